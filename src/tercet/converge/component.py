@@ -1,0 +1,90 @@
+"""What a component is, and what health is.
+
+A component is a module that says, purely, what its nodes must have and what must be true of the running
+platform. The engine knows nothing else of it. Adding a component = adding a file in components/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from tercet.converge.requests import NO_ANSWER, Answer, Request
+from tercet.converge.resources import Resource
+from tercet.inventory.platform import Node
+
+
+@dataclass(frozen=True, slots=True)
+class Passing:
+    """The condition holds. `detail` is a fact worth showing, such as who leads."""
+
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """It does not hold (yet). `reason` says what was found instead."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """It cannot be asked here, and why."""
+
+    reason: str
+
+
+State = Passing | Waiting | Skipped
+
+
+class Readings:
+    """The answers of one look at the platform, by node and question. A question not answered is NO_ANSWER."""
+
+    def __init__(self, answers: Mapping[str, Mapping[str, Answer]]) -> None:
+        self._answers = answers
+
+    def get(self, node: str, question: str) -> Answer:
+        return self._answers.get(node, {}).get(question, NO_ANSWER)
+
+    def reachable(self, node: str) -> bool:
+        """The node answered at all."""
+        return node in self._answers
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A statement about the platform's health, judged from readings alone.
+
+    Gates, verify, drills and status all use it. `unit` names the (node, systemd unit) pairs whose state and
+    journal explain a failure.
+    """
+
+    title: str
+    check: Callable[[Readings], State]
+    units: tuple[tuple[str, str], ...] = ()
+
+
+class Component(Protocol):
+    """One component of the platform."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """The components whose conditions must pass before this one is changed."""
+        ...
+
+    def desired(self, node: Node) -> Iterable[Resource]:
+        """What this node must have of this component; nothing where it has no part in it."""
+        ...
+
+    def questions(self, node: Node) -> Mapping[str, Request]:
+        """What must be asked of this node to judge `healthy` and to show status, by a name unique to the platform."""
+        ...
+
+    def healthy(self) -> Iterable[Condition]:
+        """The gate that ends this component's phase."""
+        ...

@@ -1,0 +1,55 @@
+"""The plan: what will be done, on which node, why, and in which order. A value; nothing here acts.
+
+The plan that is shown is the plan that is executed: `apply` takes these steps and computes nothing anew. The
+one exception is bytes that do not exist yet (`Late`): their lines say so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tercet.converge.resources import Object, Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of the plan."""
+
+    verb: str  # create, update, remove, start, restart, reload, stop, enable, disable, change
+    what: str  # "file /etc/hosts", "unit patroni.service", "container db-sib-01"
+    reason: str  # "absent", "content differs", "not active (failed)", "its file … changes"
+    resource: Resource | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """All changes of one component on one node: one script there.
+
+    `group` is set where the step disturbs a running member of a rolling group: such steps of a component run
+    one at a time in the plan's order, each followed by the component's conditions.
+    """
+
+    component: str
+    node: str
+    changes: tuple[Change, ...]
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`infrastructure` is the provider's part (containers, networks), done first; then `steps`, in order.
+
+    `unreachable` maps a node that could not be read to the reason: what it needs is unknown, so the plan is
+    not empty as long as there is one.
+    """
+
+    infrastructure: tuple[Change, ...] = ()
+    steps: tuple[Step, ...] = ()
+    unreachable: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        return not (self.infrastructure or self.steps or self.unreachable)
+
+
+__all__ = ["Change", "Object", "Plan", "Step"]

@@ -1,0 +1,86 @@
+"""What can be asked of a node: run a program there, or talk to an HTTP API on its loopback.
+
+A request is a value, its answer is a value, and the meaning of an answer is a pure function. So a fact about
+a node is tested with a fixture, and everything that a phase wants to know travels in one batch
+(see converge/fleet.py).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """Bytes that are known only once the platform runs, such as an address or a join key.
+
+    `needs` maps a node to the one request whose answer is needed; `render` turns the answers into the bytes
+    and raises LookupError where an answer does not hold what it needs. `why` completes the plan's line
+    "content is known once …".
+    """
+
+    why: str
+    needs: Mapping[str, Request]
+    render: Callable[[Mapping[str, Answer]], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Exec:
+    """Run `argv` on the node, `stdin` on its standard input, killed after `timeout` seconds.
+
+    Secrets go into `stdin`, never into `argv`.
+    """
+
+    argv: tuple[str, ...]
+    stdin: bytes | Late = field(default=b"", repr=False)
+    timeout: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Http:
+    """One HTTP request sent by the node itself, abandoned after `timeout` seconds."""
+
+    url: str
+    method: str = "GET"
+    body: bytes = field(default=b"", repr=False)
+    timeout: float = 2.0
+
+
+Request = Exec | Http
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back. `status` is the exit code or the HTTP status; -1 if there was none (`error` says why)."""
+
+    status: int
+    text: str = ""
+    error: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """The program left with 0, or the API answered 2xx."""
+        return self.status == 0 or 200 <= self.status < 300
+
+    def json(self) -> Any:
+        """The body parsed; None where the request failed or the body is no JSON."""
+        if not self.ok:
+            return None
+        try:
+            return json.loads(self.text)
+        except ValueError:
+            return None
+
+    def why(self) -> str:
+        """One line on what went wrong, for a condition or an error message."""
+        detail = (self.error or self.text).strip().splitlines()
+        last = detail[-1] if detail else "no output"
+        if self.status == -1:
+            return last
+        return f"status {self.status}: {last}"
+
+
+NO_ANSWER = Answer(-1, error="the node did not answer")

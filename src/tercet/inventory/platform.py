@@ -1,0 +1,107 @@
+"""The platform as the inventory describes it: sites, nodes and who is who. Pure values, no I/O.
+
+Nothing here depends on an address: nodes name each other, and only `/etc/hosts` on each node (see
+components/tailscale.py) knows the tailnet addresses. So the same inventory always gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from ipaddress import IPv4Network
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tercet.inventory.model import Inventory
+
+
+class Role(StrEnum):
+    """What a node is for. The value is the prefix of the container's name."""
+
+    CONTROL = "consul-nomad"
+    APPS = "apps"
+    DB = "db"
+    WORLD = "world"  # lab only: the outside world (headscale with DERP)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One physical server: one Consul and Nomad datacenter."""
+
+    name: str
+    datacenter: str
+    place: str
+    initial_primary: bool
+    subnet: IPv4Network  # the lab's network of this site; Proxmox uses the bridge instead
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One container. `site` is empty for the lab's world alone."""
+
+    name: str
+    role: Role
+    site: str
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Everything that is pure about the platform. `settings` is the inventory as it was read, with defaults."""
+
+    name: str
+    sites: tuple[Site, ...]
+    settings: Inventory
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """The specification's nodes, three a site, in the inventory's order."""
+        return tuple(
+            Node(f"{role.value}-{site.name}", role, site.name)
+            for site in self.sites
+            for role in (Role.CONTROL, Role.APPS, Role.DB)
+        )
+
+    @cached_property
+    def world(self) -> Node | None:
+        """The lab's outside world; None wherever a real one exists."""
+        return Node("world", Role.WORLD, "") if self.settings.provider == "lab" else None
+
+    @cached_property
+    def containers(self) -> tuple[Node, ...]:
+        """All containers the provider makes: the world first (everything else needs it), then the nodes."""
+        return (*((self.world,) if self.world else ()), *self.nodes)
+
+    def of(self, role: Role) -> tuple[Node, ...]:
+        """The nodes of a role, in the inventory's order of sites."""
+        return tuple(node for node in self.containers if node.role is role)
+
+    def at(self, site: str, role: Role) -> Node:
+        """The one node of that role at that site."""
+        return next(node for node in self.nodes if node.site == site and node.role is role)
+
+    def node(self, name: str) -> Node:
+        """The node of that name; KeyError if there is none."""
+        for node in self.containers:
+            if node.name == name:
+                return node
+        raise KeyError(name)
+
+    def site(self, name: str) -> Site:
+        """The site of that name; KeyError if there is none."""
+        for site in self.sites:
+            if site.name == name:
+                return site
+        raise KeyError(name)
+
+    @cached_property
+    def initial_primary(self) -> Node:
+        """The database node that bootstraps the cluster. After that Patroni decides."""
+        return next(self.at(site.name, Role.DB) for site in self.sites if site.initial_primary)
+
+    def pairs(self) -> Iterator[tuple[Site, Site]]:
+        """Every unordered pair of sites."""
+        for i, one in enumerate(self.sites):
+            for other in self.sites[i + 1 :]:
+                yield one, other

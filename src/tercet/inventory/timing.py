@@ -1,0 +1,49 @@
+"""The two timing profiles: how fast silence is taken for failure. Seconds, Consul and Patroni durations.
+
+Source of `fast`: the figures in docs/platform facts (probe 500 ms, suspicion 3: a dead member is declared
+failed after 2.7 s; Patroni ttl 20 is Consul's floor). `relaxed` is Consul's WAN default and Patroni's default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tercet.inventory.model import Inventory
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    ttl: int
+    loop_wait: int
+    retry_timeout: int
+    gossip_probe_interval_ms: int
+    gossip_probe_timeout_ms: int
+    gossip_interval_ms: int
+    suspicion_mult: int
+    replication_timeout_s: int  # wal_sender_timeout and wal_receiver_timeout
+    nomad_heartbeat_grace_s: int
+    nomad_min_heartbeat_ttl_s: int
+    nomad_failover_heartbeat_ttl_s: int
+
+
+FAST = Timing(20, 2, 5, 500, 250, 100, 3, 5, 5, 5, 15)
+RELAXED = Timing(30, 10, 10, 1000, 500, 200, 4, 10, 10, 10, 60)
+
+
+def timing_of(inventory: Inventory) -> Timing:
+    """The profile with the inventory's own Patroni values above it."""
+    profile = FAST if inventory.timing == "fast" else RELAXED
+    own = inventory.patroni
+    return Timing(
+        own.ttl or profile.ttl,
+        own.loop_wait or profile.loop_wait,
+        own.retry_timeout or profile.retry_timeout,
+        profile.gossip_probe_interval_ms,
+        profile.gossip_probe_timeout_ms,
+        profile.gossip_interval_ms,
+        profile.suspicion_mult,
+        profile.replication_timeout_s,
+        profile.nomad_heartbeat_grace_s,
+        profile.nomad_min_heartbeat_ttl_s,
+        profile.nomad_failover_heartbeat_ttl_s,
+    )
