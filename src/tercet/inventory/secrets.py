@@ -13,6 +13,7 @@ class Secrets:
     postgres_replication: str = field(repr=False)
     postgres_rewind: str = field(repr=False)
     postgres_application: str = field(repr=False)
+    patroni_api: str = field(repr=False)  # basic auth of Patroni's REST API for everything that changes state
     proxy_admin: str = field(repr=False)
     lab_ca_cert: str = field(repr=False)  # PEM; signs the certificate of the lab's headscale
     lab_ca_key: str = field(repr=False)
