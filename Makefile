@@ -1,0 +1,59 @@
+# Two commands are all the set-up there is: `make up` and `make test`. Everything else is in `make help`.
+#
+# Python comes from the system (3.11 or newer), every package from uv.lock. Where uv is missing it is put into
+# .tools/, a venv of its own, since Debian has no pip and forbids system-wide installs.
+
+.DEFAULT_GOAL := help
+.PHONY: up down test lint bench drills clean help
+
+UV_VERSION := 0.13.9
+ifndef UV
+UV := $(shell command -v uv || echo .tools/bin/uv)
+endif
+export UV_PYTHON_DOWNLOADS := never
+
+ROOT := $(filter 0,$(shell id -u))
+AS_ROOT := $(if $(ROOT),,$(shell command -v sudo))
+BIN := .venv/bin
+SYNCED := .venv/.synced
+
+up: $(SYNCED) ## raise the platform of tercet.yml (written first if there is none) and verify it
+	@scripts/host-packages lab
+	@test -e tercet.yml || $(BIN)/tercet init
+	@$(AS_ROOT) $(BIN)/tercet up
+
+down: $(SYNCED) ## destroy what `make up` made; asks first
+	@$(AS_ROOT) $(BIN)/tercet down
+
+test: lint ## lint, then every test; the lab's tests need root
+	$(if $(ROOT),@scripts/host-packages lab)
+	$(BIN)/pytest
+
+lint: $(SYNCED) ## style, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(SYNCED) ## measure speed and memory on a real lab; prints and saves JSON in bench/
+	@scripts/host-packages lab
+	$(AS_ROOT) $(BIN)/python bench/run.py
+
+drills: $(SYNCED) ## run the whole set of failure drills on a real lab
+	@scripts/host-packages lab
+	$(AS_ROOT) $(BIN)/pytest -m drill
+
+clean: ## remove the virtual environments and caches; no platform is touched
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+$(SYNCED): pyproject.toml uv.lock | $(filter .tools/%,$(UV))
+	@scripts/host-packages python
+	$(UV) sync --locked --quiet
+	@touch $@
+
+.tools/bin/uv:
+	@scripts/host-packages python
+	python3 -m venv .tools
+	.tools/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
