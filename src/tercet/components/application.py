@@ -1,0 +1,90 @@
+"""What belongs to the application: its database and its user, owner of that database and nothing more.
+
+Both live in the replicated database, so they are looked at and made on whichever node is primary; a standby
+answers "standby", and there is nothing to do there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from tercet.components.context import Context
+from tercet.converge.component import Condition
+from tercet.converge.requests import Answer, Exec, Request
+from tercet.converge.resources import Object, Resource
+from tercet.inventory.platform import Node, Role
+
+# The password comes on standard input and reaches psql by its environment, which only root and postgres can read.
+PROBE = """
+read -r password
+local_psql() { runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 "$@"; }
+recovery=$(local_psql -c 'SELECT pg_is_in_recovery()') || exit 1
+[ "$recovery" = t ] && { echo standby; exit 0; }
+owner=$(local_psql -c "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = '$2'") || exit 1
+[ "$owner" = "$1" ] || { echo "database $2 belongs to ${owner:-nobody: it does not exist}"; exit 0; }
+super=$(local_psql -c "SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls
+                       FROM pg_roles WHERE rolname = '$1'") || exit 1
+[ "$super" = f ] || { echo "user $1 has more rights than an application needs"; exit 0; }
+PGPASSWORD=$password PGCONNECT_TIMEOUT=2 psql -XAtq -h "$(hostname)" -p "$3" -U "$1" -d "$2" -c 'SELECT 1' >/dev/null 2>&1 \\
+  || { echo "user $1 cannot log in with its password"; exit 0; }
+echo ready
+"""
+
+CHANGE = """
+read -r password
+local_psql() { runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 "$@"; }
+[ "$(local_psql -c 'SELECT pg_is_in_recovery()')" = f ] || exit 0
+local_psql <<SQL || exit 1
+SET log_statement = 'none'; SET log_min_duration_statement = -1; SET log_min_error_statement = 'panic';
+DO \\$do\\$ BEGIN
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '$1') THEN CREATE ROLE "$1"; END IF;
+END \\$do\\$;
+ALTER ROLE "$1" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD '$password';
+SQL
+[ -n "$(local_psql -c "SELECT 1 FROM pg_database WHERE datname = '$2'")" ] \\
+  || local_psql -c "CREATE DATABASE \\"$2\\" OWNER \\"$1\\"" || exit 1
+local_psql -c "ALTER DATABASE \\"$2\\" OWNER TO \\"$1\\""
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """The application's user and database."""
+
+    context: Context
+    name: str = "application"
+    after: tuple[str, ...] = ("patroni",)
+
+    def desired(self, node: Node) -> Iterable[Resource]:
+        if node.role is not Role.DB:
+            return
+        settings = self.context.platform.settings
+        postgresql, port = settings.postgresql, str(settings.ports.postgresql)
+        password = self.context.secrets.postgres_application.encode() + b"\n"
+        words = (postgresql.user, postgresql.database, port)
+        first = node == self.context.platform.initial_primary
+        yield Object(
+            f"database {postgresql.database} and its user {postgresql.user}",
+            Exec(("sh", "-c", PROBE, "sh", *words), stdin=password),
+            _differs(first),
+            (Exec(("sh", "-c", CHANGE, "sh", *words), stdin=password, timeout=20),),
+        )
+
+    def questions(self, node: Node) -> Mapping[str, Request]:
+        return {}
+
+    def healthy(self) -> Iterable[Condition]:
+        return ()
+
+
+def _differs(first_primary: bool) -> Callable[[Answer], str | None]:
+    """While there is no cluster yet, the change is planned on the node that will be its first primary."""
+
+    def differs(answer: Answer) -> str | None:
+        if not answer.ok:
+            return "there is no database yet" if first_primary else None
+        text = answer.text.strip()
+        return None if text in ("ready", "standby") else text
+
+    return differs

@@ -1,0 +1,116 @@
+"""Consul as the specification has it: one datacenter a site, one server each, federated by WAN gossip only.
+
+Invariant: a datacenter needs no other: its server bootstraps alone (`bootstrap_expect 1`) and joins the others
+by `retry_join_wan`. The loss of one leaves the others' Consul as it was. Nothing of PostgreSQL's failover
+depends on these three; that is the fourth datacenter's part (components/dcs.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from tercet.components import consul_agent
+from tercet.components.consul_agent import Agent
+from tercet.components.context import Context
+from tercet.converge.component import Condition, Passing, Readings, State, Waiting
+from tercet.converge.requests import Http, Request
+from tercet.converge.resources import Resource
+from tercet.inventory.platform import Node, Platform, Role
+
+UNIT = "consul.service"
+
+
+@dataclass(frozen=True, slots=True)
+class Consul:
+    """Servers on the control nodes, client agents on the others."""
+
+    context: Context
+    name: str = "consul"
+    after: tuple[str, ...] = ("tailscale",)
+
+    def desired(self, node: Node) -> Iterable[Resource]:
+        if node.role is Role.WORLD:
+            return
+        platform = self.context.platform
+        ports = platform.settings.ports
+        agent = Agent(UNIT, "/etc/consul.d", "/var/lib/consul", ports.consul_http)
+        site = platform.site(node.site)
+        settings = consul_agent.base_settings(self.context, agent, node.name, site.datacenter)
+        settings["ports"] = {
+            "http": ports.consul_http,
+            "dns": ports.consul_dns,
+            "serf_lan": ports.consul_serf_lan,
+            "serf_wan": ports.consul_serf_wan,
+            "server": ports.consul_server,
+        }
+        if node.role is Role.CONTROL:
+            others = [control.name for control in platform.of(Role.CONTROL) if control != node]
+            settings |= {
+                "server": True,
+                "bootstrap_expect": 1,
+                "retry_join_wan": [f"{name}:{ports.consul_serf_wan}" for name in others],
+                "retry_interval_wan": "1s",
+            }
+        else:
+            settings["retry_join"] = [f"{platform.at(node.site, Role.CONTROL).name}:{ports.consul_serf_lan}"]
+        yield from consul_agent.resources(
+            self.context, agent, f"Consul of datacenter {site.datacenter}", settings
+        )
+
+    def questions(self, node: Node) -> Mapping[str, Request]:
+        if node.role is not Role.CONTROL:
+            return {}
+        base = f"http://127.0.0.1:{self.context.platform.settings.ports.consul_http}/v1"
+        return {
+            "consul.leader": Http(f"{base}/status/leader"),
+            "consul.wan": Http(f"{base}/agent/members?wan=1"),
+            "consul.lan": Http(f"{base}/agent/members"),
+        }
+
+    def healthy(self) -> Iterable[Condition]:
+        platform = self.context.platform
+        for site in platform.sites:
+            control = platform.at(site.name, Role.CONTROL).name
+            units = tuple((n.name, UNIT) for n in platform.nodes if n.site == site.name)
+            yield Condition(f"{site.datacenter}: a leader and all three members", _leads(platform, control), units)
+        controls = tuple((node.name, UNIT) for node in platform.of(Role.CONTROL))
+        yield Condition("consul: every datacenter sees every other", _federated(platform), controls)
+
+
+def leader_of(readings: Readings, control: str) -> str:
+    """Address of the leader as that server knows it; empty while there is none."""
+    leader = readings.get(control, "consul.leader").json()
+    return leader if isinstance(leader, str) else ""
+
+
+def alive(readings: Readings, node: str, question: str) -> set[str]:
+    """Names of the members that gossip holds for alive (serf status 1)."""
+    return {member["Name"] for member in readings.get(node, question).json() or [] if member["Status"] == 1}
+
+
+def _leads(platform: Platform, control: str) -> Callable[[Readings], State]:
+    site = platform.node(control).site
+    expected = {node.name for node in platform.nodes if node.site == site}
+
+    def check(readings: Readings) -> State:
+        if not leader_of(readings, control):
+            return Waiting(f"no leader ({readings.get(control, 'consul.leader').why()})")
+        missing = sorted(expected - alive(readings, control, "consul.lan"))
+        return Waiting(f"not a member: {', '.join(missing)}") if missing else Passing(control)
+
+    return check
+
+
+def _federated(platform: Platform) -> Callable[[Readings], State]:
+    datacenters = {platform.at(site.name, Role.CONTROL).name: site.datacenter for site in platform.sites}
+    expected = {f"{name}.{datacenter}" for name, datacenter in datacenters.items()}
+
+    def check(readings: Readings) -> State:
+        for control in datacenters:
+            missing = sorted(expected - alive(readings, control, "consul.wan"))
+            if missing:
+                return Waiting(f"{control} does not see {', '.join(missing)}")
+        return Passing(", ".join(datacenters.values()))
+
+    return check

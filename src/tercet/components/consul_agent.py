@@ -1,0 +1,113 @@
+"""What the two Consul layers have in common: the settings that every agent of either needs.
+
+Reasons (docs/components/consul.md has them at length):
+- `leave_on_terminate: false`, `skip_leave_on_interrupt`: a graceful leave deregisters the node and kills its
+  sessions, so that restarting an agent would be a failover.
+- `raft_multiplier: 1`: elections in a second, not five.
+- gossip_lan from the timing profile: a dead member is known after 2.7 s with `fast`.
+- `use_streaming_backend: false`, `rpc_hold_timeout`, `rpc_client_timeout`: a stream to a silent server hangs
+  for 30 s; a plain blocking query ends after seconds and goes to another server.
+- `retry_interval`: 30 s by default; nodes come up beside one another, so joins are retried each second.
+- client addresses are loopback only: nobody but the node itself has business with an agent's API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tercet.components.context import Context
+from tercet.components.systemd import CONTROL_PLANE, NEEDS_TAILNET, unit_file, unit_path
+from tercet.components.tailscale import INTERFACE
+from tercet.components.text import as_json
+from tercet.converge.requests import Answer, Http
+from tercet.converge.resources import Directory, File, Resource, Rolling, Unit
+
+CONSUL = "/usr/local/bin/consul"
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """One Consul agent's place on a node."""
+
+    unit: str  # "consul.service"
+    config_dir: str  # "/etc/consul.d"
+    data_dir: str  # "/var/lib/consul"
+    http_port: int
+
+
+def base_settings(context: Context, agent: Agent, node: str, datacenter: str) -> dict[str, object]:
+    """The settings that do not depend on what the agent is for."""
+    timing = context.timing
+    return {
+        "datacenter": datacenter,
+        "node_name": node,
+        "data_dir": agent.data_dir,
+        "bind_addr": f'{{{{ GetInterfaceIP "{INTERFACE}" }}}}',
+        "client_addr": "127.0.0.1",
+        "leave_on_terminate": False,
+        "skip_leave_on_interrupt": True,
+        "disable_update_check": True,
+        "use_streaming_backend": False,
+        "retry_interval": "1s",
+        "performance": {"raft_multiplier": 1, "rpc_hold_timeout": "1s"},
+        "limits": {"rpc_client_timeout": "3s"},
+        "gossip_lan": {
+            "probe_interval": f"{timing.gossip_probe_interval_ms}ms",
+            "probe_timeout": f"{timing.gossip_probe_timeout_ms}ms",
+            "suspicion_mult": timing.suspicion_mult,
+            "gossip_interval": f"{timing.gossip_interval_ms}ms",
+        },
+    }
+
+
+def resources(
+    context: Context,
+    agent: Agent,
+    title: str,
+    settings: dict[str, object],
+    definitions: dict[str, object] | None = None,
+    rolling: Rolling | None = None,
+) -> Iterable[Resource]:
+    """Everything of one agent on one node. `definitions` (services) are reloaded, `settings` need a restart."""
+    programs = context.program("consul")
+    config = f"{agent.config_dir}/agent.json"
+    services = f"{agent.config_dir}/services.json"
+    yield from programs
+    yield Directory(agent.config_dir, purge=True)
+    yield File(config, as_json(settings))
+    if definitions is not None:
+        yield File(services, as_json(definitions))
+    yield File(
+        unit_path(agent.unit),
+        unit_file(
+            title,
+            {
+                **CONTROL_PLANE,
+                "ExecStart": f"{CONSUL} agent -config-dir={agent.config_dir}",
+                "ExecReload": "/bin/kill -HUP $MAINPID",
+                "KillSignal": "SIGINT",
+                "TimeoutStopSec": 5,
+                "StateDirectory": agent.data_dir.removeprefix("/var/lib/"),
+                "LimitNOFILE": 65536,
+            },
+            unit=NEEDS_TAILNET,
+        ),
+    )
+    yield Unit(
+        agent.unit,
+        restart_on=(config, unit_path(agent.unit), *(program.link for program in programs)),
+        reload_on=(services,) if definitions is not None else (),
+        rolling=rolling,
+    )
+
+
+def leader_last(group: str, port: int) -> Rolling:
+    """Restart servers one at a time, the Raft leader last, so that there is one election and not several."""
+    url = f"http://127.0.0.1:{port}/v1/agent/self"
+
+    def order(answer: Answer) -> int:
+        stats = (answer.json() or {}).get("Stats", {})
+        return 1 if stats.get("raft", {}).get("state") == "Leader" else 0
+
+    return Rolling(group, Http(url), order)

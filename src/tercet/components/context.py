@@ -1,0 +1,26 @@
+"""What every component is made from: the platform, its secrets, its timing and the programs of its image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tercet.converge.resources import Program
+from tercet.inventory.platform import Platform
+from tercet.inventory.secrets import Secrets
+from tercet.inventory.timing import Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """`programs` is empty while the image is not built: nodes made later bring them."""
+
+    platform: Platform
+    secrets: Secrets
+    timing: Timing
+    programs: tuple[Program, ...]
+    proxy: Literal["pgcat", "pgpool"]
+
+    def program(self, name: str) -> tuple[Program, ...]:
+        """The program of that name as a resource list: one, or none while there is no image."""
+        return tuple(program for program in self.programs if program.name == name)

@@ -1,0 +1,123 @@
+"""headscale with its DERP relay on the lab's `world`: the tailnet's control plane where there is no outside.
+
+Invariant: nothing in the lab reaches out: no public DERP map, no update check, an own CA. The certificate is
+issued for `headscale.lab` and comes from the secrets, so it never changes between runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from tercet.components.context import Context
+from tercet.components.systemd import unit_file, unit_path
+from tercet.components.text import as_yaml
+from tercet.converge.component import Condition, Passing, Readings, State, Waiting
+from tercet.converge.requests import Exec, Request
+from tercet.converge.resources import Directory, File, Resource, Unit
+from tercet.inventory.platform import Node, Role
+
+HOSTNAME = "headscale.lab"
+USER = "tercet"
+CONFIG = "/etc/headscale/config.yaml"
+CERTIFICATE = "/etc/headscale/tls.crt"
+KEY = "/etc/headscale/tls.key"
+UNIT = "headscale.service"
+HEADSCALE = "/usr/local/bin/headscale"
+
+
+def world_address(context: Context) -> str:
+    """The world's own address: .20 of its network (the lab provider gives it)."""
+    return str(context.platform.settings.lab.world.network_address + 20)
+
+
+def join_key_request(tag: str) -> Exec:
+    """Asks headscale for a single-use key that is good for ten minutes; its answer is the key alone."""
+    script = (
+        f"{HEADSCALE} users create {USER} >/dev/null 2>&1; "
+        f"id=$({HEADSCALE} users list -o json | jq -r '.[] | select(.name==\"{USER}\") | .id') && "
+        f"{HEADSCALE} preauthkeys create --user \"$id\" --tags {tag} --expiration 10m -o json | jq -r .key"
+    )
+    return Exec(("sh", "-c", script), timeout=20)
+
+
+@dataclass(frozen=True, slots=True)
+class Headscale:
+    """The lab's tailnet control plane."""
+
+    context: Context
+    name: str = "headscale"
+    after: tuple[str, ...] = ()
+
+    def desired(self, node: Node) -> Iterable[Resource]:
+        if node.role is not Role.WORLD:
+            return
+        secrets = self.context.secrets
+        yield from self.context.program("headscale")
+        yield Directory("/etc/headscale", mode=0o750)
+        yield File(CONFIG, as_yaml(self._config()))
+        yield File(CERTIFICATE, secrets.lab_headscale_cert.encode())
+        yield File(KEY, secrets.lab_headscale_key.encode(), mode=0o600, secret=True)
+        yield File(
+            unit_path(UNIT),
+            unit_file(
+                "Tailnet control plane of the lab",
+                {
+                    "ExecStart": f"{HEADSCALE} serve --config {CONFIG}",
+                    "StateDirectory": "headscale",
+                    "TimeoutStopSec": 3,
+                },
+            ),
+        )
+        links = tuple(program.link for program in self.context.program("headscale"))
+        yield Unit(UNIT, restart_on=(CONFIG, CERTIFICATE, KEY, unit_path(UNIT), *links))
+
+    def _config(self) -> dict[str, object]:
+        return {
+            "server_url": f"https://{HOSTNAME}:443",
+            "listen_addr": "0.0.0.0:443",
+            "metrics_listen_addr": "127.0.0.1:9090",
+            "grpc_listen_addr": "127.0.0.1:50443",
+            "noise": {"private_key_path": "/var/lib/headscale/noise_private.key"},
+            "prefixes": {"v4": str(self.context.platform.settings.tailnet.cidr), "allocation": "sequential"},
+            "derp": {
+                "server": {
+                    "enabled": True,
+                    "region_id": 999,
+                    "region_code": "lab",
+                    "region_name": "lab",
+                    "stun_listen_addr": "0.0.0.0:3478",
+                    "private_key_path": "/var/lib/headscale/derp.key",
+                    "ipv4": world_address(self.context),
+                    "automatically_add_embedded_derp_region": True,
+                },
+                "urls": [],
+                "paths": [],
+                "auto_update_enabled": False,
+            },
+            "disable_check_updates": True,
+            "database": {"type": "sqlite", "sqlite": {"path": "/var/lib/headscale/db.sqlite"}},
+            "tls_cert_path": CERTIFICATE,
+            "tls_key_path": KEY,
+            "dns": {"magic_dns": False, "override_local_dns": False, "base_domain": "ts.lab"},
+            "unix_socket": "/run/headscale.sock",
+            "policy": {"mode": "file", "path": ""},
+            "log": {"level": "info"},
+        }
+
+    def questions(self, node: Node) -> Mapping[str, Request]:
+        if node.role is not Role.WORLD:
+            return {}
+        return {"headscale": Exec((HEADSCALE, "nodes", "list", "-o", "json"))}
+
+    def healthy(self) -> Iterable[Condition]:
+        for node in self.context.platform.of(Role.WORLD):
+            yield Condition("tailnet: the control plane answers", _answers(node.name), ((node.name, UNIT),))
+
+
+def _answers(world: str) -> Callable[[Readings], State]:
+    def check(readings: Readings) -> State:
+        answer = readings.get(world, "headscale")
+        return Passing() if answer.ok else Waiting(answer.why())
+
+    return check

@@ -1,0 +1,177 @@
+"""Nomad: one cluster over all sites, its servers on the control nodes, its clients on the apps nodes.
+
+Invariant: any two of three servers hold quorum, so the loss of a site stops nothing. The heartbeat settings
+decide how soon a dead site's allocations run elsewhere: 13 s after a kill with the `fast` profile (measured).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from tercet.components.context import Context
+from tercet.components.systemd import CONTROL_PLANE, NEEDS_TAILNET, unit_file, unit_path
+from tercet.components.tailscale import INTERFACE
+from tercet.components.text import as_json
+from tercet.converge.component import Condition, Passing, Readings, State, Waiting
+from tercet.converge.requests import Answer, Http, Request
+from tercet.converge.resources import Directory, File, Resource, Rolling, Unit
+from tercet.inventory.platform import Node, Platform, Role
+
+UNIT = "nomad.service"
+CONFIG = "/etc/nomad.d/nomad.json"
+NOMAD = "/usr/local/bin/nomad"
+OWN_ADDRESS = f'{{{{ GetInterfaceIP "{INTERFACE}" }}}}'
+
+
+@dataclass(frozen=True, slots=True)
+class Nomad:
+    """Servers and clients of the one cluster."""
+
+    context: Context
+    name: str = "nomad"
+    after: tuple[str, ...] = ("consul",)
+
+    def desired(self, node: Node) -> Iterable[Resource]:
+        if node.role not in (Role.CONTROL, Role.APPS):
+            return
+        programs = self.context.program("nomad")
+        yield from programs
+        yield Directory("/etc/nomad.d", purge=True)
+        yield File(CONFIG, as_json(self._config(node)))
+        yield File(unit_path(UNIT), self._unit())
+        ports = self.context.platform.settings.ports
+        leads = Http(f"http://127.0.0.1:{ports.nomad_http}/v1/agent/self")
+        rolling = Rolling("nomad servers", leads, _leads) if node.role is Role.CONTROL else None
+        links = tuple(program.link for program in programs)
+        yield Unit(UNIT, restart_on=(CONFIG, unit_path(UNIT), *links), rolling=rolling)
+
+    def _config(self, node: Node) -> dict[str, object]:
+        platform = self.context.platform
+        ports = platform.settings.ports
+        servers = [f"{control.name}:{ports.nomad_serf}" for control in platform.of(Role.CONTROL)]
+        config: dict[str, object] = {
+            "datacenter": platform.site(node.site).datacenter,
+            "region": "global",
+            "name": node.name,
+            "data_dir": "/var/lib/nomad",
+            "bind_addr": OWN_ADDRESS,
+            "addresses": {"http": "127.0.0.1"},
+            "advertise": {"http": "127.0.0.1", "rpc": OWN_ADDRESS, "serf": OWN_ADDRESS},
+            "ports": {"http": ports.nomad_http, "rpc": ports.nomad_rpc, "serf": ports.nomad_serf},
+            "disable_update_check": True,
+            "leave_on_interrupt": False,
+            "leave_on_terminate": False,
+            "consul": {"address": f"127.0.0.1:{ports.consul_http}"},
+        }
+        if node.role is Role.CONTROL:
+            timing = self.context.timing
+            config["server"] = {
+                "enabled": True,
+                "bootstrap_expect": len(servers),
+                "server_join": {"retry_join": servers, "retry_interval": "1s"},
+                "raft_multiplier": 1,
+                "heartbeat_grace": f"{timing.nomad_heartbeat_grace_s}s",
+                "min_heartbeat_ttl": f"{timing.nomad_min_heartbeat_ttl_s}s",
+                "failover_heartbeat_ttl": f"{timing.nomad_failover_heartbeat_ttl_s}s",
+            }
+        else:
+            rpc = [f"{control.name}:{ports.nomad_rpc}" for control in platform.of(Role.CONTROL)]
+            # There need be no default route, so the interface must be named.
+            config["client"] = {"enabled": True, "network_interface": INTERFACE, "servers": rpc}
+            if platform.settings.provider == "lab":
+                # The lab's cgroup2 has no controllers, so `exec` cannot isolate there.
+                config["plugin"] = {"raw_exec": {"config": {"enabled": True}}}
+        return config
+
+    def _unit(self) -> bytes:
+        return unit_file(
+            "Nomad",
+            {
+                **CONTROL_PLANE,
+                "ExecStart": f"{NOMAD} agent -config={CONFIG}",
+                "ExecReload": "/bin/kill -HUP $MAINPID",
+                "KillSignal": "SIGINT",
+                "KillMode": "process",  # allocations survive a restart of the agent
+                "TimeoutStopSec": 5,
+                "StateDirectory": "nomad",
+                "LimitNOFILE": 65536,
+                "TasksMax": "infinity",
+            },
+            unit={**NEEDS_TAILNET, "After": "tailnet-ready.service consul.service"},
+        )
+
+    def questions(self, node: Node) -> Mapping[str, Request]:
+        if node.role is not Role.CONTROL:
+            return {}
+        base = f"http://127.0.0.1:{self.context.platform.settings.ports.nomad_http}/v1"
+        return {
+            "nomad.leader": Http(f"{base}/status/leader"),
+            "nomad.servers": Http(f"{base}/agent/members"),
+            "nomad.clients": Http(f"{base}/nodes?stale"),
+        }
+
+    def healthy(self) -> Iterable[Condition]:
+        platform = self.context.platform
+        controls = tuple((node.name, UNIT) for node in platform.of(Role.CONTROL))
+        apps = tuple((node.name, UNIT) for node in platform.of(Role.APPS))
+        yield Condition(f"nomad: one leader and {len(controls)} servers", _elected(platform), controls)
+        yield Condition(f"nomad: {len(apps)} clients are ready", _clients(platform), apps)
+
+
+def _leads(answer: Answer) -> int:
+    stats = (answer.json() or {}).get("stats", {})
+    return 1 if stats.get("nomad", {}).get("leader") == "true" else 0
+
+
+def leader_of(readings: Readings, controls: Iterable[str]) -> str:
+    """RPC address of the leader as the first server that knows one says; empty if none does."""
+    for control in controls:
+        leader = readings.get(control, "nomad.leader").json()
+        if isinstance(leader, str) and leader:
+            return leader
+    return ""
+
+
+def servers_of(readings: Readings, control: str) -> dict[str, tuple[str, str]]:
+    """Server name → (status, address), as that server's gossip sees it; names without the region."""
+    members = (readings.get(control, "nomad.servers").json() or {}).get("Members", [])
+    return {m["Name"].removesuffix(".global"): (m["Status"], m["Addr"]) for m in members}
+
+
+def clients_of(readings: Readings, controls: Iterable[str]) -> dict[str, str]:
+    """Client name → status (ready, down, disconnected, initializing), from the first server that answers."""
+    for control in controls:
+        clients = readings.get(control, "nomad.clients").json()
+        if clients is not None:
+            # A reinstalled client has a second, dead entry of the same name: the living one counts.
+            return {c["Name"]: c["Status"] for c in sorted(clients, key=lambda c: str(c["Status"]) == "ready")}
+    return {}
+
+
+def _elected(platform: Platform) -> Callable[[Readings], State]:
+    controls = [node.name for node in platform.of(Role.CONTROL)]
+
+    def check(readings: Readings) -> State:
+        for control in controls:
+            if not leader_of(readings, [control]):
+                return Waiting(f"{control} knows no leader ({readings.get(control, 'nomad.leader').why()})")
+            servers = servers_of(readings, control)
+            dead = sorted(name for name in controls if servers.get(name, ("", ""))[0] != "alive")
+            if dead:
+                return Waiting(f"{control} does not see {', '.join(dead)} alive")
+        return Passing(leader_of(readings, controls))
+
+    return check
+
+
+def _clients(platform: Platform) -> Callable[[Readings], State]:
+    controls = [node.name for node in platform.of(Role.CONTROL)]
+    expected = [node.name for node in platform.of(Role.APPS)]
+
+    def check(readings: Readings) -> State:
+        clients = clients_of(readings, controls)
+        late = [f"{name} is {clients.get(name, 'unknown')}" for name in expected if clients.get(name) != "ready"]
+        return Waiting(", ".join(late)) if late else Passing(", ".join(expected))
+
+    return check

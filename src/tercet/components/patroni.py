@@ -1,0 +1,345 @@
+"""PostgreSQL under Patroni: who is primary is Patroni's decision alone, made in `dcs`.
+
+Invariants
+- A write is acknowledged only when a standby has it: quorum commit with strict mode. `quorum` and not `on`,
+  because the silent loss of *the* synchronous standby would stall commits for ttl + loop_wait.
+- The cluster is created once, on the inventory's primary, and only while no database node holds any data
+  (`_bootstrap`). A node without data waits until a cluster exists and then clones it; so an emptied first
+  primary can never start a second cluster.
+- Dynamic configuration lives in `dcs` and is compared setting by setting; what needs a restart of PostgreSQL
+  is restarted by Patroni, standbys before the primary.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tercet.components.context import Context
+from tercet.components.systemd import NEEDS_TAILNET, unit_file, unit_path
+from tercet.components.text import as_yaml
+from tercet.converge.component import Condition, Passing, Readings, State, Waiting
+from tercet.converge.requests import Answer, Exec, Http, Request
+from tercet.converge.resources import Directory, File, Object, Resource, Rolling, Unit
+from tercet.inventory.platform import Node, Platform, Role
+
+UNIT = "patroni.service"
+CONFIG = "/etc/patroni/patroni.yml"
+DATA = "/var/lib/postgresql/17/tercet"
+BIN = "/usr/lib/postgresql/17/bin"
+GATE = "/usr/lib/tercet/patroni-may-start"
+PERMISSION = "/run/tercet-bootstrap"  # outside /run/patroni: systemd empties that at each start
+REST_USER = "patroni"
+SUPERUSER, REPLICATOR, REWINDER = "postgres", "replicator", "rewinder"
+
+
+@dataclass(frozen=True, slots=True)
+class Patroni:
+    """Patroni and PostgreSQL on the database nodes."""
+
+    context: Context
+    name: str = "patroni"
+    after: tuple[str, ...] = ("dcs",)
+
+    def desired(self, node: Node) -> Iterable[Resource]:
+        if node.role is not Role.DB:
+            return
+        yield Directory("/etc/patroni", purge=True, owner="root", group="postgres", mode=0o750)
+        yield Directory("/var/lib/postgresql/17", owner="postgres", group="postgres")
+        yield File(CONFIG, as_yaml(self._config(node)), mode=0o640, group="postgres", secret=True)
+        yield File(GATE, self._gate().encode(), mode=0o755)
+        yield File(unit_path(UNIT), self._unit())
+        if node == self.context.platform.initial_primary:
+            yield self._bootstrap(node)
+        yield Unit(
+            UNIT,
+            restart_on=(unit_path(UNIT), GATE),
+            reload_on=(CONFIG,),
+            rolling=self._primary_last(node),
+        )
+        yield self._dynamic_configuration()
+        yield self._pending_restart(node)
+
+    def _api(self, path: str, node: Node) -> Http:
+        """Patroni's REST API, asked on the node itself: it listens on the tailnet address alone."""
+        return Http(f"http://{node.name}:{self.context.platform.settings.ports.patroni}{path}")
+
+    def _config(self, node: Node) -> dict[str, object]:
+        settings, secrets = self.context.platform.settings, self.context.secrets
+        ports = settings.ports
+        return {
+            "scope": settings.postgresql.service,
+            "name": node.name,
+            "restapi": {
+                "listen": f"{node.name}:{ports.patroni}",
+                "connect_address": f"{node.name}:{ports.patroni}",
+                "authentication": {"username": REST_USER, "password": secrets.patroni_api},
+            },
+            "consul": {
+                "host": f"127.0.0.1:{ports.dcs_http}",
+                "register_service": False,  # see components/dcs.py
+                "checks": ["serfHealth"],  # gossip ends a dead node's session long before its TTL does
+            },
+            "bootstrap": {
+                "dcs": self.dynamic(),
+                "initdb": [
+                    {"encoding": "UTF8"},
+                    {"locale": "C.UTF-8"},
+                    "data-checksums",
+                    {"auth-local": "peer"},
+                    {"auth-host": "scram-sha-256"},
+                ],
+            },
+            "postgresql": {
+                "listen": f"{node.name}:{ports.postgresql}",
+                "connect_address": f"{node.name}:{ports.postgresql}",
+                "use_unix_socket": True,
+                "use_unix_socket_repl": False,
+                "data_dir": DATA,
+                "bin_dir": BIN,
+                "pgpass": "/run/patroni/pgpass",
+                "remove_data_directory_on_rewind_failure": True,
+                "remove_data_directory_on_diverged_timelines": True,
+                "parameters": {"unix_socket_directories": "/run/postgresql"},
+                "authentication": {
+                    "superuser": {"username": SUPERUSER, "password": secrets.postgres_superuser},
+                    "replication": {"username": REPLICATOR, "password": secrets.postgres_replication},
+                    "rewind": {"username": REWINDER, "password": secrets.postgres_rewind},
+                },
+                "pg_hba": self._pg_hba(),
+            },
+        }
+
+    def _pg_hba(self) -> list[str]:
+        """The superuser comes in by the local socket only; everybody else by SCRAM from the tailnet."""
+        cidr = self.context.platform.settings.tailnet.cidr
+        return [
+            f"local all {SUPERUSER} peer",
+            f"host all {SUPERUSER} all reject",
+            f"host replication {REPLICATOR} {cidr} scram-sha-256",
+            f"host all all {cidr} scram-sha-256",
+        ]
+
+    def dynamic(self) -> dict[str, Any]:
+        """Patroni's dynamic configuration; every value here is tercet's and is put back when changed by hand."""
+        timing, settings = self.context.timing, self.context.platform.settings
+        replication_timeout = f"{timing.replication_timeout_s}s"
+        return {
+            "ttl": timing.ttl,
+            "loop_wait": timing.loop_wait,
+            "retry_timeout": timing.retry_timeout,
+            "maximum_lag_on_failover": settings.patroni.maximum_lag_on_failover,
+            "check_timeline": True,
+            "synchronous_mode": "quorum",
+            "synchronous_mode_strict": True,
+            "synchronous_node_count": settings.patroni.synchronous_node_count,
+            "failsafe_mode": True,  # losing `dcs` alone demotes nobody while all members see each other
+            "primary_start_timeout": 0,  # a crashed primary fails over at once, as a standby has every commit
+            "primary_stop_timeout": 10,
+            "postgresql": {
+                "use_pg_rewind": True,
+                "use_slots": True,
+                "parameters": {
+                    "max_connections": 100,
+                    "shared_buffers": "128MB",
+                    "wal_log_hints": "on",  # pg_rewind
+                    "synchronous_commit": "on",
+                    # Silence, not an error, is how a peer goes: three ways not to wait for it for minutes.
+                    "wal_sender_timeout": replication_timeout,
+                    "wal_receiver_timeout": replication_timeout,
+                    "wal_retrieve_retry_interval": "500ms",  # 5 s by default: a standby finds its new primary late
+                    "tcp_user_timeout": replication_timeout,
+                    "tcp_keepalives_idle": 1,
+                    "tcp_keepalives_interval": 1,
+                    "tcp_keepalives_count": 3,
+                    "log_line_prefix": "%m [%p] %q%u@%d ",
+                    **settings.postgresql.parameters,
+                },
+            },
+        }
+
+    def _gate(self) -> str:
+        """A node without data waits here until there is a cluster to clone, or until it may create it."""
+        settings = self.context.platform.settings
+        key = f"service/{settings.postgresql.service}/initialize"
+        url = f"http://127.0.0.1:{settings.ports.dcs_http}/v1/kv/{key}"
+        return f"""#!/bin/sh
+# Ends when Patroni may start: there is data here, or a cluster to clone, or the leave to create one.
+until [ -s {DATA}/PG_VERSION ] || [ -e {PERMISSION} ] || curl -sf -m 2 -o /dev/null '{url}'; do sleep 0.2; done
+"""
+
+    def _unit(self) -> bytes:
+        return unit_file(
+            "Patroni and its PostgreSQL",
+            {
+                "User": "postgres",
+                "Group": "postgres",
+                "Nice": -5,  # below Consul, above applications
+                "RuntimeDirectory": "patroni postgresql",
+                "RuntimeDirectoryMode": "0755",
+                "RuntimeDirectoryPreserve": "yes",  # a restarted Patroni finds the running PostgreSQL's socket
+                "ExecStartPre": GATE,
+                "ExecStart": f"/usr/bin/patroni {CONFIG}",
+                "ExecReload": "/bin/kill -HUP $MAINPID",
+                "KillMode": "process",  # a dead Patroni leaves PostgreSQL running; the next one takes it over
+                "TimeoutStartSec": "infinity",
+                "TimeoutStopSec": 30,
+            },
+            unit={**NEEDS_TAILNET, "After": "tailnet-ready.service consul-dcs.service"},
+        )
+
+    def _bootstrap(self, node: Node) -> Object:
+        """The leave to create the cluster: given on the first primary, once, while nobody holds any data."""
+        settings = self.context.platform.settings
+        key = f"service/{settings.postgresql.service}/initialize"
+        url = f"http://127.0.0.1:{settings.ports.dcs_http}/v1/kv/{key}"
+        exists = f"[ -s {DATA}/PG_VERSION ] || [ -e {PERMISSION} ] || curl -sf -m 2 -o /dev/null '{url}'"
+        has_data = Exec(("sh", "-c", f"[ -s {DATA}/PG_VERSION ] && echo data || echo empty"))
+        others = tuple((db.name, has_data) for db in self.context.platform.of(Role.DB) if db != node)
+        return Object(
+            "the database cluster",
+            Exec(("sh", "-c", exists)),
+            lambda answer: None if answer.ok else "there is none yet",
+            (Exec(("touch", PERMISSION)),),
+            needs=others,
+            permit=_nobody_has_data,
+        )
+
+    def _dynamic_configuration(self) -> Object:
+        wanted = self.dynamic()
+        databases = tuple(node.name for node in self.context.platform.of(Role.DB))
+        change = Exec(
+            ("patronictl", "-c", CONFIG, "edit-config", "--force", "--replace", "-"),
+            stdin=json.dumps(wanted).encode(),
+            timeout=20,
+        )
+        # Whichever database node carries this out asks itself, by its own name.
+        port = self.context.platform.settings.ports.patroni
+        ask = Exec(("sh", "-c", f"exec curl -sf -m 2 http://$(hostname):{port}/config"))
+        return Object(
+            "PostgreSQL's dynamic configuration",
+            ask,
+            lambda answer: _config_differs(wanted, answer),
+            (change,),
+            on=databases,
+        )
+
+    def _primary_last(self, node: Node) -> Rolling:
+        return Rolling("postgresql", self._api("/patroni", node), _is_primary)
+
+    def _pending_restart(self, node: Node) -> Object:
+        service = self.context.platform.settings.postgresql.service
+        restart = Exec(
+            ("patronictl", "-c", CONFIG, "restart", service, node.name, "--pending", "--force"), timeout=60
+        )
+        return Object(
+            f"PostgreSQL of {node.name}",
+            self._api("/patroni", node),
+            _restart_needed,
+            (restart,),
+            rolling=self._primary_last(node),
+        )
+
+    def questions(self, node: Node) -> Mapping[str, Request]:
+        if node.role is not Role.DB:
+            return {}
+        return {"patroni": self._api("/cluster", node), "patroni.self": self._api("/patroni", node)}
+
+    def healthy(self) -> Iterable[Condition]:
+        platform = self.context.platform
+        databases = tuple((node.name, UNIT) for node in platform.of(Role.DB))
+        standbys = len(databases) - 1
+        title = f"postgresql: one primary, {standbys} streaming standbys, quorum commit"
+        yield Condition(title, _replicated(platform), databases)
+
+
+def _is_primary(answer: Answer) -> int:
+    return 1 if (answer.json() or {}).get("role") in ("primary", "master") else 0
+
+
+def _nobody_has_data(answers: Mapping[str, Answer]) -> str | None:
+    for name, answer in answers.items():
+        if answer.text.strip() == "data":
+            return (
+                f"{name} holds a database already, so a new cluster is not created. Expected: no data anywhere, "
+                f"or `dcs` knowing the cluster. If `dcs` lost its data, start Patroni on {name} by hand first"
+            )
+        if answer.text.strip() != "empty":
+            return f"{name} did not say whether it holds a database ({answer.why()}); start it and try again"
+    return None
+
+
+def _config_differs(wanted: Mapping[str, Any], answer: Answer) -> str | None:
+    current = answer.json()
+    if not isinstance(current, dict):
+        # Before the cluster exists Patroni writes the same values itself when it creates it.
+        return None
+    found, expected = dict(_leaves(current)), dict(_leaves(wanted))
+    for path in [*expected, *(path for path in found if path not in expected)]:
+        if path not in expected:
+            return f"{path} is {found[path]}, not set by the inventory"
+        if path not in found or _text(found[path]) != _text(expected[path]):
+            return f"{path} is {found.get(path, 'not set')}, wanted {expected[path]}"
+    return None
+
+
+def _text(value: object) -> str:
+    """PostgreSQL takes on and true, 100 and "100" for the same."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+
+
+def _leaves(data: Mapping[str, Any], path: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
+
+
+def _restart_needed(answer: Answer) -> str | None:
+    pending = (answer.json() or {}).get("pending_restart")
+    if not pending:
+        return None
+    reasons = (answer.json() or {}).get("pending_restart_reason") or {}
+    names = ", ".join(sorted(reasons)) or "a changed setting"
+    return f"{names} needs a restart of PostgreSQL"
+
+
+def members_of(readings: Readings, databases: Iterable[str]) -> list[dict[str, Any]]:
+    """The cluster's members as the first Patroni that answers lists them; empty if none does."""
+    for name in databases:
+        cluster = readings.get(name, "patroni").json()
+        if cluster and cluster.get("members"):
+            return list(cluster["members"])
+    return []
+
+
+def primary_of(readings: Readings, databases: Iterable[str]) -> str:
+    """Name of the running primary; empty if there is none."""
+    for member in members_of(readings, databases):
+        if member.get("role") == "leader" and member.get("state") == "running":
+            return str(member["name"])
+    return ""
+
+
+def _replicated(platform: Platform) -> Callable[[Readings], State]:
+    databases = [node.name for node in platform.of(Role.DB)]
+
+    def check(readings: Readings) -> State:
+        members = members_of(readings, databases)
+        if not members:
+            return Waiting(f"no Patroni answers ({readings.get(databases[0], 'patroni').why()})")
+        primary = primary_of(readings, databases)
+        if not primary:
+            return Waiting("no running primary")
+        ready = {m["name"] for m in members if m.get("state") == "streaming" and "standby" in str(m.get("role"))}
+        late = [f"{m['name']} is {m.get('role')}, {m.get('state')}" for m in members if m["name"] not in ready]
+        missing = sorted(set(databases) - {m["name"] for m in members})
+        if len(ready) < len(databases) - 1:
+            late = [text for text in late if not text.startswith(primary)]
+            return Waiting("; ".join([*late, *(f"{name} is not a member" for name in missing)]))
+        return Passing(f"{primary} is primary")
+
+    return check

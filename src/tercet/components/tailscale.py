@@ -1,0 +1,210 @@
+"""Tailscale on every node: the network that everything else binds to, and the names of its members.
+
+Invariant: `/etc/hosts` is the only file of the platform that holds tailnet addresses. All other configuration
+names nodes, so it is the same bytes whatever addresses the control plane hands out, and a replaced node is a
+change of this one file. Own addresses are taken from the interface by each program.
+
+`tailnet-ready.service` is what other units order themselves after: it is active once tailscale0 has an
+address. Consul resolves `GetInterfaceIP "tailscale0"` once, at its start, so it must not start earlier.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tercet.components import headscale
+from tercet.components.context import Context
+from tercet.components.systemd import CONTROL_PLANE, unit_file, unit_path
+from tercet.converge.component import Condition, Passing, Readings, State, Waiting
+from tercet.converge.requests import Answer, Exec, Late, Request
+from tercet.converge.resources import Directory, File, Object, Resource, Unit
+from tercet.inventory.platform import Node, Role
+
+TAILSCALE = "/usr/local/bin/tailscale"
+INTERFACE = "tailscale0"
+UNIT = "tailscaled.service"
+READY = "tailnet-ready.service"
+HOSTS = "/etc/hosts"
+LAB_CA = "/etc/tercet/ca/lab.pem"
+ADDRESS = Exec((TAILSCALE, "ip", "-4"))
+STATUS = Exec((TAILSCALE, "status", "--json"))
+
+# Waits for ever, as a node may be up long before its control plane; unit start-up goes on when it is there.
+READY_SCRIPT = f"""#!/bin/sh
+# Ends once {INTERFACE} has an address. Units that bind to it start after this.
+until ip -4 -o address show dev {INTERFACE} 2>/dev/null | grep -q inet; do sleep 0.1; done
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Tailscale:
+    """tailscaled, the node's login, and /etc/hosts."""
+
+    context: Context
+    name: str = "tailscale"
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        return ("headscale",) if self.context.platform.world else ()
+
+    def desired(self, node: Node) -> Iterable[Resource]:
+        if node.role is Role.WORLD:
+            return
+        ready = "/usr/lib/tercet/tailnet-ready"
+        programs = self.context.program("tailscaled")
+        yield from programs
+        yield Directory("/etc/tercet")
+        yield Directory("/etc/tercet/ca", purge=True)
+        if self.context.platform.world:
+            yield File(LAB_CA, self.context.secrets.lab_ca_cert.encode())
+        yield File(ready, READY_SCRIPT.encode(), mode=0o755)
+        yield File(unit_path(UNIT), self._tailscaled_unit())
+        yield File(
+            unit_path(READY),
+            unit_file(
+                "The tailnet address exists",
+                {"Type": "oneshot", "RemainAfterExit": "yes", "ExecStart": ready, "TimeoutStartSec": "infinity"},
+                unit={"After": UNIT, "Wants": UNIT},
+                restart=False,
+            ),
+        )
+        yield File("/etc/.pve-ignore.hosts", b"")  # else Proxmox rewrites /etc/hosts at each start
+        ca = (LAB_CA,) if self.context.platform.world else ()
+        yield Unit(UNIT, restart_on=(unit_path(UNIT), *ca, *(program.link for program in programs)))
+        yield File(HOSTS, Late("all nodes have joined the tailnet", self._address_needs(), self._hosts))
+        yield self._login(node)
+        yield Unit(READY, restart_on=(unit_path(READY), ready))
+
+    def _tailscaled_unit(self) -> bytes:
+        port = self.context.platform.settings.ports.tailscale
+        return unit_file(
+            "Tailscale node agent",
+            {
+                **CONTROL_PLANE,
+                "Type": "notify",
+                # The lab's CA beside the system's: Go reads both directories.
+                "Environment": "SSL_CERT_DIR=/etc/ssl/certs:/etc/tercet/ca",
+                "ExecStart": "/usr/local/bin/tailscaled --state=/var/lib/tailscale/tailscaled.state "
+                f"--socket=/run/tailscale/tailscaled.sock --port={port} --no-logs-no-support",
+                "ExecStopPost": "/usr/local/bin/tailscaled --cleanup",
+                "RuntimeDirectory": "tailscale",
+                "StateDirectory": "tailscale",
+                "TimeoutStopSec": 5,
+            },
+        )
+
+    def _login(self, node: Node) -> Object:
+        tailnet = self.context.platform.settings.tailnet
+        server = f"https://{headscale.HOSTNAME}" if self.context.platform.world else tailnet.login_server
+        # The key travels on standard input; single quotes are safe as hostnames and URLs hold none.
+        options = " ".join(
+            (
+                *((f"--login-server='{server}'",) if server else ()),
+                f"--hostname='{node.name}'",
+                "--auth-key=file:/dev/stdin",
+                "--accept-dns=false",
+                "--accept-routes=false",
+                "--netfilter-mode=off",
+                "--timeout=40s",
+            )
+        )
+        wait = "until [ -S /run/tailscale/tailscaled.sock ]; do sleep 0.05; done"
+        join = Exec(("sh", "-c", f"{wait}; exec {TAILSCALE} up --reset {options}"), stdin=self._key(), timeout=45)
+        return Object(f"tailnet login of {node.name}", STATUS, _not_logged_in, (join,), settle=20)
+
+    def _key(self) -> Late:
+        world = self.context.platform.world
+        if world is None:
+            return Late("a tailnet key is given", {}, _no_key)
+        return Late(
+            "headscale runs",
+            {world.name: headscale.join_key_request(self.context.platform.settings.tailnet.tag)},
+            lambda answers: _key_of(answers[world.name]),
+        )
+
+    def _address_needs(self) -> dict[str, Request]:
+        return {node.name: ADDRESS for node in self.context.platform.nodes}
+
+    def _hosts(self, answers: Mapping[str, Answer]) -> bytes:
+        lines = ["# Written by tercet: the members of the tailnet.", "127.0.0.1 localhost", "::1 localhost"]
+        if self.context.platform.world:
+            lines.append(f"{headscale.world_address(self.context)} {headscale.HOSTNAME}")
+        lines.extend(f"{_address_of(name, answers)} {name}" for name in self._address_needs())
+        return ("\n".join(lines) + "\n").encode()
+
+    def questions(self, node: Node) -> Mapping[str, Request]:
+        return {} if node.role is Role.WORLD else {"tailscale": STATUS}
+
+    def healthy(self) -> Iterable[Condition]:
+        names = [node.name for node in self.context.platform.nodes]
+        units = tuple((name, UNIT) for name in names)
+        yield Condition("tailnet: every node sees every other node", _complete(names), units)
+
+
+def _not_logged_in(answer: Answer) -> str | None:
+    state = (answer.json() or {}).get("BackendState", answer.why())
+    return None if state == "Running" else f"not logged in ({state})"
+
+
+def _no_key(_answers: Mapping[str, Answer]) -> bytes:
+    raise LookupError("no auth key for the tailnet")
+
+
+def _key_of(answer: Answer) -> bytes:
+    key = answer.text.strip()
+    if not answer.ok or not key or " " in key:
+        raise LookupError(f"headscale gave no key: {answer.error or 'status ' + str(answer.status)}")
+    return key.encode()
+
+
+def _address_of(name: str, answers: Mapping[str, Answer]) -> str:
+    text = answers[name].text.strip() if name in answers else ""
+    try:
+        return str(ipaddress.IPv4Address(text))
+    except ValueError as error:
+        raise LookupError(f"{name} has no tailnet address yet") from error
+
+
+def peers_of(answer: Answer) -> dict[str, dict[str, Any]]:
+    """Peers by hostname from `tailscale status --json`; empty where tailscaled did not answer."""
+    peers = (answer.json() or {}).get("Peer") or {}
+    return {str(peer.get("HostName")): peer for peer in peers.values()}
+
+
+def address_of(answer: Answer) -> str:
+    """The node's own tailnet IPv4 from `tailscale status --json`; empty where there is none."""
+    addresses = (answer.json() or {}).get("TailscaleIPs") or []
+    return next((address for address in addresses if "." in address), "")
+
+
+def _complete(names: list[str]) -> Callable[[Readings], State]:
+    def check(readings: Readings) -> State:
+        for name in names:
+            answer = readings.get(name, "tailscale")
+            if not answer.ok:
+                return Waiting(f"{name}: {answer.why()}")
+            if problem := _not_logged_in(answer):
+                return Waiting(f"{name}: {problem}")
+            missing = sorted(set(names) - {name} - set(peers_of(answer)))
+            if missing:
+                return Waiting(f"{name} does not see {', '.join(missing)}")
+        return Passing(f"{len(names)} nodes")
+
+    return check
+
+
+def direct_paths(names: list[str]) -> Condition:
+    """Every pair of nodes talks directly, not through a relay. For verify: it takes traffic to find a path."""
+
+    def check(readings: Readings) -> State:
+        for name in names:
+            peers = peers_of(readings.get(name, "tailscale"))
+            for other in names:
+                if other != name and not peers.get(other, {}).get("CurAddr"):
+                    return Waiting(f"{name} has no direct path to {other}")
+        return Passing(f"{len(names) * (len(names) - 1)} direct paths")
+
+    return Condition("tailnet: all paths are direct", check)

@@ -1,0 +1,18 @@
+"""The two structured formats that components write, always the same bytes for the same data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import yaml
+
+
+def as_json(data: Mapping[str, object]) -> bytes:
+    """Indented JSON with a newline at its end; keys stay in the order given."""
+    return (json.dumps(data, indent=2) + "\n").encode()
+
+
+def as_yaml(data: Mapping[str, object]) -> bytes:
+    """Block-style YAML; keys stay in the order given."""
+    return yaml.safe_dump(data, sort_keys=False, default_flow_style=False).encode()
