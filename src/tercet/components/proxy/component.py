@@ -1,0 +1,178 @@
+"""The proxy of each apps node and the Consul Template that keeps its backends true.
+
+Invariant: an application has one connection string, `localhost` on each apps node; reads stay at the site and
+writes reach the primary wherever it is. Consul Template asks the node's own `dcs` agent (a forwarded query
+would hang when a server is silent), polls by `block_query_wait` of one second, and refreshes the proxy through
+systemd. The proxy is an enabled unit of its own: an unchanged template runs no command after a reboot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from tercet.components import patroni
+from tercet.components.context import Context
+from tercet.components.proxy import pgcat, pgpool
+from tercet.components.proxy.flavour import Flavour
+from tercet.components.systemd import NEEDS_TAILNET, unit_file, unit_path
+from tercet.components.text import as_json
+from tercet.converge.component import Condition, Passing, Readings, State, Waiting
+from tercet.converge.requests import Answer, Exec, Request
+from tercet.converge.resources import Absent, Directory, File, Object, Resource, Unit
+from tercet.inventory.platform import Node, Platform, Role
+
+UNIT = "consul-template.service"
+CONFIG_DIR = "/etc/consul-template.d"
+CONFIG = f"{CONFIG_DIR}/config.json"
+TEMPLATE = "/etc/consul-template/proxy.ctmpl"
+RENDERED = "/usr/lib/tercet/proxy-rendered"
+RECORD = "/var/lib/tercet/proxy-rendered.sha256"
+
+FLAVOURS = {"pgcat": pgcat.flavour, "pgpool": pgpool.flavour}
+
+# Prints two names: who answers a read and who answers a write, "-" where nobody does.
+ROUTES = """
+read -r PGPASSWORD; export PGPASSWORD PGCONNECT_TIMEOUT=2
+ask() {
+  address=$(timeout 3 psql -XAtq -h localhost -p "$1" -U "$2" -d "$3" -c "$4" 2>/tmp/tercet-route-error | head -1)
+  name=$(awk -v a="$address" '$1 == a { print $2; exit }' /etc/hosts)
+  [ -n "$name" ] || tail -1 /tmp/tercet-route-error >&2
+  echo "${name:--}"
+}
+ask "$1" "$2" "$3" 'SELECT inet_server_addr()'
+ask "$1" "$2" "$3" "$4"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """Consul Template and PgCat or pgpool-II."""
+
+    context: Context
+    name: str = "proxy"
+    after: tuple[str, ...] = ("application", "dcs")
+
+    def desired(self, node: Node) -> Iterable[Resource]:
+        if node.role is not Role.APPS:
+            return
+        chosen = FLAVOURS[self.context.proxy](self.context, node)
+        programs = self.context.program("consul-template")
+        yield from self._remove_the_other(node)
+        yield from chosen.resources
+        yield from programs
+        yield Directory("/var/lib/tercet")
+        yield Directory("/etc/consul-template", mode=0o750, purge=True)
+        yield Directory(CONFIG_DIR, purge=True)
+        # It holds the application's password, as the rendered file must.
+        yield File(TEMPLATE, chosen.template, mode=0o600, secret=True)
+        yield File(RENDERED, _rendered_script(chosen).encode(), mode=0o755)
+        yield File(CONFIG, as_json(self._config(chosen)))
+        yield File(unit_path(UNIT), self._unit())
+        yield Unit(
+            UNIT,
+            restart_on=(CONFIG, TEMPLATE, unit_path(UNIT), *(program.link for program in programs)),
+        )
+        yield Unit(chosen.unit, restart_on=chosen.restart_on)
+        yield Object(
+            f"{chosen.config} of {node.name}",
+            Exec(("sha256sum", "--check", "--status", RECORD)),
+            lambda answer: None if answer.ok else "differs from what Consul Template rendered",
+            # A fresh start renders the file and runs the command if the file is not as it should be.
+            (Exec(("sh", "-c", f"rm -f {chosen.config} && systemctl --no-block restart {UNIT}")),),
+        )
+
+    def _remove_the_other(self, node: Node) -> Iterable[Resource]:
+        for kind, make in FLAVOURS.items():
+            if kind != self.context.proxy:
+                other = make(self.context, node)
+                yield Unit(other.unit, active=False)
+                yield Absent(other.config)
+
+    def _config(self, chosen: Flavour) -> dict[str, object]:
+        return {
+            "log_level": "info",
+            "consul": {
+                "address": f"127.0.0.1:{self.context.platform.settings.ports.dcs_http}",
+                "retry": {"attempts": 0, "backoff": "100ms", "max_backoff": "1s"},  # 0: for ever
+            },
+            "block_query_wait": "1s",
+            "template": [
+                {
+                    "source": TEMPLATE,
+                    "destination": chosen.config,
+                    "perms": "0640",
+                    "user": chosen.owner,
+                    "group": chosen.owner,
+                    "command": [RENDERED],
+                    "command_timeout": "5s",
+                }
+            ],
+        }
+
+    def _unit(self) -> bytes:
+        return unit_file(
+            "Consul Template: the proxy's backends follow Consul",
+            {
+                "Nice": -5,
+                "ExecStart": f"/usr/local/bin/consul-template -config={CONFIG}",
+                "KillSignal": "SIGINT",
+                "TimeoutStopSec": 2,  # it is slow to stop while a query blocks
+            },
+            unit={**NEEDS_TAILNET, "After": "tailnet-ready.service consul-dcs.service"},
+        )
+
+    def routes(self, node: Node) -> Exec:
+        """Two lines: the node that answers a read at this apps node, and the one that answers a write."""
+        settings = self.context.platform.settings
+        chosen = FLAVOURS[self.context.proxy](self.context, node)
+        words = (str(settings.ports.proxy), settings.postgresql.user, settings.postgresql.database)
+        password = self.context.secrets.postgres_application.encode() + b"\n"
+        return Exec(("sh", "-c", ROUTES, "sh", *words, chosen.write_route), stdin=password, timeout=8)
+
+    def questions(self, node: Node) -> Mapping[str, Request]:
+        if node.role is Role.APPS:
+            return {"routes": self.routes(node)}
+        return patroni.Patroni(self.context).questions(node)
+
+    def healthy(self) -> Iterable[Condition]:
+        for node in self.context.platform.of(Role.APPS):
+            chosen = FLAVOURS[self.context.proxy](self.context, node)
+            yield Condition(
+                f"{node.name}: reads stay at the site, writes reach the primary",
+                _routed(self.context.platform, node),
+                ((node.name, UNIT), (node.name, chosen.unit)),
+            )
+
+
+def routes_of(answer: Answer) -> tuple[str, str]:
+    """(who answers reads, who answers writes); "" where nobody does."""
+    read, write = ([*answer.text.split(), "-", "-"])[:2]
+    return read.strip("-"), write.strip("-")
+
+
+def _routed(platform: Platform, node: Node) -> Callable[[Readings], State]:
+    databases = [database.name for database in platform.of(Role.DB)]
+    local = platform.at(node.site, Role.DB).name
+
+    def check(readings: Readings) -> State:
+        answer = readings.get(node.name, "routes")
+        read, write = routes_of(answer)
+        primary = patroni.primary_of(readings, databases)
+        if not read or not write:
+            return Waiting(f"reads: {read or 'no answer'}, writes: {write or 'no answer'} ({answer.error.strip()})")
+        if read != local:
+            return Waiting(f"reads are answered by {read}, not by {local}")
+        if write != primary:
+            return Waiting(f"writes are answered by {write}, the primary is {primary or 'unknown'}")
+        return Passing(f"reads {read}, writes {write}")
+
+    return check
+
+
+def _rendered_script(chosen: Flavour) -> str:
+    return f"""#!/bin/sh
+# Run by Consul Template after it has written {chosen.config}.
+sha256sum {chosen.config} > {RECORD}.new && mv {RECORD}.new {RECORD}
+exec systemctl --no-block {chosen.refresh} {chosen.unit}
+"""

@@ -1,0 +1,62 @@
+"""What the two proxies have in common, and what differs between them as one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tercet.converge.resources import Resource
+from tercet.inventory.platform import Node, Platform, Role
+
+
+@dataclass(frozen=True, slots=True)
+class Flavour:
+    """One kind of proxy on one apps node.
+
+    `template` is rendered by Consul Template to `config`; `refresh` is the systemctl verb that makes the proxy
+    take a new file. `write_route` is SQL that the proxy sends to the primary and that changes nothing.
+    """
+
+    kind: str
+    unit: str
+    config: str
+    owner: str  # user and group of the rendered file
+    template: bytes
+    refresh: str  # "reload" or "restart"
+    resources: tuple[Resource, ...]  # all but the template, the rendered file and the unit's state
+    restart_on: tuple[str, ...]
+    write_route: str
+
+
+def preference(platform: Platform, site: str) -> list[str]:
+    """Database nodes in the order in which this site's reads should use them: its own, then by latency."""
+    latency: dict[frozenset[str], float] = {
+        frozenset(link.between): link.latency_ms for link in platform.settings.lab.links
+    }
+
+    def distance(node: Node) -> tuple[bool, float]:
+        return node.site != site, latency.get(frozenset((node.site, site)), 0.0)
+
+    return [node.name for node in sorted(platform.of(Role.DB), key=distance)]
+
+
+def choose_servers(platform: Platform, site: str) -> str:
+    """Template text that leaves the primary's and the reads' address in scratch: "primary" and "read".
+
+    Reads go to the local database node whether it is a replica or the primary, else to the nearest passing
+    replica, else to the primary. Either address is "" where there is none. Should two nodes pass as primary
+    for the second between two checks, the last one listed is taken until the next check.
+    """
+    service = platform.settings.postgresql.service
+    local, *others = preference(platform, site)
+    lines = ['{{- scratch.Set "primary" "" }}{{ scratch.Set "read" "" }}']
+    lines.append(
+        f'{{{{- range service "primary.{service}" }}}}{{{{ scratch.Set "primary" .Address }}}}'
+        f'{{{{ if eq .Node "{local}" }}}}{{{{ scratch.Set "read" .Address }}}}{{{{ end }}}}{{{{ end }}}}'
+    )
+    lines.extend(
+        f'{{{{- if eq (scratch.Get "read") "" }}}}{{{{ range service "replica.{service}" }}}}'
+        f'{{{{ if eq .Node "{node}" }}}}{{{{ scratch.Set "read" .Address }}}}{{{{ end }}}}{{{{ end }}}}{{{{ end }}}}'
+        for node in (local, *others)
+    )
+    lines.append('{{- if eq (scratch.Get "read") "" }}{{ scratch.Set "read" (scratch.Get "primary") }}{{ end }}')
+    return "\n".join(lines) + "\n"

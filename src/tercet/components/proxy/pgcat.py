@@ -1,0 +1,97 @@
+"""PgCat on an apps node.
+
+PgCat ignores every key that it does not know, in silence, so each key here was checked against its source at
+5b03881. It has no local-first: local-first is that exactly one `replica` line is rendered. Reasons for the
+values are in docs/components/proxy.md.
+"""
+
+from __future__ import annotations
+
+import tomli_w
+
+from tercet.components.context import Context
+from tercet.components.proxy.flavour import Flavour, choose_servers
+from tercet.components.systemd import NEEDS_TAILNET, unit_file, unit_path
+from tercet.converge.resources import Directory, File
+from tercet.inventory.platform import Node
+
+UNIT = "pgcat.service"
+CONFIG = "/etc/pgcat/pgcat.toml"
+SERVERS = "tercet-servers-go-here"
+
+
+def flavour(context: Context, node: Node) -> Flavour:
+    programs = context.program("pgcat")
+    unit = unit_file(
+        "PgCat",
+        {
+            "User": "postgres",
+            "ExecStartPre": f"/bin/sh -c 'until [ -s {CONFIG} ]; do sleep 0.1; done'",
+            "ExecStart": f"/usr/local/bin/pgcat {CONFIG}",
+            "ExecReload": "/bin/kill -HUP $MAINPID",
+            "TimeoutStartSec": "infinity",
+            "TimeoutStopSec": 2,
+            "LimitNOFILE": 65536,
+        },
+        unit=NEEDS_TAILNET,
+    )
+    return Flavour(
+        kind="pgcat",
+        unit=UNIT,
+        config=CONFIG,
+        owner="postgres",
+        template=_template(context, node),
+        refresh="reload",
+        resources=(*programs, Directory("/etc/pgcat"), File(unit_path(UNIT), unit)),
+        restart_on=(unit_path(UNIT), *(program.link for program in programs)),
+        # Outside a transaction block reads go to the replica; a block goes to `default_role` as a whole.
+        write_route="BEGIN; SELECT inet_server_addr(); COMMIT",
+    )
+
+
+def _template(context: Context, node: Node) -> bytes:
+    settings, secrets = context.platform.settings, context.secrets
+    config = {
+        "general": {
+            "host": "127.0.0.1",
+            "port": settings.ports.proxy,
+            "admin_username": "pgcat",
+            "admin_password": secrets.proxy_admin,
+            "connect_timeout": 500,  # ms; a silent server must cost less than the failover
+            "tcp_user_timeout": 1500,  # ms; its default of 10 s hung writes to a dead primary for 10.6 s
+            "tcp_keepalives_idle": 1,
+            "tcp_keepalives_interval": 1,
+            "tcp_keepalives_count": 2,
+            "healthcheck_delay": 5000,
+            "ban_time": 5,  # seconds
+            "idle_timeout": 60000,
+            "validate_config": False,  # else a dead server makes a reload fail after the change
+        },
+        "pools": {
+            settings.postgresql.database: {
+                "pool_mode": "transaction",
+                "default_role": "primary",
+                "query_parser_enabled": True,
+                "query_parser_read_write_splitting": True,
+                "primary_reads_enabled": False,
+                "prepared_statements_cache_size": 500,
+                "users": {
+                    "0": {
+                        "username": settings.postgresql.user,
+                        "password": secrets.postgres_application,
+                        "pool_size": 20,
+                    }
+                },
+                "shards": {"0": {"database": settings.postgresql.database, "servers": SERVERS}},
+            }
+        },
+    }
+    port = settings.ports.postgresql
+    servers = (
+        "[\n"
+        f'{{{{- with scratch.Get "primary" }}}}{{{{ if . }}}}\n  ["{{{{ . }}}}", {port}, "primary"],{{{{ end }}}}{{{{ end }}}}\n'
+        f'{{{{- with scratch.Get "read" }}}}{{{{ if . }}}}\n  ["{{{{ . }}}}", {port}, "replica"],{{{{ end }}}}{{{{ end }}}}\n'
+        "]"
+    )
+    text = tomli_w.dumps(config).replace(f'"{SERVERS}"', servers)
+    return (choose_servers(context.platform, node.site) + text).encode()
