@@ -1,1 +1,31 @@
+"""The components of the platform, in the order in which a reader should meet them."""
 
+from __future__ import annotations
+
+from tercet.components.application import Application
+from tercet.components.consul import Consul
+from tercet.components.context import Context
+from tercet.components.dcs import Dcs
+from tercet.components.guard import Guard
+from tercet.components.headscale import Headscale
+from tercet.components.nomad import Nomad
+from tercet.components.patroni import Patroni
+from tercet.components.proxy.component import Proxy
+from tercet.components.tailscale import Tailscale
+from tercet.converge.component import Component
+
+
+def components(context: Context) -> tuple[Component, ...]:
+    """All components of this platform; headscale only where the provider brings a world of its own."""
+    outside: tuple[Component, ...] = (Headscale(context),) if context.platform.world else ()
+    return (
+        *outside,
+        Tailscale(context),
+        Consul(context),
+        Dcs(context),
+        Guard(context),
+        Nomad(context),
+        Patroni(context),
+        Application(context),
+        Proxy(context),
+    )

@@ -54,9 +54,7 @@ class Consul:
             }
         else:
             settings["retry_join"] = [f"{platform.at(node.site, Role.CONTROL).name}:{ports.consul_serf_lan}"]
-        yield from consul_agent.resources(
-            self.context, agent, f"Consul of datacenter {site.datacenter}", settings
-        )
+        yield from consul_agent.resources(self.context, agent, f"Consul of datacenter {site.datacenter}", settings)
 
     def questions(self, node: Node) -> Mapping[str, Request]:
         if node.role is not Role.CONTROL:

@@ -36,7 +36,7 @@ def join_key_request(tag: str) -> Exec:
     script = (
         f"{HEADSCALE} users create {USER} >/dev/null 2>&1; "
         f"id=$({HEADSCALE} users list -o json | jq -r '.[] | select(.name==\"{USER}\") | .id') && "
-        f"{HEADSCALE} preauthkeys create --user \"$id\" --tags {tag} --expiration 10m -o json | jq -r .key"
+        f'{HEADSCALE} preauthkeys create --user "$id" --tags {tag} --expiration 10m -o json | jq -r .key'
     )
     return Exec(("sh", "-c", script), timeout=20)
 

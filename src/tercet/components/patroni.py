@@ -231,9 +231,7 @@ until [ -s {DATA}/PG_VERSION ] || [ -e {PERMISSION} ] || curl -sf -m 2 -o /dev/n
 
     def _pending_restart(self, node: Node) -> Object:
         service = self.context.platform.settings.postgresql.service
-        restart = Exec(
-            ("patronictl", "-c", CONFIG, "restart", service, node.name, "--pending", "--force"), timeout=60
-        )
+        restart = Exec(("patronictl", "-c", CONFIG, "restart", service, node.name, "--pending", "--force"), timeout=60)
         return Object(
             f"PostgreSQL of {node.name}",
             self._api("/patroni", node),

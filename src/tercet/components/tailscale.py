@@ -66,7 +66,12 @@ class Tailscale:
             unit_path(READY),
             unit_file(
                 "The tailnet address exists",
-                {"Type": "oneshot", "RemainAfterExit": "yes", "ExecStart": ready, "TimeoutStartSec": "infinity"},
+                {
+                    "Type": "oneshot",
+                    "RemainAfterExit": "yes",
+                    "ExecStart": ready,
+                    "TimeoutStartSec": "infinity",
+                },
                 unit={"After": UNIT, "Wants": UNIT},
                 restart=False,
             ),

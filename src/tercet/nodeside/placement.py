@@ -1,0 +1,74 @@
+"""Keeps the Raft leader of `dcs` out of the primary's site (`tercet-placement.service` on control nodes).
+
+A new Consul leader starts every session's TTL anew. Were leader and primary at one site, the loss of that site
+would cost an election *and* a whole TTL where gossip is late; apart, it costs neither. So the leader itself
+looks every 2 s where the primary is, and hands its lead to another site's server after seeing it at its own
+site twice in a row. Only the leader acts, and only to a server that gossip holds for alive.
+
+Argument: a JSON file {"url": "http://127.0.0.1:9500/v1", "node": …, "sites": {node: site}, "leader_key": …}.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+
+LOOK_S = 2.0
+SETTLE_S = 20.0  # after a transfer: time for the new leader to be known everywhere
+
+
+def ask(url: str, method: str = "GET") -> Any:
+    """The parsed answer, None if there is none within two seconds."""
+    try:
+        request = urllib.request.Request(url, method=method)
+        with urllib.request.urlopen(request, timeout=2) as response:
+            return json.load(response)
+    except (OSError, ValueError):
+        return None
+
+
+def site_of_primary(config: dict[str, Any]) -> str:
+    entry = ask(f"{config['url']}/kv/{config['leader_key']}")
+    if not entry or not entry[0].get("Value"):
+        return ""
+    return str(config["sites"].get(base64.b64decode(entry[0]["Value"]).decode(), ""))
+
+
+def better_leader(config: dict[str, Any], site: str) -> str:
+    """Raft id of a living voter away from `site`, if this node leads; else an empty string."""
+    raft = ask(f"{config['url']}/operator/raft/configuration") or {}
+    servers = raft.get("Servers", [])
+    if not any(server["Leader"] and server["Node"] == config["node"] for server in servers):
+        return ""
+    alive = {m["Name"] for m in ask(f"{config['url']}/agent/members") or [] if m["Status"] == 1}
+    for server in servers:
+        elsewhere = config["sites"].get(server["Node"]) != site
+        if server["Voter"] and elsewhere and server["Node"] in alive:
+            return str(server["ID"])
+    return ""
+
+
+def main(config: dict[str, Any]) -> None:
+    own = config["sites"][config["node"]]
+    seen = 0
+    while True:
+        time.sleep(LOOK_S)
+        seen = seen + 1 if site_of_primary(config) == own else 0
+        if seen < 2:
+            continue
+        target = better_leader(config, own)
+        if target:
+            done = ask(f"{config['url']}/operator/raft/transfer-leader?id={target}", "POST")
+            print(f"leader handed to {target}: {done}", flush=True)
+            time.sleep(SETTLE_S)
+        seen = 0
+
+
+if __name__ == "__main__":
+    with open(sys.argv[1]) as file:
+        main(json.load(file))
