@@ -1,0 +1,348 @@
+"""The journal of a drill: one JSON object a line, appended and flushed as things happen.
+
+Invariants
+- The journal is the acknowledgement ledger too: a line is with the operating system before the load's next
+  statement is allowed (see load.py), so what it lacks was never acknowledged to the tool. It lies on the
+  operator's machine, outside the platform, and survives the tool being killed; a power cut of that machine
+  may cost its last lines.
+- Every time `t` is in seconds since the drill began, on the operator's clock. The times of a node are converted
+  with the latest `Clock` of that node, which states the uncertainty that is left.
+- A verdict can be computed again from the journal alone.
+
+The published schema is docs/journal.schema.json; a test keeps it equal to these models.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from tercet.errors import TercetError
+from tercet.inventory.model import Model
+
+Worker = Literal["writer", "reader", "transactions"]
+
+
+class Entry(Model):
+    t: float
+    """Seconds since the drill began, on the operator's clock."""
+
+
+class NodeOf(Model):
+    name: str
+    site: str
+    role: str
+    address: str
+    """Its address in the tailnet, as PostgreSQL reports it with inet_server_addr()."""
+
+
+class Began(Entry):
+    """The first line: what is run, on what, and when t = 0 was."""
+
+    kind: Literal["began"] = "began"
+    version: Literal[1] = 1
+    """Of this schema."""
+    scenario: str
+    title: str
+    platform: str
+    unix: float
+    """The operator's clock at t = 0, seconds since 1970."""
+    nodes: tuple[NodeOf, ...]
+    writes_per_second: float
+    """Of each site's load; likewise the next two."""
+    reads_per_second: float
+    transactions_per_second: float
+
+
+class Clock(Entry):
+    """How a node's clock differs from the operator's."""
+
+    kind: Literal["clock"] = "clock"
+    node: str
+    offset: float
+    """Seconds that the node's clock is ahead."""
+    uncertainty: float
+    """The offset is right within plus or minus this many seconds: half the round trip of the question."""
+
+
+class OfLoad(Entry):
+    site: str
+    worker: Worker
+    scheduled: float
+    """When the open-loop schedule wanted this statement; latency is counted from here."""
+
+
+class OfWrite(OfLoad):
+    writer: str
+    """The writing connection, unique in the drill, such as sib-01/writer."""
+    seq: int
+    """Counts this writer's attempts."""
+    id: str
+    """Of the row, unique in the drill."""
+
+
+class Attempt(OfWrite):
+    """A write is about to be sent. Without a line on its outcome, the outcome is unknown."""
+
+    kind: Literal["attempt"] = "attempt"
+
+
+class Acknowledged(OfWrite):
+    """The platform said that the write is committed."""
+
+    kind: Literal["acknowledged"] = "acknowledged"
+    node: str
+    """Address of the PostgreSQL that answered."""
+    warning: str = ""
+    """A WARNING that came with it; a cancelled wait for a standby shows as one."""
+    read_node: str = ""
+    """Transactions: address of the PostgreSQL that answered the SELECT inside."""
+    saw_own: bool = True
+    """Transactions: the SELECT inside saw the row just written."""
+
+
+class Failed(OfLoad):
+    """Definitely not done: refused by an error before commit, or never sent."""
+
+    kind: Literal["failed"] = "failed"
+    writer: str = ""
+    seq: int = 0
+    id: str = ""
+    stage: Literal["connect", "statement", "commit"]
+    sqlstate: str = ""
+    message: str
+
+
+class Unknown(OfWrite):
+    """Sent, and no honest answer came: the row may be there or not."""
+
+    kind: Literal["unknown"] = "unknown"
+    stage: Literal["statement", "commit"]
+    sqlstate: str = ""
+    message: str
+
+
+class Missed(OfLoad):
+    """Its time came and went while the connection was busy with an earlier statement; it was never sent."""
+
+    kind: Literal["missed"] = "missed"
+
+
+class Read(OfLoad):
+    """A read was answered."""
+
+    kind: Literal["read"] = "read"
+    sent: float
+    node: str
+    """Address of the PostgreSQL that answered."""
+    seen: dict[str, int]
+    """The highest sequence number visible of each writer; 0 where none is."""
+
+
+class Connected(Entry):
+    kind: Literal["connected"] = "connected"
+    site: str
+    worker: Worker
+    seconds: float
+    """How long connecting took."""
+
+
+class Ended(Entry):
+    """The load of a site is over. Any other reason than `finished` or `stopped` means it was lost."""
+
+    kind: Literal["ended"] = "ended"
+    site: str
+    reason: str
+
+
+class Fault(Entry):
+    kind: Literal["fault"] = "fault"
+    action: Literal["injecting", "injected", "healing", "healed", "heal failed"]
+    fault: str
+    """What was done to whom, such as "site sib-01 killed"."""
+    nodes: tuple[str, ...] = ()
+    detail: str = ""
+
+
+class Primary(Entry):
+    """From now on this node is the primary, as Patroni's cluster view says."""
+
+    kind: Literal["primary"] = "primary"
+    node: str
+
+
+class Route(Entry):
+    """From now on, reads of this site belong to one of these nodes. No node: any will do (in transition)."""
+
+    kind: Literal["route"] = "route"
+    site: str
+    reads: tuple[str, ...]
+
+
+class Record(Entry):
+    """What a component said about itself, from its node's journal."""
+
+    kind: Literal["record"] = "record"
+    node: str
+    component: str
+    what: str
+    """One of drills.records.What."""
+    subject: str = ""
+    """Which member, lock, check or file it is about."""
+    text: str
+    """The line as it was logged."""
+
+
+class Table(Entry):
+    """The rows of one writer that are in the table at the end, as `node` has them."""
+
+    kind: Literal["table"] = "table"
+    node: str
+    writer: str
+    rows: tuple[tuple[int, str, float], ...]
+    """(seq, id, written_at on the drill's clock) in the order of written_at."""
+
+
+class Promise(Entry):
+    """A statement about the platform that the scenario demands, judged."""
+
+    kind: Literal["promise"] = "promise"
+    name: str
+    held: bool
+    detail: str = ""
+
+
+class Predicted(Entry):
+    """What the running configuration lets one expect; see drills.predict."""
+
+    kind: Literal["predicted"] = "predicted"
+    links: tuple[tuple[str, float, float, str], ...]
+    """(link of the chain, expected seconds, bound in seconds, source of the numbers)."""
+
+
+class Verdict(Entry):
+    """The last line of a drill that was judged."""
+
+    kind: Literal["verdict"] = "verdict"
+    passed: bool
+    reasons: tuple[str, ...] = ()
+    """Every promise or budget that was broken."""
+
+
+AnyEntry = Annotated[
+    Began
+    | Clock
+    | Attempt
+    | Acknowledged
+    | Failed
+    | Unknown
+    | Missed
+    | Read
+    | Connected
+    | Ended
+    | Fault
+    | Primary
+    | Route
+    | Record
+    | Table
+    | Promise
+    | Predicted
+    | Verdict,
+    Field(discriminator="kind"),
+]
+_ADAPTER: TypeAdapter[AnyEntry] = TypeAdapter(AnyEntry)
+
+
+class JournalError(TercetError):
+    """The journal cannot be read; says which line and why."""
+
+
+class Journal:
+    """An open journal. `append` returns when the line is with the operating system."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path.open("ab", buffering=0)
+
+    def append(self, entry: Entry) -> None:
+        self._file.write(line_of(entry))
+
+    def close(self) -> None:
+        """Ends with the lines on the disk."""
+        if not self._file.closed:
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+
+def line_of(entry: Entry) -> bytes:
+    """One line of JSON; times with a resolution of 10 microseconds."""
+    return json.dumps(_rounded(entry.model_dump(mode="json")), separators=(",", ":")).encode() + b"\n"
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 5)
+    if isinstance(value, list):
+        return [_rounded(one) for one in value]
+    if isinstance(value, dict):
+        return {key: _rounded(one) for key, one in value.items()}
+    return value
+
+
+def parse(data: Any) -> AnyEntry:
+    """One entry from parsed JSON. Raises pydantic.ValidationError."""
+    return _ADAPTER.validate_python(data)
+
+
+def read(path: Path) -> list[AnyEntry]:
+    """All entries in order. A last line that was torn by a crash is left out; any other bad line is an error."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise JournalError(
+            f"cannot read the journal {path}: {error.strerror}; give the path of a drill's .jsonl file"
+        ) from error
+    return list(read_lines(text.splitlines(keepends=True), str(path)))
+
+
+def read_lines(lines: Iterable[bytes], name: str = "journal") -> Iterator[AnyEntry]:
+    """The same from lines with their line ends. `name` is what errors call the source."""
+    for number, line in enumerate(lines, 1):
+        torn = not line.endswith(b"\n")
+        try:
+            entry = _ADAPTER.validate_json(line)
+        except ValidationError as error:
+            if torn:
+                return
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise JournalError(
+                f"{name}, line {number}: expected an entry of docs/journal.schema.json, found {first['msg']}"
+                f"{' at ' + where if where else ''}; the file is no drill journal or was edited"
+            ) from error
+        yield entry
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of one line."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "One line of a tercet drill journal",
+        **_ADAPTER.json_schema(),
+    }
+
+
+def schema_text() -> str:
+    """docs/journal.schema.json as it must be."""
+    return json.dumps(schema(), indent=2) + "\n"

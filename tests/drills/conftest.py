@@ -1,0 +1,113 @@
+"""A real PostgreSQL on loopback, and a fleet whose nodes are processes of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tercet.converge.fleet import Completed
+
+
+@dataclass(frozen=True)
+class Server:
+    directory: Path
+    port: int
+    binaries: Path
+
+    @property
+    def conninfo(self) -> str:
+        return f"host=127.0.0.1 port={self.port} dbname=postgres user=tercet application_name=drill"
+
+    def sql(self, statement: str) -> list[list[str]]:
+        done = subprocess.run(
+            ["psql", "-XAtq", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-c", statement, self.conninfo],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+        return [line.split("\t") for line in done.stdout.splitlines()]
+
+    def postmaster(self) -> int:
+        return int((self.directory / "data" / "postmaster.pid").read_text().split()[0])
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not found:
+        pytest.skip("no PostgreSQL server installed (Debian: apt-get install postgresql)")
+    if shutil.which("psql") is None:
+        pytest.skip("no psql installed")
+    binaries = found[-1].parent
+    directory = tmp_path_factory.mktemp("postgresql")
+    user: dict[str, object] = {}
+    if os.getuid() == 0:
+        # PostgreSQL refuses to run as root.
+        account = pwd.getpwnam("nobody")
+        for path in (directory, *directory.parents[:3]):
+            path.chmod(0o755)
+        os.chown(directory, account.pw_uid, account.pw_gid)
+        user = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": ()}
+    port = free_port()
+
+    def run(*argv: str) -> None:
+        subprocess.run(argv, check=True, capture_output=True, timeout=60, cwd=directory, **user)  # type: ignore[call-overload]
+
+    data = str(directory / "data")
+    run(str(binaries / "initdb"), "-D", data, "-U", "tercet", "-A", "trust", "-E", "UTF8", "--no-sync")
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
+    control = str(binaries / "pg_ctl")
+    run(control, "-D", data, "-l", str(directory / "log"), "-o", options, "-w", "start")
+    try:
+        yield Server(directory, port, binaries)
+    finally:
+        run(control, "-D", data, "-m", "immediate", "-w", "stop")
+
+
+class LocalFleet:
+    """Every node is this machine. `python3` is the interpreter of the tests, which has psycopg."""
+
+    def __init__(self) -> None:
+        self.processes: list[asyncio.subprocess.Process] = []
+
+    async def run(self, node: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> Completed:
+        raise NotImplementedError
+
+    async def spawn(self, node: str, argv: Sequence[str]) -> asyncio.subprocess.Process:
+        program = sys.executable if argv[0] == "python3" else argv[0]
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(program, *argv[1:], stdin=pipe, stdout=pipe, stderr=pipe)
+        self.processes.append(process)
+        return process
+
+
+@pytest.fixture
+def fleet() -> LocalFleet:
+    return LocalFleet()
+
+
+async def until(condition: object, seconds: float = 10.0) -> None:
+    """Wait until a callable is true; fails the test at the deadline."""
+    end = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        if time.monotonic() > end:
+            pytest.fail(f"not true within {seconds} s")
+        await asyncio.sleep(0.02)

@@ -1,0 +1,218 @@
+"""The load against a real PostgreSQL: what it reports is what happened, whatever happens to it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tercet.drills import journal, load
+from .conftest import LocalFleet, Server, free_port, until
+
+pytest.importorskip("psycopg", reason="the load needs psycopg 3")
+
+WRITERS = ("sib-01/writer", "sib-01/transactions")
+
+
+class Run:
+    """A load of one site under way."""
+
+    def __init__(self, path: Path, conninfo: str, table: str = "drill") -> None:
+        self.book = journal.Journal(path)
+        self.path = path
+        self.entries: list[journal.Entry] = []
+        target = load.Target("sib-01", "apps-sib-01", conninfo, table, WRITERS)
+        self.load = load.SiteLoad(target, self.book, time.time())
+
+    def of(self, kind: type[journal.Entry]) -> list[journal.Entry]:
+        return [entry for entry in self.entries if isinstance(entry, kind)]
+
+    async def start(self, fleet: LocalFleet, seconds: float, **settings: float) -> asyncio.Task[None]:
+        await self.load.start(fleet, load.LoadSettings(**settings), seconds)
+        return asyncio.create_task(self.load.follow(self.entries.append))
+
+
+@pytest.fixture
+def table(server: Server) -> str:
+    server.sql("DROP TABLE IF EXISTS drill")
+    for statement in load.create_table("drill", "tercet"):
+        server.sql(statement)
+    return "drill"
+
+
+async def test_every_acknowledged_row_is_there_and_in_the_journal(
+    server: Server, table: str, fleet: LocalFleet, tmp_path: Path
+) -> None:
+    run = Run(tmp_path / "j.jsonl", server.conninfo)
+    await (await run.start(fleet, 2.0, writes_per_second=40, reads_per_second=40, transactions_per_second=10))
+    run.book.close()
+    entries = journal.read(run.path)
+    acknowledged = {entry.id: entry for entry in entries if isinstance(entry, journal.Acknowledged)}
+    rows = {row[2]: row for row in server.sql(load.table_query(table))}
+    assert set(acknowledged) == set(rows)
+    assert 70 <= sum(entry.worker == "writer" for entry in acknowledged.values()) <= 80
+    assert 15 <= sum(entry.worker == "transactions" for entry in acknowledged.values()) <= 20
+    assert all(entry.node == "127.0.0.1" and entry.saw_own for entry in acknowledged.values())
+    assert not [e for e in entries if isinstance(e, journal.Failed | journal.Unknown | journal.Missed)]
+    reads = [entry for entry in entries if isinstance(entry, journal.Read)]
+    assert len(reads) >= 70
+    assert reads[-1].seen["sib-01/writer"] > reads[0].seen["sib-01/writer"]
+    assert isinstance(entries[-1], journal.Ended)
+    assert entries[-1].reason == "finished"
+    clock = next(entry for entry in entries if isinstance(entry, journal.Clock))
+    assert abs(clock.offset) <= clock.uncertainty < 0.5
+
+
+async def test_the_writer_waits_for_its_receipt(server: Server, table: str, fleet: LocalFleet, tmp_path: Path) -> None:
+    run = Run(tmp_path / "j.jsonl", server.conninfo)
+    await run.load.start(fleet, load.LoadSettings(50, 0, 0), 5.0)
+    # Nobody follows: after the first outcome nothing more may be written.
+    await until(lambda: server.sql("SELECT count(*) FROM drill") != [["0"]])
+    await asyncio.sleep(0.5)
+    assert server.sql("SELECT count(*) FROM drill") == [["1"]]
+    await run.load.stop()
+
+
+async def test_it_ends_at_once_when_the_host_goes_away(
+    server: Server, table: str, fleet: LocalFleet, tmp_path: Path
+) -> None:
+    run = Run(tmp_path / "j.jsonl", server.conninfo)
+    following = await run.start(fleet, 60.0)
+    await until(lambda: len(run.of(journal.Acknowledged)) > 5)
+    began = time.monotonic()
+    await run.load.stop()
+    await following
+    assert time.monotonic() - began < 2
+    assert fleet.processes[0].returncode == 0
+    assert run.entries[-1].reason == "stopped"  # type: ignore[attr-defined]
+
+
+async def test_a_stalled_statement_does_not_hide_the_next_ones(
+    server: Server, table: str, fleet: LocalFleet, tmp_path: Path
+) -> None:
+    run = Run(tmp_path / "j.jsonl", server.conninfo)
+    settings = {"writes_per_second": 20.0, "reads_per_second": 0.0, "transactions_per_second": 0.0}
+    following = await run.start(fleet, 5.0, deadline=0.5, **settings)
+    await until(lambda: len(run.of(journal.Acknowledged)) > 5)
+    postmaster = server.postmaster()
+    backend = int(
+        server.sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'drill' AND query LIKE 'INSERT%'")[0][0]
+    )
+    for pid in (postmaster, backend):
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        await until(lambda: len(run.of(journal.Missed)) > 5)
+    finally:
+        for pid in (backend, postmaster):
+            os.kill(pid, signal.SIGCONT)
+    await following
+    slots = Counter[str]()
+    for entry in run.entries:
+        if isinstance(entry, journal.Acknowledged | journal.Failed | journal.Unknown | journal.Missed):
+            slots[load.entry_kind(entry)] += 1
+    assert sum(slots.values()) == 100  # 5 s x 20: every slot of the schedule has its outcome
+    assert slots["unknown"] == 1  # the frozen statement; the next ones did not even connect
+    late = [e for e in run.of(journal.Acknowledged) if e.t - e.scheduled > 0.1]  # type: ignore[attr-defined]
+    assert late, "the first statements after the stall count from when they were due"
+    # The abandoned statement was never cancelled: its row is there once the backend goes on.
+    unknown = run.of(journal.Unknown)[0]
+    await until(lambda: server.sql(f"SELECT count(*) FROM drill WHERE id = '{unknown.id}'") == [["1"]])  # type: ignore[attr-defined]
+
+
+async def test_refusals_are_definite_and_carry_their_sqlstate(
+    server: Server, table: str, fleet: LocalFleet, tmp_path: Path
+) -> None:
+    run = Run(tmp_path / "j.jsonl", server.conninfo + " options='-c default_transaction_read_only=on'")
+    await (await run.start(fleet, 1.0))
+    failures = [e for e in run.of(journal.Failed) if isinstance(e, journal.Failed)]
+    assert len(failures) == 25
+    assert {failure.sqlstate for failure in failures} == {"25006"}
+    assert len(run.of(journal.Connected)) == 3, "a refused statement leaves the connection open"
+    assert not run.of(journal.Acknowledged)
+    assert server.sql("SELECT count(*) FROM drill") == [["0"]]
+
+
+async def test_a_terminated_backend_leaves_the_outcome_unknown_and_the_worker_reconnects(
+    server: Server, table: str, fleet: LocalFleet, tmp_path: Path
+) -> None:
+    run = Run(tmp_path / "j.jsonl", server.conninfo)
+    following = await run.start(fleet, 3.0, reads_per_second=0, transactions_per_second=0)
+    await until(lambda: len(run.of(journal.Acknowledged)) > 5)
+    for _ in range(3):
+        server.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name = 'drill' AND pid <> pg_backend_pid()"
+        )
+        await asyncio.sleep(0.2)
+    before = len(run.of(journal.Acknowledged))
+    await following
+    assert len(run.of(journal.Connected)) == 4
+    assert len(run.of(journal.Acknowledged)) > before + 10
+    present = {row[2] for row in server.sql(load.table_query(table))}
+    for entry in run.of(journal.Failed):
+        assert entry.id not in present  # type: ignore[attr-defined]
+
+
+async def test_a_warning_comes_with_its_acknowledgement(
+    server: Server, table: str, fleet: LocalFleet, tmp_path: Path
+) -> None:
+    """A commit that waits for a standby which never comes, cancelled by an administrator, says success."""
+    run = Run(tmp_path / "j.jsonl", server.conninfo)
+    server.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    server.sql("SELECT pg_reload_conf()")
+    try:
+        following = await run.start(
+            fleet, 2.0, writes_per_second=2, reads_per_second=0, transactions_per_second=0, deadline=5
+        )
+        waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+        await until(lambda: server.sql(waiting) != [])
+        server.sql("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+        await until(lambda: run.of(journal.Acknowledged) != [])
+        assert "canceling wait for synchronous replication" in run.of(journal.Acknowledged)[0].warning  # type: ignore[attr-defined]
+        await until(lambda: server.sql(waiting) != [])
+        server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+        await until(lambda: run.of(journal.Unknown) != [])
+        await run.load.stop()
+        await following
+    finally:
+        server.sql("ALTER SYSTEM RESET synchronous_standby_names")
+        server.sql("SELECT pg_reload_conf()")
+
+
+async def test_without_a_server_every_write_fails_definitely(fleet: LocalFleet, tmp_path: Path) -> None:
+    run = Run(tmp_path / "j.jsonl", f"host=127.0.0.1 port={free_port()} dbname=postgres user=tercet")
+    await (await run.start(fleet, 1.0, transactions_per_second=0, reads_per_second=0))
+    failed = [entry for entry in run.of(journal.Failed) if isinstance(entry, journal.Failed)]
+    assert len(failed) + len(run.of(journal.Missed)) == 20
+    assert {entry.stage for entry in failed} == {"connect"}
+
+
+async def test_a_silent_server_costs_the_connect_timeout_and_no_more(fleet: LocalFleet, tmp_path: Path) -> None:
+    with contextlib.closing(socket.socket()) as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        port = silent.getsockname()[1]
+        run = Run(tmp_path / "j.jsonl", f"host=127.0.0.1 port={port} dbname=postgres user=tercet")
+        await (await run.start(fleet, 2.0, connect_timeout=0.3, transactions_per_second=0, reads_per_second=0))
+    failed = [entry for entry in run.of(journal.Failed) if isinstance(entry, journal.Failed)]
+    assert failed[0].message == "no connection within the deadline"
+    assert 0.25 < failed[0].t - failed[0].scheduled < 0.6
+
+
+async def test_a_broken_configuration_is_an_error_with_the_reason(
+    server: Server, fleet: LocalFleet, tmp_path: Path
+) -> None:
+    run = Run(tmp_path / "j.jsonl", server.conninfo)
+    with pytest.raises(load.LoadError, match="at most 3600 seconds"):
+        await run.load.start(fleet, load.LoadSettings(writes_per_second=5000), 1.0)
+
+
+def test_the_password_is_in_no_repr() -> None:
+    assert "hush" not in repr(load.Target("s", "n", "password=hush", "t", ()))
