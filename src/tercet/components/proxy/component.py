@@ -53,6 +53,11 @@ class Proxy:
     name: str = "proxy"
     after: tuple[str, ...] = ("application", "dcs")
 
+    @property
+    def kind(self) -> str:
+        """pgcat or pgpool."""
+        return self.context.proxy
+
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is not Role.APPS:
             return

@@ -1,0 +1,228 @@
+"""One look at the platform as a value: `status --json` is this model, the table and the live view show it.
+
+The schema is published (docs/status.schema.json). A value that is not known is null or an empty string, never
+a guess: a silent node is shown as not healthy with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from tercet.components import consul, dcs, nomad, patroni, tailscale
+from tercet.components.proxy.component import routes_of
+from tercet.converge.component import Component, Condition, Passing, Readings
+from tercet.converge.fleet import Fleet
+from tercet.converge.observe import ask
+from tercet.converge.requests import Exec, Request
+from tercet.converge.resources import Unit
+from tercet.inventory.platform import Node, Platform, Role
+
+LOOK_TIMEOUT_S = 10.0
+UNITS = "units"  # the question that asks for the state of a node's units
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class NodeStatus(Model):
+    """`components` maps a component to "active" or to the state of its first unit that is not."""
+
+    name: str
+    role: str
+    address: str
+    healthy: bool
+    components: dict[str, str]
+
+
+class SiteStatus(Model):
+    name: str
+    datacenter: str
+    nodes: list[NodeStatus]
+
+
+class MemberStatus(Model):
+    """One PostgreSQL. `lag_bytes` is null for the primary and where it is unknown; `sync`: counted for commits."""
+
+    node: str
+    role: str
+    state: str
+    lag_bytes: int | None
+    sync: bool
+
+
+class PostgresStatus(Model):
+    primary: str | None
+    members: list[MemberStatus]
+    writable: bool
+
+
+class DatacenterStatus(Model):
+    leader: str | None
+    voters: int | None = None
+
+
+class NomadStatus(Model):
+    leader: str | None
+    servers: dict[str, str]
+    clients: dict[str, str]
+
+
+class RouteStatus(Model):
+    site: str
+    read: str | None
+    write: str | None
+    proxy: str
+
+
+class ConditionStatus(Model):
+    title: str
+    passing: bool
+    detail: str
+
+
+class Snapshot(Model):
+    platform: str
+    healthy: bool
+    sites: list[SiteStatus]
+    postgres: PostgresStatus
+    consul: dict[str, DatacenterStatus]
+    nomad: NomadStatus
+    routes: list[RouteStatus]
+    conditions: list[ConditionStatus]
+
+
+def units_of(components: Sequence[Component], node: Node) -> dict[str, list[str]]:
+    """The units that must be active on this node, by component."""
+    found: dict[str, list[str]] = {}
+    for component in components:
+        units = [r.name for r in component.desired(node) if isinstance(r, Unit) and r.active]
+        if units:
+            found[component.name] = units
+    return found
+
+
+def questions(components: Sequence[Component], nodes: Sequence[Node]) -> dict[str, Mapping[str, Request]]:
+    """Everything that a snapshot needs to know, one batch a node."""
+    asked: dict[str, Mapping[str, Request]] = {}
+    for node in nodes:
+        batch: dict[str, Request] = {}
+        for component in components:
+            batch |= component.questions(node)
+        names = [unit for units in units_of(components, node).values() for unit in units]
+        if names:
+            batch[UNITS] = Exec(("systemctl", "is-active", *names))
+        asked[node.name] = batch
+    return asked
+
+
+async def look(platform: Platform, components: Sequence[Component], fleet: Fleet) -> Snapshot:
+    """Ask every node once and put the answers together. A silent node costs no more than LOOK_TIMEOUT_S."""
+    readings = await ask(fleet, questions(components, platform.containers), timeout=LOOK_TIMEOUT_S)
+    return snapshot(platform, components, readings)
+
+
+def snapshot(platform: Platform, components: Sequence[Component], readings: Readings) -> Snapshot:
+    """Pure: the same readings give the same snapshot."""
+    conditions = [_judged(condition, readings) for component in components for condition in component.healthy()]
+    sites = [
+        SiteStatus(
+            name=site.name,
+            datacenter=site.datacenter,
+            nodes=[_node(components, node, readings) for node in platform.nodes if node.site == site.name],
+        )
+        for site in platform.sites
+    ]
+    return Snapshot(
+        platform=platform.name,
+        healthy=all(condition.passing for condition in conditions)
+        and all(node.healthy for site in sites for node in site.nodes),
+        sites=sites,
+        postgres=_postgres(platform, readings),
+        consul=_consul(platform, readings),
+        nomad=_nomad(platform, readings),
+        routes=_routes(platform, components, readings),
+        conditions=conditions,
+    )
+
+
+def _judged(condition: Condition, readings: Readings) -> ConditionStatus:
+    state = condition.check(readings)
+    detail = state.detail if isinstance(state, Passing) else state.reason
+    return ConditionStatus(title=condition.title, passing=isinstance(state, Passing), detail=detail)
+
+
+def _node(components: Sequence[Component], node: Node, readings: Readings) -> NodeStatus:
+    units = units_of(components, node)
+    if not readings.reachable(node.name):
+        states = dict.fromkeys(units, "no answer")
+    else:
+        lines = readings.get(node.name, UNITS).text.split()
+        names = [unit for many in units.values() for unit in many]
+        by_unit = dict(zip(names, lines, strict=False))
+        states = {
+            component: next((s for u in many if (s := by_unit.get(u, "unknown")) != "active"), "active")
+            for component, many in units.items()
+        }
+    return NodeStatus(
+        name=node.name,
+        role=node.role.value,
+        address=tailscale.address_of(readings.get(node.name, "tailscale")),
+        healthy=all(state == "active" for state in states.values()),
+        components=states,
+    )
+
+
+def _postgres(platform: Platform, readings: Readings) -> PostgresStatus:
+    databases = [node.name for node in platform.of(Role.DB)]
+    members = [
+        MemberStatus(
+            node=str(member["name"]),
+            role="primary" if member.get("role") == "leader" else "standby",
+            state=str(member.get("state")),
+            lag_bytes=member["lag"] if isinstance(member.get("lag"), int) else None,
+            sync="sync" in str(member.get("role")) or "quorum" in str(member.get("role")),
+        )
+        for member in patroni.members_of(readings, databases)
+    ]
+    primary = patroni.primary_of(readings, databases) or None
+    confirmed = sum(1 for member in members if member.sync and member.state == "streaming")
+    needed = platform.settings.patroni.synchronous_node_count
+    return PostgresStatus(primary=primary, members=members, writable=primary is not None and confirmed >= needed)
+
+
+def _consul(platform: Platform, readings: Readings) -> dict[str, DatacenterStatus]:
+    found: dict[str, DatacenterStatus] = {}
+    for site in platform.sites:
+        control = platform.at(site.name, Role.CONTROL).name
+        leads = consul.leader_of(readings, control)
+        # One server a datacenter: if there is a leader, it is this one.
+        found[site.datacenter] = DatacenterStatus(leader=control if leads else None)
+    leader, voters = dcs.raft_of(readings, [node.name for node in platform.of(Role.CONTROL)])
+    found[dcs.NAME] = DatacenterStatus(leader=leader or None, voters=voters)
+    return found
+
+
+def _nomad(platform: Platform, readings: Readings) -> NomadStatus:
+    controls = [node.name for node in platform.of(Role.CONTROL)]
+    servers: dict[str, tuple[str, str]] = {}
+    for control in controls:
+        servers = servers or nomad.servers_of(readings, control)
+    address = nomad.leader_of(readings, controls).rpartition(":")[0]
+    leader = next((name for name, (_, member) in servers.items() if member == address), None)
+    return NomadStatus(
+        leader=leader,
+        servers={name: status for name, (status, _) in servers.items()},
+        clients=nomad.clients_of(readings, controls),
+    )
+
+
+def _routes(platform: Platform, components: Sequence[Component], readings: Readings) -> list[RouteStatus]:
+    kind = next((getattr(c, "kind", "") for c in components if c.name == "proxy"), "")
+    routes = []
+    for node in platform.of(Role.APPS):
+        read, write = routes_of(readings.get(node.name, "routes"))
+        routes.append(RouteStatus(site=node.site, read=read or None, write=write or None, proxy=kind))
+    return routes

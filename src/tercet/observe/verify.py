@@ -1,0 +1,221 @@
+"""`verify`: the specification's promises, proven end to end on the running platform.
+
+Two kinds of proof: every component's own conditions (judged from one look, awaited together until a deadline),
+and proofs that act: a Nomad job that really runs in every datacenter, and rows that are written at every site
+through the application's own connection string and read back everywhere. What a proof makes, it removes.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from tercet.components import patroni, tailscale
+from tercet.components.proxy.component import Proxy
+from tercet.converge.component import Component, Condition, Passing, Readings, State, Waiting
+from tercet.converge.events import Emit, Event
+from tercet.converge.fleet import Fleet
+from tercet.converge.gates import wait_for
+from tercet.converge.observe import ask
+from tercet.converge.requests import Exec, Http
+from tercet.inventory.platform import Platform, Role
+from tercet.observe.snapshot import questions
+
+SETTLE_S = 30.0  # how long conditions may take to hold: a direct path is found within seconds of traffic
+JOB_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One promise and whether it holds."""
+
+    title: str
+    state: State
+
+    @property
+    def holds(self) -> bool:
+        return isinstance(self.state, Passing)
+
+
+async def verify(
+    platform: Platform, components: Sequence[Component], proxy: Proxy, fleet: Fleet, emit: Emit
+) -> list[Verdict]:
+    """Judge every promise. Returns all verdicts in a reader's order; raises nothing for a broken promise."""
+    conditions = [condition for component in components for condition in component.healthy()]
+    conditions.append(tailscale.direct_paths([node.name for node in platform.nodes]))
+    conditions.append(_quorum_commit(platform))
+    asked = {name: dict(batch) for name, batch in questions(components, platform.containers).items()}
+    for node in platform.of(Role.DB):
+        asked[node.name]["verify.sync"] = SYNC
+    results = await wait_for(conditions, asked, fleet, deadline=SETTLE_S)
+    verdicts = [Verdict(condition.title, state) for condition, state in results]
+    for verdict in verdicts:
+        _tell(emit, verdict)
+    for title, proof in _proofs(platform, proxy, fleet):
+        verdict = Verdict(title, await proof())
+        verdicts.append(verdict)
+        _tell(emit, verdict)
+    return verdicts
+
+
+def _tell(emit: Emit, verdict: Verdict) -> None:
+    detail = verdict.state.detail if isinstance(verdict.state, Passing) else verdict.state.reason
+    emit(
+        Event(
+            "verify", "done" if verdict.holds else "failed", f"{verdict.title}: {detail}" if detail else verdict.title
+        )
+    )
+
+
+SYNC = Exec(
+    (
+        *("runuser", "-u", "postgres", "--", "psql", "-XAtq", "-c"),
+        "SELECT current_setting('synchronous_standby_names') || '|' || "
+        "(SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('quorum', 'sync')) WHERE NOT pg_is_in_recovery()",
+    )
+)
+
+
+def _quorum_commit(platform: Platform) -> Condition:
+    databases = [node.name for node in platform.of(Role.DB)]
+    needed = platform.settings.patroni.synchronous_node_count
+
+    def check(readings: Readings) -> State:
+        primary = patroni.primary_of(readings, databases)
+        if not primary:
+            return Waiting("no running primary")
+        names, _, count = readings.get(primary, "verify.sync").text.strip().partition("|")
+        if not names.startswith(f"ANY {needed} "):
+            return Waiting(f"synchronous_standby_names is {names!r} on {primary}")
+        if count != str(len(databases) - 1):
+            return Waiting(f"{count} standbys count for commits on {primary}")
+        return Passing(names)
+
+    return Condition("postgresql: quorum commit is in force on the primary", check)
+
+
+Proof = Callable[[], Awaitable[State]]
+
+
+def _proofs(platform: Platform, proxy: Proxy, fleet: Fleet) -> list[tuple[str, Proof]]:
+    return [
+        ("nomad: a job runs in every datacenter", lambda: _job_runs(platform, fleet)),
+        (
+            "routing: rows written at every site are read back at every site",
+            lambda: _rows_travel(platform, proxy, fleet),
+        ),
+    ]
+
+
+async def _job_runs(platform: Platform, fleet: Fleet) -> State:
+    """Register a sysbatch job (one run on every client), wait for its end everywhere, and purge it."""
+    control = platform.of(Role.CONTROL)[0].name
+    base = f"http://127.0.0.1:{platform.settings.ports.nomad_http}/v1"
+    job = f"tercet-verify-{secrets.token_hex(4)}"
+    task = {
+        "Name": "true",
+        "Driver": "raw_exec" if platform.settings.provider == "lab" else "exec",
+        "Config": {"command": "/bin/true"},
+        "Resources": {"CPU": 10, "MemoryMB": 16},
+        "LogConfig": {"MaxFiles": 1, "MaxFileSizeMB": 1},
+    }
+    definition = {
+        "ID": job,
+        "Name": job,
+        "Type": "sysbatch",
+        "Datacenters": [site.datacenter for site in platform.sites],
+        "TaskGroups": [{"Name": "verify", "Tasks": [task], "EphemeralDisk": {"SizeMB": 10}}],
+    }
+    put = Http(f"{base}/jobs", "PUT", json.dumps({"Job": definition}).encode(), timeout=10)
+    answer = (await ask(fleet, {control: {"put": put}}, timeout=15)).get(control, "put")
+    if not answer.ok:
+        return Waiting(f"the job was refused: {answer.why()}")
+    expected = {node.name for node in platform.of(Role.APPS)}
+
+    def complete(readings: Readings) -> State:
+        allocations = readings.get(control, "allocations").json() or []
+        done = {a["NodeName"] for a in allocations if a["ClientStatus"] == "complete"}
+        states = ", ".join(f"{a['NodeName']} {a['ClientStatus']}" for a in allocations) or "nothing is placed"
+        return Passing(", ".join(sorted(done))) if expected <= done else Waiting(states)
+
+    try:
+        asked = {control: {"allocations": Http(f"{base}/job/{job}/allocations")}}
+        [(_, state)] = await wait_for([Condition(job, complete)], asked, fleet, deadline=JOB_S)
+        return state
+    finally:
+        purge = Http(f"{base}/job/{job}?purge=true", "DELETE", timeout=5)
+        await ask(fleet, {control: {"purge": purge}}, timeout=10)
+
+
+# Prints who executed the INSERT and who executed the transaction's write.
+WRITE = """
+read -r PGPASSWORD; export PGPASSWORD PGCONNECT_TIMEOUT=3
+psql -XAtq -v ON_ERROR_STOP=1 -h localhost -p "$1" -U "$2" -d "$3" <<SQL
+INSERT INTO $4.proof VALUES ('$5 insert') RETURNING inet_server_addr();
+BEGIN;
+SELECT count(*) IS NULL FROM $4.proof;
+INSERT INTO $4.proof VALUES ('$5 transaction') RETURNING inet_server_addr();
+COMMIT;
+SQL
+"""
+RUN = """
+read -r PGPASSWORD; export PGPASSWORD PGCONNECT_TIMEOUT=3
+exec psql -XAtq -v ON_ERROR_STOP=1 -h localhost -p "$1" -U "$2" -d "$3" -c "$4"
+"""
+
+
+async def _rows_travel(platform: Platform, proxy: Proxy, fleet: Fleet) -> State:
+    settings, apps = platform.settings, platform.of(Role.APPS)
+    schema = f"tercet_verify_{secrets.token_hex(4)}"
+    words = (str(settings.ports.proxy), settings.postgresql.user, settings.postgresql.database)
+    password = proxy.context.secrets.postgres_application.encode() + b"\n"
+
+    def sql(text: str) -> Exec:
+        return Exec(("sh", "-c", RUN, "sh", *words, text), stdin=password, timeout=10)
+
+    first = apps[0].name
+    make = sql(f"CREATE SCHEMA {schema} CREATE TABLE proof (what text)")
+    answer = (await ask(fleet, {first: {"make": make}}, timeout=15)).get(first, "make")
+    if not answer.ok:
+        return Waiting(f"{first} could not create a table: {answer.why()}")
+    try:
+        read_back = {node.name: {"rows": sql(f"SELECT count(*) FROM {schema}.proof")} for node in apps}
+
+        def table_is_there(readings: Readings) -> State:
+            late = [node.name for node in apps if not readings.get(node.name, "rows").ok]
+            return Waiting(f"no table yet at {', '.join(late)}") if late else Passing()
+
+        await wait_for([Condition("table", table_is_there)], read_back, fleet, deadline=10)
+        writes = {
+            node.name: {"write": Exec(("sh", "-c", WRITE, "sh", *words, schema, node.site), stdin=password, timeout=10)}
+            for node in apps
+        }
+        look = {node.name: proxy.questions(node) for node in (*apps, *platform.of(Role.DB))}
+        written = await ask(fleet, writes, timeout=15)
+        readings = await ask(fleet, look, timeout=15)
+        primary = patroni.primary_of(readings, [node.name for node in platform.of(Role.DB)])
+        address = (await ask(fleet, {first: {"host": Exec(("getent", "hosts", primary))}}, timeout=10)).get(
+            first, "host"
+        )
+        expected = address.text.split()[0] if address.ok else ""
+        for node in apps:
+            done = written.get(node.name, "write")
+            answered_by = [line for line in done.text.split() if line not in ("t", "f")]
+            if not done.ok:
+                return Waiting(f"{node.name} could not write: {done.why()}")
+            if answered_by != [expected, expected]:
+                return Waiting(f"{node.name}: writes were answered by {answered_by}, the primary is {expected}")
+
+        def all_rows(readings: Readings) -> State:
+            counts = {node.name: readings.get(node.name, "rows").text.strip() for node in apps}
+            late = [
+                f"{name} sees {count or 'nothing'}" for name, count in counts.items() if count != str(2 * len(apps))
+            ]
+            return Waiting(", ".join(late)) if late else Passing(f"{2 * len(apps)} rows, written by {primary}")
+
+        [(_, state)] = await wait_for([Condition("rows", all_rows)], read_back, fleet, deadline=10)
+        return state
+    finally:
+        await ask(fleet, {first: {"drop": sql(f"DROP SCHEMA {schema} CASCADE")}}, timeout=15)

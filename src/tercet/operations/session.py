@@ -1,0 +1,131 @@
+"""An opened platform: the inventory with everything that is made from it, ready for an operation.
+
+Opening reads files only; nothing is built, created or asked yet. Read-only commands need no image and no
+secrets file; `for_change` makes both.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tercet.components import Context, components
+from tercet.converge.apply import apply
+from tercet.converge.component import Component
+from tercet.converge.events import Emit
+from tercet.converge.observe import observe
+from tercet.converge.plan import Change, Plan
+from tercet.converge.planner import plan
+from tercet.errors import TercetError
+from tercet.image.build import Image, ensure_image, find_image
+from tercet.inventory.load import load
+from tercet.inventory.platform import Platform
+from tercet.inventory.secrets import load_or_create
+from tercet.inventory.timing import timing_of
+from tercet.providers.base import Provider
+
+OBSERVE_TIMEOUT_S = 15.0
+
+
+@dataclass(frozen=True)
+class Session:
+    """One platform, opened from its inventory file."""
+
+    file: Path
+    platform: Platform
+    provider: Provider
+    context: Context
+    components: tuple[Component, ...]
+    image: Image | None
+
+    @property
+    def lock_file(self) -> Path:
+        return lock_file(self.file)
+
+
+def lock_file(inventory: Path) -> Path:
+    """Where the choice of component sources is recorded, beside the inventory."""
+    return inventory.with_name(f"{inventory.stem}.lock.json")
+
+
+def secrets_file(inventory: Path) -> Path:
+    """The one place of generated secrets, beside the inventory."""
+    return inventory.with_name(f"{inventory.stem}.secrets.yml")
+
+
+def open_session(file: Path, *, lab: bool = False) -> Session:
+    """Read the inventory (TercetError names file and line) and put together what an operation needs."""
+    platform = load(file, lab=lab)
+    return _assemble(file, platform, find_image(platform.settings, lock_file(file)))
+
+
+async def for_change(session: Session, emit: Emit) -> Session:
+    """The same session with an image, built now if it is missing."""
+    image = await ensure_image(session.platform.settings, session.lock_file, emit)
+    return session if image == session.image else _assemble(session.file, session.platform, image)
+
+
+def _assemble(file: Path, platform: Platform, image: Image | None) -> Session:
+    wanted = platform.settings.proxy
+    proxy = image.proxy if image else ("pgcat" if wanted == "pgcat" else "pgpool")
+    context = Context(
+        platform=platform,
+        secrets=load_or_create(secrets_file(file)),
+        timing=timing_of(platform.settings),
+        programs=image.programs if image else (),
+        proxy=proxy,
+    )
+    return Session(file, platform, _provider(platform, image), context, components(context), image)
+
+
+def _provider(platform: Platform, image: Image | None) -> Provider:
+    if platform.settings.provider == "lab":
+        from tercet.providers.lab.provider import LabProvider  # noqa: PLC0415 - only the one that is used
+
+        return LabProvider(platform, image.rootfs if image else None)
+    raise TercetError("provider proxmox is not built yet: use `provider: lab`, or `--lab` for this inventory")
+
+
+async def make_plan(session: Session) -> Plan:
+    """Compare the inventory with what runs. Changes nothing."""
+    infrastructure = await session.provider.survey()
+    if session.image is None:
+        infrastructure = (Change("build", "image", "not in the cache"), *infrastructure)
+    nodes = session.platform.containers
+    wanted = {
+        node.name: [resource for component in session.components for resource in component.desired(node)]
+        for node in nodes
+    }
+    running = await session.provider.running()
+    observation = await observe(session.provider, wanted, running, timeout=OBSERVE_TIMEOUT_S)
+    return plan(session.components, nodes, observation, infrastructure)
+
+
+async def carry_out(session: Session, todo: Plan, emit: Emit) -> None:
+    """Execute exactly this plan: containers first, then each component, gated by health."""
+    if todo.unreachable:
+        names = "; ".join(f"{name}: {reason}" for name, reason in todo.unreachable)
+        raise TercetError(
+            f"nodes that run but do not answer: {names}. Nothing was changed. Look at them with "
+            f"`tercet status`, or stop them so that they are started anew"
+        )
+    if todo.infrastructure:
+        await session.provider.prepare(todo.infrastructure, emit)
+    await apply(todo, session.components, session.platform.containers, session.provider, emit)
+
+
+def operator(action: str) -> str:
+    """Who holds the lock, for the one who must wait: user, host, process and what they do."""
+    return f"{getpass.getuser()}@{socket.gethostname()} (process {os.getpid()}): {action}"
+
+
+def names(session: Session) -> Sequence[str]:
+    """All nodes' names, for messages on a name that is not one."""
+    return [node.name for node in session.platform.containers]
+
+
+__all__ = ["Session", "carry_out", "for_change", "make_plan", "open_session", "operator", "replace"]
