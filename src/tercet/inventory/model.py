@@ -1,7 +1,7 @@
 """The inventory as the operator writes it: every field, its default, and the reason for the default.
 
 Only shapes and single-field limits live here; what must hold between fields is in checks.py, and the line
-numbers of errors come from load.py. Times are seconds, sizes MiB, unless the name says otherwise.
+numbers of errors come from load.py. Times are seconds, sizes bytes, unless the name says otherwise.
 """
 
 from __future__ import annotations
@@ -12,10 +12,21 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Hostname = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?$")]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Identifier = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")]
-Setting = str | int | float | bool
+from tercet.inventory.shapes import (
+    Hostname,
+    Identifier,
+    PgcatSource,
+    PlatformName,
+    Port,
+    Seconds,
+    Setting,
+    SiteName,
+    Source,
+    Subnet,
+    Tag,
+    Url,
+    Version,
+)
 
 
 class Model(BaseModel):
@@ -25,67 +36,87 @@ class Model(BaseModel):
 
 
 class SiteModel(Model):
-    name: Hostname
+    """One physical server with three containers: one Consul and Nomad datacenter."""
+
+    name: Annotated[SiteName, Field(examples=["sib-01"])]
     """Name of the site; its containers are consul-nomad-NAME, apps-NAME and db-NAME."""
-    datacenter: Hostname
+    datacenter: Annotated[Hostname, Field(examples=["dc1"])]
     """Consul and Nomad datacenter of this site."""
     place: str = ""
     """Where it stands, for people."""
     database: Literal["primary", "standby"] = "standby"
     """Role of its database node when the platform is created; after that Patroni decides."""
-    subnet: IPv4Network | None = None
+    subnet: Subnet | None = None
     """Lab only: network of this site. Default: 10.77.N.0/24, N counted from 1."""
 
 
 class LinkModel(Model):
-    between: tuple[Hostname, Hostname]
+    """The way between two sites."""
+
+    between: Annotated[tuple[Hostname, Hostname], Field(examples=[["sib-01", "fsn-01"]])]
     """The two sites."""
-    latency_ms: Annotated[float, Field(ge=0, le=1000)]
+    latency_ms: Annotated[float, Field(ge=0, le=1000, examples=[15])]
     """Delay one way, in milliseconds; the round trip takes twice this."""
 
 
 class LabModel(Model):
-    world: IPv4Network = IPv4Network("10.77.250.0/24")
+    """What only the built-in lab needs to know."""
+
+    world: Subnet = IPv4Network("10.77.250.0/24")
     """Network of the outside world (headscale and DERP)."""
     links: tuple[LinkModel, ...] = ()
     """Latency between sites; a pair that is not listed has none."""
 
 
 class SourcesModel(Model):
-    """Where a component's binary comes from: `auto` tries official, then go-module."""
+    """Where a component's binaries come from. `auto` tries the vendor's release, then the Go module.
 
-    consul: str = "auto"
-    nomad: str = "auto"
-    consul_template: str = "auto"
-    tailscale: str = "auto"
-    headscale: str = "auto"
-    pgcat: str = "auto"
+    `path:PLACE` takes a file or a directory of binaries that is there already, relative to the inventory.
+    """
+
+    consul: Source = "auto"
+    nomad: Source = "auto"
+    consul_template: Source = "auto"
+    tailscale: Source = "auto"
+    headscale: Source = "auto"
+    """Lab only: Tailscale's control server."""
+    pgcat: PgcatSource = "auto"
+    """PgCat is published as an OCI image alone; `auto` means that image."""
 
 
 class VersionsModel(Model):
+    """What is installed. The defaults are the versions that the platform is tested with."""
+
     debian: Literal["trixie"] = "trixie"
+    """Every container's system. It brings PostgreSQL, Patroni and pgpool-II."""
     postgresql: Literal[17] = 17
-    consul: str = "1.22.7"
-    nomad: str = "1.11.3"
-    consul_template: str = "0.42.1"
-    tailscale: str = "1.98.10"
-    headscale: str = "0.29.2"
-    pgcat: str = "5b03881"
+    """PostgreSQL's major version: the one of this Debian."""
+    consul: Version = "1.22.7"
+    nomad: Version = "1.11.3"
+    consul_template: Version = "0.42.1"
+    tailscale: Version = "1.98.10"
+    headscale: Version = "0.29.2"
+    """Lab only: Tailscale's control server."""
+    pgcat: Version = "5b03881"
+    """A commit of PgCat's main branch: its newest tag lacks the fixes of the routing."""
 
 
 class PortsModel(Model):
     """Every port that a node listens on. Two agents of Consul share a container, hence the dcs_ ones."""
 
     postgresql: Port = 5432
+    """PostgreSQL, on db nodes."""
     proxy: Port = 5432
     """Where applications connect, on localhost of each apps node."""
     patroni: Port = 8008
+    """Patroni's REST API, on db nodes."""
     consul_http: Port = 8500
     consul_dns: Port = 8600
     consul_serf_lan: Port = 8301
     consul_serf_wan: Port = 8302
     consul_server: Port = 8300
     dcs_http: Port = 9500
+    """The stretched datacenter `dcs` that Patroni elects its leader through."""
     dcs_dns: Port = 9600
     dcs_serf_lan: Port = 9301
     dcs_serf_wan: Port = 9302
@@ -94,9 +125,12 @@ class PortsModel(Model):
     nomad_rpc: Port = 4647
     nomad_serf: Port = 4648
     tailscale: Port = 41641
+    """WireGuard over UDP, on every node."""
 
 
 class PostgresqlModel(Model):
+    """The database cluster and what the application has in it."""
+
     service: Hostname = "proposalsapp"
     """Name of the cluster: Patroni's scope and the Consul service that carries the tags primary and replica."""
     database: Identifier = "proposalsapp"
@@ -108,46 +142,52 @@ class PostgresqlModel(Model):
 
 
 class PatroniModel(Model):
+    """Patroni's dynamic configuration. The times that are not given are the timing profile's."""
+
     ttl: int | None = None
     """Seconds until a silent leader's key may go. At least 20: Consul expires a session at 2 x its TTL, floor 10 s.
     Default: of the timing profile."""
-    loop_wait: int | None = None
+    loop_wait: Annotated[int, Field(ge=1)] | None = None
     """Seconds between two looks at the cluster. Default: of the timing profile."""
-    retry_timeout: int | None = None
-    """Seconds that a failing DCS or PostgreSQL call is retried. Default: of the timing profile."""
-    maximum_lag_on_failover: int = 1048576
+    retry_timeout: Annotated[int, Field(ge=3)] | None = None
+    """Seconds that a failing DCS or PostgreSQL call is retried; Patroni's floor is 3. Default: of the profile."""
+    maximum_lag_on_failover: Annotated[int, Field(ge=0)] = 1048576
     """Bytes that a standby may lag and still be promoted."""
     synchronous_node_count: Annotated[int, Field(ge=1)] = 1
     """How many standbys must have a commit before it is acknowledged."""
 
 
 class TailnetModel(Model):
-    login_server: str | None = None
+    """The network that carries all traffic between nodes."""
+
+    login_server: Url | None = None
     """URL of the control server; the lab runs its own headscale, elsewhere the default is Tailscale's."""
-    tag: Annotated[str, Field(pattern=r"^tag:[a-z0-9-]+$")] = "tag:tercet"
+    tag: Tag = "tag:tercet"
     """Tag of every node in the tailnet."""
-    cidr: IPv4Network = IPv4Network("100.64.0.0/10")
+    cidr: Subnet = IPv4Network("100.64.0.0/10")
     """The tailnet's address range: who may talk to PostgreSQL."""
 
 
 class BudgetsModel(Model):
-    """What a drill is judged by: seconds of write unavailability on surviving sites."""
+    """What a drill is judged by: how long writes (or what the name says) may be unavailable on surviving sites."""
 
-    site_loss: float = 10.0
-    site_cut: float = 10.0
-    primary_loss: float = 10.0
-    postmaster_loss: float = 5.0
-    switchover: float = 5.0
-    healing: float = 3.0
-    reads: float = 5.0
-    reschedule: float = 30.0
-    cold_start: float = 60.0
+    site_loss: Seconds = 10.0
+    site_cut: Seconds = 10.0
+    primary_loss: Seconds = 10.0
+    postmaster_loss: Seconds = 5.0
+    switchover: Seconds = 5.0
+    healing: Seconds = 3.0
+    reads: Seconds = 5.0
+    reschedule: Seconds = 30.0
+    """Until a dead site's Nomad allocations run elsewhere."""
+    cold_start: Seconds = 60.0
+    """From all nodes dark to the first write through a proxy."""
 
 
 class Inventory(Model):
     """One platform."""
 
-    platform: Hostname = "tercet"
+    platform: PlatformName = "tercet"
     """Name of the platform; several can run side by side."""
     provider: Literal["lab", "proxmox"] = "lab"
     """Where the containers are made."""
@@ -155,7 +195,8 @@ class Inventory(Model):
     """auto: PgCat where it can be had, else pgpool-II."""
     timing: Literal["fast", "relaxed"] = "fast"
     """fast: failure detection in seconds, for links below 50 ms; relaxed: for slower or lossy links."""
-    sites: Annotated[tuple[SiteModel, ...], Field(min_length=1)]
+    sites: Annotated[tuple[SiteModel, ...], Field(json_schema_extra={"minItems": 3})]
+    """Three or more, an odd number, exactly one of them with `database: primary`."""
     lab: LabModel = LabModel()
     versions: VersionsModel = VersionsModel()
     sources: SourcesModel = SourcesModel()

@@ -35,9 +35,9 @@ def timing_of(inventory: Inventory) -> Timing:
     profile = FAST if inventory.timing == "fast" else RELAXED
     own = inventory.patroni
     return Timing(
-        own.ttl or profile.ttl,
-        own.loop_wait or profile.loop_wait,
-        own.retry_timeout or profile.retry_timeout,
+        profile.ttl if own.ttl is None else own.ttl,
+        profile.loop_wait if own.loop_wait is None else own.loop_wait,
+        profile.retry_timeout if own.retry_timeout is None else own.retry_timeout,
         profile.gossip_probe_interval_ms,
         profile.gossip_probe_timeout_ms,
         profile.gossip_interval_ms,

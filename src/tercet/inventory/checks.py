@@ -1,0 +1,256 @@
+"""What must hold between the fields of an inventory. Each check yields findings; none of them does I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from ipaddress import IPv4Network
+from itertools import combinations
+
+from tercet.inventory import parameters
+from tercet.inventory.model import Inventory
+from tercet.inventory.platform import Role
+from tercet.inventory.problems import Finding, Location, quoted
+from tercet.inventory.timing import timing_of
+
+RESERVED_SITE = "world"  # the lab's outside world has a container and a network of that name
+RESERVED_DATACENTER = "dcs"  # the stretched Consul datacenter of the leader election
+CGNAT = IPv4Network("100.64.0.0/10")  # Tailscale gives addresses out of this range only
+
+_AGENTS = (
+    *("consul_http", "consul_dns", "consul_serf_lan", "consul_serf_wan", "consul_server"),
+    *("dcs_http", "dcs_dns", "dcs_serf_lan", "dcs_serf_wan", "dcs_server"),
+    "tailscale",
+)
+_NOMAD = ("nomad_http", "nomad_rpc", "nomad_serf")
+LISTENING: Mapping[Role, tuple[str, ...]] = {
+    Role.CONTROL: (*_AGENTS, *_NOMAD),
+    Role.APPS: (*_AGENTS, *_NOMAD, "proxy"),
+    Role.DB: (*_AGENTS, "postgresql", "patroni"),
+}
+"""Which of the inventory's ports are taken on a node of each role."""
+
+
+def check(inventory: Inventory) -> Iterator[Finding]:
+    """Everything that does not fit together."""
+    yield from _sites(inventory)
+    yield from _subnets(inventory)
+    yield from _links(inventory)
+    yield from _ports(inventory)
+    yield from _timing(inventory)
+    yield from _database(inventory)
+    yield from _tailnet(inventory)
+
+
+def site_subnet(inventory: Inventory, index: int) -> IPv4Network:
+    """The lab network of the site at an index: its own, else 10.77.N.0/24 with N counted from 1."""
+    return inventory.sites[index].subnet or IPv4Network((10 << 24 | 77 << 16 | (index + 1) << 8, 24))
+
+
+def _sites(inventory: Inventory) -> Iterator[Finding]:
+    sites = inventory.sites
+    if len(sites) < 3 or len(sites) % 2 == 0:
+        instead = "three sites" if len(sites) < 3 else f"{len(sites) - 1} or {len(sites) + 1} sites"
+        yield Finding(
+            ("sites",),
+            "three or more sites, an odd number: a majority must outlive the loss of one",
+            str(len(sites)),
+            instead,
+        )
+    for key, reserved, why in (
+        ("name", RESERVED_SITE, "the lab's outside world has that name"),
+        ("datacenter", RESERVED_DATACENTER, "tercet's own stretched datacenter for the leader election has it"),
+    ):
+        first: dict[str, int] = {}
+        for i, site in enumerate(sites):
+            value = site.name if key == "name" else site.datacenter
+            here = ("sites", i, key)
+            free = "site" if key == "name" else "dc"
+            if value == reserved:
+                yield Finding(here, f"another name ({why})", quoted(value), f"{key}: {free}{i + 1}")
+            if value in first:
+                yield Finding(
+                    here,
+                    f"a {key} that no other site has",
+                    f"{quoted(value)}, which is sites[{first[value]}]'s too",
+                    f"{key}: {_unused(value, [s.name if key == 'name' else s.datacenter for s in sites])}",
+                    uses=(("sites", first[value], key),),
+                )
+            first.setdefault(value, i)
+    yield from _first_primary(inventory)
+
+
+def _first_primary(inventory: Inventory) -> Iterator[Finding]:
+    roles: tuple[Location, ...] = tuple(("sites", i, "database") for i in range(len(inventory.sites)))
+    primaries = [i for i, site in enumerate(inventory.sites) if site.database == "primary"]
+    expected = "exactly one site with `database: primary`: it bootstraps the cluster"
+    if not primaries:
+        yield Finding(("sites",), expected, "none", "database: primary at one site", uses=roles)
+    for i in primaries[1:]:
+        found = f"a second one (the first is sites[{primaries[0]}])"
+        yield Finding(roles[i], expected, found, "database: standby", uses=roles)
+
+
+def _unused(value: str, taken: Iterable[str]) -> str:
+    """A name like `value` that is not taken: its last number counted up."""
+    stem = value.rstrip("0123456789") or value
+    number, names = 2, set(taken)
+    while f"{stem}{number}" in names:
+        number += 1
+    return f"{stem}{number}"
+
+
+def _subnets(inventory: Inventory) -> Iterator[Finding]:
+    networks: list[tuple[str, Location, IPv4Network]] = [
+        ("tailnet.cidr", ("tailnet", "cidr"), inventory.tailnet.cidr),
+        ("lab.world", ("lab", "world"), inventory.lab.world),
+        *(
+            (f"{site.name}'s subnet", ("sites", i, "subnet"), site_subnet(inventory, i))
+            for i, site in enumerate(inventory.sites)
+        ),
+    ]
+    for name, here, network in networks[1:]:
+        if network.prefixlen > 28 or network.is_loopback or network.is_multicast or network.is_link_local:
+            yield Finding(
+                here,
+                "a network of at least 16 addresses (/28) that is neither loopback, link-local nor multicast",
+                f"{network} for {name}",
+                f"{here[-1]}: {_free(networks)}",
+            )
+    for (one, at_one, first), (other, at_other, second) in combinations(networks, 2):
+        if first.overlaps(second):
+            here, found = (at_other, one) if _written(inventory, at_other) else (at_one, other)
+            yield Finding(
+                here,
+                "networks that do not overlap",
+                f"{second if here == at_other else first}, which overlaps {found} "
+                f"({first if here == at_other else second})",
+                f"{here[-1]}: {_free(networks)}",
+                uses=(at_one, at_other),
+            )
+
+
+def _free(networks: Iterable[tuple[str, Location, IPv4Network]]) -> IPv4Network:
+    """A /24 that overlaps none of the networks."""
+    taken = [network for _, _, network in networks]
+    candidates = (IPv4Network((10 << 24 | n << 8, 24)) for n in range(77 << 8, 1 << 16))
+    return next((free for free in candidates if not any(free.overlaps(t) for t in taken)), CGNAT)
+
+
+def _written(inventory: Inventory, at: Location) -> bool:
+    """The operator wrote this value; it is no default."""
+    match at:
+        case ("sites", int(i), str(key)):
+            return key in inventory.sites[i].model_fields_set
+        case (str(section), str(key)):
+            return key in getattr(inventory, section).model_fields_set
+    return False
+
+
+def _links(inventory: Inventory) -> Iterator[Finding]:
+    names = [site.name for site in inventory.sites]
+    sites: tuple[Location, ...] = tuple(("sites", i, "name") for i in range(len(names)))
+    first: dict[frozenset[str], int] = {}
+    for i, link in enumerate(inventory.lab.links):
+        here = ("lab", "links", i, "between")
+        for end, name in enumerate(link.between):
+            if name not in names:
+                close = get_close_matches(name, names, n=1) or names[:1]
+                expected = f"the name of a site: {', '.join(names)}"
+                yield Finding((*here, end), expected, quoted(name), "".join(close), uses=sites)
+        pair = frozenset(link.between)
+        if len(pair) == 1:
+            yield Finding(here, "two different sites", f"{quoted(link.between[0])} twice", "the other site")
+        elif pair in first:
+            found = f"{' and '.join(sorted(pair))} again (first at lab.links[{first[pair]}])"
+            yield Finding(
+                here,
+                "each pair of sites once: a link counts both ways",
+                found,
+                "nothing: remove this link",
+                uses=(("lab", "links", first[pair], "between"),),
+            )
+        first.setdefault(pair, i)
+
+
+def _ports(inventory: Inventory) -> Iterator[Finding]:
+    ports: Mapping[str, int] = inventory.ports.model_dump()
+    written = inventory.ports.model_fields_set
+    where: dict[tuple[str, str], list[str]] = {}
+    for role, names in LISTENING.items():
+        for one, other in combinations(names, 2):
+            if ports[one] == ports[other]:
+                where.setdefault((one, other), []).append(role.value)
+    defaults: Mapping[str, int] = type(inventory.ports)().model_dump()
+    for (one, other), roles in where.items():
+        wrong, kept = (other, one) if other in written else (one, other)
+        free = defaults[wrong]
+        while free in ports.values():
+            free += 1
+        yield Finding(
+            ("ports", wrong),
+            "ports that differ on the same node",
+            f"{ports[wrong]}, which is {kept}'s too on {' and '.join(roles)} nodes",
+            f"{wrong}: {free}",
+            uses=(("ports", kept),),
+        )
+
+
+def _timing(inventory: Inventory) -> Iterator[Finding]:
+    timing = timing_of(inventory)
+    keys = ("ttl", "loop_wait", "retry_timeout")
+    values: tuple[Location, ...] = (("timing",), *(("patroni", key) for key in keys))
+    if timing.ttl < 20:
+        yield Finding(
+            ("patroni", "ttl"),
+            "a ttl of at least 20: Consul expires a session at twice its TTL, and its floor is 10 s",
+            str(timing.ttl),
+            "ttl: 20",
+        )
+    needed = timing.loop_wait + 2 * timing.retry_timeout
+    if needed > timing.ttl:
+        own = [key for key in keys if key in inventory.patroni.model_fields_set]
+        yield Finding(
+            ("patroni", own[0]) if own else ("timing",),
+            "loop_wait + 2 * retry_timeout <= ttl: else a primary that cannot renew its key loses it unaware",
+            f"{timing.loop_wait} + 2 * {timing.retry_timeout} = {needed} > {timing.ttl}",
+            f"ttl: {max(needed, 20)}, or a smaller loop_wait or retry_timeout",
+            uses=values,
+        )
+
+
+RESERVED_USERS = ("postgres", "replicator", "rewind", "public", "none")
+RESERVED_DATABASES = ("postgres", "template0", "template1")
+
+
+def _database(inventory: Inventory) -> Iterator[Finding]:
+    own = inventory.postgresql
+    if own.user in RESERVED_USERS or own.user.startswith("pg_"):
+        here = ("postgresql", "user")
+        expected = "a user of the application's own (this name is PostgreSQL's or tercet's)"
+        yield Finding(here, expected, quoted(own.user), "user: proposalsapp")
+    if own.database in RESERVED_DATABASES:
+        here = ("postgresql", "database")
+        expected = "a database of the application's own (this one is PostgreSQL's)"
+        yield Finding(here, expected, quoted(own.database), "database: proposalsapp")
+    standbys = len(inventory.sites) - 1
+    if inventory.patroni.synchronous_node_count > standbys:
+        yield Finding(
+            ("patroni", "synchronous_node_count"),
+            f"at most {standbys}, the number of standbys: else no write is ever acknowledged",
+            str(inventory.patroni.synchronous_node_count),
+            "synchronous_node_count: 1",
+            uses=(("sites",),),
+        )
+    yield from parameters.check(own.parameters, ("postgresql", "parameters"), standbys)
+
+
+def _tailnet(inventory: Inventory) -> Iterator[Finding]:
+    cidr = inventory.tailnet.cidr
+    if not cidr.subnet_of(CGNAT) or cidr.prefixlen > 24:
+        yield Finding(
+            ("tailnet", "cidr"),
+            f"a network of at least 256 addresses within {CGNAT}, where Tailscale's addresses are",
+            str(cidr),
+            f"cidr: {CGNAT}",
+        )

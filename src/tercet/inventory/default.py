@@ -1,0 +1,10 @@
+"""The default inventory: the specification's three sites, commented for the person who will change it."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+
+def default_text() -> str:
+    """What `tercet init` writes."""
+    return resources.files("tercet.inventory").joinpath("default.yml").read_text(encoding="utf-8")

@@ -1,0 +1,84 @@
+"""PostgreSQL parameters that tercet sets itself, and the values of others that would break a promise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from tercet.inventory.problems import Finding, Location, quoted
+from tercet.inventory.shapes import Setting
+
+_ADDRESS = "tercet binds PostgreSQL to the tailnet address; set `ports.postgresql` for the port"
+_SYNCHRONOUS = "Patroni sets it as standbys come and go; see `patroni.synchronous_node_count`"
+_STANDBY = "Patroni writes it on each standby"
+_READ_ONLY = "tercet's read-only guard sets it when no standby is left and takes it back"
+_FILES = "tercet places PostgreSQL's files"
+_REWIND = "pg_rewind needs it on to bring an old primary back"
+_DURABLE = "without it a power cut loses acknowledged writes"
+
+OWNED: Mapping[str, str] = {
+    "listen_addresses": _ADDRESS,
+    "port": _ADDRESS,
+    "cluster_name": "Patroni sets it to `postgresql.service`",
+    "synchronous_standby_names": _SYNCHRONOUS,
+    "primary_conninfo": _STANDBY,
+    "primary_slot_name": _STANDBY,
+    "hot_standby": "standbys serve reads",
+    "recovery_min_apply_delay": "a standby that lags on purpose cannot take over",
+    "default_transaction_read_only": _READ_ONLY,
+    "transaction_read_only": _READ_ONLY,
+    "wal_log_hints": _REWIND,
+    "full_page_writes": _DURABLE,
+    "fsync": _DURABLE,
+    "data_directory": _FILES,
+    "config_file": _FILES,
+    "hba_file": _FILES,
+    "ident_file": _FILES,
+    "external_pid_file": _FILES,
+    "data_checksums": "it is chosen when the cluster is made; tercet has it on",
+    "password_encryption": "all passwords are SCRAM",
+}
+_RECOVERY_TARGET = "a point to recover to belongs to a restore, not to a running cluster"
+
+
+def check(parameters: Mapping[str, Setting], at: Location, standbys: int) -> Iterator[Finding]:
+    """What is wrong with the operator's parameters. `standbys` is their number in this platform."""
+    limits: dict[str, tuple[Callable[[Setting], bool], str]] = {
+        "synchronous_commit": (
+            lambda value: value is True or value in ("on", "remote_write", "remote_apply"),
+            "on, remote_write or remote_apply: less acknowledges a write that no standby has",
+        ),
+        "wal_level": (lambda value: value in ("replica", "logical"), "replica or logical: standbys stream"),
+        # A base backup takes two senders beside those of the standbys that stream.
+        "max_wal_senders": (
+            lambda value: _at_least(value, standbys + 2),
+            f"at least {standbys + 2}: one for each standby and two for a base backup",
+        ),
+        "max_replication_slots": (
+            lambda value: _at_least(value, standbys),
+            f"at least {standbys}: one for each standby",
+        ),
+    }
+    for name, value in parameters.items():
+        here = (*at, name)
+        plain = name.lower()
+        if not plain.replace("_", "").replace(".", "").isalnum() or not plain.isascii():
+            yield Finding(here, "the name of a PostgreSQL parameter", quoted(name), "work_mem: 16MB", on_key=True)
+        elif reason := OWNED.get(plain) or (_RECOVERY_TARGET if plain.startswith("recovery_target") else None):
+            yield Finding(
+                here,
+                f"no {plain} here ({reason})",
+                "it",
+                "nothing: remove the line",
+                on_key=True,
+            )
+        elif plain in limits and not limits[plain][0](value):
+            expected = limits[plain][1]
+            best = expected.split(":")[0].removeprefix("at least ").split(",")[0].split(" or ")[0]
+            yield Finding(here, expected, quoted(value), f"{name}: {best}")
+
+
+def _at_least(value: Setting, least: int) -> bool:
+    try:
+        return int(value) >= least
+    except ValueError:
+        return False

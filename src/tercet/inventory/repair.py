@@ -1,0 +1,73 @@
+"""What is left of an inventory when its wrong values are taken out, so that all its errors show at once.
+
+The checks between fields need a whole inventory. Where values have the wrong shape, they are replaced by their
+defaults or by harmless stand-ins, and the checks' findings that rest on a replaced value are dropped.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterable
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from tercet.inventory.document import Data, value_at
+from tercet.inventory.explain import meant
+from tercet.inventory.model import Inventory
+from tercet.inventory.problems import Finding, Location
+
+
+def repaired(data: Data, errors: Iterable[ErrorDetails]) -> tuple[Inventory | None, frozenset[Location]]:
+    """The inventory without its wrong values, and where they were; None where too little is left."""
+    data = copy.deepcopy(data)
+    wrong = set[Location]()
+    for error in errors:
+        location = tuple(error["loc"])
+        wrong.add(_mend(data, location))
+        if error["type"] == "extra_forbidden" and (key := meant(location)):
+            wrong.add((*location[:-1], key))
+    try:
+        return Inventory.model_validate_json(json.dumps(data), strict=True), frozenset(wrong)
+    except ValidationError:
+        return None, frozenset(wrong)
+
+
+def rests_on(finding: Finding, wrong: frozenset[Location]) -> bool:
+    """The finding was judged from a value that is wrong itself, or that lies inside one."""
+    return any(used[: len(bad)] == bad for used in (finding.at, *finding.uses) for bad in wrong)
+
+
+def _mend(data: Data, location: Location) -> Location:
+    """Take a wrong value out, or put a stand-in where one is required; what was replaced is returned."""
+    parent = value_at(data, location[:-1])
+    stand_in = _stand_in(location)
+    match parent, location[-1:]:
+        case dict(), (str(key),):
+            parent.pop(key, None)
+            if stand_in is not None:
+                parent[key] = stand_in
+        case list(), (int(index),) if stand_in is not None and index < len(parent):
+            parent[index] = stand_in
+        case list(), _:  # an item that cannot be replaced alone
+            return _mend(data, location[:-1])
+    return location
+
+
+def _stand_in(location: Location) -> Data:
+    """A valid value for what is required; None where there is a default."""
+    match location:
+        case ("sites",):
+            return [_stand_in(("sites", n)) for n in range(3)]
+        case ("sites", int(n)):
+            return {"name": f"stand-in-{n}", "datacenter": f"stand-in-{n}"}
+        case ("sites", int(n), "name" | "datacenter"):
+            return f"stand-in-{n}"
+        case ("lab", "links", int()):
+            return {"between": ["stand-in-0", "stand-in-1"], "latency_ms": 0}
+        case ("lab", "links", int(), "between"):
+            return ["stand-in-0", "stand-in-1"]
+        case ("lab", "links", int(), "latency_ms"):
+            return 0
+    return None

@@ -1,0 +1,25 @@
+"""What every test may use: the default inventory as a file, and its platform."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tercet.inventory.default import default_text
+from tercet.inventory.load import load
+from tercet.inventory.platform import Platform
+
+
+@pytest.fixture
+def inventory_file(tmp_path: Path) -> Path:
+    """A file with the default inventory, in a folder of its own."""
+    path = tmp_path / "tercet.yml"
+    path.write_text(default_text(), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def platform(inventory_file: Path) -> Platform:
+    """The platform of the default inventory."""
+    return load(inventory_file)
