@@ -11,6 +11,7 @@ from tercet.components.headscale import Headscale
 from tercet.components.nomad import Nomad
 from tercet.components.patroni import Patroni
 from tercet.components.proxy.component import Proxy
+from tercet.components.sentinel import Sentinel
 from tercet.components.tailscale import Tailscale
 from tercet.converge.component import Component
 
@@ -26,6 +27,7 @@ def components(context: Context) -> tuple[Component, ...]:
         Guard(context),
         Nomad(context),
         Patroni(context),
+        Sentinel(context),
         Application(context),
         Proxy(context),
     )

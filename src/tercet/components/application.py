@@ -54,7 +54,7 @@ class Application:
 
     context: Context
     name: str = "application"
-    after: tuple[str, ...] = ("patroni",)
+    after: tuple[str, ...] = ("sentinel",)
 
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is not Role.DB:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tercet.components import consul, dcs, nomad, patroni, tailscale
 from tercet.components.proxy.component import routes_of
+from tercet.components.sentinel import read_only
 from tercet.converge.component import Component, Condition, Passing, Readings
 from tercet.converge.fleet import Fleet
 from tercet.converge.observe import ask
@@ -188,9 +189,8 @@ def _postgres(platform: Platform, readings: Readings) -> PostgresStatus:
         for member in patroni.members_of(readings, databases)
     ]
     primary = patroni.primary_of(readings, databases) or None
-    confirmed = sum(1 for member in members if member.sync and member.state == "streaming")
-    needed = platform.settings.patroni.synchronous_node_count
-    return PostgresStatus(primary=primary, members=members, writable=primary is not None and confirmed >= needed)
+    writable = primary is not None and not read_only(readings, primary)
+    return PostgresStatus(primary=primary, members=members, writable=writable)
 
 
 def _consul(platform: Platform, readings: Readings) -> dict[str, DatacenterStatus]:

@@ -1,0 +1,77 @@
+"""The two small daemons beside each PostgreSQL: strict mode made true, and an end for what is frozen.
+
+What they do, and what they cannot cover, is in nodeside/strict.py and nodeside/liveness.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from tercet.components import patroni
+from tercet.components.context import Context
+from tercet.components.guard import daemon
+from tercet.converge.component import Condition, Passing, Readings, State, Waiting
+from tercet.converge.requests import Exec, Request
+from tercet.converge.resources import Resource
+from tercet.inventory.platform import Node, Platform, Role
+
+STRICT = "tercet-strict.service"
+READ_ONLY = Exec(("runuser", "-u", "postgres", "--", "psql", "-XAtq", "-c", "SHOW default_transaction_read_only"))
+
+
+@dataclass(frozen=True, slots=True)
+class Sentinel:
+    """After Patroni's gate, because the cluster's creation writes before any standby exists."""
+
+    context: Context
+    name: str = "sentinel"
+    after: tuple[str, ...] = ("patroni",)
+
+    def desired(self, node: Node) -> Iterable[Resource]:
+        if node.role is not Role.DB:
+            return
+        settings = self.context.platform.settings
+        ports = settings.ports
+        yield from daemon(
+            "strict",
+            "Refuses writes while no standby confirms them",
+            {"needed": settings.patroni.synchronous_node_count, "port": ports.postgresql},
+        )
+        yield from daemon(
+            "liveness",
+            "Ends a frozen Patroni or postmaster",
+            {
+                "api": [node.name, ports.patroni],
+                "socket": f"/run/postgresql/.s.PGSQL.{ports.postgresql}",
+                "pid_file": f"{patroni.DATA}/postmaster.pid",
+            },
+        )
+
+    def questions(self, node: Node) -> Mapping[str, Request]:
+        if node.role is not Role.DB:
+            return {}
+        return {**patroni.Patroni(self.context).questions(node), "read_only": READ_ONLY}
+
+    def healthy(self) -> Iterable[Condition]:
+        databases = tuple((node.name, STRICT) for node in self.context.platform.of(Role.DB))
+        yield Condition("postgresql: the primary accepts writes", _writable(self.context.platform), databases)
+
+
+def read_only(readings: Readings, node: str) -> bool:
+    """The node refuses new writes (or does not say)."""
+    return readings.get(node, "read_only").text.strip() != "off"
+
+
+def _writable(platform: Platform) -> Callable[[Readings], State]:
+    databases = [node.name for node in platform.of(Role.DB)]
+
+    def check(readings: Readings) -> State:
+        primary = patroni.primary_of(readings, databases)
+        if not primary:
+            return Waiting("no running primary")
+        if read_only(readings, primary):
+            return Waiting(f"{primary} is read-only: no standby confirms writes")
+        return Passing(primary)
+
+    return check

@@ -1,0 +1,167 @@
+"""Strict mode made true: with no standby to confirm a write, the primary refuses writes instead of hanging.
+
+Runs on every database node (`tercet-strict.service`), as root, with Debian's psycopg. Argument: a JSON file
+{"needed": standbys per commit, "port": PostgreSQL's port}.
+
+PostgreSQL alone lets commits hang when no standby is left, and a *cancelled* wait (a driver's statement
+time-out sends a CancelRequest) is reported as success: an acknowledged write that no standby has. So, on the
+primary, four times a second:
+
+- Fewer than `needed` confirming standbys in two looks in a row: `default_transaction_read_only` on. New writes
+  fail at once with SQLSTATE 25006, reads go on.
+- While that holds, backends that wait for a standby are terminated. Their clients lose the connection, which is
+  the honest answer: the outcome is unknown.
+- Enough standbys again: the setting is taken back in the same look. Nobody's hand is needed.
+- Whenever a backend has waited for a standby in two looks in a row, CancelRequests from the network are refused
+  with a reset (nftables) until nobody waits: such a cancel could only lie.
+- Once a second a few bytes of WAL are written and flushed. On an idle primary a standby after pg_rewind waits
+  for a position 24 bytes past the flushed WAL, for ever (seen: 4 minutes, both standbys): without standbys no
+  writes, without writes no standbys.
+
+Not covered: a CancelRequest within the first two looks (0.5 s) of a wait, one inside TLS, and one from the
+node itself (`pg_cancel_backend` by a superuser); a client that says `SET default_transaction_read_only = off`
+(its commit waits and is terminated within 0.5 s, so it is never acknowledged).
+
+The setting lives in postgresql.auto.conf: it survives a restart and travels with a base backup, which is safe
+(read-only is the safe side), and this program takes it back wherever it runs, on standbys too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import psycopg
+
+LOOK_S = 0.25
+HEARTBEAT_S = 1.0
+TABLE = "inet tercet_strict"
+# A CancelRequest is 16 bytes: its length (16) and the code 80877102, see PostgreSQL's protocol documentation.
+CANCEL_REQUEST = "@ih,0,64 0x0000001004d2162e"
+
+LOOK = """
+SELECT pg_is_in_recovery(),
+       current_setting('default_transaction_read_only') = 'on',
+       EXISTS (SELECT FROM pg_file_settings WHERE name = 'default_transaction_read_only' AND setting = 'on'),
+       (SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND sync_state IN ('quorum', 'sync')),
+       (SELECT array_agg(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep')
+"""
+
+
+def connect(port: int) -> psycopg.Connection[Any]:
+    """A superuser session over the local socket. The peer is judged by the effective user, so it is lent."""
+    os.seteuid(pwd.getpwnam("postgres").pw_uid)
+    try:
+        # Own reads must not wait for a standby, nor for a server that is starting.
+        return psycopg.connect(
+            f"host=/run/postgresql port={port} user=postgres dbname=postgres connect_timeout=2 "
+            "application_name=tercet-strict options='-c synchronous_commit=local -c statement_timeout=3s "
+            "-c default_transaction_read_only=off'",
+            autocommit=True,
+        )
+    finally:
+        os.seteuid(0)
+
+
+def nft(script: str) -> None:
+    """Change the filter; a failure is logged, as the read-only state matters more than the shield."""
+    try:
+        done = subprocess.run(["nft", "-f", "-"], input=script.encode(), capture_output=True, timeout=2, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        print(f"nft: {error}", flush=True)
+        return
+    if done.returncode:
+        print(f"nft: {done.stderr.decode(errors='replace').strip()}", flush=True)
+
+
+def shield(port: int, up: bool) -> None:
+    """Refuse CancelRequests from the network, or let them through again."""
+    rule = f"tcp dport {port} {CANCEL_REQUEST} reject with tcp reset" if up else ""
+    nft(f"""
+        table {TABLE} {{}}
+        delete table {TABLE}
+        table {TABLE} {{ chain cancels {{ type filter hook input priority 0; {rule} }} }}
+    """)
+
+
+class Strict:
+    """The state between two looks."""
+
+    def __init__(self, needed: int, port: int) -> None:
+        self._needed = needed
+        self._port = port
+        self._short = 0  # looks in a row with too few standbys
+        self._waiting: set[int] = set()  # backends that waited at the last look
+        self._shielded = False
+        self._beat = 0.0
+        self._said: bool | None = None  # the state last logged
+
+    def look(self, connection: psycopg.Connection[Any]) -> None:
+        row = connection.execute(LOOK).fetchone()
+        if row is None:
+            return
+        standby, in_force, written, confirming, waiting = row
+        if standby:
+            self._short = 0
+            if written:
+                self._set_read_only(connection, False)
+            return
+        self._heartbeat(connection)
+        self._short = 0 if confirming >= self._needed else self._short + 1
+        if self._short >= 2 and not (in_force and written):
+            self._set_read_only(connection, True)
+        elif self._short == 0 and (in_force or written):
+            self._set_read_only(connection, False)
+        stuck = set(waiting or ()) & self._waiting
+        self._waiting = set(waiting or ())
+        self._guard_cancels(bool(stuck))
+        if self._short >= 2 and waiting:
+            connection.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", (waiting,))
+            print(f"terminated {len(waiting)} backends that waited for a standby", flush=True)
+
+    def _heartbeat(self, connection: psycopg.Connection[Any]) -> None:
+        if time.monotonic() - self._beat >= HEARTBEAT_S:
+            connection.execute("SELECT pg_logical_emit_message(false, 'tercet', '', true)")
+            self._beat = time.monotonic()
+
+    def _set_read_only(self, connection: psycopg.Connection[Any], on: bool) -> None:
+        verb = "SET default_transaction_read_only = on" if on else "RESET default_transaction_read_only"
+        connection.execute(f"ALTER SYSTEM {verb}")
+        connection.execute("SELECT pg_reload_conf()")
+        if self._said is not on:
+            print("read-only: no standby confirms writes" if on else "writable: standbys confirm writes", flush=True)
+            self._said = on
+
+    def _guard_cancels(self, wanted: bool) -> None:
+        if wanted != self._shielded:
+            shield(self._port, wanted)
+            self._shielded = wanted
+
+
+def main(config: dict[str, Any]) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    strict = Strict(config["needed"], config["port"])
+    shield(config["port"], False)
+    while True:
+        try:
+            with connect(config["port"]) as connection:
+                print("watching", flush=True)
+                while True:
+                    started = time.monotonic()
+                    strict.look(connection)
+                    time.sleep(max(0.02, LOOK_S - (time.monotonic() - started)))
+        except psycopg.Error as error:
+            # PostgreSQL starts, stops or is gone; that is Patroni's affair.
+            print(str(error).strip().splitlines()[-1] if str(error).strip() else "no connection", flush=True)
+            time.sleep(LOOK_S)
+
+
+if __name__ == "__main__":
+    with open(sys.argv[1]) as file:
+        main(json.load(file))
