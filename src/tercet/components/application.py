@@ -26,7 +26,8 @@ owner=$(local_psql -c "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE dat
 super=$(local_psql -c "SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls
                        FROM pg_roles WHERE rolname = '$1'") || exit 1
 [ "$super" = f ] || { echo "user $1 has more rights than an application needs"; exit 0; }
-PGPASSWORD=$password PGCONNECT_TIMEOUT=2 psql -XAtq -h "$(hostname)" -p "$3" -U "$1" -d "$2" -c 'SELECT 1' >/dev/null 2>&1 \\
+export PGPASSWORD="$password" PGCONNECT_TIMEOUT=2
+psql -XAtq -h "$(hostname)" -p "$3" -U "$1" -d "$2" -c 'SELECT 1' >/dev/null 2>&1 \\
   || { echo "user $1 cannot log in with its password"; exit 0; }
 echo ready
 """

@@ -66,6 +66,7 @@ def resources(
     agent: Agent,
     title: str,
     settings: dict[str, object],
+    *,
     definitions: dict[str, object] | None = None,
     rolling: Rolling | None = None,
 ) -> Iterable[Resource]:

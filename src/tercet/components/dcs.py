@@ -66,7 +66,9 @@ class Dcs:
             }
         definitions = self._database_service(node) if node.role is Role.DB else None
         title = "Consul for leader election (dcs)"
-        yield from consul_agent.resources(self.context, agent, title, settings, definitions, rolling)
+        yield from consul_agent.resources(
+            self.context, agent, title, settings, definitions=definitions, rolling=rolling
+        )
 
     def _database_service(self, node: Node) -> dict[str, object]:
         """Static registration, tagged by what Patroni's REST API answers each second.

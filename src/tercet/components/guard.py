@@ -35,7 +35,7 @@ def daemon(name: str, title: str, config: dict[str, object], after: str = "") ->
     yield File(settings, as_json(config))
     start = {
         **CONTROL_PLANE,
-        "ExecStart": f"/usr/bin/python3 -I -S {program} {settings}",
+        "ExecStart": f"/usr/bin/python3 -I {program} {settings}",
         "TimeoutStopSec": 3,
     }
     yield File(unit_path(unit), unit_file(title, start, unit={"After": after} if after else None))

@@ -48,14 +48,17 @@ def choose_servers(platform: Platform, site: str) -> str:
     """
     service = platform.settings.postgresql.service
     local, *others = preference(platform, site)
-    lines = ['{{- scratch.Set "primary" "" }}{{ scratch.Set "read" "" }}']
-    lines.append(
-        f'{{{{- range service "primary.{service}" }}}}{{{{ scratch.Set "primary" .Address }}}}'
-        f'{{{{ if eq .Node "{local}" }}}}{{{{ scratch.Set "read" .Address }}}}{{{{ end }}}}{{{{ end }}}}'
-    )
+    is_local = f'{{{{ if eq .Node "{local}" }}}}{{{{ scratch.Set "read" .Address }}}}{{{{ end }}}}'
+    lines = [
+        # Both questions are asked whatever the branches below need, so that no answer has to be waited for later.
+        f'{{{{- $primaries := service "primary.{service}" }}}}{{{{ $replicas := service "replica.{service}" }}}}',
+        '{{- scratch.Set "primary" "" }}{{ scratch.Set "read" "" }}',
+        f'{{{{- range $primaries }}}}{{{{ scratch.Set "primary" .Address }}}}{is_local}{{{{ end }}}}',
+    ]
     lines.extend(
-        f'{{{{- if eq (scratch.Get "read") "" }}}}{{{{ range service "replica.{service}" }}}}'
-        f'{{{{ if eq .Node "{node}" }}}}{{{{ scratch.Set "read" .Address }}}}{{{{ end }}}}{{{{ end }}}}{{{{ end }}}}'
+        '{{- if eq (scratch.Get "read") "" }}{{ range $replicas }}'
+        f'{{{{ if eq .Node "{node}" }}}}{{{{ scratch.Set "read" .Address }}}}{{{{ end }}}}'
+        "{{ end }}{{ end }}"
         for node in (local, *others)
     )
     lines.append('{{- if eq (scratch.Get "read") "" }}{{ scratch.Set "read" (scratch.Get "primary") }}{{ end }}')

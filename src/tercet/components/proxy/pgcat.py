@@ -18,6 +18,7 @@ from tercet.inventory.platform import Node
 UNIT = "pgcat.service"
 CONFIG = "/etc/pgcat/pgcat.toml"
 SERVERS = "tercet-servers-go-here"
+ROLES = {"primary": "primary", "read": "replica"}  # what choose_servers found → PgCat's role for it
 
 
 def flavour(context: Context, node: Node) -> Flavour:
@@ -86,12 +87,12 @@ def _template(context: Context, node: Node) -> bytes:
             }
         },
     }
-    port = settings.ports.postgresql
-    servers = (
-        "[\n"
-        f'{{{{- with scratch.Get "primary" }}}}{{{{ if . }}}}\n  ["{{{{ . }}}}", {port}, "primary"],{{{{ end }}}}{{{{ end }}}}\n'
-        f'{{{{- with scratch.Get "read" }}}}{{{{ if . }}}}\n  ["{{{{ . }}}}", {port}, "replica"],{{{{ end }}}}{{{{ end }}}}\n'
-        "]"
-    )
+    servers = "[\n" + "".join(_server(context, key, role) for key, role in ROLES.items()) + "]"
     text = tomli_w.dumps(config).replace(f'"{SERVERS}"', servers)
     return (choose_servers(context.platform, node.site) + text).encode()
+
+
+def _server(context: Context, key: str, role: str) -> str:
+    """One line of `servers`, or nothing where that server does not exist just now."""
+    line = f'  ["{{{{ scratch.Get "{key}" }}}}", {context.platform.settings.ports.postgresql}, "{role}"],'
+    return f'{{{{ if ne (scratch.Get "{key}") "" }}}}{line}\n{{{{ end }}}}'
