@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tercet.drills import journal, load
+
 from .conftest import LocalFleet, Server, free_port, until
 
 pytest.importorskip("psycopg", reason="the load needs psycopg 3")

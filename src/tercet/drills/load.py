@@ -72,7 +72,7 @@ def create_table(table: str, owner: str) -> tuple[str, ...]:
 def table_query(table: str) -> str:
     """All rows of a drill's table as (writer, seq, id, written_at in Unix seconds), ordered for `table_entries`."""
     return (
-        f'SELECT writer, seq, id, extract(epoch FROM written_at)::float8 FROM "{table}" '  # noqa: S608 - our name
+        f'SELECT writer, seq, id, extract(epoch FROM written_at)::float8 FROM "{table}" '
         "ORDER BY writer, written_at, seq"
     )
 

@@ -62,11 +62,11 @@ class Settings:
             raise ValueError("expected at most 3600 seconds and 200 statements a second of each kind")
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """Standard input closed, or the time is over."""
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The server, or a proxy, answered with an error."""
 
     def __init__(self, severity: str, sqlstate: str, message: str) -> None:
@@ -75,7 +75,7 @@ class Refused(Exception):
         self.definite = severity == "ERROR" and not sqlstate.startswith(UNSURE_CLASSES)
 
 
-class Lost(Exception):
+class LostError(Exception):
     """The connection ended, or a deadline passed and it was closed."""
 
 
@@ -106,18 +106,18 @@ class Host:
                 receipt.release()
 
     def await_receipt(self, letter: str) -> None:
-        """Raises Stopped if the host does not confirm within 30 s: it is gone or stuck."""
+        """Raises StoppedError if the host does not confirm within 30 s: it is gone or stuck."""
         if not self._receipts[letter].acquire(timeout=30):
             self.stop()
         if self.stopping.is_set():
-            raise Stopped
+            raise StoppedError
 
     def wait(self, until: float, reads: tuple[int, ...] = (), writes: tuple[int, ...] = ()) -> bool:
-        """Wait for a socket until a time of the monotonic clock; False when it passed. Raises Stopped."""
+        """Wait for a socket until a time of the monotonic clock; False when it passed. Raises StoppedError."""
         left = max(0.0, until - time.monotonic())
         readable, writable, _ = select.select([*reads, self._stop_read], writes, [], left)
         if self._stop_read in readable:
-            raise Stopped
+            raise StoppedError
         return bool(readable or writable)
 
     def serve(self, finished: int) -> None:
@@ -141,7 +141,7 @@ class Connection:
     """One connection through libpq, without blocking; every call has a deadline on the monotonic clock."""
 
     def __init__(self, host: Host, conninfo: str, timeout: float) -> None:
-        """Connects. Raises Lost, Stopped."""
+        """Connects. Raises LostError, StoppedError."""
         self._host = host
         self.warnings: list[str] = []
         deadline = time.monotonic() + timeout
@@ -157,16 +157,16 @@ class Connection:
     def _finish_connecting(self, deadline: float) -> None:
         while True:
             if self._pg.status == pq.ConnStatus.BAD:
-                raise Lost(_text(self._pg.error_message))
+                raise LostError(_text(self._pg.error_message))
             state = self._pg.connect_poll()
             if state == pq.PollingStatus.OK:
                 return
             if state == pq.PollingStatus.FAILED:
-                raise Lost(_text(self._pg.error_message))
+                raise LostError(_text(self._pg.error_message))
             socket = (self._pg.socket,)
             reading = state == pq.PollingStatus.READING
             if not self._host.wait(deadline, socket if reading else (), () if reading else socket):
-                raise Lost("no connection within the deadline")
+                raise LostError("no connection within the deadline")
 
     def _notice(self, result: Any) -> None:
         severity = _text(result.error_field(pq.DiagnosticField.SEVERITY_NONLOCALIZED))
@@ -176,41 +176,42 @@ class Connection:
             self.warnings.append(f"{sqlstate} {message}")
 
     def execute(self, sql: str, values: tuple[str, ...], deadline: float) -> tuple[str, list[list[str]]]:
-        """The command tag and the rows. Raises Refused, Lost (the connection is closed then), Stopped."""
+        """The command tag and the rows. Raises RefusedError, LostError (then it is closed), StoppedError."""
         self.warnings = []
-        refusal: Refused | None = None
-        tag, rows = "", []
+        results: list[Any] = []
         try:
             self._pg.send_query_params(sql.encode(), [value.encode() for value in values])
-            while self._pg.flush():
-                if not self._host.wait(deadline, (self._pg.socket,), (self._pg.socket,)):
-                    raise Lost("not sent within the deadline")
-                self._pg.consume_input()
-            while True:
-                while self._pg.is_busy():
-                    if not self._host.wait(deadline, (self._pg.socket,)):
-                        raise Lost("no answer within the deadline")
-                    self._pg.consume_input()
-                result = self._pg.get_result()
-                if result is None:
-                    break
-                if result.status in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK):
-                    tag, rows = _text(result.command_status), _rows(result)
-                elif refusal is None:
-                    refusal = _refusal(result)
+            self._flush(deadline)
+            self._receive(results, deadline)
         except OperationalError as error:
             self.close()
-            if refusal is not None:
-                raise refusal from None
-            raise Lost(str(error)) from None
+            _raise_refusal(results)  # a server that says why before it goes is believed
+            raise LostError(str(error)) from None
         except BaseException:
             self.close()
             raise
-        if refusal is not None:
-            if self._pg.status == pq.ConnStatus.BAD:
-                self.close()
-            raise refusal
-        return tag, rows
+        _raise_refusal(results)
+        if not results:
+            self.close()
+            raise LostError("the connection ended without an answer")
+        return _text(results[-1].command_status), _rows(results[-1])
+
+    def _flush(self, deadline: float) -> None:
+        while self._pg.flush():
+            if not self._host.wait(deadline, (self._pg.socket,), (self._pg.socket,)):
+                raise LostError("not sent within the deadline")
+            self._pg.consume_input()
+
+    def _receive(self, results: list[Any], deadline: float) -> None:
+        while True:
+            while self._pg.is_busy():
+                if not self._host.wait(deadline, (self._pg.socket,)):
+                    raise LostError("no answer within the deadline")
+                self._pg.consume_input()
+            result = self._pg.get_result()
+            if result is None:
+                return
+            results.append(result)
 
     @property
     def closed(self) -> bool:
@@ -230,11 +231,13 @@ def _rows(result: Any) -> list[list[str]]:
     return [[_text(result.get_value(row, column)) for column in range(result.nfields)] for row in range(result.ntuples)]
 
 
-def _refusal(result: Any) -> Refused:
+def _raise_refusal(results: list[Any]) -> None:
     fields = pq.DiagnosticField
-    severity = _text(result.error_field(fields.SEVERITY_NONLOCALIZED))
-    message = _text(result.error_field(fields.MESSAGE_PRIMARY)) or _text(result.error_message)
-    return Refused(severity, _text(result.error_field(fields.SQLSTATE)), message)
+    for result in results:
+        if result.status not in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK):
+            severity = _text(result.error_field(fields.SEVERITY_NONLOCALIZED))
+            message = _text(result.error_field(fields.MESSAGE_PRIMARY)) or _text(result.error_message)
+            raise RefusedError(severity, _text(result.error_field(fields.SQLSTATE)), message)
 
 
 class Session:
@@ -246,7 +249,7 @@ class Session:
         self._failures = 0
 
     def connection(self) -> Connection:
-        """An open connection. Raises Lost, Stopped."""
+        """An open connection. Raises LostError, StoppedError."""
         if self._connection is not None and not self._connection.closed:
             return self._connection
         if self._failures:
@@ -255,7 +258,7 @@ class Session:
         began = time.monotonic()
         try:
             self._connection = Connection(self._host, self._settings.conninfo, self._settings.connect_timeout)
-        except (Lost, OperationalError):
+        except (LostError, OperationalError):
             self._failures = min(self._failures + 1, 10)
             raise
         self._failures = 0
@@ -323,7 +326,7 @@ class Load:
                     self._host.emit("missed", t=time.time(), site=site, worker=name, scheduled=scheduled)
                     continue
                 once(session, scheduled, self._settings.first_seq + number)
-        except Stopped:
+        except StoppedError:
             pass
         finally:
             session.close()
@@ -351,12 +354,12 @@ class Load:
                 _, own = connection.execute(self._own, (row["id"],), deadline)
                 stage[0] = "commit"
                 tag, _ = connection.execute("COMMIT", (), deadline)
-            except Refused:
+            except RefusedError:
                 if stage[0] == "statement" and not connection.closed:
                     _roll_back(connection, deadline)
                 raise
             if tag != "COMMIT":
-                raise Refused("ERROR", "25P02", f"COMMIT was answered with {tag}")
+                raise RefusedError("ERROR", "25P02", f"COMMIT was answered with {tag}")
             return {
                 "node": rows[0][0],
                 "warning": "; ".join(connection.warnings),
@@ -393,12 +396,12 @@ class Load:
             stage[0] = "statement"
             answer = act(connection, row, stage)
             self._host.emit("acknowledged", t=time.time(), **row, **answer)
-        except Refused as error:
+        except RefusedError as error:
             # Before the commit is asked for, whatever the error, nothing can have been committed.
             kind = "failed" if error.definite or stage[0] != "commit" else "unknown"
             said = {"sqlstate": error.sqlstate, "message": str(error)}
             self._host.emit(kind, t=time.time(), **row, stage=stage[0], **said)
-        except (Lost, OperationalError) as error:
+        except (LostError, OperationalError) as error:
             kind = "unknown" if stage[0] == "commit" else "failed"
             message = str(error).strip() or "connection lost"
             self._host.emit(kind, t=time.time(), **row, stage=stage[0], message=message)
@@ -416,10 +419,10 @@ class Load:
             _, rows = connection.execute(self._select, (array,), deadline)
             seen = {writer: int(seq or 0) for _, writer, seq in rows}
             self._host.emit("read", t=time.time(), **row, sent=sent, node=rows[0][0], seen=seen)
-        except Refused as error:
+        except RefusedError as error:
             said = {"sqlstate": error.sqlstate, "message": str(error)}
             self._host.emit("failed", t=time.time(), **row, stage=stage, **said)
-        except (Lost, OperationalError) as error:
+        except (LostError, OperationalError) as error:
             message = str(error).strip() or "connection lost"
             self._host.emit("failed", t=time.time(), **row, stage=stage, message=message)
 
@@ -427,7 +430,7 @@ class Load:
 def _roll_back(connection: Connection, deadline: float) -> None:
     try:
         connection.execute("ROLLBACK", (), deadline)
-    except (Refused, Lost):
+    except (RefusedError, LostError):
         connection.close()
 
 
