@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
-from ipaddress import IPv4Network
 from itertools import combinations
 
-from tercet.inventory import parameters
+from tercet.inventory import networks, parameters
 from tercet.inventory.model import Inventory
 from tercet.inventory.platform import Role
 from tercet.inventory.problems import Finding, Location, quoted
@@ -15,7 +14,6 @@ from tercet.inventory.timing import timing_of
 
 RESERVED_SITE = "world"  # the lab's outside world has a container and a network of that name
 RESERVED_DATACENTER = "dcs"  # the stretched Consul datacenter of the leader election
-CGNAT = IPv4Network("100.64.0.0/10")  # Tailscale gives addresses out of this range only
 
 _AGENTS = (
     *("consul_http", "consul_dns", "consul_serf_lan", "consul_serf_wan", "consul_server"),
@@ -34,17 +32,11 @@ LISTENING: Mapping[Role, tuple[str, ...]] = {
 def check(inventory: Inventory) -> Iterator[Finding]:
     """Everything that does not fit together."""
     yield from _sites(inventory)
-    yield from _subnets(inventory)
+    yield from networks.check(inventory)
     yield from _links(inventory)
     yield from _ports(inventory)
     yield from _timing(inventory)
     yield from _database(inventory)
-    yield from _tailnet(inventory)
-
-
-def site_subnet(inventory: Inventory, index: int) -> IPv4Network:
-    """The lab network of the site at an index: its own, else 10.77.N.0/24 with N counted from 1."""
-    return inventory.sites[index].subnet or IPv4Network((10 << 24 | 77 << 16 | (index + 1) << 8, 24))
 
 
 def _sites(inventory: Inventory) -> Iterator[Finding]:
@@ -56,6 +48,7 @@ def _sites(inventory: Inventory) -> Iterator[Finding]:
             "three or more sites, an odd number: a majority must outlive the loss of one",
             str(len(sites)),
             instead,
+            on_key=True,
         )
     for key, reserved, why in (
         ("name", RESERVED_SITE, "the lab's outside world has that name"),
@@ -85,7 +78,8 @@ def _first_primary(inventory: Inventory) -> Iterator[Finding]:
     primaries = [i for i, site in enumerate(inventory.sites) if site.database == "primary"]
     expected = "exactly one site with `database: primary`: it bootstraps the cluster"
     if not primaries:
-        yield Finding(("sites",), expected, "none", "database: primary at one site", uses=roles)
+        write = "database: primary at one site"
+        yield Finding(("sites",), expected, "none", write, on_key=True, uses=roles)
     for i in primaries[1:]:
         found = f"a second one (the first is sites[{primaries[0]}])"
         yield Finding(roles[i], expected, found, "database: standby", uses=roles)
@@ -98,53 +92,6 @@ def _unused(value: str, taken: Iterable[str]) -> str:
     while f"{stem}{number}" in names:
         number += 1
     return f"{stem}{number}"
-
-
-def _subnets(inventory: Inventory) -> Iterator[Finding]:
-    networks: list[tuple[str, Location, IPv4Network]] = [
-        ("tailnet.cidr", ("tailnet", "cidr"), inventory.tailnet.cidr),
-        ("lab.world", ("lab", "world"), inventory.lab.world),
-        *(
-            (f"{site.name}'s subnet", ("sites", i, "subnet"), site_subnet(inventory, i))
-            for i, site in enumerate(inventory.sites)
-        ),
-    ]
-    for name, here, network in networks[1:]:
-        if network.prefixlen > 28 or network.is_loopback or network.is_multicast or network.is_link_local:
-            yield Finding(
-                here,
-                "a network of at least 16 addresses (/28) that is neither loopback, link-local nor multicast",
-                f"{network} for {name}",
-                f"{here[-1]}: {_free(networks)}",
-            )
-    for (one, at_one, first), (other, at_other, second) in combinations(networks, 2):
-        if first.overlaps(second):
-            here, found = (at_other, one) if _written(inventory, at_other) else (at_one, other)
-            yield Finding(
-                here,
-                "networks that do not overlap",
-                f"{second if here == at_other else first}, which overlaps {found} "
-                f"({first if here == at_other else second})",
-                f"{here[-1]}: {_free(networks)}",
-                uses=(at_one, at_other),
-            )
-
-
-def _free(networks: Iterable[tuple[str, Location, IPv4Network]]) -> IPv4Network:
-    """A /24 that overlaps none of the networks."""
-    taken = [network for _, _, network in networks]
-    candidates = (IPv4Network((10 << 24 | n << 8, 24)) for n in range(77 << 8, 1 << 16))
-    return next((free for free in candidates if not any(free.overlaps(t) for t in taken)), CGNAT)
-
-
-def _written(inventory: Inventory, at: Location) -> bool:
-    """The operator wrote this value; it is no default."""
-    match at:
-        case ("sites", int(i), str(key)):
-            return key in inventory.sites[i].model_fields_set
-        case (str(section), str(key)):
-            return key in getattr(inventory, section).model_fields_set
-    return False
 
 
 def _links(inventory: Inventory) -> Iterator[Finding]:
@@ -243,14 +190,3 @@ def _database(inventory: Inventory) -> Iterator[Finding]:
             uses=(("sites",),),
         )
     yield from parameters.check(own.parameters, ("postgresql", "parameters"), standbys)
-
-
-def _tailnet(inventory: Inventory) -> Iterator[Finding]:
-    cidr = inventory.tailnet.cidr
-    if not cidr.subnet_of(CGNAT) or cidr.prefixlen > 24:
-        yield Finding(
-            ("tailnet", "cidr"),
-            f"a network of at least 256 addresses within {CGNAT}, where Tailscale's addresses are",
-            str(cidr),
-            f"cidr: {CGNAT}",
-        )

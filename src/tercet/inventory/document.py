@@ -62,7 +62,7 @@ class _Loader(yaml.SafeLoader):
     depth = 0
 
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
-        mark = self.peek_event().start_mark
+        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
         if self.check_event(yaml.AliasEvent):
             raise yaml.MarkedYAMLError(problem="an alias", problem_mark=mark)
         if self.depth >= MAX_DEPTH:
@@ -109,8 +109,9 @@ def read(raw: bytes) -> Document:
         document.problems.append(_syntax(error, text))
         return document
     except (ValueError, OverflowError):  # PyYAML lets these through for an escape such as "\\UFFFFFFFF"
-        error = yaml.MarkedYAMLError(problem="an escape that is no character", problem_mark=loader.get_mark())
-        document.problems.append(_syntax(error, text))
+        mark = loader.get_mark()
+        bad = yaml.MarkedYAMLError(problem="an escape that is no character", problem_mark=mark)
+        document.problems.append(_syntax(bad, text))
         return document
     finally:
         loader.dispose()
@@ -180,7 +181,7 @@ class _Converter:
                     key,
                     (*location, name),
                     "each key once",
-                    f"it again (first on line {first[name]})",
+                    f"{quoted(name)} again (first on line {first[name]})",
                     "both together at one place, or remove one",
                 )
                 continue

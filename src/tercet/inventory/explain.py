@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails, PydanticUndefined
+from pydantic_core import ErrorDetails
 
-from tercet.inventory.document import Document, value_at
+from tercet.inventory.document import Data, Document, value_at
 from tercet.inventory.model import Inventory
 from tercet.inventory.problems import Finding, Location, quoted
 
@@ -36,11 +36,11 @@ def explain(error: ErrorDetails, document: Document) -> Finding:
             return _unknown_key(at)
         case "missing":
             return _missing(at)
-    found = quoted(value_at(document.data, at))
-    place = document.places.get(at)
-    if place and place.text is not None and place.text:
-        found = quoted(place.text)
-    return Finding(at, _expected(error), found, _write(error, at, place.text if place else None))
+    value = value_at(document.data, at)
+    text = document.place(at).text
+    # A number is shown as it was written: 1.10 is not 1.1. Text is shown in quotes.
+    found = quoted(value) if isinstance(value, str) or not text else text
+    return Finding(at, _expected(error), found, _write(error, at, value, text))
 
 
 def _field(location: Location) -> FieldInfo | None:
@@ -104,7 +104,16 @@ def _example(at: Location) -> str:
     found = _field(at)
     if found is None or not found.examples:
         return ""
-    return f"{at[-1]}: {_yaml(found.examples[0])}"
+    return f"{at[-1]}: {_plain(found.examples[0])}"
+
+
+def _example_item(at: Location) -> str:
+    """The shortest valid item of a list of mappings."""
+    model = _walk(at)[1]
+    if not at or isinstance(at[-1], str) or not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return ""
+    required = (key for key, field in model.model_fields.items() if field.is_required())
+    return f"- {{{', '.join(_example((*at, key)) for key in required)}}}"
 
 
 def _expected(error: ErrorDetails) -> str:
@@ -120,35 +129,35 @@ def _expected(error: ErrorDetails) -> str:
     return f"a value {message}" if message != error["msg"] else message
 
 
-def _write(error: ErrorDetails, at: Location, text: str | None) -> str:
-    """The best line to write instead: a mended value, the same in quotes, an example, or the default."""
+def _write(error: ErrorDetails, at: Location, value: Data, text: str | None) -> str:
+    """What to write instead: a mended value, the same in another type, an example, or the default."""
     key = f"{at[-1]}: " if at and isinstance(at[-1], str) else ""
-    context = error.get("ctx", {})
-    if context.get("write"):
-        return f"{key}{_yaml(context['write'])}"
+    field = _field(at)
+    options = [str(option) for option in get_args(_bare(field.annotation))] if field and _literal(field) else []
+    close = get_close_matches(str(text).lower(), options, n=1)
+    if mended := error.get("ctx", {}).get("write"):
+        return f"{key}{mended}"
     if error["type"] == "string_type" and text:
         return f'{key}"{text}"'
-    found = _field(at)
-    if found is None:
-        return f"{key}{_expected(error)}" if not at or error["type"] != "shape" else f"{key}a value of that shape"
-    options = [str(option) for option in get_args(found.annotation)] if _is_literal(found) else []
-    if text and (close := get_close_matches(text.lower(), options, n=1)):
+    if error["type"] == "int_type" and isinstance(value, str) and value.strip().isdecimal():
+        return f"{key}{value.strip()}, without quotes"
+    if close:
         return f"{key}{close[0]}"
-    if example := _example(at):
+    if example := _example(at) or _example_item(at):
         return example
-    if found.default is PydanticUndefined or isinstance(found.default, BaseModel | tuple | dict):
-        return f"{key}{_expected(error)}" if not key else f"{key.strip()} with {_expected(error)} below it"
-    if found.default is None:
+    if field is None or field.is_required() or isinstance(field.default, BaseModel | tuple | dict):
+        return f"{key}… ({_expected(error)})"
+    if field.default is None:
         return f"{_expected(error)}, or remove the line for the default"
-    return f"{key}{_yaml(found.default)} (the default)"
+    return f"{key}{_plain(field.default)} (the default)"
 
 
-def _is_literal(found: FieldInfo) -> bool:
-    return get_origin(_bare(found.annotation)) is Literal
+def _literal(field: FieldInfo) -> bool:
+    return get_origin(_bare(field.annotation)) is Literal
 
 
-def _yaml(value: object) -> str:
+def _plain(value: object) -> str:
     """A default or example as it would stand in the file."""
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(str, value))}]"
-    return str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -8,10 +8,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tercet.errors import TercetError
-from tercet.inventory.checks import check, site_subnet
+from tercet.inventory.checks import check
 from tercet.inventory.document import Document, read
 from tercet.inventory.explain import explain
 from tercet.inventory.model import Inventory, SourcesModel
+from tercet.inventory.networks import site_subnet
 from tercet.inventory.platform import Platform, Site
 from tercet.inventory.problems import InventoryError, Problem
 from tercet.inventory.repair import repaired, rests_on

@@ -1,0 +1,110 @@
+"""The lab's own certificate authority and the one certificate it signs: its headscale's.
+
+ECDSA P-256, ten years. The authority is constrained to that one DNS name, so that its key, which lies beside
+the inventory and whose certificate the nodes trust, can vouch for nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+HEADSCALE = "headscale.lab"
+LIFETIME = timedelta(days=3652)
+CLOCK_SKEW = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A certificate and its private key, both PEM."""
+
+    certificate: str
+    key: str = field(repr=False)
+
+
+def make_authority() -> Pair:
+    """A new certificate authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    builder = (
+        _builder("tercet lab", "tercet lab", key.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(sign_certificates=True), critical=True)
+        .add_extension(x509.NameConstraints([x509.DNSName(HEADSCALE)], None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+    return _pair(builder.sign(key, hashes.SHA256()), key)
+
+
+def make_headscale(authority: Pair) -> Pair:
+    """A new server certificate for headscale.lab. ValueError where `authority` is no such pair."""
+    issuer = serialization.load_pem_private_key(authority.key.encode(), password=None)
+    issuer_certificate = x509.load_pem_x509_certificate(authority.certificate.encode())
+    if not isinstance(issuer, ec.EllipticCurvePrivateKey):
+        raise ValueError("expected an elliptic curve key")
+    key = ec.generate_private_key(ec.SECP256R1())
+    builder = (
+        _builder(HEADSCALE, "tercet lab", key.public_key())
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(HEADSCALE)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(sign_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(
+                issuer_certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+            ),
+            critical=False,
+        )
+    )
+    return _pair(builder.sign(issuer, hashes.SHA256()), key)
+
+
+def signed_by(pair: Pair, authority: Pair) -> bool:
+    """The certificate fits its key and was signed by the authority. ValueError where one is no PEM."""
+    certificate = x509.load_pem_x509_certificate(pair.certificate.encode())
+    key = serialization.load_pem_private_key(pair.key.encode(), password=None)
+    issuer = x509.load_pem_x509_certificate(authority.certificate.encode())
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except Exception:  # cryptography raises ValueError, TypeError or InvalidSignature; each means no
+        return False
+    return certificate.public_key() == key.public_key()
+
+
+def _builder(subject: str, issuer: str, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - CLOCK_SKEW)
+        .not_valid_after(now + LIFETIME)
+    )
+
+
+def _usage(*, sign_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not sign_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=sign_certificates,
+        crl_sign=sign_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _pair(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Pair:
+    pem = serialization.Encoding.PEM
+    return Pair(
+        certificate.public_bytes(pem).decode(),
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode(),
+    )
