@@ -1,0 +1,249 @@
+"""The base system: one Debian root filesystem for every node; roles are files and units only.
+
+Invariant: the same definition gives the same key, and a tree under its final name is complete. The tree is
+built beside it and renamed. Reasons for the single settings are in docs/components-sources.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import time
+from hashlib import sha256
+from pathlib import Path
+
+from tercet.converge.events import Emit, Event
+from tercet.errors import TercetError
+from tercet.image.cache import Cache
+from tercet.image.process import run
+
+PHASE = "image/debian"
+TIMEOUT = 1800.0  # seconds; about 100 with a near mirror
+MIRROR = "http://deb.debian.org/debian"
+MIRROR_VARIABLE = "TERCET_DEBIAN_MIRROR"
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+PACKAGES = (
+    *("systemd", "systemd-sysv", "dbus"),
+    *("ifupdown", "iproute2", "iputils-ping", "nftables", "openssh-server"),
+    *("ca-certificates", "curl", "jq", "procps", "less", "zstd"),
+    *("python3", "python3-psycopg"),
+    *("postgresql-17", "postgresql-client-17", "patroni", "python3-consul", "pgpool2", "pgbackrest"),
+)
+
+# dpkg leaves these out of every package; copyright files stay, as their licences ask.
+EXCLUDED = (
+    "path-exclude=/usr/share/man/*",
+    "path-exclude=/usr/share/info/*",
+    "path-exclude=/usr/share/locale/*",
+    "path-exclude=/usr/share/doc/*",
+    "path-include=/usr/share/doc/*/copyright",
+)
+
+# In a container these fail or wait for hardware, and systemd would call itself "degraded" for ever.
+MASKED = (
+    "systemd-modules-load.service",
+    "console-getty.service",
+    "getty@tty1.service",
+    "systemd-logind.service",
+    # The kernel's own file systems are the host's business.
+    "sys-kernel-config.mount",
+    "sys-kernel-debug.mount",
+    "sys-kernel-tracing.mount",
+    "sys-fs-fuse-connections.mount",
+    "proc-sys-fs-binfmt_misc.automount",
+    # Nodes change when the operator says so, not when a timer does.
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+)
+
+# Installed, but started by tercet's own units and settings alone. Not masked: a mask is a link to /dev/null
+# under the name that tercet writes its unit to.
+DISABLED = ("postgresql.service", "patroni.service", "pgpool2.service", "ssh.service", "nftables.service")
+
+# Written before the packages are installed, because their scripts read them.
+BEFORE = {
+    "etc/postgresql-common/createcluster.conf": "create_main_cluster = false\nstart_conf = disabled\n",
+}
+
+FILES = {
+    "etc/network/interfaces": (
+        "# The provider configures the network.\n"
+        "auto lo\niface lo inet loopback\n\nsource /etc/network/interfaces.d/*\n"
+    ),
+    # Kept on disk: after a node was killed, its journal is what tells why. Capped: it must never fill a disk.
+    "etc/systemd/journald.conf.d/tercet.conf": (
+        "[Journal]\nStorage=persistent\nSystemMaxUse=64M\nRuntimeMaxUse=16M\nForwardToSyslog=no\n"
+    ),
+    # The image holds no host keys (every node would have the same). Debian makes them on what systemd calls the
+    # first boot, which an empty machine-id is not; so a node makes its own when sshd first starts.
+    "etc/systemd/system/ssh.service.d/tercet.conf": "[Service]\nExecStartPre=\nExecStartPre=/usr/bin/ssh-keygen -A\n"
+    "ExecStartPre=/usr/sbin/sshd -t\n",
+    "etc/hosts": "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n",
+    "etc/resolv.conf": "",
+    "etc/machine-id": "",
+    # Newer than /usr: the first boot need not rebuild what the packages' scripts have just built.
+    "etc/.updated": "",
+    "var/.updated": "",
+}
+
+REMOVED = (
+    "etc/hostname",  # systemd would set it over the name that the provider gives the container
+    "etc/ssh/ssh_host_*",
+    "var/lib/apt/lists/*",
+    "var/cache/apt/*.bin",
+    "var/log/*.log",
+    "var/log/apt/*",
+)
+
+DIRECTORIES = ("usr/lib/tercet", "opt/tercet/programs", "etc/tercet")
+
+
+def base_key(suite: str, arch: str) -> str:
+    """16 hex digits that name this definition. The mirror is no part of it: it changes nothing of the content."""
+    definition = [suite, arch, PACKAGES, EXCLUDED, MASKED, DISABLED, BEFORE, FILES, REMOVED, DIRECTORIES]
+    return sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def base_tree(cache: Cache, key: str) -> Path:
+    """Where the finished base system of that key is or will be."""
+    return cache.images / f"base-{key}" / "rootfs"
+
+
+async def ensure_base(cache: Cache, suite: str, arch: str, emit: Emit) -> Path:
+    """Build the base system unless it is there; return its root filesystem."""
+    tree = base_tree(cache, base_key(suite, arch))
+    if tree.is_dir():
+        emit(Event(PHASE, "done", "base system: in the cache"))
+        return tree
+    if os.geteuid() != 0:
+        raise TercetError(
+            "building the base system needs root (mmdebstrap --mode=root); run the command with sudo"
+        )
+    started = time.monotonic()
+    emit(Event(PHASE, "started", f"base system: Debian {suite} from {mirror()}"))
+    with cache.scratch("base") as scratch:
+        rootfs = scratch / "rootfs"
+        before = scratch / "before"
+        write_files(before, BEFORE)
+        report = Progress(emit, started)
+        await run(mmdebstrap(suite, arch, before, rootfs), timeout=TIMEOUT, on_line=report)
+        await asyncio.to_thread(finish, rootfs)
+        tree.parent.mkdir(parents=True, exist_ok=True)
+        rootfs.rename(tree)
+    emit(Event(PHASE, "done", "base system: built", seconds=time.monotonic() - started, fraction=1.0))
+    return tree
+
+
+def mirror() -> str:
+    """The Debian mirror: TERCET_DEBIAN_MIRROR, else the public one. Security updates are at the same URL + "-security"."""
+    return os.environ.get(MIRROR_VARIABLE, "").rstrip("/") or MIRROR
+
+
+def mmdebstrap(suite: str, arch: str, before: Path, rootfs: Path) -> list[str]:
+    """The command that makes the tree, in a mount namespace of its own: whatever ends it, no mount is left."""
+    url = mirror()
+    return [
+        *("unshare", "--mount", "--propagation", "private", "--"),
+        *("mmdebstrap", "--verbose", "--mode=root", "--variant=minbase", f"--architectures={arch}"),
+        f"--include={','.join(PACKAGES)}",
+        *(f"--keyring={KEYRING}",),
+        '--aptopt=APT::Install-Recommends "false"',
+        *(f"--dpkgopt={line}" for line in EXCLUDED),
+        "--dpkgopt=force-unsafe-io",  # nothing to lose: a broken-off tree is thrown away
+        f"--essential-hook=sync-in {before} /",
+        suite,
+        str(rootfs),
+        f"deb {url} {suite} main",
+        f"deb {url} {suite}-updates main",
+        f"deb {url}-security {suite}-security main",
+    ]
+
+
+def finish(rootfs: Path) -> None:
+    """What makes a Debian tree a node's root filesystem."""
+    for unit in MASKED:
+        link = rootfs / "etc/systemd/system" / unit
+        link.unlink(missing_ok=True)
+        link.symlink_to("/dev/null")
+    for unit in DISABLED:
+        disable(rootfs, unit)
+    for pattern in REMOVED:
+        for path in rootfs.glob(pattern):
+            if path.is_file() or path.is_symlink():
+                path.unlink()
+    write_files(rootfs, FILES)
+    for name in DIRECTORIES:
+        (rootfs / name).mkdir(parents=True, exist_ok=True)
+
+
+def disable(rootfs: Path, unit: str) -> None:
+    """What `systemctl disable` does: remove the links that start the unit, and its aliases."""
+    system = rootfs / "etc/systemd/system"
+    for link in [*system.glob("*.wants/*"), *system.glob("*.requires/*"), *system.glob("*.service")]:
+        if link.is_symlink() and Path(os.readlink(link)).name == unit:
+            link.unlink()
+
+
+def write_files(root: Path, files: dict[str, str]) -> None:
+    """Write each file (a path relative to `root`) anew, never through a link that stands in its place."""
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        path.write_text(content)
+        path.chmod(0o644)
+
+
+class Progress:
+    """mmdebstrap's output as events. Its phases take about these shares of the time (measured)."""
+
+    STAGES = (
+        (re.compile(r"^I: running apt-get update"), "package lists", 0.0, 0.08),
+        (re.compile(r"^I: downloading packages with apt"), "fetching the essential packages", 0.08, 0.12),
+        (re.compile(r"^I: extracting archives"), "extracting the essential packages", 0.12, 0.15),
+        (re.compile(r"^I: installing essential packages"), "installing the essential packages", 0.15, 0.30),
+        (re.compile(r"^I: installing remaining packages"), "installing packages", 0.30, 0.98),
+        (re.compile(r"^I: cleaning package lists"), "cleaning up", 0.98, 1.0),
+    )
+    STEP = re.compile(r"^(Get:\d+|Unpacking|Setting up) ?")
+    TOTAL = re.compile(r"^\d+ upgraded, (\d+) newly installed")
+
+    def __init__(self, emit: Emit, started: float) -> None:
+        self._emit = emit
+        self._started = started
+        self._stage = ("starting", 0.0, 0.0)
+        self._steps = 0
+        self._expected = 0
+        self._last = 0.0
+
+    def __call__(self, line: str) -> None:
+        for pattern, title, low, high in self.STAGES:
+            if pattern.match(line):
+                self._stage, self._steps, self._expected, self._last = (title, low, high), 0, 0, 0.0
+        if found := self.TOTAL.match(line):
+            self._expected = 3 * int(found[1])  # each package is fetched, unpacked and set up
+        if self.STEP.match(line):
+            self._steps += 1
+        now = time.monotonic()
+        if now - self._last >= 1.0:
+            self._last = now
+            self._send(now)
+
+    def _send(self, now: float) -> None:
+        title, low, high = self._stage
+        share = min(1.0, self._steps / self._expected) if self._expected else 0.0
+        counted = f" {self._steps // 3} of {self._expected // 3}" if self._expected else ""
+        self._emit(
+            Event(
+                PHASE,
+                "progress",
+                f"base system: {title}{counted}",
+                seconds=now - self._started,
+                fraction=low + share * (high - low),
+            )
+        )
+
+

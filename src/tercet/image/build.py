@@ -1,0 +1,126 @@
+"""The image: one root filesystem for every node. Found in milliseconds where it exists, else made.
+
+Base system, downloads and Go builds go on beside one another; whatever breaks off is taken up by the next run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tercet.converge.events import Emit, Event
+from tercet.converge.resources import Program
+from tercet.errors import TercetError
+from tercet.image.base import base_key, ensure_base
+from tercet.image.cache import Cache
+from tercet.image.catalog import Component, components
+from tercet.image.download import Downloads
+from tercet.image.elf import host_arch
+from tercet.image.gotools import GoTools
+from tercet.image.lock import LockFile, read_lock
+from tercet.image.proxy import settle, settled
+from tercet.image.resolve import Run, obtain, pinned
+from tercet.image.store import present, programs_of
+from tercet.image.tree import ensure_tree, export, image_key, image_tree
+from tercet.inventory.model import Inventory
+
+WAIT = 5400.0  # seconds to wait for another process that prepares an image; a first build takes up to 30 minutes
+
+
+@dataclass(frozen=True)
+class Image:
+    """`key` names its content. `programs` are in the tree already; a running node may still have older ones."""
+
+    key: str
+    rootfs: Path
+    programs: tuple[Program, ...]
+    proxy: Literal["pgcat", "pgpool"]
+    proxy_reason: str
+
+
+def find_image(inventory: Inventory, lock: Path) -> Image | None:
+    """The image that inventory and lock name, if all of it is in the cache. No building, no network, no hashing."""
+    cache, arch, record = Cache(inventory.cache), host_arch(), read_lock(lock)
+    choice = settled(inventory, record, arch)
+    if choice is None:
+        return None
+    programs: list[Program] = []
+    for component in components(inventory, choice[0]):
+        entry = pinned(component, inventory, record, arch)
+        if entry is None or not present(cache, entry.programs):
+            return None
+        programs += programs_of(cache, entry)
+    key = image_key(base_key(inventory.versions.debian, arch), programs)
+    rootfs = image_tree(cache, key)
+    return Image(key, rootfs, tuple(programs), *choice) if rootfs.is_dir() else None
+
+
+async def ensure_image(inventory: Inventory, lock: Path, emit: Emit) -> Image:
+    """The image, made where it is missing. Idempotent; a broken-off run is continued.
+
+    Raises TercetError where a component cannot be had or does not fit, or if another process holds the cache
+    for longer than an hour and a half.
+    """
+    if (image := find_image(inventory, lock)) is not None:
+        emit(Event("image", "done", f"image {image.key}: in the cache"))
+        return image
+    started = time.monotonic()
+    cache, arch = Cache(inventory.cache), host_arch()
+    async with cache.writing(f"tercet preparing the image of {inventory.platform}", emit, WAIT):
+        cache.sweep()
+        emit(Event("image", "started", "preparing the image"))
+        async with Downloads(cache.downloads) as downloads:
+            run = Run(inventory, cache, arch, LockFile(lock), downloads, GoTools(cache), emit)
+            base = ensure_base(cache, inventory.versions.debian, arch, emit)
+            others = [obtain(component, run) for component in components(inventory, "pgpool")]
+            tree, (proxy, _), *_ = await together(base, settle(run), *others)
+        wanted = components(inventory, proxy)
+        programs = tuple(program for component in wanted for program in _programs(component, run))
+        key = image_key(base_key(inventory.versions.debian, arch), programs)
+        probes = {name: arguments for component in wanted for name, arguments in component.programs.items()}
+        await ensure_tree(cache, key, tree, programs, probes, emit)
+    found = find_image(inventory, lock)
+    if found is None:
+        raise TercetError(f"image {key} was made, but is not complete in {cache.root}; run again")
+    emit(Event("image", "done", f"image {key}: {found.rootfs}", seconds=time.monotonic() - started, fraction=1.0))
+    return found
+
+
+async def export_template(image: Image, target: Path, emit: Emit) -> Path:
+    """Pack the image's tree as a Proxmox container template at `target` (….tar.zst).
+
+    An existing file is taken as done if its name holds the image's key, and replaced otherwise.
+    """
+    if image.key in target.name and target.is_file():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    await export(image.rootfs, target, emit)
+    return target
+
+
+def _programs(component: Component, run: Run) -> tuple[Program, ...]:
+    entry = run.lock.lock.components[component.name]
+    return programs_of(run.cache, entry)
+
+
+async def together(*jobs: Coroutine[Any, Any, Any]) -> list[Any]:
+    """All results in order; the first failure ends the other jobs and is raised by itself, without its group."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(job) for job in jobs]
+    except* TercetError as errors:
+        failure = _first(errors)
+    else:
+        return [task.result() for task in tasks]
+    raise failure
+
+
+def _first(errors: BaseExceptionGroup[TercetError]) -> TercetError:
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error if isinstance(error, TercetError) else TercetError(str(error))

@@ -1,0 +1,145 @@
+"""The cache's folders, and the two rules that keep it sound: one writer at a time, nothing half under a final name."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tercet.converge.events import Emit, Event
+from tercet.errors import TercetError
+
+POLL = 0.5  # seconds between two tries for the lock; flock has no wait that can be given a deadline
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """Where everything is that can be had again: finished programs and images, downloads, work in progress."""
+
+    root: Path
+
+    @property
+    def programs(self) -> Path:
+        return self.root / "programs"
+
+    @property
+    def images(self) -> Path:
+        return self.root / "images"
+
+    @property
+    def downloads(self) -> Path:
+        return self.root / "downloads"
+
+    @property
+    def build(self) -> Path:
+        return self.root / "build"
+
+    @property
+    def components(self) -> Path:
+        """What is known of each component that was had before: one lock entry a file."""
+        return self.root / "components"
+
+    @property
+    def toolchain(self) -> Path:
+        return self.root / "toolchain"
+
+    @contextmanager
+    def scratch(self, name: str) -> Iterator[Path]:
+        """A new folder for work in progress, gone at the end whatever happens."""
+        self.build.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.build))
+        folder.chmod(0o755)  # apt drops root to fetch, and must reach what it fetches to
+        try:
+            yield folder
+        finally:
+            discard(folder)
+
+    def sweep(self) -> None:
+        """Remove what a killed run left in `build`. Only for the holder of the lock."""
+        for folder in self.build.glob("*") if self.build.is_dir() else ():
+            discard(folder)
+
+    @asynccontextmanager
+    async def writing(self, purpose: str, emit: Emit, timeout: float) -> AsyncIterator[None]:
+        """Hold the cache's lock; wait at most `timeout` seconds for another process and say who that is."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        path = self.root / "lock"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            await _acquire(descriptor, path, emit, timeout)
+            holder = {"pid": os.getpid(), "since": timestamp(), "purpose": purpose}
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+            yield
+        finally:
+            os.close(descriptor)  # which releases the lock
+
+
+async def _acquire(descriptor: int, path: Path, emit: Emit, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    announced = False
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise TercetError(
+                    f"the cache is in use by {_holder(path)} and was not free within {timeout:.0f} s; "
+                    f"wait for it, or end that process if it hangs (lock: {path})"
+                ) from None
+            if not announced:
+                emit(Event("image", "progress", f"waiting for {_holder(path)}"))
+                announced = True
+            await asyncio.sleep(POLL)
+        else:
+            return
+
+
+def _holder(path: Path) -> str:
+    try:
+        holder = json.loads(path.read_text())
+        return f"process {holder['pid']} ({holder['purpose']}, since {holder['since']})"
+    except (OSError, ValueError, KeyError):
+        return "another process"
+
+
+def discard(path: Path) -> None:
+    """Remove a file or a tree, but never through a mount: a mount below it may be somebody's /dev."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+        return
+    inside = f"{path.resolve()}/"
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        if (line.split()[4] + "/").startswith(inside):
+            raise TercetError(f"{path} is left from a broken-off build and {line.split()[4]} is mounted in it; unmount that")
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def timestamp() -> str:
+    """Now, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def write_atomically(path: Path, content: str) -> None:
+    """Write beside, then rename: a reader sees the old content or the new one, also after a power cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).chmod(0o644)
+        Path(name).rename(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,66 @@
+"""Detached OpenPGP signatures, checked by gpgv or sqv (one of them is apt's own, so it is on every Debian)."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tercet.errors import TercetError
+from tercet.image.process import run
+
+TIMEOUT = 20.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A signing key: the armored file, and the fingerprint of its primary key (40 hex digits)."""
+
+    path: Path
+    fingerprint: str
+
+
+async def check_signature(content: bytes, signature: bytes, key: Key, what: str) -> None:
+    """Raise TercetError unless `signature` over `content` was made by `key`. `what` names the content for people."""
+    with tempfile.TemporaryDirectory(prefix="tercet-signature-") as name:
+        folder = Path(name)
+        signed, detached = folder / "signed", folder / "signed.sig"
+        signed.write_bytes(content)
+        detached.write_bytes(signature)
+        try:
+            if shutil.which("gpgv"):
+                keyring = folder / "key.gpg"
+                keyring.write_bytes(dearmor(key.path.read_text()))
+                lines = await run(
+                    ["gpgv", "--keyring", str(keyring), "--status-fd", "1", str(detached), str(signed)],
+                    timeout=TIMEOUT,
+                )
+                if not any(_valid(line, key.fingerprint) for line in lines):
+                    raise TercetError("signed by another key")
+            elif shutil.which("sqv"):
+                await run(["sqv", "--keyring", str(key.path), str(detached), str(signed)], timeout=TIMEOUT)
+            else:
+                raise TercetError("neither gpgv nor sqv is there; run: apt-get install gpgv")
+        except TercetError as error:
+            raise TercetError(
+                f"{what} should carry a valid signature of the key {key.fingerprint}, but that could not be "
+                f"shown: {error}"
+            ) from error
+
+
+def _valid(line: str, fingerprint: str) -> bool:
+    """gpgv's status line VALIDSIG ends with the primary key's fingerprint (GnuPG, doc/DETAILS)."""
+    words = line.split()
+    return words[:2] == ["[GNUPG:]", "VALIDSIG"] and words[-1] == fingerprint
+
+
+def dearmor(armored: str) -> bytes:
+    """The binary form of an armored block (RFC 9580, section 6.2): the base64 between the empty line and the checksum."""
+    lines = iter(armored.strip().splitlines())
+    for line in lines:
+        if not line.strip():
+            break
+    body = [line.strip() for line in lines if not line.startswith(("=", "-----"))]
+    return base64.b64decode("".join(body))

@@ -1,0 +1,107 @@
+"""Programs run on the operator's machine: output line by line, a deadline, and no orphan left behind.
+
+Invariant: when `run` returns or raises, cancelled or not, the program's whole process group is gone. If this
+process is killed outright, the kernel ends the program (setpriv --pdeathsig).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from tercet.errors import TercetError
+
+GRACE = 10.0  # seconds between SIGTERM and SIGKILL; mmdebstrap takes its mounts down in that time
+TAIL = 15  # last lines of output that an error message shows
+
+
+async def run(
+    argv: Sequence[str],
+    *,
+    timeout: float,
+    on_line: Callable[[str], None] | None = None,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Run `argv` for at most `timeout` seconds and return the lines of its stdout and stderr together.
+
+    `on_line` sees each line as it comes. Raises TercetError if the program is not there, fails, or takes longer.
+    """
+    try:
+        process = await asyncio.create_subprocess_exec(
+            "setpriv",
+            "--pdeathsig",
+            "TERM",
+            "--",
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            limit=1 << 20,
+            cwd=cwd,
+            env=None if env is None else dict(env),
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise TercetError(f"cannot start {argv[0]}: {error}") from error
+    lines: list[str] = []
+    try:
+        async with asyncio.timeout(timeout):
+            await _read(process, lines, on_line)
+            status = await process.wait()
+    except TimeoutError as error:
+        raise TercetError(
+            f"{argv[0]} did not finish within {timeout:.0f} s; its last output:\n{tail(lines)}"
+        ) from error
+    finally:
+        await _end(process)
+    if status != 0:
+        raise TercetError(f"{' '.join(argv[:3])} … left with status {status}; its last output:\n{tail(lines)}")
+    return lines
+
+
+async def _read(
+    process: asyncio.subprocess.Process, lines: list[str], on_line: Callable[[str], None] | None
+) -> None:
+    if process.stdout is None:
+        return
+    async for raw in process.stdout:
+        line = raw.decode(errors="replace").rstrip()
+        lines.append(line)
+        if on_line is not None:
+            on_line(line)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """End the process group: ask, wait, insist. Survives a second cancellation, hence the shield."""
+    if process.returncode is not None and not _group_alive(process.pid):
+        return
+    await asyncio.shield(_insist(process))
+
+
+async def _insist(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with suppress(TimeoutError):
+        await asyncio.wait_for(process.wait(), GRACE)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
+
+
+def _group_alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def tail(lines: Sequence[str]) -> str:
+    """The last lines of an output, indented, for an error message."""
+    return "\n".join(f"  {line}" for line in deque(lines, TAIL)) or "  (none)"

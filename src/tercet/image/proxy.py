@@ -1,0 +1,54 @@
+"""Which proxy the platform has, and one line why. PgCat where it can be had, else pgpool-II, which Debian carries."""
+
+from __future__ import annotations
+
+from tercet.converge.events import Event
+from tercet.errors import TercetError
+from tercet.image.cache import timestamp
+from tercet.image.catalog import PGCAT, Proxy
+from tercet.image.elf import Arch
+from tercet.image.lock import Lock, ProxyEntry
+from tercet.image.resolve import Run, obtain, pinned
+from tercet.image.sources.source import Unavailable
+from tercet.inventory.model import Inventory
+
+
+def settled(inventory: Inventory, lock: Lock, arch: Arch) -> tuple[Proxy, str] | None:
+    """The proxy and the reason, where inventory and lock decide it; None where PgCat has to be tried.
+
+    What was once settled for `auto` stays: a platform does not change its proxy because a network came back.
+    """
+    if inventory.proxy == "pgpool":
+        return "pgpool", "pgpool-II: the inventory says so"
+    if inventory.proxy == "pgcat":
+        return "pgcat", "PgCat: the inventory says so"
+    entry = pinned(PGCAT, inventory, lock, arch)
+    if entry is not None:
+        return "pgcat", f"PgCat: {entry.version} was had from {entry.source}"
+    if lock.proxy is not None and lock.proxy.requested == PGCAT.requested(inventory):
+        return "pgpool", lock.proxy.reason
+    return None
+
+
+async def settle(run: Run) -> tuple[Proxy, str]:
+    """Decide the proxy; where that is PgCat, its program is in the cache afterwards."""
+    before = settled(run.inventory, run.lock.lock, run.arch)
+    if before is None or before[0] == "pgcat":
+        try:
+            await obtain(PGCAT, run)
+        except Unavailable as error:
+            if before is not None:
+                raise TercetError(
+                    f"the proxy is to be PgCat ({before[1]}), but it cannot be had: {error}. "
+                    "Or use pgpool-II, which needs no download: proxy: pgpool"
+                ) from error
+            reason = f"pgpool-II: PgCat cannot be had ({error}); to try again, remove \"proxy\" from the lock"
+            requested = PGCAT.requested(run.inventory)
+            run.lock.settle_proxy(ProxyEntry(requested=requested, reason=reason, when=timestamp()))
+        else:
+            run.lock.settle_proxy(None)
+    after = settled(run.inventory, run.lock.lock, run.arch)
+    if after is None:
+        raise TercetError("the proxy was chosen, but the lock does not say so; remove the lock and run again")
+    run.emit(Event("image", "progress", f"proxy {after[1]}"))
+    return after

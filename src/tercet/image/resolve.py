@@ -1,0 +1,158 @@
+"""From the inventory's word to programs in the cache: the lock first, then what the cache knows, then the sources."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tercet.converge.events import Emit
+from tercet.errors import TercetError
+from tercet.image import store
+from tercet.image.cache import Cache, timestamp
+from tercet.image.catalog import Component
+from tercet.image.download import Downloads
+from tercet.image.elf import Arch
+from tercet.image.gotools import GoTools
+from tercet.image.lock import ComponentEntry, Lock, LockFile, ProgramEntry
+from tercet.image.progress import Progress
+from tercet.image.sources.path import PREFIX
+from tercet.image.sources.source import Source, Unavailable, Wanted, Workshop
+from tercet.inventory.model import Inventory
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What all components of one run share."""
+
+    inventory: Inventory
+    cache: Cache
+    arch: Arch
+    lock: LockFile
+    downloads: Downloads
+    go: GoTools
+    emit: Emit
+
+
+def pinned(component: Component, inventory: Inventory, lock: Lock, arch: Arch) -> ComponentEntry | None:
+    """The lock's entry where it still says what the inventory asks for; its files may be missing."""
+    entry = lock.components.get(component.name)
+    if entry is None or entry.programs.keys() != component.programs.keys():
+        return None
+    asked = (component.requested(inventory), component.version(inventory), arch)
+    if (entry.requested, entry.version, entry.arch) != asked or _replaced(component, entry):
+        return None
+    return entry
+
+
+def _replaced(component: Component, entry: ComponentEntry) -> bool:
+    """The operator put another file at the path. (One that is gone is not replaced: the cache has its copy.)"""
+    if not entry.requested.startswith(PREFIX):
+        return False
+    source = component.candidates(entry.requested)["path"]
+    now = source.stamp(tuple(component.programs))
+    return now not in ("", entry.stamp)
+
+
+async def obtain(component: Component, run: Run) -> ComponentEntry:
+    """The component's programs, in the cache, verified and recorded in the lock.
+
+    Raises Unavailable where no source can be reached, TercetError where one gave what it must not.
+    """
+    progress = Progress(component.name, run.emit)
+    entry = pinned(component, run.inventory, run.lock.lock, run.arch)
+    if entry is not None and await _all_intact(run.cache, entry):
+        progress.say(f"{entry.version} from {entry.source}, as the lock says", state="done")
+        return entry
+    candidates = component.candidates(component.requested(run.inventory))
+    known = await _recalled(component, list(candidates), run)
+    if known is None:
+        known = await _fetched(component, candidates, entry, run, progress)
+        store.remember(run.cache, component.name, known)
+        progress.say(f"{known.version} from {known.source}: {known.origin}", 1.0, "done")
+    else:
+        progress.say(f"{known.version} from {known.source}, in the cache", state="done")
+    run.lock.choose(component.name, known)
+    return known
+
+
+async def _all_intact(cache: Cache, entry: ComponentEntry) -> bool:
+    for name, program in entry.programs.items():
+        if not await asyncio.to_thread(store.intact, cache, name, program):
+            return False
+    return True
+
+
+async def _recalled(component: Component, sources: Sequence[str], run: Run) -> ComponentEntry | None:
+    """What an earlier run had from one of these sources, whatever its lock said."""
+    for source in sources:
+        entry = store.recall(run.cache, component.name, component.version(run.inventory), run.arch, source)
+        if entry is None or entry.programs.keys() != component.programs.keys():
+            continue
+        if source != "path" and await _all_intact(run.cache, entry):
+            return entry.model_copy(update={"requested": component.requested(run.inventory)})
+    return None
+
+
+async def _fetched(
+    component: Component,
+    candidates: dict[str, Source],
+    entry: ComponentEntry | None,
+    run: Run,
+    progress: Progress,
+) -> ComponentEntry:
+    """Ask one source after the other; the one that the lock names comes first."""
+    version = component.version(run.inventory)
+    order = sorted(candidates, key=lambda name: entry is None or name != entry.source)
+    missed: list[str] = []
+    for name in order:
+        progress.say(f"{version}: trying {name}", state="started")
+        try:
+            found = await _from_source(component, name, candidates[name], run, progress)
+        except Unavailable as error:
+            missed.append(f"{name}: {error}")
+            progress.say(f"not from {name}: {error}")
+        except TercetError as error:
+            raise TercetError("; ".join([f"{component.name} {version}: {error}", *missed])) from error
+        else:
+            _same_as_pinned(component, entry, found)
+            return found
+    raise Unavailable(
+        f"{component.name} {version} cannot be had ({'; '.join(missed)}); "
+        f"give the network access it needs, or a binary: sources.{component.key}: path:/…"
+    )
+
+
+async def _from_source(
+    component: Component, name: str, source: Source, run: Run, progress: Progress
+) -> ComponentEntry:
+    wanted = Wanted(component.name, component.version(run.inventory), run.arch, tuple(component.programs))
+    with run.cache.scratch(component.name) as scratch:
+        workshop = Workshop(run.cache, scratch, run.downloads, run.go, progress)
+        fetched = await source.fetch(wanted, workshop)
+        programs: dict[str, ProgramEntry] = {}
+        for program, file in fetched.files.items():
+            programs[program] = await asyncio.to_thread(store.put, run.cache, program, file, run.arch)
+    return ComponentEntry(
+        requested=component.requested(run.inventory),
+        source=name,
+        version=wanted.version,
+        arch=run.arch,
+        origin=fetched.origin,
+        programs=programs,
+        when=timestamp(),
+        stamp=fetched.stamp,
+    )
+
+
+def _same_as_pinned(component: Component, entry: ComponentEntry | None, found: ComponentEntry) -> None:
+    """A published file must not change. (A build may: another Go or C compiler gives other bytes.)"""
+    if entry is None or entry.source != found.source or found.source in ("go-module", "path"):
+        return
+    for name, program in entry.programs.items():
+        if found.programs[name].sha256 != program.sha256:
+            raise TercetError(
+                f"{name} {found.version} from {found.source} should have the sha256 {program.sha256} that the lock "
+                f"pins, but has {found.programs[name].sha256}. Published files do not change: find out why, then "
+                f'remove "{component.name}" from the lock to accept it'
+            )

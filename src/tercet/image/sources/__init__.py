@@ -1,0 +1,1 @@
+"""Where a component's programs come from: one source a file, all with the shape of source.Source."""

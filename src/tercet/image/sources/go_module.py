@@ -1,0 +1,117 @@
+"""`go-module`: build the program from its Go module, at the versions that gomod/NAME/go.mod and go.sum pin.
+
+Verified by go.sum: every module's content has the digest that the checksum database vouched for when the
+wrapper was resolved. Nothing of the wrapper is changed at build time (-mod=readonly).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tercet.errors import TercetError
+from tercet.image.process import run
+from tercet.image.progress import beating
+from tercet.image.sources.source import Fetched, Wanted, Workshop
+
+WRAPPERS = Path(__file__).parent.parent / "gomod"
+FETCH_TIMEOUT = 1800.0  # seconds; consul and nomad have some 300 modules each
+BUILD_TIMEOUT = 5400.0  # seconds; nomad takes 6 minutes on two cores
+CACHED = "not installed but available in build cache"
+
+
+@dataclass(frozen=True, slots=True)
+class GoModule:
+    """`module` carries the version, `package` is what is built. `stamps` are string variables set to the version."""
+
+    module: str
+    package: str
+    tags: str = ""
+    stamps: tuple[str, ...] = ()
+    cgo: bool = False
+    unlisted: str = ""  # a module that the checksum database does not hold; go.sum pins it all the same
+
+    async def fetch(self, wanted: Wanted, workshop: Workshop) -> Fetched:
+        wrapper = WRAPPERS / wanted.component
+        self._check_version(wanted, wrapper)
+        if self.cgo and not shutil.which("gcc"):
+            raise TercetError(
+                f"building {wanted.component} needs a C compiler; run: apt-get install gcc libc6-dev"
+            )
+        go, version = await workshop.go.find(workshop.progress)
+        folder = workshop.scratch / "module"
+        shutil.copytree(wrapper, folder)
+        stale = await self._list(go, folder, workshop)
+        binary = workshop.scratch / wanted.programs[0]
+        async with workshop.go.building:
+            await self._build(go, folder, binary, stale, wanted, workshop)
+        origin = f"{self.module}@v{wanted.version}, built with go{version}"
+        return Fetched(dict.fromkeys(wanted.programs, binary), origin)
+
+    def _check_version(self, wanted: Wanted, wrapper: Path) -> None:
+        pinned = pinned_version(wrapper / "go.mod", self.module)
+        if pinned != wanted.version:
+            raise TercetError(
+                f"{wanted.component} {wanted.version} cannot be built from Go modules: this tercet pins {pinned}. "
+                f"Set versions.{wanted.component.replace('-', '_')}: {pinned}, "
+                f"or use the source official or path:/… for another version"
+            )
+
+    async def _list(self, go: Path, folder: Path, workshop: Workshop) -> int:
+        """Fetch the modules that the build needs; return how many packages are not compiled yet."""
+        fetched = 0
+
+        def count(line: str) -> None:
+            nonlocal fetched
+            fetched += line.startswith("go: downloading ")
+
+        argv = [str(go), "list", "-deps", "-f", "stale={{.StaleReason}}", *self._flags(), self.package]
+        async with beating(
+            lambda: workshop.progress.say(f"fetching modules, {fetched} so far" if fetched else "reading modules")
+        ):
+            lines = await run(argv, timeout=FETCH_TIMEOUT, on_line=count, cwd=folder, env=self._environment())
+        reasons = [line.removeprefix("stale=") for line in lines if line.startswith("stale=")]
+        return sum(reason not in ("", CACHED) for reason in reasons)
+
+    async def _build(
+        self, go: Path, folder: Path, binary: Path, stale: int, wanted: Wanted, workshop: Workshop
+    ) -> None:
+        compiled = 0
+
+        def count(line: str) -> None:
+            nonlocal compiled
+            compiled += not line.startswith(("go: ", "#", " ", "\t"))
+
+        def beat() -> None:
+            if compiled < stale:
+                workshop.progress.say(f"compiling, {compiled} of {stale} packages", compiled / stale)
+            else:
+                workshop.progress.say("linking", 1.0)
+
+        ldflags = "".join(f" -X {name}={wanted.version}" for name in self.stamps)
+        argv = [str(go), "build", "-v", *self._flags(), f"-ldflags=-s -w{ldflags}", "-o", str(binary), self.package]
+        async with beating(beat):
+            await run(argv, timeout=BUILD_TIMEOUT, on_line=count, cwd=folder, env=self._environment())
+
+    def _flags(self) -> list[str]:
+        tags = ["-tags", self.tags] if self.tags else []
+        return ["-mod=readonly", "-trimpath", "-buildvcs=false", *tags]
+
+    def _environment(self) -> Mapping[str, str]:
+        """The operator's environment (proxies, caches) with whatever could change the result fixed."""
+        own = {"GOFLAGS": "", "GOWORK": "off", "GOTOOLCHAIN": "local", "CGO_ENABLED": "1" if self.cgo else "0"}
+        if self.unlisted:
+            own["GONOSUMDB"] = ",".join(filter(None, [os.environ.get("GONOSUMDB"), self.unlisted]))
+        return {**os.environ, **own}
+
+
+def pinned_version(go_mod: Path, module: str) -> str:
+    """The version, without its "v", at which a go.mod requires `module`."""
+    found = re.search(rf"^(?:require)?\s+{re.escape(module)} v(\S+)", go_mod.read_text(), re.MULTILINE)
+    if found is None:
+        raise TercetError(f"{go_mod} does not require {module}")
+    return found[1]

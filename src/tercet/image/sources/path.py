@@ -1,0 +1,67 @@
+"""`path:`: the operator's own binary, or a folder that holds the component's binaries under their names."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from tercet.errors import TercetError
+from tercet.image.elf import check_program
+from tercet.image.sources.source import Fetched, Wanted, Workshop
+
+PREFIX = "path:"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPath:
+    """A file or a folder on this machine."""
+
+    path: Path
+
+    async def fetch(self, wanted: Wanted, workshop: Workshop) -> Fetched:
+        """The files themselves; the cache takes copies, so they may go afterwards."""
+        files = self.programs(wanted.programs)
+        for file in files.values():
+            await asyncio.to_thread(check_program, file, wanted.arch)
+        stamp = self.stamp(wanted.programs)
+        copies: dict[str, Path] = {}
+        for name, file in files.items():
+            copies[name] = workshop.scratch / name
+            await asyncio.to_thread(_copy, file, copies[name])
+        return Fetched(copies, f"{PREFIX}{self.path}", stamp)
+
+    def programs(self, names: tuple[str, ...]) -> dict[str, Path]:
+        """The file of each program; a single file can serve a component of one program alone."""
+        if not self.path.is_absolute():
+            raise TercetError(f"path:{self.path} is relative; write the absolute path")
+        if self.path.is_dir():
+            files = {name: self.path / name for name in names}
+            if missing := [name for name, file in files.items() if not file.is_file()]:
+                raise TercetError(
+                    f"{self.path} should hold {_and(names)}, but has no {_and(missing)}; "
+                    "put the binaries there under these names"
+                )
+            return files
+        if not self.path.is_file():
+            raise TercetError(f"{self.path} should be a binary or a folder of binaries; there is nothing there")
+        if len(names) > 1:
+            raise TercetError(f"{self.path} is one file, but {_and(names)} are needed; give the folder that holds them")
+        return {names[0]: self.path}
+
+    def stamp(self, names: tuple[str, ...]) -> str:
+        """Changes when a file is replaced; empty when one is not there."""
+        try:
+            states = [file.stat() for file in self.programs(names).values()]
+        except (OSError, TercetError):
+            return ""
+        return ",".join(f"{state.st_size}:{state.st_mtime_ns}" for state in states)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.write_bytes(source.read_bytes())
+    target.chmod(0o755)
+
+
+def _and(names: tuple[str, ...] | list[str]) -> str:
+    return " and ".join(names)

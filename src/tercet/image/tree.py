@@ -1,0 +1,118 @@
+"""The node's root filesystem: the base system with the components' programs, in place of a second copy of it.
+
+The tree shares the base's files by hard links, so a new program costs its own size and not the base's. Nothing
+may write to either tree: nodes run on overlays above it, or on what was unpacked from the template.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from tercet.converge.events import Emit, Event
+from tercet.converge.resources import Program
+from tercet.errors import TercetError
+from tercet.image.cache import Cache
+from tercet.image.process import run
+from tercet.image.progress import beating
+from tercet.image.store import place
+
+COPY_TIMEOUT = 300.0  # seconds; takes about one
+PROGRAM_TIMEOUT = 20.0  # seconds for a program to print its version
+
+
+def image_key(base: str, programs: Iterable[Program]) -> str:
+    """16 hex digits that name the tree: the base's definition and every program's content."""
+    parts = [base, sorted((program.name, program.sha256) for program in programs)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def image_tree(cache: Cache, key: str) -> Path:
+    """Where the finished tree of that key is or will be."""
+    return cache.images / key / "rootfs"
+
+
+async def ensure_tree(
+    cache: Cache,
+    key: str,
+    base: Path,
+    programs: tuple[Program, ...],
+    probes: Mapping[str, tuple[str, ...]],
+    emit: Emit,
+) -> Path:
+    """Build the tree unless it is there. `probes` are the arguments with which each program prints its version."""
+    tree = image_tree(cache, key)
+    if tree.is_dir():
+        return tree
+    emit(Event("image", "progress", "adding the programs to the base system"))
+    with cache.scratch("image") as scratch:
+        rootfs = scratch / "rootfs"
+        await run(["cp", "--archive", "--link", str(base), str(rootfs)], timeout=COPY_TIMEOUT)
+        for program in programs:
+            await asyncio.to_thread(install, rootfs, program)
+        for program in programs:
+            await prove(rootfs, program, probes[program.name])
+        tree.parent.mkdir(parents=True, exist_ok=True)
+        rootfs.rename(tree)
+    return tree
+
+
+def install(rootfs: Path, program: Program) -> None:
+    """The program at its target and the link to it, as Program says."""
+    target = rootfs / program.target.lstrip("/")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    place(program.source, target)
+    link = rootfs / program.link.lstrip("/")
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(program.target)
+
+
+async def prove(rootfs: Path, program: Program, arguments: tuple[str, ...]) -> None:
+    """Start the program in the tree: a library that Debian has not, or a processor that cannot run it, shows here.
+
+    It gets namespaces of its own, with /proc (Nomad looks itself up there) and without a network.
+    """
+    alone = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", f"--mount-proc={rootfs}/proc"]
+    try:
+        await run([*alone, "chroot", str(rootfs), program.link, *arguments], timeout=PROGRAM_TIMEOUT)
+    except TercetError as error:
+        raise TercetError(
+            f"{program.name} {program.version} ({program.source}) should run in the image, but does not: {error}"
+        ) from error
+
+
+async def export(rootfs: Path, target: Path, emit: Emit) -> None:
+    """Pack the tree as a Proxmox container template, .tar.zst, complete under its name or not there at all."""
+    total = await asyncio.to_thread(_count, rootfs)
+    packed = 0
+
+    def count(_line: str) -> None:
+        nonlocal packed
+        packed += 1
+
+    def beat() -> None:
+        emit(Event("image", "progress", f"template: {packed} of {total} files", fraction=min(1.0, packed / total)))
+
+    new = target.with_name(f".{target.name}.new")
+    argv = [
+        *("tar", "--create", "--verbose", "--numeric-owner", "--xattrs", "--sort=name", "--one-file-system"),
+        "--use-compress-program=zstd -T0 -6",
+        "--exclude=./dev/*",  # an unprivileged container could not make them; the host mounts its own /dev
+        f"--file={new}",
+        f"--directory={rootfs}",
+        ".",
+    ]
+    try:
+        async with beating(beat):
+            await run(argv, timeout=1800, on_line=count)
+        new.rename(target)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _count(rootfs: Path) -> int:
+    return 1 + sum(1 for _ in rootfs.rglob("*"))
