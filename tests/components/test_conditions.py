@@ -1,0 +1,175 @@
+"""Conditions are pure: a reading in, a state out. The answers are shaped like those of the real programs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tercet.components import Context, consul, dcs, nomad, patroni, tailscale
+from tercet.components.application import _differs
+from tercet.components.patroni import _config_differs, _nobody_has_data, _restart_needed
+from tercet.components.proxy.component import Proxy, routes_of
+from tercet.components.proxy.flavour import preference
+from tercet.components.sentinel import Sentinel
+from tercet.converge.component import Passing, Readings, Waiting
+from tercet.converge.requests import NO_ANSWER, Answer
+from tercet.inventory.platform import Role
+
+
+def ok(data: Any) -> Answer:
+    return Answer(200, json.dumps(data))
+
+
+def members(names: list[str], failed: str = "") -> Answer:
+    return ok([{"Name": name, "Status": 4 if name == failed else 1} for name in names])
+
+
+def test_tailnet_is_complete_only_when_everybody_sees_everybody(context: Context) -> None:
+    names = [node.name for node in context.platform.nodes]
+
+    def status(name: str, missing: str = "") -> Answer:
+        peers = {other: {"HostName": other} for other in names if other not in (name, missing)}
+        return Answer(0, json.dumps({"BackendState": "Running", "Peer": peers}))
+
+    (condition,) = tailscale.Tailscale(context).healthy()
+    whole = Readings({name: {"tailscale": status(name)} for name in names})
+    assert isinstance(condition.check(whole), Passing)
+    broken = Readings({name: {"tailscale": status(name, names[4])} for name in names})
+    state = condition.check(broken)
+    assert isinstance(state, Waiting) and names[4] in state.reason
+    assert isinstance(condition.check(Readings({})), Waiting)
+
+
+def test_hosts_file_names_every_node_and_waits_for_every_address(context: Context) -> None:
+    component = tailscale.Tailscale(context)
+    answers = {node.name: Answer(0, f"100.64.0.{i}\n") for i, node in enumerate(context.platform.nodes, 1)}
+    text = component._hosts(answers).decode()
+    assert "100.64.0.3 db-sib-01\n" in text and text.count("100.64.0.") == 9
+    answers["db-sib-03"] = Answer(1, "", "no current Tailscale IPs; state: NeedsLogin")
+    try:
+        component._hosts(answers)
+    except LookupError as error:
+        assert "db-sib-03" in str(error)
+    else:
+        raise AssertionError("an address that is not there was accepted")
+
+
+def test_a_datacenter_needs_its_leader_and_its_three_members(context: Context) -> None:
+    condition = next(iter(consul.Consul(context).healthy()))
+    site = ["consul-nomad-sib-01", "apps-sib-01", "db-sib-01"]
+    good = {"consul.leader": ok("100.64.0.1:8300"), "consul.lan": members(site)}
+    assert isinstance(condition.check(Readings({site[0]: good})), Passing)
+    no_leader = {**good, "consul.leader": ok("")}
+    assert isinstance(condition.check(Readings({site[0]: no_leader})), Waiting)
+    dead = {**good, "consul.lan": members(site, failed="db-sib-01")}
+    state = condition.check(Readings({site[0]: dead}))
+    assert isinstance(state, Waiting) and "db-sib-01" in state.reason
+
+
+def test_dcs_needs_three_voters_and_a_leader_known_by_all(context: Context) -> None:
+    condition = next(iter(dcs.Dcs(context).healthy()))
+    controls = [node.name for node in context.platform.of(Role.CONTROL)]
+
+    def readings(voters: int, knows: int = 3) -> Readings:
+        servers = [{"Node": name, "Leader": i == 1, "Voter": i < voters} for i, name in enumerate(controls)]
+        raft = ok({"Servers": servers})
+        return Readings(
+            {n: {"dcs.leader": ok("x" if i < knows else ""), "dcs.peers": raft} for i, n in enumerate(controls)}
+        )
+
+    assert condition.check(readings(3)) == Passing(controls[1])
+    assert isinstance(condition.check(readings(2)), Waiting)
+    assert isinstance(condition.check(readings(3, knows=2)), Waiting)
+
+
+def test_nomad_clients_a_living_entry_hides_the_dead_one_of_the_same_name() -> None:
+    clients = ok([{"Name": "apps-sib-01", "Status": "ready"}, {"Name": "apps-sib-01", "Status": "down"}])
+    assert nomad.clients_of(Readings({"c": {"nomad.clients": clients}}), ["c"]) == {"apps-sib-01": "ready"}
+
+
+def cluster(**states: str) -> Answer:
+    roles = {"running": "leader", "streaming": "quorum_standby"}
+    return ok(
+        {
+            "members": [
+                {"name": n.replace("_", "-"), "role": roles.get(s, "replica"), "state": s} for n, s in states.items()
+            ]
+        }
+    )
+
+
+def test_replication_needs_a_primary_and_every_standby_streaming(context: Context) -> None:
+    (condition,) = patroni.Patroni(context).healthy()
+
+    def judged(answer: Answer) -> object:
+        return condition.check(Readings({"db-sib-01": {"patroni": answer}}))
+
+    assert judged(cluster(db_sib_01="running", db_sib_03="streaming", db_fsn_01="streaming")) == Passing(
+        "db-sib-01 is primary"
+    )
+    for bad in (
+        cluster(db_sib_01="running", db_sib_03="streaming", db_fsn_01="starting"),
+        cluster(db_sib_01="running", db_sib_03="streaming"),
+        cluster(db_sib_01="starting", db_sib_03="streaming", db_fsn_01="streaming"),
+        NO_ANSWER,
+    ):
+        assert isinstance(judged(bad), Waiting)
+
+
+def test_dynamic_configuration_is_compared_setting_by_setting(context: Context) -> None:
+    wanted = patroni.Patroni(context).dynamic()
+    assert _config_differs(wanted, ok(wanted)) is None
+    assert _config_differs(wanted, ok({**wanted, "ttl": 30})) == "ttl is 30, wanted 20"
+    assert _config_differs(wanted, ok({**wanted, "pause": True})) == "pause is True, not set by the inventory"
+    without = {key: value for key, value in wanted.items() if key != "failsafe_mode"}
+    assert _config_differs(wanted, ok(without)) == "failsafe_mode is not set, wanted True"
+    as_text = json.loads(json.dumps(wanted))
+    as_text["postgresql"]["parameters"]["max_connections"] = "100"
+    assert _config_differs(wanted, ok(as_text)) is None
+    assert _config_differs(wanted, NO_ANSWER) is None, "before the cluster exists there is nothing to change"
+
+
+def test_a_cluster_is_created_only_where_nobody_holds_data() -> None:
+    empty, data = Answer(0, "empty\n"), Answer(0, "data\n")
+    assert _nobody_has_data({"db-sib-03": empty, "db-fsn-01": empty}) is None
+    assert "holds a database" in (_nobody_has_data({"db-sib-03": data, "db-fsn-01": empty}) or "")
+    assert "did not say" in (_nobody_has_data({"db-sib-03": NO_ANSWER, "db-fsn-01": empty}) or "")
+
+
+def test_pending_restart_names_the_setting() -> None:
+    assert _restart_needed(ok({"pending_restart": False})) is None
+    reason = _restart_needed(ok({"pending_restart": True, "pending_restart_reason": {"max_connections": {}}}))
+    assert reason == "max_connections needs a restart of PostgreSQL"
+    assert _restart_needed(NO_ANSWER) is None
+
+
+def test_the_application_is_planned_once_while_there_is_no_cluster() -> None:
+    assert _differs(True)(NO_ANSWER) and _differs(False)(NO_ANSWER) is None
+    assert _differs(True)(Answer(0, "standby\n")) is None
+    assert _differs(False)(Answer(0, "user app cannot log in with its password\n"))
+
+
+def test_writable_is_what_the_primary_says(context: Context) -> None:
+    (condition,) = Sentinel(context).healthy()
+    answers = {"patroni": cluster(db_sib_01="running"), "read_only": Answer(0, "off\n")}
+    assert isinstance(condition.check(Readings({"db-sib-01": answers})), Passing)
+    answers["read_only"] = Answer(0, "on\n")
+    assert isinstance(condition.check(Readings({"db-sib-01": answers})), Waiting)
+
+
+def test_routes_are_local_for_reads_and_the_primary_for_writes(context: Context) -> None:
+    condition = next(iter(Proxy(context).healthy()))
+    database = {"patroni": cluster(db_sib_01="streaming", db_sib_03="running", db_fsn_01="streaming")}
+
+    def judged(text: str) -> object:
+        return condition.check(Readings({"db-sib-01": database, "apps-sib-01": {"routes": Answer(0, text)}}))
+
+    assert isinstance(judged("db-sib-01\ndb-sib-03\n"), Passing)
+    for bad in ("db-fsn-01\ndb-sib-03\n", "db-sib-01\ndb-fsn-01\n", "-\ndb-sib-03\n", "db-sib-01\n-\n", ""):
+        assert isinstance(judged(bad), Waiting), bad
+    assert routes_of(NO_ANSWER) == ("", "")
+
+
+def test_reads_prefer_the_site_then_the_nearest(context: Context) -> None:
+    assert preference(context.platform, "sib-03") == ["db-sib-03", "db-sib-01", "db-fsn-01"]
+    assert preference(context.platform, "fsn-01")[0] == "db-fsn-01"

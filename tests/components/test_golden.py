@@ -1,0 +1,80 @@
+"""Every file that a node gets, as bytes in a golden file: a change of a configuration is a change one can read."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from syrupy.assertion import SnapshotAssertion
+
+from tercet.components import Context, components
+from tercet.converge.component import Component
+from tercet.converge.requests import Late
+from tercet.converge.resources import Absent, Directory, File, Object, Program, Resource, Unit
+
+# One site is enough for files that differ by name only; db-sib-03 is a standby, db-sib-01 the first primary.
+NODES = ("world", "consul-nomad-sib-01", "apps-fsn-01", "db-sib-01", "db-sib-03")
+
+
+def shown(resource: Resource) -> str:
+    match resource:
+        case File():
+            head = f"file {resource.path} {resource.mode:o} {resource.owner}:{resource.group}"
+            content = resource.content
+            text = f"(known once {content.why})" if isinstance(content, Late) else content.decode()
+            return f"{head}{' secret' if resource.secret else ''}\n{text}"
+        case Directory():
+            return f"directory {resource.path} {resource.mode:o} {resource.owner}:{resource.group} {resource.purge=}"
+        case Unit():
+            rolling = f" rolling={resource.rolling.group}" if resource.rolling else ""
+            return (
+                f"unit {resource.name} active={resource.active}{rolling}\n"
+                f"  restart on {', '.join(resource.restart_on)}\n  reload on {', '.join(resource.reload_on)}"
+            )
+        case Object():
+            return f"object {resource.name} on {', '.join(resource.on) or 'this node'}\n  {resource.probe}"
+        case Program():
+            return f"program {resource.name}"
+        case Absent():
+            return f"absent {resource.path}"
+
+
+def text_of(component: Component, context: Context, name: str) -> str:
+    node = context.platform.node(name)
+    return "\n".join(shown(resource) for resource in component.desired(node))
+
+
+@pytest.mark.parametrize("node", NODES)
+@pytest.mark.parametrize("proxy", ["pgpool", "pgcat"])
+def test_rendered_configuration(context: Context, node: str, proxy: str, snapshot: SnapshotAssertion) -> None:
+    if proxy == "pgcat" and not node.startswith("apps"):
+        return  # the other nodes have no part in the choice
+    chosen = dataclasses.replace(context, proxy=proxy)  # type: ignore[arg-type]
+    for component in components(chosen):
+        assert text_of(component, chosen, node) == snapshot(name=component.name)
+
+
+def test_the_same_inventory_gives_the_same_bytes(context: Context) -> None:
+    for one, other in zip(components(context), components(context), strict=True):
+        for node in context.platform.containers:
+            assert text_of(one, context, node.name) == text_of(other, context, node.name)
+
+
+def test_secrets_are_only_in_secret_files_and_standard_input(context: Context) -> None:
+    secret_values = [value for value in dataclasses.asdict(context.secrets).values() if "cert" not in value]
+    for component in components(context):
+        for node in context.platform.containers:
+            for resource in component.desired(node):
+                visible = repr(resource)
+                if isinstance(resource, File) and not resource.secret and isinstance(resource.content, bytes):
+                    visible += resource.content.decode()
+                leaked = [value for value in secret_values if value in visible]
+                assert not leaked, f"{node.name}: {resource}"
+
+
+def test_a_secret_file_is_not_readable_by_everybody(context: Context) -> None:
+    for component in components(context):
+        for node in context.platform.containers:
+            for resource in component.desired(node):
+                if isinstance(resource, File) and resource.secret:
+                    assert resource.mode & 0o007 == 0, f"{node.name}: {resource.path}"
