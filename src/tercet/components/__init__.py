@@ -15,6 +15,8 @@ from tercet.components.sentinel import Sentinel
 from tercet.components.tailscale import Tailscale
 from tercet.converge.component import Component
 
+__all__ = ["Context", "components"]
+
 
 def components(context: Context) -> tuple[Component, ...]:
     """All components of this platform; headscale only where the provider brings a world of its own."""

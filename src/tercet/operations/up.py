@@ -1,0 +1,63 @@
+"""`up` and `down`: the whole way from an inventory to a verified platform, and back to nothing.
+
+`up` is idempotent and resumes: each of its stages asks what exists before it does anything, and the plan of a
+platform that is as it should be is empty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tercet.components.proxy.component import Proxy
+from tercet.converge.events import Emit, Event
+from tercet.converge.plan import Plan
+from tercet.observe.verify import Verdict, verify
+from tercet.operations.session import Session, carry_out, for_change, make_plan, operator
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """What `up` did: the session with its image, the plan that was carried out, and the proof."""
+
+    session: Session
+    plan: Plan
+    verdicts: list[Verdict]
+
+    @property
+    def proven(self) -> bool:
+        return all(verdict.holds for verdict in self.verdicts)
+
+
+async def up(session: Session, emit: Emit) -> Raised:
+    """Image, containers, components, proof. TercetError says what stopped it; running it again goes on."""
+    session = await for_change(session, emit)
+    _announce_proxy(session, emit)
+    async with session.provider.lock(operator("up")):
+        plan = await make_plan(session)
+        await carry_out(session, plan, emit)
+    return Raised(session, plan, await prove(session, emit))
+
+
+async def apply(session: Session, emit: Emit) -> Plan:
+    """Make a plan under the lock and execute exactly it."""
+    session = await for_change(session, emit)
+    async with session.provider.lock(operator("apply")):
+        plan = await make_plan(session)
+        await carry_out(session, plan, emit)
+    return plan
+
+
+async def prove(session: Session, emit: Emit) -> list[Verdict]:
+    """The specification's promises on the running platform."""
+    return await verify(session.platform, session.components, Proxy(session.context), session.provider, emit)
+
+
+async def down(session: Session, emit: Emit) -> None:
+    """Destroy what `up` made of this platform. The image cache and the secrets stay."""
+    async with session.provider.lock(operator("down")):
+        await session.provider.destroy(emit)
+
+
+def _announce_proxy(session: Session, emit: Emit) -> None:
+    if session.image is not None:
+        emit(Event("image", "progress", f"proxy: {session.image.proxy}: {session.image.proxy_reason}"))
