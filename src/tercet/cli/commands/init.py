@@ -1,0 +1,46 @@
+"""`tercet init`: write the default inventory."""
+
+from __future__ import annotations
+
+import argparse
+
+from tercet.cli.command import Command, Invocation, Section
+from tercet.errors import TercetError
+
+
+def run(_arguments: argparse.Namespace, call: Invocation) -> int:
+    """Write the file, unless there is one."""
+    from tercet.inventory.default import default_text  # noqa: PLC0415
+
+    try:
+        with call.file.open("x", encoding="utf-8") as file:
+            file.write(default_text())
+    except FileExistsError:
+        raise TercetError(
+            f"expected no file {call.file}, found one, and it stays as it is: "
+            "edit it, or write another with `tercet init -f FILE`"
+        ) from None
+    except OSError as error:
+        raise TercetError(
+            f"expected to write {call.file}, found {error.strerror}: name a place that you may write to with -f FILE"
+        ) from None
+    if call.json:
+        call.print_json({"file": str(call.file)})
+    else:
+        option = "" if call.file.name == "tercet.yml" and call.file.parent.name == "" else f" -f {call.file}"
+        call.print(f"Wrote {call.file}: three sites, nine containers, in the lab on this machine.")
+        call.print(f"Read it, change what you like, then raise it: tercet up{option}")
+    return 0
+
+
+command = Command(
+    name="init",
+    summary="write tercet.yml, the specification's three sites, commented",
+    section=Section.INVENTORY,
+    order=1,
+    run=run,
+    examples=(
+        ("tercet init", "write tercet.yml here"),
+        ("tercet init -f staging.yml", "write another inventory"),
+    ),
+)

@@ -1,0 +1,44 @@
+"""`tercet validate`: check the inventory alone, every error with its file and line."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+
+from tercet.cli.command import Command, Invocation, Section
+
+
+def run(_arguments: argparse.Namespace, call: Invocation) -> int:
+    """Load the inventory; nothing else is looked at."""
+    from tercet.inventory.problems import InventoryError  # noqa: PLC0415
+
+    try:
+        platform = call.platform()
+    except InventoryError as error:
+        if not call.json:
+            raise
+        problems = [dataclasses.asdict(problem) for problem in error.problems]
+        call.print_json({"file": str(call.file), "valid": False, "problems": problems})
+        return 1
+    if call.json:
+        call.print_json({"file": str(call.file), "valid": True, "problems": []})
+    else:
+        sites = ", ".join(site.name for site in platform.sites)
+        call.print(
+            f"{call.file} is valid: platform {platform.name}, {len(platform.nodes)} nodes at {sites}, "
+            f"provider {platform.settings.provider}."
+        )
+    return 0
+
+
+command = Command(
+    name="validate",
+    summary="check the inventory alone; every error with file and line",
+    section=Section.INVENTORY,
+    order=2,
+    run=run,
+    examples=(
+        ("tercet validate", "check tercet.yml"),
+        ("tercet validate -f staging.yml --json", "the same for a script: valid, and problems by line"),
+    ),
+)

@@ -1,0 +1,53 @@
+"""`tercet`: run the command that the words name, and turn every way it can end into an exit status.
+
+0 done, 1 an error that the operator can act on, 2 changes pending (`tercet plan` alone), 130 Ctrl-C,
+128 + N a signal N, 141 the reader of standard output went away.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from tercet.cli.parsing import Parsed, parse
+from tercet.errors import TercetError
+
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command line; `words` without the program's name."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure:
+            reconfigure(errors="replace")  # a terminal without UTF-8 shows ? instead of breaking the command
+    parsed: Parsed | None = None
+    try:
+        parsed = parse(sys.argv[1:] if words is None else words)
+        status = _run(parsed)
+        sys.stdout.flush()
+        return status
+    except TercetError as error:
+        sys.stdout.flush()
+        print(f"tercet: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    except KeyboardInterrupt:
+        hint = parsed.command.interrupted if parsed else ""
+        print(f"\ntercet: interrupted{'. ' if hint else ''}{hint}", file=sys.stderr)  # noqa: T201
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Python flushes standard output once more at exit; let it flush into nothing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+
+
+def _run(parsed: Parsed) -> int:
+    if parsed.command.run is None:
+        raise TypeError(f"the command {parsed.command.name} has nothing to run")
+    return parsed.command.run(parsed.arguments, parsed.invocation)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

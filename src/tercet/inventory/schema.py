@@ -1,0 +1,29 @@
+"""The inventory's JSON Schema (draft 2020-12), for completion and checks in an editor.
+
+It holds the shapes of values; what must hold between them only `tercet validate` knows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import CoreSchema
+
+from tercet.inventory.model import Inventory
+
+
+class _WithoutTitles(GenerateJsonSchema):
+    """Titles made of field names tell an editor nothing."""
+
+    def field_title_should_be_set(self, schema: CoreSchema | Any) -> bool:
+        return False
+
+
+def schema() -> dict[str, Any]:
+    """The schema as plain data."""
+    return {
+        "$schema": GenerateJsonSchema.schema_dialect,
+        **Inventory.model_json_schema(schema_generator=_WithoutTitles),
+        "title": "tercet inventory",
+    }
