@@ -70,40 +70,19 @@ def test_a_rendered_template_names_its_file() -> None:
 def test_what_is_repeated_at_each_look_is_told_once() -> None:
     critical = [event for event in recorded() if event.what is What.CHECK_CRITICAL and event.node == "db-sib-03"]
     raw = (FIXTURES / "db-sib-03.consul-dcs.service.log").read_text()
-    assert raw.count("Check is now critical") > 40
+    assert raw.count("Check is now critical") > 30
     assert len(critical) <= 5
     owners = [event.subject for event in recorded() if event.what is What.LOCK_OWNER and event.node == "db-sib-03"]
     assert owners == ["db-sib-03", "db-sib-01"]
 
 
+# One line of each component that the fixtures lack: unit, kind, subject, message.
 SAMPLES = [
-    ("consul-dcs.service", "[WARN]  agent.server.raft: heartbeat timeout reached, starting election: last-leader-addr=a", What.ELECTION, ""),
-    ("consul-dcs.service", "[INFO]  agent.server: cluster leadership acquired", What.LEADER_ELECTED, ""),
-    ("consul-dcs.service", "[INFO]  agent.server: cluster leadership lost", What.LEADER_LOST, ""),
-    ("consul.service", "[INFO]  agent.server.memberlist.lan: memberlist: Marking a as failed, suspect timeout reached (1 peer confirmations)", What.DECLARED_FAILED, "a"),
-    ("nomad.service", "[INFO]  nomad: serf: EventMemberFailed: consul-nomad-sib-01.global 100.64.0.1", What.MEMBER_FAILED, "consul-nomad-sib-01.global"),
-    ("nomad.service", "[WARN]  nomad.heartbeat: node TTL expired: node_id=2f1c", What.NODE_EXPIRED, "2f1c"),
-    ("patroni.service", "2026-11-23 06:45:41,234 INFO: Lock owner: None; I am db-a", What.LOCK_FREE, ""),
-    ("patroni.service", "2026-11-23 06:45:41,234 INFO: Got response from db-b http://100.64.0.2:8008/patroni: {}", What.PEER_ANSWERED, "db-b"),
-    ("patroni.service", "2026-11-23 06:45:41,234 INFO: Primary crashed. Failing over.", What.CRASHED, ""),
-    ("patroni.service", "2026-11-23 06:45:41,234 ERROR: postmaster is not running", What.CRASHED, ""),
-    ("patroni.service", "2026-11-23 06:45:41,234 INFO: demoted self because DCS is not accessible and I was a leader", What.DEMOTED, ""),
-    ("patroni.service", "2026-11-23 06:45:41,234 INFO: following a different leader because i am not the healthiest node", What.NOT_CANDIDATE, ""),
-    ("patroni.service", "2026-11-23 06:45:41,234 INFO: continue to run as a leader because failsafe mode is enabled and all members are accessible", What.FAILSAFE, ""),
-    ("patroni.service", "2026-11-23 06:45:41,234 ERROR: Error communicating with DCS", What.DCS_LOST, ""),
-    ("patroni.service", "2026-11-23 06:45:41.234 UTC [7] LOG:  server process (PID 77) was terminated by signal 9: Killed", What.CRASHED, "9"),
-    ("patroni.service", '2026-11-23 06:45:41.234 UTC [7] PANIC:  could not write to file "pg_wal/xlogtemp.1": No space left on device', What.DISK_FULL, ""),
-    ("consul-template.service", '2026-11-23T06:45:41.999Z [INFO] (runner) executing command "[\\"systemctl\\"]" from "a" => "b"', What.COMMAND, '"[\\"systemctl\\"]"'),
-    ("pgcat.service", "2026-11-23T06:45:41.123456Z  INFO ThreadId(01) pgcat: Reloading config", What.PROXY_READY, ""),
-    ("pgpool2.service", "2026-11-23 06:45:41.313: main pid 1697: LOG:  pgpool-II successfully started. version 4.5.4", What.PROXY_READY, ""),
-    ("tercet-guard.service", "silent 100.64.0.4 db-sib-01", What.GUARDED, "db-sib-01"),
-    ("tercet-guard.service", "answers again 100.64.0.4 db-sib-01", What.ANSWERS, "db-sib-01"),
-    ("tercet-strict.service", "read-only: no standby confirms writes", What.READ_ONLY, ""),
-    ("tercet-strict.service", "writable: standbys confirm writes", What.WRITABLE, ""),
-    ("tercet-strict.service", "terminated 3 backends that waited for a standby", What.WAITERS_TERMINATED, "3"),
-    ("tercet-placement.service", "leader handed to consul-nomad-fsn-01: Success", What.LEADER_HANDED, "consul-nomad-fsn-01"),
-    ("tercet-liveness.service", "postmaster has not answered for 4.1 s: killed", What.KILLED, "postmaster"),
-]  # fmt: skip
+    (unit, message, What[kind], subject)
+    for unit, kind, subject, message in (
+        line.split("\t") for line in (FIXTURES / "samples.tsv").read_text().splitlines()
+    )
+]
 
 
 @pytest.mark.parametrize(("unit", "message", "what", "subject"), SAMPLES)
@@ -186,7 +165,7 @@ def test_the_chain_of_a_real_failover() -> None:
         "first acknowledged write",
     ]
     # The template was rendered at 12.04 too, without a primary: that is not the one that counts.
-    assert [round(link.t, 2) for link in chain.links] == [12.01, 12.02, 12.03, 12.05, 12.08, 12.76, 12.81, 12.95]
+    assert [round(link.t, 2) for link in chain.links] == [12.01, 12.01, 12.03, 12.05, 12.08, 12.76, 12.81, 12.95]
     assert chain.costliest.title == "failure seen by gossip"
     assert sum(link.cost for link in chain.links) == pytest.approx(gap.seconds)
 
