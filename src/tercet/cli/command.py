@@ -87,8 +87,9 @@ def no_arguments(_parser: argparse.ArgumentParser) -> None:
 class Command:
     """One command. It either runs, or has `commands` of its own, as `tercet drill run` does.
 
-    `order` is its place within the section. `run` returns the exit status. `rest` names what is taken after `--`, if anything ("CMD…"); it is then
-    required unless `rest_optional`. `interrupted` says how things stand after Ctrl-C.
+    `order` is its place within the section. `run` returns the exit status. `rest` names what is taken after
+    `--`, if anything ("CMD…"); it is then required unless `rest_optional`. `interrupted` says how things stand
+    after Ctrl-C.
     """
 
     name: str

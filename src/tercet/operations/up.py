@@ -6,6 +6,7 @@ platform that is as it should be is empty.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tercet.components.proxy.component import Proxy
@@ -38,11 +39,12 @@ async def up(session: Session, emit: Emit) -> Raised:
     return Raised(session, plan, await prove(session, emit))
 
 
-async def apply(session: Session, emit: Emit) -> Plan:
-    """Make a plan under the lock and execute exactly it."""
+async def apply(session: Session, emit: Emit, show: Callable[[Plan], None]) -> Plan:
+    """Make a plan under the lock, show it, and execute exactly it."""
     session = await for_change(session, emit)
     async with session.provider.lock(operator("apply")):
         plan = await make_plan(session)
+        show(plan)
         await carry_out(session, plan, emit)
     return plan
 

@@ -27,6 +27,7 @@ CONFIG_DIR = "/etc/consul-template.d"
 CONFIG = f"{CONFIG_DIR}/config.json"
 TEMPLATE = "/etc/consul-template/proxy.ctmpl"
 RENDERED = "/usr/lib/tercet/proxy-rendered"
+PASSFILE = "/etc/tercet/application.pgpass"  # lets root on the node connect as the application does
 RECORD = "/var/lib/tercet/proxy-rendered.sha256"
 
 FLAVOURS = {"pgcat": pgcat.flavour, "pgpool": pgpool.flavour}
@@ -66,6 +67,8 @@ class Proxy:
         yield from self._remove_the_other(node)
         yield from chosen.resources
         yield from programs
+        yield Directory("/etc/tercet")
+        yield File(PASSFILE, self._passfile(), mode=0o600, secret=True)
         yield Directory("/var/lib/tercet")
         yield Directory("/etc/consul-template", mode=0o750, purge=True)
         yield Directory(CONFIG_DIR, purge=True)
@@ -114,6 +117,11 @@ class Proxy:
                 }
             ],
         }
+
+    def _passfile(self) -> bytes:
+        settings, secrets = self.context.platform.settings, self.context.secrets
+        words = ("localhost", str(settings.ports.proxy), settings.postgresql.database, settings.postgresql.user)
+        return ":".join((*words, secrets.postgres_application)).encode() + b"\n"
 
     def _unit(self) -> bytes:
         return unit_file(

@@ -1,0 +1,46 @@
+"""`tercet apply`: make the plan and execute exactly it."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from tercet.cli.command import Command, Invocation, Section
+from tercet.cli.opened import with_progress
+
+if TYPE_CHECKING:
+    from tercet.converge.events import Emit
+    from tercet.converge.plan import Plan
+    from tercet.operations.session import Session
+
+
+def run(_arguments: argparse.Namespace, call: Invocation) -> int:
+    """Show what is done while it is done; the last line counts it."""
+    from tercet.cli.render import plan_json, render_plan, summary  # noqa: PLC0415
+
+    async def work(session: Session, emit: Emit) -> Plan:
+        from tercet.operations.up import apply  # noqa: PLC0415
+
+        def show(plan: Plan) -> None:
+            if not call.json:
+                render_plan(plan, call.console)
+
+        return await apply(session, emit, show)
+
+    plan = with_progress(call, work)
+    if call.json:
+        call.print_json(plan_json(plan))
+    elif not plan.empty:
+        call.print(f"Applied: {summary(plan)}")
+    return 0
+
+
+command = Command(
+    name="apply",
+    summary="execute the plan: exactly what `tercet plan` shows",
+    section=Section.PLATFORM,
+    order=3,
+    run=run,
+    examples=(("tercet apply", "repair what was changed by hand, or roll out an edited inventory"),),
+    interrupted="Nothing is half written; `tercet plan` shows what is left.",
+)

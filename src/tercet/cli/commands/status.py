@@ -1,0 +1,71 @@
+"""`tercet status`: every site, node and component as they are now."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from typing import TYPE_CHECKING
+
+from tercet.cli.command import Command, Invocation, Section
+from tercet.cli.opened import session_of
+
+if TYPE_CHECKING:
+    from tercet.observe.snapshot import Snapshot
+    from tercet.operations.session import Session
+
+WATCH_S = 2.0
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """--watch."""
+    parser.add_argument("--watch", action="store_true", help=f"look again every {WATCH_S:g} s until Ctrl-C")
+
+
+def run(arguments: argparse.Namespace, call: Invocation) -> int:
+    """Exit 1 if something is not healthy."""
+    from tercet.cli.status_view import render_status  # noqa: PLC0415
+    from tercet.cli.waiting import wait  # noqa: PLC0415
+
+    session = session_of(call)
+    if arguments.watch:
+        wait(_watch(session, call))
+    snapshot = wait(_look(session))
+    if call.json:
+        call.print_json(snapshot.model_dump())
+    else:
+        render_status(snapshot, call.console)
+    return 0 if snapshot.healthy else 1
+
+
+async def _look(session: Session) -> Snapshot:
+    from tercet.observe.snapshot import look  # noqa: PLC0415
+
+    return await look(session.platform, session.components, session.provider)
+
+
+async def _watch(session: Session, call: Invocation) -> None:
+    from tercet.cli.status_view import render_status  # noqa: PLC0415
+
+    while True:
+        snapshot = await _look(session)
+        if call.json:
+            call.print(snapshot.model_dump_json())
+        else:
+            call.console.clear()
+            render_status(snapshot, call.console)
+        await asyncio.sleep(WATCH_S)  # the pause between two looks is what was asked for
+
+
+command = Command(
+    name="status",
+    summary="every site, node and component, roles, lag, routes, leaders",
+    section=Section.LOOK,
+    order=1,
+    run=run,
+    arguments=arguments,
+    examples=(
+        ("tercet status", "a table for people"),
+        ("tercet status --json", "the published schema, docs/status.schema.json"),
+        ("tercet status --watch", "again every two seconds"),
+    ),
+)

@@ -1,0 +1,52 @@
+"""`tercet up`: image, containers, components, proof."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from tercet.cli.command import Command, Invocation, Section
+from tercet.cli.opened import broken, with_progress
+
+if TYPE_CHECKING:
+    from tercet.converge.events import Emit
+    from tercet.observe.snapshot import Snapshot
+    from tercet.operations.session import Session
+    from tercet.operations.up import Raised
+
+
+def run(_arguments: argparse.Namespace, call: Invocation) -> int:
+    """Raise the platform, then show it. Exit 1 if a promise does not hold."""
+    from tercet.cli.status_view import render_status  # noqa: PLC0415
+    from tercet.cli.verdicts import render_broken, verdicts_json  # noqa: PLC0415
+
+    async def work(session: Session, emit: Emit) -> tuple[Raised, Snapshot]:
+        from tercet.observe.snapshot import look  # noqa: PLC0415
+        from tercet.operations.up import up  # noqa: PLC0415
+
+        raised = await up(session, emit)
+        return raised, await look(session.platform, raised.session.components, raised.session.provider)
+
+    raised, snapshot = with_progress(call, work)
+    if call.json:
+        call.print_json({"status": snapshot.model_dump(), "verdicts": verdicts_json(raised.verdicts)})
+    else:
+        render_status(snapshot, call.console)
+        render_broken(raised.verdicts, call.errors)
+        if raised.proven:
+            call.print(f"\nEvery promise was proven. Connect: tercet psql {raised.session.platform.sites[0].name}")
+    return broken(raised.verdicts)
+
+
+command = Command(
+    name="up",
+    summary="raise the platform and prove it; goes on where an earlier run broke off",
+    section=Section.PLATFORM,
+    order=1,
+    run=run,
+    examples=(
+        ("tercet up", "the platform of tercet.yml"),
+        ("tercet up --lab", "the same inventory in the built-in lab, whatever provider it names"),
+    ),
+    interrupted="Nothing is half written; `tercet up` goes on from here, `tercet down` removes what there is.",
+)

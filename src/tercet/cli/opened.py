@@ -1,0 +1,51 @@
+"""What the commands on a platform share: opening it, working with progress, and judging what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from tercet.cli.command import Invocation
+from tercet.errors import TercetError
+
+if TYPE_CHECKING:
+    from tercet.converge.events import Emit
+    from tercet.observe.verify import Verdict
+    from tercet.operations.session import Session
+
+T = TypeVar("T")
+
+
+def session_of(call: Invocation) -> Session:
+    """The platform of the inventory, opened."""
+    from tercet.operations.session import open_session  # noqa: PLC0415
+
+    return open_session(call.file, lab=call.lab)
+
+
+def node_of(session: Session, name: str) -> str:
+    """The name, if it is a node's; else TercetError with the names there are."""
+    names = [node.name for node in session.platform.containers]
+    if name not in names:
+        raise TercetError(f"there is no node {name}: expected one of {', '.join(names)}")
+    return name
+
+
+def with_progress(call: Invocation, work: Callable[[Session, Emit], Awaitable[T]]) -> T:
+    """Open the platform and do the work, its events shown while it goes on."""
+    from tercet.cli.progress import progress  # noqa: PLC0415
+    from tercet.cli.waiting import wait  # noqa: PLC0415
+
+    session = session_of(call)
+    console = call.console if call.json else call.errors
+    with progress(console, as_json=call.json, verbose=call.verbose) as emit:
+
+        async def run() -> T:
+            return await work(session, emit)
+
+        return wait(run())
+
+
+def broken(verdicts: Sequence[Verdict]) -> int:
+    """The exit status of a proof: 1 if a promise does not hold."""
+    return 0 if all(verdict.holds for verdict in verdicts) else 1

@@ -1,0 +1,109 @@
+"""A plan for people and as JSON. Neither ever shows the content of a file, so no secret either."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from tercet.converge.plan import Change, Plan
+
+COLORS = {"create": "green", "start": "green", "enable": "green", "remove": "red", "stop": "red", "disable": "red"}
+ORDER = ("build", "create", "update", "change", "enable", "start", "reload", "restart", "disable", "stop", "remove")
+
+
+def render_plan(plan: Plan, console: Console) -> None:
+    """Every change under its component and node, with its reason; the last line counts them."""
+    if plan.empty:
+        console.print("Nothing to change.")
+        return
+    if plan.infrastructure:
+        console.print(Text("containers and networks", "bold"))
+        _print_changes(plan.infrastructure, console, indent=2)
+    for component, nodes in _by_component(plan).items():
+        console.print(Text(component, "bold"))
+        for node, changes in nodes.items():
+            rolling = any(step.group for step in plan.steps if (step.component, step.node) == (component, node))
+            console.print(Text(f"  {node}").append("  (one node at a time)" if rolling else "", "dim"))
+            _print_changes(changes, console, indent=4)
+    if plan.unreachable:
+        console.print(Text("not read", "bold red"))
+        for node, reason in plan.unreachable:
+            console.print(Text(f"  {node}  {reason}"), soft_wrap=True)
+    console.print(Text(summary(plan)), soft_wrap=True)
+
+
+def summary(plan: Plan) -> str:
+    """The plan in one line: "5 changes on 3 nodes: 2 create, 3 restart." """
+    if plan.empty:
+        return "Nothing to change."
+    counts = counted(plan)
+    total = sum(counts.values())
+    nodes = len({step.node for step in plan.steps})
+    verbs = ", ".join(f"{count} {verb}" for verb, count in counts.items())
+    where = f" on {_number(nodes, 'node')}" if nodes else ""
+    parts = [f"{_number(total, 'change')}{where}: {verbs}."] if total else []
+    if plan.unreachable:
+        parts.append(f"{_number(len(plan.unreachable), 'node')} could not be read: what they need is unknown.")
+    return " ".join(parts)
+
+
+def counted(plan: Plan) -> dict[str, int]:
+    """How many changes there are of each verb."""
+    counts = Counter(change.verb for change in _changes(plan))
+    known = {verb: counts.pop(verb) for verb in ORDER if verb in counts}
+    return known | dict(sorted(counts.items()))
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """The plan as plain data: verbs, what, reasons; never content."""
+    return {
+        "empty": plan.empty,
+        "changes": counted(plan),
+        "infrastructure": [_change_json(change) for change in plan.infrastructure],
+        "steps": [
+            {
+                "component": step.component,
+                "node": step.node,
+                "group": step.group,
+                "changes": [_change_json(change) for change in step.changes],
+            }
+            for step in plan.steps
+        ],
+        "unreachable": [{"node": node, "reason": reason} for node, reason in plan.unreachable],
+    }
+
+
+def _change_json(change: Change) -> dict[str, str]:
+    return {"verb": change.verb, "what": change.what, "reason": change.reason}
+
+
+def _changes(plan: Plan) -> Iterator[Change]:
+    return chain(plan.infrastructure, chain.from_iterable(step.changes for step in plan.steps))
+
+
+def _by_component(plan: Plan) -> dict[str, dict[str, list[Change]]]:
+    """Changes by component, then node, each in the order in which the plan first names them."""
+    grouped: dict[str, dict[str, list[Change]]] = {}
+    for step in plan.steps:
+        grouped.setdefault(step.component, {}).setdefault(step.node, []).extend(step.changes)
+    return grouped
+
+
+def _print_changes(changes: Iterable[Change], console: Console, *, indent: int) -> None:
+    lines = list(changes)
+    width = max((len(change.what) for change in lines), default=0)
+    for change in lines:
+        line = Text(" " * indent)
+        line.append(f"{change.verb:<8}", COLORS.get(change.verb, "yellow"))
+        line.append(f" {change.what:<{width}}  ")
+        line.append(change.reason, "dim")
+        console.print(line, soft_wrap=True)
+
+
+def _number(count: int, thing: str) -> str:
+    return f"{count} {thing}{'' if count == 1 else 's'}"

@@ -1,0 +1,75 @@
+"""A snapshot of the platform as tables for a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tercet.observe.snapshot import Snapshot
+
+
+def render_status(snapshot: Snapshot, console: Console) -> None:
+    """Nodes, PostgreSQL, leaders, routes; then what is not healthy, each with its reason."""
+    head = Text(f"platform {snapshot.platform}: ", "bold")
+    console.print(head.append("healthy", "bold green") if snapshot.healthy else head.append("not healthy", "bold red"))
+    for table in (_nodes(snapshot), _postgres(snapshot), _leaders(snapshot), _routes(snapshot)):
+        console.print(table)
+    for condition in snapshot.conditions:
+        if not condition.passing:
+            console.print(Text("✗ ", "red").append(f"{condition.title}: {condition.detail}"), soft_wrap=True)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", title_justify="left")
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    return table
+
+
+def _nodes(snapshot: Snapshot) -> Table:
+    table = _table("SITE", "NODE", "ADDRESS", "STATE")
+    for site in snapshot.sites:
+        for node in site.nodes:
+            wrong = [f"{name} {state}" for name, state in node.components.items() if state != "active"]
+            state = Text("healthy", "green") if node.healthy else Text(", ".join(wrong), "red")
+            first = node is site.nodes[0]
+            table.add_row(f"{site.name} · {site.datacenter}" if first else "", node.name, node.address or "-", state)
+    return table
+
+
+def _postgres(snapshot: Snapshot) -> Table:
+    table = _table("POSTGRESQL", "ROLE", "STATE", "LAG", "COUNTS FOR COMMITS")
+    for member in snapshot.postgres.members:
+        lag = "" if member.role == "primary" else "unknown" if member.lag_bytes is None else f"{member.lag_bytes} B"
+        role = Text(member.role, "bold") if member.role == "primary" else Text(member.role)
+        if member.role == "primary":
+            role.append(
+                " (accepts writes)" if snapshot.postgres.writable else " (READ-ONLY)",
+                "" if snapshot.postgres.writable else "red",
+            )
+        table.add_row(
+            member.node, role, member.state, lag, "" if member.role == "primary" else "yes" if member.sync else "no"
+        )
+    if not snapshot.postgres.members:
+        table.add_row(Text("no Patroni answers", "red"))
+    return table
+
+
+def _leaders(snapshot: Snapshot) -> Table:
+    table = _table("CLUSTER", "LEADER", "MEMBERS")
+    for name, datacenter in snapshot.consul.items():
+        voters = "" if datacenter.voters is None else f"{datacenter.voters} voters"
+        table.add_row(f"consul {name}", datacenter.leader or Text("none", "red"), voters)
+    alive = sum(1 for status in snapshot.nomad.servers.values() if status == "alive")
+    ready = sum(1 for status in snapshot.nomad.clients.values() if status == "ready")
+    table.add_row("nomad", snapshot.nomad.leader or Text("none", "red"), f"{alive} servers, {ready} clients")
+    return table
+
+
+def _routes(snapshot: Snapshot) -> Table:
+    table = _table("APPLICATION AT", "READS FROM", "WRITES TO", "PROXY")
+    for route in snapshot.routes:
+        none = Text("nobody", "red")
+        table.add_row(route.site, route.read or none, route.write or none, route.proxy)
+    return table

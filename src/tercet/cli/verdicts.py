@@ -1,0 +1,48 @@
+"""The outcome of `verify` for people and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from tercet.converge.component import Passing
+from tercet.observe.verify import Verdict
+
+
+def render_verdicts(verdicts: Sequence[Verdict], console: Console) -> None:
+    """One line a promise, and a last line that counts."""
+    for verdict in verdicts:
+        _line(verdict, console)
+    failed = sum(1 for verdict in verdicts if not verdict.holds)
+    if failed:
+        console.print(f"{failed} of {len(verdicts)} promises do not hold.", style="bold red")
+    else:
+        console.print(f"All {len(verdicts)} promises hold.", style="bold green")
+
+
+def render_broken(verdicts: Sequence[Verdict], console: Console) -> None:
+    """Only the promises that do not hold, and where to look."""
+    broken = [verdict for verdict in verdicts if not verdict.holds]
+    for verdict in broken:
+        _line(verdict, console)
+    if broken:
+        console.print("Look again with `tercet verify`; `tercet plan` shows whether something is to be repaired.")
+
+
+def verdicts_json(verdicts: Sequence[Verdict]) -> list[dict[str, object]]:
+    """Plain data: title, holds, detail."""
+    return [{"title": v.title, "holds": v.holds, "detail": _detail(v)} for v in verdicts]
+
+
+def _line(verdict: Verdict, console: Console) -> None:
+    mark, color = ("✓", "green") if verdict.holds else ("✗", "red")
+    text = Text().append(f"{mark} ", color).append(verdict.title)
+    if detail := _detail(verdict):
+        text.append(f"  {detail}", "dim" if verdict.holds else "red")
+    console.print(text, soft_wrap=True)
+
+
+def _detail(verdict: Verdict) -> str:
+    return verdict.state.detail if isinstance(verdict.state, Passing) else verdict.state.reason
