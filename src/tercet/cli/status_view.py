@@ -41,19 +41,19 @@ def _nodes(snapshot: Snapshot) -> Table:
 def _postgres(snapshot: Snapshot) -> Table:
     table = _table("POSTGRESQL", "ROLE", "STATE", "LAG", "COUNTS FOR COMMITS")
     for member in snapshot.postgres.members:
-        lag = "" if member.role == "primary" else "unknown" if member.lag_bytes is None else f"{member.lag_bytes} B"
-        role = Text(member.role, "bold") if member.role == "primary" else Text(member.role)
         if member.role == "primary":
-            role.append(
-                " (accepts writes)" if snapshot.postgres.writable else " (READ-ONLY)",
-                "" if snapshot.postgres.writable else "red",
-            )
-        table.add_row(
-            member.node, role, member.state, lag, "" if member.role == "primary" else "yes" if member.sync else "no"
-        )
+            table.add_row(member.node, _primary(writable=snapshot.postgres.writable), member.state, "", "")
+        else:
+            lag = "unknown" if member.lag_bytes is None else f"{member.lag_bytes} B"
+            table.add_row(member.node, member.role, member.state, lag, "yes" if member.sync else "no")
     if not snapshot.postgres.members:
         table.add_row(Text("no Patroni answers", "red"))
     return table
+
+
+def _primary(*, writable: bool) -> Text:
+    text = Text("primary", "bold")
+    return text.append(" accepts writes", "") if writable else text.append(" READ-ONLY", "red")
 
 
 def _leaders(snapshot: Snapshot) -> Table:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from tercet.components import patroni, tailscale
-from tercet.components.proxy.component import Proxy
+from tercet.components.proxy.component import PASSFILE, Proxy
 from tercet.converge.component import Component, Condition, Passing, Readings, State, Waiting
 from tercet.converge.events import Emit, Event
 from tercet.converge.fleet import Fleet
@@ -150,8 +150,8 @@ async def _job_runs(platform: Platform, fleet: Fleet) -> State:
 
 
 # Prints who executed the INSERT and who executed the transaction's write.
-WRITE = """
-read -r PGPASSWORD; export PGPASSWORD PGCONNECT_TIMEOUT=3
+WRITE = f"""
+export PGPASSFILE={PASSFILE} PGCONNECT_TIMEOUT=3
 psql -XAtq -v ON_ERROR_STOP=1 -h localhost -p "$1" -U "$2" -d "$3" <<SQL
 INSERT INTO $4.proof VALUES ('$5 insert') RETURNING inet_server_addr();
 BEGIN;
@@ -160,8 +160,8 @@ INSERT INTO $4.proof VALUES ('$5 transaction') RETURNING inet_server_addr();
 COMMIT;
 SQL
 """
-RUN = """
-read -r PGPASSWORD; export PGPASSWORD PGCONNECT_TIMEOUT=3
+RUN = f"""
+export PGPASSFILE={PASSFILE} PGCONNECT_TIMEOUT=3
 exec psql -XAtq -v ON_ERROR_STOP=1 -h localhost -p "$1" -U "$2" -d "$3" -c "$4"
 """
 
@@ -170,10 +170,9 @@ async def _rows_travel(platform: Platform, proxy: Proxy, fleet: Fleet) -> State:
     settings, apps = platform.settings, platform.of(Role.APPS)
     schema = f"tercet_verify_{secrets.token_hex(4)}"
     words = (str(settings.ports.proxy), settings.postgresql.user, settings.postgresql.database)
-    password = proxy.context.secrets.postgres_application.encode() + b"\n"
 
     def sql(text: str) -> Exec:
-        return Exec(("sh", "-c", RUN, "sh", *words, text), stdin=password, timeout=10)
+        return Exec(("sh", "-c", RUN, "sh", *words, text), timeout=10)
 
     first = apps[0].name
     make = sql(f"CREATE SCHEMA {schema} CREATE TABLE proof (what text)")
@@ -189,7 +188,7 @@ async def _rows_travel(platform: Platform, proxy: Proxy, fleet: Fleet) -> State:
 
         await wait_for([Condition("table", table_is_there)], read_back, fleet, deadline=10)
         writes = {
-            node.name: {"write": Exec(("sh", "-c", WRITE, "sh", *words, schema, node.site), stdin=password, timeout=10)}
+            node.name: {"write": Exec(("sh", "-c", WRITE, "sh", *words, schema, node.site), timeout=10)}
             for node in apps
         }
         look = {node.name: proxy.questions(node) for node in (*apps, *platform.of(Role.DB))}

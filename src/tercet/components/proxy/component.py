@@ -34,7 +34,7 @@ FLAVOURS = {"pgcat": pgcat.flavour, "pgpool": pgpool.flavour}
 
 # Prints two names: who answers a read and who answers a write, "-" where nobody does.
 ROUTES = """
-read -r PGPASSWORD; export PGPASSWORD PGCONNECT_TIMEOUT=2
+export PGPASSFILE={passfile} PGCONNECT_TIMEOUT=2
 ask() {
   address=$(timeout 3 psql -XAtq -h localhost -p "$1" -U "$2" -d "$3" -c "$4" 2>/tmp/tercet-route-error | head -1)
   name=$(awk -v a="$address" '$1 == a { print $2; exit }' /etc/hosts)
@@ -43,7 +43,7 @@ ask() {
 }
 ask "$1" "$2" "$3" 'SELECT inet_server_addr()'
 ask "$1" "$2" "$3" "$4"
-"""
+""".replace("{passfile}", PASSFILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +140,7 @@ class Proxy:
         settings = self.context.platform.settings
         chosen = FLAVOURS[self.context.proxy](self.context, node)
         words = (str(settings.ports.proxy), settings.postgresql.user, settings.postgresql.database)
-        password = self.context.secrets.postgres_application.encode() + b"\n"
-        return Exec(("sh", "-c", ROUTES, "sh", *words, chosen.write_route), stdin=password, timeout=8)
+        return Exec(("sh", "-c", ROUTES, "sh", *words, chosen.write_route), timeout=8)
 
     def questions(self, node: Node) -> Mapping[str, Request]:
         if node.role is Role.APPS:
