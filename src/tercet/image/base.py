@@ -17,7 +17,7 @@ from pathlib import Path
 from tercet.converge.events import Emit, Event
 from tercet.errors import TercetError
 from tercet.image.cache import Cache
-from tercet.image.process import run
+from tercet.image.process import need, run
 
 PHASE = "image/debian"
 TIMEOUT = 1800.0  # seconds; about 100 with a near mirror
@@ -118,10 +118,7 @@ async def ensure_base(cache: Cache, suite: str, arch: str, emit: Emit) -> Path:
     if tree.is_dir():
         emit(Event(PHASE, "done", "base system: in the cache"))
         return tree
-    if os.geteuid() != 0:
-        raise TercetError(
-            "building the base system needs root (mmdebstrap --mode=root); run the command with sudo"
-        )
+    check_host()
     started = time.monotonic()
     emit(Event(PHASE, "started", f"base system: Debian {suite} from {mirror()}"))
     with cache.scratch("base") as scratch:
@@ -129,7 +126,8 @@ async def ensure_base(cache: Cache, suite: str, arch: str, emit: Emit) -> Path:
         before = scratch / "before"
         write_files(before, BEFORE)
         report = Progress(emit, started)
-        await run(mmdebstrap(suite, arch, before, rootfs), timeout=TIMEOUT, on_line=report)
+        argv = mmdebstrap(suite, arch, before, rootfs)
+        await run(argv, timeout=TIMEOUT, on_line=report, what="mmdebstrap")
         await asyncio.to_thread(finish, rootfs)
         tree.parent.mkdir(parents=True, exist_ok=True)
         rootfs.rename(tree)
@@ -137,8 +135,17 @@ async def ensure_base(cache: Cache, suite: str, arch: str, emit: Emit) -> Path:
     return tree
 
 
+def check_host() -> None:
+    """Raise TercetError unless this machine can build a Debian tree."""
+    if os.geteuid() != 0:
+        raise TercetError("building the base system needs root (mmdebstrap --mode=root); run the command with sudo")
+    need("mmdebstrap", "mmdebstrap")
+    if not Path(KEYRING).is_file():
+        raise TercetError(f"Debian's keys are needed at {KEYRING}; run: apt-get install debian-archive-keyring")
+
+
 def mirror() -> str:
-    """The Debian mirror: TERCET_DEBIAN_MIRROR, else the public one. Security updates are at the same URL + "-security"."""
+    """The Debian mirror: TERCET_DEBIAN_MIRROR, else the public one. Security updates are at its URL + "-security"."""
     return os.environ.get(MIRROR_VARIABLE, "").rstrip("/") or MIRROR
 
 
@@ -149,7 +156,7 @@ def mmdebstrap(suite: str, arch: str, before: Path, rootfs: Path) -> list[str]:
         *("unshare", "--mount", "--propagation", "private", "--"),
         *("mmdebstrap", "--verbose", "--mode=root", "--variant=minbase", f"--architectures={arch}"),
         f"--include={','.join(PACKAGES)}",
-        *(f"--keyring={KEYRING}",),
+        f"--keyring={KEYRING}",
         '--aptopt=APT::Install-Recommends "false"',
         *(f"--dpkgopt={line}" for line in EXCLUDED),
         "--dpkgopt=force-unsafe-io",  # nothing to lose: a broken-off tree is thrown away
@@ -183,7 +190,7 @@ def disable(rootfs: Path, unit: str) -> None:
     """What `systemctl disable` does: remove the links that start the unit, and its aliases."""
     system = rootfs / "etc/systemd/system"
     for link in [*system.glob("*.wants/*"), *system.glob("*.requires/*"), *system.glob("*.service")]:
-        if link.is_symlink() and Path(os.readlink(link)).name == unit:
+        if link.is_symlink() and link.readlink().name == unit:
             link.unlink()
 
 
@@ -245,5 +252,3 @@ class Progress:
                 fraction=low + share * (high - low),
             )
         )
-
-

@@ -17,7 +17,7 @@ from tercet.converge.resources import Program
 from tercet.errors import TercetError
 from tercet.image.base import base_key, ensure_base
 from tercet.image.cache import Cache
-from tercet.image.catalog import Component, components
+from tercet.image.catalog import components
 from tercet.image.download import Downloads
 from tercet.image.elf import host_arch
 from tercet.image.gotools import GoTools
@@ -78,11 +78,13 @@ async def ensure_image(inventory: Inventory, lock: Path, emit: Emit) -> Image:
             base = ensure_base(cache, inventory.versions.debian, arch, emit)
             others = [obtain(component, run) for component in components(inventory, "pgpool")]
             tree, (proxy, _), *_ = await together(base, settle(run), *others)
-        wanted = components(inventory, proxy)
-        programs = tuple(program for component in wanted for program in _programs(component, run))
+        programs = {
+            program: component.programs[program.name]
+            for component in components(inventory, proxy)
+            for program in programs_of(cache, run.lock.lock.components[component.name])
+        }
         key = image_key(base_key(inventory.versions.debian, arch), programs)
-        probes = {name: arguments for component in wanted for name, arguments in component.programs.items()}
-        await ensure_tree(cache, key, tree, programs, probes, emit)
+        await ensure_tree(cache, key, tree, programs, emit)
     found = find_image(inventory, lock)
     if found is None:
         raise TercetError(f"image {key} was made, but is not complete in {cache.root}; run again")
@@ -95,16 +97,13 @@ async def export_template(image: Image, target: Path, emit: Emit) -> Path:
 
     An existing file is taken as done if its name holds the image's key, and replaced otherwise.
     """
-    if image.key in target.name and target.is_file():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    await export(image.rootfs, target, emit)
+    if not (image.key in target.name and _is_file(target)):
+        await export(image.rootfs, target, emit)
     return target
 
 
-def _programs(component: Component, run: Run) -> tuple[Program, ...]:
-    entry = run.lock.lock.components[component.name]
-    return programs_of(run.cache, entry)
+def _is_file(path: Path) -> bool:
+    return path.is_file()
 
 
 async def together(*jobs: Coroutine[Any, Any, Any]) -> list[Any]:

@@ -120,7 +120,9 @@ def discard(path: Path) -> None:
     inside = f"{path.resolve()}/"
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         if (line.split()[4] + "/").startswith(inside):
-            raise TercetError(f"{path} is left from a broken-off build and {line.split()[4]} is mounted in it; unmount that")
+            raise TercetError(
+                f"{path} is left from a broken-off build and {line.split()[4]} is mounted in it; unmount that"
+            )
     shutil.rmtree(path, ignore_errors=True)
 
 

@@ -12,10 +12,12 @@ from tercet.image.sources.go_module import GoModule
 from tercet.image.sources.hashicorp import HashiCorp
 from tercet.image.sources.headscale import HeadscaleRelease
 from tercet.image.sources.oci_image import OciImage
-from tercet.image.sources.path import PREFIX, LocalPath
+from tercet.image.sources.path import LocalPath
 from tercet.image.sources.source import Source
 from tercet.image.sources.tailscale import TailscaleArchive
 from tercet.inventory.model import Inventory
+
+WRAPPERS = Path(__file__).parent / "gomod"
 
 Proxy = Literal["pgcat", "pgpool"]
 
@@ -43,8 +45,8 @@ class Component:
         """The sources to try for the inventory's word, in order. Raises TercetError for a word that means nothing."""
         if requested == "auto":
             return self.sources
-        if requested.startswith(PREFIX):
-            return {"path": LocalPath(Path(requested.removeprefix(PREFIX)))}
+        if (own := LocalPath.of(requested)) is not None:
+            return {"path": own}
         if requested in self.sources:
             return {requested: self.sources[requested]}
         known = ", ".join(("auto", *self.sources, "path:/…"))
@@ -61,7 +63,7 @@ CONSUL = Component(
     {"consul": ("version",)},
     {
         "official": HashiCorp("consul"),
-        "go-module": GoModule("github.com/hashicorp/consul", "github.com/hashicorp/consul"),
+        "go-module": GoModule(WRAPPERS / "consul", "github.com/hashicorp/consul", "github.com/hashicorp/consul"),
     },
 )
 
@@ -71,6 +73,7 @@ NOMAD = Component(
     {
         "official": HashiCorp("nomad"),
         "go-module": GoModule(
+            WRAPPERS / "nomad",
             "github.com/hashicorp/nomad",
             "github.com/hashicorp/nomad",
             tags="release hashicorpmetrics",
@@ -85,7 +88,9 @@ CONSUL_TEMPLATE = Component(
     {"consul-template": ("-version",)},
     {
         "official": HashiCorp("consul-template"),
-        "go-module": GoModule("github.com/hashicorp/consul-template", "github.com/hashicorp/consul-template"),
+        "go-module": GoModule(
+            WRAPPERS / "consul-template", "github.com/hashicorp/consul-template", "github.com/hashicorp/consul-template"
+        ),
     },
 )
 
@@ -96,6 +101,7 @@ TAILSCALE = Component(
         "official": TailscaleArchive(),
         # One program that is both, by the name it is called with: half the build, and half the size.
         "go-module": GoModule(
+            WRAPPERS / "tailscale",
             "tailscale.com",
             "tailscale.com/cmd/tailscaled",
             tags="ts_include_cli",
@@ -109,7 +115,9 @@ HEADSCALE = Component(
     {"headscale": ("version",)},
     {
         "official": HeadscaleRelease(),
-        "go-module": GoModule("github.com/juanfont/headscale", "github.com/juanfont/headscale/cmd/headscale"),
+        "go-module": GoModule(
+            WRAPPERS / "headscale", "github.com/juanfont/headscale", "github.com/juanfont/headscale/cmd/headscale"
+        ),
     },
 )
 
@@ -121,7 +129,7 @@ PGCAT = Component(
 
 
 def components(inventory: Inventory, proxy: Proxy) -> tuple[Component, ...]:
-    """What this platform's image must hold: headscale for the lab's outside world alone, PgCat where it is the proxy."""
+    """What this platform's image must hold: headscale for the lab's world alone, PgCat where it is the proxy."""
     return (
         TAILSCALE,
         CONSUL_TEMPLATE,

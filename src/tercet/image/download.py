@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -28,7 +29,7 @@ MEGABYTE = 1_000_000
 
 
 class Unavailable(TercetError):
-    """It cannot be had here (no network, no such version there): `auto` goes on to the next source."""
+    """It cannot be had here (no network, no such version there); with `auto` the next source is tried."""
 
 
 class Downloads:
@@ -66,9 +67,7 @@ class Downloads:
                     raise TercetError(f"{url} should be a small file, but is larger than {SMALL} bytes")
             return httpx.Response(response.status_code, headers=_plain(response.headers), content=bytes(content))
 
-    async def file(
-        self, url: str, sha256: str, progress: Progress, headers: Mapping[str, str] | None = None
-    ) -> Path:
+    async def file(self, url: str, sha256: str, progress: Progress, headers: Mapping[str, str] | None = None) -> Path:
         """The file at `url`, verified. Raises Unavailable, or TercetError where the content is not what it must be."""
         name = f"{sha256[:16]}-{url.rsplit('/', 1)[-1].replace(':', '-')}"
         path, part = self._folder / name, self._folder / f"{name}.part"
@@ -102,7 +101,7 @@ class Downloads:
         asked = {**headers, "Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
         async with self._open(url, asked, accept=(416,)) as response:
             if response.status_code == 416:  # longer than the file, hence not a part of it
-                part.unlink()
+                _forget(part)
                 raise Unavailable(f"{url} is shorter than the part that was kept of it; run again")
             resumed = response.status_code == 206 and response.headers.get("Content-Range", "").startswith(
                 f"bytes {have}-"
@@ -157,7 +156,7 @@ class Downloads:
 def _why(error: Exception) -> str:
     if isinstance(error, httpx.TimeoutException):
         return "no answer in time"
-    return str(error) or type(error).__name__
+    return re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
 
 
 def _plain(headers: httpx.Headers) -> dict[str, str]:
@@ -172,6 +171,10 @@ def _size(path: Path) -> int:
 
 def _opened(part: Path, resumed: bool) -> BinaryIO:
     return part.open("ab" if resumed else "wb")
+
+
+def _forget(part: Path) -> None:
+    part.unlink(missing_ok=True)
 
 
 def _digest(path: Path) -> str:

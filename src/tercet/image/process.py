@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -27,11 +28,14 @@ async def run(
     on_line: Callable[[str], None] | None = None,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
+    what: str = "",
 ) -> list[str]:
     """Run `argv` for at most `timeout` seconds and return the lines of its stdout and stderr together.
 
-    `on_line` sees each line as it comes. Raises TercetError if the program is not there, fails, or takes longer.
+    `on_line` sees each line as it comes. Raises TercetError if the program is not there, fails, or takes longer;
+    `what` names it then (default: argv[0]).
     """
+    what = what or argv[0]
     try:
         process = await asyncio.create_subprocess_exec(
             "setpriv",
@@ -48,26 +52,22 @@ async def run(
             start_new_session=True,
         )
     except OSError as error:
-        raise TercetError(f"cannot start {argv[0]}: {error}") from error
+        raise TercetError(f"cannot start {what}: {error}") from error
     lines: list[str] = []
     try:
         async with asyncio.timeout(timeout):
             await _read(process, lines, on_line)
             status = await process.wait()
     except TimeoutError as error:
-        raise TercetError(
-            f"{argv[0]} did not finish within {timeout:.0f} s; its last output:\n{tail(lines)}"
-        ) from error
+        raise TercetError(f"{what} did not finish within {timeout:.0f} s; its last output:\n{tail(lines)}") from error
     finally:
         await _end(process)
     if status != 0:
-        raise TercetError(f"{' '.join(argv[:3])} … left with status {status}; its last output:\n{tail(lines)}")
+        raise TercetError(f"{what} left with status {status}; its last output:\n{tail(lines)}")
     return lines
 
 
-async def _read(
-    process: asyncio.subprocess.Process, lines: list[str], on_line: Callable[[str], None] | None
-) -> None:
+async def _read(process: asyncio.subprocess.Process, lines: list[str], on_line: Callable[[str], None] | None) -> None:
     if process.stdout is None:
         return
     async for raw in process.stdout:
@@ -105,3 +105,9 @@ def _group_alive(group: int) -> bool:
 def tail(lines: Sequence[str]) -> str:
     """The last lines of an output, indented, for an error message."""
     return "\n".join(f"  {line}" for line in deque(lines, TAIL)) or "  (none)"
+
+
+def need(program: str, package: str) -> None:
+    """Raise TercetError unless `program` can be found; `package` is Debian's name for what brings it."""
+    if shutil.which(program) is None:
+        raise TercetError(f"the program {program} is needed on this machine; run: apt-get install {package}")

@@ -8,8 +8,7 @@ from tercet.image.cache import timestamp
 from tercet.image.catalog import PGCAT, Proxy
 from tercet.image.elf import Arch
 from tercet.image.lock import Lock, ProxyEntry
-from tercet.image.resolve import Run, obtain, pinned
-from tercet.image.sources.source import Unavailable
+from tercet.image.resolve import NoSource, Run, obtain, pinned
 from tercet.inventory.model import Inventory
 
 
@@ -19,12 +18,12 @@ def settled(inventory: Inventory, lock: Lock, arch: Arch) -> tuple[Proxy, str] |
     What was once settled for `auto` stays: a platform does not change its proxy because a network came back.
     """
     if inventory.proxy == "pgpool":
-        return "pgpool", "pgpool-II: the inventory says so"
+        return "pgpool", "pgpool-II, as the inventory says"
     if inventory.proxy == "pgcat":
-        return "pgcat", "PgCat: the inventory says so"
+        return "pgcat", "PgCat, as the inventory says"
     entry = pinned(PGCAT, inventory, lock, arch)
     if entry is not None:
-        return "pgcat", f"PgCat: {entry.version} was had from {entry.source}"
+        return "pgcat", f"PgCat {entry.version}, had from {entry.source}"
     if lock.proxy is not None and lock.proxy.requested == PGCAT.requested(inventory):
         return "pgpool", lock.proxy.reason
     return None
@@ -36,13 +35,10 @@ async def settle(run: Run) -> tuple[Proxy, str]:
     if before is None or before[0] == "pgcat":
         try:
             await obtain(PGCAT, run)
-        except Unavailable as error:
+        except NoSource as error:
             if before is not None:
-                raise TercetError(
-                    f"the proxy is to be PgCat ({before[1]}), but it cannot be had: {error}. "
-                    "Or use pgpool-II, which needs no download: proxy: pgpool"
-                ) from error
-            reason = f"pgpool-II: PgCat cannot be had ({error}); to try again, remove \"proxy\" from the lock"
+                raise TercetError(f"{error}. Or use pgpool-II, which needs no download: proxy: pgpool") from error
+            reason = f"pgpool-II, because PgCat cannot be had ({error.reasons})"
             requested = PGCAT.requested(run.inventory)
             run.lock.settle_proxy(ProxyEntry(requested=requested, reason=reason, when=timestamp()))
         else:
@@ -50,5 +46,5 @@ async def settle(run: Run) -> tuple[Proxy, str]:
     after = settled(run.inventory, run.lock.lock, run.arch)
     if after is None:
         raise TercetError("the proxy was chosen, but the lock does not say so; remove the lock and run again")
-    run.emit(Event("image", "progress", f"proxy {after[1]}"))
+    run.emit(Event("image", "progress", f"proxy: {after[1]}"))
     return after

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tercet.converge.events import Emit
@@ -16,7 +16,6 @@ from tercet.image.elf import Arch
 from tercet.image.gotools import GoTools
 from tercet.image.lock import ComponentEntry, Lock, LockFile, ProgramEntry
 from tercet.image.progress import Progress
-from tercet.image.sources.path import PREFIX
 from tercet.image.sources.source import Source, Unavailable, Wanted, Workshop
 from tercet.inventory.model import Inventory
 
@@ -40,24 +39,32 @@ def pinned(component: Component, inventory: Inventory, lock: Lock, arch: Arch) -
     if entry is None or entry.programs.keys() != component.programs.keys():
         return None
     asked = (component.requested(inventory), component.version(inventory), arch)
-    if (entry.requested, entry.version, entry.arch) != asked or _replaced(component, entry):
+    if (entry.requested, entry.version, entry.arch) != asked:
         return None
-    return entry
+    source = component.candidates(entry.requested).get(entry.source)
+    return entry if source is not None and _as_then(source, entry) else None
 
 
-def _replaced(component: Component, entry: ComponentEntry) -> bool:
-    """The operator put another file at the path. (One that is gone is not replaced: the cache has its copy.)"""
-    if not entry.requested.startswith(PREFIX):
-        return False
-    source = component.candidates(entry.requested)["path"]
-    now = source.stamp(tuple(component.programs))
-    return now not in ("", entry.stamp)
+def _as_then(source: Source, entry: ComponentEntry) -> bool:
+    """What the source goes by is what it was. (An operator's file that is gone counts: the cache has its copy.)"""
+    return source.stamp(tuple(entry.programs)) in ("", entry.stamp)
+
+
+class NoSource(Unavailable):
+    """No source of the component can be reached. `reasons` says of each why."""
+
+    def __init__(self, component: Component, version: str, reasons: Sequence[str]) -> None:
+        self.reasons = "; ".join(reasons)
+        super().__init__(
+            f"{component.name} {version} cannot be had: {self.reasons}. Give this machine access to one of these, "
+            f"or give a binary: sources.{component.key}: path:/…"
+        )
 
 
 async def obtain(component: Component, run: Run) -> ComponentEntry:
     """The component's programs, in the cache, verified and recorded in the lock.
 
-    Raises Unavailable where no source can be reached, TercetError where one gave what it must not.
+    Raises NoSource where none can be reached, TercetError where one gave what it must not.
     """
     progress = Progress(component.name, run.emit)
     entry = pinned(component, run.inventory, run.lock.lock, run.arch)
@@ -65,8 +72,9 @@ async def obtain(component: Component, run: Run) -> ComponentEntry:
         progress.say(f"{entry.version} from {entry.source}, as the lock says", state="done")
         return entry
     candidates = component.candidates(component.requested(run.inventory))
-    known = await _recalled(component, list(candidates), run)
+    known = await _recalled(component, candidates, run)
     if known is None:
+        progress.say(f"{component.version(run.inventory)} is wanted", state="started")
         known = await _fetched(component, candidates, entry, run, progress)
         store.remember(run.cache, component.name, known)
         progress.say(f"{known.version} from {known.source}: {known.origin}", 1.0, "done")
@@ -83,20 +91,20 @@ async def _all_intact(cache: Cache, entry: ComponentEntry) -> bool:
     return True
 
 
-async def _recalled(component: Component, sources: Sequence[str], run: Run) -> ComponentEntry | None:
-    """What an earlier run had from one of these sources, whatever its lock said."""
-    for source in sources:
-        entry = store.recall(run.cache, component.name, component.version(run.inventory), run.arch, source)
-        if entry is None or entry.programs.keys() != component.programs.keys():
+async def _recalled(component: Component, sources: Mapping[str, Source], run: Run) -> ComponentEntry | None:
+    """What an earlier run had from one of these sources, whatever its lock said. A path is always looked at."""
+    for name, source in sources.items():
+        entry = store.recall(run.cache, component.name, component.version(run.inventory), run.arch, name)
+        if name == "path" or entry is None or entry.programs.keys() != component.programs.keys():
             continue
-        if source != "path" and await _all_intact(run.cache, entry):
+        if _as_then(source, entry) and await _all_intact(run.cache, entry):
             return entry.model_copy(update={"requested": component.requested(run.inventory)})
     return None
 
 
 async def _fetched(
     component: Component,
-    candidates: dict[str, Source],
+    candidates: Mapping[str, Source],
     entry: ComponentEntry | None,
     run: Run,
     progress: Progress,
@@ -106,7 +114,7 @@ async def _fetched(
     order = sorted(candidates, key=lambda name: entry is None or name != entry.source)
     missed: list[str] = []
     for name in order:
-        progress.say(f"{version}: trying {name}", state="started")
+        progress.say(f"trying {name}")
         try:
             found = await _from_source(component, name, candidates[name], run, progress)
         except Unavailable as error:
@@ -117,15 +125,11 @@ async def _fetched(
         else:
             _same_as_pinned(component, entry, found)
             return found
-    raise Unavailable(
-        f"{component.name} {version} cannot be had ({'; '.join(missed)}); "
-        f"give the network access it needs, or a binary: sources.{component.key}: path:/…"
-    )
+    raise NoSource(component, version, missed)
 
 
-async def _from_source(
-    component: Component, name: str, source: Source, run: Run, progress: Progress
-) -> ComponentEntry:
+async def _from_source(component: Component, name: str, source: Source, run: Run, progress: Progress) -> ComponentEntry:
+    stamp = source.stamp(tuple(component.programs))
     wanted = Wanted(component.name, component.version(run.inventory), run.arch, tuple(component.programs))
     with run.cache.scratch(component.name) as scratch:
         workshop = Workshop(run.cache, scratch, run.downloads, run.go, progress)
@@ -141,7 +145,7 @@ async def _from_source(
         origin=fetched.origin,
         programs=programs,
         when=timestamp(),
-        stamp=fetched.stamp,
+        stamp=stamp,
     )
 
 

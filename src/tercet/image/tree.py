@@ -16,11 +16,12 @@ from tercet.converge.events import Emit, Event
 from tercet.converge.resources import Program
 from tercet.errors import TercetError
 from tercet.image.cache import Cache
-from tercet.image.process import run
+from tercet.image.process import need, run
 from tercet.image.progress import beating
 from tercet.image.store import place
 
 COPY_TIMEOUT = 300.0  # seconds; takes about one
+EXPORT_TIMEOUT = 1800.0  # seconds; takes about 20 on two cores
 PROGRAM_TIMEOUT = 20.0  # seconds for a program to print its version
 
 
@@ -36,14 +37,9 @@ def image_tree(cache: Cache, key: str) -> Path:
 
 
 async def ensure_tree(
-    cache: Cache,
-    key: str,
-    base: Path,
-    programs: tuple[Program, ...],
-    probes: Mapping[str, tuple[str, ...]],
-    emit: Emit,
+    cache: Cache, key: str, base: Path, programs: Mapping[Program, tuple[str, ...]], emit: Emit
 ) -> Path:
-    """Build the tree unless it is there. `probes` are the arguments with which each program prints its version."""
+    """Build the tree unless it is there. Each program goes with the arguments that make it print its version."""
     tree = image_tree(cache, key)
     if tree.is_dir():
         return tree
@@ -53,8 +49,8 @@ async def ensure_tree(
         await run(["cp", "--archive", "--link", str(base), str(rootfs)], timeout=COPY_TIMEOUT)
         for program in programs:
             await asyncio.to_thread(install, rootfs, program)
-        for program in programs:
-            await prove(rootfs, program, probes[program.name])
+        for program, arguments in programs.items():
+            await prove(rootfs, program, arguments)
         tree.parent.mkdir(parents=True, exist_ok=True)
         rootfs.rename(tree)
     return tree
@@ -78,7 +74,7 @@ async def prove(rootfs: Path, program: Program, arguments: tuple[str, ...]) -> N
     """
     alone = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", f"--mount-proc={rootfs}/proc"]
     try:
-        await run([*alone, "chroot", str(rootfs), program.link, *arguments], timeout=PROGRAM_TIMEOUT)
+        await run([*alone, "chroot", str(rootfs), program.link, *arguments], timeout=PROGRAM_TIMEOUT, what=program.name)
     except TercetError as error:
         raise TercetError(
             f"{program.name} {program.version} ({program.source}) should run in the image, but does not: {error}"
@@ -87,6 +83,8 @@ async def prove(rootfs: Path, program: Program, arguments: tuple[str, ...]) -> N
 
 async def export(rootfs: Path, target: Path, emit: Emit) -> None:
     """Pack the tree as a Proxmox container template, .tar.zst, complete under its name or not there at all."""
+    need("zstd", "zstd")
+    target.parent.mkdir(parents=True, exist_ok=True)
     total = await asyncio.to_thread(_count, rootfs)
     packed = 0
 
@@ -108,7 +106,7 @@ async def export(rootfs: Path, target: Path, emit: Emit) -> None:
     ]
     try:
         async with beating(beat):
-            await run(argv, timeout=1800, on_line=count)
+            await run(argv, timeout=EXPORT_TIMEOUT, on_line=count, what="tar")
         new.rename(target)
     finally:
         new.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ wrapper was resolved. Nothing of the wrapper is changed at build time (-mod=read
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -14,20 +15,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tercet.errors import TercetError
-from tercet.image.process import run
+from tercet.image.process import need, run
 from tercet.image.progress import beating
-from tercet.image.sources.source import Fetched, Wanted, Workshop
+from tercet.image.sources.source import Fetched, Source, Wanted, Workshop
 
-WRAPPERS = Path(__file__).parent.parent / "gomod"
 FETCH_TIMEOUT = 1800.0  # seconds; consul and nomad have some 300 modules each
 BUILD_TIMEOUT = 5400.0  # seconds; nomad takes 6 minutes on two cores
 CACHED = "not installed but available in build cache"
 
 
 @dataclass(frozen=True, slots=True)
-class GoModule:
-    """`module` carries the version, `package` is what is built. `stamps` are string variables set to the version."""
+class GoModule(Source):
+    """`module` carries the version, `package` is what is built. `stamps` are string variables set to the version.
 
+    `wrapper` is the folder with go.mod and go.sum.
+    """
+
+    wrapper: Path
     module: str
     package: str
     tags: str = ""
@@ -36,24 +40,31 @@ class GoModule:
     unlisted: str = ""  # a module that the checksum database does not hold; go.sum pins it all the same
 
     async def fetch(self, wanted: Wanted, workshop: Workshop) -> Fetched:
-        wrapper = WRAPPERS / wanted.component
-        self._check_version(wanted, wrapper)
-        if self.cgo and not shutil.which("gcc"):
-            raise TercetError(
-                f"building {wanted.component} needs a C compiler; run: apt-get install gcc libc6-dev"
-            )
+        self._check_version(wanted)
+        if self.cgo:
+            need("gcc", "gcc libc6-dev")
         go, version = await workshop.go.find(workshop.progress)
         folder = workshop.scratch / "module"
-        shutil.copytree(wrapper, folder)
-        stale = await self._list(go, folder, workshop)
+        shutil.copytree(self.wrapper, folder)
+        await self._list(go, folder, workshop)  # which fetches; beside whatever compiles meanwhile
         binary = workshop.scratch / wanted.programs[0]
+        ldflags = "".join(f" -X {name}={wanted.version}" for name in self.stamps)
+        argv = [str(go), "build", "-v", *self._flags(), f"-ldflags=-s -w{ldflags}", "-o", str(binary), self.package]
         async with workshop.go.building:
-            await self._build(go, folder, binary, stale, wanted, workshop)
+            stale = await self._list(go, folder, workshop)
+            await self._build(argv, folder, stale, workshop)
         origin = f"{self.module}@v{wanted.version}, built with go{version}"
         return Fetched(dict.fromkeys(wanted.programs, binary), origin)
 
-    def _check_version(self, wanted: Wanted, wrapper: Path) -> None:
-        pinned = pinned_version(wrapper / "go.mod", self.module)
+    def stamp(self, programs: tuple[str, ...]) -> str:
+        """Changes with the pinned dependencies and with how they are built."""
+        digest = hashlib.sha256(repr((self.package, self.tags, self.stamps, self.cgo)).encode())
+        for name in ("go.mod", "go.sum"):
+            digest.update((self.wrapper / name).read_bytes())
+        return digest.hexdigest()[:16]
+
+    def _check_version(self, wanted: Wanted) -> None:
+        pinned = pinned_version(self.wrapper / "go.mod", self.module)
         if pinned != wanted.version:
             raise TercetError(
                 f"{wanted.component} {wanted.version} cannot be built from Go modules: this tercet pins {pinned}. "
@@ -73,13 +84,13 @@ class GoModule:
         async with beating(
             lambda: workshop.progress.say(f"fetching modules, {fetched} so far" if fetched else "reading modules")
         ):
-            lines = await run(argv, timeout=FETCH_TIMEOUT, on_line=count, cwd=folder, env=self._environment())
+            lines = await run(
+                argv, timeout=FETCH_TIMEOUT, on_line=count, cwd=folder, env=self._environment(), what="go list"
+            )
         reasons = [line.removeprefix("stale=") for line in lines if line.startswith("stale=")]
         return sum(reason not in ("", CACHED) for reason in reasons)
 
-    async def _build(
-        self, go: Path, folder: Path, binary: Path, stale: int, wanted: Wanted, workshop: Workshop
-    ) -> None:
+    async def _build(self, argv: list[str], folder: Path, stale: int, workshop: Workshop) -> None:
         compiled = 0
 
         def count(line: str) -> None:
@@ -92,10 +103,15 @@ class GoModule:
             else:
                 workshop.progress.say("linking", 1.0)
 
-        ldflags = "".join(f" -X {name}={wanted.version}" for name in self.stamps)
-        argv = [str(go), "build", "-v", *self._flags(), f"-ldflags=-s -w{ldflags}", "-o", str(binary), self.package]
         async with beating(beat):
-            await run(argv, timeout=BUILD_TIMEOUT, on_line=count, cwd=folder, env=self._environment())
+            await run(
+                argv,
+                timeout=BUILD_TIMEOUT,
+                on_line=count,
+                cwd=folder,
+                env=self._environment(),
+                what=f"go build {self.package}",
+            )
 
     def _flags(self) -> list[str]:
         tags = ["-tags", self.tags] if self.tags else []

@@ -15,15 +15,13 @@ from pathlib import Path
 from tercet.errors import TercetError
 from tercet.image.checksums import digest_of
 from tercet.image.openpgp import Key, check_signature
-from tercet.image.sources.source import Fetched, Wanted, Workshop
+from tercet.image.sources.source import Fetched, Source, Wanted, Workshop
 
-KEY = Key(
-    Path(__file__).parent.parent / "keys" / "hashicorp.asc", "C874011F0AB405110D02105534365D9472D7468F"
-)
+KEY = Key(Path(__file__).parent.parent / "keys" / "hashicorp.asc", "C874011F0AB405110D02105534365D9472D7468F")
 
 
 @dataclass(frozen=True, slots=True)
-class HashiCorp:
+class HashiCorp(Source):
     """A product of releases.hashicorp.com."""
 
     product: str

@@ -10,11 +10,11 @@ import shutil
 from dataclasses import dataclass
 
 from tercet.image.checksums import digest_of
-from tercet.image.sources.source import Fetched, Wanted, Workshop
+from tercet.image.sources.source import Fetched, Source, Wanted, Workshop
 
 
 @dataclass(frozen=True, slots=True)
-class HeadscaleRelease:
+class HeadscaleRelease(Source):
     """github.com/juanfont/headscale."""
 
     base_url: str = "https://github.com/juanfont/headscale/releases/download"

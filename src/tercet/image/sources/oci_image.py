@@ -20,7 +20,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tercet.errors import TercetError
-from tercet.image.sources.source import Fetched, Unavailable, Wanted, Workshop
+from tercet.image.sources.source import Fetched, Source, Unavailable, Wanted, Workshop
 
 MANIFEST_TYPES = ", ".join(
     (
@@ -70,7 +70,7 @@ class _Token(_Json):
 
 
 @dataclass(frozen=True, slots=True)
-class OciImage:
+class OciImage(Source):
     """`repository` at `base_url`. `commits` maps a version to the whole commit whose build is wanted.
 
     The image's publisher tags every build with its commit; `latest` is asked where that tag is gone.

@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from tercet.errors import TercetError
 from tercet.image.elf import check_program
-from tercet.image.sources.source import Fetched, Wanted, Workshop
+from tercet.image.sources.source import Fetched, Source, Wanted, Workshop
 
 PREFIX = "path:"
 
 
 @dataclass(frozen=True, slots=True)
-class LocalPath:
+class LocalPath(Source):
     """A file or a folder on this machine."""
 
     path: Path
+
+    @classmethod
+    def of(cls, requested: str) -> LocalPath | None:
+        """The source that the inventory's word `path:…` names; None for another word."""
+        return cls(Path(requested.removeprefix(PREFIX))) if requested.startswith(PREFIX) else None
 
     async def fetch(self, wanted: Wanted, workshop: Workshop) -> Fetched:
         """The files themselves; the cache takes copies, so they may go afterwards."""
         files = self.programs(wanted.programs)
         for file in files.values():
             await asyncio.to_thread(check_program, file, wanted.arch)
-        stamp = self.stamp(wanted.programs)
         copies: dict[str, Path] = {}
         for name, file in files.items():
             copies[name] = workshop.scratch / name
             await asyncio.to_thread(_copy, file, copies[name])
-        return Fetched(copies, f"{PREFIX}{self.path}", stamp)
+        return Fetched(copies, f"{PREFIX}{self.path}")
 
     def programs(self, names: tuple[str, ...]) -> dict[str, Path]:
         """The file of each program; a single file can serve a component of one program alone."""
@@ -50,7 +55,7 @@ class LocalPath:
         return {names[0]: self.path}
 
     def stamp(self, names: tuple[str, ...]) -> str:
-        """Changes when a file is replaced; empty when one is not there."""
+        """Changes when a file is replaced. Empty when one is gone: the cache has its copy."""
         try:
             states = [file.stat() for file in self.programs(names).values()]
         except (OSError, TercetError):
@@ -59,7 +64,7 @@ class LocalPath:
 
 
 def _copy(source: Path, target: Path) -> None:
-    target.write_bytes(source.read_bytes())
+    shutil.copyfile(source, target)
     target.chmod(0o755)
 
 

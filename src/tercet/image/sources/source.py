@@ -18,7 +18,6 @@ from tercet.image.gotools import GoTools
 from tercet.image.progress import Progress
 
 
-
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """One component: its name, its version, and the programs that make it up."""
@@ -42,11 +41,10 @@ class Workshop:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """Verified files by program name, and a line on where they came from. `stamp`: see lock.ComponentEntry."""
+    """Verified files by program name, and a line on where they came from."""
 
     files: Mapping[str, Path]
     origin: str
-    stamp: str = ""
 
 
 class Source(Protocol):
@@ -55,6 +53,13 @@ class Source(Protocol):
     async def fetch(self, wanted: Wanted, workshop: Workshop) -> Fetched:
         """Raises Unavailable where another source may serve, TercetError where somebody must look."""
         ...
+
+    def stamp(self, programs: tuple[str, ...]) -> str:
+        """What the outcome depends on besides the version, as far as this machine can tell; "" if nothing.
+
+        What was had with another stamp is not used again.
+        """
+        return ""
 
 
 __all__ = ["Fetched", "Source", "Unavailable", "Wanted", "Workshop"]

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from tercet.errors import TercetError
 from tercet.image.checksums import digest_of
-from tercet.image.sources.source import Fetched, Wanted, Workshop
+from tercet.image.sources.source import Fetched, Source, Wanted, Workshop
 
 
 @dataclass(frozen=True, slots=True)
-class TailscaleArchive:
+class TailscaleArchive(Source):
     """pkgs.tailscale.com/stable."""
 
     base_url: str = "https://pkgs.tailscale.com/stable"
