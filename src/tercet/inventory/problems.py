@@ -49,7 +49,8 @@ class InventoryError(TercetError):
     def __init__(self, path: Path, problems: tuple[Problem, ...]) -> None:
         self.path = path
         self.problems = problems
-        super().__init__("\n".join(f"{path}:{p.line}:{p.column}: {p}" for p in problems))
+        head = f"{len(problems)} problem{'' if len(problems) == 1 else 's'} in {path}:"
+        super().__init__("\n".join((head, *(f"{path}:{p.line}:{p.column}: {p}" for p in problems))))
 
 
 def dotted(location: Location) -> str:

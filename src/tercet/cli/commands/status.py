@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 from typing import TYPE_CHECKING
 
 from tercet.cli.command import Command, Invocation, Section
@@ -44,6 +43,8 @@ async def _look(session: Session) -> Snapshot:
 
 
 async def _watch(session: Session, call: Invocation) -> None:
+    import asyncio  # noqa: PLC0415
+
     from tercet.cli.status_view import render_status  # noqa: PLC0415
 
     while True:

@@ -1,0 +1,385 @@
+"""The Proxmox servers of an inventory: how they are reached, and what containers they get.
+
+The same keys stand at two places: under `proxmox` of the inventory for every site, under `proxmox` of a site for
+that site, where they win. `host_of` puts the two together.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, Field, PlainValidator, WithJsonSchema
+
+from tercet.inventory import credentials
+from tercet.inventory.base import Model
+from tercet.inventory.credentials import Credential
+from tercet.inventory.platform import Role
+from tercet.inventory.problems import Finding, Location, quoted
+from tercet.inventory.shapes import Port, Url, wrong
+
+if TYPE_CHECKING:
+    from tercet.inventory.model import Inventory
+
+API_PORT = 8006
+MIB_PER_GIB = 1024
+_M = TypeVar("_M", bound=BaseModel)
+
+
+def _matching(pattern: str, expected: str, mend: Callable[[str], str] = str.strip) -> AfterValidator:
+    compiled = re.compile(pattern, re.ASCII)
+
+    def check(value: str) -> str:
+        if compiled.fullmatch(value):
+            return value
+        mended = mend(value)
+        raise wrong(expected, mended if compiled.fullmatch(mended) else "")
+
+    return AfterValidator(check)
+
+
+def _fingerprint(value: str) -> str:
+    digits = re.sub(r"[\s:]", "", value).upper()
+    if not re.fullmatch(r"[0-9A-F]{64}", digits):
+        raise wrong("a SHA-256 fingerprint of 32 bytes, such as AB:CD:…; the host prints it: `pvenode cert info`")
+    return ":".join(digits[i : i + 2] for i in range(0, 64, 2))
+
+
+def _mebibytes(value: object) -> int:
+    """Sizes are written with their unit: 512M, 8G, 1T."""
+    expected = "a size with its unit, such as 512M, 8G or 1T"
+    if isinstance(value, int) and not isinstance(value, bool):
+        raise wrong(expected, f"{value}G" if value < MIB_PER_GIB else f"{value}M")
+    found = re.fullmatch(r"([1-9]\d{0,8})\s*([MGT])i?B?", value.strip(), re.IGNORECASE) if isinstance(value, str) else None
+    if not found:
+        raise wrong(expected)
+    return int(found[1]) * {"M": 1, "G": MIB_PER_GIB, "T": MIB_PER_GIB**2}[found[2].upper()]
+
+
+def _interface(value: object) -> IPv4Interface | None:
+    """An address with its prefix length; None for `dhcp`."""
+    if value == "dhcp":
+        return None
+    if isinstance(value, str) and "/" in value:
+        try:
+            return IPv4Interface(value)
+        except ValueError:
+            pass
+    raise wrong("dhcp, or an IPv4 address with its prefix length, such as 10.0.0.11/24")
+
+
+def _address(value: object) -> IPv4Address:
+    try:
+        if isinstance(value, str):
+            return IPv4Address(value)
+    except ValueError:
+        pass
+    raise wrong("an IPv4 address, such as 10.0.0.1")
+
+
+_SIZE = {"type": "string", "pattern": r"^[1-9]\d*[MGTmgt]$"}
+Mebibytes = Annotated[int, PlainValidator(_mebibytes), WithJsonSchema({**_SIZE, "examples": ["8G"]})]
+Address = Annotated[
+    IPv4Interface | None,
+    PlainValidator(_interface),
+    WithJsonSchema({"type": "string", "pattern": r"^(dhcp|\d+\.\d+\.\d+\.\d+/\d+)$"}),
+]
+Gateway = Annotated[IPv4Address, PlainValidator(_address), WithJsonSchema({"type": "string", "format": "ipv4"})]
+Fingerprint = Annotated[str, AfterValidator(_fingerprint)]
+HostKey = Annotated[str, _matching(r"SHA256:[A-Za-z0-9+/]{43}", "a host key's fingerprint as `ssh-keygen -l` prints it")]
+Login = Annotated[
+    str,
+    _matching(
+        r"[^\s:/@!]+@[A-Za-z][A-Za-z0-9._-]*(![A-Za-z][A-Za-z0-9._-]*)?",
+        "USER@REALM!TOKEN for an API token, or USER@REALM for a password",
+    ),
+]
+Name = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a name as Proxmox writes it")]
+VmId = Annotated[int, Field(ge=100, le=999999999)]
+
+
+class SshModel(Model):
+    """SSH to the Proxmox host, for what its API cannot do: `pct exec`, and /dev/net/tun where a token logs in."""
+
+    host: str | None = None
+    """Name or address. Default: the one of `api`."""
+    port: Port = 22
+    user: str = "root"
+    """root, or a user who may run every command with `sudo -n`."""
+    key: Path | None = None
+    """Private key, without a passphrase. Default: the SSH agent's, then those in ~/.ssh."""
+    host_key: HostKey | None = None
+    """Fingerprint of the host's key. Default: the key that answers first is pinned, and said."""
+
+
+class SizeModel(Model):
+    """What one container gets."""
+
+    cores: Annotated[int, Field(ge=1, le=8192)] | None = None
+    memory: Mebibytes | None = None
+    disk: Mebibytes | None = None
+    """Root disk, in whole gigabytes. It can grow later, never shrink."""
+
+
+class SizesModel(Model):
+    """What the containers of each role get."""
+
+    consul_nomad: SizeModel = SizeModel()
+    apps: SizeModel = SizeModel()
+    db: SizeModel = SizeModel()
+
+
+class AddressesModel(Model):
+    """The containers' addresses on the bridge. All traffic between sites is Tailscale's, whatever stands here."""
+
+    consul_nomad: Address = None
+    apps: Address = None
+    db: Address = None
+
+
+class VmIdsModel(Model):
+    """VMIDs for new containers; existing ones are found by their tags, whatever their VMID."""
+
+    consul_nomad: VmId | None = None
+    apps: VmId | None = None
+    db: VmId | None = None
+
+
+class ProxmoxModel(Model):
+    """A Proxmox server and the three containers on it."""
+
+    api: Annotated[Url, Field(examples=["https://pve-sib-01.example.org:8006"])] | None = None
+    """Address of the API."""
+    node: Name | None = None
+    """Name of the Proxmox node that gets the containers. Default: the server's own, if it stands alone."""
+    fingerprint: Fingerprint | None = None
+    """SHA-256 of the API's certificate: this one and no other. Default: a certificate that `ca` signed."""
+    ca: Path | None = None
+    """PEM file of the authority that signed the API's certificate. Default: the system's authorities."""
+    login: Annotated[Login, Field(examples=["tercet@pve!up"])] | None = None
+    """USER@REALM!TOKEN for an API token, USER@REALM for a password."""
+    secret: Annotated[Credential, Field(examples=["env:PVE_SECRET"])] | None = None
+    """Where the token's secret or the password comes from: env:NAME, file:PATH or command:PROGRAM ARGUMENTS."""
+    ssh: SshModel = SshModel()
+    reach: Literal["host", "tailnet"] = "host"
+    """host: every command goes through the server (`pct exec`). tailnet: SSH goes to a node itself, over the
+    tailnet, as soon as it answers there; this machine must then be in the tailnet."""
+    storage: Name = "local-lvm"
+    """Storage of new containers' disks; its content types include rootdir."""
+    template_storage: Name = "local"
+    """Storage that the image is uploaded to; its content types include vztmpl."""
+    bridge: Name = "vmbr0"
+    """Bridge of new containers' network interface."""
+    vlan: Annotated[int, Field(ge=1, le=4094)] | None = None
+    """VLAN tag on the bridge. Default: untagged."""
+    addresses: AddressesModel = AddressesModel()
+    gateway: Gateway | None = None
+    """Router of the static addresses."""
+    vmids: VmIdsModel = VmIdsModel()
+    sizes: SizesModel = SizesModel()
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Memory in MiB, disk in GiB."""
+
+    cores: int
+    memory: int
+    disk: int
+
+
+SIZES = {Role.CONTROL: Size(2, 2048, 16), Role.APPS: Size(4, 4096, 32), Role.DB: Size(4, 8192, 64)}
+"""Where the inventory says nothing: Consul and Nomad servers use some 300 MB, the rest is the operator's load."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ssh:
+    host: str
+    port: int
+    user: str
+    key: Path | None
+    host_key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProxmoxHost:
+    """The Proxmox server of one site, complete. `node` is None where the server stands alone."""
+
+    site: str
+    api: str
+    node: str | None
+    fingerprint: str | None
+    ca: Path | None
+    login: str
+    secret: str
+    ssh: Ssh
+    reach: Literal["host", "tailnet"]
+    storage: str
+    template_storage: str
+    bridge: str
+    vlan: int | None
+    addresses: dict[Role, IPv4Interface | None]
+    gateway: IPv4Address | None
+    vmids: dict[Role, int | None]
+    sizes: dict[Role, Size]
+
+
+def host_of(inventory: Inventory, site: str) -> ProxmoxHost:
+    """The server of a site of a checked inventory."""
+    index = next(i for i, each in enumerate(inventory.sites) if each.name == site)
+    model = merged(inventory, index)
+    if model.api is None or model.login is None or model.secret is None:
+        raise ValueError(f"the inventory was not checked: {site} lacks api, login or secret")
+    return ProxmoxHost(
+        site=site,
+        api=api_url(model.api),
+        node=model.node,
+        fingerprint=model.fingerprint,
+        ca=model.ca,
+        login=model.login,
+        secret=model.secret,
+        ssh=Ssh(
+            model.ssh.host or urlsplit(model.api).hostname or "",
+            model.ssh.port,
+            model.ssh.user,
+            model.ssh.key,
+            model.ssh.host_key,
+        ),
+        reach=model.reach,
+        storage=model.storage,
+        template_storage=model.template_storage,
+        bridge=model.bridge,
+        vlan=model.vlan,
+        addresses=_by_role(model.addresses),
+        gateway=model.gateway,
+        vmids=_by_role(model.vmids),
+        sizes={role: _size(role, given) for role, given in _by_role(model.sizes).items()},
+    )
+
+
+def merged(inventory: Inventory, index: int) -> ProxmoxModel:
+    """The keys of a site above those for every site."""
+    return _over(inventory.proxmox, inventory.sites[index].proxmox)
+
+
+def api_url(text: str) -> str:
+    """https://HOST:PORT, with Proxmox's port where none is written."""
+    parts = urlsplit(text)
+    host = parts.hostname or ""
+    return f"https://{f'[{host}]' if ':' in host else host}:{parts.port or API_PORT}"
+
+
+def settled(model: ProxmoxModel, folder: Path) -> ProxmoxModel:
+    """With relative paths made absolute."""
+    ssh = model.ssh
+    if ssh.key is not None:
+        ssh = ssh.model_copy(update={"key": folder / ssh.key.expanduser()})
+    changes: dict[str, object] = {"ssh": ssh} if "ssh" in model.model_fields_set else {}
+    if model.ca is not None:
+        changes["ca"] = folder / model.ca.expanduser()
+    if model.secret is not None:
+        changes["secret"] = credentials.settled(model.secret, folder)
+    return model.model_copy(update=changes)
+
+
+def _over(base: _M, own: _M) -> _M:
+    """`own` where it says something, else `base`; model by model."""
+    changes: dict[str, object] = {}
+    for key in own.model_fields_set:
+        value, beneath = getattr(own, key), getattr(base, key)
+        changes[key] = _over(beneath, value) if isinstance(value, BaseModel) else value
+    return base.model_copy(update=changes)
+
+
+def _by_role(model: BaseModel) -> dict[Role, Any]:
+    return {role: getattr(model, key) for role, key in KEYS.items()}
+
+
+KEYS = {Role.CONTROL: "consul_nomad", Role.APPS: "apps", Role.DB: "db"}
+
+
+def _size(role: Role, given: SizeModel) -> Size:
+    default = SIZES[role]
+    return Size(
+        given.cores or default.cores,
+        given.memory or default.memory,
+        default.disk if given.disk is None else given.disk // MIB_PER_GIB,
+    )
+
+
+def check(inventory: Inventory) -> Iterator[Finding]:
+    """What does not fit together, and what is missing where the provider is Proxmox."""
+    places: list[tuple[Location, ProxmoxModel]] = [(("proxmox",), inventory.proxmox)]
+    places += [(("sites", i, "proxmox"), site.proxmox) for i, site in enumerate(inventory.sites)]
+    for at, model in places:
+        yield from _disks(at, model)
+    if inventory.provider != "proxmox":
+        return
+    for index, site in enumerate(inventory.sites):
+        yield from _missing(index, site.name, merged(inventory, index))
+        yield from _gateway(index, merged(inventory, index))
+    yield from _shared(inventory)
+
+
+def _disks(at: Location, model: ProxmoxModel) -> Iterator[Finding]:
+    for role, size in _by_role(model.sizes).items():
+        if size.disk is not None and size.disk % MIB_PER_GIB:
+            here = (*at, "sizes", KEYS[role], "disk")
+            whole = -(-size.disk // MIB_PER_GIB)
+            yield Finding(here, "a disk in whole gigabytes", f"{size.disk}M", f"disk: {whole}G")
+
+
+_EXAMPLES = {
+    "api": "api: https://pve-{site}.example.org:8006",
+    "login": "login: tercet@pve!up",
+    "secret": "secret: env:PVE_SECRET",
+}
+
+
+def _missing(index: int, site: str, model: ProxmoxModel) -> Iterator[Finding]:
+    for key, example in _EXAMPLES.items():
+        if getattr(model, key) is None:
+            yield Finding(
+                ("sites", index, "proxmox", key),
+                f"the key proxmox.{key} of {site}, here or under `proxmox` for every site",
+                "none",
+                example.format(site=site),
+                uses=(("proxmox", key),),
+            )
+
+
+def _gateway(index: int, model: ProxmoxModel) -> Iterator[Finding]:
+    fixed = {role: each for role, each in _by_role(model.addresses).items() if each is not None}
+    here: Location = ("sites", index, "proxmox", "gateway")
+    for each in fixed.values():
+        if model.gateway is not None and model.gateway not in each.network:
+            expected = f"a gateway in the network of the addresses, {each.network}"
+            yield Finding(here, expected, str(model.gateway), f"gateway: {next(each.network.hosts())}")
+            return
+
+
+def _shared(inventory: Inventory) -> Iterator[Finding]:
+    """An address or a VMID that two containers cannot both have."""
+    vmids: dict[tuple[str, int], str] = {}
+    addresses: dict[tuple[str, str, int | None, IPv4Address], str] = {}
+    for index, site in enumerate(inventory.sites):
+        model = merged(inventory, index)
+        server = api_url(model.api or "")
+        for role in KEYS:
+            name, key = f"{role.value}-{site.name}", KEYS[role]
+            vmid, address = _by_role(model.vmids)[role], _by_role(model.addresses)[role]
+            if vmid is not None and (other := vmids.setdefault((server, vmid), name)) != name:
+                here: Location = ("sites", index, "proxmox", "vmids", key)
+                yield Finding(here, "a VMID that no other container has", f"{vmid}, which is {other}'s too", f"{key}: {vmid + 1}")
+            if address is None:
+                continue
+            place = (server, model.bridge, model.vlan, address.ip)
+            if (other := addresses.setdefault(place, name)) != name:
+                here = ("sites", index, "proxmox", "addresses", key)
+                found = f"{address}, which is {other}'s too"
+                yield Finding(here, "an address that no other container has", quoted(found)[1:-1], f"{key}: dhcp")

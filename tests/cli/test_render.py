@@ -1,0 +1,119 @@
+"""A plan as people and programs see it."""
+
+from __future__ import annotations
+
+import io
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from tercet.cli.render import plan_json, render_plan, summary
+from tercet.converge.plan import Change, Plan, Step
+from tercet.converge.resources import File
+
+SECRET = File("/etc/patroni/patroni.yml", b"password: hunter2", mode=0o640, secret=True)
+
+PLAN = Plan(
+    infrastructure=(Change("create", "container db-fsn-01", "absent"),),
+    steps=(
+        Step(
+            "consul",
+            "consul-nomad-sib-01",
+            (
+                Change("update", "file /etc/consul.d/agent.json", "content differs"),
+                Change("restart", "unit consul.service", "its file /etc/consul.d/agent.json changes"),
+            ),
+            "consul servers",
+        ),
+        Step("patroni", "db-sib-01", (Change("create", f"file {SECRET.path}", "absent", SECRET),)),
+        Step("consul", "apps-sib-01", (Change("start", "unit consul.service", "not active (failed)"),)),
+        Step("patroni", "db-sib-01", (Change("start", "unit patroni.service", "absent"),)),
+    ),
+    unreachable=(("db-sib-03", "no answer within 15 s"),),
+)
+
+
+def shown(plan: Plan, *, width: int = 80) -> str:
+    out = io.StringIO()
+    render_plan(plan, Console(file=out, width=width))
+    return out.getvalue()
+
+
+def test_a_plan_is_grouped_by_component_then_node() -> None:
+    assert shown(PLAN) == (
+        "containers and networks\n"
+        "  create   container db-fsn-01  absent\n"
+        "consul\n"
+        "  consul-nomad-sib-01  (one node at a time)\n"
+        "    update   file /etc/consul.d/agent.json  content differs\n"
+        "    restart  unit consul.service            its file /etc/consul.d/agent.json changes\n"
+        "  apps-sib-01\n"
+        "    start    unit consul.service  not active (failed)\n"
+        "patroni\n"
+        "  db-sib-01\n"
+        "    create   file /etc/patroni/patroni.yml  absent\n"
+        "    start    unit patroni.service           absent\n"
+        "not read\n"
+        "  db-sib-03  no answer within 15 s\n"
+        "6 changes on 3 nodes: 2 create, 1 update, 2 start, 1 restart. "
+        "1 node could not be read: what they need is unknown.\n"
+    )
+
+
+def test_an_empty_plan_says_so() -> None:
+    assert shown(Plan()) == "Nothing to change.\n"
+    assert plan_json(Plan()) == {"empty": True, "changes": {}, "infrastructure": [], "steps": [], "unreachable": []}
+
+
+def test_one_change_is_singular() -> None:
+    plan = Plan(steps=(Step("nomad", "apps-sib-01", (Change("reload", "unit nomad.service", "why"),)),))
+    assert summary(plan) == "1 change on 1 node: 1 reload."
+
+
+def test_json_holds_every_change_and_no_content() -> None:
+    document = json.dumps(plan_json(PLAN))
+    assert "hunter2" not in document
+    assert "hunter2" not in shown(PLAN)
+    assert plan_json(PLAN)["steps"][0] == {
+        "component": "consul",
+        "node": "consul-nomad-sib-01",
+        "group": "consul servers",
+        "changes": [
+            {"verb": "update", "what": "file /etc/consul.d/agent.json", "reason": "content differs"},
+            {
+                "verb": "restart",
+                "what": "unit consul.service",
+                "reason": "its file /etc/consul.d/agent.json changes",
+            },
+        ],
+    }
+
+
+def test_brackets_are_no_markup() -> None:
+    change = Change("change", "setting [red]", "it was [/bold]")
+    plan = Plan((change,), (Step("a[b]", "node[/x]", (change,)),), (("n", "[/y]"),))
+    for part in ("setting [red]", "it was [/bold]", "a[b]", "node[/x]", "[/y]"):
+        assert part in shown(plan)
+
+
+words = st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=1, max_size=12)
+changes = st.builds(Change, st.sampled_from(["create", "update", "stop", "odd"]), words, words)
+steps = st.builds(
+    Step,
+    st.sampled_from(["consul", "nomad"]),
+    st.sampled_from(["a", "b"]),
+    st.lists(changes, min_size=1, max_size=4).map(tuple),
+    st.none() | words,
+)
+
+
+@given(st.builds(Plan, st.lists(changes, max_size=3).map(tuple), st.lists(steps, max_size=6).map(tuple)))
+def test_every_change_is_shown_once(plan: Plan) -> None:
+    expected = len(plan.infrastructure) + sum(len(step.changes) for step in plan.steps)
+    lines = [line for line in shown(plan, width=400).splitlines()[:-1] if line.startswith(("    ", "  "))]
+    verbs = ("create", "update", "stop", "odd")
+    assert sum(line.split()[0] in verbs and len(line.split()) >= 3 for line in lines) == expected
+    document = plan_json(plan)
+    assert sum(document["changes"].values()) == expected
