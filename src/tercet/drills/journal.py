@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from tercet.errors import TercetError
-from tercet.inventory.model import Model
+from tercet.inventory.base import Model
 
 Worker = Literal["writer", "reader", "transactions"]
 

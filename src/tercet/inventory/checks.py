@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from itertools import combinations
 
-from tercet.inventory import networks, parameters
+from tercet.inventory import networks, parameters, proxmox
 from tercet.inventory.model import Inventory
 from tercet.inventory.platform import Role
 from tercet.inventory.problems import Finding, Location, quoted
@@ -37,6 +37,7 @@ def check(inventory: Inventory) -> Iterator[Finding]:
     yield from _ports(inventory)
     yield from _timing(inventory)
     yield from _database(inventory)
+    yield from proxmox.check(inventory)
 
 
 def _sites(inventory: Inventory) -> Iterator[Finding]:
@@ -77,7 +78,7 @@ def _first_primary(inventory: Inventory) -> Iterator[Finding]:
     roles: tuple[Location, ...] = tuple(("sites", i, "database") for i in range(len(inventory.sites)))
     primaries = [i for i, site in enumerate(inventory.sites) if site.database == "primary"]
     expected = "exactly one site with `database: primary`: it bootstraps the cluster"
-    if not primaries:
+    if roles and not primaries:
         write = "database: primary at one site"
         yield Finding(("sites",), expected, "none", write, on_key=True, uses=roles)
     for i in primaries[1:]:
@@ -122,18 +123,17 @@ def _links(inventory: Inventory) -> Iterator[Finding]:
 
 def _ports(inventory: Inventory) -> Iterator[Finding]:
     ports: Mapping[str, int] = inventory.ports.model_dump()
-    written = inventory.ports.model_fields_set
-    where: dict[tuple[str, str], list[str]] = {}
-    for role, names in LISTENING.items():
-        for one, other in combinations(names, 2):
-            if ports[one] == ports[other]:
-                where.setdefault((one, other), []).append(role.value)
     defaults: Mapping[str, int] = type(inventory.ports)().model_dump()
+    written = inventory.ports.model_fields_set
+    where: dict[tuple[str, str], list[Role]] = {}
+    for role, names in LISTENING.items():
+        for pair in combinations(names, 2):
+            if ports[pair[0]] == ports[pair[1]]:
+                where.setdefault(pair, []).append(role)
     for (one, other), roles in where.items():
         wrong, kept = (other, one) if other in written else (one, other)
-        free = defaults[wrong]
-        while free in ports.values():
-            free += 1
+        taken = {ports[name] for role in roles for name in LISTENING[role]}
+        free = next(port for port in range(defaults[wrong], 65536) if port not in taken)
         yield Finding(
             ("ports", wrong),
             "ports that differ on the same node",

@@ -24,7 +24,7 @@ COMMAND_TIMEOUT = 60.0  # seconds: a password manager may ask its user first
 MAX_BYTES = 64 * 1024
 
 _PATTERN = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.*\S.*|command:.*\S.*)$"
-EXPECTED = "env:NAME, file:PATH or command:PROGRAM ARGUMENTS: a credential never stands in the inventory"
+EXPECTED = "env:NAME, file:PATH or command:PROGRAM ARGUMENTS (a credential never stands in the inventory)"
 
 
 def _check(value: str) -> str:
@@ -36,7 +36,9 @@ def _check(value: str) -> str:
         else:
             return value
     # `hidden`: what was found may be the credential itself, so that no message may show it.
-    raise PydanticCustomError("shape", "expected {expected}", {"expected": EXPECTED, "write": "", "hidden": True})
+    raise PydanticCustomError(
+        "shape", "expected {expected}", {"expected": EXPECTED, "write": "env:NAME", "hidden": True}
+    )
 
 
 Credential = Annotated[str, AfterValidator(_check), Field(json_schema_extra={"pattern": _PATTERN})]

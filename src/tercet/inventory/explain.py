@@ -40,6 +40,8 @@ def explain(error: ErrorDetails, document: Document) -> Finding:
     text = document.place(at).text
     # A number is shown as it was written: 1.10 is not 1.1. Text is shown in quotes.
     found = quoted(value) if isinstance(value, str) or not text else text
+    if error.get("ctx", {}).get("hidden"):
+        found = "something else, which is not shown here"
     return Finding(at, _expected(error), found, _write(error, at, value, text))
 
 

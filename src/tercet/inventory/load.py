@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tercet.errors import TercetError
+from tercet.inventory import credentials, proxmox
 from tercet.inventory.checks import check
 from tercet.inventory.document import Document, read
 from tercet.inventory.explain import explain
@@ -105,5 +106,17 @@ def _settled(inventory: Inventory, folder: Path, *, lab: bool) -> Inventory:
             "provider": "lab" if lab else inventory.provider,
             "sources": SourcesModel(**{**dict(inventory.sources), **sources}),
             "cache": folder / inventory.cache.expanduser(),
+            "proxmox": proxmox.settled(inventory.proxmox, folder),
+            "sites": tuple(
+                site.model_copy(update={"proxmox": proxmox.settled(site.proxmox, folder)}) for site in inventory.sites
+            ),
+            "tailnet": inventory.tailnet.model_copy(
+                update={
+                    name: credentials.settled(source, folder)
+                    for name in ("auth_key", "api_key")
+                    if (source := getattr(inventory.tailnet, name)) is not None
+                }
+                | ({"ca": folder / ca.expanduser()} if (ca := inventory.tailnet.ca) else {})
+            ),
         }
     )

@@ -10,8 +10,11 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from tercet.inventory.base import Model
+from tercet.inventory.credentials import Credential
+from tercet.inventory.proxmox import ProxmoxModel
 from tercet.inventory.shapes import (
     Hostname,
     Identifier,
@@ -29,12 +32,6 @@ from tercet.inventory.shapes import (
 )
 
 
-class Model(BaseModel):
-    """Unknown keys are refused, values are frozen, every attribute's docstring reaches the JSON Schema."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
 class SiteModel(Model):
     """One physical server with three containers: one Consul and Nomad datacenter."""
 
@@ -48,6 +45,8 @@ class SiteModel(Model):
     """Role of its database node when the platform is created; after that Patroni decides."""
     subnet: Subnet | None = None
     """Lab only: network of this site. Default: 10.77.N.0/24, N counted from 1."""
+    proxmox: ProxmoxModel = ProxmoxModel()
+    """This site's Proxmox server, where it differs from `proxmox` of the inventory."""
 
 
 class LinkModel(Model):
@@ -137,7 +136,7 @@ class PostgresqlModel(Model):
     """The application's database, made with its user."""
     user: Identifier = "proposalsapp"
     """The application's user: owns its database, no superuser. Its password is generated."""
-    parameters: dict[str, Setting] = {}
+    parameters: dict[str, Setting] = Field(default={})
     """PostgreSQL parameters beside and above tercet's own; set through Patroni's dynamic configuration."""
 
 
@@ -162,6 +161,13 @@ class TailnetModel(Model):
 
     login_server: Url | None = None
     """URL of the control server; the lab runs its own headscale, elsewhere the default is Tailscale's."""
+    ca: Path | None = None
+    """PEM file of the authority that signed the login server's certificate, where the nodes do not know it."""
+    auth_key: Credential | None = None
+    """A key that new nodes join with: env:NAME, file:PATH or command:PROGRAM ARGUMENTS. Not for the lab."""
+    api_key: Credential | None = None
+    """Makes a short-lived key for each `up`, and removes the nodes on `down`. At Tailscale an OAuth client's secret
+    (scopes auth_keys and devices:core, with the tag) or an API access token; an own headscale's API key."""
     tag: Tag = "tag:tercet"
     """Tag of every node in the tailnet."""
     cidr: Subnet = IPv4Network("100.64.0.0/10")
@@ -198,6 +204,8 @@ class Inventory(Model):
     sites: Annotated[tuple[SiteModel, ...], Field(json_schema_extra={"minItems": 3})]
     """Three or more, an odd number, exactly one of them with `database: primary`."""
     lab: LabModel = LabModel()
+    proxmox: ProxmoxModel = ProxmoxModel()
+    """What holds for the Proxmox server of every site, unless the site's own `proxmox` says otherwise."""
     versions: VersionsModel = VersionsModel()
     sources: SourcesModel = SourcesModel()
     ports: PortsModel = PortsModel()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, Field, PlainValidator, WithJsonSchema
@@ -20,7 +20,7 @@ from tercet.inventory import credentials
 from tercet.inventory.base import Model
 from tercet.inventory.credentials import Credential
 from tercet.inventory.platform import Role
-from tercet.inventory.problems import Finding, Location, quoted
+from tercet.inventory.problems import Finding, Location
 from tercet.inventory.shapes import Port, Url, wrong
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _matching(pattern: str, expected: str, mend: Callable[[str], str] = str.stri
 def _fingerprint(value: str) -> str:
     digits = re.sub(r"[\s:]", "", value).upper()
     if not re.fullmatch(r"[0-9A-F]{64}", digits):
-        raise wrong("a SHA-256 fingerprint of 32 bytes, such as AB:CD:…; the host prints it: `pvenode cert info`")
+        raise wrong("a SHA-256 fingerprint: 32 bytes in hexadecimal", "what the server says to `pvenode cert info`")
     return ":".join(digits[i : i + 2] for i in range(0, 64, 2))
 
 
@@ -55,10 +55,10 @@ def _mebibytes(value: object) -> int:
     expected = "a size with its unit, such as 512M, 8G or 1T"
     if isinstance(value, int) and not isinstance(value, bool):
         raise wrong(expected, f"{value}G" if value < MIB_PER_GIB else f"{value}M")
-    found = re.fullmatch(r"([1-9]\d{0,8})\s*([MGT])i?B?", value.strip(), re.IGNORECASE) if isinstance(value, str) else None
+    found = re.fullmatch(r"([1-9]\d{0,8})([MGT])", value.strip().upper()) if isinstance(value, str) else None
     if not found:
         raise wrong(expected)
-    return int(found[1]) * {"M": 1, "G": MIB_PER_GIB, "T": MIB_PER_GIB**2}[found[2].upper()]
+    return int(found[1]) * {"M": 1, "G": MIB_PER_GIB, "T": MIB_PER_GIB**2}[found[2]]
 
 
 def _interface(value: object) -> IPv4Interface | None:
@@ -91,7 +91,8 @@ Address = Annotated[
 ]
 Gateway = Annotated[IPv4Address, PlainValidator(_address), WithJsonSchema({"type": "string", "format": "ipv4"})]
 Fingerprint = Annotated[str, AfterValidator(_fingerprint)]
-HostKey = Annotated[str, _matching(r"SHA256:[A-Za-z0-9+/]{43}", "a host key's fingerprint as `ssh-keygen -l` prints it")]
+_HOST_KEY = _matching(r"SHA256:[A-Za-z0-9+/]{43}", "a host key's fingerprint as `ssh-keygen -l` prints it")
+HostKey = Annotated[str, _HOST_KEY]
 Login = Annotated[
     str,
     _matching(
@@ -324,6 +325,14 @@ def check(inventory: Inventory) -> Iterator[Finding]:
         yield from _missing(index, site.name, merged(inventory, index))
         yield from _gateway(index, merged(inventory, index))
     yield from _shared(inventory)
+    if inventory.tailnet.auth_key is None and inventory.tailnet.api_key is None:
+        yield Finding(
+            ("tailnet", "auth_key"),
+            "the key tailnet.auth_key or tailnet.api_key: nodes outside the lab join a real tailnet",
+            "neither",
+            "auth_key: env:TS_AUTHKEY",
+            uses=(("tailnet", "api_key"),),
+        )
 
 
 def _disks(at: Location, model: ProxmoxModel) -> Iterator[Finding]:
@@ -370,16 +379,17 @@ def _shared(inventory: Inventory) -> Iterator[Finding]:
     for index, site in enumerate(inventory.sites):
         model = merged(inventory, index)
         server = api_url(model.api or "")
-        for role in KEYS:
-            name, key = f"{role.value}-{site.name}", KEYS[role]
+        for role, key in KEYS.items():
+            name = f"{role.value}-{site.name}"
             vmid, address = _by_role(model.vmids)[role], _by_role(model.addresses)[role]
             if vmid is not None and (other := vmids.setdefault((server, vmid), name)) != name:
                 here: Location = ("sites", index, "proxmox", "vmids", key)
-                yield Finding(here, "a VMID that no other container has", f"{vmid}, which is {other}'s too", f"{key}: {vmid + 1}")
+                found = f"{vmid}, which is {other}'s too"
+                yield Finding(here, "a VMID that no other container has", found, f"{key}: {vmid + 1}")
             if address is None:
                 continue
             place = (server, model.bridge, model.vlan, address.ip)
             if (other := addresses.setdefault(place, name)) != name:
                 here = ("sites", index, "proxmox", "addresses", key)
                 found = f"{address}, which is {other}'s too"
-                yield Finding(here, "an address that no other container has", quoted(found)[1:-1], f"{key}: dhcp")
+                yield Finding(here, "an address that no other container has", found, f"{key}: dhcp")
