@@ -78,7 +78,9 @@ class Component(Protocol):
         ...
 
     def desired(self, node: Node) -> Iterable[Resource]:
-        """What this node must have of this component; nothing where it has no part in it."""
+        """What this node must have of this component, in the order in which it must come true: a directory
+        before its files, a unit after all that it reads, an object after the unit that holds it. (Units that
+        must not run are stopped before all else.) Nothing where the node has no part in the component."""
         ...
 
     def questions(self, node: Node) -> Mapping[str, Request]:

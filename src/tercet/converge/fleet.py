@@ -14,7 +14,7 @@ from typing import Protocol
 from tercet.errors import TercetError
 
 
-class Unreachable(TercetError):
+class Unreachable(TercetError):  # noqa: N818 - a finding more than an error
     """The node is stopped, absent or silent; the message says which and what was waited for."""
 
 

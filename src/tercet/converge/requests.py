@@ -8,7 +8,7 @@ a node is tested with a fixture, and everything that a phase wants to know trave
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +18,8 @@ class Late:
     """Bytes that are known only once the platform runs, such as an address or a join key.
 
     `needs` maps a node to the one request whose answer is needed; `render` turns the answers into the bytes
-    and raises LookupError where an answer does not hold what it needs. `why` completes the plan's line
-    "content is known once …".
+    and raises LookupError, with a sentence, where an answer does not hold what it needs. `why` completes the
+    plan's line "content is known once …".
     """
 
     why: str
@@ -50,6 +50,11 @@ class Http:
 
 
 Request = Exec | Http
+
+
+def patience(requests: Iterable[Request]) -> float:
+    """Seconds in which a node that works has answered all of these requests, or found that it cannot."""
+    return max((request.timeout for request in requests), default=0.0) + 5.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """What a node must have, as values. The planner compares them with what the node reports.
 
-A component yields these from `desired`; the same inventory yields the same values, byte for byte.
+A component yields these from `desired`; the same inventory yields the same values, byte for byte. `what` is
+how a resource is called in plans and messages.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ class File:
     group: str = "root"
     secret: bool = False
 
+    @property
+    def what(self) -> str:
+        return f"file {self.path}"
+
 
 @dataclass(frozen=True, slots=True)
 class Directory:
@@ -34,12 +39,20 @@ class Directory:
     group: str = "root"
     purge: bool = False
 
+    @property
+    def what(self) -> str:
+        return f"directory {self.path}"
+
 
 @dataclass(frozen=True, slots=True)
 class Absent:
     """A file that must not be there, such as what another choice of proxy left behind."""
 
     path: str
+
+    @property
+    def what(self) -> str:
+        return f"file {self.path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +69,10 @@ class Program:
     source: Path
 
     @property
+    def what(self) -> str:
+        return f"program {self.name} {self.version}"
+
+    @property
     def link(self) -> str:
         return f"/usr/local/bin/{self.name}"
 
@@ -69,7 +86,8 @@ class Rolling:
     """Restarts of running members of `group` happen one at a time, each ended by the component's conditions.
 
     `rank` is asked of each member before; members are taken by ascending `order(answer)`, so that a leader or
-    a primary, which answers higher, comes last.
+    a primary, which answers higher, comes last. Below 0 means that the member certainly does not serve: then
+    nobody is disturbed by its restart, and it is repaired before, and without waiting for, the healthy ones.
     """
 
     group: str
@@ -81,9 +99,11 @@ class Rolling:
 class Unit:
     """A systemd unit that is enabled and active, and was started with the configuration that is on disk.
 
-    A change of a path in `restart_on` restarts it, a change of one in `reload_on` reloads it. What a unit was
-    started with is kept as a stamp in /run (see nodeside/agent.py), so a change whose restart never
-    happened is found again. `active=False` means disabled and stopped.
+    A change of a path in `restart_on` restarts it, a change of one in `reload_on` reloads it; a directory stands
+    for all that is in it, and the unit's own file and drop-ins count by themselves. Each path must be a resource
+    that comes before the unit. What a unit was started with is kept as a stamp in /run (see
+    nodeside/agent/stamps.py), so a change whose restart never happened is found again. `active=False` means
+    disabled and stopped. A oneshot needs RemainAfterExit, else it is never found active.
     """
 
     name: str
@@ -91,6 +111,10 @@ class Unit:
     reload_on: tuple[str, ...] = ()
     rolling: Rolling | None = None
     active: bool = True
+
+    @property
+    def what(self) -> str:
+        return f"unit {self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +124,9 @@ class Object:
     `probe` is asked; `differs(answer)` is None when all is well, else the reason for the change; `change` are
     the requests that make it so, in order. `needs` are further questions to other nodes which `permit` judges
     before the change: it returns None to go on, else why the change must not happen (then apply stops there).
-    With `on`, the object belongs to no single node: the first reachable one of `on` carries it out.
+    With `on`, the object belongs to no single node: the first reachable one of `on` carries it out. `follows`
+    names objects and paths of components before this one: when one of them changes, this object may come to
+    differ, so it is planned too; as with every object, `apply` asks again and leaves it alone if all is well.
     """
 
     name: str
@@ -111,7 +137,12 @@ class Object:
     permit: Callable[[dict[str, Answer]], str | None] | None = None
     on: tuple[str, ...] = ()
     rolling: Rolling | None = None
+    follows: tuple[str, ...] = ()
     settle: float = 30.0  # seconds within which `differs` must be None after the change
+
+    @property
+    def what(self) -> str:
+        return self.name
 
 
 Resource = File | Directory | Absent | Program | Unit | Object

@@ -1,0 +1,171 @@
+"""Executes a plan: exactly its steps, in its order, each component ended by its gate.
+
+Invariants
+- A component's steps start when the gates of all components it comes after have passed; components that do not
+  depend on one another run side by side.
+- At most one running member of a rolling group is disturbed at a time, and only while the component's gate
+  passes.
+- Once something failed nothing new is started: scripts that run are finished, and the error is raised.
+- Cancelled at any point, whatever was half done is found by the next plan (see nodeside/agent/stamps.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+
+from tercet.converge.component import Component, Condition, Waiting
+from tercet.converge.events import Emit, Event
+from tercet.converge.fleet import Fleet
+from tercet.converge.gates import explain, wait_for
+from tercet.converge.order import in_order
+from tercet.converge.plan import Change, Plan, Step
+from tercet.converge.planner import desired
+from tercet.converge.steps import Hands, Tell
+from tercet.errors import TercetError
+from tercet.inventory.platform import Node
+
+
+async def apply(
+    plan: Plan,
+    components: Sequence[Component],
+    nodes: Sequence[Node],
+    fleet: Fleet,
+    emit: Emit,
+    *,
+    gate_timeout: float = 60.0,
+) -> None:
+    """Carry out `plan.steps` (the provider has carried out `plan.infrastructure` before).
+
+    `gate_timeout` is in seconds for each gate. Unchanged components are gated too where a changed one comes
+    right after them. Raises TercetError with all that went wrong.
+    """
+    run = _Run(plan, in_order(components), nodes, fleet, emit=emit, gate_timeout=gate_timeout)
+    async with asyncio.TaskGroup() as group:
+        for component in run.components:
+            group.create_task(run.phase(component))
+    if run.errors:
+        raise TercetError("\n\n".join(dict.fromkeys(run.errors)))
+
+
+class _Halted(Exception):  # noqa: N818 - no error but the way out
+    """Something failed elsewhere, so this is not started."""
+
+
+class _Run:
+    """One execution of one plan."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        components: Sequence[Component],
+        nodes: Sequence[Node],
+        fleet: Fleet,
+        *,
+        emit: Emit,
+        gate_timeout: float,
+    ) -> None:
+        self.components = components
+        self.errors: list[str] = []
+        self._nodes = nodes
+        self._fleet = fleet
+        self._emit = emit
+        self._gate_timeout = gate_timeout
+        self._hands = Hands(fleet, desired(components, nodes), self._may_go_on)
+        self._ended = {component.name: asyncio.Event() for component in components}
+        self._steps: dict[str, list[Step]] = {component.name: [] for component in components}
+        for step in plan.steps:
+            self._steps[step.component].append(step)
+        changed = [component for component in components if self._steps[component.name]]
+        self._gated = {name for component in changed for name in (component.name, *component.after)}
+
+    def _may_go_on(self) -> None:
+        if self.errors:
+            raise _Halted
+
+    async def phase(self, component: Component) -> None:
+        """Everything of one component, once the components before it have ended theirs."""
+        name = component.name
+        for before in component.after:
+            await self._ended[before].wait()
+        report = _Report(name, self._emit)
+        try:
+            self._may_go_on()
+            if name in self._gated:
+                steps = self._steps[name]
+                report("started", f"{sum(len(step.changes) for step in steps)} changes" if steps else "unchanged")
+                await self._carry_out(component, steps, report)
+                report("done", name)
+        except _Halted:
+            pass
+        except TercetError as error:
+            self._fail(error, report)
+        self._ended[name].set()
+
+    def _fail(self, error: TercetError, report: _Report) -> None:
+        self.errors.append(str(error))
+        report("failed", str(error).partition("\n")[0])
+
+    async def _carry_out(self, component: Component, steps: Sequence[Step], report: _Report) -> None:
+        disturbing = [step for step in steps if step.group]
+        await self._side_by_side((step for step in steps if not step.group), report)
+        await self._gate(component, report, disturbing[0] if disturbing else None)
+        for step in disturbing:
+            await self._hands.carry_out(step, report.of(step))
+            await self._gate(component, report)
+
+    async def _side_by_side(self, steps: Iterable[Step], report: _Report) -> None:
+        async def one(step: Step) -> None:
+            try:
+                await self._hands.carry_out(step, report.of(step))
+            except _Halted:
+                pass
+            except TercetError as error:  # the other nodes' scripts are finished all the same
+                self._fail(error, report)
+
+        async with asyncio.TaskGroup() as group:
+            for step in steps:
+                group.create_task(one(step))
+        self._may_go_on()
+
+    async def _gate(self, component: Component, report: _Report, before: Step | None = None) -> None:
+        """Wait for the component's conditions; `before` is the disturbing step that comes next."""
+        self._may_go_on()
+        questions = {node.name: asked for node in self._nodes if (asked := component.questions(node))}
+        judged = await wait_for(
+            component.healthy(),
+            questions,
+            self._fleet,
+            deadline=self._gate_timeout,
+            go_on=lambda: not self.errors,
+            waiting=report.waiting,
+        )
+        self._may_go_on()
+        if text := await explain(judged, self._fleet):
+            held = f" Nothing of {before.group} that runs was disturbed: that needs all others well." if before else ""
+            raise TercetError(f"{component.name} is not healthy after {self._gate_timeout:g} s.{held}\n{text}")
+
+
+class _Report:
+    """Tells what happens in one phase."""
+
+    def __init__(self, phase: str, emit: Emit) -> None:
+        self._phase = phase
+        self._emit = emit
+        self._started = time.monotonic()
+
+    def __call__(self, state: str, text: str, node: str = "") -> None:
+        self._emit(Event(self._phase, state, text, node, time.monotonic() - self._started))
+
+    def of(self, step: Step) -> Tell:
+        """Tells of the changes of one step."""
+
+        def tell(change: Change) -> None:
+            self("progress", f"{change.verb} {change.what}: {change.reason}", step.node)
+
+        return tell
+
+    def waiting(self, condition: Condition, state: Waiting) -> None:
+        """Tells what a gate waits for."""
+        self("progress", f"waiting: {condition.title}: {state.reason}")

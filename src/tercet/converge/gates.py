@@ -1,0 +1,141 @@
+"""Waiting for conditions, and saying why one does not hold.
+
+A gate ends a component's phase; verify and drills wait in the same way. Every wait has a deadline, and a
+condition that passed is not asked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from tercet.converge.component import Condition, Readings, State, Waiting
+from tercet.converge.fleet import Fleet
+from tercet.converge.observe import ask
+from tercet.converge.requests import Answer, Exec, Request
+
+ROUND_S = 10.0  # the longest that one look may take; a node that hangs costs this much of the deadline
+JOURNAL_LINES = 20
+
+Questions = Mapping[str, Mapping[str, Request]]
+
+
+class _Recorded(Readings):
+    """Readings that note what was read of them, so that the next look asks nothing else."""
+
+    def __init__(self, readings: Readings, left_out: set[tuple[str, str]]) -> None:
+        self._readings = readings
+        self._left_out = left_out
+        self.read: set[tuple[str, str]] = set()
+
+    @property
+    def complete(self) -> bool:
+        """Nothing was read that could have been asked this time and was not."""
+        return not self.read & self._left_out
+
+    def get(self, node: str, question: str) -> Answer:
+        self.read.add((node, question))
+        return self._readings.get(node, question)
+
+    def reachable(self, node: str) -> bool:
+        self.read.add((node, ""))
+        return self._readings.reachable(node)
+
+
+async def wait_for(
+    conditions: Iterable[Condition],
+    questions: Questions,
+    fleet: Fleet,
+    *,
+    deadline: float,
+    interval: float = 0.25,
+    go_on: Callable[[], bool] = lambda: True,
+    waiting: Callable[[Condition, Waiting], None] = lambda _condition, _state: None,
+) -> list[tuple[Condition, State]]:
+    """Ask until every condition holds, `deadline` seconds have passed, or `go_on()` says no.
+
+    Looks at once and at least once, then every `interval` seconds, and then only at what a condition that does
+    not hold yet has read. Returns each condition with its last state, in the order given; `waiting` is told
+    each reason once.
+    """
+    conditions = list(conditions)
+    states: list[State] = [Waiting("it was not asked")] * len(conditions)
+    everything = {(node, name) for node, batch in questions.items() for name in ("", *batch)}
+    read = [everything for _ in conditions]
+    ends = time.monotonic() + deadline
+    while open_ := [place for place, state in enumerate(states) if isinstance(state, Waiting)]:
+        wanted = set[tuple[str, str]]().union(*(read[place] for place in open_))
+        readings = await ask(fleet, _only(questions, wanted), timeout=min(max(ends - time.monotonic(), 1.0), ROUND_S))
+        complete = True
+        for place in open_:
+            recorded = _Recorded(readings, everything - wanted)
+            state = conditions[place].check(recorded)
+            read[place] = recorded.read if recorded.complete else everything
+            if not recorded.complete:
+                complete = False  # it got further than last time: no verdict before it could read on
+                continue
+            if isinstance(state, Waiting) and state != states[place]:
+                waiting(conditions[place], state)
+            states[place] = state
+        if not go_on() or time.monotonic() >= ends:
+            break
+        if complete:
+            await asyncio.sleep(min(interval, max(ends - time.monotonic(), 0.0)))
+    return list(zip(conditions, states, strict=True))
+
+
+def _only(questions: Questions, wanted: set[tuple[str, str]]) -> Questions:
+    """The questions of which something is wanted; a node's name with no question asks whether it is reachable."""
+    return {
+        node: {name: request for name, request in batch.items() if (node, name) in wanted}
+        for node, batch in questions.items()
+        if any((node, name) in wanted for name in ("", *batch))
+    }
+
+
+async def explain(judged: Sequence[tuple[Condition, State]], fleet: Fleet) -> str:
+    """What an operator needs to know of the conditions that do not hold, as lines of text.
+
+    Each with its last reason; then the state and the last journal lines of the units behind it; then the next
+    command to try. Empty if all hold.
+    """
+    failed = [(condition, state.reason) for condition, state in judged if isinstance(state, Waiting)]
+    if not failed:
+        return ""
+    units = dict.fromkeys(unit for condition, _ in failed for unit in condition.units)
+    reasons = " ".join(reason for _, reason in failed)
+    return "\n".join([*(f"{c.title}: {reason}" for c, reason in failed), await explain_units(units, fleet, reasons)])
+
+
+async def explain_units(units: Iterable[tuple[str, str]], fleet: Fleet, reasons: str = "") -> str:
+    """State, last journal lines and next command for the units that look guilty: those that are not active, else
+    those on a node that `reasons` names, else the first."""
+    units = list(units)
+    if not units:
+        return "try: tercet status"
+    states = await _of_units(units, fleet, _STATE)
+    down = [unit for unit in units if not states[unit].text.startswith("active")]
+    guilty = (down or [unit for unit in units if unit[0] in reasons] or units)[:3]
+    journals = await _of_units(guilty, fleet, _JOURNAL)
+    lines = []
+    for node, unit in guilty:
+        state = ", ".join(states[node, unit].text.split()) or states[node, unit].why()
+        lines.append(f"{unit} on {node} is {state}; its journal ends:")
+        lines += [f"  {line}" for line in (journals[node, unit].text or journals[node, unit].why()).splitlines()]
+    node, unit = guilty[0]
+    return "\n".join([*lines, f"try: tercet exec {node} -- journalctl --no-pager --lines=100 --unit={unit}"])
+
+
+_STATE = ("systemctl", "show", "--value", "--property=ActiveState,SubState,Result")
+_JOURNAL = ("journalctl", "--no-pager", f"--lines={JOURNAL_LINES}", "--output=short-iso", "--unit")
+
+
+async def _of_units(
+    units: Sequence[tuple[str, str]], fleet: Fleet, argv: tuple[str, ...]
+) -> dict[tuple[str, str], Answer]:
+    questions: dict[str, dict[str, Request]] = {}
+    for node, unit in units:
+        questions.setdefault(node, {})[unit] = Exec((*argv, unit))
+    readings = await ask(fleet, questions, timeout=ROUND_S)
+    return {(node, unit): readings.get(node, unit) for node, unit in units}

@@ -1,0 +1,57 @@
+"""Bytes that exist only once the platform runs: asked for right before they are needed, until they are there."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+
+from tercet.converge.fleet import Fleet
+from tercet.converge.observe import ask
+from tercet.converge.requests import Answer, Late, Request, patience
+from tercet.errors import TercetError
+
+DEADLINE_S = 30.0
+INTERVAL_S = 0.5
+
+
+class Kitchen:
+    """Renders late content for one `apply`.
+
+    All nodes often need the same answers at the same time, such as everybody's address: they share one look.
+    """
+
+    def __init__(self, fleet: Fleet, may_go_on: Callable[[], None]) -> None:
+        self._fleet = fleet
+        self._may_go_on = may_go_on
+        self._locks: defaultdict[frozenset[tuple[str, Request]], asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._answers: dict[frozenset[tuple[str, Request]], tuple[float, dict[str, Answer]]] = {}
+
+    async def render(self, late: Late, *, shared: bool, deadline: float = DEADLINE_S) -> bytes:
+        """The bytes, waited for `deadline` seconds. `shared` is False where each asking has an effect of its own,
+        as a key that is good for one use. Raises TercetError that says what was waited for."""
+        ends = time.monotonic() + deadline
+        while True:
+            self._may_go_on()
+            answers = await (self._shared(late.needs) if shared else self._ask(late.needs))
+            try:
+                return late.render(answers)
+            except LookupError as error:
+                if time.monotonic() >= ends:
+                    raise TercetError(f"waited {deadline:g} s until {late.why}, but {error.args[0]}") from None
+            await asyncio.sleep(INTERVAL_S)
+
+    async def _ask(self, needs: Mapping[str, Request]) -> dict[str, Answer]:
+        questions = {node: {"need": request} for node, request in needs.items()}
+        readings = await ask(self._fleet, questions, timeout=patience(needs.values()))
+        return {node: readings.get(node, "need") for node in needs}
+
+    async def _shared(self, needs: Mapping[str, Request]) -> dict[str, Answer]:
+        key = frozenset(needs.items())
+        async with self._locks[key]:
+            asked, answers = self._answers.get(key, (-INTERVAL_S, {}))
+            if time.monotonic() - asked >= INTERVAL_S:
+                answers = await self._ask(needs)
+                self._answers[key] = time.monotonic(), answers
+            return answers

@@ -1,0 +1,126 @@
+"""How the engine talks with a node: the agent and one request go in on standard input, one answer comes back.
+
+The agent (nodeside/agent) is sent along each time, so a node needs nothing but Python and always runs the
+version that the operator has.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tercet import nodeside
+from tercet.converge.fleet import Fleet, Unreachable
+from tercet.converge.requests import Answer, Exec, Late, Request
+
+ARGV = ("python3", "-I", "-S", "-")
+DO_TIMEOUT_S = 180.0  # a stop, a start and what comes before them, each within the agent's own limit of 60 s
+
+_FOLDER = Path(nodeside.__path__[0], "agent")
+_AGENT = "tercet.nodeside.agent"
+_LOADER = f"""
+import sys
+agent = sys.modules["{_AGENT}"] = type(sys)("{_AGENT}")
+def load(name, source):
+    module = sys.modules["{_AGENT}." + name] = type(sys)(name)
+    exec(compile(source, name, "exec"), module.__dict__)
+    setattr(agent, name, module)
+"""
+
+
+async def look(
+    fleet: Fleet,
+    node: str,
+    requests: Sequence[Request] = (),
+    *,
+    paths: Mapping[str, str] | None = None,
+    units: Mapping[str, Sequence[str]] | None = None,
+    timeout: float,
+) -> tuple[dict[str, Any], list[Answer]]:
+    """Read everything of one node in one run: what its agent says of `paths` and `units`, and the answers.
+
+    `paths` maps a path to "content", "entries" or ""; `units` maps a unit to the paths it watches. Requests
+    end before `timeout` (seconds), so that one that hangs costs its own answer only. Raises Unreachable.
+    """
+    limit = max(timeout - 1.0, timeout / 2)
+    asked = {
+        "call": "look",
+        "paths": paths or {},
+        "units": units or {},
+        "requests": [_wire(request, limit) for request in requests],
+    }
+    said = await _call(fleet, node, asked, ("requests", "facts", "stamps", "main"), timeout)
+    return said, [Answer(**answer) for answer in said["answers"]]
+
+
+async def do(
+    fleet: Fleet, node: str, changes: Sequence[Mapping[str, Any]], watch: Mapping[str, Sequence[str]]
+) -> list[str]:
+    """Carry out changes on one node: one word for each, the last one "failed: …" if one failed.
+
+    `watch` names all managed units of the node with the paths they watch. Raises Unreachable.
+    """
+    asked = {"call": "do", "changes": changes, "watch": watch}
+    said = await _call(fleet, node, asked, ("requests", "facts", "stamps", "changes", "main"), DO_TIMEOUT_S)
+    return list(said["outcomes"])
+
+
+async def send(fleet: Fleet, node: str, data: bytes, target: str, sha256: str) -> str:
+    """Bring a program to a node: `target` then holds `data`, executable. Returns what went wrong, or "".
+
+    Raises Unreachable.
+    """
+    argv = ("python3", "-I", "-S", "-c", _source("receive"), target, sha256)
+    done = await fleet.run(node, argv, stdin=data, timeout=60 + len(data) / 1e6)  # at least 1 MB/s
+    return "" if done.status == 0 else done.stderr.decode(errors="replace").strip() or f"status {done.status}"
+
+
+async def _call(
+    fleet: Fleet, node: str, request: Mapping[str, Any], modules: tuple[str, ...], timeout: float
+) -> dict[str, Any]:
+    program = f"{_sources(modules)}agent.main.main({json.dumps(request)!r})\n"
+    done = await fleet.run(node, ARGV, stdin=program.encode(), timeout=timeout)
+    try:
+        if done.status != 0:
+            raise ValueError(f"status {done.status}")
+        return dict(json.loads(done.stdout))
+    except ValueError as error:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        raise Unreachable(
+            f"{node} ran `python3`, but gave no answer ({error}): {(lines or ['no message'])[-1]}"
+        ) from None
+
+
+@cache
+def _sources(modules: tuple[str, ...]) -> str:
+    loads = (f"load({name!r}, {_source(name)!r})\n" for name in modules)
+    return _LOADER + "".join(loads)
+
+
+def _source(module: str) -> str:
+    return Path(_FOLDER, f"{module}.py").read_text()
+
+
+def _wire(request: Request, limit: float) -> dict[str, Any]:
+    """A request as it travels. Late bytes must have been rendered before."""
+    data = request.stdin if isinstance(request, Exec) else request.body
+    if isinstance(data, Late):
+        raise TypeError(f"the standard input of {request!r} is not known before its change is made")
+    common = {"data": encoded(data), "timeout": min(request.timeout, limit)}
+    if isinstance(request, Exec):
+        return {"argv": request.argv, **common}
+    return {"method": request.method, "url": request.url, **common}
+
+
+def encoded(data: bytes) -> str:
+    """Bytes as they travel."""
+    return b64encode(data).decode()
+
+
+def unique(requests: Iterable[Request]) -> list[Request]:
+    """Each different request once: what many want to know is asked once."""
+    return list(dict.fromkeys(requests))

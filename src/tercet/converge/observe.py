@@ -1,0 +1,166 @@
+"""What is: one batched read of every node, as values that the planner compares with what is wanted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tercet.converge.component import Readings
+from tercet.converge.fleet import Fleet, Unreachable
+from tercet.converge.node import look, unique
+from tercet.converge.requests import NO_ANSWER, Answer, Late, Request
+from tercet.converge.resources import Absent, Directory, File, Object, Program, Resource, Unit
+from tercet.converge.watch import watches
+
+
+@dataclass(frozen=True, slots=True)
+class PathFact:
+    """What is at a path, links not followed. `kind` is file, directory, link or special.
+
+    `sha256` is set for files that were asked for, `entries` for directories to be purged, `target` and `leads`
+    (something is at its end) for links.
+    """
+
+    kind: str
+    mode: int = 0o644
+    owner: str = "root"
+    group: str = "root"
+    sha256: str = ""
+    target: str = ""
+    leads: bool = False
+    entries: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UnitFact:
+    """A unit in systemd's own words, and `stale`: the paths whose content on disk it does not run with."""
+
+    load: str = "loaded"
+    active: str = "active"
+    sub: str = "running"
+    file: str = "enabled"
+    daemon_reload: bool = False
+    stale: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """One node. A path that was asked for and is None is absent."""
+
+    paths: Mapping[str, PathFact | None] = field(default_factory=dict)
+    units: Mapping[str, UnitFact] = field(default_factory=dict)
+    answers: Mapping[Request, Answer] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One look at the platform. A node that is in neither mapping does not run."""
+
+    nodes: Mapping[str, NodeFacts] = field(default_factory=dict)
+    unreachable: Mapping[str, str] = field(default_factory=dict)  # runs, but did not answer: why
+
+    def answer(self, node: str, request: Request) -> Answer:
+        """The answer to a request; NO_ANSWER where it could not be asked."""
+        facts = self.nodes.get(node)
+        return facts.answers.get(request, NO_ANSWER) if facts else NO_ANSWER
+
+
+async def ask(fleet: Fleet, questions: Mapping[str, Mapping[str, Request]], *, timeout: float) -> Readings:
+    """Ask many nodes many questions: one run a node, all nodes at once, over within `timeout` seconds.
+
+    A node that does not answer is absent from the readings.
+    """
+
+    answered: dict[str, dict[str, Answer]] = {}
+
+    async def one(node: str) -> None:
+        requests = unique(questions[node].values())
+        with contextlib.suppress(Unreachable):
+            _, answers = await look(fleet, node, requests, timeout=timeout)
+            by_request = dict(zip(requests, answers, strict=True))
+            answered[node] = {name: by_request[request] for name, request in questions[node].items()}
+
+    async with asyncio.TaskGroup() as group:
+        for node in questions:
+            group.create_task(one(node))
+    return Readings(answered)
+
+
+async def observe(
+    fleet: Fleet, wanted: Mapping[str, Sequence[Resource]], running: frozenset[str], *, timeout: float
+) -> Observation:
+    """Read all that planning needs of the nodes that run, one run a node, all at once.
+
+    `wanted` has the resources of every node (see planner.desired), `timeout` is in seconds a node.
+    """
+    requests = _requests(wanted)
+    nodes: dict[str, NodeFacts] = {}
+    unreachable: dict[str, str] = {}
+
+    async def one(node: str) -> None:
+        try:
+            nodes[node] = await _read(fleet, node, wanted[node], unique(requests.get(node, ())), timeout)
+        except Unreachable as error:
+            unreachable[node] = str(error)
+
+    async with asyncio.TaskGroup() as group:
+        for node in wanted.keys() & running:
+            group.create_task(one(node))
+    return Observation(nodes, unreachable)
+
+
+async def _read(
+    fleet: Fleet, node: str, resources: Sequence[Resource], requests: Sequence[Request], timeout: float
+) -> NodeFacts:
+    watched = {unit: watch.paths for unit, watch in watches(resources).items()}
+    said, answers = await look(fleet, node, requests, paths=_paths(resources), units=watched, timeout=timeout)
+    facts: dict[str, PathFact | None] = {}
+    for path, found in said["paths"].items():
+        facts[path] = PathFact(**{**found, "entries": tuple(found.get("entries", ()))}) if found else None
+    units = {
+        name: UnitFact(
+            load=state["LoadState"],
+            active=state["ActiveState"],
+            sub=state["SubState"],
+            file=state["UnitFileState"],
+            daemon_reload=state["NeedDaemonReload"] == "yes",
+            stale=tuple(state["stale"]),
+        )
+        for name, state in said["units"].items()
+    }
+    return NodeFacts(facts, units, dict(zip(requests, answers, strict=True)))
+
+
+def _paths(resources: Iterable[Resource]) -> dict[str, str]:
+    """The paths to look at, and what of each."""
+    paths: dict[str, str] = {}
+    for resource in resources:
+        match resource:
+            case File(path=path):
+                paths[path] = "content"
+            case Directory(path=path, purge=purge):
+                paths[path] = "entries" if purge else paths.get(path, "")
+            case Absent(path=path):
+                paths.setdefault(path, "")
+            case Program():
+                paths[resource.link] = ""
+    return paths
+
+
+def _requests(wanted: Mapping[str, Sequence[Resource]]) -> dict[str, list[Request]]:
+    """What must be asked of each node: objects' probes, ranks of rolling members, needs of late content."""
+    asked: dict[str, list[Request]] = {}
+    for node, resources in wanted.items():
+        for resource in resources:
+            match resource:
+                case File(content=Late(needs=needs)):
+                    for other, request in needs.items():
+                        asked.setdefault(other, []).append(request)
+                case Object(probe=probe, on=on):
+                    for carrier in on or (node,):
+                        asked.setdefault(carrier, []).append(probe)
+            if isinstance(resource, Unit | Object) and resource.rolling:
+                asked.setdefault(node, []).append(resource.rolling.rank)
+    return asked

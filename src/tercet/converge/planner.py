@@ -1,0 +1,151 @@
+"""What is wanted against what is: the plan. Pure, so the same inventory and platform always give the same plan.
+
+Invariants: a step comes after all steps of the components that its component comes after; a change of a path
+that a unit watches restarts or reloads the unit in the same plan; nothing is changed without a line and a
+reason.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+
+from tercet.converge.compare import Seen, compare
+from tercet.converge.component import Component
+from tercet.converge.observe import Observation
+from tercet.converge.order import ancestors, in_order
+from tercet.converge.plan import Change, Plan, Step
+from tercet.converge.resources import Object, Resource, Rolling, Unit
+from tercet.converge.watch import covers, path_of, watches
+from tercet.inventory.platform import Node
+
+_UNDISTURBED = -1  # below every rank of a member that serves
+
+
+def desired(components: Iterable[Component], nodes: Iterable[Node]) -> dict[str, list[Resource]]:
+    """All that is wanted of each node, for `observe`."""
+    components = list(components)
+    return {node.name: [r for component in components for r in component.desired(node)] for node in nodes}
+
+
+def plan(
+    components: Sequence[Component],
+    nodes: Sequence[Node],
+    observation: Observation,
+    infrastructure: Sequence[Change],
+) -> Plan:
+    """The steps that make the platform as wanted.
+
+    `infrastructure` is what the provider will do first; a node it creates counts as empty, and one that is
+    only stopped as unknown. ValueError for components that contradict each other: a mistake of theirs.
+    """
+    components = in_order(components)
+    wanted = {component.name: _wanted(component, nodes, observation) for component in components}
+    created = {change.what.removeprefix("container ") for change in infrastructure if change.verb == "create"}
+    changed: set[str] = set()
+    seen: dict[str, Seen] = {}
+    for node in nodes:
+        resources = _consistent(node.name, {name: of[node.name] for name, of in wanted.items()}, components)
+        facts = observation.nodes.get(node.name)
+        seen[node.name] = Seen(observation, facts, node.name in created, resources, watches(resources), changed)
+    steps: list[Step] = []
+    for component in components:
+        ranked = [
+            _step(component.name, node.name, changes, observation)
+            for node in nodes
+            if node.name not in observation.unreachable
+            and (changes := _changes(wanted[component.name][node.name], seen[node.name]))
+        ]
+        ranked.sort(key=lambda pair: pair[0])
+        steps += (step for _, step in ranked)
+        changed |= {c.what for _, step in ranked for c in step.changes if isinstance(c.resource, Object)}
+    return Plan(tuple(infrastructure), tuple(steps), tuple(sorted(observation.unreachable.items())))
+
+
+def _wanted(component: Component, nodes: Sequence[Node], observation: Observation) -> dict[str, list[Resource]]:
+    """What the component wants of each node. An object with `on` goes to the one node that carries it out."""
+    wanted: dict[str, list[Resource]] = {node.name: [] for node in nodes}
+    for node in nodes:
+        for resource in component.desired(node):
+            place = node.name
+            if isinstance(resource, Object) and resource.on:
+                place = _carrier(resource.on, observation)
+            if resource not in wanted[place]:
+                wanted[place].append(resource)
+    return wanted
+
+
+def _carrier(candidates: Sequence[str], observation: Observation) -> str:
+    """The first that answered, else the first that will be started, else one that is left out as unreachable."""
+    answered = [name for name in candidates if name in observation.nodes]
+    dark = [name for name in candidates if name not in observation.unreachable]
+    return (*answered, *dark, candidates[0])[0]
+
+
+def _consistent(node: str, wanted: Mapping[str, Sequence[Resource]], components: Sequence[Component]) -> list[Resource]:
+    """All resources of a node, once it is sure that they do not contradict each other.
+
+    Two components may want the same thing, not two versions of it; and what a unit watches must come true
+    before the unit, else a restart would come too early or never.
+    """
+    owners: dict[str, tuple[str, Resource]] = {}
+    provided: list[tuple[str, str]] = []  # (component, path) in the order in which they come true
+    before = ancestors(components)
+    for component in components:
+        own = watches(wanted[component.name])
+        for resource in wanted[component.name]:
+            path = path_of(resource)
+            key = path or resource.what
+            first, other = owners.setdefault(key, (component.name, resource))
+            if other != resource:
+                raise ValueError(f"{node}: {first} and {component.name} want {key} in two different ways")
+            if path:
+                provided.append((component.name, path))
+            if not isinstance(resource, Unit):
+                continue
+            earlier = before[component.name] | {component.name}
+            for watched in own[resource.name].paths:
+                if not any(name in earlier and covers(watched, path) for name, path in provided):
+                    raise ValueError(
+                        f"{node}: {resource.name} of {component.name} watches {watched}, "
+                        f"which nothing before it manages"
+                    )
+    return [resource for _, resource in owners.values()]
+
+
+def _changes(resources: Sequence[Resource], seen: Seen) -> list[Change]:
+    """A component's changes on one node, in the order in which they are made.
+
+    Units that must not run come first, as they may hold a port; of units that follow one another all are
+    enabled before the first is started, so that systemd reads its files once and they start side by side.
+    """
+    unwanted = [r for r in resources if isinstance(r, Unit) and not r.active]
+    others = [r for r in resources if r not in unwanted]
+    changes = [change for unit in unwanted for change in compare(unit, seen)]
+    for units, together in itertools.groupby(others, key=lambda resource: isinstance(resource, Unit)):
+        found = [change for resource in together for change in compare(resource, seen)]
+        if units:
+            found.sort(key=lambda change: change.verb != "enable")
+        changes += found
+    return changes
+
+
+def _step(component: str, node: str, changes: Sequence[Change], observation: Observation) -> tuple[int, Step]:
+    """The step with its place among those of its component: ascending, undisturbing ones first."""
+    rank, group = _UNDISTURBED, None
+    for change in changes:
+        rolling = _disturbed(change) if node in observation.nodes else None
+        place = rolling.order(observation.answer(node, rolling.rank)) if rolling else _UNDISTURBED
+        if rolling and place > rank:
+            rank, group = place, rolling.group
+    return rank, Step(component, node, tuple(changes), group)
+
+
+def _disturbed(change: Change) -> Rolling | None:
+    """The rolling group whose running member this change disturbs."""
+    match change.resource:
+        case Unit(rolling=rolling) if change.verb in ("restart", "stop"):
+            return rolling
+        case Object(rolling=rolling):
+            return rolling
+    return None

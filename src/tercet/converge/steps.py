@@ -1,0 +1,133 @@
+"""Carrying out one step of the plan on its node: in the plan's order, in as few runs of the agent as can be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from tercet.converge.compare import kept
+from tercet.converge.fleet import Fleet
+from tercet.converge.gates import explain_units
+from tercet.converge.late import Kitchen
+from tercet.converge.node import do, encoded, look, send
+from tercet.converge.objects import Objects
+from tercet.converge.plan import Change, Step
+from tercet.converge.requests import Late
+from tercet.converge.resources import Absent, Directory, File, Object, Program, Resource, Unit
+from tercet.converge.watch import Watch, watches
+from tercet.errors import TercetError
+
+LOOK_S = 15.0
+
+Tell = Callable[[Change], None]
+
+
+class Hands:
+    """Changes nodes. `desired` is all that is wanted of each node; `may_go_on` is called before anything new is
+    started, and raises to prevent it."""
+
+    def __init__(self, fleet: Fleet, desired: Mapping[str, Sequence[Resource]], may_go_on: Callable[[], None]) -> None:
+        self._fleet = fleet
+        self._desired = desired
+        self._may_go_on = may_go_on
+        self._kitchen = Kitchen(fleet, may_go_on)
+        self._objects = Objects(fleet, self._kitchen, may_go_on)
+        self._deliveries: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._sending = asyncio.Semaphore(2)  # a program is a hundred megabytes, in memory while it is sent
+
+    async def carry_out(self, step: Step, tell: Tell) -> None:
+        """Make the step's changes; `tell` hears of each that was really needed. Raises TercetError."""
+        for batch in _batches(step.changes):
+            self._may_go_on()
+            resource = batch[0].resource
+            try:
+                if isinstance(resource, Object):
+                    outcomes = ["done" if await self._objects.bring_about(resource, step.node) else "unchanged"]
+                else:
+                    outcomes = await self._script(step.node, batch)
+            except TercetError as error:
+                raise TercetError(f"{step.component} on {step.node}: {_words(batch[0])}: {error}") from None
+            for change, outcome in zip(batch, outcomes, strict=False):
+                if outcome.startswith("failed"):
+                    raise TercetError(await self._failure(step, change, outcome))
+                if outcome == "done":
+                    tell(change)
+
+    async def _failure(self, step: Step, change: Change, outcome: str) -> str:
+        units = [(step.node, change.resource.name)] if isinstance(change.resource, Unit) else []
+        explained = await explain_units(units, self._fleet) if units else "try again: tercet apply"
+        return f"{step.component} on {step.node}: {_words(change)} {outcome}\n{explained}"
+
+    async def _script(self, node: str, changes: Sequence[Change]) -> list[str]:
+        """One run of the agent; one outcome for each change up to the first that failed."""
+        watch = watches(self._desired[node])
+        wire = []
+        for change in changes:
+            if isinstance(change.resource, Program):
+                await self._deliver(node, change.resource)
+            wire.append(await self._wire(node, change, watch))
+        outcomes = await do(self._fleet, node, wire, {unit: watched.paths for unit, watched in watch.items()})
+        if len(outcomes) > len(changes):  # what follows the last change, systemd's reload, failed
+            outcomes = [*outcomes[: len(changes) - 1], outcomes[-1]]
+        return outcomes
+
+    async def _wire(self, node: str, change: Change, watch: Mapping[str, Watch]) -> dict[str, Any]:
+        """A change as the agent takes it (nodeside/agent/changes.py)."""
+        match change.resource:
+            case File(path=path, content=content) as file:
+                if isinstance(content, Late):
+                    content = await self._kitchen.render(content, shared=True)
+                return {"do": "file", "path": path, "content": encoded(content), **_ownership(file)}
+            case Directory(path=path, purge=purge) as directory:
+                keep = sorted(kept(directory, self._desired[node])) if purge else None
+                return {"do": "directory", "path": path, "keep": keep, **_ownership(directory)}
+            case Absent(path=path):
+                return {"do": "remove", "path": path}
+            case Program() as program:
+                return {"do": "link", "path": program.link, "target": program.target}
+            case Unit(name=name) if change.verb in ("start", "restart", "reload"):
+                gently = change.verb == "reload"
+                return {"do": "run", "name": name, "reload": watch[name].reload, "gently": gently}
+            case Unit(name=name):
+                return {"do": change.verb, "unit": name}
+        raise TypeError(f"a node cannot {_words(change)}")
+
+    async def _deliver(self, node: str, program: Program) -> None:
+        """Bring a program's file to the node, if it is not there."""
+        async with self._deliveries[node, program.target]:
+            said, _ = await look(self._fleet, node, paths={program.target: ""}, timeout=LOOK_S)
+            if said["paths"][program.target]:
+                return
+            async with self._sending:
+                try:
+                    data = await asyncio.to_thread(program.source.read_bytes)
+                except OSError as error:
+                    raise TercetError(f"{program.source}: {error.strerror}; build the image again") from None
+                problem = await send(self._fleet, node, data, program.target, program.sha256)
+            if problem:
+                raise TercetError(f"{program.source} was sent with sha256 {program.sha256}, but arrived so: {problem}")
+
+
+def _batches(changes: Sequence[Change]) -> Iterator[list[Change]]:
+    """Changes that go to the node together. An object is asked and judged here, so it is alone; late content
+    is waited for, so it begins a new batch."""
+    batch: list[Change] = []
+    for change in changes:
+        alone = isinstance(change.resource, Object)
+        late = isinstance(change.resource, File) and isinstance(change.resource.content, Late)
+        if batch and (alone or late or isinstance(batch[0].resource, Object)):
+            yield batch
+            batch = []
+        batch.append(change)
+    if batch:
+        yield batch
+
+
+def _ownership(resource: File | Directory) -> dict[str, Any]:
+    return {"mode": resource.mode, "owner": resource.owner, "group": resource.group}
+
+
+def _words(change: Change) -> str:
+    return f"{change.verb} {change.what}"

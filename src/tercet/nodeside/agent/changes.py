@@ -1,0 +1,266 @@
+"""Carries out the changes of a plan on this node, in order, up to the first that fails.
+
+Each change is compared with what is there before anything is touched: what already is as wanted stays as it
+is, and nothing is restarted for it.
+"""
+
+from __future__ import annotations
+
+import binascii
+import contextlib
+import fcntl
+import grp
+import hashlib
+import itertools
+import os
+import pwd
+
+from tercet.nodeside.agent import stamps
+from tercet.nodeside.agent.facts import NodeError, fact, show
+from tercet.nodeside.agent.requests import ask, execute
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing is slow to import
+    from collections.abc import Iterator
+    from typing import Any
+
+UNIT_FILES = "/etc/systemd/"
+UNIT_LIMIT = 60  # seconds for a unit to start, stop or reload; a database's shutdown is the slowest
+DEAD = ("inactive", "failed")
+
+
+class Node:
+    """This node while it is changed. `watch` names every managed unit with the paths that it watches."""
+
+    def __init__(self, watch: dict[str, list[str]]) -> None:
+        self.watch = watch
+        self.unit_files_changed = False
+
+    # Every method named after a change returns True if it changed something.
+
+    def file(self, path: str, content: str, mode: int, owner: str, group: str) -> bool:
+        data = binascii.a2b_base64(content)
+        found = fact(path, "content")
+        if found and found["kind"] == "directory":
+            raise NodeError("a directory is in its place")
+        if found and found.get("sha256") == hashlib.sha256(data).hexdigest():
+            return own(path, found, mode, owner, group)
+        self.about_to_change(path)
+        place(path, data, mode, ids(owner, group))
+        return True
+
+    def directory(self, path: str, mode: int, owner: str, group: str, keep: list[str] | None) -> bool:
+        """`keep` are the only names that may be in it; None allows any."""
+        found = fact(path, "entries")
+        if found and found["kind"] != "directory":
+            raise NodeError(f"a {found['kind']} is in its place")
+        if not found:
+            self.about_to_change(path)
+            os.mkdir(path, 0o700)
+        changed = own(path, found or {}, mode, owner, group)
+        strangers = [name for name in found["entries"] if name not in keep] if found and keep is not None else []
+        for name in strangers:
+            changed |= self.remove(os.path.join(path, name))
+        return changed
+
+    def remove(self, path: str) -> bool:
+        if not fact(path):
+            return False
+        self.about_to_change(path)
+        discard(path)
+        return True
+
+    def link(self, path: str, target: str) -> bool:
+        found = fact(path)
+        if found and found.get("target") == target and found["leads"]:
+            return False
+        if not os.path.exists(target):
+            raise NodeError(f"{target} is missing")
+        self.about_to_change(path)
+        temporary = beside(path)
+        os.symlink(target, temporary)
+        os.replace(temporary, path)
+        return True
+
+    def stop(self, unit: str) -> bool:
+        return show([unit])[unit]["ActiveState"] not in DEAD and systemctl("stop", unit)
+
+    def disable(self, unit: str) -> bool:
+        if not show([unit])[unit]["UnitFileState"].startswith("enabled"):
+            return False
+        self.unit_files_changed = True
+        return systemctl("disable", "--no-reload", unit)
+
+    def enable(self, unit: str) -> bool:
+        state = show([unit])[unit]["UnitFileState"]
+        if state == "enabled":
+            return False
+        if state.startswith("masked"):
+            systemctl("unmask", unit)
+        self.unit_files_changed = True
+        return systemctl("enable", "--no-reload", unit)
+
+    def run(self, units: list[dict[str, Any]]) -> list[bool | str]:
+        """Start, restart or reload units side by side, whichever each needs now: for each, what `file` and the
+        others return, or what is wrong with it.
+
+        A unit is {"name", "reload": paths for which a reload is enough, "gently": never restart it}.
+        """
+        names = [unit["name"] for unit in units]
+        before = show(names)
+        if self.unit_files_changed or any(state["NeedDaemonReload"] == "yes" for state in before.values()):
+            self.reload_daemon()
+            before = show(names)
+        verbs = {unit["name"]: verb for unit in units if (verb := needed(unit, before[unit["name"]], self.watch))}
+        digests = {name: stamps.current(self.watch[name]) for name in verbs}
+        for name in verbs:
+            if before[name]["ActiveState"] in DEAD:
+                stamps.write(name, digests[name])
+            if before[name]["ActiveState"] == "failed":
+                systemctl("reset-failed", name)
+        calls = [{"argv": ["systemctl", verb, name], "data": "", "timeout": UNIT_LIMIT} for name, verb in verbs.items()]
+        answers = dict(zip(verbs, ask(calls)(), strict=True))
+        after = show(verbs)
+        for unit in units:
+            name = unit["name"]
+            if name in verbs and after[name]["InvocationID"] != before[name]["InvocationID"]:
+                stamps.write(name, digests[name])
+            elif verbs.get(name) == "reload" and answers[name]["status"] == 0:
+                reloaded = {path: digests[name][path] for path in unit["reload"]}
+                stamps.write(name, {**(stamps.read(name) or digests[name]), **reloaded})
+        return [name in verbs and judge(verbs[name], answers[name], after[name]) for name in names]
+
+    def about_to_change(self, path: str) -> None:
+        """Invariant: called before the content of any path changes."""
+        for unit, watched in self.watch.items():
+            for above in watched:
+                if path == above or path.startswith(above + "/"):
+                    stamps.mark(unit, watched, above)
+        self.unit_files_changed |= path.startswith(UNIT_FILES)
+
+    def reload_daemon(self) -> None:
+        for unit, state in show(self.watch).items():
+            if state["NeedDaemonReload"] == "yes":
+                stamps.mark(unit, self.watch[unit], "its unit file")
+        systemctl("daemon-reload")
+        self.unit_files_changed = False
+
+
+def needed(unit: dict[str, Any], state: dict[str, str], watch: dict[str, list[str]]) -> str | None:
+    """What the unit needs now, as a verb of systemctl; None if it runs with what is on disk."""
+    if state["ActiveState"] in (*DEAD, "deactivating"):
+        return "start"
+    if state["SubState"] == "auto-restart":
+        return "restart"
+    old = stamps.stale(unit["name"], watch[unit["name"]])
+    if any(path not in unit["reload"] for path in old) and not unit["gently"]:
+        return "restart"
+    if any(path in unit["reload"] for path in old):
+        return "reload"
+    return "start" if state["ActiveState"] == "activating" else None  # to wait for it
+
+
+def judge(verb: str, answered: dict[str, Any], state: dict[str, str]) -> bool | str:
+    """True if the unit runs or is still coming up, which its gate watches; else what is wrong with it."""
+    if state["ActiveState"] in ("failed", "inactive"):
+        return f"it is {state['ActiveState']} after its {verb} (result: {state['Result']})"
+    if state["ActiveState"] == "deactivating":
+        return f"it has not stopped within {UNIT_LIMIT} s"
+    if verb == "reload" and answered["status"] != 0:
+        return f"its reload failed: {answered['error'].strip()}"
+    return True
+
+
+def systemctl(*words: str) -> bool:
+    """A call that must succeed."""
+    answered = execute(["systemctl", *words], timeout=UNIT_LIMIT)
+    if answered["status"] != 0:
+        raise NodeError(f"systemctl {' '.join(words)}: {(answered['error'] or answered['text']).strip()}")
+    return True
+
+
+def own(path: str, found: dict[str, Any], mode: int, owner: str, group: str) -> bool:
+    """Give a path this mode and owner, if it has not."""
+    if (found.get("mode"), found.get("owner"), found.get("group")) == (mode, owner, group):
+        return False
+    os.chown(path, *ids(owner, group))
+    os.chmod(path, mode)
+    return True
+
+
+def ids(owner: str, group: str) -> tuple[int, int]:
+    """The numbers of a user and a group."""
+    try:
+        return pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise NodeError(f"there is no user {owner} or no group {group}") from None
+
+
+def place(path: str, data: bytes, mode: int, owner: tuple[int, int]) -> None:
+    """Write a file: its path shows the old one or the new one whole, and never a wrong owner or mode."""
+    temporary = beside(path)
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        os.fchown(file.fileno(), *owner)
+        os.fchmod(file.fileno(), mode)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def beside(path: str) -> str:
+    """A free name in the same directory, always the same: what a killed run left there goes away."""
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.tercet")
+    discard(temporary)
+    return temporary
+
+
+def discard(path: str) -> None:
+    """Remove what is at a path, a directory with everything in it."""
+    found = fact(path)
+    if found and found["kind"] == "directory":
+        import shutil  # noqa: PLC0415 - slow to import, and rarely needed
+
+        shutil.rmtree(path)
+    elif found:
+        os.unlink(path)
+
+
+def do(changes: list[dict[str, Any]], watch: dict[str, list[str]]) -> list[str]:
+    """One outcome a change: "done", "unchanged", or "failed: …", which is the last one.
+
+    A change is {"do": the name of one of Node's methods, …its parameters}; for `run` it is one unit, and units
+    that follow one another run side by side.
+    """
+    node = Node(watch)
+    outcomes: list[str] = []
+    try:
+        for kind, alike in itertools.groupby(changes, key=lambda change: change.pop("do")):
+            if kind == "run":
+                outcomes += map(outcome, node.run(list(alike)))
+                if any(word.startswith("failed") for word in outcomes):
+                    return outcomes
+                continue
+            with alone():
+                for change in alike:
+                    outcomes.append(outcome(getattr(node, kind)(**change)))
+        if node.unit_files_changed:
+            node.reload_daemon()
+    except (OSError, NodeError) as error:
+        outcomes.append(f"failed: {error}")
+    return outcomes
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Two components may bring the same directory or program to a node at the same time: one after the other."""
+    os.makedirs(os.path.dirname(stamps.STAMPS), mode=0o700, exist_ok=True)
+    with open(os.path.join(os.path.dirname(stamps.STAMPS), "lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def outcome(result: bool | str) -> str:
+    """The word for a result."""
+    return f"failed: {result}" if isinstance(result, str) else "done" if result else "unchanged"

@@ -1,0 +1,86 @@
+"""What is on the node: paths and units, each as a small JSON object."""
+
+from __future__ import annotations
+
+import grp
+import hashlib
+import os
+import pwd
+import stat
+
+from tercet.nodeside.agent.requests import execute
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing is slow to import
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+PROPERTIES = ("LoadState", "ActiveState", "SubState", "UnitFileState", "NeedDaemonReload", "InvocationID", "Result")
+
+
+class NodeError(Exception):
+    """It could not be done; the message says what was found."""
+
+
+def fact(path: str, want: str = "") -> dict[str, Any] | None:
+    """What is at a path, links not followed; None if nothing is.
+
+    `want` is "content" for a file's sha256, "entries" for a directory's names, or "" for neither.
+    """
+    try:
+        info = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    found = {
+        "kind": "special",
+        "mode": stat.S_IMODE(info.st_mode),
+        "owner": name_of(pwd.getpwuid, info.st_uid),
+        "group": name_of(grp.getgrgid, info.st_gid),
+    }
+    if stat.S_ISREG(info.st_mode):
+        found["kind"] = "file"
+        if want == "content":
+            with open(path, "rb") as file:
+                found["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+    elif stat.S_ISLNK(info.st_mode):
+        found.update(kind="link", target=os.readlink(path), leads=os.path.exists(path))
+    elif stat.S_ISDIR(info.st_mode):
+        found["kind"] = "directory"
+        if want == "entries":
+            found["entries"] = sorted(os.listdir(path))
+    return found
+
+
+def name_of(lookup: Callable[[int], tuple[Any, ...]], number: int) -> str:
+    """A user's or group's name, or its number where it has none."""
+    try:
+        return str(lookup(number)[0])
+    except KeyError:
+        return str(number)
+
+
+def digest(path: str) -> str:
+    """The content behind a path as one short text. A directory stands for everything in it."""
+    found = fact(path, "content")
+    if found is None:
+        return "absent"
+    if found["kind"] == "directory":
+        entries = [(name, digest(os.path.join(path, name))) for name in sorted(os.listdir(path))]
+        return hashlib.sha256(repr(entries).encode()).hexdigest()
+    return str(found.get("sha256") or found.get("target") or found["kind"])
+
+
+def show(units: Iterable[str]) -> dict[str, dict[str, str]]:
+    """The state of units in systemd's own words, asked in one call."""
+    names = list(units)
+    if not names:
+        return {}
+    shown = execute(["systemctl", "show", "--property", ",".join(PROPERTIES), "--", *names], timeout=10)
+    blocks = shown["text"].strip().split("\n\n")
+    if shown["status"] != 0 or len(blocks) != len(names):
+        raise NodeError(f"systemctl show: {(shown['error'] or shown['text']).strip()}")
+    unset = dict.fromkeys(PROPERTIES, "")
+    return {
+        name: {**unset, **dict(line.split("=", 1) for line in block.splitlines())}
+        for name, block in zip(names, blocks, strict=True)
+    }

@@ -1,0 +1,172 @@
+"""Programs and HTTP requests, run side by side. Each ends by its own deadline, whatever the other side does."""
+
+from __future__ import annotations
+
+import binascii
+import os
+import select
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing is slow to import
+    from collections.abc import Callable, Iterator
+    from typing import Any, BinaryIO
+
+OUTPUT_LIMIT = 1 << 20  # bytes kept of an answer's text; the rest is read and dropped
+running: set[int] = set()  # process groups that were started and have not ended
+
+
+def answer(status: int, text: bytes = b"", error: str | bytes = "") -> dict[str, Any]:
+    """An answer as it travels: what was printed as text, bytes that are no UTF-8 replaced."""
+    if isinstance(error, bytes):
+        error = error.decode(errors="replace")
+    if len(text) > OUTPUT_LIMIT:
+        error = f"the output was cut after {OUTPUT_LIMIT} bytes\n{error}"
+    return {"status": status, "text": text[:OUTPUT_LIMIT].decode(errors="replace"), "error": error}
+
+
+def ask(requests: list[dict[str, Any]]) -> Callable[[], list[dict[str, Any]]]:
+    """Start all requests at once. The function it returns waits for the answers, which come in that order."""
+    answers = [answer(-1, error=f"no whole answer within {request['timeout']:g} s") for request in requests]
+
+    def one(place: int, request: dict[str, Any]) -> None:
+        data = binascii.a2b_base64(request["data"])
+        if "argv" in request:
+            answers[place] = execute(request["argv"], data, request["timeout"])
+        else:
+            answers[place] = http(request["method"], request["url"], data, request["timeout"])
+
+    started = time.monotonic()
+    threads = [threading.Thread(target=one, args=item, daemon=True) for item in enumerate(requests)]
+    for thread in threads:
+        thread.start()
+
+    def wait() -> list[dict[str, Any]]:
+        for thread, request in zip(threads, requests, strict=True):
+            grace = 2.0 if "argv" in request else 0.0  # to kill a program and collect what it printed
+            thread.join(max(0.0, started + request["timeout"] + grace - time.monotonic()))
+        return answers.copy()
+
+    return wait
+
+
+def execute(argv: list[str], stdin: bytes = b"", timeout: float = 5.0) -> dict[str, Any]:
+    """Run a program until it leaves; at the deadline kill its process group.
+
+    A child that it leaves in the background is not waited for, even if it holds on to the output.
+    """
+    fed = os.memfd_create("stdin")  # a file, so that nobody waits for anybody to read
+    with open(fed, "w+b") as source:
+        source.write(stdin)
+        source.seek(0)
+        try:
+            child = subprocess.Popen(
+                argv, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+            )
+        except OSError as error:
+            return answer(-1, error=f"{argv[0]}: {error.strerror}")
+    running.add(child.pid)
+    with child.stdout as out, child.stderr as err:  # type: ignore[union-attr]
+        text, complaint, ended = collect(child.pid, out.fileno(), err.fileno(), timeout)
+        if not ended:
+            os.killpg(child.pid, signal.SIGKILL)
+    running.discard(child.pid)
+    if not ended:
+        return answer(-1, text, b"%s: still running after %g s, killed" % (argv[0].encode(), timeout))
+    status = child.wait()
+    return answer(status if status >= 0 else 128 - status, text, complaint)
+
+
+def collect(pid: int, out: int, err: int, timeout: float) -> tuple[bytes, bytes, bool]:
+    """What a process prints until it ends or `timeout` seconds pass, and whether it ended."""
+    deadline = time.monotonic() + timeout
+    kept = {out: bytearray(), err: bytearray()}
+    waiting = select.poll()
+    process = os.pidfd_open(pid)
+    waiting.register(process, select.POLLIN)
+    for fd in kept:
+        os.set_blocking(fd, False)
+        waiting.register(fd, select.POLLIN)
+    ended = False
+    while not ended and (left := deadline - time.monotonic()) > 0:
+        ready = {fd for fd, _ in waiting.poll(left * 1000)}
+        ended = process in ready
+        for fd in kept.keys() & ready if not ended else kept.keys():
+            if drain(fd, kept[fd]) and not ended:
+                waiting.unregister(fd)
+    os.close(process)
+    return bytes(kept[out]), bytes(kept[err]), ended
+
+
+def drain(fd: int, kept: bytearray) -> bool:
+    """Take what a pipe holds now, and keep it up to the limit; True at its end."""
+    for _ in range(16):  # a pipe holds 64 KiB; who fills it as fast as it is read must not keep us here
+        try:
+            piece = os.read(fd, 1 << 16)
+        except BlockingIOError:
+            return False
+        if not piece:
+            return True
+        kept += piece[: OUTPUT_LIMIT + 1 - len(kept)]
+    return False
+
+
+def http(method: str, url: str, body: bytes = b"", timeout: float = 2.0) -> dict[str, Any]:
+    """One HTTP/1.1 request over IPv4. By hand, because http.client takes longer to import than most answers."""
+    scheme, _, rest = url.partition("://")
+    place, _, path = rest.partition("/")
+    host, _, port = place.partition(":")
+    head = f"{method} /{path} HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n"
+    if body or method != "GET":
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    try:
+        if scheme != "http":
+            raise ValueError("only http:// is spoken here")
+        with socket.socket() as connection:
+            connection.settimeout(timeout)  # of each wait; `ask` keeps the deadline of the whole
+            connection.connect((host, int(port or 80)))
+            connection.sendall(head.encode() + b"\r\n" + body)
+            with connection.makefile("rb") as reply:
+                return answer(*read_reply(reply))
+    except TimeoutError:
+        return answer(-1, error=f"{url}: no whole answer within {timeout:g} s")
+    except OSError as error:
+        return answer(-1, error=f"{url}: {error.strerror}")
+    except ValueError as error:
+        return answer(-1, error=f"{url}: {error}")
+
+
+def read_reply(reply: BinaryIO) -> tuple[int, bytes]:
+    """Status and body of a reply; ValueError if it is none or ends too early."""
+    first = reply.readline(1 << 16).split()
+    if len(first) < 2 or not first[0].startswith(b"HTTP/1.") or not first[1].isdigit():
+        raise ValueError("the answer is no HTTP/1.1")
+    headers = {}
+    while line := reply.readline(1 << 16).strip().lower():
+        name, _, value = line.partition(b":")
+        headers[name] = value.strip()
+    if headers.get(b"transfer-encoding") == b"chunked":
+        return int(first[1]), b"".join(chunks(reply))
+    length = int(headers.get(b"content-length", OUTPUT_LIMIT + 1))
+    body = reply.read(min(length, OUTPUT_LIMIT + 1))
+    if b"content-length" in headers and len(body) < min(length, OUTPUT_LIMIT + 1):
+        raise ValueError(f"the answer ended after {len(body)} of {length} bytes")
+    return int(first[1]), body
+
+
+def chunks(reply: BinaryIO) -> Iterator[bytes]:
+    """The pieces of a chunked body, until the limit."""
+    total = 0
+    while total <= OUTPUT_LIMIT:
+        length = int(reply.readline(1 << 16).partition(b";")[0], 16)
+        if length == 0:
+            return
+        piece = reply.read(min(length, OUTPUT_LIMIT + 1 - total))
+        total += len(piece)
+        yield piece
+        if total <= OUTPUT_LIMIT and reply.readline() != b"\r\n":
+            raise ValueError("a chunk of the answer is broken")
