@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
 from tercet.converge.events import Emit
 from tercet.converge.fleet import Fleet
 from tercet.converge.plan import Change
+from tercet.errors import TercetError
 
 
 class Provider(Fleet, Protocol):
@@ -40,3 +42,108 @@ class Provider(Fleet, Protocol):
     def shell(self, node: str, argv: Sequence[str] = ()) -> list[str]:
         """The local command line that opens `argv` (default: a login shell) on the node with a terminal."""
         ...
+
+    @property
+    def faults(self) -> Faults:
+        """The faults that drills may provoke from outside the nodes; `NoFaults` where there are none."""
+        ...
+
+
+KILL = "kill"
+FREEZE = "freeze"
+CUT = "cut"
+CUT_ONE_WAY = "cut-one-way"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A fault in force. `target` is a node, or "SITE→SITE" for a cut; `seconds` until it ends by itself."""
+
+    kind: str  # KILL, FREEZE or CUT
+    target: str
+    seconds: float
+
+
+class Faults(Protocol):
+    """Faults made from outside the nodes.
+
+    Invariant: every fault ends by itself after `seconds`, whatever becomes of the tool in the meantime. A
+    site is its name; the outside world is "world". All methods raise TercetError where `can` lacks the fault.
+    """
+
+    @property
+    def can(self) -> frozenset[str]:
+        """What is offered, of KILL, FREEZE, CUT and CUT_ONE_WAY."""
+        ...
+
+    async def kill(self, nodes: Sequence[str], *, seconds: float) -> None:
+        """Power cut: the nodes vanish together, at once and without a farewell; started again after `seconds`."""
+        ...
+
+    async def start(self, nodes: Sequence[str]) -> None:
+        """Start killed nodes now; ends when they can `run`. One that runs already is left alone."""
+        ...
+
+    async def freeze(self, nodes: Sequence[str], *, seconds: float) -> None:
+        """Stop every process of the nodes where it stands; their kernel still answers for open connections."""
+        ...
+
+    async def thaw(self, nodes: Sequence[str]) -> None:
+        """Let frozen nodes go on now. One that is not frozen is left alone."""
+        ...
+
+    async def cut(self, source: str, target: str | None, *, seconds: float, both: bool = True) -> None:
+        """Drop all traffic from `source` to `target` (None: to everything else), and back unless `both` is false."""
+        ...
+
+    async def join(self, source: str, target: str | None, *, both: bool = True) -> None:
+        """Undo the same `cut` now. What is not cut is left alone."""
+        ...
+
+    async def faults_active(self) -> tuple[Fault, ...]:
+        """What is in force right now, read from the platform itself."""
+        ...
+
+    async def heal_all(self) -> None:
+        """End every fault now; ends when every node that was killed can `run`."""
+        ...
+
+
+class NoFaults:
+    """For a provider that offers none."""
+
+    def __init__(self, provider: str) -> None:
+        self._provider = provider
+
+    @property
+    def can(self) -> frozenset[str]:
+        return frozenset()
+
+    def _refuse(self, fault: str) -> TercetError:
+        return TercetError(
+            f"the provider {self._provider} cannot {fault} from outside; run this drill in the lab (--lab)"
+        )
+
+    async def kill(self, nodes: Sequence[str], *, seconds: float) -> None:
+        raise self._refuse(f"kill {', '.join(nodes)} for {seconds:g} s")
+
+    async def start(self, nodes: Sequence[str]) -> None:
+        raise self._refuse(f"start {', '.join(nodes)}")
+
+    async def freeze(self, nodes: Sequence[str], *, seconds: float) -> None:
+        raise self._refuse(f"freeze {', '.join(nodes)} for {seconds:g} s")
+
+    async def thaw(self, nodes: Sequence[str]) -> None:
+        raise self._refuse(f"thaw {', '.join(nodes)}")
+
+    async def cut(self, source: str, target: str | None, *, seconds: float, both: bool = True) -> None:
+        raise self._refuse(f"cut {source}{'↔' if both else '→'}{target or 'everything'} for {seconds:g} s")
+
+    async def join(self, source: str, target: str | None, *, both: bool = True) -> None:
+        raise self._refuse(f"join {source}{'↔' if both else '→'}{target or 'everything'}")
+
+    async def faults_active(self) -> tuple[Fault, ...]:
+        return ()
+
+    async def heal_all(self) -> None:
+        """Nothing was broken."""

@@ -1,0 +1,192 @@
+"""Programs on nodes, as the tool sees them: the asking side of keeper.py.
+
+One keeper serves all calls of one provider: starting a program on a node is then a fork and an exec, some 3 ms,
+where lxc-attach takes 12. Invariant: `run` ends within its time limit, and its program with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tercet.converge.fleet import Completed, Unreachable
+from tercet.providers.lab import keeper
+from tercet.providers.lab.cgroup import RUN, Cgroups
+from tercet.providers.lab.layout import Layout
+
+KEEPER = [sys.executable, "-I", "-S", keeper.__file__]
+LAST_WORDS = 0.2  # seconds that output may still come in after the program ended, from what it left running
+
+
+class Attachment:
+    """Runs programs on the nodes of one lab."""
+
+    def __init__(self, layout: Layout, cgroups: Cgroups) -> None:
+        self._layout = layout
+        self._cgroups = cgroups
+        self._line: Line | None = None
+        self._names = (f"{os.getpid()}-{secrets.token_hex(3)}-{n}" for n in itertools.count(1))
+
+    async def run(self, node: str, argv: Sequence[str], *, stdin: bytes, timeout: float) -> Completed:
+        """See converge/fleet.py."""
+        init = self._init(node)
+        line = self._connected()
+        try:
+            async with asyncio.timeout(timeout):
+                return await line.run(next(self._names), init, self._group(node), argv, stdin)
+        except TimeoutError:
+            shown = " ".join(argv)[:80]
+            raise Unreachable(
+                f"{node}: `{shown}` did not end within {timeout:g} s and was killed{self._excuse(node)}"
+            ) from None
+        except NotStartedError as error:
+            raise Unreachable(f"{node}: cannot run a program there: {error}{self._excuse(node)}") from None
+
+    async def spawn(self, node: str, argv: Sequence[str]) -> asyncio.subprocess.Process:
+        """See converge/fleet.py."""
+        init = self._init(node)
+        return await asyncio.create_subprocess_exec(
+            *KEEPER,
+            "once",
+            str(init),
+            str(self._group(node) / next(self._names)),
+            *argv,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+
+    def _init(self, node: str) -> int:
+        self._layout.container(node)
+        init = self._cgroups.init(node)
+        if init is None:
+            raise Unreachable(f"{node}: the container does not run; `tercet up` starts it")
+        return init
+
+    def _group(self, node: str) -> Path:
+        return self._cgroups.node(node) / RUN
+
+    def _excuse(self, node: str) -> str:
+        return " (the container is frozen)" if self._cgroups.frozen(node) else ""
+
+    def _connected(self) -> Line:
+        """The keeper's line; a new one where there is none, it broke, or another event loop had it."""
+        if self._line is None or self._line.broken or self._line.loop is not asyncio.get_running_loop():
+            if self._line is not None:
+                self._line.hang_up()
+            self._line = Line()
+        return self._line
+
+
+class NotStartedError(Exception):
+    """The keeper could not start the program; the message is its reason."""
+
+
+class Line:
+    """A keeper of one's own and the socket to it."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.broken = False
+        self._ended: dict[str, asyncio.Future[int]] = {}
+        self._socket, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with other:
+            os.posix_spawn(
+                KEEPER[0],
+                [*KEEPER, "serve"],
+                os.environ,
+                file_actions=[(os.POSIX_SPAWN_DUP2, other.fileno(), 0)],
+                setsid=True,  # Ctrl-C on the terminal is for the tool; the keeper sees the tool go
+            )
+        self._socket.setblocking(False)
+        self.loop.add_reader(self._socket, self._answered)
+
+    async def run(self, name: str, init: int, group: Path, argv: Sequence[str], stdin: bytes) -> Completed:
+        """Run to the end; cancelling ends the program too."""
+        ended = self._ended[name] = self.loop.create_future()
+        outputs: list[asyncio.StreamReader] = []
+        ends: list[int] = []
+        pipes: list[asyncio.ReadTransport] = []
+        try:
+            with memory(stdin) as source:
+                for _ in range(2):
+                    mine, theirs = os.pipe()
+                    ends.append(theirs)
+                    reader = asyncio.StreamReader(limit=1 << 20)
+                    pipes.append(await self._reading(mine, reader))
+                    outputs.append(reader)
+                request = "\0".join(("run", name, str(init), str(group / name), *argv))
+                socket.send_fds(self._socket, [request.encode()], [source, *ends])
+            while ends:
+                os.close(ends.pop())
+            reading = [asyncio.ensure_future(reader.read()) for reader in outputs]
+            status = await ended
+            await asyncio.wait(reading, timeout=LAST_WORDS)
+            for reader in outputs:
+                reader.feed_eof()
+            stdout, stderr = await asyncio.gather(*reading)
+            return Completed(status, stdout, stderr)
+        finally:
+            if not ended.done() and not self.broken:
+                with contextlib.suppress(OSError):
+                    self._socket.send(f"kill\0{name}".encode())
+            self._ended.pop(name, None)
+            for end in ends:
+                os.close(end)
+            for pipe in pipes:
+                pipe.close()
+
+    async def _reading(self, end: int, reader: asyncio.StreamReader) -> asyncio.ReadTransport:
+        file = os.fdopen(end, "rb", buffering=0)
+        transport, _ = await self.loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), file)
+        return transport
+
+    def _answered(self) -> None:
+        """The keeper says that a program ended, or that it could not be started, or is gone itself."""
+        try:
+            packet = self._socket.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            packet = b""
+        if not packet:
+            self.hang_up()
+            return
+        verb, name, rest = packet.decode().split("\0", 2)
+        ended = self._ended.get(name)
+        if ended is None or ended.done():
+            return
+        if verb == "ended":
+            ended.set_result(int(rest))
+        else:
+            ended.set_exception(NotStartedError(rest))
+
+    def hang_up(self) -> None:
+        """Let the keeper go: it ends whatever still runs."""
+        self.broken = True
+        if not self.loop.is_closed():
+            self.loop.remove_reader(self._socket)
+        self._socket.close()
+        for ended in self._ended.values():
+            if not ended.done():
+                ended.set_exception(NotStartedError("the keeper of tercet's programs on nodes was killed"))
+
+
+@contextlib.contextmanager
+def memory(content: bytes) -> Iterator[int]:
+    """An unnamed file in memory that holds `content`, to be read from its start."""
+    file = os.memfd_create("stdin")
+    try:
+        with os.fdopen(os.dup(file), "wb") as writer:
+            writer.write(content)
+        os.lseek(file, 0, os.SEEK_SET)
+        yield file
+    finally:
+        os.close(file)

@@ -1,0 +1,135 @@
+"""The lab's control groups: every process of a lab is in them, which is how it is found, frozen and killed.
+
+Invariant: the kernel keeps this record, so it cannot lie: what runs for a lab is what its groups hold.
+
+    tercet/PLATFORM/nodes/NODE       the container; its systemd makes its own groups below
+    tercet/PLATFORM/nodes/NODE/.run  programs that tercet runs there
+    tercet/PLATFORM/monitors/NODE    LXC's own process for the container
+    tercet/PLATFORM/wan              the WAN emulator
+    tercet/PLATFORM/healers/NODE     the process that ends a fault when its time is over
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from pathlib import Path
+from time import monotonic
+
+from tercet.errors import TercetError
+
+BASE = "tercet"
+RUN = ".run"
+POLL = 0.01  # seconds between two looks at something that ends within milliseconds
+
+
+def hierarchy() -> Path:
+    """Where the unified hierarchy is mounted, on an ordinary or a hybrid host. TercetError if nowhere."""
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, where, kind, *_ = line.split()
+        if kind == "cgroup2":
+            return Path(where)
+    raise TercetError(
+        "the lab needs control groups version 2 and /proc/self/mounts shows none; mount them with "
+        "`mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified`"
+    )
+
+
+class Cgroups:
+    """The control groups of one lab."""
+
+    def __init__(self, platform: str) -> None:
+        self.base = hierarchy() / BASE
+        self.lab = self.base / platform
+
+    def node(self, name: str) -> Path:
+        return self.lab / "nodes" / name
+
+    def monitor(self, name: str) -> Path:
+        return self.lab / "monitors" / name
+
+    def healer(self, name: str) -> Path:
+        return self.lab / "healers" / name
+
+    @property
+    def wan(self) -> Path:
+        return self.lab / "wan"
+
+    def names(self, kind: str) -> tuple[str, ...]:
+        """The members of `nodes`, `monitors` or `healers` whose groups exist."""
+        try:
+            return tuple(entry.name for entry in os.scandir(self.lab / kind) if entry.is_dir())
+        except FileNotFoundError:
+            return ()
+
+    def init(self, name: str) -> int | None:
+        """The host's process id of the container's PID 1; None if the container does not run."""
+        node = self.node(name)
+        for group in (node / "init.scope", node):  # systemd starts in the latter and moves to the former
+            for pid in pids(group):
+                if is_init(pid):
+                    return pid
+        return None
+
+    def frozen(self, name: str) -> bool:
+        return read(self.node(name) / "cgroup.freeze").strip() == "1"
+
+    def freeze(self, name: str, on: bool) -> None:
+        """Stop or let go on every process of the container. Nothing happens if it does not run."""
+        with contextlib.suppress(FileNotFoundError):
+            (self.node(name) / "cgroup.freeze").write_text("1" if on else "0")
+
+
+def pids(group: Path) -> tuple[int, ...]:
+    """The processes of this group itself; none if there is no such group."""
+    return tuple(int(pid) for pid in read(group / "cgroup.procs").split())
+
+
+def is_init(pid: int) -> bool:
+    """The process is PID 1 of a container: exactly one namespace deeper than this program."""
+    for line in read(Path(f"/proc/{pid}/status")).splitlines():
+        if line.startswith("NSpid:"):
+            numbers = line.split()[1:]
+            return len(numbers) == 2 and numbers[1] == "1"
+    return False
+
+
+def populated(group: Path) -> bool:
+    """Something lives in this group or below it."""
+    return "populated 1" in read(group / "cgroup.events")
+
+
+def kill(group: Path) -> None:
+    """SIGKILL to everything in the group and below, at once: nothing can fork its way out."""
+    with contextlib.suppress(FileNotFoundError):
+        (group / "cgroup.kill").write_text("1")
+
+
+async def emptied(group: Path, timeout: float) -> bool:
+    """Wait until nothing lives in the group; False if `timeout` seconds were not enough."""
+    deadline = monotonic() + timeout
+    while populated(group):
+        if monotonic() > deadline:
+            return False
+        await asyncio.sleep(POLL)
+    return True
+
+
+def remove(group: Path) -> None:
+    """Remove the group and those below it. OSError (busy) if something lives in one."""
+    try:
+        children = [entry.path for entry in os.scandir(group) if entry.is_dir(follow_symlinks=False)]
+        for child in children:
+            remove(Path(child))
+        group.rmdir()
+    except FileNotFoundError:
+        return  # LXC's monitor removes groups too
+
+
+def read(path: Path) -> str:
+    """A kernel file's text; empty where what it speaks of is gone."""
+    try:
+        return path.read_text()
+    except (FileNotFoundError, ProcessLookupError, OSError):
+        return ""

@@ -1,0 +1,75 @@
+"""The LXC configuration of one container: text from the layout, and back to what it says.
+
+A container keeps the image it was made on for its whole life; programs on it are updated in place. So the
+image's path is the one line that is not compared.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tercet.errors import TercetError
+from tercet.providers.lab.cgroup import BASE
+from tercet.providers.lab.layout import LABS, Container, Layout
+
+ROOTFS = "lxc.rootfs.path"
+
+
+def config_text(layout: Layout, container: Container, rootfs: Path) -> str:
+    """The whole file. `rootfs` is the image's tree, the read-only lower layer of the container's files."""
+    if ":" in str(rootfs):
+        raise TercetError(f"the image's path {rootfs} holds a colon, which overlay paths cannot; move the cache")
+    folder = layout.folder(container.name)
+    network = container.network
+    lines = (
+        ("lxc.uts.name", container.name),
+        (ROOTFS, f"overlay:{rootfs}:{folder}/upper"),
+        # /proc/sys and /sys belong to the host's kernel: only the container's own network part is writable.
+        ("lxc.mount.auto", "proc:mixed sys:mixed cgroup:rw"),
+        ("lxc.mount.entry", "/dev/net/tun dev/net/tun none bind,create=file 0 0"),
+        ("lxc.cgroup.dir.container", f"{BASE}/{layout.platform}/nodes/{container.name}"),
+        ("lxc.cgroup.dir.monitor", f"{BASE}/{layout.platform}/monitors/{container.name}"),
+        ("lxc.net.0.type", "veth"),
+        ("lxc.net.0.link", network.bridge),
+        ("lxc.net.0.name", "eth0"),
+        ("lxc.net.0.veth.pair", container.port),
+        ("lxc.net.0.flags", "up"),
+        ("lxc.net.0.ipv4.address", f"{container.address}/{network.subnet.prefixlen}"),
+        ("lxc.net.0.ipv4.gateway", str(network.gateway)),
+        ("lxc.apparmor.profile", "unconfined"),
+        # What a container must not do to the host it shares a kernel with: set its clock, load modules, …
+        ("lxc.cap.drop", "mac_admin mac_override sys_module sys_rawio sys_time"),
+        ("lxc.autodev", "1"),
+        ("lxc.tty.max", "0"),
+        ("lxc.pty.max", "1024"),
+    )
+    return "".join(f"{key} = {value}\n" for key, value in lines)
+
+
+def parse(text: str) -> dict[str, str]:
+    """Key to value; a key that occurs twice keeps its last value."""
+    pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def image_of(text: str) -> Path | None:
+    """The image that this configuration stands on; None if it names none."""
+    parts = parse(text).get(ROOTFS, "").split(":")
+    return Path(parts[1]) if len(parts) == 3 and parts[0] == "overlay" else None
+
+
+def differences(found: str, wanted: str) -> str:
+    """What differs, for a plan's line: the first two keys with both values, and how many more."""
+    if found == wanted:
+        return ""
+    have, want = parse(found), parse(wanted)
+    keys = [key for key in (*want, *(key for key in have if key not in want)) if have.get(key) != want.get(key)]
+    shown = [f"{key} is {have.get(key, 'absent')}, wanted {want.get(key, 'none')}" for key in keys[:2]]
+    more = [f"and {len(keys) - 2} more"] if len(keys) > 2 else []
+    return "; ".join([*shown, *more]) or "lines were added or reordered"
+
+
+def images_in_use() -> frozenset[Path]:
+    """The images that containers of any lab on this machine stand on: the cache must not lose them."""
+    images = (image_of(path.read_text()) for path in LABS.glob("*/*/config"))
+    return frozenset(image for image in images if image)

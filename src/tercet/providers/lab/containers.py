@@ -1,0 +1,164 @@
+"""Makes, starts, stops and removes containers. A start ends when the container's systemd can be spoken to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+from pathlib import Path
+from time import monotonic
+
+from tercet.errors import TercetError
+from tercet.providers.lab.cgroup import POLL, Cgroups, emptied, kill, remove
+from tercet.providers.lab.config import config_text, image_of
+from tercet.providers.lab.host import HostCommandError, command, inside_with_sysfs
+from tercet.providers.lab.layout import Container, Layout
+
+START_LIMIT = 20.0  # seconds for lxc-start; it takes 0.03 on an idle machine
+BOOT_LIMIT = 60.0  # seconds until systemd has opened D-Bus; it takes 0.5 alone and 3 with nine at once
+STOP_LIMIT = 15.0  # seconds that systemd may take to stop its units in order
+DEATH_LIMIT = 10.0  # seconds for killed processes to go
+HALT = signal.SIGRTMIN + 3  # systemd: halt.target
+LOCKS = Path("/run/lxc/lock")
+
+# A cable of the same name may be left for a moment when LXC's process was killed with the container.
+START = """
+if grep -qs "populated 1" "/sys/fs/cgroup/$5/cgroup.events"; then exit 0; fi
+ip link delete "$1" 2>/dev/null
+exec lxc-start --lxcpath "$2" --name "$3" --daemon --logfile "$4" --logpriority WARN
+"""
+
+
+class Containers:
+    """The containers of one lab."""
+
+    def __init__(self, layout: Layout, cgroups: Cgroups, rootfs: Path | None) -> None:
+        self._layout = layout
+        self._cgroups = cgroups
+        self._rootfs = rootfs
+
+    def define(self, container: Container) -> None:
+        """Write the container's configuration. It keeps the image it stands on as long as that exists."""
+        folder = self._layout.folder(container.name)
+        file = folder / "config"
+        image = image_of(file.read_text()) if file.exists() else None
+        if image is None or not image.is_dir():
+            image = self._image(container)
+        (folder / "upper").mkdir(parents=True, exist_ok=True)
+        fresh = folder / "config.new"
+        fresh.write_text(config_text(self._layout, container, image))
+        fresh.replace(file)
+
+    def _image(self, container: Container) -> Path:
+        if self._rootfs is None:
+            raise TercetError(f"create {container.name}: no image is built yet; `tercet up` builds it first")
+        if not (self._rootfs / "sbin").exists():
+            raise TercetError(
+                f"create {container.name}: {self._rootfs} holds no root file system; build the image again"
+            )
+        return self._rootfs
+
+    def start_command(self, container: Container) -> list[str]:
+        """The command line that starts the container; also what a healer runs when a fault's time is over."""
+        folder = self._layout.folder(container.name)
+        return inside_with_sysfs(
+            self._layout.namespace,
+            START,
+            container.port,
+            str(self._layout.directory),
+            container.name,
+            str(folder / "lxc.log"),
+            str(self._cgroups.node(container.name).relative_to(self._cgroups.base.parent)),
+        )
+
+    async def start(self, container: Container) -> None:
+        """Start it unless it runs, and wait until its systemd can be spoken to."""
+        name = container.name
+        if self._cgroups.init(name) is None:
+            await self.bury(name)
+            log = self._layout.folder(name) / "lxc.log"
+            log.unlink(missing_ok=True)
+            try:
+                await command(self.start_command(container), doing=f"start {name}", timeout=START_LIMIT)
+            except HostCommandError as failure:
+                raise HostCommandError(f"{failure}{last_words(log)}") from None
+        await self.booted(name)
+
+    async def booted(self, name: str) -> None:
+        """Wait until systemd has opened D-Bus, from when on `systemctl` works."""
+        deadline = monotonic() + BOOT_LIMIT
+        while monotonic() < deadline:
+            init = self._cgroups.init(name)
+            if init is None:
+                raise TercetError(
+                    f"start {name}: its PID 1 ended while it started; see `journalctl -D "
+                    f"{self._layout.folder(name)}/upper/var/log/journal`"
+                )
+            if speaks(init):
+                return
+            await asyncio.sleep(POLL)
+        frozen = "; it is frozen" if self._cgroups.frozen(name) else ""
+        raise TercetError(f"start {name}: its systemd opened no D-Bus socket within {BOOT_LIMIT:g} s{frozen}")
+
+    async def readdress(self, container: Container) -> None:
+        """Put eth0's address and the default route back, as the container's configuration has them."""
+        init = self._cgroups.init(container.name)
+        if init is None:
+            raise TercetError(f"address {container.name}: it does not run any more; plan again")
+        network = container.network
+        batch = (
+            "link set eth0 up\n"
+            f"address replace {container.address}/{network.subnet.prefixlen} dev eth0\n"
+            f"route replace default via {network.gateway} dev eth0\n"
+        )
+        doing = f"address {container.name}"
+        await command(["nsenter", "-t", str(init), "-n", "ip", "-batch", "-"], stdin=batch, doing=doing)
+
+    async def stop(self, name: str) -> None:
+        """In order if it can be done within STOP_LIMIT, else by force."""
+        init = self._cgroups.init(name)
+        if init is not None:
+            self._cgroups.freeze(name, False)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(init, HALT)
+            await emptied(self._cgroups.node(name), STOP_LIMIT)
+        await self.kill(name)
+
+    async def kill(self, name: str) -> None:
+        """By force, at once; ends when nothing of it is left."""
+        kill(self._cgroups.node(name))
+        if not await emptied(self._cgroups.node(name), DEATH_LIMIT):
+            raise TercetError(f"stop {name}: processes are still alive {DEATH_LIMIT:g} s after SIGKILL; see `dmesg`")
+        await self.bury(name)
+
+    async def bury(self, name: str) -> None:
+        """Wait for LXC's process of a dead container, which removes its cable; what is left of either goes."""
+        monitor = self._cgroups.monitor(name)
+        if not await emptied(monitor, DEATH_LIMIT):
+            kill(monitor)
+            await emptied(monitor, DEATH_LIMIT)
+        for group in (self._cgroups.node(name), monitor):
+            with contextlib.suppress(OSError):  # LXC complains if a living group is in its way
+                remove(group)
+
+    async def remove(self, name: str) -> None:
+        """The container with all its data."""
+        await self.kill(name)
+        await asyncio.to_thread(shutil.rmtree, self._layout.folder(name), ignore_errors=False)
+        LOCKS.joinpath(*self._layout.directory.parts[1:], f".{name}").unlink(missing_ok=True)
+
+
+def speaks(init: int) -> bool:
+    """The container's systemd has opened D-Bus."""
+    return Path(f"/proc/{init}/root/run/dbus/system_bus_socket").exists()
+
+
+def last_words(log: Path) -> str:
+    """The end of LXC's log, for an error message."""
+    try:
+        errors = [line.split(" - ", 2)[-1] for line in log.read_text().splitlines() if " ERROR " in line]
+    except OSError:
+        return ""
+    return "".join(f"\n  {line}" for line in errors[:4])

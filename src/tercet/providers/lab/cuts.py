@@ -1,0 +1,73 @@
+"""Cut links as text: a set of (source, target) pairs in nftables whose elements expire in the kernel. Pure.
+
+Invariant: a cut ends when its time is over even if nothing of the tool is alive, for the kernel counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import IPv4Network
+from typing import Any
+
+from tercet.providers.lab.wan import Pair, subnet
+
+TABLE = "tercet_faults"
+SET = f"ip {TABLE} cut"
+
+
+def table() -> str:
+    """The script that makes the table where it is absent and leaves elements alone. It comes before the WAN:
+    what is under way there has left its site."""
+    return (
+        f"add table ip {TABLE}\n"
+        f"add set {SET} {{ type ipv4_addr . ipv4_addr; flags interval, timeout; }}\n"
+        f"add chain ip {TABLE} links {{ type filter hook forward priority -10; policy accept; }}\n"
+        f"flush chain ip {TABLE} links\n"
+        f"add rule ip {TABLE} links ip saddr . ip daddr @cut drop\n"
+    )
+
+
+def cut(pairs: Iterable[tuple[IPv4Network, IPv4Network]], seconds: float) -> str:
+    """Cut each pair from now on for `seconds`, whatever was left of an earlier cut of it."""
+    return "".join(
+        _forget(pair) + f"add element {SET} {{ {_key(pair)} timeout {round(seconds * 1000)}ms }}\n" for pair in pairs
+    )
+
+
+def join(pairs: Iterable[tuple[IPv4Network, IPv4Network]]) -> str:
+    """Undo the cut of each pair, if there is one."""
+    return "".join(_forget(pair) for pair in pairs)
+
+
+def join_all() -> str:
+    """Undo every cut."""
+    return f"flush set {SET}\n"
+
+
+def _key(pair: Pair) -> str:
+    return f"{pair[0]} . {pair[1]}"
+
+
+def _forget(pair: Pair) -> str:
+    """Deleting what is not there would fail the script, so it is added first."""
+    return f"add element {SET} {{ {_key(pair)} }}\ndelete element {SET} {{ {_key(pair)} }}\n"
+
+
+def present(ruleset: Sequence[Mapping[str, Any]]) -> bool:
+    """The table is complete, from `nft -j list ruleset`."""
+    return any(
+        item.get("rule", {}).get("table") == TABLE and any("drop" in part for part in item["rule"]["expr"])
+        for item in ruleset
+    )
+
+
+def parse(ruleset: Sequence[Mapping[str, Any]]) -> dict[Pair, float]:
+    """The pairs that are cut now and the whole seconds left, from `nft -j list ruleset`."""
+    found: dict[Pair, float] = {}
+    for item in ruleset:
+        if item.get("set", {}).get("table") == TABLE:
+            for entry in item["set"].get("elem", ()):
+                element = entry.get("elem") or {"val": entry}  # the latter has no time limit: made by hand
+                source, target = element["val"]["concat"]
+                found[subnet(source), subnet(target)] = float(element.get("expires", 0))
+    return found

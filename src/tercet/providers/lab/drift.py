@@ -1,0 +1,138 @@
+"""What a lab lacks: the inventory's layout compared with what was observed. Pure.
+
+Every line's `what` is a kind and a name ("container db-sib-01"); provider.py carries out by these two and the
+verb alone, so the plan that is shown is the plan that is executed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tercet.converge.plan import Change
+from tercet.providers.lab.config import config_text, differences, image_of
+from tercet.providers.lab.layout import Container, Layout, Link, Network
+from tercet.providers.lab.observe import ContainerState, NetworkState, Observed
+
+LOOPBACK = "lo"
+
+
+def drift(layout: Layout, observed: Observed) -> tuple[Change, ...]:
+    """The changes that make the lab what the inventory says, in the order in which they are carried out."""
+    return (
+        *strangers(layout, observed),
+        *namespace(layout, observed.network),
+        *(change for network in layout.networks for change in bridge(network, observed.network)),
+        *links(layout, observed.network),
+        *(
+            change
+            for container in layout.containers
+            for change in node(layout, container, observed.containers.get(container.name), observed.network)
+        ),
+    )
+
+
+def strangers(layout: Layout, observed: Observed) -> Iterator[Change]:
+    """What an earlier inventory had and this one has not."""
+    for name in observed.containers:
+        if name not in layout.by_name:
+            yield Change("remove", f"container {name}", "the inventory has no such node; its data goes with it")
+    if observed.network:
+        wanted = {network.bridge for network in layout.networks}
+        for name, device in observed.network.devices.items():
+            if name not in wanted and name.startswith("br") and not device.master:
+                yield Change("remove", f"bridge {name}", "the inventory has no such network")
+
+
+def namespace(layout: Layout, found: NetworkState | None) -> Iterator[Change]:
+    what = f"namespace {layout.namespace}"
+    if found is None:
+        yield Change("create", what, "absent")
+        return
+    faults = [
+        *([] if found.forwarding else ["it forwards no packets"]),
+        *([] if found.cuts_ready else ["its table of cut links is absent or incomplete"]),
+        *([] if found.devices[LOOPBACK].up else ["its loopback device is down"]),
+    ]
+    if faults:
+        yield Change("update", what, "; ".join(faults))
+
+
+def bridge(network: Network, found: NetworkState | None) -> Iterator[Change]:
+    what = f"network {network.name}"
+    device = found.devices.get(network.bridge) if found else None
+    if device is None:
+        yield Change("create", what, f"absent; {network.subnet}")
+    elif device.addresses != (network.router,):
+        have = ", ".join(device.addresses) or "no address"
+        yield Change("update", what, f"its router has {have}, wanted {network.router}")
+    elif not device.up:
+        yield Change("update", what, f"its bridge {network.bridge} is down")
+
+
+def links(layout: Layout, found: NetworkState | None) -> Iterator[Change]:
+    """Delays that differ, delays that nobody wants, and cuts still in force."""
+    wanted = {(link.source.subnet, link.target.subnet): link for link in layout.links}
+    have = found.delays if found else {}
+    for pair, link in wanted.items():
+        if have.get(pair) != link.micros:
+            yield Change(
+                "create" if found is None else "update", f"link {link.name}", delay_reason(link, have.get(pair))
+            )
+    for source, target in have:
+        if (source, target) not in wanted:
+            yield Change("remove", f"link {source}→{target}", "it has a delay that the inventory does not name")
+    names = {network.subnet: network.name for network in layout.networks}
+    for (source, target), seconds in (found.cut if found else {}).items():
+        name = f"{names.get(source, str(source))}→{names.get(target, str(target))}"
+        yield Change("join", f"cut {name}", f"a drill or a person cut it, for {seconds:g} s more")
+
+
+def delay_reason(link: Link, have: int | None) -> str:
+    now = "none" if have is None else milliseconds(have)
+    return f"delay is {now}, wanted {milliseconds(link.micros)}"
+
+
+def milliseconds(micros: int) -> str:
+    return f"{micros / 1000:g} ms"
+
+
+def node(
+    layout: Layout, container: Container, found: ContainerState | None, network: NetworkState | None
+) -> Iterator[Change]:
+    what = f"container {container.name}"
+    if found is None or found.config is None:
+        yield Change("create", what, "absent")
+        return
+    image = image_of(found.config) or Path("none")
+    difference = differences(found.config, config_text(layout, container, image))
+    if difference:
+        yield Change("update", what, f"its configuration differs: {difference}")
+    elif not found.image_exists:
+        yield Change("update", what, f"its image {image} is gone; it goes on with its own files on the present image")
+    elif found.init is None:
+        yield Change("start", what, "stopped")
+    elif network is None or container.port not in network.devices:
+        yield Change("restart", what, "it runs, but has no cable in the lab's network")
+    else:
+        if found.frozen:
+            yield Change("thaw", what, "frozen")
+        port = network.devices[container.port]
+        if port.master != container.network.bridge or not port.up:
+            state = "down" if not port.up else f"in {port.master or 'no bridge'}"
+            yield Change("update", f"cable {container.name}", f"it is {state}, wanted up in {container.network.bridge}")
+        yield from inner_network(container, found)
+
+
+def inner_network(container: Container, found: ContainerState) -> Iterator[Change]:
+    """What someone changed on eth0 inside."""
+    faults = [
+        *([] if container.address in found.addresses else [f"it lacks its address {container.address}"]),
+        *(
+            []
+            if found.gateway == container.network.gateway
+            else [f"its default gateway is {found.gateway or 'absent'}, wanted {container.network.gateway}"]
+        ),
+    ]
+    if faults:
+        yield Change("update", f"address {container.name}", "; ".join(faults))

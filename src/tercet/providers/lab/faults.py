@@ -1,0 +1,141 @@
+"""Faults from outside the nodes: power cuts, frozen nodes, cut links.
+
+Invariant: every fault ends by itself. A cut is an element of an nftables set that the kernel expires; a killed
+or frozen node has a healer, a detached shell in the lab's control groups that waits and then starts or thaws
+it. The healer is there before the fault is. What is in force is read from these, so nothing has to be remembered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from time import monotonic
+
+from tercet.errors import TercetError
+from tercet.providers.base import CUT, CUT_ONE_WAY, FREEZE, KILL, Fault
+from tercet.providers.lab import cuts
+from tercet.providers.lab.cgroup import Cgroups, emptied, kill, pids, read, remove
+from tercet.providers.lab.containers import Containers
+from tercet.providers.lab.host import command
+from tercet.providers.lab.layout import Layout
+from tercet.providers.lab.network import LabNetwork
+from tercet.providers.lab.observe import observe_network
+from tercet.providers.lab.wan import Pair
+
+# $1 its control group, $2 the kind of fault, $3 when it ends on the monotonic clock, $4 seconds; then the remedy.
+HEALER = 'echo 0 > "$1/cgroup.procs" && { sleep "$4"; shift 4; exec "$@"; } >/dev/null 2>&1 </dev/null &'
+HEALER_NAME = "tercet-healer"
+
+
+class LabFaults:
+    """The faults of one lab. See providers/base.py."""
+
+    def __init__(self, layout: Layout, cgroups: Cgroups, network: LabNetwork, containers: Containers) -> None:
+        self._layout = layout
+        self._cgroups = cgroups
+        self._network = network
+        self._containers = containers
+
+    @property
+    def can(self) -> frozenset[str]:
+        return frozenset({KILL, FREEZE, CUT, CUT_ONE_WAY})
+
+    async def kill(self, nodes: Sequence[str], *, seconds: float) -> None:
+        containers = [self._layout.container(node) for node in nodes]
+        for container in containers:
+            await self._heal_later(KILL, container.name, seconds, self._containers.start_command(container))
+        await self._network.unplug([c.port for c in containers if self._cgroups.init(c.name) is not None])
+        for container in containers:
+            kill(self._cgroups.node(container.name))
+        for container in containers:
+            if not await emptied(self._cgroups.node(container.name), 10.0):
+                raise TercetError(f"kill {container.name}: processes are still alive 10 s after SIGKILL; see `dmesg`")
+
+    async def start(self, nodes: Sequence[str]) -> None:
+        containers = [self._layout.container(node) for node in nodes]
+        async with asyncio.TaskGroup() as tasks:
+            for container in containers:
+                tasks.create_task(self._start(container.name))
+
+    async def _start(self, node: str) -> None:
+        await self._dismiss(node)
+        await self._containers.start(self._layout.container(node))
+
+    async def freeze(self, nodes: Sequence[str], *, seconds: float) -> None:
+        for node in nodes:
+            self._layout.container(node)
+            if self._cgroups.init(node) is None:
+                raise TercetError(f"freeze {node}: it does not run; start it first")
+            thaw = ["sh", "-c", 'echo 0 > "$0"', str(self._cgroups.node(node) / "cgroup.freeze")]
+            await self._heal_later(FREEZE, node, seconds, thaw)
+        for node in nodes:
+            self._cgroups.freeze(node, True)
+
+    async def thaw(self, nodes: Sequence[str]) -> None:
+        for node in nodes:
+            self._cgroups.freeze(node, False)
+            if self._healer(node)[0] == FREEZE:
+                await self._dismiss(node)
+
+    async def cut(self, source: str, target: str | None, *, seconds: float, both: bool = True) -> None:
+        await self._network.nft(cuts.cut(self._pairs(source, target, both), seconds), f"cut {source} off")
+
+    async def join(self, source: str, target: str | None, *, both: bool = True) -> None:
+        await self._network.nft(cuts.join(self._pairs(source, target, both)), f"join {source} again")
+
+    def _pairs(self, source: str, target: str | None, both: bool) -> list[Pair]:
+        here = self._layout.network(source)
+        others = [self._layout.network(target)] if target else [n for n in self._layout.networks if n != here]
+        there = [(here.subnet, other.subnet) for other in others]
+        return there + [(b, a) for a, b in there] if both else there
+
+    async def faults_active(self) -> tuple[Fault, ...]:
+        state = await observe_network(self._layout, self._cgroups)
+        names = {network.subnet: network.name for network in self._layout.networks}
+        links = [
+            Fault(CUT, f"{names.get(source, source)}→{names.get(target, target)}", left)
+            for (source, target), left in (state.cut if state else {}).items()
+        ]
+        nodes: list[Fault] = []
+        for container in self._layout.containers:
+            name = container.name
+            kind, left = self._healer(name)
+            if self._cgroups.frozen(name):
+                nodes.append(Fault(FREEZE, name, left))
+            elif kind == KILL and self._cgroups.init(name) is None:
+                nodes.append(Fault(KILL, name, left))
+        return (*nodes, *links)
+
+    async def heal_all(self) -> None:
+        active = await self.faults_active()
+        if any(fault.kind == CUT for fault in active):
+            await self._network.nft(cuts.join_all(), "join all sites again")
+        await self.thaw([fault.target for fault in active if fault.kind == FREEZE])
+        await self.start([fault.target for fault in active if fault.kind == KILL])
+
+    async def _heal_later(self, kind: str, node: str, seconds: float, remedy: Sequence[str]) -> None:
+        """Leave a detached process that applies `remedy` after `seconds` unless it is dismissed."""
+        await self._dismiss(node)
+        group = self._cgroups.healer(node)
+        group.mkdir(parents=True, exist_ok=True)
+        end = f"{monotonic() + seconds:.3f}"
+        await command(
+            ["sh", "-c", HEALER, HEALER_NAME, str(group), kind, end, f"{seconds:.3f}", *remedy],
+            doing=f"{kind} {node}: prepare its healing",
+        )
+
+    async def _dismiss(self, node: str) -> None:
+        group = self._cgroups.healer(node)
+        kill(group)
+        await emptied(group, 5.0)
+        remove(group)
+
+    def _healer(self, node: str) -> tuple[str, float]:
+        """The fault that a living healer will end, and the seconds until then; ("", 0) if there is none."""
+        for pid in pids(self._cgroups.healer(node)):
+            words = read(Path(f"/proc/{pid}/cmdline")).split("\0")
+            if HEALER_NAME in words:
+                at = words.index(HEALER_NAME)
+                return words[at + 2], max(0.0, float(words[at + 3]) - monotonic())
+        return "", 0.0

@@ -1,0 +1,144 @@
+"""Names and addresses of everything the lab makes for one platform. Pure: the inventory decides all of it.
+
+Two labs never clash: every path, namespace and control group carries the platform's name, and network
+devices exist only inside the lab's own namespace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+from tercet.errors import TercetError
+from tercet.inventory.platform import Platform, Role
+
+LABS = Path("/var/lib/tercet/labs")
+WORLD = "world"
+HOST_OF_ROLE: Mapping[Role, int] = {Role.CONTROL: 11, Role.APPS: 12, Role.DB: 13, Role.WORLD: 20}
+DEVICE_NAME_LIMIT = 15  # IFNAMSIZ without the closing zero
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The network of one site, or of the world: a bridge whose own address is the router's."""
+
+    name: str
+    subnet: IPv4Network
+    bridge: str
+
+    @property
+    def gateway(self) -> IPv4Address:
+        return self.subnet[1]
+
+    @property
+    def router(self) -> str:
+        """The bridge's own address with its prefix, as ip(8) writes it."""
+        return f"{self.gateway}/{self.subnet.prefixlen}"
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One node's container. `port` is the end of its cable on the bridge; the other end is eth0 inside."""
+
+    name: str
+    network: Network
+    address: IPv4Address
+    port: str
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Packets from one site to another are held for `micros` microseconds. One way; never zero."""
+
+    source: Network
+    target: Network
+    micros: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.source.name}→{self.target.name}"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The whole lab of one platform."""
+
+    platform: str
+    networks: tuple[Network, ...]  # the sites in the inventory's order, then the world
+    containers: tuple[Container, ...]
+    links: tuple[Link, ...]
+
+    @property
+    def namespace(self) -> str:
+        return f"tercet-{self.platform}"
+
+    @property
+    def directory(self) -> Path:
+        """LXC's path of this lab: one folder a container."""
+        return LABS / self.platform
+
+    def folder(self, container: str) -> Path:
+        return self.directory / container
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Container]:
+        return {container.name: container for container in self.containers}
+
+    def container(self, name: str) -> Container:
+        """The container of that name; TercetError if the inventory has none."""
+        try:
+            return self.by_name[name]
+        except KeyError:
+            raise TercetError(f"there is no node {name}; the nodes are {', '.join(self.by_name)}") from None
+
+    def network(self, name: str) -> Network:
+        """The network of a site, or "world"; TercetError if the inventory has none."""
+        for network in self.networks:
+            if network.name == name:
+                return network
+        known = ", ".join(network.name for network in self.networks)
+        raise TercetError(f"there is no site {name}; the networks are {known}")
+
+
+def layout_of(platform: Platform) -> Layout:
+    """Lay the platform out. TercetError where a subnet has no room for the nodes' addresses."""
+    sites = tuple(Network(site.name, site.subnet, device("br", site.name)) for site in platform.sites)
+    world = Network(WORLD, platform.settings.lab.world, "br.world")
+    networks = (*sites, world) if platform.world else sites
+    by_name = {network.name: network for network in networks}
+    if len(by_name) < len(networks):
+        raise TercetError(f"a site cannot be called {WORLD}: the lab's outside world has that name")
+    containers = tuple(
+        Container(node.name, network, host(network, HOST_OF_ROLE[node.role]), device(node.role[0], network.name))
+        for node in platform.containers
+        for network in [by_name[node.site or WORLD]]
+    )
+    links = tuple(
+        Link(by_name[source], by_name[target], round(link.latency_ms * 1000))
+        for link in platform.settings.lab.links
+        for source, target in (link.between, link.between[::-1])
+        if round(link.latency_ms * 1000)
+    )
+    return Layout(platform.name, networks, containers, links)
+
+
+def host(network: Network, number: int) -> IPv4Address:
+    """The `number`th address of the network."""
+    if number >= network.subnet.num_addresses - 1:
+        raise TercetError(
+            f"the subnet {network.subnet} of {network.name} is too small: its nodes use the addresses .1 and .11 to "
+            ".20; use a /27 or larger"
+        )
+    return network.subnet[number]
+
+
+def device(prefix: str, name: str) -> str:
+    """A network device's name: readable where it fits, else cut and made unique by a hash."""
+    full = f"{prefix}-{name}"
+    if len(full) <= DEVICE_NAME_LIMIT:
+        return full
+    return f"{full[:8]}-{sha256(name.encode()).hexdigest()[:6]}"

@@ -1,0 +1,55 @@
+"""One operator at a time: a lock that the kernel releases when its holder dies, with the holder's name in it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from tercet.errors import TercetError
+
+LOCKS = Path("/run/lock")
+
+
+@contextmanager
+def held(name: str, who: str) -> Iterator[None]:
+    """Hold the lock `name`. TercetError with the holder's words if another process has it."""
+    path = LOCKS / f"{name}.lock"
+    file = acquire(path)
+    try:
+        note = {"who": who, "pid": os.getpid(), "since": datetime.now().astimezone().isoformat(timespec="seconds")}
+        os.truncate(file, 0)
+        os.pwrite(file, json.dumps(note).encode(), 0)
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # while it is held, so that nobody is left with a file without a name
+        os.close(file)
+
+
+def acquire(path: Path) -> int:
+    """Open and lock the file that has this name at the moment of locking."""
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = describe(os.pread(file, 4096, 0))
+            os.close(file)
+            raise TercetError(f"{holder}; wait until it is done, or end it, then run this again") from None
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file), path.stat()):
+                return file
+        os.close(file)  # the former holder removed the name between our two calls
+
+
+def describe(note: bytes) -> str:
+    """The holder's note as the start of a sentence."""
+    try:
+        holder = json.loads(note)
+        return f"the platform is being changed by {holder['who']} (process {holder['pid']}, since {holder['since']})"
+    except (ValueError, KeyError, TypeError):
+        return "the platform is being changed by another process, which has not yet said who it is"

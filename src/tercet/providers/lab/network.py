@@ -1,0 +1,128 @@
+"""Raises and removes the lab's network: namespace, bridges, delays. Every action may be repeated."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tercet.errors import TercetError
+from tercet.providers.lab import cuts, wan, wan_emulator
+from tercet.providers.lab.cgroup import Cgroups, emptied, kill, remove
+from tercet.providers.lab.host import command, inside, is_namespace
+from tercet.providers.lab.layout import Layout, Link, Network
+
+# Packets between sites may come from an address that this device would not answer to: that is what routing is.
+ROUTER = """
+cd /proc/sys/net/ipv4
+echo 1 > ip_forward
+for conf in conf/all conf/default; do echo 0 > $conf/rp_filter; echo 0 > $conf/send_redirects; done
+ip link set lo up
+"""
+PROBE = """
+ip link add tercet-probe type bridge || exit 2
+tc qdisc add dev tercet-probe root netem delay 1ms 2>/dev/null && echo netem
+ip link del tercet-probe
+"""
+
+
+class LabNetwork:
+    """The network of one lab."""
+
+    def __init__(self, layout: Layout, cgroups: Cgroups) -> None:
+        self._layout = layout
+        self._cgroups = cgroups
+
+    async def raise_namespace(self) -> None:
+        """The namespace with forwarding and the table of cuts; a broken one is replaced."""
+        name = self._layout.namespace
+        doing = f"raise namespace {name}"
+        if not is_namespace(name):
+            await self.remove_namespace()
+            await command(["ip", "netns", "add", name], doing=doing)
+        await command(inside(name, ["sh", "-ec", ROUTER]), doing=doing)
+        await command(inside(name, ["nft", "-f", "-"]), stdin=cuts.table(), doing=doing)
+
+    async def remove_namespace(self) -> None:
+        """The kernel removes the bridges and tables with it. Nothing happens if there is none."""
+        name = self._layout.namespace
+        if has_name(name):
+            await command(["ip", "netns", "delete", name], doing=f"remove namespace {name}")
+
+    async def raise_bridge(self, network: Network) -> None:
+        """The bridge of a network with its router's address and no other."""
+        doing = f"raise network {network.name}"
+        script = 'ip link show dev "$0" >/dev/null 2>&1 || exec ip link add name "$0" type bridge mcast_snooping 0'
+        await self._inside(["sh", "-c", script, network.bridge], doing)
+        batch = (
+            f"address flush dev {network.bridge} scope global\n"
+            f"address add {network.router} dev {network.bridge}\n"
+            f"link set {network.bridge} up\n"
+        )
+        await self._inside(["ip", "-batch", "-"], doing, batch)
+
+    async def remove_bridge(self, bridge: str) -> None:
+        await self._inside(
+            ["sh", "-c", '! ip link show dev "$0" 2>/dev/null || ip link delete "$0"', bridge], "remove bridge"
+        )
+
+    async def plug(self, port: str, network: Network) -> None:
+        """Put a container's cable back into its bridge."""
+        await self._inside(["ip", "link", "set", port, "master", network.bridge, "up"], f"plug {port} in")
+
+    async def unplug(self, ports: Sequence[str]) -> None:
+        """Take cables down, all at once: from now on nothing leaves their containers."""
+        batch = "".join(f"link set {port} down\n" for port in ports)
+        await self._inside(["ip", "-batch", "-"], "take cables down", batch)
+
+    async def nft(self, script: str, doing: str) -> None:
+        """One transaction of nftables in the lab's namespace."""
+        await self._inside(["nft", "-f", "-"], doing, script)
+
+    async def set_delays(self, links: Sequence[Link]) -> None:
+        """Give every link its delay and all other pairs none; containers and connections stay.
+
+        Between the two steps packets travel undelayed for some milliseconds.
+        """
+        doing = "set the delays between sites"
+        await self._stop_emulator()
+        bridges = " ".join(network.bridge for network in self._layout.networks)
+        clear = f"for b in {bridges}; do tc qdisc delete dev $b root 2>/dev/null; done; true"
+        await self._inside(["sh", "-c", clear], doing)
+        netem = bool(links) and await self._has_netem()
+        await self.nft(wan.table(links, netem=netem), doing)
+        if netem:
+            await self._inside(["tc", "-batch", "-"], doing, wan.tc_commands(links, self._layout.networks))
+        elif links:
+            await self._start_emulator(links)
+
+    async def _has_netem(self) -> bool:
+        """Tried on a device made for it: there is no other way to ask a kernel."""
+        return "netem" in await self._inside(["sh", "-c", PROBE], "try netem")
+
+    async def _start_emulator(self, links: Sequence[Link]) -> None:
+        """It goes into the background by itself once every queue is its own."""
+        self._cgroups.wan.mkdir(parents=True, exist_ok=True)
+        join = f'echo 0 > "{self._cgroups.wan}/cgroup.procs" && exec "$@"'
+        program = [sys.executable, "-I", "-S", wan_emulator.__file__, *wan.emulator_arguments(links)]
+        await self._inside(["sh", "-c", join, "sh", *program], "start the WAN emulator")
+
+    async def _stop_emulator(self) -> None:
+        kill(self._cgroups.wan)
+        if not await emptied(self._cgroups.wan, 5.0):
+            raise TercetError("the WAN emulator does not die within 5 s; see `dmesg`")
+        remove(self._cgroups.wan)
+
+    async def _inside(self, argv: Sequence[str], doing: str, stdin: str = "") -> str:
+        return await command(inside(self._layout.namespace, argv), stdin=stdin, doing=doing)
+
+
+def has_name(namespace: str) -> bool:
+    return Path("/run/netns", namespace).exists()
+
+
+def require_root() -> None:
+    """TercetError unless this process may do what the lab needs."""
+    if os.geteuid() != 0:
+        raise TercetError("the lab makes containers and networks, which needs root; run this with sudo")

@@ -1,0 +1,160 @@
+"""What is there of a lab right now: read from the kernel and from the containers' folders, never from memory.
+
+One process is started, for what only lives in the lab's network namespace; the rest are plain reads. The
+whole takes some 30 ms for ten containers.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from tercet.errors import TercetError
+from tercet.providers.lab import cuts, wan
+from tercet.providers.lab.cgroup import Cgroups, pids, read
+from tercet.providers.lab.config import image_of
+from tercet.providers.lab.host import command, inside, is_namespace
+from tercet.providers.lab.layout import Layout
+
+MARK = "--tercet--"
+LOOK = f"""
+ip -j address show; echo {MARK}
+nft -j list ruleset 2>/dev/null; echo {MARK}
+tc -j qdisc show; echo {MARK}
+cat /proc/sys/net/ipv4/ip_forward; echo {MARK}
+cat /proc/net/netfilter/nfnetlink_queue 2>/dev/null; true
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A network device in the lab's namespace. `addresses` are written ADDRESS/PREFIX; `master` is its bridge."""
+
+    addresses: tuple[str, ...]
+    up: bool
+    master: str
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkState:
+    """The lab's namespace. `delays` is microseconds, `cut` seconds left, both by pair of subnets."""
+
+    forwarding: bool
+    devices: Mapping[str, Device]
+    delays: Mapping[wan.Pair, int]
+    cuts_ready: bool
+    cut: Mapping[wan.Pair, float]
+    emulator: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerState:
+    """One container. `config` is None where it was never made; `init` is its PID 1 on the host while it runs."""
+
+    config: str | None
+    image_exists: bool = False
+    init: int | None = None
+    frozen: bool = False
+    addresses: frozenset[IPv4Address] = frozenset()
+    gateway: IPv4Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """All of it. `network` is None where the namespace is absent."""
+
+    network: NetworkState | None
+    containers: Mapping[str, ContainerState] = field(default_factory=dict)
+
+
+async def observe(layout: Layout, cgroups: Cgroups) -> Observed:
+    """Look at everything once."""
+    return Observed(await observe_network(layout, cgroups), observe_containers(layout, cgroups))
+
+
+async def observe_network(layout: Layout, cgroups: Cgroups) -> NetworkState | None:
+    """The namespace, or None where there is none (or only the empty file of one that a reboot took)."""
+    name = layout.namespace
+    if not is_namespace(name):
+        return None
+    text = await command(inside(name, ["sh", "-c", LOOK]), doing=f"look into namespace {name}")
+    return parse_network(text.split(MARK + "\n"), emulator_command(cgroups), layout)
+
+
+def parse_network(parts: list[str], emulator: tuple[str, ...], layout: Layout) -> NetworkState:
+    """From the five outputs of LOOK and the emulator's command line (empty: none is alive)."""
+    addresses, rules, qdiscs, forwarding, queues = parts
+    try:
+        ruleset = json.loads(rules)["nftables"]
+        devices = {entry["ifname"]: device(entry) for entry in json.loads(addresses)}
+    except (ValueError, KeyError, TypeError) as error:
+        raise TercetError(f"ip or nft of this machine print JSON that the lab cannot read: {error!r}") from error
+    bound = {int(line.split()[0]) for line in queues.splitlines() if line.strip()}
+    lanes = {lane: micros for lane, micros in wan.parse_arguments(emulator).items() if lane in bound}
+    state = wan.WanState(wan.parse_table(ruleset), lanes, wan.parse_qdiscs(qdiscs))
+    return NetworkState(
+        forwarding=forwarding.strip() == "1",
+        devices=devices,
+        delays=wan.delays(state, layout.networks),
+        cuts_ready=cuts.present(ruleset),
+        cut=cuts.parse(ruleset),
+        emulator=bool(lanes),
+    )
+
+
+def device(entry: Mapping[str, Any]) -> Device:
+    """One entry of `ip -j address show`."""
+    addresses = tuple(f"{a['local']}/{a['prefixlen']}" for a in entry["addr_info"] if a["family"] == "inet")
+    return Device(addresses, "UP" in entry["flags"], entry.get("master", ""))
+
+
+def emulator_command(cgroups: Cgroups) -> tuple[str, ...]:
+    """The command line of the emulator that is alive and not stopped; empty if there is none."""
+    for pid in pids(cgroups.wan):
+        state = read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+        if state and state[0] in "RSD":
+            return tuple(read(Path(f"/proc/{pid}/cmdline")).split("\0"))
+    return ()
+
+
+def observe_containers(layout: Layout, cgroups: Cgroups) -> dict[str, ContainerState]:
+    """Every container that has a folder or a process, wanted or not."""
+    folders = {path.parent.name for path in layout.directory.glob("*/config")}
+    return {name: observe_container(layout, cgroups, name) for name in sorted(folders | set(cgroups.names("nodes")))}
+
+
+def observe_container(layout: Layout, cgroups: Cgroups, name: str) -> ContainerState:
+    """One container's folder, process and network as its own kernel sees it."""
+    file = layout.folder(name) / "config"
+    text = file.read_text() if file.exists() else None
+    image = image_of(text) if text else None
+    init = cgroups.init(name)
+    if init is None:
+        return ContainerState(text, image_exists=image is not None and image.is_dir())
+    return ContainerState(
+        text,
+        image_exists=image is not None and image.is_dir(),
+        init=init,
+        frozen=cgroups.frozen(name),
+        addresses=parse_fib(read(Path(f"/proc/{init}/net/fib_trie"))),
+        gateway=parse_gateway(read(Path(f"/proc/{init}/net/route"))),
+    )
+
+
+def parse_fib(text: str) -> frozenset[IPv4Address]:
+    """The local addresses in /proc/PID/net/fib_trie."""
+    return frozenset(IPv4Address(found) for found in re.findall(r"\|-- (\S+)\n\s+/32 host LOCAL", text))
+
+
+def parse_gateway(text: str) -> IPv4Address | None:
+    """The default gateway on eth0 in /proc/PID/net/route, which writes addresses as little-endian hex."""
+    for line in text.splitlines()[1:]:
+        fields = line.split()
+        if fields[0] == "eth0" and fields[1] == "00000000" and fields[7] == "00000000":
+            return IPv4Address(int.from_bytes(bytes.fromhex(fields[2]), "little"))
+    return None

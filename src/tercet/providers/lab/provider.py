@@ -1,0 +1,192 @@
+"""The lab as a provider: LXC containers, site networks and a WAN on one machine. See docs/lab.md.
+
+Invariant: nothing is remembered. What exists is read from the kernel and from the containers' folders each
+time, so a lab is found again after a crash of the tool or a reboot of the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import cached_property
+from ipaddress import IPv4Network
+from pathlib import Path
+from time import monotonic
+
+from tercet.converge.events import Emit, Event
+from tercet.converge.fleet import Completed
+from tercet.converge.plan import Change
+from tercet.errors import TercetError
+from tercet.inventory.platform import Platform
+from tercet.providers.lab import cuts, wan
+from tercet.providers.lab.attach import Attachment
+from tercet.providers.lab.cgroup import Cgroups, emptied, kill, remove
+from tercet.providers.lab.containers import LOCKS, Containers
+from tercet.providers.lab.drift import drift
+from tercet.providers.lab.faults import LabFaults
+from tercet.providers.lab.host import command, inside_with_sysfs
+from tercet.providers.lab.layout import LABS, layout_of
+from tercet.providers.lab.lock import held
+from tercet.providers.lab.network import LabNetwork, require_root
+from tercet.providers.lab.observe import observe
+
+PHASE = "containers"
+DESTROY_LIMIT = 10.0  # seconds for every process of the lab to go after SIGKILL; it takes 0.3
+
+
+class LabProvider:
+    """One platform's containers on this machine. `rootfs` is the image's tree; None: not built (yet)."""
+
+    def __init__(self, platform: Platform, rootfs: Path | None) -> None:
+        require_root()
+        self._layout = layout_of(platform)
+        self._cgroups = Cgroups(platform.name)
+        self._network = LabNetwork(self._layout, self._cgroups)
+        self._containers = Containers(self._layout, self._cgroups, rootfs)
+        self._attachment = Attachment(self._layout, self._cgroups)
+
+    @cached_property
+    def faults(self) -> LabFaults:
+        return LabFaults(self._layout, self._cgroups, self._network, self._containers)
+
+    @asynccontextmanager
+    async def lock(self, who: str) -> AsyncIterator[None]:
+        """See providers/base.py. The kernel releases it if this process dies."""
+        with held(self._layout.namespace, who):
+            yield
+
+    async def survey(self) -> tuple[Change, ...]:
+        return drift(self._layout, await observe(self._layout, self._cgroups))
+
+    async def prepare(self, changes: Sequence[Change], emit: Emit) -> None:
+        """See providers/base.py. The network first, in order; then all containers at once.
+
+        A container that fails does not stop the others; all failures are raised together at the end.
+        """
+        began, failures = monotonic(), list[TercetError]()
+        last_link = next((change for change in reversed(changes) if change.what.startswith("link ")), None)
+
+        async def carry_out(change: Change) -> None:
+            kind, name = change.what.split(" ", 1)
+            text, node = f"{change.verb} {change.what}", name if kind == "container" else ""
+            emit(Event(PHASE, "started", text, node, monotonic() - began))
+            try:
+                if not change.what.startswith("link ") or change is last_link:  # all delays are set together
+                    await self._action(change)
+            except TercetError as error:
+                emit(Event(PHASE, "failed", f"{text}: {error}", node, monotonic() - began))
+                failures.append(error)
+            else:
+                emit(Event(PHASE, "done", text, node, monotonic() - began))
+
+        for change in changes:
+            if not change.what.startswith("container ") and not failures:
+                await carry_out(change)
+        if not failures:
+            async with asyncio.TaskGroup() as tasks:
+                for change in changes:
+                    if change.what.startswith("container "):
+                        tasks.create_task(carry_out(change))
+        if failures:
+            raise TercetError("\n".join(str(failure) for failure in failures))
+
+    async def _action(self, change: Change) -> None:
+        """What a line of the plan means; drift.py wrote it."""
+        kind, name = change.what.split(" ", 1)
+        match kind:
+            case "namespace":
+                await self._network.raise_namespace()
+            case "network":
+                await self._network.raise_bridge(self._layout.network(name))
+            case "bridge":
+                await self._network.remove_bridge(name)
+            case "link":
+                await self._network.set_delays(self._layout.links)
+            case "cut":
+                await self._network.nft(cuts.join([self._pair(name)]), f"join {name} again")
+            case "cable":
+                container = self._layout.container(name)
+                await self._network.plug(container.port, container.network)
+            case "address":
+                await self._containers.readdress(self._layout.container(name))
+            case "container":
+                await self._container_action(change.verb, name)
+            case _:
+                raise TercetError(
+                    f"the plan says `{change.verb} {change.what}`, which is no change of a lab; plan again"
+                )
+
+    async def _container_action(self, verb: str, name: str) -> None:
+        if verb == "remove":
+            await self._containers.remove(name)
+            return
+        container = self._layout.container(name)
+        if verb == "thaw":
+            await self.faults.thaw([name])
+        if verb in {"update", "restart"}:
+            await self._containers.stop(name)
+        if verb in {"create", "update"}:
+            self._containers.define(container)
+        await self._containers.start(container)
+
+    def _pair(self, name: str) -> wan.Pair:
+        """The two subnets of "sib-01→fsn-01", where a network of an earlier inventory is written as its subnet."""
+        known = {network.name: network.subnet for network in self._layout.networks}
+        source, target = (known.get(end) or IPv4Network(end) for end in name.split("→"))
+        return source, target
+
+    async def running(self) -> frozenset[str]:
+        return frozenset(c.name for c in self._layout.containers if self._cgroups.init(c.name) is not None)
+
+    async def run(self, node: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> Completed:
+        return await self._attachment.run(node, argv, stdin=stdin, timeout=timeout)
+
+    async def spawn(self, node: str, argv: Sequence[str]) -> asyncio.subprocess.Process:
+        return await self._attachment.spawn(node, argv)
+
+    def shell(self, node: str, argv: Sequence[str] = ()) -> list[str]:
+        """lxc-attach, since it gives the program a terminal of the container's own."""
+        self._layout.container(node)
+        environment = ["HOME=/root", "LANG=C.UTF-8", f"TERM={os.environ.get('TERM', 'linux')}"]
+        return inside_with_sysfs(
+            self._layout.namespace,
+            'exec lxc-attach "$@"',
+            *("--lxcpath", str(self._layout.directory), "--name", node, "--clear-env"),
+            *(word for variable in environment for word in ("--set-var", variable)),
+            "--",
+            *(argv or ["/bin/bash", "-l"]),
+        )
+
+    async def destroy(self, emit: Emit) -> None:
+        """See providers/base.py. Nothing is shut down in order: all of it is to go."""
+        began = monotonic()
+        emit(Event(PHASE, "started", f"destroy lab {self._layout.platform}"))
+        kill(self._cgroups.lab)
+        if not await emptied(self._cgroups.lab, DESTROY_LIMIT):
+            raise TercetError(
+                f"destroy lab {self._layout.platform}: processes are still alive {DESTROY_LIMIT:g} s after SIGKILL; "
+                "see `dmesg`, then run this again"
+            )
+        await self._network.remove_namespace()
+        remove(self._cgroups.lab)
+        await self._forget(LOCKS.joinpath(*self._layout.directory.parts[1:]), LOCKS)
+        await self._forget(self._layout.directory, LABS.parent.parent)
+        with contextlib.suppress(OSError):  # another lab is there
+            self._cgroups.base.rmdir()
+        emit(Event(PHASE, "done", f"destroyed lab {self._layout.platform}", seconds=monotonic() - began))
+
+    async def _forget(self, folder: Path, root: Path) -> None:
+        """Remove the folder, then those above it that are empty now, up to but without `root`."""
+        await command(["rm", "-rf", "--one-file-system", str(folder)], doing=f"remove {folder}", timeout=120)
+        for above in folder.parents:
+            if above == root or above.is_mount():
+                return
+            try:
+                above.rmdir()
+            except FileNotFoundError:
+                continue
+            except OSError:  # not empty: it is not ours alone
+                return

@@ -1,0 +1,202 @@
+"""Holds packets for a fixed delay each: the WAN for a kernel that has no netem. A program of its own.
+
+Run as `python3 -I -S wan_emulator.py QUEUE=MICROSECONDS …` inside the lab's network namespace. For each
+QUEUE there is an empty chain `delay_QUEUE` in the table `ip tercet_wan` to which nftables sends the packets of
+the links with this delay; the program adds the one rule of that chain (target NFQUEUE, told to let packets
+pass when nobody listens) and then answers the kernel.
+
+Invariant: packets never leave the kernel. It tells a number per packet, and all packets up to a number are
+released by one answer once their delay is over; within a queue the order is kept. When the program ends or is
+killed, the kernel drops what is held (one delay's worth, as on a cut wire) and lets the rest pass undelayed.
+
+The message formats are those of linux/netfilter/nfnetlink_queue.h and nf_tables_compat.h. nft(8) itself could
+make the rule only with the kernel's nft_queue, which the kernels in question lack too.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+from collections import deque
+from collections.abc import Sequence
+from time import time
+
+TABLE = "tercet_wan"
+
+NETLINK_NETFILTER = 12
+SOL_NETLINK, NETLINK_NO_ENOBUFS, SO_RCVBUFFORCE, SO_TIMESTAMP = 270, 5, 33, 29
+REQUEST, ACK, CREATE, APPEND = 0x1, 0x4, 0x400, 0x800
+NFTABLES, QUEUE = 10, 3  # subsystems of nfnetlink
+BATCH_BEGIN, BATCH_END, NEW_RULE = 0x10, 0x11, NFTABLES << 8 | 6
+PACKET, CONFIG, VERDICT_BATCH = QUEUE << 8 | 0, QUEUE << 8 | 2, QUEUE << 8 | 3
+NESTED = 0x8000
+ACCEPT = 1
+ATTRIBUTE, TIMESTAMP, NUMBER = struct.Struct("=HH"), struct.Struct("!QQ"), struct.Struct("!I")
+
+HELD_AT_MOST = 200_000  # packets; 15 ms at ten million packets a second, so never the limit
+SOCKET_BUFFER = 16 << 20  # bytes of the kernel's announcements not read yet
+
+
+def attribute(kind: int, payload: bytes) -> bytes:
+    """One netlink attribute, padded to four bytes."""
+    return struct.pack("=HH", 4 + len(payload), kind) + payload + bytes(-len(payload) % 4)
+
+
+def message(kind: int, flags: int, family: int, resource: int, payload: bytes = b"") -> bytes:
+    """One nfnetlink message; sequence 0, since answers are read in order."""
+    return struct.pack("=IHHIIBBH", 20 + len(payload), kind, flags, 0, 0, family, 0, socket.htons(resource)) + payload
+
+
+def hook_rule(queue: int) -> bytes:
+    """The batch that appends `NFQUEUE --queue-num QUEUE --queue-bypass` to the chain delay_QUEUE."""
+    bypass = 1
+    target = (
+        attribute(1, b"NFQUEUE\0")
+        + attribute(2, struct.pack("!I", 3))  # revision with flags
+        + attribute(3, struct.pack("=HHHxx", queue, 1, bypass))  # xt_NFQ_info_v3, padded to 8
+    )
+    expression = attribute(1, b"target\0") + attribute(2 | NESTED, target)
+    rule = (
+        attribute(1, TABLE.encode() + b"\0")
+        + attribute(2, f"delay_{queue}".encode() + b"\0")
+        + attribute(4 | NESTED, attribute(1 | NESTED, expression))
+    )
+    return (
+        message(BATCH_BEGIN, REQUEST, 0, NFTABLES)
+        + message(NEW_RULE, REQUEST | CREATE | APPEND | ACK, socket.AF_INET, 0, rule)
+        + message(BATCH_END, REQUEST, 0, NFTABLES)
+    )
+
+
+def bind_queue(queue: int) -> tuple[bytes, ...]:
+    """The messages that make this socket the queue's listener: numbers only, segments kept together."""
+    fail_open, keep_segments = 1, 4
+    settings = (
+        attribute(3, struct.pack("!I", HELD_AT_MOST))
+        + attribute(5, struct.pack("!I", fail_open | keep_segments))
+        + attribute(4, struct.pack("!I", fail_open | keep_segments))
+    )
+    return (
+        message(CONFIG, REQUEST | ACK, 0, queue, attribute(1, struct.pack("!BxH", 1, 0))),  # bind
+        message(CONFIG, REQUEST | ACK, 0, queue, attribute(2, struct.pack("!IB", 0, 1))),  # copy nothing
+        message(CONFIG, REQUEST | ACK, 0, queue, settings),
+    )
+
+
+def ask(link: socket.socket, request: bytes, what: str) -> None:
+    """Send and wait for the kernel's acknowledgement; exit with the reason if it refuses."""
+    link.send(request)
+    answer = link.recv(65536)
+    error = -struct.unpack_from("=i", answer, 16)[0]
+    if error:
+        sys.exit(f"wan_emulator: {what}: {os.strerror(error)}")
+
+
+class Line:
+    """One queue: packets in, held for `delay` seconds, out in the same order. Times are of the wall clock.
+
+    While packets are held nobody listens for new ones: each carries the time at which the kernel took it, so
+    reading it late does no harm, and a wake-up costs more than ten packets. For the same reason releases are
+    at least `step` seconds apart, with what is due within half a step: that is the error of a delay.
+    """
+
+    def __init__(self, queue: int, delay: float) -> None:
+        self.delay = delay
+        self.step = min(delay / 10, 0.001)
+        self.held: deque[tuple[float, int]] = deque()
+        self.wake = 0.0
+        self.socket = listen(queue)
+        self.release = message(VERDICT_BATCH, REQUEST, 0, queue, attribute(2, struct.pack("!II", ACCEPT, 0)))[:-4]
+        self.buffer = bytearray(4096)
+
+    def turn(self, now: float) -> None:
+        """Take in what has arrived, release what is due, and say when to come again (`wake`)."""
+        self.take(now)
+        soon, last = now + self.step / 2, None
+        while self.held and self.held[0][0] <= soon:
+            last = self.held.popleft()[1]
+        if last is not None:
+            self.socket.send(self.release + NUMBER.pack(last))
+        if self.held:
+            self.wake = max(self.held[0][0], now + self.step)
+
+    def take(self, now: float) -> None:
+        """Read every announcement that is there. A clock that was set back must not hold a packet for long."""
+        buffer, latest = self.buffer, now + self.delay
+        try:
+            while True:
+                size = self.socket.recv_into(buffer)
+                due = arrival(buffer, size, now) + self.delay
+                self.held.append((due if due < latest else latest, NUMBER.unpack_from(buffer, 24)[0]))
+        except BlockingIOError:
+            return
+
+
+def arrival(buffer: bytearray, size: int, now: float) -> float:
+    """When the kernel took the packet, from the attribute NFQA_TIMESTAMP; `now` if it does not say."""
+    at = 32  # behind the headers and the first attribute, which is the packet's number
+    while at < size:
+        length, kind = ATTRIBUTE.unpack_from(buffer, at)
+        if kind == 4:
+            seconds, micros = TIMESTAMP.unpack_from(buffer, at + 4)
+            return float(seconds + micros / 1e6)
+        at += (length + 3) & ~3
+    return now
+
+
+def listen(queue: int) -> socket.socket:
+    """A socket that is the queue's listener, with the queue's rule in place."""
+    link = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+    link.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, SOCKET_BUFFER)
+    link.setsockopt(SOL_NETLINK, NETLINK_NO_ENOBUFS, 1)
+    link.bind((0, 0))
+    for request in bind_queue(queue):
+        ask(link, request, f"queue {queue}")
+    ask(link, hook_rule(queue), f"rule of chain delay_{queue}")
+    link.setblocking(False)
+    return link
+
+
+def serve(lines: Sequence[Line]) -> None:
+    """Answer for ever."""
+    while True:
+        idle = [line.socket for line in lines if not line.held]
+        pause = min((line.wake for line in lines if line.held), default=None)
+        ready, _, _ = select.select(idle, (), (), None if pause is None else max(0.0, pause - time()))
+        now = time()
+        for line in lines:
+            if line.socket in ready or (line.held and line.wake <= now):
+                line.turn(now)
+
+
+def main(arguments: Sequence[str]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    except OSError:  # a host that gives this cgroup no real-time share
+        os.setpriority(os.PRIO_PROCESS, 0, -20)
+    stamps = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)  # makes the kernel note each packet's arrival
+    stamps.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMP, 1)
+    lines = [Line(int(queue), int(micros) / 1e6) for queue, micros in (text.split("=") for text in arguments)]
+    go_to_background()
+    gc.disable()
+    serve(lines)
+
+
+def go_to_background() -> None:
+    """The caller's wait ends here, when every queue is answered; standard streams are closed."""
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    nothing = os.open("/dev/null", os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nothing, stream)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
