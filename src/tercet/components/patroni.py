@@ -59,7 +59,8 @@ class Patroni:
             reload_on=(CONFIG,),
             rolling=self._primary_last(node),
         )
-        yield self._dynamic_configuration()
+        if node == self.context.platform.initial_primary:
+            yield self._dynamic_configuration()
         yield self._pending_restart(node)
 
     def _api(self, path: str, node: Node) -> Http:

@@ -79,8 +79,8 @@ class Tailscale:
         yield File("/etc/.pve-ignore.hosts", b"")  # else Proxmox rewrites /etc/hosts at each start
         ca = (LAB_CA,) if self.context.platform.world else ()
         yield Unit(UNIT, restart_on=(unit_path(UNIT), *ca, *(program.link for program in programs)))
-        yield File(HOSTS, Late("all nodes have joined the tailnet", self._address_needs(), self._hosts))
         yield self._login(node)
+        yield File(HOSTS, Late("all nodes have joined the tailnet", self._address_needs(), self._hosts))
         yield Unit(READY, restart_on=(unit_path(READY), ready))
 
     def _tailscaled_unit(self) -> bytes:
@@ -118,7 +118,14 @@ class Tailscale:
         )
         wait = "until [ -S /run/tailscale/tailscaled.sock ]; do sleep 0.05; done"
         join = Exec(("sh", "-c", f"{wait}; exec {TAILSCALE} up --reset {options}"), stdin=self._key(), timeout=45)
-        return Object(f"tailnet login of {node.name}", STATUS, _not_logged_in, (join,), settle=20)
+        return Object(f"tailnet login of {node.name}", STATUS, _not_logged_in, (*self._find_headscale(), join), settle=20)
+
+    def _find_headscale(self) -> tuple[Exec, ...]:
+        """The lab's control plane needs its name before there are addresses to write the whole file with."""
+        if not self.context.platform.world:
+            return ()
+        line = f"{headscale.world_address(self.context)} {headscale.HOSTNAME}"
+        return (Exec(("sh", "-c", f"grep -qxF '{line}' {HOSTS} 2>/dev/null || echo '{line}' >> {HOSTS}")),)
 
     def _key(self) -> Late:
         world = self.context.platform.world
