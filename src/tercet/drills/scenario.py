@@ -1,0 +1,197 @@
+"""A drill's scenario: what goes wrong, for how long, and what must hold nevertheless. Data alone.
+
+Built-in scenarios are the files of scenarios/; a file of one's own has the same form (docs/drills.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Literal, Self, get_args
+
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from tercet.drills.predict import Mechanism
+from tercet.drills.targets import EXPECTED, Shape, is_target
+from tercet.inventory.base import Model
+from tercet.inventory.model import BudgetsModel
+from tercet.inventory.shapes import Hostname, Seconds
+from tercet.providers.base import CUT, CUT_ONE_WAY, FREEZE, KILL
+
+OWN_DISK = "own-disk"  # the database nodes' data lies on a file system of its own, which may be filled
+
+
+def _target(shape: Shape) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if not is_target(text, shape):
+            raise PydanticCustomError("shape", "expected {expected}", {"expected": EXPECTED[shape]})
+        return text
+
+    return check
+
+
+Site = Annotated[str, AfterValidator(_target("site"))]
+Machines = Annotated[str, AfterValidator(_target("machines"))]
+Process = Annotated[str, AfterValidator(_target("process"))]
+Node = Annotated[str, AfterValidator(_target("node"))]
+
+Kind = Literal[
+    "kill", "freeze", "cut_off", "cut", "cut_one_way", "crash", "hang", "hold_down", "fill_disk", "switchover"
+]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+_NEEDS: dict[Kind, str] = {
+    "kill": KILL,
+    "freeze": FREEZE,
+    "cut_off": CUT,
+    "cut": CUT,
+    "cut_one_way": CUT_ONE_WAY,
+    "fill_disk": OWN_DISK,
+}
+
+
+class FaultModel(Model):
+    """One thing that goes wrong: exactly one of the first ten keys, and when."""
+
+    kill: Machines | None = None
+    """Power cut: a site, a node, `every standby` or `every site` vanishes at once."""
+    freeze: Machines | None = None
+    """Every process of these nodes stops where it stands; their kernel still answers."""
+    cut_off: Site | None = None
+    """The site loses every link, to the other sites and to the outside world."""
+    cut: tuple[Site, Site] | None = None
+    """The link between two sites is gone, both ways."""
+    cut_one_way: tuple[Site, Site] | None = None
+    """Nothing from the first site reaches the second any more; the way back works."""
+    crash: Process | None = None
+    """A process is killed with SIGKILL; its supervisor does what it does."""
+    hang: Process | None = None
+    """A process is stopped with SIGSTOP: it exists and says nothing."""
+    hold_down: Process | None = None
+    """A process is killed with SIGKILL and kept from being started again."""
+    fill_disk: Node | None = None
+    """The file system of the node's database is filled to the last byte."""
+    switchover: Site | None = None
+    """No fault: the primary moves to this site by plan."""
+
+    at: Annotated[float, Field(ge=0, le=300)] = 0.0
+    """Seconds after the warm-up."""
+    lasts: Seconds = 20.0
+    """Seconds until it is healed."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        given = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            raise PydanticCustomError(
+                "shape",
+                "expected {expected}",
+                {
+                    "expected": f"exactly one of {', '.join(KINDS)} in a fault, "
+                    f"not {' and '.join(given) if given else 'none'}"
+                },
+            )
+        if self.lasts > 300:
+            raise PydanticCustomError("shape", "expected {expected}", {"expected": "a fault that lasts at most 300 s"})
+        return self
+
+    @property
+    def kind(self) -> Kind:
+        return next(kind for kind in KINDS if getattr(self, kind) is not None)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        value = getattr(self, self.kind)
+        return value if isinstance(value, tuple) else (value,)
+
+
+class LoadModel(Model):
+    """What each site's applications do meanwhile, per second."""
+
+    writes: Annotated[float, Field(ge=1, le=200)] = 20.0
+    reads: Annotated[float, Field(ge=1, le=200)] = 20.0
+    transactions: Annotated[float, Field(ge=0, le=200)] = 5.0
+    deadline: Seconds = 1.0
+    """After this long a client gives up a statement."""
+
+
+BudgetName = Literal[
+    "site_loss",
+    "site_cut",
+    "primary_loss",
+    "postmaster_loss",
+    "switchover",
+    "healing",
+    "reads",
+    "reschedule",
+    "cold_start",
+]
+Budget = BudgetName | Literal["unjudged"] | Seconds
+
+PromiseName = Literal[
+    "old primary acknowledges nothing",
+    "local reads go on",
+    "writes refused with 25006",
+    "writable again by itself",
+    "reads go on everywhere",
+    "standbys complete",
+    "rejoined without rebuild",
+    "proxies follow the primary",
+    "nomad keeps a leader",
+    "allocations run elsewhere",
+    "nomad server seen as failed",
+    "other catalogues answer",
+]
+
+
+class ExpectModel(Model):
+    """What is judged. A budget is a name from the inventory's `budgets`, a duration, or `unjudged`."""
+
+    writes: Budget = "unjudged"
+    """Longest time without an acknowledged write at any site that the fault spares, while it lasts. `unjudged`
+    where writes must be refused."""
+    reads: Budget = "reads"
+    """The same for reads."""
+    healing: Budget = "healing"
+    """The same for writes from the healing on, at the sites that the fault spared."""
+    back: Budget = "unjudged"
+    """From the healing to the first acknowledged write at any site, where all were dark."""
+    failovers: Annotated[int, Field(ge=0)] | None = None
+    """How often the primary changes from the fault to the end of the drill. Not given: not judged."""
+    promises: tuple[PromiseName, ...] = ()
+    """Further statements that must hold; docs/drills.md explains each."""
+
+
+class Scenario(Model):
+    """A scenario. Lost acknowledged writes must be 0 in every one: that is not for a scenario to say."""
+
+    name: Hostname
+    title: str
+    """One line: what happens."""
+    promise: str
+    """What the specification says must come out."""
+    faults: Annotated[tuple[FaultModel, ...], Field(min_length=1, max_length=8)]
+    mechanism: Mechanism = Mechanism.NONE
+    """Which chain of links the predictor computes."""
+    load: LoadModel = LoadModel()
+    warm_up: Seconds = 5.0
+    """Seconds of load before the first fault."""
+    observe: Seconds = 12.0
+    """Seconds of load after everything is healed."""
+    expect: ExpectModel = ExpectModel()
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The capabilities that the provider must have."""
+        return frozenset(_NEEDS[fault.kind] for fault in self.faults if fault.kind in _NEEDS)
+
+    @property
+    def seconds(self) -> float:
+        """How long the load runs, without waiting for the platform's health before and after."""
+        return self.warm_up + max(fault.at + fault.lasts for fault in self.faults) + self.observe
+
+
+def seconds_of(budget: Budget, budgets: BudgetsModel) -> float | None:
+    """A budget's seconds in this inventory; None if it is not judged."""
+    if budget == "unjudged":
+        return None
+    return float(getattr(budgets, budget)) if isinstance(budget, str) else budget

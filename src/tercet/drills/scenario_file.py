@@ -1,0 +1,150 @@
+"""Scenario files: found, read, and refused with line, what was expected, and what to write instead."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from tercet.drills.scenario import ExpectModel, FaultModel, LoadModel, Scenario
+from tercet.errors import TercetError
+from tercet.inventory.document import Document, read, value_at
+from tercet.inventory.problems import Finding, Location, Problem, quoted
+
+MAX_BYTES = 1 << 16
+
+_MODELS: Mapping[str, type[BaseModel]] = {
+    "": Scenario,
+    "faults": FaultModel,
+    "load": LoadModel,
+    "expect": ExpectModel,
+}
+
+
+class ScenarioError(TercetError):
+    """A scenario that does not exist or is wrong. Each problem starts with FILE:LINE:COLUMN."""
+
+
+def built_in() -> dict[str, Scenario]:
+    """The scenarios that come with tercet, by name, in the order of their files."""
+    folder = resources.files("tercet.drills").joinpath("scenarios")
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".yml")), key=lambda f: f.name)
+    scenarios = (parse(file.read_bytes(), file.name) for file in files)
+    return {scenario.name: scenario for scenario in scenarios}
+
+
+def find(name: str) -> Scenario:
+    """The built-in scenario of that name, or the one in the file of that path."""
+    if name.endswith((".yml", ".yaml")) or "/" in name:
+        return load(Path(name))
+    known = built_in()
+    if name in known:
+        return known[name]
+    close = get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else "see `tercet drill list`, or name a file.yml"
+    raise ScenarioError(f"expected the name of a drill, found {name!r}; {hint}")
+
+
+def load(path: Path) -> Scenario:
+    """A scenario of one's own. Raises ScenarioError."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ScenarioError(
+            f"expected a scenario at {path}, found that it cannot be read ({error.strerror}); "
+            "name the file with its path"
+        ) from None
+    if len(raw) > MAX_BYTES:
+        raise ScenarioError(f"expected a scenario at {path}, found a file of more than {MAX_BYTES >> 10} KiB")
+    return parse(raw, str(path))
+
+
+def parse(raw: bytes, name: str) -> Scenario:
+    """The scenario of a file's bytes; `name` is what errors call the file."""
+    document = read(raw)
+    problems = list(document.problems)
+    if not problems and not isinstance(document.data, dict):
+        problems.append(Problem(1, 1, "", "a scenario", "no keys", "name:, title:, promise:, faults:"))
+    if not problems:
+        try:
+            return Scenario.model_validate_json(json.dumps(document.data), strict=True)
+        except ValidationError as error:
+            problems = [
+                document.problem(finding)
+                for finding in _distinct(_explain(one, document) for one in error.errors(include_url=False))
+            ]
+    raise ScenarioError("\n".join(f"{name}:{p.line}:{p.column}: {p}" for p in sorted(problems)))
+
+
+def _distinct(findings: Any) -> list[Finding]:
+    """A union's members each complain: one finding a place is enough."""
+    by_place: dict[Location, Finding] = {}
+    for finding in findings:
+        by_place.setdefault(finding.at, finding)
+    return list(by_place.values())
+
+
+def _explain(error: ErrorDetails, document: Document) -> Finding:
+    at = _in_file(error["loc"], document)
+    known = _keys(at[:-1])
+    if error["type"] == "extra_forbidden":
+        close = get_close_matches(str(at[-1]).lower().replace("-", "_"), known, n=1)
+        write = f"{close[0]}: (did you mean this?)" if close else "one of these, or remove the line"
+        return Finding(at, f"one of the keys {', '.join(known)}", quoted(str(at[-1])), write, on_key=True)
+    if error["type"] == "missing":
+        return Finding(at, f"the key {at[-1]}", "none", f"{at[-1]}: {_example(str(at[-1]))}")
+    context = error.get("ctx", {})
+    expected = str(context.get("expected") or error["msg"].removeprefix("Input should be ")).replace("'", "")
+    found = quoted(value_at(document.data, at))
+    key = next((part for part in reversed(at) if isinstance(part, str)), "")
+    return Finding(at, expected, found, f"{key}: {context.get('write') or _example(key)}")
+
+
+def _in_file(location: tuple[int | str, ...], document: Document) -> Location:
+    """The error's location without what pydantic adds for the members of a union."""
+    at: Location = ()
+    for part in location:
+        here = value_at(document.data, at)
+        inside = isinstance(here, dict) and isinstance(part, str)
+        inside = inside or (isinstance(here, list) and isinstance(part, int))
+        if not inside:
+            break
+        at = (*at, part)
+    return at
+
+
+def _keys(at: Location) -> tuple[str, ...]:
+    model = _MODELS.get(str(at[0]) if at else "")
+    return tuple(model.model_fields) if model else ()
+
+
+_EXAMPLES = {
+    "name": "site-killed",
+    "title": "The site with the primary dies",
+    "promise": "a standby is promoted, nothing is lost",
+    "faults": "a list, each item such as: - kill: site of the primary",
+    "kill": "site of the primary",
+    "freeze": "the primary",
+    "cut_off": "site of the primary",
+    "cut": "[site of the primary, site of a standby]",
+    "cut_one_way": "[site of the primary, site of a standby]",
+    "crash": "postmaster on the primary",
+    "hang": "patroni on the primary",
+    "hold_down": "consul on consul-nomad at site of a standby",
+    "fill_disk": "the primary",
+    "switchover": "site of a standby",
+    "mechanism": "silence",
+    "promises": "[standbys complete]",
+    **dict.fromkeys(("writes", "reads", "healing", "back"), "unjudged, 4s, or the name of a budget"),
+}
+
+
+def _example(key: str) -> str:
+    return _EXAMPLES.get(key, "5s")

@@ -1,0 +1,161 @@
+"""What a scenario's fault is aimed at, in words, and what that is on the platform as it stands. Pure.
+
+    site   = "site of the primary" | "site of a standby" | "site of the other standby" | "site NAME"
+    node   = "the primary" | "a standby" | "the other standby" | "the dcs leader" | "the control plane"
+           | "consul-nomad at SITE" | "apps at SITE" | "db at SITE" | "node NAME"
+    many   = "every standby" | "every site"
+    process = PROCESS " on " NODE, PROCESS one of PROCESSES
+
+"a standby" is the first one in the inventory's order that is at the site asked for with --site, if any was.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from tercet.errors import TercetError
+from tercet.inventory.platform import Platform, Role
+
+PROCESSES = (
+    "postmaster",
+    "patroni",
+    "proxy",
+    "consul-template",
+    "tailscaled",
+    "consul",
+    "dcs",
+    "nomad",
+)
+
+SITE = r"site of the primary|site of a standby|site of the other standby|site [a-z0-9][a-z0-9-]*"
+NODE = (
+    r"the primary|a standby|the other standby|the dcs leader|the control plane"
+    rf"|(?:consul-nomad|apps|db) at (?:{SITE})|node [a-z0-9][a-z0-9-]*"
+)
+MANY = r"every standby|every site"
+PROCESS = rf"(?:{'|'.join(PROCESSES)}) on (?:{NODE})"
+
+Shape = Literal["site", "machines", "process", "node"]
+_PATTERNS: dict[Shape, re.Pattern[str]] = {
+    "site": re.compile(SITE),
+    "node": re.compile(NODE),
+    "machines": re.compile(rf"{SITE}|{NODE}|{MANY}"),
+    "process": re.compile(PROCESS),
+}
+EXPECTED: dict[Shape, str] = {
+    "site": "a site, such as: site of the primary",
+    "node": "a node, such as: the primary",
+    "machines": "a site or nodes, such as: site of the primary, the primary, every standby",
+    "process": "a process on a node, such as: patroni on the primary",
+}
+
+
+class TargetError(TercetError):
+    """A target that does not exist on this platform as it stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The platform at the moment of the fault. Names of nodes; `chosen` is the site of --site, "" if none."""
+
+    platform: Platform
+    primary: str
+    standbys: tuple[str, ...]
+    dcs_leader: str
+    chosen: str = ""
+
+
+def is_target(text: str, shape: Shape) -> bool:
+    """The text is a target of that shape."""
+    return _PATTERNS[shape].fullmatch(text) is not None
+
+
+def site_of(text: str, view: View) -> str:
+    """The site that a target of shape "site" means now. Raises TargetError."""
+    match text:
+        case "site of the primary":
+            return _site(view.primary, view)
+        case "site of a standby":
+            return _site(_standby(view), view)
+        case "site of the other standby":
+            return _site(_other_standby(view), view)
+    name = text.removeprefix("site ")
+    known = [site.name for site in view.platform.sites]
+    if name not in known:
+        raise TargetError(f"expected a site of this platform ({', '.join(known)}), found {name!r}")
+    return name
+
+
+def nodes_of(text: str, view: View) -> tuple[str, ...]:
+    """The nodes that a target of shape "node" or "machines" means now. Raises TargetError."""
+    match text:
+        case "the primary":
+            return (_known(view.primary, "a primary"),)
+        case "a standby":
+            return (_standby(view),)
+        case "the other standby":
+            return (_other_standby(view),)
+        case "every standby":
+            return view.standbys
+        case "the dcs leader":
+            return (_known(view.dcs_leader, "a leader of dcs"),)
+        case "every site":
+            return tuple(node.name for node in view.platform.nodes)
+        case "the control plane":
+            return (_world(view),)
+    role, at, site = text.partition(" at ")
+    if at:
+        return (view.platform.at(site_of(site, view), Role(role)).name,)
+    if text.startswith("node "):
+        return (_node(text.removeprefix("node "), view),)
+    name = site_of(text, view)
+    return tuple(node.name for node in view.platform.nodes if node.site == name)
+
+
+def process_of(text: str, view: View) -> tuple[str, str]:
+    """(process, node) that a target of shape "process" means now. Raises TargetError."""
+    process, _, where = text.partition(" on ")
+    return process, nodes_of(where, view)[0]
+
+
+def _site(node: str, view: View) -> str:
+    return view.platform.node(_known(node, "a primary")).site
+
+
+def _known(name: str, what: str) -> str:
+    if not name:
+        raise TargetError(f"expected {what} before the fault, found none; see `tercet status`")
+    return name
+
+
+def _standby(view: View) -> str:
+    if view.chosen:
+        for name in view.standbys:
+            if view.platform.node(name).site == view.chosen:
+                return name
+        raise TargetError(
+            f"expected a standby at {view.chosen}, found "
+            f"{'the primary there; name another site' if _site(view.primary, view) == view.chosen else 'none'}"
+        )
+    return _known(view.standbys[0] if view.standbys else "", "a standby")
+
+
+def _other_standby(view: View) -> str:
+    first = _standby(view)
+    return _known(next((name for name in view.standbys if name != first), ""), "a second standby")
+
+
+def _world(view: View) -> str:
+    if view.platform.world is None:
+        raise TargetError("expected a control plane that the tool can reach; only the lab has one (--lab)")
+    return view.platform.world.name
+
+
+def _node(name: str, view: View) -> str:
+    try:
+        return view.platform.node(name).name
+    except KeyError:
+        known = ", ".join(node.name for node in view.platform.containers)
+        raise TargetError(f"expected a node of this platform ({known}), found {name!r}") from None
