@@ -86,7 +86,12 @@ def shield(port: int, up: bool) -> None:
     nft(f"""
         table {TABLE} {{}}
         delete table {TABLE}
-        table {TABLE} {{ chain cancels {{ type filter hook input priority 0; {rule} }} }}
+        table {TABLE} {{
+            chain cancels {{
+                type filter hook input priority 0
+                {rule}
+            }}
+        }}
     """)
 
 
