@@ -138,7 +138,7 @@ def test_a_scenario_of_ones_own(tmp_path: Path) -> None:
         ("site of a standby]", "site of nobody else]", ":7:32: faults[1].cut[1]: expected a site"),
         ("promise: it holds", "promise: it holds\nexpect: {writes: sometimes}", "expect.writes: expected site_loss, "),
         ("promise: it holds", "promise: it holds\nexpect: {promises: [no rain]}", "expect.promises[0]: expected"),
-        ("faults:", "faults: &x", "faults"),
+        ("faults:", "faults: &x", "expected a value, found the alias"),
         ("title: Something breaks", "title: [Something", "expected"),
     ],
 )  # fmt: skip

@@ -24,6 +24,7 @@ class Mechanism(StrEnum):
     """How a failure takes writes away; the scenario says which one it provokes."""
 
     SILENCE = "silence"  # the primary's node, or all of its site, says nothing any more
+    FROZEN = "frozen"  # the same, but its kernel still accepts connections, so nobody is refused
     CRASH = "crash"  # PostgreSQL is gone, its Patroni lives
     SWITCHOVER = "switchover"
     PROXY = "proxy"  # one site's proxy dies and is started again
@@ -84,6 +85,8 @@ def predict(mechanism: Mechanism, running: Running, *, silent: int = 1) -> Predi
     match mechanism:
         case Mechanism.SILENCE:
             terms = (*gossip(running, silent), *_key_moves(running, asked=_dead_asked(running)), *_routes(running))
+        case Mechanism.FROZEN:
+            terms = (*gossip(running, silent), *_key_moves(running, asked=_hanging_asked()), *_routes(running))
         case Mechanism.CRASH:
             terms = (*_crash(running), *_key_moves(running, asked=_alive_asked(running)), *_routes(running))
         case Mechanism.SWITCHOVER:
@@ -173,7 +176,7 @@ def _key_moves(running: Running, asked: Term) -> tuple[Term, ...]:
 def _dead_asked(running: Running) -> Term:
     """The candidates ask the dead member's REST API; the guard turns its silence into a refusal."""
     if not running.guard:
-        return Term("members asked", 2.0, 2.0, "Patroni waits 2 s for a silent member's REST API (ha.py)")
+        return _hanging_asked()
     done_meanwhile = running.gossip_interval + _consul_write(running) / 2
     guard = running.guard_poll / 2 + running.guard_probe
     return Term(
@@ -182,6 +185,10 @@ def _dead_asked(running: Running) -> Term:
         running.guard_poll + running.guard_probe,
         f"dead-peer guard: looks each {_s(running.guard_poll)}, own probe {_s(running.guard_probe)}",
     )
+
+
+def _hanging_asked() -> Term:
+    return Term("members asked", 2.0, 2.0, "Patroni waits 2 s for a silent member's REST API (ha.py)")
 
 
 def _alive_asked(running: Running) -> Term:

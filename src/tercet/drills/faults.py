@@ -1,0 +1,195 @@
+"""From a scenario's words to faults as values (healing.Fault): what runs where to make and to end each. Pure.
+
+Faults on a node are ended by a transient systemd timer there, `tercet-heal-N`, set before the fault is made. What it
+runs is exactly what the tool runs to heal, so there is one remedy and not two.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from tercet.components import consul, dcs, nomad, patroni, tailscale
+from tercet.components.proxy import component as proxy
+from tercet.converge.requests import Exec
+from tercet.drills.healing import GRACE_S, Fault, FromOutside, OnNode
+from tercet.drills.scenario import FaultModel, Kind
+from tercet.drills.targets import View, nodes_of, process_of, site_of
+from tercet.errors import TercetError
+from tercet.inventory.platform import Role
+
+POSTMASTER_PID = f"{patroni.DATA}/postmaster.pid"
+FILL = f"{patroni.DATA}/tercet-fill"
+LARGEST_DISK_GIB = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a fault must know of the platform besides the view: the proxy's unit and the cluster's name."""
+
+    proxy_unit: str  # "pgcat.service"
+    cluster: str  # Patroni's scope
+
+
+def fault_of(model: FaultModel, view: View, facts: Facts, number: int) -> Fault:
+    """The fault that these words mean on the platform as it stands; `number` is its place in the drill.
+
+    Raises TargetError where the target does not exist.
+    """
+    makers: dict[Kind, Callable[[], Fault]] = {
+        "kill": lambda: _machines(model, view, "kill", "start", "killed"),
+        "freeze": lambda: _machines(model, view, "freeze", "thaw", "frozen"),
+        "cut_off": lambda: _cut_off(model, view),
+        "cut": lambda: _cut(model, view, both=True),
+        "cut_one_way": lambda: _cut(model, view, both=False),
+        "crash": lambda: _process(model, view, facts, number),
+        "hang": lambda: _process(model, view, facts, number),
+        "hold_down": lambda: _process(model, view, facts, number),
+        "fill_disk": lambda: _fill_disk(model, view, number),
+        "switchover": lambda: _switchover(model, view, facts),
+    }
+    return makers[model.kind]()
+
+
+def _machines(model: FaultModel, view: View, make: str, end: str, done: str) -> Fault:
+    (target,) = model.targets
+    nodes = nodes_of(target, view)
+    sites = frozenset(view.platform.node(name).site for name in nodes if view.platform.node(name).role is Role.APPS)
+    whole = {site for site in sites if len([n for n in nodes if view.platform.node(n).site == site]) > 1}
+    subject = f"site {', '.join(sorted(whole))}" if whole else ", ".join(nodes)
+    seconds = model.lasts + GRACE_S
+    if make == "kill":
+        inject = FromOutside("kill", nodes=nodes, seconds=seconds)
+        heal = FromOutside("start", nodes=nodes)
+    else:
+        inject = FromOutside("freeze", nodes=nodes, seconds=seconds)
+        heal = FromOutside("thaw", nodes=nodes)
+    return Fault(f"{subject} {done}", nodes, (inject,), (heal,), sites=sites)
+
+
+def _cut_off(model: FaultModel, view: View) -> Fault:
+    site = site_of(model.targets[0], view)
+    nodes = tuple(node.name for node in view.platform.nodes if node.site == site)
+    return Fault(
+        f"site {site} cut off",
+        nodes,
+        (FromOutside("cut", source=site, seconds=model.lasts + GRACE_S),),
+        (FromOutside("join", source=site),),
+        sites=frozenset({site}),
+    )
+
+
+def _cut(model: FaultModel, view: View, *, both: bool) -> Fault:
+    source, target = (site_of(text, view) for text in model.targets)
+    if source == target:
+        raise TercetError(f"expected two sites to cut the link between, found {source} twice")
+    seconds = model.lasts + GRACE_S
+    return Fault(
+        f"link {source} {'↔' if both else '→'} {target} cut",
+        (),
+        (FromOutside("cut", source=source, target=target, both=both, seconds=seconds),),
+        (FromOutside("join", source=source, target=target, both=both),),
+    )
+
+
+def _process(model: FaultModel, view: View, facts: Facts, number: int) -> Fault:
+    process, node = process_of(model.targets[0], view)
+    done = {"crash": "killed", "hang": "frozen", "hold_down": "held down"}[model.kind]
+    of_unit = process != "postmaster"
+    scripts = _unit(model.kind, _units(facts)[process]) if of_unit else _postmaster(model.kind, number)
+    return _on_node(f"{process} of {node} {done}", node, scripts, model.lasts, number)
+
+
+def _units(facts: Facts) -> dict[str, str]:
+    return {
+        "patroni": patroni.UNIT,
+        "proxy": facts.proxy_unit,
+        "consul-template": proxy.UNIT,
+        "tailscaled": tailscale.UNIT,
+        "consul": consul.UNIT,
+        "dcs": dcs.UNIT,
+        "nomad": nomad.UNIT,
+    }
+
+
+def _unit(kind: Kind, unit: str) -> tuple[str, str]:
+    """(script that makes the fault, script that ends it) for a systemd unit."""
+    start = f"systemctl reset-failed {unit} 2>/dev/null; systemctl start --no-block {unit}"
+    if kind == "hang":
+        # The main process alone: a frozen Patroni's PostgreSQL goes on.
+        stop = f"systemctl kill --kill-whom=main --signal=STOP {unit}"
+        return stop, f"systemctl kill --kill-whom=main --signal=CONT {unit} 2>/dev/null; {start}"
+    kill = f"systemctl kill --kill-whom=main --signal=KILL {unit}"
+    # The stop finds nobody left to ask; it only keeps the supervisor from starting the unit again.
+    return (kill if kind == "crash" else f"{kill}; systemctl stop {unit}"), start
+
+
+def _postmaster(kind: Kind, number: int) -> tuple[str, str]:
+    start = f"systemctl start --no-block {patroni.UNIT}"
+    pid = f"$(head -1 {POSTMASTER_PID})"
+    match kind:
+        case "hang":
+            # By the time of healing the file may name a new postmaster, so the frozen one's id is kept.
+            note = f"/run/tercet-frozen-{number}"
+            thaw = f"[ ! -s {note} ] || kill -CONT $(cat {note}) 2>/dev/null; rm -f {note}; {start}"
+            return f"head -1 {POSTMASTER_PID} > {note} && kill -STOP $(cat {note})", thaw
+        case "hold_down":
+            # PostgreSQL belongs to Patroni: it stays down only if Patroni is down too.
+            kill = f"systemctl kill --kill-whom=main --signal=KILL {patroni.UNIT}; systemctl stop {patroni.UNIT}"
+            return f"{kill}; kill -KILL {pid}", start
+    return f"kill -KILL {pid}", start
+
+
+def _fill_disk(model: FaultModel, view: View, number: int) -> Fault:
+    (node,) = nodes_of(model.targets[0], view)
+    check = (
+        f"set -e; type=$(stat -f -c %T {patroni.DATA}); "
+        f'case "$type" in overlayfs|tmpfs|ramfs) echo "its data lies on $type, which other nodes share; '
+        'give it a file system of its own" >&2; exit 3;; esac; '
+        f"size=$(df --output=size -BG {patroni.DATA} | tail -1 | tr -dc 0-9); "
+        f'[ "$size" -le {LARGEST_DISK_GIB} ] || {{ echo "its data lies on a disk of $size GiB; at most '
+        f'{LARGEST_DISK_GIB} GiB are filled" >&2; exit 3; }}'
+    )
+    # As PostgreSQL's own user: the share that file systems reserve for root stays free, as on a real full disk.
+    make = (
+        f"free=$(df --output=avail -B1 {patroni.DATA} | tail -1); "
+        f'runuser -u postgres -- fallocate -l "$free" {FILL} || true; '
+        f"runuser -u postgres -- dd if=/dev/zero of={FILL}.rest bs=64k status=none 2>/dev/null; true"
+    )
+    heal = f"rm -f {FILL} {FILL}.rest; systemctl start --no-block {patroni.UNIT}"
+    fault = _on_node(f"disk of {node} full", node, (make, heal), model.lasts, number)
+    return replace(fault, check=(OnNode(node, _sh(check)),))
+
+
+def _switchover(model: FaultModel, view: View, facts: Facts) -> Fault:
+    site = site_of(model.targets[0], view)
+    candidate = view.platform.at(site, Role.DB).name
+    if candidate == view.primary:
+        raise TercetError(f"expected a switchover to another site, found that the primary is at {site} already")
+    argv = ("patronictl", "-c", patroni.CONFIG, "switchover", facts.cluster)
+    members = ("--leader", view.primary, "--candidate", candidate, "--force")
+    request = OnNode(view.primary, Exec((*argv, *members), timeout=30))
+    return Fault(f"switchover from {view.primary} to {candidate}", (), (request,), ())
+
+
+def _on_node(title: str, node: str, scripts: tuple[str, str], lasts: float, number: int) -> Fault:
+    """A fault made and ended by shell scripts, with its timer."""
+    make, heal = scripts
+    unit = f"tercet-heal-{number}"
+    disarm = f"systemctl stop {unit}.timer 2>/dev/null; systemctl reset-failed {unit}.service 2>/dev/null"
+    timer = (
+        f"{disarm}; systemd-run --quiet --collect --unit={unit} --on-active={lasts + GRACE_S:g}s "
+        f"--timer-property=AccuracySec=100ms /bin/sh -c {shlex.quote(heal)}"
+    )
+    return Fault(
+        title,
+        (node,),
+        inject=(OnNode(node, _sh(make)),),
+        heal=(OnNode(node, _sh(f"{heal}; status=$?; {disarm}; exit $status")),),
+        arm=(OnNode(node, _sh(timer)),),
+    )
+
+
+def _sh(script: str) -> Exec:
+    return Exec(("sh", "-c", script), timeout=20)

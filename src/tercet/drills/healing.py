@@ -1,0 +1,204 @@
+"""Healing always happens: at the end, on an error, on Ctrl-C, and by a timer if the tool is killed.
+
+Invariants
+- What ends a fault without the tool is in place before the fault is: a systemd timer on the node for a fault
+  on a node, the provider's own limit for one from outside. So a killed tool leaves nothing broken for longer
+  than the fault's time and GRACE_S.
+- A fault is remembered before anything of it is done, and every remembered fault is healed: in reverse order,
+  each even if another one's healing failed or the operator pressed Ctrl-C meanwhile.
+- Healing is idempotent: what is whole is left alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from tercet.converge.fleet import Fleet
+from tercet.converge.requests import Exec
+from tercet.errors import TercetError
+from tercet.providers.base import Faults
+
+GRACE_S = 30.0
+"""Seconds that the timers give the tool before they heal in its place."""
+HEAL_LIMIT_S = 60.0
+"""One healing action may take this long; starting a site's containers takes a few seconds."""
+
+
+class FaultError(TercetError):
+    """A fault could not be made."""
+
+
+class ImpossibleError(FaultError):
+    """The fault cannot be made on this platform; nothing was touched."""
+
+
+class HealingError(TercetError):
+    """Something could not be healed: says what, why, and what will or can heal it."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnNode:
+    """Something done on a node."""
+
+    node: str
+    request: Exec
+
+
+@dataclass(frozen=True, slots=True)
+class FromOutside:
+    """Something that the provider does. `nodes` for the first four; `source`, `target`, `both` for the cuts."""
+
+    verb: Literal["kill", "start", "freeze", "thaw", "cut", "join"]
+    nodes: tuple[str, ...] = ()
+    source: str = ""
+    target: str | None = None
+    both: bool = True
+    seconds: float = 0.0
+
+
+Action = OnNode | FromOutside
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A fault as a value: what checks that it can be made, what limits it, makes it and ends it, in order.
+
+    `nodes` are the nodes that it hits; `sites` those whose applications cannot be expected to get through.
+    """
+
+    title: str
+    nodes: tuple[str, ...]
+    inject: tuple[Action, ...]
+    heal: tuple[Action, ...]
+    check: tuple[OnNode, ...] = ()
+    arm: tuple[OnNode, ...] = ()
+    sites: frozenset[str] = frozenset()
+
+
+Record = Callable[[str, Fault, str], None]
+"""Told of each step: "injecting", "injected", "healing", "healed" or "heal failed"; the fault; a detail."""
+
+
+class Healing:
+    """`async with Healing(…) as healing: await healing.inject(fault) …`: on leaving, all is healed."""
+
+    def __init__(self, fleet: Fleet, faults: Faults, record: Record) -> None:
+        self._fleet, self._faults, self._record = fleet, faults, record
+        self._standing: list[Fault] = []
+
+    @property
+    def standing(self) -> tuple[Fault, ...]:
+        """The faults that are not healed yet, in the order in which they were made."""
+        return tuple(self._standing)
+
+    async def inject(self, fault: Fault) -> None:
+        """Make a fault. Raises ImpossibleError if its checks fail, FaultError if making it does.
+
+        Whatever part of it was made is healed on leaving.
+        """
+        for question in fault.check:
+            try:
+                await self._do(question, fault, "make")
+            except FaultError as error:
+                raise ImpossibleError(str(error)) from None
+        self._standing.append(fault)
+        self._record("injecting", fault, "")
+        for action in (*fault.arm, *fault.inject):
+            await self._do(action, fault, "make")
+        self._record("injected", fault, "")
+
+    async def heal(self) -> None:
+        """Heal every standing fault, the last one first. Raises HealingError after all have been tried."""
+        failures: list[str] = []
+        while self._standing:
+            fault = self._standing[-1]
+            self._record("healing", fault, "")
+            reasons = [reason for action in fault.heal if (reason := await self._healed(action, fault))]
+            self._standing.pop()
+            failures += reasons
+            self._record("heal failed" if reasons else "healed", fault, "; ".join(reasons))
+        if failures:
+            raise HealingError(
+                f"expected everything to be healed, found: {'; '.join(failures)}. A timer on the node or of the "
+                f"provider heals it within {GRACE_S:g} s of the fault's time; then run `tercet up`"
+            )
+
+    async def _healed(self, action: Action, fault: Fault) -> str:
+        """Empty, or why this part of the healing failed."""
+        try:
+            async with asyncio.timeout(HEAL_LIMIT_S):
+                await self._do(action, fault, "heal")
+        except TimeoutError:
+            return f"{fault.title}: not healed within {HEAL_LIMIT_S:g} s"
+        except TercetError as error:
+            return str(error)
+        return ""
+
+    async def _do(self, action: Action, fault: Fault, purpose: str) -> None:
+        if isinstance(action, FromOutside):
+            await self._from_outside(action)
+            return
+        request = action.request
+        stdin = request.stdin if isinstance(request.stdin, bytes) else b""
+        done = await self._fleet.run(action.node, request.argv, stdin=stdin, timeout=request.timeout)
+        if done.status:
+            said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+            raise FaultError(
+                f"{purpose} “{fault.title}” on {action.node}: "
+                f"{said[-1] if said else f'exit status {done.status} without a word'}"
+            )
+
+    async def _from_outside(self, action: FromOutside) -> None:
+        match action.verb:
+            case "kill":
+                await self._faults.kill(action.nodes, seconds=action.seconds)
+            case "start":
+                await self._faults.start(action.nodes)
+            case "freeze":
+                await self._faults.freeze(action.nodes, seconds=action.seconds)
+            case "thaw":
+                await self._faults.thaw(action.nodes)
+            case "cut":
+                await self._faults.cut(action.source, action.target, seconds=action.seconds, both=action.both)
+            case "join":
+                await self._faults.join(action.source, action.target, both=action.both)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        try:
+            await uninterrupted(self.heal())
+        except HealingError as failure:
+            if error is None:
+                raise
+            error.add_note(str(failure))  # the first error is the one to be told; this one goes with it
+
+
+async def uninterrupted(work: Coroutine[Any, Any, None]) -> None:
+    """Await `work` to its end even if this task is cancelled meanwhile; then the cancellation goes on."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            if task.cancelled():
+                raise
+            cancelled = error
+        except TercetError:
+            break  # told below
+    task.result()
+    if cancelled is not None:
+        raise cancelled
+
+
+def victims(faults: Iterable[Fault]) -> frozenset[str]:
+    """All nodes that these faults hit."""
+    return frozenset(node for fault in faults for node in fault.nodes)
