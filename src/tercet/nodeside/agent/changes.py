@@ -25,6 +25,9 @@ if TYPE_CHECKING:  # typing is slow to import
     from typing import Any
 
 UNIT_FILES = "/etc/systemd/"
+# Links are made without systemd: told of an `enable --no-reload`, it says NeedDaemonReload of every unit there is,
+# and each would be restarted as if its file had changed.
+OFFLINE = "--root=/"
 UNIT_LIMIT = 60  # seconds for a unit to start, stop or reload; a database's shutdown is the slowest
 DEAD = ("inactive", "failed")
 
@@ -89,7 +92,7 @@ class Node:
         if not show([unit])[unit]["UnitFileState"].startswith("enabled"):
             return False
         self.unit_files_changed = True
-        return systemctl("disable", "--no-reload", unit)
+        return systemctl("disable", OFFLINE, unit)
 
     def enable(self, unit: str) -> bool:
         state = show([unit])[unit]["UnitFileState"]
@@ -98,7 +101,7 @@ class Node:
         if state.startswith("masked"):
             systemctl("unmask", unit)
         self.unit_files_changed = True
-        return systemctl("enable", "--no-reload", unit)
+        return systemctl("enable", OFFLINE, unit)
 
     def run(self, units: list[dict[str, Any]]) -> list[bool | str]:
         """Start, restart or reload units side by side, whichever each needs now: for each, what `file` and the
