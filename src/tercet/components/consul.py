@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from tercet.components import consul_agent
 from tercet.components.consul_agent import Agent
 from tercet.components.context import Context
+from tercet.components.rolling import in_turn
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.requests import Http, Request
 from tercet.converge.resources import Resource
@@ -54,7 +55,9 @@ class Consul:
             }
         else:
             settings["retry_join"] = [f"{platform.at(node.site, Role.CONTROL).name}:{ports.consul_serf_lan}"]
-        yield from consul_agent.resources(self.context, agent, f"Consul of datacenter {site.datacenter}", settings)
+        rolling = in_turn("consul servers") if node.role is Role.CONTROL else None
+        title = f"Consul of datacenter {site.datacenter}"
+        yield from consul_agent.resources(self.context, agent, title, settings, rolling=rolling)
 
     def questions(self, node: Node) -> Mapping[str, Request]:
         if node.role is not Role.CONTROL:

@@ -22,7 +22,6 @@ from tercet.components.context import Context
 from tercet.components.systemd import CONTROL_PLANE, NEEDS_TAILNET, unit_file, unit_path
 from tercet.components.tailscale import INTERFACE
 from tercet.components.text import as_json
-from tercet.converge.requests import Answer, Http
 from tercet.converge.resources import Directory, File, Resource, Rolling, Unit
 
 CONSUL = "/usr/local/bin/consul"
@@ -104,14 +103,3 @@ def resources(
         reload_on=(services,) if definitions is not None else (),
         rolling=rolling,
     )
-
-
-def leader_last(group: str, port: int) -> Rolling:
-    """Restart servers one at a time, the Raft leader last, so that there is one election and not several."""
-    url = f"http://127.0.0.1:{port}/v1/agent/self"
-
-    def order(answer: Answer) -> int:
-        stats = (answer.json() or {}).get("Stats", {})
-        return 1 if stats.get("raft", {}).get("state") == "Leader" else 0
-
-    return Rolling(group, Http(url), order)

@@ -16,6 +16,7 @@ from tercet.components import consul_agent
 from tercet.components.consul import alive
 from tercet.components.consul_agent import Agent
 from tercet.components.context import Context
+from tercet.components.rolling import by_weight
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.requests import Http, Request
 from tercet.converge.resources import Resource
@@ -51,9 +52,9 @@ class Dcs:
             "grpc_tls": -1,
         }
         settings["retry_join"] = [f"{name}:{ports.dcs_serf_lan}" for name in controls if name != node.name]
-        rolling = None
+        # Clients in turn too: the primary's session hangs on its own agent's health.
+        rolling = by_weight("dcs", node, platform, f"http://127.0.0.1:{ports.dcs_http}/v1/agent/self")
         if node.role is Role.CONTROL:
-            rolling = consul_agent.leader_last("dcs servers", ports.dcs_http)
             settings |= {
                 "server": True,
                 "bootstrap_expect": len(controls),

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from tercet.components.context import Context
+from tercet.components.rolling import leader_last
 from tercet.components.systemd import CONTROL_PLANE, NEEDS_TAILNET, unit_file, unit_path
 from tercet.components.tailscale import INTERFACE
 from tercet.components.text import as_json
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
-from tercet.converge.requests import Answer, Http, Request
-from tercet.converge.resources import Directory, File, Resource, Rolling, Unit
+from tercet.converge.requests import Http, Request
+from tercet.converge.resources import Directory, File, Resource, Unit
 from tercet.inventory.platform import Node, Platform, Role
 
 UNIT = "nomad.service"
@@ -41,8 +42,8 @@ class Nomad:
         yield File(CONFIG, as_json(self._config(node)))
         yield File(unit_path(UNIT), self._unit())
         ports = self.context.platform.settings.ports
-        leads = Http(f"http://127.0.0.1:{ports.nomad_http}/v1/agent/self")
-        rolling = Rolling("nomad servers", leads, _leads) if node.role is Role.CONTROL else None
+        itself = f"http://127.0.0.1:{ports.nomad_http}/v1/agent/self"
+        rolling = leader_last("nomad servers", itself) if node.role is Role.CONTROL else None
         links = tuple(program.link for program in programs)
         yield Unit(UNIT, restart_on=(CONFIG, unit_path(UNIT), *links), rolling=rolling)
 
@@ -117,11 +118,6 @@ class Nomad:
         apps = tuple((node.name, UNIT) for node in platform.of(Role.APPS))
         yield Condition(f"nomad: one leader and {len(controls)} servers", _elected(platform), controls)
         yield Condition(f"nomad: {len(apps)} clients are ready", _clients(platform), apps)
-
-
-def _leads(answer: Answer) -> int:
-    stats = (answer.json() or {}).get("stats", {})
-    return 1 if stats.get("nomad", {}).get("leader") == "true" else 0
 
 
 def leader_of(readings: Readings, controls: Iterable[str]) -> str:

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from tercet.components.context import Context
+from tercet.components.rolling import primary_last
 from tercet.components.systemd import NEEDS_TAILNET, unit_file, unit_path
 from tercet.components.text import as_yaml
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.requests import Answer, Exec, Http, Request
-from tercet.converge.resources import Directory, File, Object, Resource, Rolling, Unit
+from tercet.converge.resources import Directory, File, Object, Resource, Unit
 from tercet.inventory.platform import Node, Platform, Role
 
 UNIT = "patroni.service"
@@ -57,7 +58,7 @@ class Patroni:
             UNIT,
             restart_on=(unit_path(UNIT), GATE),
             reload_on=(CONFIG,),
-            rolling=self._primary_last(node),
+            rolling=primary_last("postgresql", node, self.context.platform),
         )
         if node == self.context.platform.initial_primary:
             yield self._dynamic_configuration()
@@ -227,9 +228,6 @@ until [ -s {DATA}/PG_VERSION ] || [ -e {PERMISSION} ] || curl -sf -m 2 -o /dev/n
             on=databases,
         )
 
-    def _primary_last(self, node: Node) -> Rolling:
-        return Rolling("postgresql", self._api("/patroni", node), _is_primary)
-
     def _pending_restart(self, node: Node) -> Object:
         service = self.context.platform.settings.postgresql.service
         restart = Exec(("patronictl", "-c", CONFIG, "restart", service, node.name, "--pending", "--force"), timeout=60)
@@ -238,7 +236,7 @@ until [ -s {DATA}/PG_VERSION ] || [ -e {PERMISSION} ] || curl -sf -m 2 -o /dev/n
             self._api("/patroni", node),
             _restart_needed,
             (restart,),
-            rolling=self._primary_last(node),
+            rolling=primary_last("postgresql", node, self.context.platform),
         )
 
     def questions(self, node: Node) -> Mapping[str, Request]:
@@ -252,10 +250,6 @@ until [ -s {DATA}/PG_VERSION ] || [ -e {PERMISSION} ] || curl -sf -m 2 -o /dev/n
         standbys = len(databases) - 1
         title = f"postgresql: one primary, {standbys} streaming standbys, quorum commit"
         yield Condition(title, _replicated(platform), databases)
-
-
-def _is_primary(answer: Answer) -> int:
-    return 1 if (answer.json() or {}).get("role") in ("primary", "master") else 0
 
 
 def _nobody_has_data(answers: Mapping[str, Answer]) -> str | None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from tercet.components import headscale
 from tercet.components.context import Context
+from tercet.components.rolling import by_weight
 from tercet.components.systemd import CONTROL_PLANE, unit_file, unit_path
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.requests import Answer, Exec, Late, Request
@@ -78,10 +79,17 @@ class Tailscale:
         )
         yield File("/etc/.pve-ignore.hosts", b"")  # else Proxmox rewrites /etc/hosts at each start
         ca = (LAB_CA,) if self.context.platform.world else ()
-        yield Unit(UNIT, restart_on=(unit_path(UNIT), *ca, *(program.link for program in programs)))
+        yield Unit(
+            UNIT,
+            restart_on=(unit_path(UNIT), *ca, *(program.link for program in programs)),
+            rolling=by_weight("tailnet", node, self.context.platform, self._dcs_agent()),
+        )
         yield self._login(node)
         yield File(HOSTS, Late("all nodes have joined the tailnet", self._address_needs(), self._hosts))
         yield Unit(READY, restart_on=(unit_path(READY), ready))
+
+    def _dcs_agent(self) -> str:
+        return f"http://127.0.0.1:{self.context.platform.settings.ports.dcs_http}/v1/agent/self"
 
     def _tailscaled_unit(self) -> bytes:
         port = self.context.platform.settings.ports.tailscale
@@ -118,7 +126,9 @@ class Tailscale:
         )
         wait = "until [ -S /run/tailscale/tailscaled.sock ]; do sleep 0.05; done"
         join = Exec(("sh", "-c", f"{wait}; exec {TAILSCALE} up --reset {options}"), stdin=self._key(), timeout=45)
-        return Object(f"tailnet login of {node.name}", STATUS, _not_logged_in, (*self._find_headscale(), join), settle=20)
+        return Object(
+            f"tailnet login of {node.name}", STATUS, _not_logged_in, (*self._find_headscale(), join), settle=20
+        )
 
     def _find_headscale(self) -> tuple[Exec, ...]:
         """The lab's control plane needs its name before there are addresses to write the whole file with."""

@@ -15,6 +15,7 @@ from tercet.components import patroni
 from tercet.components.context import Context
 from tercet.components.proxy import pgcat, pgpool
 from tercet.components.proxy.flavour import Flavour
+from tercet.components.rolling import in_turn
 from tercet.components.systemd import NEEDS_TAILNET, unit_file, unit_path
 from tercet.components.text import as_json
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
@@ -80,8 +81,9 @@ class Proxy:
         yield Unit(
             UNIT,
             restart_on=(CONFIG, TEMPLATE, unit_path(UNIT), *(program.link for program in programs)),
+            rolling=in_turn("proxies"),
         )
-        yield Unit(chosen.unit, restart_on=chosen.restart_on)
+        yield Unit(chosen.unit, restart_on=chosen.restart_on, rolling=in_turn("proxies"))
         yield Object(
             f"{chosen.config} of {node.name}",
             Exec(("sha256sum", "--check", "--status", RECORD)),
