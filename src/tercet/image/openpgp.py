@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import shutil
 import tempfile
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,30 +25,37 @@ class Key:
 
 async def check_signature(content: bytes, signature: bytes, key: Key, what: str) -> None:
     """Raise TercetError unless `signature` over `content` was made by `key`. `what` names the content for people."""
+    verify = next((verify for program, verify in VERIFIERS.items() if shutil.which(program)), None)
+    if verify is None:
+        raise TercetError(f"{what} is signed, and checking that needs gpgv; run: apt-get install gpgv")
     with tempfile.TemporaryDirectory(prefix="tercet-signature-") as name:
-        folder = Path(name)
-        signed, detached = folder / "signed", folder / "signed.sig"
+        signed, detached = Path(name) / "signed", Path(name) / "signed.sig"
         signed.write_bytes(content)
         detached.write_bytes(signature)
         try:
-            if shutil.which("gpgv"):
-                keyring = folder / "key.gpg"
-                keyring.write_bytes(dearmor(key.path.read_text()))
-                lines = await run(
-                    ["gpgv", "--keyring", str(keyring), "--status-fd", "1", str(detached), str(signed)],
-                    timeout=TIMEOUT,
-                )
-                if not any(_valid(line, key.fingerprint) for line in lines):
-                    raise TercetError("signed by another key")
-            elif shutil.which("sqv"):
-                await run(["sqv", "--keyring", str(key.path), str(detached), str(signed)], timeout=TIMEOUT)
-            else:
-                raise TercetError("neither gpgv nor sqv is there; run: apt-get install gpgv")
+            await verify(signed, detached, key)
         except TercetError as error:
             raise TercetError(
                 f"{what} should carry a valid signature of the key {key.fingerprint}, but that could not be "
                 f"shown: {error}"
             ) from error
+
+
+async def _gpgv(signed: Path, detached: Path, key: Key) -> None:
+    keyring = signed.with_name("key.gpg")
+    keyring.write_bytes(dearmor(key.path.read_text()))
+    argv = ["gpgv", "--keyring", str(keyring), "--status-fd", "1", str(detached), str(signed)]
+    lines = await run(argv, timeout=TIMEOUT)
+    if not any(_valid(line, key.fingerprint) for line in lines):
+        raise TercetError("it was made by another key")
+
+
+async def _sqv(signed: Path, detached: Path, key: Key) -> None:
+    """sqv succeeds for a valid signature of a key in the keyring, and there is only this one."""
+    await run(["sqv", "--keyring", str(key.path), str(detached), str(signed)], timeout=TIMEOUT)
+
+
+VERIFIERS: Mapping[str, Callable[[Path, Path, Key], Awaitable[None]]] = {"gpgv": _gpgv, "sqv": _sqv}
 
 
 def _valid(line: str, fingerprint: str) -> bool:

@@ -30,10 +30,10 @@ async def run(
     env: Mapping[str, str] | None = None,
     what: str = "",
 ) -> list[str]:
-    """Run `argv` for at most `timeout` seconds and return the lines of its stdout and stderr together.
+    """Run `argv` for at most `timeout` seconds and return the lines of its stdout.
 
-    `on_line` sees each line as it comes. Raises TercetError if the program is not there, fails, or takes longer;
-    `what` names it then (default: argv[0]).
+    `on_line` sees each line of stdout and stderr as it comes. Raises TercetError if the program is not there, fails,
+    or takes longer: with `what` as its name (default: argv[0]) and the end of its stderr, or else of its stdout.
     """
     what = what or argv[0]
     try:
@@ -45,7 +45,7 @@ async def run(
             *argv,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+            stderr=asyncio.subprocess.PIPE,
             limit=1 << 20,
             cwd=cwd,
             env=None if env is None else dict(env),
@@ -54,23 +54,26 @@ async def run(
     except OSError as error:
         raise TercetError(f"cannot start {what}: {error}") from error
     lines: list[str] = []
+    errors: list[str] = []
     try:
         async with asyncio.timeout(timeout):
-            await _read(process, lines, on_line)
+            await asyncio.gather(_read(process.stdout, lines, on_line), _read(process.stderr, errors, on_line))
             status = await process.wait()
     except TimeoutError as error:
-        raise TercetError(f"{what} did not finish within {timeout:.0f} s; its last output:\n{tail(lines)}") from error
+        raise TercetError(
+            f"{what} did not finish within {timeout:.0f} s; its last output:\n{tail(errors or lines)}"
+        ) from error
     finally:
         await _end(process)
     if status != 0:
-        raise TercetError(f"{what} left with status {status}; its last output:\n{tail(lines)}")
+        raise TercetError(f"{what} left with status {status}; its last output:\n{tail(errors or lines)}")
     return lines
 
 
-async def _read(process: asyncio.subprocess.Process, lines: list[str], on_line: Callable[[str], None] | None) -> None:
-    if process.stdout is None:
+async def _read(stream: asyncio.StreamReader | None, lines: list[str], on_line: Callable[[str], None] | None) -> None:
+    if stream is None:
         return
-    async for raw in process.stdout:
+    async for raw in stream:
         line = raw.decode(errors="replace").rstrip()
         lines.append(line)
         if on_line is not None:
@@ -92,6 +95,9 @@ async def _insist(process: asyncio.subprocess.Process) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     await process.wait()
+    for stream in (process.stdout, process.stderr):  # to its end, which closes the pipe
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stream.read() if stream else asyncio.sleep(0), 1.0)
 
 
 def _group_alive(group: int) -> bool:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tercet.converge.events import Emit
 from tercet.errors import TercetError
 from tercet.image import store
 from tercet.image.cache import Cache, timestamp
 from tercet.image.catalog import Component
-from tercet.image.download import Downloads
 from tercet.image.elf import Arch
 from tercet.image.gotools import GoTools
 from tercet.image.lock import ComponentEntry, Lock, LockFile, ProgramEntry
 from tercet.image.progress import Progress
 from tercet.image.sources.source import Source, Unavailable, Wanted, Workshop
 from tercet.inventory.model import Inventory
+
+if TYPE_CHECKING:
+    from tercet.image.download import Downloads  # see sources/source.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,8 @@ async def obtain(component: Component, run: Run) -> ComponentEntry:
     if known is None:
         progress.say(f"{component.version(run.inventory)} is wanted", state="started")
         known = await _fetched(component, candidates, entry, run, progress)
-        store.remember(run.cache, component.name, known)
+        if known.source != "path":  # a path is looked at every time
+            store.remember(run.cache, component.name, known)
         progress.say(f"{known.version} from {known.source}: {known.origin}", 1.0, "done")
     else:
         progress.say(f"{known.version} from {known.source}, in the cache", state="done")
@@ -92,10 +96,10 @@ async def _all_intact(cache: Cache, entry: ComponentEntry) -> bool:
 
 
 async def _recalled(component: Component, sources: Mapping[str, Source], run: Run) -> ComponentEntry | None:
-    """What an earlier run had from one of these sources, whatever its lock said. A path is always looked at."""
+    """What an earlier run had from one of these sources, whatever its lock said."""
     for name, source in sources.items():
         entry = store.recall(run.cache, component.name, component.version(run.inventory), run.arch, name)
-        if name == "path" or entry is None or entry.programs.keys() != component.programs.keys():
+        if entry is None or entry.programs.keys() != component.programs.keys():
             continue
         if _as_then(source, entry) and await _all_intact(run.cache, entry):
             return entry.model_copy(update={"requested": component.requested(run.inventory)})

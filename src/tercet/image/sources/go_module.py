@@ -80,15 +80,14 @@ class GoModule(Source):
             nonlocal fetched
             fetched += line.startswith("go: downloading ")
 
-        argv = [str(go), "list", "-deps", "-f", "stale={{.StaleReason}}", *self._flags(), self.package]
+        argv = [str(go), "list", "-deps", "-f", "{{.StaleReason}}", *self._flags(), self.package]
         async with beating(
             lambda: workshop.progress.say(f"fetching modules, {fetched} so far" if fetched else "reading modules")
         ):
             lines = await run(
                 argv, timeout=FETCH_TIMEOUT, on_line=count, cwd=folder, env=self._environment(), what="go list"
             )
-        reasons = [line.removeprefix("stale=") for line in lines if line.startswith("stale=")]
-        return sum(reason not in ("", CACHED) for reason in reasons)
+        return sum(reason not in ("", CACHED) for reason in lines)
 
     async def _build(self, argv: list[str], folder: Path, stale: int, workshop: Workshop) -> None:
         compiled = 0

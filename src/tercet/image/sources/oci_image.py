@@ -15,8 +15,8 @@ import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlencode
 
-import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tercet.errors import TercetError
@@ -125,7 +125,7 @@ class _Registry:
         query = {"scope": f"repository:{self._image.repository}:pull"}
         if "service" in asked:
             query["service"] = asked["service"]
-        answer = await self._workshop.downloads.small(str(httpx.URL(asked["realm"], params=query)))
+        answer = await self._workshop.downloads.small(f"{asked['realm']}?{urlencode(query)}")
         token = _parse(_Token, answer.content, asked["realm"])
         self._headers = {"Authorization": f"Bearer {token.token or token.access_token}"}
 

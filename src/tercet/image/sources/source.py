@@ -9,13 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from tercet.errors import TercetError
 from tercet.image.cache import Cache
-from tercet.image.download import Downloads, Unavailable
 from tercet.image.elf import Arch
 from tercet.image.gotools import GoTools
 from tercet.image.progress import Progress
+
+if TYPE_CHECKING:
+    from tercet.image.download import Downloads  # brings an HTTP client, which finding an image does not need
+
+
+class Unavailable(TercetError):
+    """It cannot be had here (no network, no such version there); with `auto` the next source is tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,3 @@ class Source(Protocol):
         What was had with another stamp is not used again.
         """
         return ""
-
-
-__all__ = ["Fetched", "Source", "Unavailable", "Wanted", "Workshop"]

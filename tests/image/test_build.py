@@ -1,0 +1,223 @@
+"""The whole image with small programs: what is found, made, kept, and made anew."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tercet.converge.events import Event, silent
+from tercet.errors import TercetError
+from tercet.image.base import base_key, base_tree
+from tercet.image.build import Image, ensure_image, export_template, find_image, together
+from tercet.image.cache import Cache
+from tercet.image.elf import host_arch
+from tercet.inventory.model import Inventory
+
+from .conftest import as_root, elf, with_sources
+
+PROGRAMS = ("consul", "nomad", "consul-template", "tailscaled", "tailscale", "headscale", "pgcat")
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    """A folder of binaries that do nothing, with success."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    for name in PROGRAMS:
+        (folder / name).write_bytes(elf(salt=name.encode()))
+        (folder / name).chmod(0o755)
+    return folder
+
+
+@pytest.fixture
+def given(inventory: Inventory, programs: Path, cache: Cache) -> Inventory:
+    """Every program by path, and a base system of two files in the cache."""
+    base = base_tree(cache, base_key("trixie", host_arch()))
+    for name in ("proc", "usr/local/bin", "etc"):
+        (base / name).mkdir(parents=True)
+    (base / "etc/debian_version").write_text("13.0\n")
+    return with_sources(inventory, **dict.fromkeys(type(inventory.sources).model_fields, f"path:{programs}"))
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Path:
+    return tmp_path / "tercet.lock.json"
+
+
+@as_root
+async def test_the_tree_has_the_base_and_every_program_where_it_belongs(given: Inventory, lock: Path, cache: Cache):
+    image = await ensure_image(given, lock, silent)
+    assert image.rootfs == cache.images / image.key / "rootfs"
+    assert (image.proxy, image.proxy_reason) == ("pgcat", "PgCat 5b03881, had from path")
+    assert {program.name for program in image.programs} == set(PROGRAMS)
+    for program in image.programs:
+        inside = image.rootfs / program.target.lstrip("/")
+        assert str((image.rootfs / program.link.lstrip("/")).readlink()) == program.target
+        assert inside.read_bytes() == program.source.read_bytes() == elf(salt=program.name.encode())
+        assert inside.stat().st_ino == program.source.stat().st_ino  # shared with the cache, not copied
+        assert inside.stat().st_mode & 0o7777 == 0o755
+    base = base_tree(cache, base_key("trixie", host_arch()))
+    assert (image.rootfs / "etc/debian_version").stat().st_ino == (base / "etc/debian_version").stat().st_ino
+    assert not (base / "usr/local/bin/consul").is_symlink()  # the base stays as it was
+    assert list(cache.build.iterdir()) == []
+
+
+@as_root
+async def test_what_is_there_is_found_and_made_only_once(given: Inventory, lock: Path):
+    assert find_image(given, lock) is None
+    image = await ensure_image(given, lock, silent)
+    assert find_image(given, lock) == image
+    events: list[Event] = []
+    assert await ensure_image(given, lock, events.append) == image
+    assert [(event.state, event.text) for event in events] == [("done", f"image {image.key}: in the cache")]
+
+
+@as_root
+async def test_another_lock_finds_the_same_image_without_the_given_files(
+    given: Inventory, lock: Path, programs: Path, tmp_path: Path
+):
+    image = await ensure_image(given, lock, silent)
+    for program in programs.iterdir():
+        program.unlink()
+    assert find_image(given, lock) == image  # the lock pins what the cache has
+
+
+@as_root
+async def test_each_change_gives_another_image(given: Inventory, lock: Path, programs: Path):
+    keys = {(await ensure_image(given, lock, silent)).key}
+    (programs / "consul").write_bytes(elf(salt=b"new"))
+    assert find_image(given, lock) is None
+    keys.add((await ensure_image(given, lock, silent)).key)
+    without_pgcat = given.model_copy(update={"proxy": "pgpool"})
+    keys.add((await ensure_image(without_pgcat, lock, silent)).key)
+    without_headscale = given.model_copy(update={"provider": "proxmox"})
+    production = await ensure_image(without_headscale, lock, silent)
+    assert "headscale" not in {program.name for program in production.programs}
+    keys.add(production.key)
+    assert len(keys) == 4
+
+
+@as_root
+async def test_a_missing_part_is_made_again(given: Inventory, lock: Path, cache: Cache):
+    image = await ensure_image(given, lock, silent)
+    for missing in (image.programs[0].source, image.rootfs):
+        missing.rename(cache.root / "away")
+        assert find_image(given, lock) is None
+        assert await ensure_image(given, lock, silent) == image
+        subprocess.run(["rm", "-r", cache.root / "away"], check=True, timeout=20)
+
+
+@as_root
+async def test_what_a_killed_run_left_is_cleared_away(given: Inventory, lock: Path, cache: Cache):
+    (cache.build / "image-left" / "rootfs").mkdir(parents=True)
+    await ensure_image(given, lock, silent)
+    assert list(cache.build.iterdir()) == []
+
+
+@as_root
+async def test_a_program_that_does_not_run_in_the_image_is_named(
+    given: Inventory, lock: Path, programs: Path, cache: Cache
+):
+    (programs / "nomad").write_bytes(elf(code=b"\x0f\x0b" + bytes(8)))  # an illegal instruction
+    with pytest.raises(TercetError, match=r"nomad 1\.11\.3 .* should run in the image, but does not"):
+        await ensure_image(given, lock, silent)
+    assert find_image(given, lock) is None
+    assert [folder.name[:4] for folder in cache.images.iterdir()] == ["base"]
+
+
+ENSURE = """
+import asyncio, pickle, sys
+from pathlib import Path
+from tercet.image.build import ensure_image
+inventory = pickle.load(sys.stdin.buffer)
+print(asyncio.run(ensure_image(inventory, Path(sys.argv[1]), lambda event: None)).key)
+"""
+
+
+@as_root
+async def test_two_processes_at_once_make_one_image(given: Inventory, cache: Cache, tmp_path: Path):
+    async def one(name: str) -> str:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", ENSURE, str(tmp_path / name)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await asyncio.wait_for(process.communicate(pickle.dumps(given)), 100)
+        assert process.returncode == 0, err.decode()
+        return out.decode().strip()
+
+    keys = await asyncio.gather(*(one(f"{number}.lock.json") for number in range(2)))
+    assert len(set(keys)) == 1
+    assert len([folder for folder in cache.images.iterdir() if not folder.name.startswith("base-")]) == 1
+    assert list(cache.build.iterdir()) == []
+
+
+@as_root
+async def test_the_template_is_the_tree(given: Inventory, lock: Path, tmp_path: Path):
+    image = await ensure_image(given, lock, silent)
+    target = tmp_path / "out" / f"tercet-{image.key}.tar.zst"
+    assert await export_template(image, target, silent) == target
+    plain = tmp_path / "plain.tar"
+    subprocess.run(["zstd", "-q", "-d", target, "-o", plain], check=True, timeout=20)
+    with tarfile.open(plain) as archive:
+        names = set(archive.getnames())
+        assert {"./etc/debian_version", "./usr/local/bin/consul"} <= names
+        link = archive.getmember("./usr/local/bin/nomad")
+        assert link.issym()
+        assert f".{link.linkname}" in names
+    assert [file.name for file in target.parent.iterdir()] == [target.name]
+    written = target.stat().st_mtime_ns
+    await export_template(image, target, silent)
+    assert target.stat().st_mtime_ns == written  # its name holds the key: done
+    other = await export_template(image, tmp_path / "out" / "template.tar.zst", silent)
+    other.write_bytes(b"old")
+    assert (await export_template(image, other, silent)).stat().st_size > 100
+
+
+async def test_a_template_that_cannot_be_packed_leaves_nothing(tmp_path: Path):
+    image = Image("k" * 16, tmp_path / "nothing", (), "pgpool", "")
+    with pytest.raises(TercetError, match="tar left with status"):
+        await export_template(image, tmp_path / "out" / "template.tar.zst", silent)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_find_image_writes_nothing_and_needs_nothing(inventory: Inventory, lock: Path):
+    assert find_image(inventory, lock) is None
+    assert not inventory.cache.exists()
+    assert not lock.exists()
+
+
+def test_a_broken_lock_is_not_taken_for_an_absent_one(inventory: Inventory, lock: Path):
+    lock.write_text("{")
+    with pytest.raises(TercetError, match="remove it"):
+        find_image(inventory, lock)
+
+
+async def test_the_first_failure_comes_out_alone_and_ends_the_rest():
+    ended = asyncio.Event()
+
+    async def fails() -> None:
+        raise TercetError("the one")
+
+    async def lasts() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    with pytest.raises(TercetError, match="the one"):
+        await together(lasts(), fails())
+    assert ended.is_set()
+    with pytest.raises(ExceptionGroup, match="unhandled"):  # a bug keeps its traceback
+        await together(_bug())
+
+
+async def _bug() -> None:
+    raise KeyError("a bug")
