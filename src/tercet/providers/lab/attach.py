@@ -134,7 +134,7 @@ class Line:
             stdout, stderr = await asyncio.gather(*reading)
             return Completed(status, stdout, stderr)
         finally:
-            if not ended.done() and not self.broken:
+            if (not ended.done() or ended.cancelled()) and not self.broken:
                 with contextlib.suppress(OSError):
                     self._socket.send(f"kill\0{name}".encode())
             self._ended.pop(name, None)

@@ -65,8 +65,8 @@ class Cgroups:
 
     def init(self, name: str) -> int | None:
         """The host's process id of the container's PID 1; None if the container does not run."""
-        node = self.node(name)
-        for group in (node / "init.scope", node):  # systemd starts in the latter and moves to the former
+        node, scope = self.node(name), self.node(name) / "init.scope"
+        for group in (scope, node, scope):  # systemd starts in `node` and moves to `scope`, perhaps between two looks
             for pid in pids(group):
                 if is_init(pid):
                     return pid

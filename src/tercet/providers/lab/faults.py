@@ -24,7 +24,10 @@ from tercet.providers.lab.observe import observe_network
 from tercet.providers.lab.wan import Pair
 
 # $1 its control group, $2 the kind of fault, $3 when it ends on the monotonic clock, $4 seconds; then the remedy.
-HEALER = 'echo 0 > "$1/cgroup.procs" && { sleep "$4"; shift 4; exec "$@"; } >/dev/null 2>&1 </dev/null &'
+HEALER = """
+echo 0 > "$1/cgroup.procs" || exit 1
+{ sleep "$4"; shift 4; exec "$@"; } </dev/null >/dev/null 2>&1 &
+"""
 HEALER_NAME = "tercet-healer"
 
 

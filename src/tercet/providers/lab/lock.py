@@ -50,6 +50,7 @@ def describe(note: bytes) -> str:
     """The holder's note as the start of a sentence."""
     try:
         holder = json.loads(note)
-        return f"the platform is being changed by {holder['who']} (process {holder['pid']}, since {holder['since']})"
+        process = "" if str(holder["pid"]) in holder["who"] else f" (process {holder['pid']})"
+        return f"the platform is being changed by {holder['who']}{process} since {holder['since']}"
     except (ValueError, KeyError, TypeError):
         return "the platform is being changed by another process, which has not yet said who it is"

@@ -1,0 +1,1 @@
+"""Containers on Proxmox servers: the API makes them, SSH to the servers reaches into them."""

@@ -1,0 +1,91 @@
+"""The keys of SSH servers, pinned on first use in a file beside the inventory.
+
+The file has OpenSSH's known_hosts format, so `ssh` itself can use it. Invariant: a pinned key is never replaced
+by the tool; a server with another key is refused before anything is sent to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncssh
+
+from tercet.errors import TercetError
+
+_log = logging.getLogger("tercet.ssh")
+
+
+@dataclass
+class HostKeys:
+    """The file at `path`, which need not exist yet."""
+
+    path: Path
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+
+    def pinned(self, host: str, port: int) -> list[asyncssh.SSHKey]:
+        """The keys that are pinned for a server. TercetError where the file is broken."""
+        try:
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        except (OSError, UnicodeDecodeError) as error:
+            raise TercetError(
+                f"expected pinned host keys in {self.path}, found that it cannot be read: {error}"
+            ) from None
+        keys = []
+        for number, line in enumerate(lines, start=1):
+            words = line.split()
+            if not words or words[0].startswith("#") or words[0] != entry_name(host, port):
+                continue
+            try:
+                keys.append(asyncssh.import_public_key(" ".join(words[1:3])))
+            except asyncssh.KeyImportError:
+                raise TercetError(
+                    f"expected a host key in {self.path}, line {number}, found what is none: remove the line, and "
+                    "compare the key that is pinned anew with the server's"
+                ) from None
+        return keys
+
+    async def pin(self, host: str, port: int, key: asyncssh.SSHKey) -> None:
+        """Remember the key of a server that had none, and say so."""
+        async with self._lock:
+            if self.pinned(host, port):
+                return
+            public = " ".join(key.export_public_key("openssh").decode().split()[:2])
+            new = not self.path.exists()
+            with self.path.open("a", encoding="utf-8") as file:
+                if new:
+                    file.write("# SSH keys of servers, pinned by tercet when it first met them.\n")
+                file.write(f"{entry_name(host, port)} {public}\n")
+        _log.warning(
+            "first contact with %s: its SSH host key %s is pinned in %s. Compare it with what the server itself "
+            "says: ssh-keygen -lf /etc/ssh/ssh_host_%s_key.pub",
+            host,
+            key.get_fingerprint(),
+            self.path,
+            key.get_algorithm().removeprefix("ssh-").split("-")[0],
+        )
+
+
+def entry_name(host: str, port: int) -> str:
+    """A server's name as known_hosts writes it."""
+    return host if port == 22 else f"[{host}]:{port}"
+
+
+class Verifier(asyncssh.SSHClient):
+    """Judges a server's key during the key exchange, before the login. Notes what it saw."""
+
+    def __init__(self, allowed: list[asyncssh.SSHKey], fingerprint: str | None) -> None:
+        self._allowed = allowed
+        self._fingerprint = fingerprint
+        self.shown: asyncssh.SSHKey | None = None
+
+    def validate_host_public_key(self, _host: str, _addr: str, _port: int, key: asyncssh.SSHKey) -> bool:
+        """The inventory's fingerprint decides; else the pinned keys; else it is the first contact."""
+        self.shown = key
+        if self._fingerprint is not None:
+            return bool(key.get_fingerprint() == self._fingerprint)
+        return not self._allowed or key in self._allowed

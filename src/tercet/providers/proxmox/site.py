@@ -1,0 +1,162 @@
+"""One site's Proxmox server, or the cluster it belongs to: its API, its SSH, and the containers found there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tercet.errors import TercetError
+from tercet.inventory.credentials import read_credential
+from tercet.inventory.platform import Node, Platform
+from tercet.inventory.proxmox import ProxmoxHost, host_of
+from tercet.providers.proxmox.api import Api
+from tercet.providers.proxmox.guests import Guest, guest, platform_tag, split_tags, tags_of
+from tercet.providers.proxmox.hostkeys import HostKeys
+from tercet.providers.proxmox.ssh import SshServer
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A container of this platform as its server lists it, not yet looked at more closely."""
+
+    vmid: int
+    host: str  # the Proxmox node it is on
+    name: str
+    tags: frozenset[str]
+    running: bool
+
+
+@dataclass(frozen=True)
+class View:
+    """One look at a site: the Proxmox node that gets its containers, and its containers by node name."""
+
+    home: str
+    guests: Mapping[str, Guest]
+
+
+@dataclass
+class Site:
+    """The server of one site, reached when it is first needed."""
+
+    host: ProxmoxHost
+    nodes: tuple[Node, ...]
+    platform: str
+    keys: HostKeys
+    others: tuple[ProxmoxHost, ...] = ()  # the other sites' servers, which may be nodes of the same cluster
+    api: Api = field(init=False)
+    _servers: dict[str, SshServer] = field(default_factory=dict, repr=False)
+    _addresses: dict[str, str] = field(default_factory=dict, repr=False)
+    _home: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self.api = Api(self.host, self._secret)
+
+    async def _secret(self) -> str:
+        what = f"API secret of {self.host.login} at {self.host.site}"
+        return await asyncio.to_thread(read_credential, self.host.secret, what)
+
+    # -------------------------------------------------------------------------------------------- the server
+
+    async def home(self) -> str:
+        """The Proxmox node that gets new containers: the inventory's, else the server's own where it is alone."""
+        if self._home is None:
+            status = await self.api.get("/cluster/status")
+            nodes = [item for item in status if item.get("type") == "node"]
+            self._addresses = {str(item["name"]): str(item["ip"]) for item in nodes if item.get("ip")}
+            names = sorted(str(item["name"]) for item in nodes)
+            if self.host.node is None and len(names) != 1:
+                raise TercetError(
+                    f"expected one Proxmox node behind {self.api.name}, found the cluster {', '.join(names)}: "
+                    f"name the one that gets the containers of {self.host.site} at `node`"
+                )
+            if self.host.node is not None and self.host.node not in names:
+                raise TercetError(
+                    f"expected the Proxmox node {self.host.node} behind {self.api.name}, found {', '.join(names)}: "
+                    f"put `node` of {self.host.site} right"
+                )
+            self._home = self.host.node or names[0]
+        return self._home
+
+    async def ssh(self, host: str | None = None) -> SshServer:
+        """SSH to the site's server, or to the Proxmox node `host` of its cluster, to which a container migrated."""
+        home = await self.home()
+        name = host or home
+        if name not in self._servers:
+            at = self.host.ssh
+            if name != home:
+                known = next((other.ssh for other in self.others if other.node == name), None)
+                at = known or replace(at, host=self._addresses.get(name, name), host_key=None)
+            self._servers[name] = SshServer(f"{name} ({self.host.site})", at, self.keys)
+        return self._servers[name]
+
+    async def close(self) -> None:
+        """End all connections."""
+        await self.api.close()
+        for server in self._servers.values():
+            await server.close()
+
+    # ---------------------------------------------------------------------------------------- its containers
+
+    async def listed(self) -> list[Listed]:
+        """Every container with this platform's tag and this site's, on any node of the cluster."""
+        wanted = {platform_tag(self.platform), f"site.{self.host.site}"}
+        found = []
+        for item in await self.api.get("/cluster/resources", type="vm"):
+            tags = split_tags(str(item.get("tags", "")))
+            if item.get("type") == "lxc" and wanted <= tags and not item.get("template"):
+                name, running = str(item.get("name", "")), item.get("status") == "running"
+                found.append(Listed(int(item["vmid"]), str(item["node"]), name, tags, running))
+        return await self._with_status(found)
+
+    async def _with_status(self, found: list[Listed]) -> list[Listed]:
+        """The same with the status of this moment: the cluster's own list may be ten seconds old."""
+        hosts = sorted({item.host for item in found})
+        lists = await asyncio.gather(*(self.api.get(f"/nodes/{host}/lxc") for host in hosts))
+        running = {int(item["vmid"]) for items in lists for item in items if item.get("status") == "running"}
+        return [replace(item, running=item.vmid in running) for item in found]
+
+    async def located(self) -> dict[str, Listed]:
+        """The site's containers by node name. Raises TercetError where two claim to be the same node."""
+        by_node: dict[str, Listed] = {}
+        found = await self.listed()
+        for node in self.nodes:
+            mine = [item for item in found if tags_of(self.platform, node) <= item.tags]
+            if len(mine) > 1:
+                places = " and ".join(f"{item.vmid} on {item.host}" for item in mine)
+                raise TercetError(
+                    f"expected one container with the tags of {node.name}, found {places}: take the tag "
+                    f"{platform_tag(self.platform)} off the one that is a copy"
+                )
+            if mine:
+                by_node[node.name] = mine[0]
+        return by_node
+
+    async def look(self) -> View:
+        """Everything that planning needs of this site: its containers with their settings."""
+        home, located = await asyncio.gather(self.home(), self.located())
+        details = await asyncio.gather(*(self.guest(item) for item in located.values()))
+        return View(home, dict(zip(located, details, strict=True)))
+
+    async def guest(self, item: Listed) -> Guest:
+        """One container with its settings."""
+        pending: list[dict[str, Any]] = await self.api.get(f"/nodes/{item.host}/lxc/{item.vmid}/pending")
+        return guest(item.vmid, item.host, running=item.running, pending=pending)
+
+
+def sites_of(platform: Platform, known_hosts: Path) -> dict[str, Site]:
+    """The sites of a platform by name; `known_hosts` is where their SSH keys are pinned."""
+    keys = HostKeys(known_hosts)
+    hosts = {site.name: host_of(platform.settings, site.name) for site in platform.sites}
+    return {
+        name: Site(
+            host,
+            tuple(node for node in platform.nodes if node.site == name),
+            platform.name,
+            keys,
+            tuple(other for other_name, other in hosts.items() if other_name != name),
+        )
+        for name, host in hosts.items()
+    }

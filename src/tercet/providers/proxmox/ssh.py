@@ -1,0 +1,166 @@
+"""One kept SSH connection to a server, and commands on it.
+
+Invariants: every command ends within its time limit here, whatever the server does; one that is given up is told
+to end there too. A connection that broke is made anew by the next command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import asyncssh
+
+from tercet.converge.fleet import Completed, Unreachable
+from tercet.errors import TercetError
+from tercet.inventory.proxmox import Ssh
+from tercet.providers.proxmox.hostkeys import HostKeys, Verifier
+
+CONNECT_TIMEOUT = 15.0  # seconds, login included
+KEEPALIVE_S, KEEPALIVE_COUNT = 10, 3  # a server that is silent for 40 s is gone
+NO_KEYS: tuple[list[str], list[str], list[str]] = ([], [], [])  # none trusted: Verifier decides
+
+
+@dataclass
+class SshServer:
+    """A server, connected to when it is first needed. `name` is what messages call it."""
+
+    name: str
+    at: Ssh
+    keys: HostKeys
+    _connection: asyncssh.SSHClientConnection | None = field(default=None, repr=False)
+    _connecting: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+
+    def command(self, argv: Sequence[str]) -> str:
+        """Words as one shell command that root runs: with sudo where another user logs in."""
+        return shlex.join(argv if self.at.user == "root" else ("sudo", "-n", *argv))
+
+    async def run(self, command: str, *, stdin: bytes = b"", timeout: float) -> Completed:
+        """Run a shell command. Raises Unreachable where the server is, or where `timeout` seconds pass."""
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._run(command, stdin)
+        except TimeoutError:
+            raise Unreachable(f"{self.name}: a command did not end within {timeout:g} s: {_short(command)}") from None
+
+    async def _run(self, command: str, stdin: bytes) -> Completed:
+        for attempt in (1, 2):
+            connection = await self.connection()
+            try:
+                process = await connection.create_process(command, encoding=None)
+                break
+            except (asyncssh.Error, OSError) as error:
+                # The kept connection broke while nobody looked; nothing was begun on it.
+                await self.close()
+                if attempt == 2:
+                    raise Unreachable(f"{self.name}: SSH opens no session: {error}") from None
+        try:
+            stdout, stderr = await process.communicate(stdin)
+        except BaseException:
+            process.kill()
+            process.close()
+            raise
+        if process.exit_status is None:
+            if process.exit_signal:
+                return Completed(-1, _bytes(stdout), f"ended by {process.exit_signal[0]}".encode())
+            raise Unreachable(f"{self.name}: the SSH connection broke during a command: {_short(command)}")
+        return Completed(process.exit_status, _bytes(stdout), _bytes(stderr))
+
+    async def spawn(self, command: str) -> asyncssh.SSHClientProcess[bytes]:
+        """Start a command with pipes; the caller ends it."""
+        connection = await self.connection()
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                return await connection.create_process(command, encoding=None)
+        except (asyncssh.Error, OSError, TimeoutError) as error:
+            raise Unreachable(f"{self.name}: SSH opens no session: {error}") from None
+
+    async def connection(self) -> asyncssh.SSHClientConnection:
+        """The kept connection, made anew where it is gone."""
+        async with self._connecting:
+            if self._connection is None or self._connection.is_closed():
+                self._connection = await self._connect()
+            return self._connection
+
+    async def close(self) -> None:
+        """End the connection, and every command on it."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abort()
+
+    async def _connect(self) -> asyncssh.SSHClientConnection:
+        at = self.at
+        allowed = self.keys.pinned(at.host, at.port)
+        verifier = Verifier(allowed, at.host_key)
+        options: dict[str, object] = {}
+        if at.key is not None:
+            options["client_keys"] = [str(at.key)]
+        if allowed and at.host_key is None:
+            options["server_host_key_algs"] = [alg for key in allowed for alg in _algorithms(key)]
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                connection = await asyncssh.connect(
+                    at.host,
+                    at.port,
+                    username=at.user,
+                    known_hosts=NO_KEYS,
+                    client_factory=lambda: verifier,
+                    keepalive_interval=KEEPALIVE_S,
+                    keepalive_count_max=KEEPALIVE_COUNT,
+                    password=None,
+                    **options,
+                )
+        except (asyncssh.Error, OSError, TimeoutError) as error:
+            raise self._refused(error, allowed, verifier) from error
+        if verifier.shown is not None and not allowed:
+            await self.keys.pin(at.host, at.port, verifier.shown)
+        return connection
+
+    def _refused(self, error: Exception, allowed: list[asyncssh.SSHKey], verifier: Verifier) -> TercetError:
+        """What a failed connection means, in the operator's terms."""
+        at = self.at
+        where = f"{at.user}@{at.host}" + (f" port {at.port}" if at.port != 22 else "")
+        if isinstance(error, asyncssh.HostKeyNotVerifiable):
+            shown = verifier.shown.get_fingerprint() if verifier.shown else "none of the pinned kind"
+            wanted = at.host_key or " or ".join(key.get_fingerprint() for key in allowed)
+            source = "`ssh.host_key` in the inventory" if at.host_key else f"its line in {self.keys.path}"
+            return TercetError(
+                f"expected {self.name} ({where}) to have the SSH host key {wanted}, found {shown}. Nothing was sent\n"
+                "  If the server was installed anew, compare the key on the server itself (ssh-keygen -lf "
+                f"/etc/ssh/ssh_host_ed25519_key.pub) and take out {source}; else somebody stands in between"
+            )
+        if isinstance(error, asyncssh.KeyExchangeFailed) and allowed:
+            return TercetError(
+                f"expected {self.name} ({where}) to have the SSH host key that is pinned, found that it offers none of "
+                "that kind. Nothing was sent\n  Compare its keys on the server itself and take its line out of "
+                f"{self.keys.path}"
+            )
+        if isinstance(error, asyncssh.PermissionDenied):
+            key = f"the key {at.key}" if at.key else "a key of the SSH agent or of ~/.ssh"
+            return TercetError(
+                f"expected {self.name} to let {where} in with {key}, found: permission denied. Put the public key into "
+                f"~{at.user}/.ssh/authorized_keys there (`ssh-copy-id`), or name another at `ssh.key`"
+            )
+        if isinstance(error, asyncssh.KeyImportError | FileNotFoundError) and at.key is not None:
+            return TercetError(
+                f"expected a private key without passphrase in {at.key}, found: {error}: name it at `ssh.key`"
+            )
+        said = "no answer" if isinstance(error, TimeoutError) else str(error)
+        return Unreachable(
+            f"expected SSH to {self.name} ({where}), found: {said}. Is the server up, and can this machine reach it?"
+        )
+
+
+def _algorithms(key: asyncssh.SSHKey) -> list[str]:
+    """The signature algorithms that a server may prove this key with."""
+    return [alg.decode() for alg in key.sig_algorithms]
+
+
+def _bytes(data: bytes | str | None) -> bytes:
+    return data if isinstance(data, bytes) else (data or "").encode()
+
+
+def _short(command: str, limit: int = 160) -> str:
+    return command if len(command) <= limit else f"{command[:limit]}…"

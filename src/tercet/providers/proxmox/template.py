@@ -1,0 +1,163 @@
+"""The image on Proxmox's storages: uploaded once to each, and verified before a container is made from it.
+
+The file's name carries the image's key, so another image is another file. Proxmox takes an upload in whole or
+not at all and checks its SHA-256; a file that a crash left torn has another size, and is sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from tercet.converge.events import Emit, Event
+from tercet.errors import TercetError
+from tercet.image.build import Image, export_template
+from tercet.providers.proxmox.api import Api, ApiError, TaskFailed
+from tercet.providers.proxmox.site import Site
+
+IMPORT_TIMEOUT = 600.0  # seconds for Proxmox to check the sum and copy the file to the storage
+REPORT_EVERY = 1.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """The packed image on this machine."""
+
+    path: Path
+    size: int
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+
+def template_name(key: str) -> str:
+    """The file's name on every storage, as Proxmox likes it: SYSTEM-VERSION-NAME_VERSION_….tar.zst"""
+    return f"debian-13-tercet_{key}.tar.zst"
+
+
+def volume_of(site: Site, name: str) -> str:
+    """The template as Proxmox names it."""
+    return f"{site.host.template_storage}:vztmpl/{name}"
+
+
+async def packed(image: Image, folder: Path, emit: Emit) -> Template:
+    """The image as a template in `folder`, packed unless it is there."""
+    path = await export_template(image, folder / template_name(image.key), emit)
+    return Template(path, path.stat().st_size, await asyncio.to_thread(_sha256, path))
+
+
+async def ensure_template(site: Site, template: Template, emit: Emit) -> str:
+    """The volume of the template on the site's storage, uploaded where it is not there whole."""
+    api, storage, home = site.api, site.host.template_storage, await site.home()
+    volume = volume_of(site, template.name)
+    there = await _size_on(api, home, storage, volume)
+    if there is not None and there == template.size and await _intact(site, volume, template):
+        emit(Event("template", "done", f"{site.host.site}: {volume} is there"))
+        return volume
+    await _room(api, home, storage, template.size, replaces=there or 0)
+    await _upload(site, template, home, emit)
+    return volume
+
+
+async def _upload(site: Site, template: Template, home: str, emit: Emit) -> None:
+    storage, began = site.host.template_storage, time.monotonic()
+    what = f"upload of {template.name} to {storage} of {site.host.site}"
+
+    def report(sent: int) -> None:
+        text = f"{site.host.site}: {sent >> 20} of {template.size >> 20} MiB to {storage}"
+        emit(Event("template", "progress", text, "", time.monotonic() - began, sent / max(1, template.size)))
+
+    fields = {"content": "vztmpl", "checksum-algorithm": "sha256", "checksum": template.sha256}
+    with template.path.open("rb") as file:
+        source = cast(BinaryIO, Counted(file, report))
+        try:
+            upid = await site.api.upload(f"/nodes/{home}/storage/{storage}/upload", fields, template.name, source)
+            await site.api.finish(upid, what, IMPORT_TIMEOUT)
+        except (ApiError, TaskFailed) as error:
+            raise _explained(site, template, error) from error
+    emit(Event("template", "done", f"{site.host.site}: {template.name} is on {storage}", "", time.monotonic() - began))
+
+
+async def _size_on(api: Api, node: str, storage: str, volume: str) -> int | None:
+    """Bytes of the volume on the storage; None where it is not there."""
+    content: list[dict[str, Any]] = await api.get(f"/nodes/{node}/storage/{storage}/content", content="vztmpl")
+    return next((int(item.get("size", 0)) for item in content if item.get("volid") == volume), None)
+
+
+async def _room(api: Api, node: str, storage: str, size: int, *, replaces: int) -> None:
+    """TercetError unless the storage takes templates and has room for one of `size` bytes."""
+    status = await api.get(f"/nodes/{node}/storage/{storage}/status")
+    if "vztmpl" not in str(status.get("content", "")).split(","):
+        raise TercetError(
+            f"expected the storage {storage} of {node} to take container templates, found the content types "
+            f"{status.get('content') or 'none'}: add them (pvesm set {storage} --content vztmpl,…), or name another "
+            "at `template_storage`"
+        )
+    available = int(status.get("avail", 0)) + replaces
+    if available < size:
+        raise TercetError(
+            f"expected room for the image's {size >> 20} MiB on the storage {storage} of {node}, found "
+            f"{available >> 20} MiB: make room, or name another storage at `template_storage`. Nothing was uploaded"
+        )
+
+
+async def _intact(site: Site, volume: str, template: Template) -> bool:
+    """The file on the server has the template's SHA-256. Read on the server itself, which knows its path."""
+    server = await site.ssh()
+    argv = ("sh", "-c", 'sha256sum "$(pvesm path "$0")"', volume)
+    done = await server.run(server.command(argv), timeout=IMPORT_TIMEOUT)
+    if done.status != 0:
+        words = done.stderr.decode(errors="replace").strip()
+        raise TercetError(f"expected {server.name} to read {volume}, found: {words or f'status {done.status}'}")
+    return done.stdout.split()[:1] == [template.sha256.encode()]
+
+
+def _explained(site: Site, template: Template, error: ApiError | TaskFailed) -> TercetError:
+    """An upload that failed, with what to do about the two usual reasons."""
+    remedy = "run `tercet up` again: it sends the file anew"
+    if "space" in error.reason.lower():
+        remedy = f"make room on {site.host.template_storage} and in /var/tmp, where Proxmox first receives uploads"
+    elif "checksum" in error.reason.lower():
+        remedy = f"it was damaged on its way; {remedy}"
+    return TercetError(
+        f"upload of {template.name} to {site.host.site}: {error}\n  No template was made on "
+        f"{site.host.template_storage}; {remedy}"
+    )
+
+
+class Counted:
+    """A file that says how much of it was read, at most once a second and at its end."""
+
+    def __init__(self, file: BinaryIO, report: Callable[[int], None]) -> None:
+        self._file = file
+        self._report = report
+        self._reported = 0.0
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        now = time.monotonic()
+        if now - self._reported >= REPORT_EVERY or not data:
+            self._reported = now
+            self._report(self._file.tell())
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,856 @@
+"""The lab provider on real containers: raise, run, break, repair, destroy. Needs root, LXC and a built image."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import secrets
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from tercet.converge.events import Event, silent
+from tercet.converge.fleet import Unreachable
+from tercet.converge.plan import Change
+from tercet.errors import TercetError
+from tercet.inventory.default import default_text
+from tercet.inventory.load import parse
+from tercet.inventory.model import LabModel
+from tercet.inventory.platform import Platform
+from tercet.providers.base import CUT, FREEZE, KILL, Fault
+from tercet.providers.lab.cgroup import Cgroups, emptied, kill
+from tercet.providers.lab.config import images_in_use
+from tercet.providers.lab.host import inside
+from tercet.providers.lab.layout import LABS, layout_of
+from tercet.providers.lab.provider import LabProvider
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root"),
+    pytest.mark.skipif(shutil.which("lxc-start") is None, reason="LXC is not installed"),
+]
+
+A, B, FAR = "db-sib-01", "db-sib-03", "db-fsn-01"
+
+
+def platform_named(name: str) -> Platform:
+    text = re.sub(r"(?m)^platform: \S+", f"platform: {name}", default_text())
+    return parse(text.encode(), Path("tercet.yml"))
+
+
+def one_site(name: str) -> Platform:
+    """The smallest lab: the world and one site of three nodes."""
+    whole = platform_named(name)
+    return replace(whole, sites=whole.sites[:1], settings=whole.settings.model_copy(update={"lab": LabModel()}))
+
+
+def with_delay(platform: Platform, milliseconds: float) -> Platform:
+    """The same platform with another latency between the first site and the third."""
+    links = tuple(
+        link.model_copy(update={"latency_ms": milliseconds}) if link.between == ("sib-01", "fsn-01") else link
+        for link in platform.settings.lab.links
+    )
+    lab = platform.settings.lab.model_copy(update={"links": links})
+    return replace(platform, settings=platform.settings.model_copy(update={"lab": lab}))
+
+
+@pytest.fixture(scope="module")
+def rootfs() -> Path:
+    """The newest finished image; which one does not matter here."""
+    images = platform_named("t-lab1").settings.cache / "images"
+    trees = [tree for tree in images.glob("*/rootfs") if not tree.parent.name.startswith("base-")]
+    if not trees:
+        pytest.skip("no image built; `tercet up` or `make up` builds one")
+    return max(trees, key=lambda tree: tree.stat().st_mtime)
+
+
+@pytest.fixture(scope="module")
+def standing(rootfs: Path) -> Iterator[LabProvider]:
+    """The lab that most tests share; they leave it as they found it."""
+    provider = LabProvider(platform_named("t-lab1"), rootfs)
+
+    async def raise_it() -> None:
+        await provider.destroy(silent)
+        await provider.prepare(await provider.survey(), silent)
+
+    asyncio.run(raise_it())
+    yield provider
+    asyncio.run(provider.destroy(silent))
+
+
+@pytest.fixture
+async def lab(standing: LabProvider) -> AsyncIterator[LabProvider]:
+    """The standing lab; whatever a test left broken is repaired for the next."""
+    yield standing
+    await standing.faults.heal_all()
+    await standing.prepare(await standing.survey(), silent)
+
+
+@asynccontextmanager
+async def temporary(platform: Platform, rootfs: Path) -> AsyncIterator[LabProvider]:
+    provider = LabProvider(platform, rootfs)
+    await provider.destroy(silent)
+    try:
+        await provider.prepare(await provider.survey(), silent)
+        yield provider
+    finally:
+        await provider.destroy(silent)
+
+
+async def eventually(holds: Callable[[], bool | Awaitable[bool]], seconds: float, what: str) -> None:
+    deadline = monotonic() + seconds
+    while True:
+        result = holds()
+        if result if isinstance(result, bool) else await result:
+            return
+        assert monotonic() < deadline, f"not within {seconds} s: {what}"
+        await asyncio.sleep(0.02)
+
+
+def unique_nap() -> str:
+    """An argument for sleep(1) that no other process on the machine has."""
+    return f"1{secrets.randbelow(10**9):09}"
+
+
+def alive(word: str) -> list[int]:
+    """The processes on this machine that have `word` among their arguments."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and word in (entry / "cmdline").read_text().split("\0")[1:2]:
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+async def out(lab: LabProvider, node: str, *argv: str, timeout: float = 10) -> str:
+    done = await lab.run(node, argv, timeout=timeout)
+    assert done.status == 0, (argv, done.status, done.stderr)
+    return done.stdout.decode()
+
+
+def in_namespace(*argv: str) -> str:
+    return subprocess.run(inside("tercet-t-lab1", argv), check=True, capture_output=True, text=True, timeout=10).stdout
+
+
+def lines(changes: tuple[Change, ...]) -> list[str]:
+    return [f"{change.verb} {change.what}: {change.reason}" for change in changes]
+
+
+# --- raising ---------------------------------------------------------------------------------------------
+
+
+async def test_raised_lab_needs_nothing_more(lab: LabProvider) -> None:
+    assert await lab.survey() == ()
+    assert await lab.running() == {node.name for node in platform_named("t-lab1").containers}
+
+
+async def test_survey_is_fast(lab: LabProvider) -> None:
+    times = []
+    for _ in range(5):
+        began = monotonic()
+        await lab.survey()
+        times.append(monotonic() - began)
+    assert min(times) < 0.15
+
+
+async def test_every_node_is_itself(lab: LabProvider) -> None:
+    """Name and address are the layout's, and nothing in the image fights them."""
+    layout = layout_of(platform_named("t-lab1"))
+    for container in layout.containers:
+        await out(lab, container.name, "systemctl", "is-system-running", "--wait", timeout=60)
+        assert (await out(lab, container.name, "cat", "/proc/sys/kernel/hostname")).strip() == container.name
+        addresses = await out(lab, container.name, "ip", "-o", "-4", "address", "show", "dev", "eth0")
+        assert re.findall(r"inet (\S+)", addresses) == [f"{container.address}/24"]
+        routes = await out(lab, container.name, "ip", "route", "show", "default")
+        assert routes.split()[:3] == ["default", "via", str(container.network.gateway)]
+
+
+async def test_nodes_have_control_groups_of_their_own(lab: LabProvider) -> None:
+    """The same unit on two nodes must not share a group: stopping one would kill the other."""
+    inits = [lab._cgroups.init(node) for node in (A, B)]
+    groups = {Path(f"/proc/{init}/cgroup").read_text().splitlines()[-1] for init in inits}
+    assert groups == {f"0::/tercet/t-lab1/nodes/{node}/init.scope" for node in (A, B)}
+
+
+async def test_lab_has_no_way_out(lab: LabProvider) -> None:
+    assert "default" not in in_namespace("ip", "route")
+    assert (await lab.run(A, ["ping", "-c", "1", "-W", "1", "192.0.2.1"], timeout=5)).status != 0
+
+
+async def test_events_tell_each_change(rootfs: Path) -> None:
+    provider, events = LabProvider(one_site("t-lab2"), rootfs), list[Event]()
+    try:
+        changes = await provider.survey()
+        await provider.prepare(changes, events.append)
+        done = [event.text for event in events if event.state == "done"]
+        assert sorted(done) == sorted(f"{change.verb} {change.what}" for change in changes)
+        assert {event.node for event in events if event.text == "create container world"} == {"world"}
+    finally:
+        await provider.destroy(silent)
+
+
+async def test_prepare_without_image_says_what_is_missing() -> None:
+    provider = LabProvider(one_site("t-lab2"), None)
+    try:
+        changes = await provider.survey()
+        assert "create container world: absent" in lines(changes)
+        with pytest.raises(TercetError, match="no image is built"):
+            await provider.prepare(changes, silent)
+    finally:
+        await provider.destroy(silent)
+
+
+# --- programs on nodes -----------------------------------------------------------------------------------
+
+
+async def test_run_passes_everything_through(lab: LabProvider) -> None:
+    blob = os.urandom(300_000)
+    done = await lab.run(A, ["sh", "-c", 'cat; echo "$1" >&2; exit 7', "sh", "two words"], stdin=blob, timeout=10)
+    assert (done.status, done.stdout, done.stderr) == (7, blob, b"two words\n")
+
+
+async def test_run_gives_a_clean_environment(lab: LabProvider) -> None:
+    environment = dict(line.split("=", 1) for line in (await out(lab, A, "env")).splitlines())
+    assert environment == {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": "/root",
+        "LANG": "C.UTF-8",
+    }
+
+
+async def test_run_reports_missing_programs_and_signals_as_a_shell_does(lab: LabProvider) -> None:
+    missing = await lab.run(A, ["no-such-program"], timeout=5)
+    assert (missing.status, missing.stderr) == (127, b"no-such-program: No such file or directory\n")
+    assert (await lab.run(A, ["sh", "-c", "kill -9 $$"], timeout=5)).status == 137
+
+
+async def test_run_does_not_wait_for_a_daemon(lab: LabProvider) -> None:
+    nap = unique_nap()
+    began = monotonic()
+    done = await lab.run(A, ["sh", "-c", f"setsid sleep {nap} & echo started"], timeout=10)
+    assert (done.status, done.stdout) == (0, b"started\n")
+    assert monotonic() - began < 5
+    assert alive(nap), "a daemon outlives the program that started it"
+    await lab.run(A, ["pkill", "-f", nap], timeout=5)
+
+
+async def test_run_ends_the_whole_tree_at_its_time_limit(lab: LabProvider) -> None:
+    nap = unique_nap()
+    with pytest.raises(Unreachable, match=r"db-sib-01: .* did not end within 0\.5 s"):
+        await lab.run(A, ["sh", "-c", f"setsid sleep {nap} & sleep {nap}"], timeout=0.5)
+    await eventually(lambda: not alive(nap), 2, "the program and its child in a session of its own are gone")
+
+
+async def test_run_ends_with_its_caller(lab: LabProvider) -> None:
+    nap = unique_nap()
+    task = asyncio.create_task(lab.run(A, ["sleep", nap], timeout=60))
+    await eventually(lambda: bool(alive(nap)), 5, "the program runs")
+    task.cancel()
+    await eventually(lambda: not alive(nap), 2, "the program is gone")
+
+
+TOOL = """
+import asyncio, sys
+from pathlib import Path
+sys.path.insert(0, {here!r})
+from test_provider import platform_named
+from tercet.providers.lab.provider import LabProvider
+async def main():
+    lab = LabProvider(platform_named("t-lab1"), None)
+    {what}
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("death", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize(
+    "what",
+    [
+        'await lab.run("db-sib-01", ["sh", "-c", "setsid sleep {nap} & sleep {nap}"], timeout=60)',
+        'p = await lab.spawn("db-sib-01", ["sh", "-c", "sleep {nap}; true"]); await p.wait()',
+    ],
+)
+async def test_programs_on_nodes_die_with_the_tool(lab: LabProvider, what: str, death: signal.Signals) -> None:
+    nap = unique_nap()
+    script = TOOL.format(here=str(Path(__file__).parent), what=what.format(nap=nap))
+    with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL) as tool:
+        await eventually(lambda: bool(alive(nap)), 20, "the program runs")
+        tool.send_signal(death)
+        await eventually(lambda: not alive(nap), 4, "the program is gone")
+
+
+async def test_spawn_has_pipes_and_ends_with_its_input(lab: LabProvider) -> None:
+    process = await lab.spawn(A, ["sh", "-c", "cat; echo end; exit 5"])
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(b"hello\n")
+    assert await asyncio.wait_for(process.stdout.readline(), 5) == b"hello\n"
+    process.stdin.close()
+    assert await asyncio.wait_for(process.stdout.read(), 5) == b"end\n"
+    assert await asyncio.wait_for(process.wait(), 5) == 5
+
+
+@pytest.mark.parametrize("how", ["close", "terminate", "kill"])
+async def test_spawned_program_that_reads_nothing_ends_too(lab: LabProvider, how: str) -> None:
+    nap = unique_nap()
+    process = await lab.spawn(A, ["sleep", nap])
+    await eventually(lambda: bool(alive(nap)), 5, "the program runs")
+    assert process.stdin
+    {"close": process.stdin.close, "terminate": process.terminate, "kill": process.kill}[how]()
+    await eventually(lambda: not alive(nap), 4, "the program is gone")
+    await asyncio.wait_for(process.wait(), 5)
+
+
+async def test_shell_has_a_terminal(lab: LabProvider) -> None:
+    command = ["script", "-qec", " ".join(f"'{word}'" for word in lab.shell(A, ["tty"])), "/dev/null"]
+    shown = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=20, check=False)
+    assert re.search(r"/dev/pts/\d+", shown.stdout), shown
+
+
+async def test_unknown_node_is_an_error_with_the_names(lab: LabProvider) -> None:
+    with pytest.raises(TercetError, match="there is no node db-sib-02; the nodes are world, consul-nomad-sib-01"):
+        await lab.run("db-sib-02", ["true"], timeout=5)
+
+
+async def test_stopped_node_is_unreachable_at_once(lab: LabProvider) -> None:
+    await lab._containers.kill(A)
+    with pytest.raises(Unreachable, match="db-sib-01: the container does not run"):
+        await lab.run(A, ["true"], timeout=30)
+
+
+# --- drift -----------------------------------------------------------------------------------------------
+
+
+async def stop_container(lab: LabProvider) -> None:
+    await lab._containers.kill(A)
+
+
+async def edit_configuration(lab: LabProvider) -> None:
+    config = LABS / "t-lab1" / A / "config"
+    config.write_text(config.read_text().replace("10.77.1.13/24", "10.77.1.99/24"))
+
+
+async def add_stranger(lab: LabProvider) -> None:
+    shutil.copytree(LABS / "t-lab1" / A, LABS / "t-lab1" / "db-old-01", ignore=shutil.ignore_patterns("upper", "work"))
+
+
+async def stop_forwarding(lab: LabProvider) -> None:
+    in_namespace("sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward")
+
+
+async def readdress_bridge(lab: LabProvider) -> None:
+    in_namespace("ip", "address", "add", "10.77.1.2/24", "dev", "br-sib-01")
+
+
+async def lower_bridge(lab: LabProvider) -> None:
+    in_namespace("ip", "link", "set", "br-sib-01", "down")
+
+
+async def delete_bridge(lab: LabProvider) -> None:
+    in_namespace("ip", "link", "delete", "br-sib-01")
+
+
+async def add_bridge(lab: LabProvider) -> None:
+    in_namespace("ip", "link", "add", "br-old", "type", "bridge")
+
+
+async def pull_cable(lab: LabProvider) -> None:
+    in_namespace("ip", "link", "set", "d-sib-01", "down")
+
+
+async def drop_faults_table(lab: LabProvider) -> None:
+    in_namespace("nft", "delete", "table", "ip", "tercet_faults")
+
+
+async def kill_emulator(lab: LabProvider) -> None:
+    kill(lab._cgroups.wan)
+    await emptied(lab._cgroups.wan, 5)
+
+
+async def forget_delays(lab: LabProvider) -> None:
+    in_namespace("nft", "delete", "table", "ip", "tercet_wan")
+
+
+async def cut_link(lab: LabProvider) -> None:
+    await lab.faults.cut("sib-01", "sib-03", seconds=60, both=False)
+
+
+async def flush_address(lab: LabProvider) -> None:
+    await lab.run(A, ["ip", "address", "flush", "dev", "eth0"], timeout=5)
+
+
+async def drop_route(lab: LabProvider) -> None:
+    await lab.run(A, ["ip", "route", "delete", "default"], timeout=5)
+
+
+async def freeze(lab: LabProvider) -> None:
+    lab._cgroups.freeze(A, True)
+
+
+ALL_LINKS = [
+    f"update link {a}→{b}: delay is none, wanted {ms} ms"
+    for a, b, ms in [
+        ("sib-01", "sib-03", "0.5"),
+        ("sib-03", "sib-01", "0.5"),
+        ("sib-01", "fsn-01", "15"),
+        ("fsn-01", "sib-01", "15"),
+        ("sib-03", "fsn-01", "15"),
+        ("fsn-01", "sib-03", "15"),
+    ]
+]
+
+
+@pytest.mark.parametrize(
+    ("breakage", "expected"),
+    [
+        (stop_container, ["start container db-sib-01: stopped"]),
+        (
+            edit_configuration,
+            [
+                "update container db-sib-01: its configuration differs: "
+                "lxc.net.0.ipv4.address is 10.77.1.99/24, wanted 10.77.1.13/24"
+            ],
+        ),
+        (add_stranger, ["remove container db-old-01: the inventory has no such node; its data goes with it"]),
+        (stop_forwarding, ["update namespace tercet-t-lab1: it forwards no packets"]),
+        (readdress_bridge, ["update network sib-01: its router has 10.77.1.1/24, 10.77.1.2/24, wanted 10.77.1.1/24"]),
+        (lower_bridge, ["update network sib-01: its bridge br-sib-01 is down"]),
+        (
+            delete_bridge,
+            [
+                "create network sib-01: absent; 10.77.1.0/24",
+                "update cable consul-nomad-sib-01: it is in no bridge, wanted up in br-sib-01",
+                "update cable apps-sib-01: it is in no bridge, wanted up in br-sib-01",
+                "update cable db-sib-01: it is in no bridge, wanted up in br-sib-01",
+            ],
+        ),
+        (add_bridge, ["remove bridge br-old: the inventory has no such network"]),
+        (pull_cable, ["update cable db-sib-01: it is down, wanted up in br-sib-01"]),
+        (drop_faults_table, ["update namespace tercet-t-lab1: its table of cut links is absent or incomplete"]),
+        (kill_emulator, ALL_LINKS),
+        (forget_delays, ALL_LINKS),
+        (cut_link, ["join cut sib-01→sib-03: a drill or a person cut it, for 59 s more"]),
+        (
+            flush_address,
+            [
+                "update address db-sib-01: it lacks its address 10.77.1.13; "
+                "its default gateway is absent, wanted 10.77.1.1"
+            ],
+        ),
+        (drop_route, ["update address db-sib-01: its default gateway is absent, wanted 10.77.1.1"]),
+        (freeze, ["thaw container db-sib-01: frozen"]),
+    ],
+)
+async def test_drift_is_named_and_repaired(
+    lab: LabProvider, breakage: Callable[[LabProvider], Awaitable[None]], expected: list[str]
+) -> None:
+    if breakage is kill_emulator and "netem" in in_namespace("tc", "qdisc"):
+        pytest.skip("this kernel has netem, so there is no emulator to kill")
+    await breakage(lab)
+    changes = await lab.survey()
+    assert lines(changes) == expected
+    await lab.prepare(changes, silent)
+    assert await lab.survey() == ()
+    await out(lab, A, "ping", "-c", "1", "-W", "2", "10.77.3.13")
+    await out(lab, "consul-nomad-sib-01", "ping", "-c", "1", "-W", "2", "10.77.1.13")
+
+
+async def test_data_survives_a_changed_configuration(lab: LabProvider) -> None:
+    await out(lab, A, "sh", "-c", "echo precious > /var/tmp/kept; sync")
+    await edit_configuration(lab)
+    await lab.prepare(await lab.survey(), silent)
+    assert await out(lab, A, "cat", "/var/tmp/kept") == "precious\n"
+
+
+async def test_everything_returns_after_a_reboot(rootfs: Path) -> None:
+    """Processes, namespace and groups are gone as after a power cut; folders are all that is left."""
+    async with temporary(one_site("t-lab2"), rootfs) as lab:
+        await out(lab, A, "sh", "-c", "echo precious > /var/tmp/kept; sync")
+        kill(lab._cgroups.lab)
+        await emptied(lab._cgroups.lab, 10)
+        await lab._network.remove_namespace()
+        stale = Path("/run/netns/tercet-t-lab2")
+        stale.touch()  # what a reboot may leave of a namespace: its name
+        changes = await lab.survey()
+        assert lines(changes) == [
+            "create namespace tercet-t-lab2: absent",
+            "create network sib-01: absent; 10.77.1.0/24",
+            "create network world: absent; 10.77.250.0/24",
+            *(
+                f"start container {name}: stopped"
+                for name in ("world", "consul-nomad-sib-01", "apps-sib-01", "db-sib-01")
+            ),
+        ]
+        await lab.prepare(changes, silent)
+        assert await lab.survey() == ()
+        assert await out(lab, A, "cat", "/var/tmp/kept") == "precious\n"
+
+
+async def test_namespace_removed_under_running_nodes(rootfs: Path) -> None:
+    async with temporary(one_site("t-lab2"), rootfs) as lab:
+        await lab._network.remove_namespace()
+        changes = await lab.survey()
+        assert lines(changes)[-1] == "restart container db-sib-01: it runs, but has no cable in the lab's network"
+        await lab.prepare(changes, silent)
+        assert await lab.survey() == ()
+        await out(lab, A, "ping", "-c", "1", "-W", "2", "10.77.250.20")
+
+
+async def test_containers_keep_their_image(lab: LabProvider, rootfs: Path, tmp_path: Path) -> None:
+    assert rootfs in images_in_use()
+    assert await LabProvider(platform_named("t-lab1"), tmp_path).survey() == ()
+
+
+async def test_one_that_fails_to_start_does_not_stop_the_others(rootfs: Path) -> None:
+    provider = LabProvider(one_site("t-lab2"), rootfs)
+    try:
+        (LABS / "t-lab2" / A / "upper" / "etc").mkdir(parents=True)
+        (LABS / "t-lab2" / A / "upper" / "sbin").write_text("no program is found below a file")
+        with pytest.raises(TercetError, match="start db-sib-01"):
+            await provider.prepare(await provider.survey(), silent)
+        assert await provider.running() == {"world", "consul-nomad-sib-01", "apps-sib-01"}
+    finally:
+        await provider.destroy(silent)
+
+
+# --- the WAN ---------------------------------------------------------------------------------------------
+
+
+async def round_trips(lab: LabProvider, node: str, address: str, count: int = 20) -> list[float]:
+    """Milliseconds."""
+    text = await out(lab, node, "ping", "-c", str(count), "-i", "0.05", address, timeout=30)
+    return [float(found) for found in re.findall(r"time=([\d.]+)", text)]
+
+
+@pytest.mark.parametrize(
+    ("node", "address", "expected"),
+    [(A, "10.77.3.13", 30.0), (B, "10.77.3.12", 30.0), (FAR, "10.77.1.13", 30.0), (A, "10.77.2.13", 1.0)],
+)
+async def test_latency_between_sites(lab: LabProvider, node: str, address: str, expected: float) -> None:
+    times = await round_trips(lab, node, address)
+    assert len(times) == 20
+    assert min(times) > expected - 1.2
+    assert statistics.median(times) < expected + 3
+
+
+@pytest.mark.parametrize("address", ["10.77.1.11", "10.77.250.20"])
+async def test_no_latency_within_a_site_and_to_the_world(lab: LabProvider, address: str) -> None:
+    assert min(await round_trips(lab, A, address)) < 0.8
+
+
+async def test_changed_latency_is_applied_without_touching_containers(lab: LabProvider) -> None:
+    inits = {name: lab._cgroups.init(name) for name in await lab.running()}
+    changed = LabProvider(with_delay(platform_named("t-lab1"), 10), None)
+    changes = await changed.survey()
+    assert lines(changes) == [
+        "update link sib-01→fsn-01: delay is 15 ms, wanted 10 ms",
+        "update link fsn-01→sib-01: delay is 15 ms, wanted 10 ms",
+    ]
+    await changed.prepare(changes, silent)
+    assert await changed.survey() == ()
+    assert 18.8 < min(await round_trips(lab, A, "10.77.3.13")) < 23
+    assert 28.8 < min(await round_trips(lab, B, "10.77.3.13")) < 33
+    assert {name: lab._cgroups.init(name) for name in await lab.running()} == inits
+
+
+# --- faults ----------------------------------------------------------------------------------------------
+
+
+async def reaches(lab: LabProvider, node: str, address: str) -> bool:
+    return (await lab.run(node, ["ping", "-c", "1", "-W", "1", address], timeout=5)).status == 0
+
+
+async def test_cut_both_ways_and_healed(lab: LabProvider) -> None:
+    await lab.faults.cut("sib-01", "sib-03", seconds=60)
+    assert not await reaches(lab, A, "10.77.2.13")
+    assert not await reaches(lab, B, "10.77.1.13")
+    assert await reaches(lab, A, "10.77.3.13")
+    active = await lab.faults.faults_active()
+    assert {(fault.kind, fault.target) for fault in active} == {(CUT, "sib-01→sib-03"), (CUT, "sib-03→sib-01")}
+    assert all(50 < fault.seconds <= 60 for fault in active)
+    await lab.faults.join("sib-01", "sib-03")
+    assert await lab.faults.faults_active() == ()
+    assert await reaches(lab, A, "10.77.2.13")
+
+
+LISTEN = "import socket; s = socket.socket(2, 2); s.bind(('', 7777)); print('ready', flush=True); print(s.recv(9))"
+SAY = "import socket, sys; socket.socket(2, 2).sendto(b'heard', (sys.argv[1], 7777))"
+
+
+async def heard(lab: LabProvider, speaker: str, listener: str, address: str) -> bool:
+    """One datagram from speaker reaches listener."""
+    process = await lab.spawn(listener, ["python3", "-c", LISTEN])
+    try:
+        assert process.stdout
+        assert await asyncio.wait_for(process.stdout.readline(), 10) == b"ready\n"
+        await out(lab, speaker, "python3", "-c", SAY, address)
+        return await asyncio.wait_for(process.stdout.readline(), 1) == b"b'heard'\n"
+    except TimeoutError:
+        return False
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def test_cut_one_way_only(lab: LabProvider) -> None:
+    await lab.faults.cut("sib-01", "sib-03", seconds=60, both=False)
+    assert not await heard(lab, A, B, "10.77.2.13")
+    assert await heard(lab, B, A, "10.77.1.13")
+
+
+async def test_site_cut_off_from_everything_but_itself(lab: LabProvider) -> None:
+    await lab.faults.cut("sib-01", None, seconds=60)
+    for address in ("10.77.2.13", "10.77.3.13", "10.77.250.20"):
+        assert not await reaches(lab, A, address)
+    assert await reaches(lab, A, "10.77.1.11")
+    assert await reaches(lab, B, "10.77.250.20")
+
+
+async def test_cut_from_the_world_alone(lab: LabProvider) -> None:
+    await lab.faults.cut("sib-01", "world", seconds=60)
+    assert not await reaches(lab, A, "10.77.250.20")
+    assert await reaches(lab, A, "10.77.2.13")
+
+
+async def test_cut_ends_by_itself(lab: LabProvider) -> None:
+    """By the kernel alone: nothing of the tool takes part."""
+    await lab.faults.cut("sib-01", "sib-03", seconds=60)
+    await lab.faults.cut("sib-01", "sib-03", seconds=1.5)
+    assert not await reaches(lab, A, "10.77.2.13")
+    await eventually(lambda: reaches(lab, A, "10.77.2.13"), 4, "the cut is over")
+    assert await lab.faults.faults_active() == ()
+
+
+HOLD = """
+import socket, sys
+s = socket.create_connection((sys.argv[1], 7778), 5)
+print("connected", flush=True)
+s.settimeout(2.5)
+try:
+    print("closed" if s.recv(1) == b"" else "data", flush=True)
+except TimeoutError:
+    print("silence", flush=True)
+except OSError as error:
+    print(error, flush=True)
+"""
+SERVE = """
+import socket, time
+server = socket.create_server(("", 7778))
+print("ready", flush=True)
+connection = server.accept()
+time.sleep(99)
+"""
+
+
+async def test_power_cut_is_silent(lab: LabProvider) -> None:
+    """Its peers see neither FIN nor RST, as when a real server loses power."""
+    server = await lab.spawn(A, ["python3", "-c", SERVE])
+    assert server.stdout
+    assert await asyncio.wait_for(server.stdout.readline(), 10) == b"ready\n"
+    client = await lab.spawn(B, ["python3", "-c", HOLD, "10.77.1.13"])
+    assert client.stdout
+    assert await asyncio.wait_for(client.stdout.readline(), 10) == b"connected\n"
+    site = [node.name for node in platform_named("t-lab1").nodes if node.site == "sib-01"]
+    began = monotonic()
+    await lab.faults.kill(site, seconds=60)
+    assert monotonic() - began < 1.5
+    assert not await lab.running() & set(site)
+    assert await asyncio.wait_for(client.stdout.readline(), 10) == b"silence\n"
+    assert {(fault.kind, fault.target) for fault in await lab.faults.faults_active()} == {(KILL, node) for node in site}
+    await lab.faults.start(site)
+    assert await lab.survey() == ()
+    assert await lab.faults.faults_active() == ()
+    await asyncio.gather(server.wait(), client.wait())
+
+
+async def test_killed_node_returns_by_itself(lab: LabProvider) -> None:
+    """The healer is no child of the tool and needs nothing from it."""
+    await lab.faults.kill([A], seconds=2)
+    assert A not in await lab.running()
+    await eventually(lambda: lab._cgroups.init(A) is not None, 6, "it is started")
+    await lab._containers.booted(A)
+    assert await lab.survey() == ()
+    assert await lab.faults.faults_active() == ()
+
+
+async def test_healer_leaves_a_node_alone_that_runs_again(lab: LabProvider) -> None:
+    await lab.faults.kill([A], seconds=1.5)
+    await lab.prepare(await lab.survey(), silent)  # not by `faults.start`, which would dismiss the healer
+    init = lab._cgroups.init(A)
+    await eventually(lambda: lab._cgroups.names("healers") == () or not lab.faults._healer(A)[0], 5, "the healer came")
+    await asyncio.sleep(0.3)  # what it would break, it would break at once
+    assert lab._cgroups.init(A) == init
+    assert await lab.survey() == ()
+
+
+async def test_frozen_node_is_unreachable_within_the_time_limit(lab: LabProvider) -> None:
+    await lab.faults.freeze([A], seconds=60)
+    began = monotonic()
+    with pytest.raises(Unreachable, match="the container is frozen"):
+        await lab.run(A, ["true"], timeout=0.5)
+    assert monotonic() - began < 1.5
+    (fault,) = await lab.faults.faults_active()
+    assert (fault.kind, fault.target) == (FREEZE, A)
+    await lab.faults.thaw([A])
+    await out(lab, A, "true")
+    assert await lab.faults.faults_active() == ()
+
+
+async def test_frozen_node_thaws_by_itself(lab: LabProvider) -> None:
+    await lab.faults.freeze([A], seconds=1)
+    assert lab._cgroups.frozen(A)
+    await eventually(lambda: not lab._cgroups.frozen(A), 4, "it is thawed")
+    assert await lab.faults.faults_active() == ()
+
+
+async def test_heal_all(lab: LabProvider) -> None:
+    await lab.faults.cut("fsn-01", None, seconds=60)
+    await lab.faults.freeze([B], seconds=60)
+    await lab.faults.kill([A], seconds=60)
+    assert len(await lab.faults.faults_active()) == 6 + 1 + 1
+    await lab.faults.heal_all()
+    assert await lab.faults.faults_active() == ()
+    assert await lab.survey() == ()
+
+
+async def test_unknown_names_are_refused_before_anything_happens(lab: LabProvider) -> None:
+    with pytest.raises(TercetError, match="there is no node db-sib-02"):
+        await lab.faults.kill([A, "db-sib-02"], seconds=60)
+    with pytest.raises(TercetError, match="there is no site sib-02"):
+        await lab.faults.cut("sib-01", "sib-02", seconds=60)
+    assert await lab.faults.faults_active() == tuple[Fault, ...]()
+    assert A in await lab.running()
+
+
+# --- two labs, two operators, no lab ---------------------------------------------------------------------
+
+
+async def test_two_labs_do_not_know_of_each_other(lab: LabProvider, rootfs: Path) -> None:
+    async with temporary(one_site("t-lab2"), rootfs) as other:
+        assert await lab.survey() == ()
+        assert await other.survey() == ()
+        await other.faults.kill([A], seconds=60)
+        assert A in await lab.running()
+        assert not await reaches(other, "apps-sib-01", "10.77.1.13")
+        assert await reaches(lab, "apps-sib-01", "10.77.1.13")
+        nap = unique_nap()
+        held = asyncio.create_task(lab.run(A, ["sleep", nap], timeout=60))
+        await other.destroy(silent)
+        assert await lab.survey() == ()
+        assert alive(nap)
+        held.cancel()
+
+
+async def test_second_operator_is_told_who_holds_the_lock(lab: LabProvider) -> None:
+    async with lab.lock("root@host: up"):
+        with pytest.raises(TercetError, match=r"being changed by root@host: up \(process \d+\) since 20"):
+            async with lab.lock("somebody else"):
+                pytest.fail("two hold the lock")
+    async with lab.lock("somebody else"):
+        pass
+    assert not list(Path("/run/lock").glob("tercet-t-lab1*"))
+
+
+async def test_lock_of_a_dead_operator_is_free(lab: LabProvider) -> None:
+    what = 'async with lab.lock("victim"): print("held", flush=True); await asyncio.sleep(60)'
+    script = TOOL.format(here=str(Path(__file__).parent), what=what)
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as tool:
+        assert tool.stdout
+        assert await asyncio.to_thread(tool.stdout.readline) == b"held\n"
+        with pytest.raises(TercetError, match="victim"):
+            async with lab.lock("second"):
+                pytest.fail("two hold the lock")
+        tool.kill()
+    async with lab.lock("second"):
+        pass
+
+
+def traces(name: str) -> dict[str, list[str]]:
+    """Everything on this machine that carries the lab's name."""
+    processes = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and f"/tercet/{name}/" in (entry / "cgroup").read_text():
+                processes.append((entry / "cmdline").read_text())  # empty: dead, and not yet reaped by PID 1
+        except OSError:
+            continue
+    return {
+        "processes": [process for process in processes if process],
+        "mounts": [line for line in Path("/proc/self/mounts").read_text().splitlines() if name in line],
+        "namespaces": [path.name for path in Path("/run/netns").glob(f"*{name}*")],
+        "folders": [str(path) for path in LABS.glob(name)] if LABS.exists() else [],
+        "locks": [str(path) for path in Path("/run").glob(f"lxc/lock/**/{name}")],
+        "groups": [str(path) for path in Cgroups(name).base.glob(name)],
+    }
+
+
+def machine() -> tuple[set[str], set[str]]:
+    """The machine's own mounts and network devices."""
+    return set(Path("/proc/self/mounts").read_text().splitlines()), {p.name for p in Path("/sys/class/net").iterdir()}
+
+
+async def test_destroy_leaves_nothing(rootfs: Path) -> None:
+    before = machine()
+    provider = LabProvider(platform_named("t-lab2"), rootfs)
+    await provider.destroy(silent)
+    await provider.prepare(await provider.survey(), silent)
+    assert all(traces("t-lab2")[kind] for kind in ("processes", "namespaces", "folders", "groups"))
+    await provider.faults.kill([A], seconds=60)
+    await provider.faults.freeze([B], seconds=60)
+    await provider.faults.cut("fsn-01", None, seconds=60)
+    began = monotonic()
+    await provider.destroy(silent)
+    assert monotonic() - began < 5
+    assert not any(traces("t-lab2").values()), traces("t-lab2")
+    assert machine() == before
+    await provider.destroy(silent)  # nothing is there any more
+    assert (await provider.survey())[0] == Change("create", "namespace tercet-t-lab2", "absent")
+
+
+@pytest.mark.parametrize("kept", ["folders", "namespace"])
+async def test_destroy_finishes_what_broke_off(rootfs: Path, kept: str) -> None:
+    provider = LabProvider(one_site("t-lab2"), rootfs)
+    await provider.prepare(await provider.survey(), silent)
+    kill(provider._cgroups.lab)
+    if kept == "folders":
+        await provider._network.remove_namespace()
+    else:
+        shutil.rmtree(LABS / "t-lab2")
+    await provider.destroy(silent)
+    assert not any(traces("t-lab2").values())
+
+
+async def test_destroy_removes_a_half_made_lab(rootfs: Path) -> None:
+    provider = LabProvider(one_site("t-lab2"), rootfs)
+    changes = await provider.survey()
+    task = asyncio.create_task(provider.prepare(changes, silent))
+    await eventually(lambda: bool(provider._cgroups.names("nodes")), 20, "the first container starts")
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await provider.destroy(silent)
+    assert not any(traces("t-lab2").values())
+
+
+async def test_broken_off_prepare_is_finished_by_the_next(rootfs: Path) -> None:
+    provider = LabProvider(one_site("t-lab2"), rootfs)
+    try:
+        task = asyncio.create_task(provider.prepare(await provider.survey(), silent))
+        await eventually(lambda: bool(provider._cgroups.names("nodes")), 20, "the first container starts")
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await provider.prepare(await provider.survey(), silent)
+        assert await provider.survey() == ()
+    finally:
+        await provider.destroy(silent)
