@@ -180,7 +180,7 @@ def _database(inventory: Inventory) -> Iterator[Finding]:
         here = ("postgresql", "database")
         expected = "a database of the application's own (this one is PostgreSQL's)"
         yield Finding(here, expected, quoted(own.database), "database: proposalsapp")
-    standbys = len(inventory.sites) - 1
+    standbys = max(2, len(inventory.sites) - 1)  # fewer than three sites is a finding of its own
     if inventory.patroni.synchronous_node_count > standbys:
         yield Finding(
             ("patroni", "synchronous_node_count"),

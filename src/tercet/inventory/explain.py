@@ -162,4 +162,4 @@ def _plain(value: object) -> str:
     """A default or example as it would stand in the file."""
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(str, value))}]"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value) or '""'

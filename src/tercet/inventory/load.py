@@ -28,6 +28,10 @@ def load(path: Path, *, lab: bool = False) -> Platform:
     Raises InventoryError with everything that is wrong in the file, TercetError where it cannot be read.
     """
     try:
+        if not path.is_file() and path.exists():
+            raise TercetError(
+                f"expected an inventory at {path}, found something that is no file: name your inventory with -f FILE"
+            )
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
@@ -51,10 +55,12 @@ def load(path: Path, *, lab: bool = False) -> Platform:
 def parse(raw: bytes, path: Path, *, lab: bool = False) -> Platform:
     """The platform of an inventory's bytes; `path` names it in errors and is what relative paths start from."""
     document = read(raw)
+    if lab and isinstance(document.data, dict):
+        document.data["provider"] = "lab"  # before the checks: what another provider lacks is no problem here
     inventory, problems = _checked(document)
     if problems or inventory is None:
         raise InventoryError(path, tuple(sorted(set(problems))))
-    return platform_of(_settled(inventory, path.absolute().parent, lab=lab))
+    return platform_of(_settled(inventory, path.absolute().parent))
 
 
 def platform_of(inventory: Inventory) -> Platform:
@@ -94,8 +100,8 @@ def _checked(document: Document) -> tuple[Inventory | None, list[Problem]]:
     return inventory, problems
 
 
-def _settled(inventory: Inventory, folder: Path, *, lab: bool) -> Inventory:
-    """With relative paths made absolute, and in the lab if that was asked for."""
+def _settled(inventory: Inventory, folder: Path) -> Inventory:
+    """With relative paths made absolute: they start at the inventory's folder."""
     sources = {
         name: f"path:{folder / Path(source.removeprefix('path:').strip()).expanduser()}"
         for name, source in inventory.sources
@@ -103,7 +109,6 @@ def _settled(inventory: Inventory, folder: Path, *, lab: bool) -> Inventory:
     }
     return inventory.model_copy(
         update={
-            "provider": "lab" if lab else inventory.provider,
             "sources": SourcesModel(**{**dict(inventory.sources), **sources}),
             "cache": folder / inventory.cache.expanduser(),
             "proxmox": proxmox.settled(inventory.proxmox, folder),

@@ -18,6 +18,7 @@ from tercet.inventory.proxmox import ProxmoxModel
 from tercet.inventory.shapes import (
     Hostname,
     Identifier,
+    Line,
     PgcatSource,
     PlatformName,
     Port,
@@ -39,7 +40,7 @@ class SiteModel(Model):
     """Name of the site; its containers are consul-nomad-NAME, apps-NAME and db-NAME."""
     datacenter: Annotated[Hostname, Field(examples=["dc1"])]
     """Consul and Nomad datacenter of this site."""
-    place: str = ""
+    place: Line = ""
     """Where it stands, for people."""
     database: Literal["primary", "standby"] = "standby"
     """Role of its database node when the platform is created; after that Patroni decides."""

@@ -15,11 +15,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from tercet.errors import TercetError
+from tercet.inventory.document import read
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def _generated(values: Mapping[str, str], path: Path) -> dict[str, str]:
 
 
 def _read(path: Path) -> dict[str, str]:
-    """Every pair in the file, also those that this version does not know; empty where there is no file."""
+    """Every pair in the file, also those that this version does not know; empty where there is none yet."""
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -113,17 +113,16 @@ def _read(path: Path) -> dict[str, str]:
         raise TercetError(
             f"expected to read the secrets in {path}, found {error.strerror}: run as the user who owns it"
         ) from None
-    try:
-        data: Any = yaml.safe_load(raw)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)  # the error's own text quotes the line, hence the secret
-        raise _broken(path, f"no valid YAML{f' at line {mark.line + 1}' if mark else ''}") from None
+    document = read(raw)
+    if document.problems:  # their texts may quote a secret
+        raise _broken(path, f"no plain YAML at line {document.problems[0].line}")
+    data = document.data or {}
     if not isinstance(data, dict):
         raise _broken(path, "no mapping of names to secrets")
     for name, value in data.items():
-        if not isinstance(name, str) or not isinstance(value, str) or not value.strip():
-            raise _broken(path, f"a value of {name!r} that is no text" if name in NAMES else "a pair that is no text")
-    return data
+        if not isinstance(value, str) or not value.strip():
+            raise _broken(path, f"a value of {name} that is no text" if name in NAMES else "a value that is no text")
+    return {name: value for name, value in data.items() if isinstance(value, str)}
 
 
 def _broken(path: Path, found: str, remedy: str = "restore it from your copy") -> TercetError:

@@ -68,6 +68,11 @@ Identifier = Annotated[
     Field(json_schema_extra={"pattern": "^[a-z_][a-z0-9_]{0,62}$"}),
 ]
 
+Line = Annotated[
+    str,
+    _text(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]*", "text on one line", lambda value: " ".join(value.split())),
+]
+
 Version = Annotated[
     str,
     _text(
