@@ -1,0 +1,157 @@
+"""The lab tests drive the real command line against a real platform, as an operator would."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tercet.inventory.default import default_text
+
+# The first `up` on a machine builds the image and every component; afterwards it takes well under a minute.
+FIRST_UP_S = 3600.0
+UP_S = 300.0
+
+
+def why_no_lab() -> str | None:
+    if os.geteuid() != 0:
+        return "the lab needs root"
+    missing = [name for name in ("lxc-start", "mmdebstrap", "nft", "ip") if shutil.which(name) is None]
+    return f"the lab needs {', '.join(missing)}: run scripts/host-packages" if missing else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    reason = why_no_lab()
+    if reason is None:
+        return
+    for item in items:
+        if item.get_closest_marker("lab"):
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@dataclass(frozen=True)
+class Lab:
+    """One inventory file and the command line for it."""
+
+    file: Path
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "tercet.cli.main", "-f", str(self.file), *words]
+
+    def call(self, *words: str, timeout: float = UP_S, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
+        """Run one command to its end; fails the test with its output if it does not leave with `expect`."""
+        done = subprocess.run(self.command(*words), capture_output=True, text=True, timeout=timeout, check=False)
+        if expect is not None and done.returncode != expect:
+            pytest.fail(
+                f"tercet {' '.join(words)} left with {done.returncode}:\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
+            )
+        return done
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Start one command in a process group of its own; the test ends it."""
+        return subprocess.Popen(
+            self.command(*words),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def json(self, *words: str, expect: int | None = 0) -> Any:
+        return json.loads(self.call("--json", *words, expect=expect).stdout)
+
+    def on(self, node: str, script: str, timeout: float = 30.0) -> str:
+        """Run a shell script on a node by the tool's own `exec`; its output."""
+        return self.call("exec", node, "--", "sh", "-c", script, timeout=timeout).stdout
+
+    def plan(self) -> dict[str, Any]:
+        """`tercet plan --json`, whether or not there is something to do."""
+        done = self.call("--json", "plan", expect=None, timeout=60)
+        assert done.returncode in (0, 2), done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        assert (done.returncode == 0) == found["empty"]
+        return found
+
+    def lines(self) -> list[str]:
+        """Every change of the plan as "node: verb what: reason"."""
+        plan = self.plan()
+        lines = [f"{c['verb']} {c['what']}: {c['reason']}" for c in plan["infrastructure"]]
+        for step in plan["steps"]:
+            lines += [f"{step['node']}: {c['verb']} {c['what']}: {c['reason']}" for c in step["changes"]]
+        return lines
+
+    def edit(self, change: Callable[[str], str]) -> None:
+        self.file.write_text(change(self.file.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def make_lab(folder: Path, name: str) -> Lab:
+    """The default inventory under another platform name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "tercet.yml"
+    text = default_text()
+    assert "\nplatform: tercet\n" in text
+    file.write_text(text.replace("\nplatform: tercet\n", f"\nplatform: {name}\n"), encoding="utf-8")
+    return Lab(file)
+
+
+def kill_group(process: subprocess.Popen[str], number: int = signal.SIGKILL) -> None:
+    """Signal the command and all its children on this machine, as `kill -9` of a terminal's job would."""
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        return
+    process.wait(timeout=60)
+
+
+def wait_until(what: str, check: Callable[[], bool], timeout: float, interval: float = 0.5) -> float:
+    """Poll until it holds; how many seconds it took. Fails the test at the deadline."""
+    started = time.monotonic()
+    while time.monotonic() - started < timeout:
+        if check():
+            return time.monotonic() - started
+        time.sleep(interval)
+    pytest.fail(f"waited {timeout:g} s until {what}")
+
+
+@pytest.fixture(scope="session")
+def traces() -> Callable[[str], dict[str, list[str]]]:
+    """What a lab leaves on this machine, by kind; all lists are empty where it never was."""
+
+    def look(name: str) -> dict[str, list[str]]:
+        def lines(*argv: str) -> list[str]:
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+            return [line for line in done.stdout.splitlines() if f"tercet-{name}" in line or f"/{name}/" in line]
+
+        folder = Path("/var/lib/tercet/labs") / name
+        return {
+            "processes": lines("ps", "-eo", "pid,args"),
+            "mounts": [line for line in Path("/proc/mounts").read_text().splitlines() if f"/{name}/" in line],
+            "namespaces": lines("ip", "netns"),
+            "links": lines("ip", "-o", "link"),
+            "cgroups": [str(path) for path in Path("/sys/fs/cgroup").glob(f"*/*{name}*")],
+            "folders": [str(folder)] if folder.exists() else [],
+        }
+
+    return look
+
+
+@pytest.fixture(scope="session")
+def platform_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A platform that is up and proven, shared by the tests that leave it as they found it."""
+    lab = make_lab(tmp_path_factory.mktemp("shared"), "t-shared")
+    lab.call("down", "--yes")
+    try:
+        lab.call("up", timeout=FIRST_UP_S)
+        yield lab
+    finally:
+        lab.call("down", "--yes", expect=None)

@@ -1,0 +1,258 @@
+"""Issue by issue: what the platform promises, seen on the real thing. These tests leave it as they found it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.lab.conftest import Lab, kill_group, wait_until
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(3700)]
+
+
+def test_up_ends_with_an_empty_plan_and_every_promise_proven(platform_lab: Lab) -> None:
+    assert platform_lab.plan()["empty"]
+    verdicts = platform_lab.json("verify")["verdicts"]
+    broken = [v for v in verdicts if not v["holds"]]
+    assert not broken
+    titles = " ".join(v["title"] for v in verdicts)
+    for promise in (
+        "direct",
+        "dc1",
+        "dc2",
+        "dc3",
+        "3 voters",
+        "3 servers",
+        "3 clients",
+        "quorum",
+        "runs in every",
+        "read back",
+    ):
+        assert promise in titles, promise
+
+
+def test_status_follows_the_published_schema(platform_lab: Lab) -> None:
+    status = platform_lab.json("status")
+    assert status["platform"] == "t-shared" and status["healthy"] is True
+    assert [site["datacenter"] for site in status["sites"]] == ["dc1", "dc2", "dc3"]
+    assert sum(len(site["nodes"]) for site in status["sites"]) == 9
+    assert status["postgres"]["writable"] is True
+    assert sorted(member["role"] for member in status["postgres"]["members"]) == ["primary", "standby", "standby"]
+    assert status["consul"]["dcs"]["voters"] == 3
+    assert set(status["consul"]) == {"dc1", "dc2", "dc3", "dcs"}
+    for route in status["routes"]:
+        assert route["read"] == f"db-{route['site']}"
+        assert route["write"] == status["postgres"]["primary"]
+
+
+def test_psql_and_exec_reach_the_platform(platform_lab: Lab) -> None:
+    answer = platform_lab.call("psql", "fsn-01", "--", "-XAtc", "SELECT current_user, current_database()").stdout
+    assert answer.strip() == "proposalsapp|proposalsapp"
+    assert platform_lab.call("exec", "db-sib-03", "--", "hostname").stdout.strip() == "db-sib-03"
+    assert platform_lab.call("exec", "db-sib-03", "--", "sh", "-c", "exit 7", expect=7).returncode == 7
+    wrong = platform_lab.call("exec", "db-sib-02", "--", "true", expect=1)
+    assert "db-sib-02" in wrong.stderr and "db-sib-01" in wrong.stderr
+
+
+def test_the_application_is_no_superuser(platform_lab: Lab) -> None:
+    rights = platform_lab.call(
+        "psql",
+        "sib-01",
+        "--",
+        "-XAtc",
+        "SELECT rolsuper, rolcreaterole, rolreplication FROM pg_roles WHERE rolname = current_user",
+    )
+    assert rights.stdout.strip() == "f|f|f"
+    refused = platform_lab.on(
+        "apps-sib-01",
+        "PGPASSWORD=wrong psql -h localhost -U proposalsapp proposalsapp -c 'SELECT 1' 2>&1 || echo refused",
+    )
+    assert "refused" in refused
+
+
+def test_no_secret_is_in_any_process_list_or_log(platform_lab: Lab) -> None:
+    import yaml  # noqa: PLC0415
+
+    secrets = yaml.safe_load(platform_lab.file.with_name("tercet.secrets.yml").read_text())
+    values = [v for k, v in secrets.items() if isinstance(v, str) and "cert" not in k and "ca" not in k.split("_")]
+    assert len(values) >= 5
+    for node in ("db-sib-01", "apps-sib-01"):
+        seen = platform_lab.on(node, "ps -eo args; journalctl --no-pager -o cat")
+        leaked = [
+            value
+            for value in values
+            if value.strip() and value.strip().splitlines()[0] in seen and "BEGIN" not in value
+        ]
+        assert not leaked, f"on {node}"
+
+
+# One line a kind of resource: (node, what a person did to it, what the plan must say of it).
+DRIFT = (
+    ("apps-sib-01", "echo '{}' > /etc/nomad.d/nomad.json", r"update file /etc/nomad\.d/nomad\.json: content differs"),
+    ("apps-sib-03", "rm /usr/lib/tercet/guard.py", r"create file /usr/lib/tercet/guard\.py"),
+    ("apps-fsn-01", "chmod 666 /etc/consul.d/agent.json", r"update file /etc/consul\.d/agent\.json.*mode"),
+    ("consul-nomad-fsn-01", "echo '{}' > /etc/consul.d/stray.json", r"remove file /etc/consul\.d/stray\.json"),
+    ("apps-sib-03", "systemctl stop tercet-guard", r"(re)?start unit tercet-guard\.service"),
+    ("apps-sib-01", "systemctl disable -q consul", r"enable unit consul\.service"),
+    ("apps-fsn-01", "systemctl mask -q --now nomad", r"nomad\.service"),
+    ("consul-nomad-sib-03", "ln -sfn /bin/true /usr/local/bin/nomad", r"program nomad"),
+    ("apps-sib-03", "echo '# mine' >> /etc/pgpool2/pgpool.conf", r"change /etc/pgpool2/pgpool\.conf"),
+    ("db-fsn-01", "echo >> /etc/hosts", r"update file /etc/hosts"),
+    ("db-sib-03", "rm -r /etc/tercet/ca", r"create directory /etc/tercet/ca"),
+)
+
+
+def test_what_a_person_changed_is_planned_with_its_reason_and_repaired(platform_lab: Lab) -> None:
+    for node, damage, _ in DRIFT:
+        platform_lab.on(node, damage)
+    primary = platform_lab.json("status", expect=None)["postgres"]["primary"]
+    platform_lab.on(primary, "runuser -u postgres -- psql -c \"ALTER ROLE proposalsapp PASSWORD 'other'\"")
+    patch = json.dumps({"loop_wait": 3})
+    platform_lab.on(
+        primary, f"echo '{patch}' | patronictl -c /etc/patroni/patroni.yml edit-config --force --apply - >/dev/null"
+    )
+    lines = platform_lab.lines()
+    for node, _, expected in DRIFT:
+        assert any(re.search(f"^{node}: .*{expected}", line) for line in lines), f"{node}: {expected}\n" + "\n".join(
+            lines
+        )
+    assert any("loop_wait is 3, wanted 2" in line for line in lines)
+    assert any("proposalsapp" in line and "cannot log in" in line for line in lines)
+    touched = {line.split(":")[0] for line in lines}
+    assert "consul-nomad-sib-01" not in touched, "a node that nobody touched has changes"
+    platform_lab.call("apply")
+    assert platform_lab.lines() == []
+    platform_lab.call("verify")
+
+
+def test_a_stopped_or_destroyed_container_is_raised_again(platform_lab: Lab) -> None:
+    platform_lab.on("apps-sib-03", "systemctl poweroff --force --force || true")
+    wait_until("the plan says so", lambda: any("container apps-sib-03" in line for line in platform_lab.lines()), 20)
+    platform_lab.call("apply")
+    assert platform_lab.plan()["empty"]
+    platform_lab.call("verify")
+
+
+def test_the_second_operator_is_told_who_holds_the_lock(platform_lab: Lab) -> None:
+    platform_lab.on("apps-sib-01", "systemctl stop nomad")
+    first = platform_lab.start("apply")
+    try:
+        second = None
+        for _ in range(100):
+            second = platform_lab.call("apply", expect=None)
+            if second.returncode != 0 or first.poll() is not None:
+                break
+        assert second is not None and second.returncode == 1, "the second was never refused"
+        assert str(first.pid) in second.stderr and "apply" in second.stderr
+    finally:
+        first.wait(timeout=120)
+    assert platform_lab.plan()["empty"]
+
+
+def test_a_silent_node_does_not_hang_the_tool(platform_lab: Lab) -> None:
+    """Every process of the node stands still: nothing answers, nothing is refused."""
+    name = "apps-fsn-01"
+    frozen = platform_lab.on(name, "cat /proc/sys/kernel/hostname").strip()
+    assert frozen == name
+    stop = (
+        "for p in /proc/[0-9]*; do p=${p#/proc/}; [ $p != 1 ] && [ $p != $$ ] && kill -STOP $p 2>/dev/null; done; true"
+    )
+    platform_lab.on(name, stop)
+    try:
+        started = time.monotonic()
+        status = platform_lab.call("--json", "status", expect=1, timeout=60)
+        assert time.monotonic() - started < 30
+        assert json.loads(status.stdout)["healthy"] is False
+        planned = platform_lab.call("plan", expect=None, timeout=60)
+        assert planned.returncode in (1, 2)
+        assert name in planned.stdout + planned.stderr
+    finally:
+        platform_lab.on(name, "for p in /proc/[0-9]*; do kill -CONT ${p#/proc/} 2>/dev/null; done; true")
+    wait_until("the platform is as before", lambda: platform_lab.call("verify", expect=None).returncode == 0, 120)
+
+
+class Watch:
+    """Asks the control nodes for `dcs`'s and Nomad's leader while something else goes on."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self.without_leader = 0.0
+        self.writes_failed = 0.0
+        self._stop = False
+
+    def run(self) -> None:
+        last_leader = last_write = time.monotonic()
+        while not self._stop:
+            leader = any(
+                self._leader(node) for node in ("consul-nomad-sib-01", "consul-nomad-sib-03", "consul-nomad-fsn-01")
+            )
+            now = time.monotonic()
+            last_leader = now if leader else last_leader
+            self.without_leader = max(self.without_leader, now - last_leader)
+            sql = "CREATE TABLE IF NOT EXISTS watch (n int); INSERT INTO watch VALUES (1)"
+            wrote = self._ask("psql", "sib-03", "--", "-qc", sql)
+            now = time.monotonic()
+            last_write = now if wrote else last_write
+            self.writes_failed = max(self.writes_failed, now - last_write)
+
+    def stop(self) -> None:
+        self._stop = True
+
+    def _leader(self, node: str) -> bool:
+        return self._ask(
+            "exec", node, "--", "sh", "-c", "curl -sf -m 1 127.0.0.1:9500/v1/status/leader | grep -q :9300"
+        )
+
+    def _ask(self, *words: str) -> bool:
+        try:
+            return self._lab.call(*words, expect=None, timeout=15).returncode == 0
+        except subprocess.TimeoutExpired:
+            return False
+
+
+def test_changed_settings_roll_out_without_losing_quorum(platform_lab: Lab) -> None:
+    """A Consul, a PostgreSQL (with restart) and a proxy setting at once."""
+    before = platform_lab.file.read_text(encoding="utf-8")
+    changed = before + (
+        "\nports:\n  dcs_dns: 9700\n  proxy: 5433\n\npostgresql:\n  parameters:\n    max_connections: 120\n    work_mem: 5MB\n"
+    )
+    for section in ("ports", "postgresql"):
+        assert not re.search(rf"^{section}:", before, re.M), "the default inventory sets it: merge instead of appending"
+    watch = Watch(platform_lab)
+    platform_lab.file.write_text(changed, encoding="utf-8")
+    try:
+        lines = platform_lab.lines()
+        assert all("consul.service" not in line for line in lines), "only what needs it restarts"
+        assert any("consul-dcs.service" in line for line in lines)
+        assert any("max_connections" in line for line in lines)
+        with ThreadPoolExecutor() as pool:
+            watching = pool.submit(watch.run)
+            try:
+                platform_lab.call("apply", timeout=400)
+            finally:
+                watch.stop()
+                watching.result(timeout=60)
+        assert platform_lab.lines() == []
+        assert platform_lab.call("psql", "sib-01", "--", "-XAtc", "SHOW max_connections").stdout.strip() == "120"
+        # One election after the leader's own restart, one switchover after the primary's: seconds, never an outage.
+        assert watch.without_leader < 10, f"dcs was without a leader for {watch.without_leader:.1f} s"
+    finally:
+        platform_lab.file.write_text(before, encoding="utf-8")
+        platform_lab.call("apply", timeout=400)
+    assert platform_lab.plan()["empty"]
+    platform_lab.call("verify")
+
+
+def test_ctrl_c_is_clean_and_the_next_run_finishes(platform_lab: Lab) -> None:
+    platform_lab.on("apps-sib-01", "systemctl stop consul consul-dcs nomad; rm /etc/nomad.d/nomad.json")
+    process = platform_lab.start("apply")
+    time.sleep(1.5)
+    kill_group(process, 2)
+    assert process.returncode in (0, 130)
+    platform_lab.call("apply")
+    assert platform_lab.plan()["empty"]
