@@ -20,11 +20,12 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from tercet.converge.fleet import Unreachable
 from tercet.errors import TercetError
 from tercet.inventory.proxmox import ProxmoxHost
 from tercet.providers.proxmox import tls
 
-CONNECT_TIMEOUT = 10.0  # seconds
+CONNECT_TIMEOUT = 6.0  # seconds
 ANSWER_TIMEOUT = 60.0  # seconds: Proxmox itself waits 10 s for a guest's lock
 TRIES = 3  # of a question
 RETRY_AFTER = 0.3  # seconds, doubled each time
@@ -45,7 +46,7 @@ class ApiError(TercetError):
         self.reason = reason
 
 
-class NoAnswer(TercetError):  # noqa: N818 - a finding more than an error
+class NoAnswer(Unreachable):
     """The server could not be reached, or its answer was lost."""
 
 
@@ -179,8 +180,8 @@ class Api:
                 response = await self._send(method, path, values)
                 if last or response.status_code not in GATEWAY_ERRORS:
                     return self._data(method, path, response)
-            except NoAnswer:
-                if last:
+            except NoAnswer as error:
+                if last or isinstance(error.__cause__, httpx.ConnectTimeout):
                     raise
             await asyncio.sleep(RETRY_AFTER * 2**attempt)
         raise NoAnswer(f"{self.name} did not answer {method} {path}")
