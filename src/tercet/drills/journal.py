@@ -166,6 +166,9 @@ class Fault(Entry):
     fault: str
     """What was done to whom, such as "site sib-01 killed"."""
     nodes: tuple[str, ...] = ()
+    """The nodes that it hits."""
+    sites: tuple[str, ...] = ()
+    """The sites whose applications cannot be expected to get through while it lasts."""
     detail: str = ""
 
 

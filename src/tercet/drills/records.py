@@ -44,6 +44,7 @@ class What(StrEnum):
     FAILSAFE = "failsafe mode"
     SWITCHOVER_ASKED = "switchover asked"
     REWIND = "rewind"
+    REBUILT = "rebuilt"  # the data directory was thrown away and copied anew
     PROMOTE_ASKED = "promote asked"
     NEW_TIMELINE = "new timeline"
     READY = "accepting writes"
@@ -135,6 +136,7 @@ PATRONI = _rules(  # patroni/ha.py unless another file is named
     (What.DCS_LOST, r"ERROR: Error communicating with DCS"),
     (What.SWITCHOVER_ASKED, r"INFO: received switchover request with leader=\S+ candidate=(\S+)"),  # api.py
     (What.REWIND, r"INFO: running pg_rewind from (.+)"),  # postgresql/rewind.py
+    (What.REBUILT, r"INFO: (?:replica has been created using (\S+)|Removing data directory)"),  # bootstrap.py
 )
 POSTGRESQL = _rules(
     (What.PROMOTE_ASKED, r"LOG:  received promote request"),  # xlogrecovery.c

@@ -1,0 +1,256 @@
+"""The verdict: what is judged, what is not, and that nothing that was demanded is passed over in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+
+from tercet.drills import journal
+from tercet.drills.records import What
+from tercet.drills.scenario import ExpectModel, Scenario
+from tercet.drills.scenario_file import built_in
+from tercet.drills.verdict import Repeated, Result, result
+from tercet.inventory.model import BudgetsModel
+
+from .sample import ADDRESS, Drill
+
+SCENARIO = built_in()["site-killed"]
+Edit = Callable[[list[journal.AnyEntry]], list[journal.AnyEntry]]
+
+
+@cache
+def told() -> tuple[journal.AnyEntry, ...]:
+    return tuple(Drill().entries())
+
+
+def judged(
+    drill: Drill | None = None, edit: Edit = list, budgets: BudgetsModel | None = None, **expect: object
+) -> Result:
+    scenario = SCENARIO
+    if expect:
+        merged = {**SCENARIO.expect.model_dump(), **expect}
+        scenario = Scenario(**{**dict(SCENARIO), "expect": ExpectModel(**merged)})
+    entries = drill.entries() if drill else list(told())
+    return result(edit(entries), scenario, budgets or BudgetsModel())
+
+
+def test_a_good_drill_passes_with_its_figure() -> None:
+    one = judged()
+    assert one.reasons == ()
+    assert one.passed
+    assert one.unavailable == pytest.approx(4.0, abs=0.5)
+    assert one.down == {"sib-01"}
+    assert one.failovers == 1
+    assert {promise.name: promise.held for promise in one.promises} == dict.fromkeys(SCENARIO.expect.promises, True)
+    assert {chain.site for chain in one.chains} == {"sib-03", "fsn-01"}
+    assert all(chain.costliest.title == "failure seen by gossip" for chain in one.chains)
+    assert [link.title for link in one.chains[1].links] == [
+        "failure seen by gossip",
+        "session gone",
+        "members asked",
+        "leader key taken",
+        "promoted",
+        "check passing",
+        "template rendered",
+        "proxy ready",
+        "first acknowledged write",
+    ]
+
+
+def test_a_budget_that_is_broken_is_named_with_both_figures() -> None:
+    one = judged(budgets=BudgetsModel(site_loss=2))
+    assert len(one.reasons) == 1
+    assert one.reasons[0].startswith("writes: ")
+    assert "budget 2 s" in one.reasons[0]
+    assert not one.passed
+
+
+def test_an_unjudged_figure_is_reported_and_breaks_nothing() -> None:
+    one = judged(budgets=BudgetsModel(site_loss=2), writes="unjudged")
+    assert one.passed
+    assert one.unavailable > 2
+
+
+def test_a_lost_write_fails_the_drill_whatever_the_scenario_says() -> None:
+    def lose(entries: list[journal.AnyEntry]) -> list[journal.AnyEntry]:
+        return [
+            entry.model_copy(update={"rows": entry.rows[:5] + entry.rows[6:]})
+            if isinstance(entry, journal.Table) and entry.writer == "fsn-01/writer" and entry.node == "db-sib-03"
+            else entry
+            for entry in entries
+        ]
+
+    one = judged(edit=lose, promises=())
+    assert one.reasons == ("1 acknowledged writes lost",)
+    assert [write.writer for write in one.findings.lost] == ["fsn-01/writer"]
+
+
+def test_a_load_that_ends_without_recovery_breaks_the_budget() -> None:
+    def cut(entries: list[journal.AnyEntry]) -> list[journal.AnyEntry]:
+        return [
+            entry
+            for entry in entries
+            if not (isinstance(entry, journal.Acknowledged) and entry.site == "fsn-01" and entry.t > 8)
+        ] + [
+            journal.Failed(t=t, site="fsn-01", worker="writer", scheduled=t, stage="connect", message="refused")
+            for t in (40.0, 57.0)
+        ]
+
+    one = judged(edit=cut)
+    assert any("no end without" in reason and "at fsn-01" in reason for reason in one.reasons)
+
+
+def test_an_outage_after_the_healing_is_judged_by_its_own_budget() -> None:
+    def break_again(entries: list[journal.AnyEntry]) -> list[journal.AnyEntry]:
+        changed: list[journal.AnyEntry] = []
+        for entry in entries:
+            late = isinstance(entry, journal.Acknowledged) and 45 < entry.t < 50 and entry.site == "sib-03"
+            if late and isinstance(entry, journal.Acknowledged):
+                base = {
+                    name: getattr(entry, name) for name in ("t", "site", "worker", "scheduled", "writer", "seq", "id")
+                }
+                changed.append(journal.Unknown(**base, stage="commit", message="lost"))
+            else:
+                changed.append(entry)
+        return changed
+
+    one = judged(edit=break_again)
+    assert [reason.partition(":")[0] for reason in one.reasons] == ["healing"]
+    assert judged(edit=break_again, healing=6.0).passed
+
+
+def test_the_number_of_failovers_is_judged() -> None:
+    def flap(entries: list[journal.AnyEntry]) -> list[journal.AnyEntry]:
+        return [*entries, journal.Primary(t=40, node="db-fsn-01"), journal.Primary(t=41, node="db-sib-03")]
+
+    assert judged(edit=flap).failovers == 3
+    assert "3 changes of the primary, expected 1" in judged(edit=flap).reasons
+
+
+def test_a_promise_that_nobody_looked_at_is_broken() -> None:
+    def forget(entries: list[journal.AnyEntry]) -> list[journal.AnyEntry]:
+        return [entry for entry in entries if not isinstance(entry, journal.Promise)]
+
+    reasons = judged(edit=forget).reasons
+    assert "broken: nomad keeps a leader (it was not looked at)" in reasons
+    assert len(reasons) == 2
+
+
+def old_primary_answers(entries: list[journal.AnyEntry]) -> list[journal.AnyEntry]:
+    base = {"site": "sib-01", "worker": "writer", "writer": "sib-01/writer", "seq": 9000, "id": "x", "scheduled": 9}
+    return [
+        *entries,
+        journal.Attempt(t=9, **base),
+        journal.Acknowledged(t=9.1, **base, node=ADDRESS["db-sib-01"]),
+    ]
+
+
+def standby_lacks(entries: list[journal.AnyEntry]) -> list[journal.AnyEntry]:
+    return [
+        e
+        for e in entries
+        if not (isinstance(e, journal.Table) and e.node == "db-fsn-01" and e.writer == "sib-03/writer")
+    ]
+
+
+def standby_unread(entries: list[journal.AnyEntry]) -> list[journal.AnyEntry]:
+    return [e for e in entries if not (isinstance(e, journal.Table) and e.node == "db-fsn-01")]
+
+
+def rebuilt(entries: list[journal.AnyEntry]) -> list[journal.AnyEntry]:
+    text = "replica has been created using basebackup"
+    record = journal.Record(t=50, node="db-sib-01", component="patroni", what=What.REBUILT, text=text)
+    return [*entries, record]
+
+
+def stays_on_another(entries: list[journal.AnyEntry]) -> list[journal.AnyEntry]:
+    return [*entries, journal.Primary(t=57.9, node="db-fsn-01")]
+
+
+def reads_stop(entries: list[journal.AnyEntry]) -> list[journal.AnyEntry]:
+    kept = [e for e in entries if not (isinstance(e, journal.Read) and e.site == "fsn-01" and 10 < e.t < 20)]
+    failed = journal.Failed(t=12, site="fsn-01", worker="reader", scheduled=10.1, stage="statement", message="no")
+    return [*kept, failed]
+
+
+@pytest.mark.parametrize(
+    ("promise", "edit", "said"),
+    [
+        ("old primary acknowledges nothing", old_primary_answers, "db-sib-01 acknowledged 1 writes"),
+        ("standbys complete", standby_lacks, "db-fsn-01 lacks"),
+        ("standbys complete", standby_unread, "db-fsn-01 could not be read"),
+        ("rejoined without rebuild", rebuilt, "db-sib-01 copied all data anew"),
+        ("proxies follow the primary", stays_on_another, "sib-03: db-sib-03"),
+        ("reads go on everywhere", reads_stop, "no read at fsn-01 for 10.1 s"),
+    ],
+)
+def test_a_broken_promise_is_found(promise: str, edit: Edit, said: str) -> None:
+    before = judged(promises=(promise,), reads="unjudged")
+    after = judged(edit=edit, promises=(promise,), reads="unjudged")
+    assert before.promises[0].held, before.promises[0].detail
+    assert not after.promises[0].held
+    assert said in after.promises[0].detail
+
+
+def strict(sqlstates: list[str], *, acknowledged: bool = False) -> list[journal.AnyEntry]:
+    """Both standbys lost from 5 to 30; refusals from 8 on with these SQLSTATEs in turn; writable at 33."""
+    fault = {"fault": "db-a, db-b killed", "nodes": ("db-a", "db-b")}
+    entries: list[journal.AnyEntry] = [
+        told()[0],
+        journal.Primary(t=0, node="db-sib-01"),
+        journal.Fault(t=5, action="injected", **fault),
+        journal.Fault(t=30, action="healing", **fault),
+        journal.Fault(t=31, action="healed", **fault),
+        journal.Record(t=32, node="db-sib-03", component="postgresql", what=What.STREAMING, text="streams"),
+    ]
+    seq = 0
+    for tick in range(400):
+        at, seq = tick / 10, seq + 1
+        base = {"site": "sib-01", "worker": "writer", "writer": "w", "seq": seq, "id": str(seq), "scheduled": at}
+        if at < 5 or at >= 33 or (acknowledged and at == 20):
+            entries.append(journal.Acknowledged(t=at + 0.01, **base, node=ADDRESS["db-sib-01"]))
+        elif at >= 8:
+            state = sqlstates[tick % len(sqlstates)]
+            entries.append(journal.Failed(t=at + 0.02, **base, stage="commit", sqlstate=state, message="no"))
+    return entries
+
+
+def strict_promises(entries: list[journal.AnyEntry]) -> dict[str, journal.Promise]:
+    scenario = built_in()["standbys-lost"]
+    return {promise.name: promise for promise in result(entries, scenario, BudgetsModel()).promises}
+
+
+def test_strict_mode_is_judged() -> None:
+    kept = strict_promises(strict(["25006"]))
+    assert kept["writes refused with 25006"].held
+    assert kept["writable again by itself"].detail == "first write 1.0 s after a standby streamed again"
+    assert kept["writable again by itself"].held
+    mixed = strict_promises(strict(["25006", "08006"]))["writes refused with 25006"]
+    assert (mixed.held, mixed.detail) == (False, "writes failed with SQLSTATE 08006 too")
+    false = strict_promises(strict(["25006"], acknowledged=True))["writes refused with 25006"]
+    assert (false.held, false.detail) == (False, "1 writes were acknowledged without a standby")
+
+
+def test_a_cold_start_is_measured_from_the_healing_to_the_first_write() -> None:
+    scenario = built_in()["cold-start"]
+    one = result(told(), scenario, BudgetsModel())
+    back = next(figure for figure in one.judged if figure.name == "back")
+    assert 0 <= back.measured < 0.1
+    assert one.unavailable == back.measured
+
+
+def test_repeated_runs_give_median_and_worst() -> None:
+    runs = Repeated(tuple(judged(Drill(seed=seed, writable=11.5 + seed / 2)) for seed in range(3)))
+    figures = sorted(one.unavailable for one in runs.results)
+    assert (runs.median, runs.worst) == (figures[1], figures[2])
+    assert runs.typical.unavailable == runs.median
+    assert runs.exit_code == 0
+    failed = Repeated((*runs.results, judged(budgets=BudgetsModel(site_loss=1))))
+    assert failed.exit_code == 1
+
+
+def test_a_journal_without_beginning_is_refused() -> None:
+    with pytest.raises(journal.JournalError, match="cut short"):
+        result([journal.Primary(t=1, node="db-a")], SCENARIO, BudgetsModel())
