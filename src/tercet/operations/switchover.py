@@ -1,0 +1,107 @@
+"""A planned switchover: another standby becomes primary, by Patroni, and only if it is fit for it.
+
+Fit means what a failover would ask too: running, streaming, counted for commits, and not lagging. Anything else
+is refused before anything happens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tercet.components import patroni
+from tercet.components.patroni import CONFIG
+from tercet.converge.component import Condition, Passing, Readings, State, Waiting
+from tercet.converge.events import Emit, Event
+from tercet.converge.gates import wait_for
+from tercet.converge.observe import ask
+from tercet.converge.requests import Exec, Request
+from tercet.errors import TercetError
+from tercet.inventory.platform import Platform, Role
+from tercet.observe.snapshot import MemberStatus, PostgresStatus, look
+from tercet.operations.session import Session, operator
+
+SWITCH_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """From which node the lead went to which."""
+
+    old: str
+    new: str
+
+
+async def switchover(session: Session, site: str | None, emit: Emit) -> Switched:
+    """Hand the lead to `site`'s database node, or to the fittest standby. TercetError where nobody is fit."""
+    async with session.provider.lock(operator("switchover")):
+        postgres = (await look(session.platform, session.components, session.provider)).postgres
+        old, target = choose(session.platform, postgres, site)
+        emit(Event("switchover", "started", f"{old} hands the lead to {target}"))
+        service = session.platform.settings.postgresql.service
+        words = ("switchover", service, "--leader", old, "--candidate", target, "--force")
+        request = Exec(("patronictl", "-c", CONFIG, *words), timeout=SWITCH_S)
+        answer = (await ask(session.provider, {target: {"switch": request}}, timeout=SWITCH_S + 5)).get(
+            target, "switch"
+        )
+        if not answer.ok:
+            raise TercetError(
+                f"Patroni did not hand the lead from {old} to {target}: {answer.why()}. The old primary leads on, or "
+                f"Patroni decides; see `tercet status`"
+            )
+        await _settled(session, target)
+        emit(Event("switchover", "done", f"{target} is primary"))
+    return Switched(old, target)
+
+
+def choose(platform: Platform, postgres: PostgresStatus, site: str | None) -> tuple[str, str]:
+    """(the primary, the standby that takes over). Pure; TercetError says why nobody can."""
+    if postgres.primary is None:
+        raise TercetError("there is no primary to switch from: Patroni decides; see `tercet status`")
+    standbys = [member for member in postgres.members if member.node != postgres.primary]
+    if site is None:
+        fit = sorted((m for m in standbys if unfit(m) is None), key=lambda member: member.lag_bytes or 0)
+        if not fit:
+            reasons = "; ".join(f"{member.node} {unfit(member)}" for member in standbys) or "there is none"
+            raise TercetError(f"expected a standby that can take over, found: {reasons}")
+        return postgres.primary, fit[0].node
+    names = [each.name for each in platform.sites]
+    if site not in names:
+        raise TercetError(f"there is no site {site}: expected one of {', '.join(names)}")
+    target = platform.at(site, Role.DB).name
+    if target == postgres.primary:
+        raise TercetError(f"{target} is the primary already")
+    member = next((each for each in standbys if each.node == target), None)
+    reason = unfit(member) if member else "is not a member of the cluster now"
+    if reason:
+        raise TercetError(
+            f"{target} cannot take over: it {reason}. Choose another site, or wait until it has caught up"
+        )
+    return postgres.primary, target
+
+
+def unfit(member: MemberStatus, most_lag: int = 1048576) -> str | None:
+    """Why this standby must not become primary; None if it may. `most_lag` in bytes, as Patroni's default."""
+    if member.state != "streaming":
+        return f"is {member.state}, not streaming"
+    if not member.sync:
+        return "does not count for commits"
+    if member.lag_bytes is None or member.lag_bytes > most_lag:
+        return "lags by an unknown amount" if member.lag_bytes is None else f"lags by {member.lag_bytes} bytes"
+    return None
+
+
+async def _settled(session: Session, target: str) -> None:
+    databases = [node.name for node in session.platform.of(Role.DB)]
+    component = patroni.Patroni(session.context)
+    asked: dict[str, dict[str, Request]] = {
+        node.name: dict(component.questions(node)) for node in session.platform.of(Role.DB)
+    }
+
+    def leads(readings: Readings) -> State:
+        primary = patroni.primary_of(readings, databases)
+        return Passing() if primary == target else Waiting(f"{primary or 'nobody'} is primary")
+
+    condition = Condition(f"{target} is primary", leads)
+    [(_, state)] = await wait_for([condition], asked, session.provider, deadline=SWITCH_S)
+    if not isinstance(state, Passing):
+        raise TercetError(f"the switchover to {target} was accepted, but after {SWITCH_S:g} s {state.reason}")
