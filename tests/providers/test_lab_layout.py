@@ -1,0 +1,120 @@
+"""Names and addresses of a lab, and the LXC configuration made from them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from syrupy.assertion import SnapshotAssertion
+
+from tercet.errors import TercetError
+from tercet.inventory.platform import Platform
+from tercet.providers.lab.config import config_text, differences, image_of, parse
+from tercet.providers.lab.layout import device, layout_of
+
+IMAGE = Path("/var/cache/tercet/images/abc/rootfs")
+
+
+def test_layout_of_the_default_inventory(platform: Platform) -> None:
+    layout = layout_of(platform)
+    assert layout.namespace == "tercet-tercet"
+    assert [(network.name, network.router, network.bridge) for network in layout.networks] == [
+        ("sib-01", "10.77.1.1/24", "br-sib-01"),
+        ("sib-03", "10.77.2.1/24", "br-sib-03"),
+        ("fsn-01", "10.77.3.1/24", "br-fsn-01"),
+        ("world", "10.77.250.1/24", "br.world"),
+    ]
+    assert [(container.name, str(container.address), container.port) for container in layout.containers] == [
+        ("world", "10.77.250.20", "w-world"),
+        ("consul-nomad-sib-01", "10.77.1.11", "c-sib-01"),
+        ("apps-sib-01", "10.77.1.12", "a-sib-01"),
+        ("db-sib-01", "10.77.1.13", "d-sib-01"),
+        ("consul-nomad-sib-03", "10.77.2.11", "c-sib-03"),
+        ("apps-sib-03", "10.77.2.12", "a-sib-03"),
+        ("db-sib-03", "10.77.2.13", "d-sib-03"),
+        ("consul-nomad-fsn-01", "10.77.3.11", "c-fsn-01"),
+        ("apps-fsn-01", "10.77.3.12", "a-fsn-01"),
+        ("db-fsn-01", "10.77.3.13", "d-fsn-01"),
+    ]
+    assert {(link.name, link.micros) for link in layout.links} == {
+        ("sib-01→sib-03", 500),
+        ("sib-03→sib-01", 500),
+        ("sib-01→fsn-01", 15000),
+        ("fsn-01→sib-01", 15000),
+        ("sib-03→fsn-01", 15000),
+        ("fsn-01→sib-03", 15000),
+    }
+
+
+def test_link_without_delay_is_no_link(platform: Platform) -> None:
+    still = tuple(link.model_copy(update={"latency_ms": 0}) for link in platform.settings.lab.links)
+    lab = platform.settings.lab.model_copy(update={"links": still})
+    quick = replace(platform, settings=platform.settings.model_copy(update={"lab": lab}))
+    assert layout_of(quick).links == ()
+
+
+def test_subnet_without_room_is_refused(platform: Platform) -> None:
+    first, *others = platform.sites
+    small = replace(platform, sites=(replace(first, subnet=IPv4Network("10.77.1.0/29")), *others))
+    with pytest.raises(TercetError, match=r"the subnet 10\.77\.1\.0/29 of sib-01 is too small"):
+        layout_of(small)
+
+
+def test_site_cannot_take_the_worlds_name(platform: Platform) -> None:
+    first, *others = platform.sites
+    with pytest.raises(TercetError, match="a site cannot be called world"):
+        layout_of(replace(platform, sites=(replace(first, name="world"), *others)))
+
+
+def test_unknown_names_are_errors_that_list_the_known(platform: Platform) -> None:
+    layout = layout_of(platform)
+    with pytest.raises(TercetError, match="there is no node db; the nodes are world, consul-nomad-sib-01"):
+        layout.container("db")
+    with pytest.raises(TercetError, match="there is no site db; the networks are sib-01, sib-03, fsn-01, world"):
+        layout.network("db")
+
+
+@given(st.lists(st.from_regex(r"[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?", fullmatch=True), unique=True, max_size=30))
+def test_device_names_fit_the_kernel_and_differ(names: list[str]) -> None:
+    devices = [device(prefix, name) for prefix in ("br", "c", "a", "d") for name in names]
+    assert all(len(name) <= 15 for name in devices)
+    assert len(set(devices)) == len(devices)
+
+
+def test_container_configuration(platform: Platform, snapshot: SnapshotAssertion) -> None:
+    layout = layout_of(platform)
+    assert config_text(layout, layout.container("db-fsn-01"), IMAGE) == snapshot
+
+
+def test_configuration_says_which_image_it_stands_on(platform: Platform) -> None:
+    layout = layout_of(platform)
+    text = config_text(layout, layout.container("world"), IMAGE)
+    assert image_of(text) == IMAGE
+    assert parse(text)["lxc.uts.name"] == "world"
+    assert image_of("lxc.rootfs.path = dir:/somewhere\n") is None
+    assert image_of("") is None
+
+
+def test_image_path_that_overlay_cannot_take(platform: Platform) -> None:
+    layout = layout_of(platform)
+    with pytest.raises(TercetError, match="holds a colon"):
+        config_text(layout, layout.container("world"), Path("/srv/a:b"))
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        ("a = 1\nb = 2\nc = 3\n", ""),
+        ("a = 1\nb = 5\nc = 3\n", "b is 5, wanted 2"),
+        ("a = 1\nc = 3\n", "b is absent, wanted 2"),
+        ("a = 1\nb = 2\nc = 3\nd = 4\n", "d is 4, wanted none"),
+        ("a = 9\nb = 9\nc = 9\n", "a is 9, wanted 1; b is 9, wanted 2; and 1 more"),
+        ("b = 2\na = 1\nc = 3\n", "lines were added or reordered"),
+    ],
+)
+def test_differences_are_named(found: str, reason: str) -> None:
+    assert differences(found, "a = 1\nb = 2\nc = 3\n") == reason
