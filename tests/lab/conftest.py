@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -98,9 +99,9 @@ def make_lab(folder: Path, name: str) -> Lab:
     """The default inventory under another platform name."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "tercet.yml"
-    text = default_text()
-    assert "\nplatform: tercet\n" in text
-    file.write_text(text.replace("\nplatform: tercet\n", f"\nplatform: {name}\n"), encoding="utf-8")
+    text, count = re.subn(r"^platform: tercet\b", f"platform: {name}", default_text(), flags=re.MULTILINE)
+    assert count == 1
+    file.write_text(text, encoding="utf-8")
     return Lab(file)
 
 

@@ -218,11 +218,9 @@ class Watch:
 def test_changed_settings_roll_out_without_losing_quorum(platform_lab: Lab) -> None:
     """A Consul, a PostgreSQL (with restart) and a proxy setting at once."""
     before = platform_lab.file.read_text(encoding="utf-8")
-    changed = before + (
-        "\nports:\n  dcs_dns: 9700\n  proxy: 5433\n\npostgresql:\n  parameters:\n    max_connections: 120\n    work_mem: 5MB\n"
-    )
-    for section in ("ports", "postgresql"):
-        assert not re.search(rf"^{section}:", before, re.M), "the default inventory sets it: merge instead of appending"
+    changed = before.replace("    max_connections: 100\n", "    max_connections: 120\n    work_mem: 5MB\n")
+    assert changed != before and not re.search(r"^ports:", before, re.M)
+    changed += "\nports:\n  dcs_dns: 9700\n  proxy: 5433\n"
     watch = Watch(platform_lab)
     platform_lab.file.write_text(changed, encoding="utf-8")
     try:
