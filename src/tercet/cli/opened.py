@@ -32,13 +32,15 @@ def node_of(session: Session, name: str) -> str:
 
 
 def with_progress(call: Invocation, work: Callable[[Session, Emit], Awaitable[T]]) -> T:
-    """Open the platform and do the work, its events shown while it goes on."""
+    """Open the platform and do the work, its events shown on standard error while it goes on.
+
+    Standard output stays the command's result alone; with --json the events are JSON lines.
+    """
     from tercet.cli.progress import progress  # noqa: PLC0415
     from tercet.cli.waiting import wait  # noqa: PLC0415
 
     session = session_of(call)
-    console = call.console if call.json else call.errors
-    with progress(console, as_json=call.json, verbose=call.verbose) as emit:
+    with progress(call.errors, as_json=call.json, verbose=call.verbose) as emit:
 
         async def run() -> T:
             return await work(session, emit)
