@@ -1,0 +1,158 @@
+"""`make bench`: how fast and how large, measured on a real lab of this machine; printed and saved as JSON.
+
+Image and components are made first if they are not cached, outside the measured time. Every figure is printed
+beside what it should reach. The last drill figures are taken with `--drills N` (N repeats of each drill).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tercet.inventory.default import default_text
+
+HERE = Path(__file__).parent
+NAME = "t-bench"
+IDLE_S = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measurement beside its goal. `samples` are what `value` is the median of."""
+
+    name: str
+    value: float
+    unit: str
+    goal: float
+    samples: tuple[float, ...]
+
+    @property
+    def met(self) -> bool:
+        return self.value <= self.goal
+
+
+def tercet(file: Path, *words: str, expect: Sequence[int] = (0,)) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "tercet.cli.main", "-f", str(file), *words]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=3600, check=False)
+    if done.returncode not in expect:
+        sys.exit(f"tercet {' '.join(words)} left with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+    return done
+
+
+def seconds(action: Callable[[], object]) -> float:
+    started = time.monotonic()
+    action()
+    return time.monotonic() - started
+
+
+def repeated(name: str, goal: float, action: Callable[[], object], times: int) -> Figure:
+    samples = tuple(round(seconds(action), 3) for _ in range(times))
+    return Figure(name, statistics.median(samples), "s", goal, samples)
+
+
+def container_processes() -> list[Path]:
+    """/proc entries of every process inside the lab's containers, found by their cgroup's name."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and NAME in (entry / "cgroup").read_text():
+                found.append(entry)
+        except OSError:
+            continue  # it ended meanwhile
+    return found
+
+
+def memory_mb() -> float:
+    """Proportional set size of all the nodes' processes: shared pages are counted once."""
+    total = 0
+    for entry in container_processes():
+        try:
+            match = re.search(r"^Pss:\s+(\d+) kB", (entry / "smaps_rollup").read_text(), re.MULTILINE)
+        except OSError:
+            continue
+        total += int(match[1]) if match else 0
+    return total / 1024
+
+
+def cpu_seconds() -> float:
+    """CPU time used so far by the processes that run now, user and system."""
+    ticks = 0
+    for entry in container_processes():
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def idle_cpu() -> float:
+    """Cores used by the whole idle lab over IDLE_S seconds."""
+    before = cpu_seconds()
+    time.sleep(IDLE_S)  # the measured time itself
+    return (cpu_seconds() - before) / IDLE_S
+
+
+def measure(file: Path) -> list[Figure]:
+    tercet(file, "down", "--yes")
+    tercet(file, "up")  # fills the caches
+    downs, ups = [], []
+    for _ in range(3):
+        downs.append(round(seconds(lambda: tercet(file, "down", "--yes")), 2))
+        ups.append(round(seconds(lambda: tercet(file, "up")), 2))
+    time.sleep(5)  # let the start's own work end before anything is called idle
+    figures = [
+        Figure("up, from nothing to verified", statistics.median(ups), "s", 40, tuple(ups)),
+        Figure("down", statistics.median(downs), "s", 5, tuple(downs)),
+        repeated("plan with nothing to do", 2, lambda: tercet(file, "plan"), 5),
+        repeated("status", 1, lambda: tercet(file, "status"), 5),
+        repeated("tercet --help", 0.150, lambda: tercet(file, "--help"), 7),
+    ]
+    cpu = round(idle_cpu(), 3)
+    memory = round(memory_mb())
+    figures.append(Figure("memory of all nodes (PSS)", memory, "MB", 2048, (memory,)))
+    figures.append(Figure("idle CPU of all nodes", cpu, "cores", 2.0, (cpu,)))
+    return figures
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=HERE / "result.json", help="where the JSON goes")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "tercet.yml"
+        file.write_text(re.sub(r"^platform: tercet\b", f"platform: {NAME}", default_text(), flags=re.MULTILINE))
+        try:
+            figures = measure(file)
+        finally:
+            tercet(file, "down", "--yes", expect=(0, 1))
+    for figure in figures:
+        mark = "ok  " if figure.met else "MISS"
+        spread = ", ".join(f"{sample:g}" for sample in figure.samples)
+        print(f"{mark} {figure.name:<34} {figure.value:>8g} {figure.unit:<6} goal {figure.goal:g}   ({spread})")
+    machine = {
+        "cores": os.cpu_count(),
+        "kernel": platform.release(),
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    options.output.write_text(
+        json.dumps({"machine": machine, "figures": [asdict(f) for f in figures]}, indent=2) + "\n"
+    )
+    print(f"saved: {options.output}")
+    return 0 if all(figure.met for figure in figures) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
