@@ -310,7 +310,7 @@ async def test_spawned_program_that_reads_nothing_ends_too(lab: LabProvider, how
     assert process.stdin
     {"close": process.stdin.close, "terminate": process.terminate, "kill": process.kill}[how]()
     await eventually(lambda: not alive(nap), 4, "the program is gone")
-    await asyncio.wait_for(process.wait(), 5)
+    await asyncio.wait_for(process.communicate(), 5)
 
 
 async def test_shell_has_a_terminal(lab: LabProvider) -> None:
@@ -352,6 +352,10 @@ async def stop_forwarding(lab: LabProvider) -> None:
 
 async def readdress_bridge(lab: LabProvider) -> None:
     in_namespace("ip", "address", "add", "10.77.1.2/24", "dev", "br-sib-01")
+
+
+async def change_bridge(lab: LabProvider) -> None:
+    in_namespace("ip", "link", "set", "br-sib-01", "address", "02:00:00:00:00:01")
 
 
 async def lower_bridge(lab: LabProvider) -> None:
@@ -426,6 +430,13 @@ ALL_LINKS = [
         (add_stranger, ["remove container db-old-01: the inventory has no such node; its data goes with it"]),
         (stop_forwarding, ["update namespace tercet-t-lab1: it forwards no packets"]),
         (readdress_bridge, ["update network sib-01: its router has 10.77.1.1/24, 10.77.1.2/24, wanted 10.77.1.1/24"]),
+        (
+            change_bridge,
+            [
+                "update network sib-01: its router's hardware address is 02:00:00:00:00:01, "
+                f"wanted {layout_of(platform_named('t-lab1')).networks[0].mac}"
+            ],
+        ),
         (lower_bridge, ["update network sib-01: its bridge br-sib-01 is down"]),
         (
             delete_bridge,
@@ -601,7 +612,7 @@ async def heard(lab: LabProvider, speaker: str, listener: str, address: str) -> 
         return False
     finally:
         process.kill()
-        await process.wait()
+        await process.communicate()
 
 
 async def test_cut_one_way_only(lab: LabProvider) -> None:
@@ -672,7 +683,7 @@ async def test_power_cut_is_silent(lab: LabProvider) -> None:
     await lab.faults.start(site)
     assert await lab.survey() == ()
     assert await lab.faults.faults_active() == ()
-    await asyncio.gather(server.wait(), client.wait())
+    await asyncio.gather(server.communicate(), client.communicate())
 
 
 async def test_killed_node_returns_by_itself(lab: LabProvider) -> None:

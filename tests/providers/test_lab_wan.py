@@ -38,8 +38,7 @@ def test_table_without_links_only_removes() -> None:
 
 
 def test_tc_commands(platform: Platform, snapshot: SnapshotAssertion) -> None:
-    layout = layout_of(platform)
-    assert wan.tc_commands(layout.links, layout.networks) == snapshot
+    assert wan.tc_commands(layout_of(platform).links) == snapshot
 
 
 def test_emulator_arguments_return_as_lanes(platform: Platform) -> None:

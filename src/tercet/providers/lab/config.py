@@ -32,6 +32,7 @@ def config_text(layout: Layout, container: Container, rootfs: Path) -> str:
         ("lxc.net.0.type", "veth"),
         ("lxc.net.0.link", network.bridge),
         ("lxc.net.0.name", "eth0"),
+        ("lxc.net.0.hwaddr", container.mac),
         ("lxc.net.0.veth.pair", container.port),
         ("lxc.net.0.flags", "up"),
         ("lxc.net.0.ipv4.address", f"{container.address}/{network.subnet.prefixlen}"),

@@ -66,6 +66,8 @@ def bridge(network: Network, found: NetworkState | None) -> Iterator[Change]:
     elif device.addresses != (network.router,):
         have = ", ".join(device.addresses) or "no address"
         yield Change("update", what, f"its router has {have}, wanted {network.router}")
+    elif device.mac != network.mac:
+        yield Change("update", what, f"its router's hardware address is {device.mac}, wanted {network.mac}")
     elif not device.up:
         yield Change("update", what, f"its bridge {network.bridge} is down")
 

@@ -24,11 +24,16 @@ DEVICE_NAME_LIMIT = 15  # IFNAMSIZ without the closing zero
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """The network of one site, or of the world: a bridge whose own address is the router's."""
+    """The network of one site, or of the world: a bridge whose own address is the router's.
+
+    `mac` is fixed: by itself a bridge takes the lowest of its ports, so the router's would change whenever a
+    container comes or goes, and the site's other nodes would talk to the old one for seconds.
+    """
 
     name: str
     subnet: IPv4Network
     bridge: str
+    mac: str
 
     @property
     def gateway(self) -> IPv4Address:
@@ -42,12 +47,16 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One node's container. `port` is the end of its cable on the bridge; the other end is eth0 inside."""
+    """One node's container. `port` is the end of its cable on the bridge; the other end is eth0 inside.
+
+    `mac` is fixed, so that a restarted node is the same to its neighbours, as real hardware would be.
+    """
 
     name: str
     network: Network
     address: IPv4Address
     port: str
+    mac: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +115,22 @@ class Layout:
 
 def layout_of(platform: Platform) -> Layout:
     """Lay the platform out. TercetError where a subnet has no room for the nodes' addresses."""
-    sites = tuple(Network(site.name, site.subnet, device("br", site.name)) for site in platform.sites)
-    world = Network(WORLD, platform.settings.lab.world, "br.world")
+    sites = tuple(
+        Network(site.name, site.subnet, device("br", site.name), mac(f"router {site.name}")) for site in platform.sites
+    )
+    world = Network(WORLD, platform.settings.lab.world, "br.world", mac("router"))
     networks = (*sites, world) if platform.world else sites
     by_name = {network.name: network for network in networks}
     if len(by_name) < len(networks):
         raise TercetError(f"a site cannot be called {WORLD}: the lab's outside world has that name")
     containers = tuple(
-        Container(node.name, network, host(network, HOST_OF_ROLE[node.role]), device(node.role[0], network.name))
+        Container(
+            node.name,
+            network,
+            host(network, HOST_OF_ROLE[node.role]),
+            device(node.role[0], network.name),
+            mac(f"node {node.name}"),
+        )
         for node in platform.containers
         for network in [by_name[node.site or WORLD]]
     )
@@ -134,6 +151,11 @@ def host(network: Network, number: int) -> IPv4Address:
             ".20; use a /27 or larger"
         )
     return network.subnet[number]
+
+
+def mac(owner: str) -> str:
+    """A locally administered unicast address that belongs to `owner` alone."""
+    return ":".join(["02", *(f"{byte:02x}" for byte in sha256(owner.encode()).digest()[:5])])
 
 
 def device(prefix: str, name: str) -> str:

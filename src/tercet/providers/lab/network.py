@@ -58,7 +58,7 @@ class LabNetwork:
         batch = (
             f"address flush dev {network.bridge} scope global\n"
             f"address add {network.router} dev {network.bridge}\n"
-            f"link set {network.bridge} up\n"
+            f"link set {network.bridge} address {network.mac} up\n"
         )
         await self._inside(["ip", "-batch", "-"], doing, batch)
 
@@ -93,7 +93,7 @@ class LabNetwork:
         netem = bool(links) and await self._has_netem()
         await self.nft(wan.table(links, netem=netem), doing)
         if netem:
-            await self._inside(["tc", "-batch", "-"], doing, wan.tc_commands(links, self._layout.networks))
+            await self._inside(["tc", "-batch", "-"], doing, wan.tc_commands(links))
         elif links:
             await self._start_emulator(links)
 

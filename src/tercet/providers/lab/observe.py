@@ -36,6 +36,7 @@ class Device:
     """A network device in the lab's namespace. `addresses` are written ADDRESS/PREFIX; `master` is its bridge."""
 
     addresses: tuple[str, ...]
+    mac: str
     up: bool
     master: str
 
@@ -110,7 +111,7 @@ def parse_network(parts: list[str], emulator: tuple[str, ...], layout: Layout) -
 def device(entry: Mapping[str, Any]) -> Device:
     """One entry of `ip -j address show`."""
     addresses = tuple(f"{a['local']}/{a['prefixlen']}" for a in entry["addr_info"] if a["family"] == "inet")
-    return Device(addresses, "UP" in entry["flags"], entry.get("master", ""))
+    return Device(addresses, entry["address"], "UP" in entry["flags"], entry.get("master", ""))
 
 
 def emulator_command(cgroups: Cgroups) -> tuple[str, ...]:

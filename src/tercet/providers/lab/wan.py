@@ -51,7 +51,7 @@ def table(links: Sequence[Link], *, netem: bool) -> str:
     return clear + f"table ip {TABLE} {{\n{''.join(chains)}  chain links {{\n{hook}{''.join(rules)}  }}\n}}\n"
 
 
-def tc_commands(links: Sequence[Link], networks: Sequence[Network]) -> str:
+def tc_commands(links: Sequence[Link]) -> str:
     """The batch for `tc -batch` that gives every bridge one netem class a lane. The bridges have no qdisc yet.
 
     Packets without a lane are not classified and leave at once (`default 0`).
@@ -60,7 +60,7 @@ def tc_commands(links: Sequence[Link], networks: Sequence[Network]) -> str:
     for bridge in sorted({link.target.bridge for link in links}):
         lines.append(f"qdisc add dev {bridge} root handle 1: htb default 0")
         for lane, micros in lanes(links).items():
-            lines.append(f"class add dev {bridge} parent 1: classid 1:{lane:x} htb rate 100gbit burst 1mb quantum 200000")
+            lines.append(f"class add dev {bridge} parent 1: classid 1:{lane:x} htb rate 100gbit burst 1m quantum 60000")
             netem = f"netem delay {micros}us limit {NETEM_LIMIT}"
             lines.append(f"qdisc add dev {bridge} parent 1:{lane:x} handle {lane + 16:x}: {netem}")
     return "".join(line + "\n" for line in lines)
