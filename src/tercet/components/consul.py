@@ -20,6 +20,7 @@ from tercet.converge.resources import Resource
 from tercet.inventory.platform import Node, Platform, Role
 
 UNIT = "consul.service"
+DATA = "/var/lib/consul"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Consul:
             return
         platform = self.context.platform
         ports = platform.settings.ports
-        agent = Agent(UNIT, "/etc/consul.d", "/var/lib/consul", ports.consul_http)
+        agent = Agent(UNIT, "/etc/consul.d", DATA, ports.consul_http)
         site = platform.site(node.site)
         settings = consul_agent.base_settings(self.context, agent, node.name, site.datacenter)
         settings["ports"] = {
@@ -69,12 +70,16 @@ class Consul:
             "consul.lan": Http(f"{base}/agent/members"),
         }
 
+    def leads(self, site: str) -> Condition:
+        """One site's datacenter by itself."""
+        platform = self.context.platform
+        units = tuple((node.name, UNIT) for node in platform.nodes if node.site == site)
+        title = f"{platform.site(site).datacenter}: a leader and all three members"
+        return Condition(title, _leads(platform, platform.at(site, Role.CONTROL).name), units)
+
     def healthy(self) -> Iterable[Condition]:
         platform = self.context.platform
-        for site in platform.sites:
-            control = platform.at(site.name, Role.CONTROL).name
-            units = tuple((n.name, UNIT) for n in platform.nodes if n.site == site.name)
-            yield Condition(f"{site.datacenter}: a leader and all three members", _leads(platform, control), units)
+        yield from (self.leads(site.name) for site in platform.sites)
         controls = tuple((node.name, UNIT) for node in platform.of(Role.CONTROL))
         yield Condition("consul: every datacenter sees every other", _federated(platform), controls)
 

@@ -1,0 +1,65 @@
+"""`consul recover`: a datacenter's only Consul server is dead or has lost its data; bring it back.
+
+The specification gives each datacenter one server, so nobody but a person can say that its state is to be
+given up. What is lost is that datacenter's own catalogue and KV store; the agents of the site register
+themselves anew, PostgreSQL's leader election lives in `dcs` and is not touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tercet.components.consul import DATA, UNIT, Consul
+from tercet.converge.component import Condition, Passing
+from tercet.converge.events import Emit, Event
+from tercet.converge.fleet import Unreachable
+from tercet.converge.gates import wait_for
+from tercet.converge.observe import ask
+from tercet.converge.requests import Request
+from tercet.errors import TercetError
+from tercet.inventory.platform import Role
+from tercet.operations.session import Session, operator
+
+RECOVER_S = 60.0
+# The folder itself stays: systemd's StateDirectory owns it.
+FORGET = (
+    f"systemctl stop {UNIT}; find {DATA} -mindepth 1 -delete && systemctl reset-failed {UNIT}; systemctl start {UNIT}"
+)
+
+
+async def recover(session: Session, site: str, emit: Emit, *, force: bool) -> str:
+    """Start the site's Consul server with empty data and wait until its datacenter works; its detail.
+
+    Refuses a datacenter that works unless `force`. TercetError says what is still wrong.
+    """
+    names = [each.name for each in session.platform.sites]
+    if site not in names:
+        raise TercetError(f"there is no site {site}: expected one of {', '.join(names)}")
+    control = session.platform.at(site, Role.CONTROL).name
+    datacenter = session.platform.site(site).datacenter
+    component = Consul(session.context)
+    condition = component.leads(site)
+    asked: dict[str, Mapping[str, Request]] = {control: component.questions(session.platform.node(control))}
+    async with session.provider.lock(operator(f"consul recover {site}")):
+        state = condition.check(await ask(session.provider, asked, timeout=10))
+        if isinstance(state, Passing) and not force:
+            raise TercetError(
+                f"{datacenter} works: nothing to recover. Its catalogue and KV store are lost with --force"
+            )
+        emit(Event("consul", "started", f"{control} starts with empty data"))
+        try:
+            done = await session.provider.run(control, ("sh", "-c", FORGET), timeout=30)
+        except Unreachable as error:
+            raise TercetError(f"{error}. Raise the node first: `tercet apply`, then recover") from error
+        if done.status != 0:
+            raise TercetError(f"{control}: {UNIT} did not start: {done.stderr.decode(errors='replace').strip()}")
+        detail = await _works_again(session, condition, asked)
+        emit(Event("consul", "done", f"{datacenter} works again"))
+    return detail
+
+
+async def _works_again(session: Session, condition: Condition, asked: Mapping[str, Mapping[str, Request]]) -> str:
+    [(_, state)] = await wait_for([condition], asked, session.provider, deadline=RECOVER_S)
+    if not isinstance(state, Passing):
+        raise TercetError(f"the server runs, but after {RECOVER_S:g} s {condition.title} does not hold: {state.reason}")
+    return state.detail
