@@ -82,7 +82,7 @@ def test_the_key_names_suite_and_architecture_but_no_mirror(monkeypatch: pytest.
 def test_the_mirror_serves_release_updates_and_security(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("TERCET_DEBIAN_MIRROR", "http://mirror.example/debian/")
     assert mirror() == "http://mirror.example/debian"
-    argv = mmdebstrap("trixie", "arm64", tmp_path / "before", tmp_path / "rootfs")
+    argv = mmdebstrap("trixie", "arm64", tmp_path / "before", tmp_path / "rootfs", mirror())
     assert [word for word in argv if word.startswith("deb ")] == [
         "deb http://mirror.example/debian trixie main",
         "deb http://mirror.example/debian trixie-updates main",
@@ -142,7 +142,7 @@ def test_finishing_twice_is_finishing_once(tree: Path):
 async def test_a_build_that_fails_leaves_nothing_behind(cache: Cache, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(base, "check_host", lambda: None)
     monkeypatch.setattr(
-        base, "mmdebstrap", lambda *_: ["sh", "-c", f"mkdir -p {cache.build}/x; echo E: no mirror; exit 25"]
+        base, "mmdebstrap", lambda *_, **__: ["sh", "-c", f"mkdir -p {cache.build}/x; echo E: no mirror; exit 25"]
     )
     with pytest.raises(TercetError, match=r"mmdebstrap left with status 25; its last output:\n  E: no mirror"):
         await ensure_base(cache, "trixie", "amd64", silent)

@@ -29,7 +29,7 @@ PACKAGES = (
     *("systemd", "systemd-sysv", "dbus"),
     *("ifupdown", "iproute2", "iputils-ping", "nftables", "openssh-server"),
     *("ca-certificates", "curl", "jq", "procps", "less", "zstd"),
-    *("python3", "python3-psycopg"),
+    *("python3", "python3-psycopg", "python3-psycopg-c"),
     *("postgresql-17", "postgresql-client-17", "patroni", "python3-consul", "pgpool2", "pgbackrest"),
 )
 
@@ -103,7 +103,8 @@ DIRECTORIES = ("usr/lib/tercet", "opt/tercet/programs", "etc/tercet")
 
 def base_key(suite: str, arch: str) -> str:
     """16 hex digits that name this definition. The mirror is no part of it: it changes nothing of the content."""
-    definition = [suite, arch, PACKAGES, EXCLUDED, MASKED, DISABLED, BEFORE, FILES, REMOVED, DIRECTORIES]
+    command = mmdebstrap(suite, arch, Path("before"), Path("rootfs"), mirror="")
+    definition = [command, MASKED, DISABLED, BEFORE, FILES, REMOVED, DIRECTORIES]
     return sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -126,7 +127,7 @@ async def ensure_base(cache: Cache, suite: str, arch: str, emit: Emit) -> Path:
         before = scratch / "before"
         write_files(before, BEFORE)
         report = Progress(emit, started)
-        argv = mmdebstrap(suite, arch, before, rootfs)
+        argv = mmdebstrap(suite, arch, before, rootfs, mirror())
         await run(argv, timeout=TIMEOUT, on_line=report, what="mmdebstrap")
         await asyncio.to_thread(finish, rootfs)
         tree.parent.mkdir(parents=True, exist_ok=True)
@@ -149,11 +150,10 @@ def mirror() -> str:
     return os.environ.get(MIRROR_VARIABLE, "").rstrip("/") or MIRROR
 
 
-def mmdebstrap(suite: str, arch: str, before: Path, rootfs: Path) -> list[str]:
-    """The command that makes the tree, in a mount namespace of its own: whatever ends it, no mount is left."""
-    url = mirror()
+def mmdebstrap(suite: str, arch: str, before: Path, rootfs: Path, mirror: str) -> list[str]:
+    """The command that makes the tree, in namespaces of its own: whatever ends it leaves no mount and no process."""
     return [
-        *("unshare", "--mount", "--propagation", "private", "--"),
+        *("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--"),
         *("mmdebstrap", "--verbose", "--mode=root", "--variant=minbase", f"--architectures={arch}"),
         f"--include={','.join(PACKAGES)}",
         f"--keyring={KEYRING}",
@@ -163,9 +163,9 @@ def mmdebstrap(suite: str, arch: str, before: Path, rootfs: Path) -> list[str]:
         f"--essential-hook=sync-in {before} /",
         suite,
         str(rootfs),
-        f"deb {url} {suite} main",
-        f"deb {url} {suite}-updates main",
-        f"deb {url}-security {suite}-security main",
+        f"deb {mirror} {suite} main",
+        f"deb {mirror} {suite}-updates main",
+        f"deb {mirror}-security {suite}-security main",
     ]
 
 

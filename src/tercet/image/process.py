@@ -40,7 +40,7 @@ async def run(
         process = await asyncio.create_subprocess_exec(
             "setpriv",
             "--pdeathsig",
-            "TERM",
+            "KILL",
             "--",
             *argv,
             stdin=asyncio.subprocess.DEVNULL,

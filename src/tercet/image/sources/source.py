@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tercet.image.download import Downloads  # brings an HTTP client, which finding an image does not need
 
 
-class Unavailable(TercetError):
+class Unavailable(TercetError):  # noqa: N818 - a finding more than an error
     """It cannot be had here (no network, no such version there); with `auto` the next source is tried."""
 
 
