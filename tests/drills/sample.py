@@ -79,9 +79,7 @@ class Drill:
             journal.Primary(t=0, node=f"db-{self.victim}"),
             journal.Primary(t=self.killed + 3.1, node=self.successor),
         ]
-        terms = predict(Mechanism.SILENCE, RUNNING, silent=3).terms
-        links = tuple((t.title, t.expected, t.bound, t.source) for t in terms)
-        told.append(journal.Predicted(t=0.2, links=links))
+        told.append(predict(Mechanism.SILENCE, RUNNING, silent=3).entry(0.2))
         told += self._faults() + self._records(pick)
         for site in SITES:
             told += self._writes(site, pick)

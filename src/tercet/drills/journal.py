@@ -224,6 +224,10 @@ class Predicted(Entry):
     """What the running configuration lets one expect; see drills.predict."""
 
     kind: Literal["predicted"] = "predicted"
+    expected: float
+    """Seconds without writes, the mean."""
+    bound: float
+    """What 99 of 100 failures stay below."""
     links: tuple[tuple[str, float, float, str], ...]
     """(link of the chain, expected seconds, bound in seconds, source of the numbers)."""
 

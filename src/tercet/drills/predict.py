@@ -1,7 +1,8 @@
 """What the running configuration lets one expect: write unavailability as a chain of links, each with its source.
 
 `expected` is the mean, `bound` what 99 of 100 failures stay below on a machine that is not starved; both in
-seconds. The sum of bounds is therefore pessimistic: not everything is late at once.
+seconds. The links are late independently of one another, so the bound of the whole is the sum of the means and the
+root of the sum of squares of what each link may add.
 
 Gossip (hashicorp/memberlist 0.5, state.go, suspicion.go, util.go), for N members of which M survive:
 - every member probes one other every probe_interval P, in a random order of the N - 1 others, so the moment at
@@ -16,6 +17,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+
+from tercet.drills.journal import Predicted
 
 CONFIDENCE = 0.99
 
@@ -77,7 +80,12 @@ class Prediction:
 
     @property
     def bound(self) -> float:
-        return sum(term.bound for term in self.terms)
+        return self.expected + math.hypot(*(term.bound - term.expected for term in self.terms))
+
+    def entry(self, t: float) -> Predicted:
+        """For the journal."""
+        links = tuple((term.title, term.expected, term.bound, term.source) for term in self.terms)
+        return Predicted(t=t, expected=self.expected, bound=self.bound, links=links)
 
 
 def predict(mechanism: Mechanism, running: Running, *, silent: int = 1) -> Prediction:

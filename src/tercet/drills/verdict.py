@@ -58,10 +58,14 @@ class Result:
         return not self.reasons
 
     @property
+    def main(self) -> str:
+        """Name of the figure that the drill is about."""
+        return "back" if self.scenario.expect.back != "unjudged" else "writes"
+
+    @property
     def unavailable(self) -> float:
         """The drill's figure: seconds without writes at the worst spared site."""
-        name = "back" if self.scenario.expect.back != "unjudged" else "writes"
-        return next(one.measured for one in self.judged if one.name == name)
+        return next(one.measured for one in self.judged if one.name == self.main)
 
     @property
     def verdict(self) -> journal.Verdict:
