@@ -330,6 +330,15 @@ async def test_stopped_node_is_unreachable_at_once(lab: LabProvider) -> None:
         await lab.run(A, ["true"], timeout=30)
 
 
+async def test_node_that_dies_under_a_program_is_unreachable(lab: LabProvider) -> None:
+    nap = unique_nap()
+    task = asyncio.create_task(lab.run(A, ["sleep", nap], timeout=60))
+    await eventually(lambda: bool(alive(nap)), 5, "the program runs")
+    await lab.faults.kill([A], seconds=60)
+    with pytest.raises(Unreachable, match="db-sib-01: the container was stopped while `sleep"):
+        await asyncio.wait_for(task, 5)
+
+
 # --- drift -----------------------------------------------------------------------------------------------
 
 

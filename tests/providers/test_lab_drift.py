@@ -89,7 +89,7 @@ def test_emulator_that_lost_its_queue_delays_nothing_there(platform: Platform) -
 
 
 def test_output_that_is_no_json_is_an_error(platform: Platform) -> None:
-    with pytest.raises(TercetError, match="print JSON that the lab cannot read"):
+    with pytest.raises(TercetError, match="ip or nft printed what the lab cannot read"):
         parse_network(["", "", "", "1", ""], (), layout_of(platform))
 
 

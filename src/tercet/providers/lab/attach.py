@@ -11,17 +11,20 @@ import contextlib
 import itertools
 import os
 import secrets
+import signal
 import socket
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from time import monotonic
 
 from tercet.converge.fleet import Completed, Unreachable
 from tercet.providers.lab import keeper
-from tercet.providers.lab.cgroup import RUN, Cgroups
+from tercet.providers.lab.cgroup import POLL, RUN, Cgroups
 from tercet.providers.lab.layout import Layout
 
 KEEPER = [sys.executable, "-I", "-S", keeper.__file__]
+KILLED = 128 + signal.SIGKILL
 LAST_WORDS = 0.2  # seconds that output may still come in after the program ended, from what it left running
 
 
@@ -40,7 +43,7 @@ class Attachment:
         line = self._connected()
         try:
             async with asyncio.timeout(timeout):
-                return await line.run(next(self._names), init, self._group(node), argv, stdin)
+                done = await line.run(next(self._names), init, self._group(node), argv, stdin)
         except TimeoutError:
             shown = " ".join(argv)[:80]
             raise Unreachable(
@@ -48,6 +51,9 @@ class Attachment:
             ) from None
         except NotStartedError as error:
             raise Unreachable(f"{node}: cannot run a program there: {error}{self._excuse(node)}") from None
+        if done.status == KILLED and await self._died(node, init):
+            raise Unreachable(f"{node}: the container was stopped while `{' '.join(argv)[:80]}` ran there")
+        return done
 
     async def spawn(self, node: str, argv: Sequence[str]) -> asyncio.subprocess.Process:
         """See converge/fleet.py."""
@@ -69,6 +75,15 @@ class Attachment:
         if init is None:
             raise Unreachable(f"{node}: the container does not run; `tercet up` starts it")
         return init
+
+    async def _died(self, node: str, init: int) -> bool:
+        """The container went down with the program. Its PID 1 is the last process to go, a moment later."""
+        deadline = monotonic() + LAST_WORDS
+        while self._cgroups.init(node) == init:
+            if monotonic() > deadline:
+                return False
+            await asyncio.sleep(POLL)
+        return True
 
     def _group(self, node: str) -> Path:
         return self._cgroups.node(node) / RUN

@@ -12,7 +12,7 @@ Invariant: the kernel keeps this record, so it cannot lie: what runs for a lab i
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import errno
 import os
 from pathlib import Path
 from time import monotonic
@@ -77,8 +77,7 @@ class Cgroups:
 
     def freeze(self, name: str, on: bool) -> None:
         """Stop or let go on every process of the container. Nothing happens if it does not run."""
-        with contextlib.suppress(FileNotFoundError):
-            (self.node(name) / "cgroup.freeze").write_text("1" if on else "0")
+        write(self.node(name) / "cgroup.freeze", "1" if on else "0")
 
 
 def pids(group: Path) -> tuple[int, ...]:
@@ -102,8 +101,7 @@ def populated(group: Path) -> bool:
 
 def kill(group: Path) -> None:
     """SIGKILL to everything in the group and below, at once: nothing can fork its way out."""
-    with contextlib.suppress(FileNotFoundError):
-        (group / "cgroup.kill").write_text("1")
+    write(group / "cgroup.kill", "1")
 
 
 async def emptied(group: Path, timeout: float) -> bool:
@@ -131,5 +129,14 @@ def read(path: Path) -> str:
     """A kernel file's text; empty where what it speaks of is gone."""
     try:
         return path.read_text()
-    except (FileNotFoundError, ProcessLookupError, OSError):
+    except OSError:
         return ""
+
+
+def write(path: Path, text: str) -> None:
+    """Write to a control group's file, unless the group is gone or going."""
+    try:
+        path.write_text(text)
+    except OSError as error:
+        if error.errno not in {errno.ENOENT, errno.ENODEV}:
+            raise

@@ -94,7 +94,9 @@ def parse_network(parts: list[str], emulator: tuple[str, ...], layout: Layout) -
         ruleset = json.loads(rules)["nftables"]
         devices = {entry["ifname"]: device(entry) for entry in json.loads(addresses)}
     except (ValueError, KeyError, TypeError) as error:
-        raise TercetError(f"ip or nft of this machine print JSON that the lab cannot read: {error!r}") from error
+        raise TercetError(
+            f"ip or nft printed what the lab cannot read ({error!r}); are iproute2 and nftables installed?"
+        ) from error
     bound = {int(line.split()[0]) for line in queues.splitlines() if line.strip()}
     lanes = {lane: micros for lane, micros in wan.parse_arguments(emulator).items() if lane in bound}
     state = wan.WanState(wan.parse_table(ruleset), lanes, wan.parse_qdiscs(qdiscs))

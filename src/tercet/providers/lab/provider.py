@@ -76,9 +76,9 @@ class LabProvider:
             try:
                 if not change.what.startswith("link ") or change is last_link:  # all delays are set together
                     await self._action(change)
-            except TercetError as error:
+            except (TercetError, OSError) as error:  # the latter: a full disk, a read-only file system
                 emit(Event(PHASE, "failed", f"{text}: {error}", node, monotonic() - began))
-                failures.append(error)
+                failures.append(error if isinstance(error, TercetError) else TercetError(f"{text}: {error}"))
             else:
                 emit(Event(PHASE, "done", text, node, monotonic() - began))
 
@@ -171,7 +171,12 @@ class LabProvider:
                 "see `dmesg`, then run this again"
             )
         await self._network.remove_namespace()
-        remove(self._cgroups.lab)
+        try:
+            remove(self._cgroups.lab)
+        except OSError as error:
+            raise TercetError(
+                f"destroy lab {self._layout.platform}: something was started in it meanwhile: {error}; run this again"
+            ) from None
         await self._forget(LOCKS.joinpath(*self._layout.directory.parts[1:]), LOCKS)
         await self._forget(self._layout.directory, LABS.parent.parent)
         with contextlib.suppress(OSError):  # another lab is there

@@ -60,7 +60,9 @@ def tc_commands(links: Sequence[Link]) -> str:
     for bridge in sorted({link.target.bridge for link in links}):
         lines.append(f"qdisc add dev {bridge} root handle 1: htb default 0")
         for lane, micros in lanes(links).items():
-            lines.append(f"class add dev {bridge} parent 1: classid 1:{lane:x} htb rate 100gbit burst 1m quantum 60000")
+            lines.append(
+                f"class add dev {bridge} parent 1: classid 1:{lane:x} htb rate 100gbit burst 1m cburst 1m quantum 60000"
+            )
             netem = f"netem delay {micros}us limit {NETEM_LIMIT}"
             lines.append(f"qdisc add dev {bridge} parent 1:{lane:x} handle {lane + 16:x}: {netem}")
     return "".join(line + "\n" for line in lines)
