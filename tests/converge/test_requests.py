@@ -1,0 +1,256 @@
+"""The agent's programs and HTTP requests: each ends in time, whatever the other side does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tercet.nodeside.agent.requests import OUTPUT_LIMIT, ask, execute, http
+
+
+def alive(pid: int) -> bool:
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def gone(pid: int, within: float = 5.0) -> bool:
+    ends = time.monotonic() + within
+    while alive(pid) and time.monotonic() < ends:
+        time.sleep(0.01)
+    return not alive(pid)
+
+
+# --- programs ---------------------------------------------------------------------------------------------------
+
+
+def test_a_program_gets_its_input_and_gives_output_error_and_status() -> None:
+    said = execute(["sh", "-c", "cat; echo oh >&2; exit 3"], b"in")
+    assert said == {"status": 3, "text": "in", "error": "oh\n"}
+
+
+def test_a_large_input_that_nobody_reads_does_no_harm() -> None:
+    assert execute(["true"], b"x" * 5_000_000)["status"] == 0
+
+
+def test_a_missing_program_is_an_answer() -> None:
+    assert execute(["/no/such/program"]) == {
+        "status": -1,
+        "text": "",
+        "error": "/no/such/program: No such file or directory",
+    }
+
+
+def test_a_program_killed_by_a_signal_has_the_status_a_shell_gives() -> None:
+    assert execute(["sh", "-c", "kill -9 $$"])["status"] == 128 + signal.SIGKILL
+
+
+def test_what_hangs_is_killed_with_all_it_started(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    script = f"sh -c 'echo $$ >> {pids}; sleep 100 & echo $! >> {pids}; wait' & echo $$ >> {pids}; echo begun; wait"
+    started = time.monotonic()
+    said = execute(["sh", "-c", script], timeout=0.5)
+    assert time.monotonic() - started < 3
+    assert (said["status"], said["text"]) == (-1, "begun\n")
+    assert said["error"] == "sh: still running after 0.5 s, killed"
+    processes = [int(pid) for pid in pids.read_text().split()]
+    assert len(processes) == 3
+    assert all(gone(pid) for pid in processes)
+
+
+def test_a_daemon_that_keeps_the_output_open_is_not_waited_for() -> None:
+    started = time.monotonic()
+    said = execute(["sh", "-c", "sleep 30 & echo $!"], timeout=10)
+    pid = int(said["text"])
+    assert time.monotonic() - started < 5
+    assert said["status"] == 0
+    assert alive(pid)
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_output_without_end_is_cut_and_does_not_outlast_the_deadline() -> None:
+    started = time.monotonic()
+    said = execute(["yes"], timeout=0.5)
+    assert time.monotonic() - started < 5
+    assert said["status"] == -1
+    assert len(said["text"]) == OUTPUT_LIMIT
+
+
+def test_too_much_output_is_cut_and_says_so() -> None:
+    said = execute(["head", "-c", str(3 * OUTPUT_LIMIT), "/dev/zero"])
+    assert said["status"] == 0
+    assert len(said["text"]) == OUTPUT_LIMIT
+    assert said["error"].startswith("the output was cut")
+
+
+def test_bytes_that_are_no_text_are_replaced() -> None:
+    assert execute(["printf", r"a\377\376\000b"])["text"] == "a\ufffd\ufffd\0b"
+
+
+def test_requests_run_side_by_side_and_answers_keep_their_order() -> None:
+    started = time.monotonic()
+    slow = [{"argv": ["sh", "-c", f"sleep 0.5; echo {n}"], "data": "", "timeout": 10.0} for n in range(8)]
+    assert [said["text"] for said in ask(slow)()] == [f"{n}\n" for n in range(8)]
+    assert time.monotonic() - started < 3.5
+
+
+# --- HTTP -------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def server(behave: Callable[[socket.socket], None]) -> Iterator[str]:
+    """Answers connections one after another, each in the way `behave` has."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listening.accept()
+                except OSError:
+                    return
+                with connection:
+                    try:
+                        behave(connection)
+                    except OSError:
+                        continue
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
+
+
+def saying(*pieces: bytes, keep_open: float = 0.0) -> Callable[[socket.socket], None]:
+    def behave(connection: socket.socket) -> None:
+        connection.recv(65536)
+        for piece in pieces:
+            connection.sendall(piece)
+        if keep_open:
+            connection.settimeout(keep_open)
+            connection.recv(1)
+
+    return behave
+
+
+def test_a_body_of_known_length_is_read_without_waiting_for_the_end_of_the_connection() -> None:
+    with server(saying(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", keep_open=5)) as url:
+        started = time.monotonic()
+        assert http("GET", url) == {"status": 200, "text": "hi", "error": ""}
+        assert time.monotonic() - started < 2
+
+
+def test_a_chunked_body_is_joined_wherever_the_pieces_are_cut() -> None:
+    reply = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n7\r\n, world\r\n0\r\n\r\n"
+    with server(saying(*(bytes([byte]) for byte in reply), keep_open=5)) as url:
+        assert http("GET", url)["text"] == "hello, world"
+
+
+def test_a_body_that_ends_with_the_connection() -> None:
+    with server(saying(b"HTTP/1.0 503 Sorry\r\nX: y\r\n\r\nnot ", b"now")) as url:
+        assert http("GET", url) == {"status": 503, "text": "not now", "error": ""}
+
+
+def test_the_request_as_it_is_sent() -> None:
+    seen: list[bytes] = []
+
+    def behave(connection: socket.socket) -> None:
+        seen.append(connection.recv(65536))
+        connection.sendall(b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n")
+
+    with server(behave) as url:
+        assert http("PUT", f"{url}/v1/kv/a?b=c", b"{}")["status"] == 204
+        place = url.removeprefix("http://")
+    assert seen == [
+        f"PUT /v1/kv/a?b=c HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n"
+        "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}".encode()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reply", "problem"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", "the answer ended after 4 of 10 bytes"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel", "broken"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "invalid literal"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "no HTTP"),
+        (b"", "no HTTP"),
+        (b"\x00\xff\xfe" * 100, "no HTTP"),
+    ],
+)
+def test_half_an_answer_is_none(reply: bytes, problem: str) -> None:
+    with server(saying(reply)) as url:
+        said = http("GET", url)
+        assert said["status"] == -1
+        assert problem in said["error"]
+
+
+def test_a_refused_connection_is_an_answer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    assert http("GET", f"http://127.0.0.1:{port}/") == {
+        "status": -1,
+        "text": "",
+        "error": f"http://127.0.0.1:{port}/: Connection refused",
+    }
+
+
+def test_a_huge_body_is_cut() -> None:
+    with server(saying(b"HTTP/1.1 200 OK\r\n\r\n", *[b"x" * 65536] * 40)) as url:
+        said = http("GET", url, timeout=10)
+        assert len(said["text"]) == OUTPUT_LIMIT
+        assert said["error"].startswith("the output was cut")
+
+
+def test_silence_and_dripping_end_at_the_deadline() -> None:
+    def drip(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
+        for _ in range(50):
+            connection.sendall(b".")
+            time.sleep(0.1)
+
+    with server(saying(keep_open=5)) as silent, server(drip) as dripping:
+        started = time.monotonic()
+        wanted: list[dict[str, Any]] = [
+            {"method": "GET", "url": url, "data": "", "timeout": 0.5} for url in (silent, dripping)
+        ]
+        answers = ask(wanted)()
+        assert time.monotonic() - started < 2
+        assert [said["status"] for said in answers] == [-1, -1]
+        assert all("no whole answer within 0.5 s" in said["error"] for said in answers)
+
+
+def test_only_plain_http_is_spoken() -> None:
+    assert "only http:// is spoken" in http("GET", "https://127.0.0.1/")["error"]
+
+
+def test_the_agent_needs_no_slow_module() -> None:
+    """Start-up is most of what an empty plan costs: nothing may come in by accident."""
+    slow = {
+        "asyncio",
+        "http.client",
+        "urllib.request",
+        "dataclasses",
+        "typing",
+        "pathlib",
+        "email",
+        "inspect",
+        "shutil",
+    }
+    code = "import sys; import tercet.nodeside.agent.main, tercet.nodeside.agent.changes; print(*sys.modules)"
+    source = Path(__file__).parents[2] / "src"
+    said = execute([sys.executable, "-S", "-c", f"import sys; sys.path.insert(0, {str(source)!r}); {code}"])
+    assert said["status"] == 0, said
+    assert not slow & set(said["text"].split())
