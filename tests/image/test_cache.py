@@ -101,3 +101,16 @@ def test_nothing_is_removed_through_a_mount(tmp_path: Path):
         subprocess.run(["umount", mounted], check=True, timeout=20)
     discard(tmp_path / "tree")
     assert not os.path.lexists(tmp_path / "tree")
+
+
+async def test_a_cache_that_cannot_be_written_is_explained(tmp_path: Path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(TercetError, match=r"cannot be written \(Not a directory\); run with sudo"):
+        async with Cache(tmp_path / "file" / "cache").writing("me", silent, timeout=1):
+            pass
+
+
+def test_a_full_disk_is_said_before_the_work(tmp_path: Path):
+    Cache(tmp_path).need_space(1)
+    with pytest.raises(TercetError, match=r"needs 1000000000 GB .* are free; make room"):
+        Cache(tmp_path).need_space(10**18)

@@ -12,7 +12,7 @@ from tercet.converge.events import Event
 from tercet.errors import TercetError
 from tercet.image.cache import Cache
 from tercet.image.catalog import CONSUL, Component
-from tercet.image.lock import read_lock
+from tercet.image.lock import ProgramEntry, read_lock
 from tercet.image.resolve import NoSource, Run, obtain, pinned
 from tercet.image.sources.source import Fetched, Source, Unavailable, Wanted, Workshop
 from tercet.image.store import file_sha256, program_path
@@ -128,6 +128,22 @@ async def test_a_published_file_that_changed_is_refused(inventory: Inventory, st
     program_path(cache, "consul", sha256(elf())).unlink()
     with pytest.raises(TercetError, match=r'the lock pins.*remove "consul" from the lock'):
         await obtain(consul(Shelf(elf(salt=b"republished"))), start(inventory))
+
+
+async def test_a_lock_from_elsewhere_is_heeded_over_what_this_cache_has(
+    inventory: Inventory, start: Start, cache: Cache, tmp_path: Path
+):
+    await obtain(consul(Shelf(Unavailable("no network")), Shelf(elf(salt=b"built"))), start(inventory))
+    colleague = start(inventory, "other.lock.json")
+    mine = read_lock(tmp_path / "tercet.lock.json").components["consul"]
+    theirs = mine.model_copy(
+        update={"source": "official", "programs": {"consul": ProgramEntry(sha256=sha256(elf()), size=len(elf()))}}
+    )
+    colleague.lock.choose("consul", theirs)
+    official, go_module = Shelf(elf()), Shelf(elf(salt=b"built"))
+    had = await obtain(consul(official, go_module), colleague)
+    assert (had.source, official.asked, go_module.asked) == ("official", 1, 0)
+    assert had.programs == theirs.programs
 
 
 async def test_a_build_may_differ(inventory: Inventory, start: Start, cache: Cache):

@@ -128,7 +128,11 @@ async def ensure_base(cache: Cache, suite: str, arch: str, emit: Emit) -> Path:
         write_files(before, BEFORE)
         report = Progress(emit, started)
         argv = mmdebstrap(suite, arch, before, rootfs, mirror())
-        await run(argv, timeout=TIMEOUT, on_line=report, what="mmdebstrap")
+        try:
+            await run(argv, timeout=TIMEOUT, on_line=report, what="mmdebstrap")
+        except TercetError:
+            emit(Event(PHASE, "failed", "base system: not built", seconds=time.monotonic() - started))
+            raise
         await asyncio.to_thread(finish, rootfs)
         tree.parent.mkdir(parents=True, exist_ok=True)
         rootfs.rename(tree)

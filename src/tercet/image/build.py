@@ -28,6 +28,7 @@ from tercet.image.tree import ensure_tree, export, image_key, image_tree
 from tercet.inventory.model import Inventory
 
 WAIT = 5400.0  # seconds to wait for another process that prepares an image; a first build takes up to 30 minutes
+SPACE = 3_000_000_000  # bytes; a base system and all programs take 0.9 GB, while they are made twice that
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ async def ensure_image(inventory: Inventory, lock: Path, emit: Emit) -> Image:
     cache, arch = Cache(inventory.cache), host_arch()
     async with cache.writing(f"tercet preparing the image of {inventory.platform}", emit, WAIT):
         cache.sweep()
+        cache.need_space(SPACE)
         emit(Event("image", "started", "preparing the image"))
         async with Downloads(cache.downloads) as downloads:
             run = Run(inventory, cache, arch, LockFile(lock), downloads, GoTools(cache), emit)

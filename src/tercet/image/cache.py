@@ -63,6 +63,15 @@ class Cache:
         finally:
             discard(folder)
 
+    def need_space(self, needed: int) -> None:
+        """Raise TercetError unless `needed` bytes are free where the cache is."""
+        free = shutil.disk_usage(self.root).free
+        if free < needed:
+            raise TercetError(
+                f"preparing the image needs {needed / 1e9:.0f} GB in {self.root}, and {free / 1e9:.1f} GB are free; "
+                "make room, or name another folder: cache: /…"
+            )
+
     def sweep(self) -> None:
         """Remove what a killed run left in `build`. Only for the holder of the lock."""
         for folder in self.build.glob("*") if self.build.is_dir() else ():
@@ -71,9 +80,15 @@ class Cache:
     @asynccontextmanager
     async def writing(self, purpose: str, emit: Emit, timeout: float) -> AsyncIterator[None]:
         """Hold the cache's lock; wait at most `timeout` seconds for another process and say who that is."""
-        self.root.mkdir(parents=True, exist_ok=True)
         path = self.root / "lock"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise TercetError(
+                f"the cache {self.root} cannot be written ({error.strerror}); run with sudo, or name a folder of "
+                "your own: cache: /…"
+            ) from error
         try:
             await _acquire(descriptor, path, emit, timeout)
             holder = {"pid": os.getpid(), "since": timestamp(), "purpose": purpose}

@@ -75,10 +75,18 @@ async def obtain(component: Component, run: Run) -> ComponentEntry:
         progress.say(f"{entry.version} from {entry.source}, as the lock says", state="done")
         return entry
     candidates = component.candidates(component.requested(run.inventory))
-    known = await _recalled(component, candidates, run)
+    known = await _recalled(component, {entry.source: candidates[entry.source]} if entry else candidates, run)
     if known is None:
         progress.say(f"{component.version(run.inventory)} is wanted", state="started")
-        known = await _fetched(component, candidates, entry, run, progress)
+        try:
+            known = await _fetched(component, candidates, entry, run, progress)
+            _same_as_pinned(component, entry, known)
+        except NoSource:
+            progress.say("cannot be had", state="done")  # what that means is for the caller to say
+            raise
+        except TercetError:
+            progress.say("failed", state="failed")
+            raise
         if known.source != "path":  # a path is looked at every time
             store.remember(run.cache, component.name, known)
         progress.say(f"{known.version} from {known.source}: {known.origin}", 1.0, "done")
@@ -127,7 +135,6 @@ async def _fetched(
         except TercetError as error:
             raise TercetError("; ".join([f"{component.name} {version}: {error}", *missed])) from error
         else:
-            _same_as_pinned(component, entry, found)
             return found
     raise NoSource(component, version, missed)
 
