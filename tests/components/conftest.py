@@ -11,7 +11,7 @@ from tercet.inventory.platform import Platform
 from tercet.inventory.secrets import Secrets
 from tercet.inventory.timing import timing_of
 
-NAMES = ("tailscaled", "consul", "nomad", "consul-template", "headscale", "pgcat")
+NAMES = ("tailscaled", "tailscale", "consul", "nomad", "consul-template", "headscale", "pgcat")
 
 
 @pytest.fixture

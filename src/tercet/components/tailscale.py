@@ -55,7 +55,7 @@ class Tailscale:
         if node.role is Role.WORLD:
             return
         ready = "/usr/lib/tercet/tailnet-ready"
-        programs = self.context.program("tailscaled")
+        programs = (*self.context.program("tailscaled"), *self.context.program("tailscale"))
         yield from programs
         yield Directory("/etc/tercet")
         yield Directory("/etc/tercet/ca", purge=True)
