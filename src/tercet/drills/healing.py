@@ -12,7 +12,10 @@ Invariants
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -111,14 +114,16 @@ class Healing:
             await self._do(action, fault, "make")
         self._record("injected", fault, "")
 
-    async def heal(self) -> None:
-        """Heal every standing fault, the last one first. Raises HealingError after all have been tried."""
+    async def heal(self, only: Fault | None = None) -> None:
+        """Heal every standing fault, the last one first, or only that one.
+
+        Raises HealingError after all have been tried.
+        """
         failures: list[str] = []
-        while self._standing:
-            fault = self._standing[-1]
+        for fault in list(reversed(self._standing)) if only is None else [only]:
             self._record("healing", fault, "")
             reasons = [reason for action in fault.heal if (reason := await self._healed(action, fault))]
-            self._standing.pop()
+            self._standing.remove(fault)
             failures += reasons
             self._record("heal failed" if reasons else "healed", fault, "; ".join(reasons))
         if failures:
@@ -182,21 +187,35 @@ class Healing:
 
 
 async def uninterrupted(work: Coroutine[Any, Any, None]) -> None:
-    """Await `work` to its end even if this task is cancelled meanwhile; then the cancellation goes on."""
+    """Await `work` to its end even if this task is cancelled or Ctrl-C pressed; then the cancellation goes on."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError as error:
-            if task.cancelled():
-                raise
-            cancelled = error
-        except TercetError:
-            break  # told below
+    with _deaf():
+        while not task.done():
+            try:
+                await asyncio.shield(task)
+            except asyncio.CancelledError as error:
+                if task.cancelled():
+                    raise
+                cancelled = error
+            except TercetError:
+                break  # told below
     task.result()
     if cancelled is not None:
         raise cancelled
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Ctrl-C is not heard: asyncio answers a second one by tearing down every task, the healing too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def victims(faults: Iterable[Fault]) -> frozenset[str]:

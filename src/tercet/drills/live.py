@@ -1,0 +1,173 @@
+"""The promises that only the running platform can answer, as conditions over readings. Pure.
+
+Each is asked of the nodes that the fault spares, from the fault on until it holds or healing begins.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tercet.components import nomad
+from tercet.converge.component import Condition, Passing, Readings, State, Waiting
+from tercet.converge.requests import Http, Request
+from tercet.inventory.platform import Node, Platform, Role
+
+Questions = Mapping[str, Mapping[str, Request]]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The platform with the nodes that a drill's faults hit, and the drill's Nomad job."""
+
+    platform: Platform
+    victims: frozenset[str]
+    job: str
+
+    @property
+    def controls(self) -> list[Node]:
+        """Control nodes that the faults spare."""
+        return [node for node in self.platform.of(Role.CONTROL) if node.name not in self.victims]
+
+    @property
+    def down(self) -> frozenset[str]:
+        """Sites whose control node is hit."""
+        return frozenset(n.site for n in self.platform.of(Role.CONTROL) if n.name in self.victims)
+
+    def nomad(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.platform.settings.ports.nomad_http}/v1/{path}"
+
+
+def judge(name: str, scene: Scene) -> tuple[Condition, Questions] | None:
+    """The condition of a promise and what must be asked for it; None if it is none of these."""
+    match name:
+        case "nomad keeps a leader":
+            return _nomad_leads(scene)
+        case "nomad server seen as failed":
+            return _nomad_failed(scene)
+        case "allocations run elsewhere":
+            return _runs_elsewhere(scene)
+        case "other catalogues answer":
+            return _catalogues(scene)
+    return None
+
+
+def _ask(scene: Scene, question: str, url: str) -> dict[str, dict[str, Request]]:
+    return {node.name: {question: Http(url)} for node in scene.controls}
+
+
+def _nomad_leads(scene: Scene) -> tuple[Condition, Questions]:
+    asked = _ask(scene, "nomad.leader", scene.nomad("status/leader"))
+    for node in scene.controls:
+        asked[node.name]["nomad.servers"] = Http(scene.nomad("agent/members"))
+
+    def check(readings: Readings) -> State:
+        leaders = {node.name: nomad.leader_of(readings, [node.name]) for node in scene.controls}
+        unled = [name for name, leader in leaders.items() if not leader]
+        if unled or len(set(leaders.values())) != 1:
+            return Waiting(f"{', '.join(unled)} know no leader" if unled else "the servers disagree on the leader")
+        address = next(iter(leaders.values())).rpartition(":")[0]
+        servers = nomad.servers_of(readings, scene.controls[0].name)
+        name = next((server for server, (_, at) in servers.items() if at == address), address)
+        if name in scene.victims:
+            return Waiting(f"{name}, which is gone, is still named as leader")
+        return Passing(f"{name} leads")
+
+    return Condition("nomad keeps a leader", check), asked
+
+
+def _nomad_failed(scene: Scene) -> tuple[Condition, Questions]:
+    asked = _ask(scene, "nomad.servers", scene.nomad("agent/members"))
+    lost = [scene.platform.at(site, Role.CONTROL).name for site in sorted(scene.down)]
+
+    def check(readings: Readings) -> State:
+        for node in scene.controls:
+            servers = nomad.servers_of(readings, node.name)
+            for name in lost:
+                status = servers.get(name, ("unknown", ""))[0]
+                if status != "failed":
+                    return Waiting(f"{node.name} sees {name} as {status}")
+        return Passing(f"{', '.join(lost)} failed")
+
+    return Condition("nomad server seen as failed", check), asked
+
+
+def _runs_elsewhere(scene: Scene) -> tuple[Condition, Questions]:
+    asked = _ask(scene, "allocations", scene.nomad(f"job/{scene.job}/allocations"))
+
+    def check(readings: Readings) -> State:
+        for node in scene.controls:
+            running = running_on(readings, node.name)
+            elsewhere = [name for name in running if name not in scene.victims]
+            if elsewhere:
+                return Passing(f"on {', '.join(elsewhere)}")
+        return Waiting("the job that ran at the lost site runs nowhere else")
+
+    return Condition("allocations run elsewhere", check), asked
+
+
+def running_on(readings: Readings, control: str) -> list[str]:
+    """The clients on which the drill's job runs, as that control node's server says."""
+    allocations = readings.get(control, "allocations").json() or []
+    return [a["NodeName"] for a in allocations if a["ClientStatus"] == "running" and a["DesiredStatus"] == "run"]
+
+
+def _catalogues(scene: Scene) -> tuple[Condition, Questions]:
+    port = scene.platform.settings.ports.consul_http
+    others = [node for node in scene.controls if node.site not in scene.down]
+    asked = {node.name: {"catalogue": Http(f"http://127.0.0.1:{port}/v1/catalog/nodes")} for node in others}
+
+    def check(readings: Readings) -> State:
+        silent = [node.name for node in others if not readings.get(node.name, "catalogue").json()]
+        return Waiting(f"{', '.join(silent)} lists no nodes") if silent else Passing(f"{len(others)} of them")
+
+    return Condition("other catalogues answer", check), asked
+
+
+def job_name() -> str:
+    """A name of its own for each drill's job."""
+    return f"tercet-drill-{secrets.token_hex(4)}"
+
+
+def put_job(scene: Scene, site: str) -> Http:
+    """Registers a job that begins at `site` and may run anywhere."""
+    datacenter = scene.platform.site(site).datacenter
+    task = {
+        "Name": "sleep",
+        "Driver": "raw_exec" if scene.platform.settings.provider == "lab" else "exec",
+        "Config": {"command": "/bin/sleep", "args": ["3600"]},
+        "Resources": {"CPU": 10, "MemoryMB": 16},
+        "LogConfig": {"MaxFiles": 1, "MaxFileSizeMB": 1},
+    }
+    affinity = {"LTarget": "${node.datacenter}", "RTarget": datacenter, "Operand": "=", "Weight": 100}
+    definition = {
+        "ID": scene.job,
+        "Name": scene.job,
+        "Type": "service",
+        "Datacenters": [one.datacenter for one in scene.platform.sites],
+        "Affinities": [affinity],
+        "TaskGroups": [{"Name": "drill", "Count": 1, "Tasks": [task], "EphemeralDisk": {"SizeMB": 10}}],
+    }
+    return Http(scene.nomad("jobs"), "PUT", json.dumps({"Job": definition}).encode(), timeout=10)
+
+
+def purge_job(scene: Scene) -> Http:
+    """Removes the job and everything that Nomad remembers of it."""
+    return Http(scene.nomad(f"job/{scene.job}?purge=true"), "DELETE", timeout=5)
+
+
+def job_runs_at(scene: Scene, site: str) -> tuple[Condition, Questions]:
+    """The job's allocation runs at `site`, asked of every control node."""
+    expected = scene.platform.at(site, Role.APPS).name
+    asked: dict[str, dict[str, Request]] = {
+        node.name: {"allocations": Http(scene.nomad(f"job/{scene.job}/allocations"))}
+        for node in scene.platform.of(Role.CONTROL)
+    }
+
+    def check(readings: Readings) -> State:
+        running = {name for node in scene.platform.of(Role.CONTROL) for name in running_on(readings, node.name)}
+        return Passing() if expected in running else Waiting(f"it runs on {', '.join(sorted(running)) or 'no client'}")
+
+    return Condition(f"nomad: the drill's job runs on {expected}", check), asked
