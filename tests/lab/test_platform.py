@@ -99,7 +99,7 @@ DRIFT = (
     ("consul-nomad-fsn-01", "echo '{}' > /etc/consul.d/stray.json", r"remove file /etc/consul\.d/stray\.json"),
     ("apps-sib-03", "systemctl stop tercet-guard", r"(re)?start unit tercet-guard\.service"),
     ("apps-sib-01", "systemctl disable -q consul", r"enable unit consul\.service"),
-    ("apps-fsn-01", "systemctl mask -q --now nomad", r"nomad\.service"),
+    ("apps-fsn-01", "kill -9 $(systemctl show -P MainPID nomad); systemctl stop nomad", r"start unit nomad\.service"),
     ("consul-nomad-sib-03", "ln -sfn /bin/true /usr/local/bin/nomad", r"program nomad"),
     ("apps-sib-03", "echo '# mine' >> /etc/pgpool2/pgpool.conf", r"change /etc/pgpool2/pgpool\.conf"),
     ("db-fsn-01", "echo >> /etc/hosts", r"update file /etc/hosts"),
