@@ -53,7 +53,7 @@ class Proxy:
 
     context: Context
     name: str = "proxy"
-    after: tuple[str, ...] = ("application", "dcs")
+    after: tuple[str, ...] = ("patroni",)
 
     @property
     def kind(self) -> str:
