@@ -41,19 +41,25 @@ class Hands:
         """Make the step's changes; `tell` hears of each that was really needed. Raises TercetError."""
         for batch in _batches(step.changes):
             self._may_go_on()
-            resource = batch[0].resource
             try:
-                if isinstance(resource, Object):
-                    outcomes = ["done" if await self._objects.bring_about(resource, step.node) else "unchanged"]
-                else:
-                    outcomes = await self._script(step.node, batch)
+                outcomes = await self._outcomes(step.node, batch)
             except TercetError as error:
-                raise TercetError(f"{step.component} on {step.node}: {_words(batch[0])}: {error}") from None
+                raise TercetError(f"{step.component} on {step.node}: {error}") from None
             for change, outcome in zip(batch, outcomes, strict=False):
                 if outcome.startswith("failed"):
                     raise TercetError(await self._failure(step, change, outcome))
                 if outcome == "done":
                     tell(change)
+
+    async def _outcomes(self, node: str, batch: Sequence[Change]) -> list[str]:
+        """One outcome for each change of the batch up to the first that failed: "done", "unchanged", "failed: …"."""
+        wanted = batch[0].resource
+        if not isinstance(wanted, Object):
+            return await self._script(node, batch)
+        try:
+            return ["done" if await self._objects.bring_about(wanted, node) else "unchanged"]
+        except TercetError as error:
+            raise TercetError(f"{_words(batch[0])}: {error}") from None
 
     async def _failure(self, step: Step, change: Change, outcome: str) -> str:
         units = [(step.node, change.resource.name)] if isinstance(change.resource, Unit) else []
@@ -61,13 +67,16 @@ class Hands:
         return f"{step.component} on {step.node}: {_words(change)} {outcome}\n{explained}"
 
     async def _script(self, node: str, changes: Sequence[Change]) -> list[str]:
-        """One run of the agent; one outcome for each change up to the first that failed."""
+        """One run of the agent."""
         watch = watches(self._desired[node])
         wire = []
         for change in changes:
-            if isinstance(change.resource, Program):
-                await self._deliver(node, change.resource)
-            wire.append(await self._wire(node, change, watch))
+            try:
+                if isinstance(change.resource, Program):
+                    await self._deliver(node, change.resource)
+                wire.append(await self._wire(node, change, watch))
+            except TercetError as error:
+                raise TercetError(f"{_words(change)}: {error}") from None
         outcomes = await do(self._fleet, node, wire, {unit: watched.paths for unit, watched in watch.items()})
         if len(outcomes) > len(changes):  # what follows the last change, systemd's reload, failed
             outcomes = [*outcomes[: len(changes) - 1], outcomes[-1]]

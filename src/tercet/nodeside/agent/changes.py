@@ -99,7 +99,7 @@ class Node:
         if state == "enabled":
             return False
         if state.startswith("masked"):
-            systemctl("unmask", unit)
+            systemctl("unmask", OFFLINE, unit)
         self.unit_files_changed = True
         return systemctl("enable", OFFLINE, unit)
 
