@@ -29,6 +29,7 @@ from tercet.inventory.timing import timing_of
 from tercet.providers.base import Provider
 
 OBSERVE_TIMEOUT_S = 15.0
+GATE_S = 120.0  # seconds for one gate; a start on a busy machine with two cores takes up to 60
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,8 @@ async def carry_out(session: Session, todo: Plan, emit: Emit) -> None:
         )
     if todo.infrastructure:
         await session.provider.prepare(todo.infrastructure, emit)
-    await apply(todo, session.components, session.platform.containers, session.provider, emit)
+    nodes = session.platform.containers
+    await apply(todo, session.components, nodes, session.provider, emit, gate_timeout=GATE_S)
 
 
 def operator(action: str) -> str:
