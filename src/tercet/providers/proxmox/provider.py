@@ -244,6 +244,7 @@ class ProxmoxProvider:
     async def run(self, node: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> Completed:
         """See converge/fleet.py."""
         self._on_this_loop()
+        said: str | None = ""
         try:
             async with asyncio.timeout(timeout):
                 for _ in range(2):
@@ -257,13 +258,18 @@ class ProxmoxProvider:
         except TimeoutError:
             shown = " ".join(argv)[:80]
             raise Unreachable(f"{node}: `{shown}` did not end within {timeout:g} s and was killed") from None
+        except TercetError as error:
+            raise _unreachable(node, error) from error
         raise Unreachable(f"{node}: {said}; `tercet up` starts it")
 
     async def spawn(self, node: str, argv: Sequence[str]) -> asyncio.subprocess.Process:
         """See converge/fleet.py."""
         self._on_this_loop()
-        item, server = await self._reached(node)
-        return as_process(await server.spawn(server.command(in_container(item.vmid, leashed(argv)))))
+        try:
+            item, server = await self._reached(node)
+            return as_process(await server.spawn(server.command(in_container(item.vmid, leashed(argv)))))
+        except TercetError as error:
+            raise _unreachable(node, error) from error
 
     def shell(self, node: str, argv: Sequence[str] = ()) -> list[str]:
         """The system's own `ssh`, which knows terminals, with `pct exec` behind it."""
@@ -286,23 +292,18 @@ class ProxmoxProvider:
         ]
 
     async def _reached(self, node: str) -> tuple[Listed, SshServer]:
-        """Where a node's container is, and the SSH of the server it is on. Raises Unreachable."""
+        """Where a node's container is, and the SSH of the server it is on."""
         site = self._sites[self.platform.node(node).site]
-        try:
-            async with self._finding[site.host.site]:
-                if node not in self._places:
-                    self._places |= await site.located()
-            item = self._places.get(node)
-            if item is None:
-                raise Unreachable(f"{node}: there is no such container; `tercet up` makes it")
-            if not item.running:
-                self._places.pop(node, None)
-                raise Unreachable(f"{node}: the container does not run; `tercet up` starts it")
-            return item, await site.ssh(item.host)
-        except Unreachable:
-            raise
-        except TercetError as error:
-            raise Unreachable(f"{node}: {error}") from error
+        async with self._finding[site.host.site]:
+            if node not in self._places:
+                self._places |= await site.located()
+        item = self._places.get(node)
+        if item is None:
+            raise Unreachable("there is no such container; `tercet up` makes it")
+        if not item.running:
+            self._places.pop(node, None)
+            raise Unreachable("the container does not run; `tercet up` starts it")
+        return item, await site.ssh(item.host)
 
     # -------------------------------------------------------------------------------------------- housekeeping
 
@@ -324,6 +325,10 @@ class ProxmoxProvider:
                 self._finding = {name: asyncio.Lock() for name in self._sites}
                 self._places.clear()
             self._loop = loop
+
+
+def _unreachable(node: str, error: TercetError) -> Unreachable:
+    return Unreachable(f"{node}: {error}")
 
 
 async def _together(work: Mapping[str, Coroutine[Any, Any, T]]) -> dict[str, T]:

@@ -14,7 +14,7 @@ from typing import cast
 
 import asyncssh
 
-from tercet.converge.fleet import Completed, Unreachable
+from tercet.converge.fleet import Completed
 from tercet.nodeside import leash
 
 ENVIRONMENT = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8")
@@ -142,8 +142,3 @@ class Output:
         if not line:
             raise StopAsyncIteration
         return line
-
-
-def unreachable(node: str, why: str) -> Unreachable:
-    """A node that cannot be reached, named first."""
-    return Unreachable(why if why.startswith(node) else f"{node}: {why}")

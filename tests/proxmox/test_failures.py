@@ -1,0 +1,385 @@
+"""What goes wrong on the way: each failure says what happened and how things stand, and a second run finishes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import pytest
+
+from tercet.converge.events import silent
+from tercet.converge.fleet import Unreachable
+from tercet.errors import TercetError
+from tercet.providers.proxmox import api as api_module
+from tercet.providers.proxmox.api import Api, TaskFailed
+from tercet.providers.proxmox.provider import ProxmoxProvider
+from tests.proxmox.fakehost import PASSWORD, SECRET, FakeHost
+
+Make = Callable[[], ProxmoxProvider]
+
+
+async def up(make: Make) -> ProxmoxProvider:
+    provider = make()
+    await provider.prepare(await provider.survey(), silent)
+    return provider
+
+
+async def failing(make: Make) -> str:
+    with pytest.raises(TercetError) as caught:
+        await up(make)
+    text = str(caught.value)
+    assert SECRET not in text and PASSWORD not in text
+    return text
+
+
+async def finished(make: Make) -> None:
+    """A second run does the rest, and then there is nothing to do."""
+    provider = await up(make)
+    assert await provider.survey() == ()
+    assert len(await provider.running()) == 9
+
+
+# ------------------------------------------------------------------------------------------------ trust and login
+
+
+async def test_a_wrong_fingerprint_stops_before_anything_is_sent(
+    provider: Make, hosts: dict[str, FakeHost], inventory: dict[str, Any]
+) -> None:
+    inventory["sites"][1]["proxmox"]["fingerprint"] = ":".join(["AB"] * 32)
+    text = await failing(provider)
+    assert hosts["sib-03"].fingerprint in text
+    assert "AB:AB:AB" in text
+    assert "pvenode cert info" in text
+    assert hosts["sib-03"].pve.requests == []
+
+
+async def test_a_certificate_that_nobody_signed_is_refused_with_what_to_pin(
+    provider: Make, hosts: dict[str, FakeHost], inventory: dict[str, Any]
+) -> None:
+    del inventory["sites"][0]["proxmox"]["fingerprint"]
+    text = await failing(provider)
+    assert "self-signed certificate" in text
+    assert f"fingerprint: {hosts['sib-01'].fingerprint}" in text
+    assert hosts["sib-01"].pve.requests == []
+
+
+async def test_a_certificate_that_the_given_authority_signed_is_accepted(
+    provider: Make, hosts: dict[str, FakeHost], inventory: dict[str, Any]
+) -> None:
+    for site in inventory["sites"]:
+        del site["proxmox"]["fingerprint"]
+        site["proxmox"]["ca"] = str(hosts[site["name"]].certificate)
+    await finished(provider)
+
+
+async def test_a_wrong_secret_is_refused_and_not_shown(provider: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PVE_SECRET", "wrong-secret")
+    text = await failing(provider)
+    assert "(401): authentication failure" in text
+    assert "Look at `login` (tercet@pve!up) and where `secret` comes from (env:PVE_SECRET)" in text
+    assert "wrong-secret" not in text
+
+
+async def test_a_missing_secret_names_its_place(provider: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PVE_SECRET")
+    assert "no environment variable PVE_SECRET" in await failing(provider)
+
+
+async def test_a_second_factor_asks_for_a_token(
+    provider: Make, hosts: dict[str, FakeHost], inventory: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PVE_SECRET", PASSWORD)
+    inventory["proxmox"]["login"] = "root@pam"
+    for host in hosts.values():
+        host.pve.tfa = True
+    assert "second factor: make an API token" in await failing(provider)
+
+
+async def test_an_expired_ticket_is_replaced_unnoticed(
+    provider: Make, hosts: dict[str, FakeHost], inventory: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PVE_SECRET", PASSWORD)
+    inventory["proxmox"]["login"] = "root@pam"
+    made = provider()
+    plan = await made.survey()
+    for host in hosts.values():
+        host.pve.revoke_tickets()
+    await made.prepare(plan, silent)
+    for host in hosts.values():
+        host.pve.revoke_tickets()
+    assert await made.survey() == ()
+
+
+async def test_a_missing_permission_is_named(provider: Make, hosts: dict[str, FakeHost]) -> None:
+    hosts["fsn-01"].pve.acl["tercet@pve!up"] = [
+        (path, privileges - {"VM.Allocate"}) for path, privileges in hosts["fsn-01"].pve.acl["tercet@pve!up"]
+    ]
+    text = await failing(provider)
+    assert "(403): Permission check failed" in text
+    assert "`tercet doctor` lists every permission that is missing" in text
+
+
+async def test_another_ssh_host_key_is_refused(provider: Make, hosts: dict[str, FakeHost], tmp_path: Path) -> None:
+    await up(provider)
+    host = hosts["sib-01"]
+    old = host.ssh_key.get_fingerprint()
+    host.ssh_key = asyncssh.generate_private_key("ssh-ed25519")
+    host.call(host.listen_ssh())
+    commands = len(host.commands)
+    with pytest.raises(Unreachable) as caught:
+        await provider().run("db-sib-01", ("true",), timeout=20)
+    text = str(caught.value)
+    assert old in text and host.ssh_key.get_fingerprint() in text
+    assert f"take out its line in {tmp_path / 'known_hosts'}" in text
+    assert len(host.commands) == commands
+
+
+async def test_a_host_key_of_another_kind_is_refused_too(provider: Make, hosts: dict[str, FakeHost]) -> None:
+    await up(provider)
+    host = hosts["sib-01"]
+    host.ssh_key = asyncssh.generate_private_key("ecdsa-sha2-nistp256")
+    host.call(host.listen_ssh())
+    with pytest.raises(Unreachable, match="offers none of that kind"):
+        await provider().run("db-sib-01", ("true",), timeout=20)
+
+
+async def test_the_inventorys_host_key_decides_where_it_is_given(
+    provider: Make, hosts: dict[str, FakeHost], inventory: dict[str, Any]
+) -> None:
+    ssh = inventory["sites"][0]["proxmox"]["ssh"]
+    ssh["host_key"] = "SHA256:" + "A" * 43
+    text = await failing(provider)
+    assert "take out `ssh.host_key` in the inventory" in text
+    ssh["host_key"] = hosts["sib-01"].ssh_key.get_fingerprint()
+    await finished(provider)
+
+
+async def test_a_key_that_the_server_does_not_know_is_an_error_with_the_remedy(
+    provider: Make, hosts: dict[str, FakeHost], inventory: dict[str, Any]
+) -> None:
+    inventory["sites"][0]["proxmox"]["ssh"]["key"] = str(hosts["sib-03"].client_key_file)
+    assert "ssh-copy-id" in await failing(provider)
+
+
+# ----------------------------------------------------------------------------------------------------- failed work
+
+
+async def test_a_task_that_ends_in_an_error_shows_its_log_and_stops_no_other(
+    provider: Make, hosts: dict[str, FakeHost]
+) -> None:
+    host = hosts["sib-03"]
+    original = host.containers.match
+
+    async def broken(pve: Any) -> None:
+        from fakepve.model import TaskError
+
+        if any(ct.config.get("hostname") == "db-sib-03" and ct.status == "running" for ct in pve.cts):
+            raise TaskError("startup for container '102' failed")
+        await original(pve)
+
+    host.containers.match = broken  # type: ignore[method-assign]
+    text = await failing(provider)
+    assert "create container db-sib-03: start db-sib-03: the task on pve-sib-03" in text
+    assert "startup for container '102' failed" in text
+    assert "TASK ERROR" in text
+    host.containers.match = original  # type: ignore[method-assign]
+    assert len(hosts["fsn-01"].pve.cts) == 3
+    await finished(provider)
+
+
+@pytest.mark.parametrize("where", ["template", "while uploading"])
+async def test_a_full_storage_says_so_and_leaves_nothing_torn(
+    provider: Make, hosts: dict[str, FakeHost], where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pve = hosts["sib-01"].pve
+    pve.storages["local"]["avail"] = 10
+    if where == "while uploading":
+        monkeypatch.setattr(pve, "_space", lambda _store: (1 << 40, 0, 1 << 40))
+    text = await failing(provider)
+    assert ("expected room for the image" if where == "template" else "No space left on device") in text
+    assert "make room" in text
+    assert not pve.cts
+    assert "volumes" not in pve.storages["local"]
+    assert len(hosts["sib-03"].pve.cts) == 3
+    pve.storages["local"]["avail"] = 1 << 40
+    await finished(provider)
+
+
+async def test_a_storage_that_takes_no_templates_is_an_error_with_the_command(
+    provider: Make, hosts: dict[str, FakeHost]
+) -> None:
+    hosts["sib-01"].pve.storages["local"]["content"] = "iso,backup"
+    assert "pvesm set local --content vztmpl" in await failing(provider)
+
+
+async def test_an_upload_that_is_damaged_on_its_way_is_not_taken(
+    provider: Make, hosts: dict[str, FakeHost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pve = hosts["sib-01"].pve
+    store = type(pve).store_file
+
+    def damaged(self: Any, *args: Any) -> None:
+        self.uploaded["data"] = b"x" + self.uploaded["data"][1:]
+        store(self, *args)
+
+    monkeypatch.setattr(type(pve), "store_file", damaged)
+    assert "damaged on its way" in await failing(provider)
+    assert not pve.cts
+    monkeypatch.undo()
+    monkeypatch.setenv("PVE_SECRET", SECRET)
+    await finished(provider)
+
+
+async def test_an_upload_that_breaks_off_is_begun_anew(
+    provider: Make, hosts: dict[str, FakeHost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pve = hosts["sib-01"].pve
+
+    async def hang_up(request: Any) -> Any:
+        request.transport.close()
+        raise ConnectionResetError
+
+    monkeypatch.setattr(pve, "_read_body", hang_up, raising=True)
+    text = await failing(provider)
+    assert "lost" in text
+    monkeypatch.undo()
+    monkeypatch.setenv("PVE_SECRET", SECRET)
+    await finished(provider)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/lxc"),
+        ("POST", "/status/start"),
+        ("GET", "/cluster/resources"),
+        ("GET", "/cluster/nextid"),
+        ("GET", "/pending"),
+    ],
+)
+async def test_an_api_that_answers_500_is_quoted(
+    provider: Make, hosts: dict[str, FakeHost], method: str, path: str
+) -> None:
+    if path == "/pending":
+        await up(provider)
+    hosts["sib-01"].pve.fail(method, path, 500, "got no worker upid - start worker failed")
+    text = await failing(provider)
+    assert "(500): got no worker upid - start worker failed" in text
+    hosts["sib-01"].pve.failures.clear()
+    await finished(provider)
+
+
+@pytest.mark.parametrize("status", [502, 595, 596])
+async def test_a_question_that_got_lost_between_nodes_is_asked_again(
+    provider: Make, hosts: dict[str, FakeHost], status: int
+) -> None:
+    hosts["sib-01"].pve.fail("GET", "/cluster/resources", status, "Connection timed out", html=status == 502, times=2)
+    await finished(provider)
+
+
+async def test_a_proxy_that_answers_in_between_is_recognised(provider: Make, hosts: dict[str, FakeHost]) -> None:
+    hosts["sib-01"].pve.fail("GET", "/cluster/status", 200, "<html>Welcome</html>", html=True)
+    assert "is there a Proxmox server at this address?" in await failing(provider)
+
+
+async def test_a_change_whose_answer_is_lost_is_not_repeated(
+    provider: Make, hosts: dict[str, FakeHost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The container exists, but nobody was told: the next run finds it by its tags and makes no second one."""
+    pve = hosts["sib-01"].pve
+    begin = pve.task
+
+    async def answer_lost(node: str, kind: str, *rest: Any, **options: Any) -> str:
+        upid = await begin(node, kind, *rest, **options)
+        if kind == "vzcreate" and len(pve.cts) == 1:
+            raise asyncio.CancelledError  # the connection is closed without an answer
+        return upid
+
+    monkeypatch.setattr(pve, "task", answer_lost)
+    text = await failing(provider)
+    assert "its answer to POST /nodes/pve-sib-01/lxc was lost" in text
+    assert "It may or may not have been carried out: run `tercet up` again" in text
+    await finished(provider)
+    assert len(pve.cts) == 3
+
+
+async def test_a_server_that_vanishes_halfway_is_named_and_the_others_are_finished(
+    provider: Make, hosts: dict[str, FakeHost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_module, "LOST_FOR", 1.0)
+    host = hosts["sib-01"]
+    host.pve.time_scale = 1.0
+    host.pve.ct_secs["create"] = 600
+    made = provider()
+    plan = await made.survey()
+    work = asyncio.create_task(made.prepare(plan, silent))
+    async with asyncio.timeout(30):
+        while not host.pve.cts:
+            await asyncio.sleep(0.05)
+    host.call(host.vanish())
+    with pytest.raises(TercetError) as caught:
+        await work
+    text = str(caught.value)
+    assert "went silent while the task ran, and it may have gone on: UPID:pve-sib-01:" in text
+    assert len(await made.running()) == 6
+
+    host.pve.cts.clear()
+    host.pve.ct_secs["create"] = 0
+    host.pve.time_scale = 0.0
+    host.call(host.come_back())
+    await finished(provider)
+
+
+async def test_a_server_that_is_down_is_an_answer_within_seconds(provider: Make, hosts: dict[str, FakeHost]) -> None:
+    made = await up(provider)
+    host = hosts["sib-01"]
+    host.call(host.vanish())
+    began = time.monotonic()
+    assert len(await made.running()) == 6
+    with pytest.raises(Unreachable, match="found no answer"):
+        await made.run("db-sib-01", ("true",), timeout=15)
+    assert (await made.run("db-fsn-01", ("true",), timeout=15)).status == 0
+    with pytest.raises(TercetError, match=r"expected the Proxmox API at 127.0.0.1:.*, found no answer"):
+        await made.survey()
+    assert time.monotonic() - began < 15
+
+
+async def test_a_task_that_does_not_end_is_given_up_with_its_id(hosts: dict[str, FakeHost], provider: Make) -> None:
+    host = hosts["sib-01"]
+    made = await up(provider)
+    host.pve.time_scale = 1.0
+    host.pve.cts[0].stop_secs = 600
+    api: Api = made._sites["sib-01"].api
+    with pytest.raises(TercetError, match=r"still running: UPID:pve-sib-01:.*:vzstop:100:"):
+        await api.run("POST", "/nodes/pve-sib-01/lxc/100/status/stop", what="stop it", timeout=1)
+
+
+async def test_a_locked_container_says_by_what(provider: Make, hosts: dict[str, FakeHost]) -> None:
+    await up(provider)
+    ct = hosts["sib-01"].pve.cts[0]
+    ct.status = "stopped"
+    hosts["sib-01"].pve.snapshot_lock(ct.vmid, "backup")
+    with pytest.raises(TercetError, match=r"CT is locked \(backup\)"):
+        await up(provider)
+    hosts["sib-01"].pve.unlock(ct.vmid)
+    await finished(provider)
+
+
+async def test_a_vmid_that_a_stranger_has_is_left_to_it(
+    provider: Make, hosts: dict[str, FakeHost], inventory: dict[str, Any]
+) -> None:
+    inventory["sites"][0]["proxmox"]["vmids"] = {"db": 300}
+    stranger = hosts["sib-01"].pve.add_ct(300, "other", node="pve-sib-01")
+    assert "expected the VMID 300 of db-sib-01 to be free on pve-sib-01" in await failing(provider)
+    assert stranger in hosts["sib-01"].pve.cts
+    hosts["sib-01"].pve.cts.remove(stranger)
+    await finished(provider)
+    assert hosts["sib-01"].pve.ct(300).name == "db-sib-01"
+
+
+async def test_a_failed_task_is_not_taken_for_another_error() -> None:
+    assert issubclass(TaskFailed, TercetError) and not issubclass(TaskFailed, Unreachable)

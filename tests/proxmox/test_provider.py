@@ -1,0 +1,318 @@
+"""The provider against three fake servers: made, found again, compared, repaired, reached and destroyed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tercet.converge.events import Event, silent
+from tercet.converge.fleet import Unreachable
+from tercet.converge.plan import Change
+from tercet.errors import TercetError
+from tercet.providers.proxmox.provider import ProxmoxProvider
+from tests.proxmox.fakehost import FakeHost
+
+Make = Callable[[], ProxmoxProvider]
+NODES = {f"{role}-{site}" for role in ("consul-nomad", "apps", "db") for site in ("sib-01", "sib-03", "fsn-01")}
+
+
+async def raised(make: Make) -> ProxmoxProvider:
+    provider = make()
+    await provider.prepare(await provider.survey(), silent)
+    return provider
+
+
+def lines(changes: tuple[Change, ...]) -> list[str]:
+    return [f"{change.verb} {change.what}: {change.reason}" for change in changes]
+
+
+def container(host: FakeHost, role: str) -> Any:
+    return next(ct for ct in host.pve.cts if f"role.{role}" in ct.config["tags"])
+
+
+async def test_nine_containers_are_made_as_the_inventory_says(provider: Make, hosts: dict[str, FakeHost]) -> None:
+    first = provider()
+    plan = await first.survey()
+    assert [change.verb for change in plan] == ["upload", "create", "create", "create"] * 3
+
+    await first.prepare(plan, silent)
+
+    assert await first.survey() == ()
+    assert await first.running() == NODES
+    config = container(hosts["sib-03"], "db").config
+    assert config["hostname"] == "db-sib-03"
+    assert set(config["tags"].split(";")) == {"tercet.t-pve", "site.sib-03", "role.db"}
+    assert config["features"] == "nesting=1"
+    assert config["dev0"] == "/dev/net/tun"
+    assert (config["onboot"], config["startup"]) == (1, "order=2")
+    assert config["unprivileged"] == 1
+    assert "bridge=vmbr0" in config["net0"] and "ip=dhcp" in config["net0"]
+    assert config["rootfs"] == "local-lvm:vm-102-disk-0,size=4G"
+
+
+async def test_root_with_a_password_needs_no_ssh_for_the_device(
+    provider: Make, hosts: dict[str, FakeHost], inventory: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PVE_SECRET", hosts["sib-01"].pve.password)
+    inventory["proxmox"]["login"] = "root@pam"
+    await raised(provider)
+    assert all(ct.config["dev0"] == "/dev/net/tun" for host in hosts.values() for ct in host.pve.cts)
+    assert not any("pct set" in command for host in hosts.values() for command in host.commands)
+
+
+async def test_a_second_look_finds_everything_again_from_nothing(provider: Make) -> None:
+    await raised(provider)
+    assert await provider().survey() == ()
+
+
+async def test_drift_is_found_with_its_reason_and_repaired(provider: Make, hosts: dict[str, FakeHost]) -> None:
+    await raised(provider)
+    sib, fsn = hosts["sib-01"], hosts["fsn-01"]
+    container(sib, "apps").status = "stopped"
+    container(sib, "db").config |= {"memory": 256, "cores": 4, "hostname": "db-old"}
+    container(fsn, "consul-nomad").config |= {"onboot": 0, "tags": "tercet.t-pve;site.fsn-01;role.consul-nomad;mine"}
+    del container(fsn, "db").config["dev0"]
+
+    again = provider()
+    plan = await again.survey()
+    assert lines(plan) == [
+        "start container apps-sib-01: stopped",
+        "update container db-sib-01: renamed to db-old: applied at once, no restart; "
+        "cores is 4, wanted 1: applied at once, no restart; memory is 256, wanted 512: applied at once, no restart",
+        "update container consul-nomad-fsn-01: onboot is 0, wanted 1: applied at once, no restart",
+        "update container db-fsn-01: /dev/net/tun is not passed in: applied at once from Proxmox 9 on, "
+        "else when it starts",
+    ]
+    await again.prepare(plan, silent)
+    assert await again.survey() == ()
+    assert "mine" in container(fsn, "consul-nomad").config["tags"]
+
+
+async def test_what_needs_a_restart_is_restarted_last_and_one_by_one(
+    provider: Make, hosts: dict[str, FakeHost]
+) -> None:
+    await raised(provider)
+    for site in ("sib-01", "fsn-01"):
+        container(hosts[site], "db").config["features"] = "fuse=1"
+    again = provider()
+    plan = await again.survey()
+    assert lines(plan) == [
+        "update container db-sib-01: features is fuse=1, wanted nesting=1: applied by a restart",
+        "update container db-fsn-01: features is fuse=1, wanted nesting=1: applied by a restart",
+        "restart container db-sib-01: features takes effect when it starts",
+        "restart container db-fsn-01: features takes effect when it starts",
+    ]
+    began = {site: container(hosts[site], "db").started_at for site in ("sib-01", "fsn-01")}
+    await again.prepare(plan, silent)
+    assert await again.survey() == ()
+    first, second = (container(hosts[site], "db") for site in ("sib-01", "fsn-01"))
+    assert began["sib-01"] < first.started_at < second.started_at
+    assert first.config["features"] == "fuse=1,nesting=1"
+
+
+async def test_a_change_that_waits_for_a_restart_is_still_in_the_plan(
+    provider: Make, hosts: dict[str, FakeHost]
+) -> None:
+    await raised(provider)
+    ct = container(hosts["sib-01"], "db")
+    del ct.config["features"]
+    ct.pending["features"] = "nesting=1"
+    assert lines(await provider().survey()) == ["restart container db-sib-01: features takes effect when it starts"]
+
+
+async def test_a_disk_grows_and_never_shrinks(
+    provider: Make, hosts: dict[str, FakeHost], inventory: dict[str, Any]
+) -> None:
+    await raised(provider)
+    inventory["proxmox"]["sizes"]["db"] = {"cores": 1, "memory": "512M", "disk": "6G"}
+    again = provider()
+    plan = await again.survey()
+    assert lines(plan)[0] == "grow disk of db-sib-01: disk is 4 GiB, wanted 6 GiB: applied at once, no restart"
+    await again.prepare(plan, silent)
+    assert await again.survey() == ()
+    assert "size=6G" in container(hosts["fsn-01"], "db").config["rootfs"]
+
+    inventory["proxmox"]["sizes"]["db"] = {"cores": 1, "memory": "512M", "disk": "5G"}
+    with pytest.raises(TercetError, match=r"disk cannot shrink. Write `disk: 6G`"):
+        await provider().survey()
+
+
+async def test_a_migrated_container_is_no_missing_one(
+    provider: Make, hosts: dict[str, FakeHost], inventory: dict[str, Any]
+) -> None:
+    for site, host in hosts.items():
+        host.pve.add_node("spare")
+        next(each for each in inventory["sites"] if each["name"] == site)["proxmox"]["node"] = host.node
+    await raised(provider)
+    container(hosts["sib-01"], "db").node = "spare"
+    again = provider()
+    assert await again.survey() == ()
+    assert "db-sib-01" in await again.running()
+
+
+async def test_guests_of_others_are_never_touched(provider: Make, hosts: dict[str, FakeHost]) -> None:
+    pve = hosts["sib-01"].pve
+    strangers = [
+        pve.add_ct(900, "db-sib-01", node="pve-sib-01", status="running"),
+        pve.add_ct(901, "apps-sib-01", node="pve-sib-01", config={"tags": "tercet.other;site.sib-01;role.apps"}),
+        pve.add_ct(902, "x", node="pve-sib-01", config={"tags": "tercet.t-pve"}),
+    ]
+    before = [dict(ct.config) for ct in strangers]
+    made = await raised(provider)
+    assert await made.running() == NODES
+    await made.destroy(silent)
+    assert pve.cts == strangers
+    assert [ct.config for ct in strangers] == before
+    assert strangers[0].status == "running"
+    assert not hosts["fsn-01"].pve.cts
+
+
+async def test_two_containers_that_claim_to_be_one_node_stop_everything(
+    provider: Make, hosts: dict[str, FakeHost]
+) -> None:
+    await raised(provider)
+    config = dict(container(hosts["sib-01"], "db").config)
+    hosts["sib-01"].pve.add_ct(555, "copy", node="pve-sib-01", config=config)
+    with pytest.raises(TercetError, match=r"expected one container with the tags of db-sib-01, found 102 .* and 555"):
+        await provider().survey()
+
+
+async def test_down_names_what_it_destroys_and_database_disks_before_all(provider: Make) -> None:
+    made = await raised(provider)
+    doomed = lines(await made.doomed())
+    assert len(doomed) == 9
+    assert "destroy container db-sib-01 (102 on pve-sib-01): DATABASE, with local-lvm:vm-102-disk-0" in doomed
+    await made.destroy(silent)
+    assert await made.running() == frozenset()
+    assert await made.doomed() == ()
+    await made.destroy(silent)
+
+
+async def test_the_image_is_sent_once_to_each_storage_and_verified(provider: Make, hosts: dict[str, FakeHost]) -> None:
+    events: list[Event] = []
+    made = provider()
+    await made.prepare(await made.survey(), events.append)
+    template = [event for event in events if event.phase == "template"]
+    assert len([event for event in template if event.state == "done"]) == 3
+    assert any(event.fraction == 1.0 for event in template)
+    name = "vztmpl/debian-13-tercet_0123456789abcdef.tar.zst"
+    assert name in hosts["sib-01"].pve.storages["local"]["volumes"]
+
+    await made.destroy(silent)
+    again = await raised(provider)
+    assert await again.running() == NODES
+    uploads = [request for request in hosts["sib-01"].pve.requests if request[1].endswith("/upload")]
+    assert len(uploads) == 1
+
+
+@pytest.mark.parametrize("damage", ["torn", "other content"])
+async def test_a_damaged_template_is_replaced(provider: Make, hosts: dict[str, FakeHost], damage: str) -> None:
+    made = await raised(provider)
+    await made.destroy(silent)
+    local = hosts["sib-01"].pve.storages["local"]
+    name = "debian-13-tercet_0123456789abcdef.tar.zst"
+    if damage == "torn":
+        local["volumes"][f"vztmpl/{name}"]["size"] = 10
+    else:
+        local["data"][name] = b"x" * len(local["data"][name])
+    await raised(provider)
+    uploads = [request for request in hosts["sib-01"].pve.requests if request[1].endswith("/upload")]
+    assert len(uploads) == 2
+
+
+async def test_programs_run_with_their_input_output_and_status(provider: Make) -> None:
+    made = await raised(provider)
+    done = await made.run("db-fsn-01", ("sh", "-c", "cat; echo no >&2; exit 7"), stdin=b"a\0b\n", timeout=20)
+    assert (done.status, done.stdout, done.stderr) == (7, b"a\0b\n", b"no\n")
+    big = bytes(range(256)) * 8192
+    done = await made.run("db-fsn-01", ("cat",), stdin=big, timeout=20)
+    assert done.stdout == big
+    done = await made.run("apps-fsn-01", ("printf", "%s|", "a b", "'", '"$x"', ""), timeout=20)
+    assert done.stdout == b'a b|\'|"$x"||'
+    done = await made.run("apps-fsn-01", ("env",), timeout=20)
+    assert b"PVE_SECRET" not in done.stdout and b"HOME=/root\n" in done.stdout
+
+
+async def test_a_program_that_hangs_is_given_up_and_ended(provider: Make) -> None:
+    made = await raised(provider)
+    with pytest.raises(Unreachable, match=r"did not end within 1 s"):
+        await made.run("db-fsn-01", ("sleep", "31.4159"), timeout=1)
+    async with asyncio.timeout(10):
+        while (await made.run("db-fsn-01", ("pgrep", "-f", "^sleep 31.4159"), timeout=5)).status == 0:
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("ending", ["close", "terminate", "kill"])
+async def test_a_spawned_program_ends_with_its_input_or_its_process(provider: Make, ending: str) -> None:
+    made = await raised(provider)
+    process = await made.spawn("db-fsn-01", ("sh", "-c", "echo begun; exec sleep 27.1828"))
+    assert process.stdout is not None and process.stdin is not None
+    async with asyncio.timeout(10):
+        assert await process.stdout.readline() == b"begun\n"
+        if ending == "close":
+            process.stdin.close()
+        else:
+            getattr(process, ending)()
+        await process.wait()
+        while (await made.run("db-fsn-01", ("pgrep", "-f", "^sleep 27.1828"), timeout=5)).status == 0:
+            await asyncio.sleep(0.1)
+
+
+async def test_a_spawned_program_talks_both_ways(provider: Make) -> None:
+    made = await raised(provider)
+    process = await made.spawn("db-fsn-01", ("sh", "-c", "while read x; do echo got $x; done; exit 5"))
+    assert process.stdout is not None and process.stdin is not None
+    async with asyncio.timeout(10):
+        for word in (b"one", b"two"):
+            process.stdin.write(word + b"\n")
+            await process.stdin.drain()
+            assert await process.stdout.readline() == b"got " + word + b"\n"
+        process.stdin.close()
+        assert await process.wait() == 5
+
+
+async def test_a_stopped_or_absent_node_is_unreachable_with_the_reason(
+    provider: Make, hosts: dict[str, FakeHost]
+) -> None:
+    made = provider()
+    with pytest.raises(Unreachable, match="db-sib-01: there is no such container"):
+        await made.run("db-sib-01", ("true",), timeout=10)
+    made = await raised(provider)
+    await made.run("db-sib-01", ("true",), timeout=10)
+    container(hosts["sib-01"], "db").status = "stopped"
+    with pytest.raises(Unreachable, match="db-sib-01: the container does not run"):
+        await made.run("db-sib-01", ("true",), timeout=10)
+
+
+async def test_one_operator_at_a_time(provider: Make) -> None:
+    made, other = provider(), provider()
+    async with made.lock("anna@desk (process 1): up"):
+        with pytest.raises(TercetError, match=r"changed by anna@desk \(process 1\): up since 20.*free after 60 s"):
+            async with other.lock("ben@lap (process 2): apply"):
+                pass
+    async with asyncio.timeout(20), other.lock("ben@lap (process 2): apply"):
+        pass
+
+
+async def test_the_lock_needs_most_servers_and_not_all(provider: Make, hosts: dict[str, FakeHost]) -> None:
+    made, other = provider(), provider()
+    hosts["sib-01"].call(hosts["sib-01"].vanish())
+    async with made.lock("anna"):
+        with pytest.raises(TercetError, match="changed by anna"):
+            async with other.lock("ben"):
+                pass
+    hosts["sib-03"].call(hosts["sib-03"].vanish())
+    with pytest.raises(TercetError, match="on most of its 3 servers, found only 1 reachable"):
+        async with provider().lock("anna"):
+            pass
+
+
+async def test_a_shell_is_the_systems_own_ssh(provider: Make, hosts: dict[str, FakeHost], tmp_path: Any) -> None:
+    made = await raised(provider)
+    words = made.shell("db-sib-01", ("psql",))
+    assert words[0] == "ssh" and f"UserKnownHostsFile={tmp_path}/known_hosts" in words
+    assert words[-1].startswith("pct exec 102 -- env -i ") and words[-1].endswith(" psql")
+    assert str(hosts["sib-01"].ssh_way.port) in words
