@@ -44,6 +44,9 @@ class Chain:
         return max(self.links, key=lambda link: link.cost)
 
 
+ASKED = "members asked"
+
+
 @dataclass(frozen=True, slots=True)
 class _Step:
     title: str
@@ -51,7 +54,7 @@ class _Step:
 
 
 def _steps(site: str, victims: frozenset[str], primary: str) -> tuple[_Step, ...]:
-    """`victims`: the nodes that the fault hit; `primary`: who leads afterwards ("" if unknown)."""
+    """`victims`: the nodes whose failure matters; `primary`: who leads afterwards ("" if unknown)."""
 
     def what(record: Record, *kinds: What) -> bool:
         return record.what in kinds
@@ -76,9 +79,10 @@ def _steps(site: str, victims: frozenset[str], primary: str) -> tuple[_Step, ...
             lambda r: what(r, What.HEALTH_CRITICAL) and r.component == "dcs" and r.subject in victims,
         ),
         _Step("leader key free", lambda r: what(r, What.LOCK_FREE, What.LOCK_RELEASED)),
-        # Logged when the answer, or the end of waiting for it, is there: this link is the wait.
-        _Step("members asked", lambda r: what(r, What.PEER_SILENT, What.PEER_ANSWERED) and on_primary(r)),
         _Step("leader key taken", lambda r: what(r, What.LOCK_TAKEN) and on_primary(r)),
+        # Logged when an answer, or the end of waiting for it, is there; all are asked at once, so the last one
+        # before the key is taken ends this link: it is the wait.
+        _Step(ASKED, lambda r: what(r, What.PEER_SILENT, What.PEER_ANSWERED) and on_primary(r)),
         _Step("promoted", lambda r: what(r, What.READY) and r.component == "postgresql" and on_primary(r)),
         _Step(
             "check passing",
@@ -102,11 +106,13 @@ _AFTER = {
 }
 
 
-def chain_of(gap: Gap, records: Sequence[Record], faults: Iterable[Fault], primary: str) -> Chain:
-    """The chain through one gap of writes. `primary` is the node that leads at its end."""
+def chain_of(gap: Gap, records: Sequence[Record], faults: Iterable[Fault], primary: str, old: str = "") -> Chain:
+    """The chain through one gap of writes. `old` led before it, `primary` leads at its end."""
     victims = frozenset(
         node for fault in faults if fault.action == "injected" and fault.t <= gap.end for node in fault.nodes
     )
+    if old in victims:  # of a whole site that is gone, the primary's own node is what the others wait for
+        victims = frozenset({old})
     # The fault itself may begin before the last write that made it through was acknowledged.
     window = sorted(
         (record for record in records if gap.start - 0.2 <= record.t <= gap.end), key=lambda record: record.t
@@ -116,10 +122,12 @@ def chain_of(gap: Gap, records: Sequence[Record], faults: Iterable[Fault], prima
         earliest = max(
             (moments[title].t for title in _AFTER.get(step.title, ()) if title in moments), default=gap.start - 0.2
         )
-        fitting = (record for record in window if record.t >= earliest and step.fits(record))
-        record = next(fitting, None)
-        if record is not None:
-            moments[step.title] = record
+        fitting = [record for record in window if record.t >= earliest and step.fits(record)]
+        if step.title == ASKED:
+            taken = moments.get("leader key taken")
+            fitting = [record for record in fitting if taken is None or record.t <= taken.t][-1:]
+        if fitting:
+            moments[step.title] = fitting[0]
     return Chain(gap.site, gap.start, gap.end, tuple(_links(gap, moments)))
 
 

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tercet.converge.component import Condition, Passing, Waiting
@@ -147,7 +147,12 @@ async def _run(scenario: Scenario, stage: Stage, site: str, book: journal.Journa
         )
     )
     book.append(journal.Primary(t=0.0, node=view.primary))
-    prediction = predict(scenario.mechanism, await running(stage, view.primary), silent=_silent(drill))
+    numbers = replace(
+        await running(stage, view.primary),
+        load_period=1 / scenario.load.writes,
+        deadline=scenario.load.deadline,
+    )
+    prediction = predict(scenario.mechanism, numbers, silent=_silent(drill))
     if prediction.terms:
         book.append(prediction.entry(drill.now))
     known = await clocks(stage, [node.name for node in stage.platform.nodes])

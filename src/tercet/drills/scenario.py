@@ -107,7 +107,7 @@ class FaultModel(Model):
 class LoadModel(Model):
     """What each site's applications do meanwhile, per second."""
 
-    writes: Annotated[float, Field(ge=1, le=200)] = 20.0
+    writes: Annotated[float, Field(ge=1, le=200)] = 10.0
     reads: Annotated[float, Field(ge=1, le=200)] = 20.0
     transactions: Annotated[float, Field(ge=0, le=200)] = 5.0
     deadline: Seconds = 1.0

@@ -1,7 +1,8 @@
 """The verdict: what was measured against what was promised and budgeted, from the journal alone. Pure.
 
-Writes and transactions are judged alike, and the worse of the two counts. Only sites that the fault spared are
-judged; what a site that was taken from its applications went through is reported with the promises.
+Only sites that the fault spared are judged; what a site that was taken from its applications went through is
+reported with the promises. Transactions have the budget of writes, and a figure of their own: they come seldom, so
+their last success before and first success after lie further apart.
 """
 
 from __future__ import annotations
@@ -118,8 +119,10 @@ def _figures(found: Sequence[Gap], case: Case, expect: ExpectModel, budgets: Bud
     during = [(gap.seconds, gap) for gap in writes if gap.start < phases.healing]
     # A gap that the fault began may last into the healing: only what comes after counts here.
     after = [(gap.end - max(gap.start, phases.healing), gap) for gap in writes if gap.end > phases.healing]
+    budget = seconds_of(expect.writes, budgets)
     figures = [
-        _worst("writes", during, seconds_of(expect.writes, budgets)),
+        _worst("writes", [one for one in during if one[1].worker == "writer"], budget),
+        _worst("transactions", [one for one in during if one[1].worker == "transactions"], budget),
         _worst("healing", after, seconds_of(expect.healing, budgets)),
         _worst("reads", [(gap.seconds, gap) for gap in reads], seconds_of(expect.reads, budgets)),
     ]
@@ -186,8 +189,10 @@ def _chains(
         ]
         if of_site:
             gap = max(of_site, key=lambda one: one.seconds)
-            leads = [p.node for p in history.primaries if p.t <= gap.end + 5.0]
-            chains.append(chain_of(gap, records, history.faults, leads[-1] if leads else ""))
+            before = [p.node for p in history.primaries if p.t <= gap.start]
+            leads = [p.node for p in history.primaries if p.t <= gap.end]
+            old, new = (before or [""])[-1], (leads or [""])[-1]
+            chains.append(chain_of(gap, records, history.faults, new, old))
     return chains
 
 

@@ -161,7 +161,7 @@ LANES = (("writer", "writes"), ("transactions", "transactions"), ("reader", "rea
 def lanes(result: Result) -> Markup:
     """What each site's applications saw through the whole drill: answered, refused, unknown or never sent."""
     slots = result.history.slots
-    zero = result.phases.injected
+    zero = result.phases.injecting
     times = [slot.scheduled for of_stream in slots.values() for slot in of_stream]
     if not times:
         return Markup("")
@@ -221,7 +221,7 @@ def _fill_sparse(classes: list[str]) -> None:
 
 
 def _fault_band(result: Result, scale: Scale, top: float, bottom: float) -> Markup:
-    zero = result.phases.injected
+    zero = result.phases.injecting
     x1, x2 = scale.x(0.0), scale.x(result.phases.healing - zero)
     return tag("rect", x=x1, y=top, width=max(1.0, x2 - x1), height=bottom - top, class_="fault")
 
@@ -229,12 +229,12 @@ def _fault_band(result: Result, scale: Scale, top: float, bottom: float) -> Mark
 def _moments(result: Result, scale: Scale, top: float, bottom: float) -> list[Markup]:
     phases = result.phases
     parts: list[Markup] = []
-    for t, title in ((phases.injected, "fault"), (phases.healing, "healing"), (phases.healed, "healed")):
-        x = scale.x(t - phases.injected)
+    for t, title in ((phases.injecting, "fault"), (phases.healing, "healing"), (phases.healed, "healed")):
+        x = scale.x(t - phases.injecting)
         parts.append(tag("line", x1=x, y1=top, x2=x, y2=bottom, class_="moment"))
         if (
             title != "healed"
-            or scale.x(phases.healed - phases.injected) - scale.x(phases.healing - phases.injected) > 60
+            or scale.x(phases.healed - phases.injecting) - scale.x(phases.healing - phases.injecting) > 60
         ):
             parts.append(tag("text", title, x=x + 4, y=top - 4, class_="tick"))
     return parts
@@ -251,7 +251,7 @@ def stale_reads(result: Result) -> Markup:
             series[site] = points
     if not series:
         return Markup("")
-    zero = result.phases.injected
+    zero = result.phases.injecting
     times = [t for points in series.values() for t, _ in points]
     most = max(seconds for points in series.values() for _, seconds in points)
     scale = Scale(min(times) - zero, max(times) - zero, right=16.0)

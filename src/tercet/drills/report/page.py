@@ -168,6 +168,7 @@ def _seen(result: Result) -> Markup:
 
 FIGURES = {
     "writes": "Longest time without writes while the fault lasted",
+    "transactions": "The same for transactions, one each fraction of a second",
     "healing": "Longest time without writes from the healing on",
     "reads": "Longest time without reads",
     "back": "First write after the start",
@@ -259,7 +260,7 @@ def _records(result: Result) -> Markup | None:
     rows = [
         tag(
             "tr",
-            tag("td", f"{record.t - result.phases.injected:+.2f} s", class_="n"),
+            tag("td", f"{record.t - result.phases.injecting:+.2f} s", class_="n"),
             tag("td", record.node),
             tag("td", record.component),
             tag("td", f"{record.what} {record.subject}".strip()),

@@ -23,11 +23,13 @@ LANE = 72  # characters of a lane
 OK, SOME, BAD, SOFT = "cyan", "yellow", "red", "dim"
 NAMES = {
     "writes": "writes, while the fault lasted",
+    "transactions": "transactions, while the fault lasted",
     "healing": "writes, from the healing on",
     "reads": "reads",
     "back": "first write after the start",
 }
 EIGHTHS = " ▏▎▍▌▋▊▉█"
+MARKS = {OK: "━", SOME: "╌", BAD: "x", "": " "}  # told apart without colour too
 
 
 def render(repeated: Repeated) -> RenderableType:
@@ -158,14 +160,14 @@ def _lane(slots: Sequence[Slot], start: float, end: float) -> Text:
     styles = ["" if not due else OK if answered == due else SOME if answered else BAD for due, answered in bins]
     text = Text()
     for style, run in groupby(styles):
-        text.append(("▬" if style else " ") * len(list(run)), style=style)
+        text.append(MARKS[style] * len(list(run)), style=style)
     return text
 
 
 def _moments(result: Result, start: float, end: float) -> Text:
     line = [" "] * LANE
     phases = result.phases
-    for t, word in ((phases.injected, "▲ fault"), (phases.healing, "▲ healing")):
+    for t, word in ((phases.injecting, "▲ fault"), (phases.healing, "▲ healing")):
         at = min(LANE - len(word), int((t - start) / (end - start) * LANE))
         line[at : at + len(word)] = word
     return Text("".join(line), style=SOFT)
