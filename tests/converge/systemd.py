@@ -48,9 +48,8 @@ class Systemd:
     def call(self, words: list[str]) -> tuple[int, str]:
         """What `systemctl WORDS` does: its exit status and what it prints."""
         verb, *names = [word for word in words if not word.startswith("--")]
-        if "--value" in words:
-            unit = self.service(names[0])
-            return 0, f"{unit.active}\n{unit.sub}\n{'success' if unit.active != 'failed' else 'exit-code'}\n"
+        if any(word.startswith("--property=") for word in words):
+            return 0, self._show(names[0])
         if verb == "show":
             return 0, "\n".join(self._show(name) for name in names[1:])
         self.effect()

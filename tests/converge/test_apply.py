@@ -212,7 +212,7 @@ async def test_a_gate_that_fails_says_all_an_operator_needs(world: World) -> Non
     assert str(error.value).splitlines() == [
         "a is not healthy after 0.1 s.",
         "a: a leader: no leader (status 500: No cluster leader)",
-        "a.service on two is active, running, success; its journal ends:",
+        "a.service on two is active (running, result success); its journal ends:",
         "  two: panic: no space left",
         "try: tercet exec two -- journalctl --no-pager --lines=100 --unit=a.service",
     ]
@@ -229,7 +229,7 @@ async def test_a_unit_that_does_not_start_says_all_an_operator_needs(world: Worl
         await apply(await make_plan(world, part), [part], world.nodes, world, events.append)
     assert str(error.value).splitlines() == [
         "a on one: start unit a.service failed: it is failed after its start (result: exit-code)",
-        "a.service on one is failed, failed, exit-code; its journal ends:",
+        "a.service on one is failed (failed, result exit-code); its journal ends:",
         "  bad configuration",
         "try: tercet exec one -- journalctl --no-pager --lines=100 --unit=a.service",
     ]

@@ -303,7 +303,7 @@ def everything(machine: Machine) -> dict[str, object]:
     return state | machine.objects
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(stories())
 def test_a_plan_makes_everything_true_and_changes_nothing_else(
     story: tuple[Spec, Spec, list[tuple[Callable[[Machine, str], None], str, str]]],
@@ -339,7 +339,7 @@ def covered(what: str, planned: set[str]) -> bool:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(stories(), st.lists(st.tuples(st.integers(1, 40), st.booleans()), min_size=1, max_size=3))
 def test_killed_anywhere_the_next_run_finishes(
     story: tuple[Spec, Spec, list[tuple[Callable[[Machine, str], None], str, str]]], kills: list[tuple[int, bool]]
@@ -400,7 +400,7 @@ def test_killed_before_every_single_effect(booted: bool, how: str, afterwards: s
 
 
 @given(specs())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_the_order_respects_the_graph(spec: Spec) -> None:
     async def run() -> None:
         with a_world() as world:

@@ -145,7 +145,7 @@ async def test_a_failure_is_explained(world: World) -> None:
     text = await explain([(both, Waiting("not enough")), (up("one"), Passing())], world)
     assert text.splitlines() == [
         "both are up: not enough",
-        "a.service on two is failed, failed, exit-code; its journal ends:",
+        "a.service on two is failed (failed, result exit-code); its journal ends:",
         "  two said something",
         "  two crashed",
         "try: tercet exec two -- journalctl --no-pager --lines=100 --unit=a.service",

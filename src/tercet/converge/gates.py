@@ -55,9 +55,10 @@ async def wait_for(
 ) -> list[tuple[Condition, State]]:
     """Ask until every condition holds, `deadline` seconds have passed, or `go_on()` says no.
 
-    Looks at once and at least once, then every `interval` seconds, and then only at what a condition that does
-    not hold yet has read. Returns each condition with its last state, in the order given; `waiting` is told
-    each reason once.
+    Looks at once and at least once, then only at what a condition that does not hold yet has read. Between two
+    looks it rests for `interval` seconds, and for as long as the last look took: nodes that start up have better
+    things to do than to answer. Returns each condition with its last state, in the order given; `waiting` is
+    told each new reason.
     """
     conditions = list(conditions)
     states: list[State] = [Waiting("it was not asked")] * len(conditions)
@@ -66,6 +67,7 @@ async def wait_for(
     ends = time.monotonic() + deadline
     while open_ := [place for place, state in enumerate(states) if isinstance(state, Waiting)]:
         wanted = set[tuple[str, str]]().union(*(read[place] for place in open_))
+        began = time.monotonic()
         readings = await ask(fleet, _only(questions, wanted), timeout=min(max(ends - time.monotonic(), 1.0), ROUND_S))
         complete = True
         for place in open_:
@@ -81,7 +83,8 @@ async def wait_for(
         if not go_on() or time.monotonic() >= ends:
             break
         if complete:
-            await asyncio.sleep(min(interval, max(ends - time.monotonic(), 0.0)))
+            now = time.monotonic()
+            await asyncio.sleep(min(max(interval, now - began), max(ends - now, 0.0)))
     return list(zip(conditions, states, strict=True))
 
 
@@ -115,19 +118,20 @@ async def explain_units(units: Iterable[tuple[str, str]], fleet: Fleet, reasons:
     if not units:
         return "try: tercet status"
     states = await _of_units(units, fleet, _STATE)
-    down = [unit for unit in units if not states[unit].text.startswith("active")]
+    down = [unit for unit in units if "ActiveState=active" not in states[unit].text]
     guilty = (down or [unit for unit in units if unit[0] in reasons] or units)[:3]
     journals = await _of_units(guilty, fleet, _JOURNAL)
     lines = []
     for node, unit in guilty:
-        state = ", ".join(states[node, unit].text.split()) or states[node, unit].why()
-        lines.append(f"{unit} on {node} is {state}; its journal ends:")
+        state = dict(line.split("=", 1) for line in states[node, unit].text.splitlines())
+        found = "{ActiveState} ({SubState}, result {Result})".format_map(state) if state else states[node, unit].why()
+        lines.append(f"{unit} on {node} is {found}; its journal ends:")
         lines += [f"  {line}" for line in (journals[node, unit].text or journals[node, unit].why()).splitlines()]
     node, unit = guilty[0]
     return "\n".join([*lines, f"try: tercet exec {node} -- journalctl --no-pager --lines=100 --unit={unit}"])
 
 
-_STATE = ("systemctl", "show", "--value", "--property=ActiveState,SubState,Result")
+_STATE = ("systemctl", "show", "--property=ActiveState,SubState,Result")
 _JOURNAL = ("journalctl", "--no-pager", f"--lines={JOURNAL_LINES}", "--output=short-iso", "--unit")
 
 
