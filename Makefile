@@ -11,6 +11,7 @@ ifndef UV
 UV := $(shell command -v uv || echo .tools/bin/uv)
 endif
 export UV_PYTHON_DOWNLOADS := never
+export UV_COMPILE_BYTECODE := 1  # else every command compiles its imports anew where Python may not write
 
 ROOT := $(filter 0,$(shell id -u))
 AS_ROOT := $(if $(ROOT),,$(shell command -v sudo))
