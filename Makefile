@@ -11,7 +11,8 @@ ifndef UV
 UV := $(shell command -v uv || echo .tools/bin/uv)
 endif
 export UV_PYTHON_DOWNLOADS := never
-export UV_COMPILE_BYTECODE := 1  # else every command compiles its imports anew where Python may not write
+# Else every command compiles its imports anew where Python may not write.
+export UV_COMPILE_BYTECODE := 1
 
 ROOT := $(filter 0,$(shell id -u))
 AS_ROOT := $(if $(ROOT),,$(shell command -v sudo))
