@@ -43,8 +43,8 @@ class Stage:
     components: tuple[Component, ...]
 
     @property
-    def databases(self) -> list[str]:
-        return [node.name for node in self.platform.of(Role.DB)]
+    def databases(self) -> tuple[str, ...]:
+        return tuple(node.name for node in self.platform.of(Role.DB))
 
     def facts(self) -> Facts:
         apps = self.platform.of(Role.APPS)[0]
