@@ -13,7 +13,8 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from tercet.components import headscale
 from tercet.components.context import Context
@@ -22,7 +23,11 @@ from tercet.components.systemd import CONTROL_PLANE, unit_file, unit_path
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.requests import Answer, Exec, Late, Request
 from tercet.converge.resources import Directory, File, Object, Resource, Unit
+from tercet.errors import TercetError
 from tercet.inventory.platform import Node, Role
+
+if TYPE_CHECKING:
+    from tercet.providers.proxmox.tailnet import Tailnet
 
 TAILSCALE = "/usr/local/bin/tailscale"
 INTERFACE = "tailscale0"
@@ -30,6 +35,7 @@ UNIT = "tailscaled.service"
 READY = "tailnet-ready.service"
 HOSTS = "/etc/hosts"
 LAB_CA = "/etc/tercet/ca/lab.pem"
+TAILNET_CA = "/etc/tercet/ca/tailnet.pem"
 ADDRESS = Exec((TAILSCALE, "ip", "-4"))
 STATUS = Exec((TAILSCALE, "status", "--json"))
 
@@ -40,7 +46,7 @@ until ip -4 -o address show dev {INTERFACE} 2>/dev/null | grep -q inet; do sleep
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tailscale:
     """tailscaled, the node's login, and /etc/hosts."""
 
@@ -59,8 +65,8 @@ class Tailscale:
         yield from programs
         yield Directory("/etc/tercet")
         yield Directory("/etc/tercet/ca", purge=True)
-        if self.context.platform.world:
-            yield File(LAB_CA, self.context.secrets.lab_ca_cert.encode())
+        authority = self._authority
+        yield from authority
         yield File(ready, READY_SCRIPT.encode(), mode=0o755)
         yield File(unit_path(UNIT), self._tailscaled_unit())
         yield File(
@@ -78,10 +84,9 @@ class Tailscale:
             ),
         )
         yield File("/etc/.pve-ignore.hosts", b"")  # else Proxmox rewrites /etc/hosts at each start
-        ca = (LAB_CA,) if self.context.platform.world else ()
         yield Unit(
             UNIT,
-            restart_on=(unit_path(UNIT), *ca, *(program.link for program in programs)),
+            restart_on=(unit_path(UNIT), *(file.path for file in authority), *(program.link for program in programs)),
             rolling=by_weight("tailnet", node, self.context.platform, self._dcs_agent()),
         )
         yield self._login(node)
@@ -98,7 +103,7 @@ class Tailscale:
             {
                 **CONTROL_PLANE,
                 "Type": "notify",
-                # The lab's CA beside the system's: Go reads both directories.
+                # The control server's CA beside the system's: Go reads both directories.
                 "Environment": "SSL_CERT_DIR=/etc/ssl/certs:/etc/tercet/ca",
                 "ExecStart": "/usr/local/bin/tailscaled --state=/var/lib/tailscale/tailscaled.state "
                 f"--socket=/run/tailscale/tailscaled.sock --port={port} --no-logs-no-support",
@@ -140,12 +145,32 @@ class Tailscale:
     def _key(self) -> Late:
         world = self.context.platform.world
         if world is None:
-            return Late("a tailnet key is given", {}, _no_key)
+            return Late("the tailnet gives a key", {}, lambda _answers: self._tailnet.key)
         return Late(
             "headscale runs",
             {world.name: headscale.join_key_request(self.context.platform.settings.tailnet.tag)},
             lambda answers: _key_of(answers[world.name]),
         )
+
+    @cached_property
+    def _tailnet(self) -> Tailnet:
+        """The real tailnet, from which one key is had for all nodes."""
+        from tercet.providers.proxmox.tailnet import Tailnet  # noqa: PLC0415 - an HTTP client is slow to import
+
+        return Tailnet(self.context.platform.settings.tailnet)
+
+    @cached_property
+    def _authority(self) -> tuple[File, ...]:
+        """The certificate of the control server's authority, where nodes do not know it anyway."""
+        if self.context.platform.world:
+            return (File(LAB_CA, self.context.secrets.lab_ca_cert.encode()),)
+        ca = self.context.platform.settings.tailnet.ca
+        if ca is None:
+            return ()
+        try:
+            return (File(TAILNET_CA, ca.read_bytes()),)
+        except OSError as error:
+            raise TercetError(f"expected a certificate in {ca}, found {error.strerror}: see `tailnet.ca`") from None
 
     def _address_needs(self) -> dict[str, Request]:
         return {node.name: ADDRESS for node in self.context.platform.nodes}
@@ -169,10 +194,6 @@ class Tailscale:
 def _not_logged_in(answer: Answer) -> str | None:
     state = (answer.json() or {}).get("BackendState", answer.why())
     return None if state == "Running" else f"not logged in ({state})"
-
-
-def _no_key(_answers: Mapping[str, Answer]) -> bytes:
-    raise LookupError("no auth key for the tailnet")
 
 
 def _key_of(answer: Answer) -> bytes:

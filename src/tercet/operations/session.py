@@ -58,6 +58,11 @@ def secrets_file(inventory: Path) -> Path:
     return inventory.with_name(f"{inventory.stem}.secrets.yml")
 
 
+def known_hosts_file(inventory: Path) -> Path:
+    """Where the SSH keys of Proxmox servers are pinned, beside the inventory."""
+    return inventory.with_name(f"{inventory.stem}.known_hosts")
+
+
 def open_session(file: Path, *, lab: bool = False) -> Session:
     """Read the inventory (TercetError names file and line) and put together what an operation needs."""
     platform = load(file, lab=lab)
@@ -80,15 +85,17 @@ def _assemble(file: Path, platform: Platform, image: Image | None) -> Session:
         programs=image.programs if image else (),
         proxy=proxy,
     )
-    return Session(file, platform, _provider(platform, image), context, components(context), image)
+    return Session(file, platform, _provider(file, platform, image), context, components(context), image)
 
 
-def _provider(platform: Platform, image: Image | None) -> Provider:
+def _provider(file: Path, platform: Platform, image: Image | None) -> Provider:
     if platform.settings.provider == "lab":
         from tercet.providers.lab.provider import LabProvider  # noqa: PLC0415 - only the one that is used
 
         return LabProvider(platform, image.rootfs if image else None)
-    raise TercetError("provider proxmox is not built yet: use `provider: lab`, or `--lab` for this inventory")
+    from tercet.providers.proxmox.provider import ProxmoxProvider  # noqa: PLC0415
+
+    return ProxmoxProvider(platform, image, known_hosts_file(file))
 
 
 async def make_plan(session: Session) -> Plan:

@@ -7,6 +7,7 @@ container is found wherever it migrated, and one that tercet did not make is nev
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 import time
@@ -29,10 +30,13 @@ from tercet.providers.proxmox.making import PHASE, Maker, where
 from tercet.providers.proxmox.reach import as_process, clean, gone, in_container, leashed, limited
 from tercet.providers.proxmox.site import Listed, Site, View, sites_of
 from tercet.providers.proxmox.ssh import SshServer
+from tercet.providers.proxmox.tailnet import Tailnet, leave
 from tercet.providers.proxmox.template import ensure_template, packed
 
 T = TypeVar("T")
 LOOK_TIMEOUT = 30.0  # seconds for all servers to say what runs
+TAILNET_ADDRESS = ("/usr/local/bin/tailscale", "ip", "-4")
+ADDRESS_TIMEOUT = 10.0  # seconds for a node to say its address before it is destroyed
 
 
 class ProxmoxProvider:
@@ -49,6 +53,7 @@ class ProxmoxProvider:
         self._places: dict[str, Listed] = {}
         self._finding = {name: asyncio.Lock() for name in self._sites}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._tailnet = Tailnet(platform.settings.tailnet)
 
     # ------------------------------------------------------------------------------------------- what exists
 
@@ -232,12 +237,32 @@ class ProxmoxProvider:
                 failures.append(f"{site.host.site}: {error}")
 
         emit(Event(PHASE, "started", f"destroy the containers of {self.platform.name}"))
+        addresses, unknown = await self._tailnet_addresses()
         async with asyncio.TaskGroup() as group:
             for site in self._sites.values():
                 group.create_task(at(site))
         self._places.clear()
+        try:
+            await leave(self._tailnet, addresses, unknown, emit)
+        except TercetError as error:
+            failures.append(str(error))
         if failures:
             raise TercetError("\n".join(failures) + "\nWhat was destroyed before is gone; run `tercet down` again")
+
+    async def _tailnet_addresses(self) -> tuple[dict[str, str], list[str]]:
+        """The tailnet addresses of the nodes that run, and the names of existing ones that did not say theirs."""
+        running = await self.running()
+        addresses: dict[str, str] = {}
+
+        async def of(node: str) -> None:
+            with contextlib.suppress(Unreachable):
+                done = await self.run(node, TAILNET_ADDRESS, timeout=ADDRESS_TIMEOUT)
+                if done.status == 0 and done.stdout.strip():
+                    addresses[node] = done.stdout.decode().strip()
+
+        existing = set(self._places)
+        await asyncio.gather(*(of(node) for node in running))
+        return addresses, sorted(existing - set(addresses))
 
     # ----------------------------------------------------------------------------------------- what is reached
 
