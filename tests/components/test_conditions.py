@@ -7,10 +7,11 @@ from typing import Any
 
 from tercet.components import Context, consul, dcs, nomad, patroni, tailscale
 from tercet.components.application import _differs
-from tercet.components.patroni import _config_differs, _nobody_has_data, _restart_needed
+from tercet.components.patroni import _nobody_has_data
 from tercet.components.proxy.component import Proxy, routes_of
 from tercet.components.proxy.flavour import preference
 from tercet.components.sentinel import Sentinel
+from tercet.components.settings import _config_differs, _restart_needed
 from tercet.converge.component import Passing, Readings, Waiting
 from tercet.converge.requests import NO_ANSWER, Answer
 from tercet.inventory.platform import Role
@@ -42,7 +43,10 @@ def test_tailnet_is_complete_only_when_everybody_sees_everybody(context: Context
 
 def test_hosts_file_names_every_node_and_waits_for_every_address(context: Context) -> None:
     component = tailscale.Tailscale(context)
-    answers = {node.name: Answer(0, f"100.64.0.{i}\n") for i, node in enumerate(context.platform.nodes, 1)}
+    answers = {
+        node.name: Answer(0, json.dumps({"TailscaleIPs": [f"100.64.0.{i}", "fd7a::1"]}))
+        for i, node in enumerate(context.platform.nodes, 1)
+    }
     text = component._hosts(answers).decode()
     assert "100.64.0.3 db-sib-01\n" in text and text.count("100.64.0.") == 9
     answers["db-sib-03"] = Answer(1, "", "no current Tailscale IPs; state: NeedsLogin")

@@ -12,6 +12,7 @@ from tercet.components.nomad import Nomad
 from tercet.components.patroni import Patroni
 from tercet.components.proxy.component import Proxy
 from tercet.components.sentinel import Sentinel
+from tercet.components.settings import Restarts, Settings
 from tercet.components.tailscale import Tailscale
 from tercet.converge.component import Component
 
@@ -29,6 +30,8 @@ def components(context: Context) -> tuple[Component, ...]:
         Guard(context),
         Nomad(context),
         Patroni(context),
+        Settings(context),
+        Restarts(context),
         Sentinel(context),
         Application(context),
         Proxy(context),

@@ -55,7 +55,7 @@ class Application:
 
     context: Context
     name: str = "application"
-    after: tuple[str, ...] = ("patroni",)
+    after: tuple[str, ...] = ("restarts",)
 
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is not Role.DB:

@@ -6,13 +6,11 @@ Invariants
 - The cluster is created once, on the inventory's primary, and only while no database node holds any data
   (`_bootstrap`). A node without data waits until a cluster exists and then clones it; so an emptied first
   primary can never start a second cluster.
-- Dynamic configuration lives in `dcs` and is compared setting by setting; what needs a restart of PostgreSQL
-  is restarted by Patroni, standbys before the primary.
+- Dynamic configuration lives in `dcs`; components/settings.py keeps it as the inventory has it.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -60,11 +58,8 @@ class Patroni:
             reload_on=(CONFIG,),
             rolling=primary_last("postgresql", node, self.context.platform),
         )
-        if node == self.context.platform.initial_primary:
-            yield self._dynamic_configuration()
-        yield self._pending_restart(node)
 
-    def _api(self, path: str, node: Node) -> Http:
+    def api(self, path: str, node: Node) -> Http:
         """Patroni's REST API, asked on the node itself: it listens on the tailnet address alone."""
         return Http(f"http://{node.name}:{self.context.platform.settings.ports.patroni}{path}")
 
@@ -209,40 +204,10 @@ until [ -s {DATA}/PG_VERSION ] || [ -e {PERMISSION} ] || curl -sf -m 2 -o /dev/n
             permit=_nobody_has_data,
         )
 
-    def _dynamic_configuration(self) -> Object:
-        wanted = self.dynamic()
-        databases = tuple(node.name for node in self.context.platform.of(Role.DB))
-        change = Exec(
-            ("patronictl", "-c", CONFIG, "edit-config", "--force", "--replace", "-"),
-            stdin=json.dumps(wanted).encode(),
-            timeout=20,
-        )
-        # Whichever database node carries this out asks itself, by its own name.
-        port = self.context.platform.settings.ports.patroni
-        ask = Exec(("sh", "-c", f"exec curl -sf -m 2 http://$(hostname):{port}/config"))
-        return Object(
-            "PostgreSQL's dynamic configuration",
-            ask,
-            lambda answer: _config_differs(wanted, answer),
-            (change,),
-            on=databases,
-        )
-
-    def _pending_restart(self, node: Node) -> Object:
-        service = self.context.platform.settings.postgresql.service
-        restart = Exec(("patronictl", "-c", CONFIG, "restart", service, node.name, "--pending", "--force"), timeout=60)
-        return Object(
-            f"PostgreSQL of {node.name}",
-            self._api("/patroni", node),
-            _restart_needed,
-            (restart,),
-            rolling=primary_last("postgresql", node, self.context.platform),
-        )
-
     def questions(self, node: Node) -> Mapping[str, Request]:
         if node.role is not Role.DB:
             return {}
-        return {"patroni": self._api("/cluster", node), "patroni.self": self._api("/patroni", node)}
+        return {"patroni": self.api("/cluster", node), "patroni.self": self.api("/patroni", node)}
 
     def healthy(self) -> Iterable[Condition]:
         platform = self.context.platform
@@ -262,42 +227,6 @@ def _nobody_has_data(answers: Mapping[str, Answer]) -> str | None:
         if answer.text.strip() != "empty":
             return f"{name} did not say whether it holds a database ({answer.why()}); start it and try again"
     return None
-
-
-def _config_differs(wanted: Mapping[str, Any], answer: Answer) -> str | None:
-    current = answer.json()
-    if not isinstance(current, dict):
-        # Before the cluster exists Patroni writes the same values itself when it creates it.
-        return None
-    found, expected = dict(_leaves(current)), dict(_leaves(wanted))
-    for path in [*expected, *(path for path in found if path not in expected)]:
-        if path not in expected:
-            return f"{path} is {found[path]}, not set by the inventory"
-        if path not in found or _text(found[path]) != _text(expected[path]):
-            return f"{path} is {found.get(path, 'not set')}, wanted {expected[path]}"
-    return None
-
-
-def _text(value: object) -> str:
-    """PostgreSQL takes on and true, 100 and "100" for the same."""
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
-
-
-def _leaves(data: Mapping[str, Any], path: str = "") -> Iterable[tuple[str, Any]]:
-    for key, value in data.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{path}{key}.")
-        else:
-            yield f"{path}{key}", value
-
-
-def _restart_needed(answer: Answer) -> str | None:
-    pending = (answer.json() or {}).get("pending_restart")
-    if not pending:
-        return None
-    reasons = (answer.json() or {}).get("pending_restart_reason") or {}
-    names = ", ".join(sorted(reasons)) or "a changed setting"
-    return f"{names} needs a restart of PostgreSQL"
 
 
 def members_of(readings: Readings, databases: Iterable[str]) -> list[dict[str, Any]]:

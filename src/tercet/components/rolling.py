@@ -10,7 +10,8 @@ from tercet.converge.resources import Rolling
 from tercet.inventory.platform import Node, Platform, Role
 
 # How much a node's restart disturbs the platform; the higher, the later.
-APPS, STANDBY, FOLLOWER, PRIMARY, LEADER = range(5)
+# DOWN is one that does not serve at all: it is repaired first, and without asking whether the others are well.
+DOWN, APPS, STANDBY, FOLLOWER, PRIMARY, LEADER = range(-1, 5)
 
 
 def in_turn(group: str) -> Rolling:
@@ -45,7 +46,9 @@ def _database(answer: Answer) -> int:
 
 
 def _server(answer: Answer) -> int:
-    found = answer.json() or {}
+    found = answer.json()
+    if not isinstance(found, dict):
+        return DOWN
     consul = found.get("Stats", {}).get("raft", {}).get("state") == "Leader"
     nomad = found.get("stats", {}).get("nomad", {}).get("leader") == "true"
     return LEADER if consul or nomad else FOLLOWER

@@ -10,7 +10,6 @@ address. Consul resolves `GetInterfaceIP "tailscale0"` once, at its start, so it
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,7 +35,6 @@ READY = "tailnet-ready.service"
 HOSTS = "/etc/hosts"
 LAB_CA = "/etc/tercet/ca/lab.pem"
 TAILNET_CA = "/etc/tercet/ca/tailnet.pem"
-ADDRESS = Exec((TAILSCALE, "ip", "-4"))
 STATUS = Exec((TAILSCALE, "status", "--json"))
 
 # Waits for ever, as a node may be up long before its control plane; unit start-up goes on when it is there.
@@ -63,6 +61,7 @@ class Tailscale:
         ready = "/usr/lib/tercet/tailnet-ready"
         programs = (*self.context.program("tailscaled"), *self.context.program("tailscale"))
         yield from programs
+        yield Directory("/usr/lib/tercet")
         yield Directory("/etc/tercet")
         yield Directory("/etc/tercet/ca", purge=True)
         authority = self._authority
@@ -173,7 +172,7 @@ class Tailscale:
             raise TercetError(f"expected a certificate in {ca}, found {error.strerror}: see `tailnet.ca`") from None
 
     def _address_needs(self) -> dict[str, Request]:
-        return {node.name: ADDRESS for node in self.context.platform.nodes}
+        return {node.name: STATUS for node in self.context.platform.nodes}
 
     def _hosts(self, answers: Mapping[str, Answer]) -> bytes:
         lines = ["# Written by tercet: the members of the tailnet.", "127.0.0.1 localhost", "::1 localhost"]
@@ -204,11 +203,10 @@ def _key_of(answer: Answer) -> bytes:
 
 
 def _address_of(name: str, answers: Mapping[str, Answer]) -> str:
-    text = answers[name].text.strip() if name in answers else ""
-    try:
-        return str(ipaddress.IPv4Address(text))
-    except ValueError as error:
-        raise LookupError(f"{name} has no tailnet address yet") from error
+    address = address_of(answers[name]) if name in answers else ""
+    if not address:
+        raise LookupError(f"{name} has no tailnet address yet")
+    return address
 
 
 def peers_of(answer: Answer) -> dict[str, dict[str, Any]]:
@@ -220,7 +218,7 @@ def peers_of(answer: Answer) -> dict[str, dict[str, Any]]:
 def address_of(answer: Answer) -> str:
     """The node's own tailnet IPv4 from `tailscale status --json`; empty where there is none."""
     addresses = (answer.json() or {}).get("TailscaleIPs") or []
-    return next((address for address in addresses if "." in address), "")
+    return next((str(address) for address in addresses if "." in address), "")
 
 
 def _complete(names: list[str]) -> Callable[[Readings], State]:

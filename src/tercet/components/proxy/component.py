@@ -53,7 +53,7 @@ class Proxy:
 
     context: Context
     name: str = "proxy"
-    after: tuple[str, ...] = ("patroni",)
+    after: tuple[str, ...] = ("restarts",)
 
     @property
     def kind(self) -> str:

@@ -1,0 +1,137 @@
+"""PostgreSQL's and Patroni's dynamic configuration in `dcs`, and the restarts that it needs.
+
+Two components, because the second can only be known after the first has reached every member: `Settings` puts the
+whole configuration back as the inventory has it, and waits until each member has taken it in; `Restarts` lets
+Patroni restart those that say they need it, standbys before the primary.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tercet.components.context import Context
+from tercet.components.patroni import CONFIG, Patroni
+from tercet.components.rolling import primary_last
+from tercet.converge.component import Condition
+from tercet.converge.requests import Answer, Exec, Request
+from tercet.converge.resources import Object, Resource
+from tercet.inventory.platform import Node, Role
+
+DYNAMIC = "PostgreSQL's dynamic configuration"
+
+# Replaces the configuration, then waits until every member that answers has run a whole cycle of Patroni's loop
+# after the one in which it saw the change: only then is its `pending_restart` true to the new settings.
+REPLACE = f"""
+patronictl -c {CONFIG} edit-config --force --replace - || exit 1
+port=$1 loop_wait=$2; shift 2
+seen_by() {{ curl -sf -m 2 "http://$1:$port/patroni" | jq -r '.dcs_last_seen // 0'; }}
+changed=$(date +%s); deadline=$((changed + 3 * loop_wait + 6))
+for node in "$@"; do
+  while last=$(seen_by "$node") && [ -n "$last" ] && [ "$last" -le $((changed + loop_wait)) ]; do
+    [ "$(date +%s)" -lt "$deadline" ] || break
+    sleep 0.3
+  done
+done
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The dynamic configuration, every setting of it."""
+
+    context: Context
+    name: str = "settings"
+    after: tuple[str, ...] = ("patroni",)
+
+    def desired(self, node: Node) -> Iterable[Resource]:
+        # Given once; whichever database node answers carries it out, and asks itself by its own name.
+        if node != self.context.platform.initial_primary:
+            return
+        wanted = Patroni(self.context).dynamic()
+        port = str(self.context.platform.settings.ports.patroni)
+        databases = tuple(database.name for database in self.context.platform.of(Role.DB))
+        words = ("sh", "-c", REPLACE, "sh", port, str(self.context.timing.loop_wait), *databases)
+        yield Object(
+            DYNAMIC,
+            Exec(("sh", "-c", f"exec curl -sf -m 2 http://$(hostname):{port}/config")),
+            _differs_from(wanted),
+            (Exec(words, stdin=json.dumps(wanted).encode(), timeout=60),),
+            on=databases,
+        )
+
+    def questions(self, node: Node) -> Mapping[str, Request]:
+        return Patroni(self.context).questions(node)
+
+    def healthy(self) -> Iterable[Condition]:
+        return Patroni(self.context).healthy()
+
+
+@dataclass(frozen=True, slots=True)
+class Restarts:
+    """PostgreSQL runs with the settings it has: a restart where one is pending."""
+
+    context: Context
+    name: str = "restarts"
+    after: tuple[str, ...] = ("settings",)
+
+    def desired(self, node: Node) -> Iterable[Resource]:
+        if node.role is not Role.DB:
+            return
+        service = self.context.platform.settings.postgresql.service
+        words = ("patronictl", "-c", CONFIG, "restart", service, node.name, "--pending", "--force")
+        yield Object(
+            f"PostgreSQL of {node.name}",
+            Patroni(self.context).api("/patroni", node),
+            _restart_needed,
+            (Exec(words, timeout=60),),
+            rolling=primary_last("postgresql", node, self.context.platform),
+            follows=(DYNAMIC,),
+        )
+
+    def questions(self, node: Node) -> Mapping[str, Request]:
+        return Patroni(self.context).questions(node)
+
+    def healthy(self) -> Iterable[Condition]:
+        return Patroni(self.context).healthy()
+
+
+def _differs_from(wanted: Mapping[str, Any]) -> Callable[[Answer], str | None]:
+    return lambda answer: _config_differs(wanted, answer)
+
+
+def _config_differs(wanted: Mapping[str, Any], answer: Answer) -> str | None:
+    current = answer.json()
+    if not isinstance(current, dict):
+        # Before the cluster exists Patroni writes the same values itself when it creates it.
+        return None
+    found, expected = dict(_leaves(current)), dict(_leaves(wanted))
+    for path in [*expected, *(path for path in found if path not in expected)]:
+        if path not in expected:
+            return f"{path} is {found[path]}, not set by the inventory"
+        if path not in found or _text(found[path]) != _text(expected[path]):
+            return f"{path} is {found.get(path, 'not set')}, wanted {expected[path]}"
+    return None
+
+
+def _text(value: object) -> str:
+    """PostgreSQL takes on and true, 100 and "100" for the same."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+
+
+def _leaves(data: Mapping[str, Any], path: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
+
+
+def _restart_needed(answer: Answer) -> str | None:
+    found = answer.json() or {}
+    if not found.get("pending_restart"):
+        return None
+    names = ", ".join(sorted(found.get("pending_restart_reason") or {})) or "a changed setting"
+    return f"{names} needs a restart of PostgreSQL"
