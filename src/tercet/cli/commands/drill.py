@@ -1,0 +1,143 @@
+"""`tercet drill list`, `tercet drill run NAME`: failures provoked on the real platform, and measured."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tercet.cli.command import Command, Invocation, Section
+from tercet.cli.opened import with_progress
+from tercet.errors import TercetError
+
+if TYPE_CHECKING:
+    from tercet.converge.events import Emit
+    from tercet.drills.scenario import Scenario
+    from tercet.drills.verdict import Repeated
+    from tercet.operations.session import Session
+
+JOURNALS = Path("tercet-drills")
+
+
+def list_drills(_arguments: argparse.Namespace, call: Invocation) -> int:
+    """Name, title and the promise of each built-in drill."""
+    from rich.table import Table  # noqa: PLC0415
+
+    from tercet.drills.scenario_file import built_in  # noqa: PLC0415
+
+    scenarios = built_in()
+    if call.json:
+        call.print_json([{"name": s.name, "title": s.title, "promise": s.promise} for s in scenarios.values()])
+        return 0
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("DRILL", no_wrap=True)
+    table.add_column("WHAT HAPPENS")
+    for scenario in scenarios.values():
+        table.add_row(scenario.name, scenario.title)
+    call.console.print(table)
+    return 0
+
+
+def run_arguments(parser: argparse.ArgumentParser) -> None:
+    """NAME and how to run it."""
+    parser.add_argument("name", metavar="NAME", help="a drill of `tercet drill list`, or a scenario file (.yml)")
+    parser.add_argument("--site", default="", help="the site it is about; default: what the scenario says")
+    parser.add_argument("--repeat", metavar="N", type=_times, default=1, help="run it N times: median and worst")
+    parser.add_argument("--json", metavar="FILE", dest="json_file", type=Path, help="write verdict and figures there")
+    parser.add_argument("--report", metavar="FILE", type=Path, help="write one self-contained HTML file")
+    parser.add_argument(
+        "--journals", metavar="DIR", type=Path, default=JOURNALS, help=f"where journals go; default: {JOURNALS}/"
+    )
+
+
+def _times(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 100:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 to 100, found {text}")
+    return int(text)
+
+
+def run_drill(arguments: argparse.Namespace, call: Invocation) -> int:
+    """Exit 1 if a promise or the budget is broken."""
+    from tercet.drills.report.page import page  # noqa: PLC0415
+    from tercet.drills.report.terminal import render  # noqa: PLC0415
+    from tercet.drills.scenario_file import find  # noqa: PLC0415
+
+    scenario = find(arguments.name)
+    sites = [site.name for site in call.platform().sites]
+    if arguments.site and arguments.site not in sites:
+        raise TercetError(f"there is no site {arguments.site}: expected one of {', '.join(sites)}")
+
+    async def work(session: Session, emit: Emit) -> Repeated:
+        return await _repeat(scenario, session, arguments, emit)
+
+    repeated = with_progress(call, work)
+    call.console.print(render(repeated))
+    if arguments.report:
+        _write(arguments.report, page(repeated))
+    if arguments.json_file:
+        _write(arguments.json_file, json.dumps(_as_data(scenario, repeated), indent=2) + "\n")
+    return repeated.exit_code
+
+
+async def _repeat(scenario: Scenario, session: Session, arguments: argparse.Namespace, emit: Emit) -> Repeated:
+    from tercet.drills.run import run  # noqa: PLC0415
+    from tercet.drills.stage import Stage  # noqa: PLC0415
+    from tercet.drills.verdict import Repeated  # noqa: PLC0415
+    from tercet.operations.session import operator  # noqa: PLC0415
+
+    stage = Stage(session.platform, session.provider, session.context, session.components)
+    who = operator(f"drill {scenario.name}")
+    results = [
+        await run(scenario, stage, site=arguments.site, folder=arguments.journals, who=who, emit=emit)
+        for _ in range(arguments.repeat)
+    ]
+    return Repeated(tuple(results))
+
+
+def _as_data(scenario: Scenario, repeated: Repeated) -> dict[str, object]:
+    return {
+        "drill": scenario.name,
+        "passed": repeated.passed,
+        "write_unavailability_s": {"median": repeated.median, "worst": repeated.worst},
+        "runs": [result.verdict.model_dump(mode="json") for result in repeated.results],
+    }
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise TercetError(
+            f"expected to write {path}, found {error.strerror}: name a place that you may write to"
+        ) from None
+
+
+command = Command(
+    name="drill",
+    summary="failure drills with measured unavailability and lost writes",
+    section=Section.PROOF,
+    order=2,
+    commands=(
+        Command(
+            name="list",
+            summary="the built-in drills",
+            section=Section.PROOF,
+            run=list_drills,
+            examples=(("tercet drill list", "name and what happens"),),
+        ),
+        Command(
+            name="run",
+            summary="provoke a failure under load, measure, heal, judge; exit 1 if a promise or the budget is broken",
+            section=Section.PROOF,
+            run=run_drill,
+            arguments=run_arguments,
+            examples=(
+                ("tercet drill run site-killed", "the primary's whole site loses power"),
+                ("tercet drill run site-cut --repeat 5 --report cut.html", "median and worst of five, as a report"),
+                ("tercet drill run my-scenario.yml", "a scenario of your own"),
+            ),
+            interrupted="Every fault was healed; `tercet verify` says whether the platform is well again.",
+        ),
+    ),
+)
