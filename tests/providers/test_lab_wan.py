@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import struct
+from collections import deque
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -101,6 +103,25 @@ def packet(*attributes: tuple[int, bytes]) -> bytearray:
 
 def test_number_is_where_the_emulator_looks_for_it() -> None:
     assert wan_emulator.NUMBER.unpack_from(packet(), 24) == (99,)
+
+
+def test_an_attribute_without_length_ends_the_search() -> None:
+    assert wan_emulator.arrival(bytearray(64), 64, now=3.0) == 3.0
+
+
+def test_an_error_of_the_kernel_is_no_packet() -> None:
+    """Releasing packets whose interface is gone is answered with an error; it once made the emulator turn for ever."""
+    ours, kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours, kernel:
+        ours.setblocking(False)
+        line = object.__new__(wan_emulator.Line)
+        line.delay, line.held, line.socket, line.buffer = 0.015, deque(), ours, bytearray(4096)
+        error = struct.pack("=IHHIIi", 36, 2, 0, 0, 0, -2) + bytes(16)
+        packet = struct.pack("=IHHII", 40, wan_emulator.PACKET, 0, 0, 0) + bytes(8) + struct.pack("!I", 7) + bytes(8)
+        for sent in (error, packet, error):
+            kernel.send(sent)
+        line.take(now=100.0)
+        assert list(line.held) == [(100.015, 7)]
 
 
 def test_arrival_is_the_kernels_time_of_the_packet() -> None:

@@ -36,7 +36,7 @@ BATCH_BEGIN, BATCH_END, NEW_RULE = 0x10, 0x11, NFTABLES << 8 | 6
 PACKET, CONFIG, VERDICT_BATCH = QUEUE << 8 | 0, QUEUE << 8 | 2, QUEUE << 8 | 3
 NESTED = 0x8000
 ACCEPT = 1
-ATTRIBUTE, TIMESTAMP, NUMBER = struct.Struct("=HH"), struct.Struct("!QQ"), struct.Struct("!I")
+KIND, ATTRIBUTE, TIMESTAMP, NUMBER = (struct.Struct(layout) for layout in ("=H", "=HH", "!QQ", "!I"))
 
 HELD_AT_MOST = 200_000  # packets; 15 ms at ten million packets a second, so never the limit
 SOCKET_BUFFER = 16 << 20  # bytes of the kernel's announcements not read yet
@@ -131,6 +131,8 @@ class Line:
         try:
             while True:
                 size = self.socket.recv_into(buffer)
+                if KIND.unpack_from(buffer, 4)[0] != PACKET:
+                    continue  # an error about packets that are gone: their interface was
                 due = arrival(buffer, size, now) + self.delay
                 self.held.append((due if due < latest else latest, NUMBER.unpack_from(buffer, 24)[0]))
         except BlockingIOError:
@@ -142,6 +144,8 @@ def arrival(buffer: bytearray, size: int, now: float) -> float:
     at = 32  # behind the headers and the first attribute, which is the packet's number
     while at < size:
         length, kind = ATTRIBUTE.unpack_from(buffer, at)
+        if length < ATTRIBUTE.size:
+            break  # never from this kernel; but it would turn for ever here, at real-time priority
         if kind == 4:
             seconds, micros = TIMESTAMP.unpack_from(buffer, at + 4)
             return float(seconds + micros / 1e6)
