@@ -76,7 +76,7 @@ def test_the_application_is_no_superuser(platform_lab: Lab) -> None:
 
 
 def test_no_secret_is_in_any_process_list_or_log(platform_lab: Lab) -> None:
-    import yaml  # noqa: PLC0415
+    import yaml
 
     secrets = yaml.safe_load(platform_lab.file.with_name("tercet.secrets.yml").read_text())
     values = [v for k, v in secrets.items() if isinstance(v, str) and "cert" not in k and "ca" not in k.split("_")]
