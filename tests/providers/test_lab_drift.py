@@ -64,15 +64,19 @@ def test_what_a_sound_lab_prints_needs_nothing(platform: Platform) -> None:
         "10.77.1.0/24": "10.77.2.0/24",
         "10.77.2.0/24": "10.77.1.0/24",
     }
-    assert drift(layout, Observed(state, containers(layout))) == ()
+    assert drift(layout, Observed(state, containers(layout), 1024)) == ()
 
 
 def test_nothing_there(platform: Platform) -> None:
-    found = lines(layout_of(platform), Observed(None))
-    assert found[:2] == ["create namespace tercet-tercet: absent", "create network sib-01: absent; 10.77.1.0/24"]
-    assert found[5] == "create link sib-01→sib-03: delay is none, wanted 0.5 ms"
+    found = lines(layout_of(platform), Observed(None, {}, 128))
+    assert found[:3] == [
+        "update limit fs.inotify.max_user_instances: it is 128, wanted 1024: all containers share it",
+        "create namespace tercet-tercet: absent",
+        "create network sib-01: absent; 10.77.1.0/24",
+    ]
+    assert found[6] == "create link sib-01→sib-03: delay is none, wanted 0.5 ms"
     assert found[-1] == "create container db-fsn-01: absent"
-    assert len(found) == 1 + 4 + 6 + 10
+    assert len(found) == 1 + 1 + 4 + 6 + 10
 
 
 def test_dead_emulator_delays_nothing(platform: Platform) -> None:
@@ -114,18 +118,18 @@ def test_container(platform: Platform, change: dict[str, object], expected: str)
     layout = layout_of(platform)
     states = dict(containers(layout))
     states["db-sib-01"] = replace(states["db-sib-01"], **change)  # type: ignore[arg-type]
-    assert lines(layout, Observed(network(layout), states)) == [expected]
+    assert lines(layout, Observed(network(layout), states, 1024)) == [expected]
 
 
 def test_running_container_that_lost_its_network(platform: Platform) -> None:
     layout = layout_of(platform)
-    found = lines(layout, Observed(None, containers(layout)))
+    found = lines(layout, Observed(None, containers(layout), 1024))
     assert found[-1] == "restart container db-fsn-01: it runs, but has no cable in the lab's network"
 
 
 def test_delay_that_nobody_wants(platform: Platform) -> None:
     layout = replace(layout_of(platform), links=())
-    found = lines(layout, Observed(network(layout), containers(layout)))
+    found = lines(layout, Observed(network(layout), containers(layout), 1024))
     assert found[0] == "remove link 10.77.1.0/24→10.77.2.0/24: it has a delay that the inventory does not name"
     assert len(found) == 6
 
@@ -134,7 +138,7 @@ def test_cut_in_force(platform: Platform) -> None:
     layout = layout_of(platform)
     gone = IPv4Network("10.99.0.0/24")
     state = replace(network(layout), cut={(layout.networks[0].subnet, gone): 12.0})
-    assert lines(layout, Observed(state, containers(layout))) == [
+    assert lines(layout, Observed(state, containers(layout), 1024)) == [
         "join cut sib-01→10.99.0.0/24: a drill or a person cut it, for 12 s more"
     ]
 
@@ -152,7 +156,7 @@ def test_site_that_left_the_inventory(platform: Platform) -> None:
             ),
         )
     )
-    found = lines(smaller, Observed(network(whole), containers(whole)))
+    found = lines(smaller, Observed(network(whole), containers(whole), 1024))
     assert found[:4] == [
         "remove container consul-nomad-fsn-01: the inventory has no such node; its data goes with it",
         "remove container apps-fsn-01: the inventory has no such node; its data goes with it",

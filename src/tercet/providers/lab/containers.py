@@ -83,7 +83,8 @@ class Containers:
             try:
                 await command(self.start_command(container), doing=f"start {name}", timeout=START_LIMIT)
             except HostCommandError as failure:
-                raise HostCommandError(f"{failure}{last_words(log)}") from None
+                if self._cgroups.init(name) is None:  # else a healer was quicker
+                    raise HostCommandError(f"{failure}{last_words(log)}") from None
         await self.booted(name)
 
     async def booted(self, name: str) -> None:

@@ -15,11 +15,14 @@ from tercet.providers.lab.layout import Container, Layout, Link, Network
 from tercet.providers.lab.observe import ContainerState, NetworkState, Observed
 
 LOOPBACK = "lo"
+# Ten containers hold 70 (systemd 5 each, D-Bus 1, tailscaled 1), all of them root's; the kernel's default is 128.
+WATCHERS_WANTED = 1024
 
 
 def drift(layout: Layout, observed: Observed) -> tuple[Change, ...]:
     """The changes that make the lab what the inventory says, in the order in which they are carried out."""
     return (
+        *limits(observed),
         *strangers(layout, observed),
         *namespace(layout, observed.network),
         *(change for network in layout.networks for change in bridge(network, observed.network)),
@@ -30,6 +33,13 @@ def drift(layout: Layout, observed: Observed) -> tuple[Change, ...]:
             for change in node(layout, container, observed.containers.get(container.name), observed.network)
         ),
     )
+
+
+def limits(observed: Observed) -> Iterator[Change]:
+    """Limits of the host that containers share. Beyond this one, a second lab's systemd fails in odd places."""
+    if observed.watchers < WATCHERS_WANTED:
+        reason = f"it is {observed.watchers}, wanted {WATCHERS_WANTED}: all containers share it"
+        yield Change("update", "limit fs.inotify.max_user_instances", reason)
 
 
 def strangers(layout: Layout, observed: Observed) -> Iterator[Change]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from tercet.providers.lab.config import image_of
 from tercet.providers.lab.host import command, inside, is_namespace
 from tercet.providers.lab.layout import Layout
 
+WATCHERS = Path("/proc/sys/fs/inotify/max_user_instances")
 MARK = "--tercet--"
 LOOK = f"""
 ip -j address show; echo {MARK}
@@ -67,15 +68,17 @@ class ContainerState:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """All of it. `network` is None where the namespace is absent."""
+    """All of it. `network` is None where the namespace is absent; `watchers` is the host's limit WATCHERS."""
 
     network: NetworkState | None
-    containers: Mapping[str, ContainerState] = field(default_factory=dict)
+    containers: Mapping[str, ContainerState]
+    watchers: int
 
 
 async def observe(layout: Layout, cgroups: Cgroups) -> Observed:
     """Look at everything once."""
-    return Observed(await observe_network(layout, cgroups), observe_containers(layout, cgroups))
+    network = await observe_network(layout, cgroups)
+    return Observed(network, observe_containers(layout, cgroups), int(read(WATCHERS)))
 
 
 async def observe_network(layout: Layout, cgroups: Cgroups) -> NetworkState | None:

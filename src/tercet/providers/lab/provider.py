@@ -25,13 +25,13 @@ from tercet.providers.lab import cuts, wan
 from tercet.providers.lab.attach import Attachment
 from tercet.providers.lab.cgroup import Cgroups, emptied, kill, remove
 from tercet.providers.lab.containers import LOCKS, Containers
-from tercet.providers.lab.drift import drift
+from tercet.providers.lab.drift import WATCHERS_WANTED, drift
 from tercet.providers.lab.faults import LabFaults
 from tercet.providers.lab.host import command, inside_with_sysfs
 from tercet.providers.lab.layout import LABS, layout_of
 from tercet.providers.lab.lock import held
 from tercet.providers.lab.network import LabNetwork, require_root
-from tercet.providers.lab.observe import observe
+from tercet.providers.lab.observe import WATCHERS, observe
 
 PHASE = "containers"
 DESTROY_LIMIT = 10.0  # seconds for every process of the lab to go after SIGKILL; it takes 0.3
@@ -97,6 +97,8 @@ class LabProvider:
         """What a line of the plan means; drift.py wrote it."""
         kind, name = change.what.split(" ", 1)
         match kind:
+            case "limit":
+                raise_watchers()
             case "namespace":
                 await self._network.raise_namespace()
             case "network":
@@ -195,3 +197,8 @@ class LabProvider:
                 continue
             except OSError:  # not empty: it is not ours alone
                 return
+
+
+def raise_watchers() -> None:
+    """Raise the host's limit of inotify instances, until its next reboot."""
+    WATCHERS.write_text(str(WATCHERS_WANTED))
