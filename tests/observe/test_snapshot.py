@@ -1,0 +1,46 @@
+"""`status --json` is a contract: its schema is published, and a silent platform is shown as what it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+from tercet.components import Context, components
+from tercet.converge.component import Readings
+from tercet.inventory.platform import Platform
+from tercet.inventory.secrets import Secrets
+from tercet.inventory.timing import timing_of
+from tercet.observe.snapshot import Snapshot, questions, snapshot
+
+SCHEMA = Path(__file__).parents[2] / "docs" / "status.schema.json"
+
+
+def context_of(platform: Platform) -> Context:
+    secrets = Secrets(**{field.name: "x" for field in dataclasses.fields(Secrets)})
+    return Context(platform, secrets, timing_of(platform.settings), (), "pgpool")
+
+
+def test_the_published_schema_is_the_model() -> None:
+    expected = json.dumps(Snapshot.model_json_schema(), indent=2) + "\n"
+    assert SCHEMA.read_text(encoding="utf-8") == expected, f"write {SCHEMA.name} anew from Snapshot.model_json_schema()"
+
+
+def test_a_platform_that_does_not_answer_is_not_healthy(platform: Platform) -> None:
+    found = snapshot(platform, components(context_of(platform)), Readings({}))
+    assert not found.healthy and not found.postgres.writable and found.postgres.primary is None
+    assert len(found.sites) == 3 and all(len(site.nodes) == 3 for site in found.sites)
+    states = {state for site in found.sites for node in site.nodes for state in node.components.values()}
+    assert states == {"no answer"}
+    assert all(not condition.passing for condition in found.conditions)
+    assert found.consul["dcs"].leader is None and found.nomad.leader is None
+
+
+def test_every_question_has_a_name_of_its_own(platform: Platform) -> None:
+    """A component may ask what another asks too, but then it must be the same request."""
+    parts = components(context_of(platform))
+    together = questions(parts, platform.containers)
+    for node in platform.containers:
+        for part in parts:
+            for name, request in part.questions(node).items():
+                assert together[node.name][name] == request, f"{node.name}: {name}"
