@@ -24,6 +24,7 @@ from tercet.providers.lab.cgroup import POLL, RUN, Cgroups
 from tercet.providers.lab.layout import Layout
 
 KEEPER = [sys.executable, "-I", "-S", keeper.__file__]
+SO_SNDBUFFORCE = 32
 KILLED = 128 + signal.SIGKILL
 LAST_WORDS = 0.2  # seconds that output may still come in after the program ended, from what it left running
 
@@ -121,6 +122,7 @@ class Line:
                 setsid=True,  # Ctrl-C on the terminal is for the tool; the keeper sees the tool go
             )
         self._socket.setblocking(False)
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 4 << 20)  # some thousand requests at once
         self.loop.add_reader(self._socket, self._answered)
 
     async def run(self, name: str, init: int, group: Path, argv: Sequence[str], stdin: bytes) -> Completed:
@@ -138,7 +140,12 @@ class Line:
                     pipes.append(await self._reading(mine, reader))
                     outputs.append(reader)
                 request = "\0".join(("run", name, str(init), str(group / name), *argv))
-                socket.send_fds(self._socket, [request.encode()], [source, *ends])
+                try:
+                    socket.send_fds(self._socket, [request.encode()], [source, *ends])
+                except OSError as error:
+                    raise NotStartedError(
+                        f"the keeper of tercet's programs on nodes does not listen: {error}"
+                    ) from None
             while ends:
                 os.close(ends.pop())
             reading = [asyncio.ensure_future(reader.read()) for reader in outputs]
