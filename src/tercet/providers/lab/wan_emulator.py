@@ -174,7 +174,7 @@ def serve(lines: Sequence[Line]) -> None:
         ready, _, _ = select.select(idle, (), (), None if pause is None else max(0.0, pause - time()))
         now = time()
         for line in lines:
-            if line.socket in ready or (line.held and line.wake <= now):
+            if line.socket in ready or (line.held and line.wake <= now + line.step / 2):
                 line.turn(now)
 
 
