@@ -34,8 +34,7 @@ async def up(session: Session, emit: Emit) -> Raised:
     session = await for_change(session, emit)
     _announce_proxy(session, emit)
     async with session.provider.lock(operator("up")):
-        plan = await make_plan(session)
-        await carry_out(session, plan, emit)
+        plan = await _converge(session, emit, lambda _plan: None)
     return Raised(session, plan, await prove(session, emit))
 
 
@@ -43,9 +42,19 @@ async def apply(session: Session, emit: Emit, show: Callable[[Plan], None]) -> P
     """Make a plan under the lock, show it, and execute exactly it."""
     session = await for_change(session, emit)
     async with session.provider.lock(operator("apply")):
+        return await _converge(session, emit, show)
+
+
+async def _converge(session: Session, emit: Emit, show: Callable[[Plan], None]) -> Plan:
+    """Plan, show, execute. What is in a node that is silent because its container is frozen or cut off can only be
+    known once the provider has repaired that, so then there are two plans, and both are shown."""
+    plan = await make_plan(session)
+    show(plan)
+    if plan.unreachable and plan.infrastructure:
+        await session.provider.prepare(plan.infrastructure, emit)
         plan = await make_plan(session)
         show(plan)
-        await carry_out(session, plan, emit)
+    await carry_out(session, plan, emit)
     return plan
 
 
