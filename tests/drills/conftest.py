@@ -9,14 +9,19 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tercet.converge.fleet import Completed
+
+# A shared, busy machine says nothing about a test that takes longer than usual.
+unhurried = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 
 
 @dataclass(frozen=True)
@@ -50,20 +55,23 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server() -> Iterator[Server]:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not found:
         pytest.skip("no PostgreSQL server installed (Debian: apt-get install postgresql)")
     if shutil.which("psql") is None:
         pytest.skip("no psql installed")
     binaries = found[-1].parent
-    directory = tmp_path_factory.mktemp("postgresql")
+    # Not below pytest's own folder, which other users may not enter.
+    with tempfile.TemporaryDirectory(prefix="tercet-postgresql-") as directory:
+        yield from serve(Path(directory), binaries)
+
+
+def serve(directory: Path, binaries: Path) -> Iterator[Server]:
+    """A server in `directory` until the generator is closed."""
     user: dict[str, object] = {}
     if os.getuid() == 0:
-        # PostgreSQL refuses to run as root.
-        account = pwd.getpwnam("nobody")
-        for path in (directory, *directory.parents[:3]):
-            path.chmod(0o755)
+        account = pwd.getpwnam("nobody")  # PostgreSQL refuses to run as root
         os.chown(directory, account.pw_uid, account.pw_gid)
         user = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": ()}
     port = free_port()

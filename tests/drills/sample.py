@@ -66,8 +66,8 @@ class Drill:
                 platform="tercet",
                 unix=1795416339.0,
                 nodes=NODES,
-                writes_per_second=20,
-                reads_per_second=20,
+                writes_per_second=10,
+                reads_per_second=10,
                 transactions_per_second=5,
             )
         ]
@@ -134,7 +134,7 @@ class Drill:
 
     def _writes(self, site: str, pick: random.Random) -> list[journal.AnyEntry]:
         told: list[journal.AnyEntry] = []
-        for worker, rate in (("writer", 20.0), ("transactions", 5.0)):
+        for worker, rate in (("writer", 10.0), ("transactions", 5.0)):
             phase = pick.uniform(0, 1 / rate)
             for number in range(int(self.end * rate)):
                 told += self._write(site, worker, number + 1, phase + number / rate, pick)
@@ -143,12 +143,12 @@ class Drill:
         return told
 
     def _reads(self, site: str, pick: random.Random) -> list[journal.AnyEntry]:
-        phase = pick.uniform(0, 1 / 20)
+        phase = pick.uniform(0, 1 / 10)
         seqs = {writer: [seq for seq, _, _ in rows] for writer, rows in self.rows.items()}
         times = {writer: [written for _, _, written in rows] for writer, rows in self.rows.items()}
         told: list[journal.AnyEntry] = []
-        for number in range(int(self.end * 20)):
-            at = phase + number / 20
+        for number in range(int(self.end * 10)):
+            at = phase + number / 10
             if self._dark(site, at):
                 continue
             took = abs(pick.gauss(0.003, 0.001)) + 0.001

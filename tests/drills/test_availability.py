@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from tercet.drills.availability import THRESHOLD, gaps, longest
 from tercet.drills.history import Slot
 
+from .conftest import unhurried
+
 
 def steady(start: float, end: float, rate: float = 20.0) -> list[Slot]:
     slots = []
@@ -30,6 +32,7 @@ def test_a_steady_load_has_no_gap() -> None:
     assert gaps({STREAM: steady(0, 10)}) == ()
 
 
+@unhurried
 @given(st.floats(0.7, 30), st.floats(1, 50))
 def test_a_failure_lasts_from_the_last_success_before_to_the_first_after(length: float, rate: float) -> None:
     slots = [*steady(0, 5, rate), *broken(5, 5 + length, rate), *steady(5 + length, 12 + length, rate)]

@@ -13,6 +13,7 @@ from tercet.drills import journal
 from tercet.drills.checker import Findings, check, message_class, missing_on
 from tercet.drills.history import build
 
+from .conftest import unhurried
 from .histories import NODES, OUTCOMES, PRIMARY, SITES, Story, clean
 
 ANOMALIES = (
@@ -36,6 +37,7 @@ def found(findings: Findings) -> set[str]:
     return {name for name in ANOMALIES if getattr(findings, name)}
 
 
+@unhurried
 @given(OUTCOMES, st.floats(0.001, 0.04))
 def test_a_clean_history_has_no_anomaly(outcomes: list[str], took: float) -> None:
     story = clean(outcomes, took)
@@ -48,6 +50,7 @@ def test_a_clean_history_has_no_anomaly(outcomes: list[str], took: float) -> Non
     assert all(stale.seconds == 0 for stale in findings.stalest)
 
 
+@unhurried
 @given(OUTCOMES, st.randoms(use_true_random=False))
 def test_the_order_of_the_journal_does_not_matter(outcomes: list[str], shuffler: random.Random) -> None:
     story = clean(outcomes)
@@ -154,6 +157,7 @@ def written_elsewhere(story: Story, pick: random.Random) -> str:
         (written_elsewhere, "misrouted"),
     ],
 )
+@unhurried
 @given(outcomes=OUTCOMES, pick=st.randoms(use_true_random=False))
 def test_an_anomaly_is_always_found(
     inject: Callable[[Story, random.Random], str], anomaly: str, outcomes: list[str], pick: random.Random
@@ -167,6 +171,7 @@ def test_an_anomaly_is_always_found(
     assert who in said
 
 
+@unhurried
 @given(OUTCOMES, st.randoms(use_true_random=False))
 def test_a_lost_row_that_was_read_is_reported_as_vanished_too(outcomes: list[str], pick: random.Random) -> None:
     story = clean(outcomes)
@@ -211,6 +216,7 @@ def test_the_error_of_the_clocks_is_allowed_for() -> None:
     assert found(judge(story)) == set()
 
 
+@unhurried
 @given(st.floats(0.3, 20))
 def test_staleness_counts_from_the_oldest_acknowledged_write_that_was_not_seen(lag: float) -> None:
     story = clean(["acknowledged"] * 40)

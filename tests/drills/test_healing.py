@@ -326,7 +326,7 @@ def test_the_words_become_the_right_faults(view: View) -> None:
     assert faults["site-killed 0"].title == "site sib-01 killed"
     assert faults["site-killed 0"].nodes == site
     assert faults["site-killed 0"].sites == {"sib-01"}
-    assert faults["site-cut 0"].inject == (FromOutside("cut", source="sib-01", seconds=55),)
+    assert faults["site-cut 0"].inject == (FromOutside("cut", source="sib-01", seconds=90),)
     assert faults["link-cut-one-way 0"].inject == (
         FromOutside("cut", source="sib-01", target="sib-03", both=False, seconds=55),
     )

@@ -11,6 +11,7 @@ from hypothesis import given
 from tercet.drills import journal
 from tercet.drills.clock import NodeClock, Sample, estimate
 
+from .conftest import unhurried
 from .histories import OUTCOMES, clean
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "journal.schema.json"
@@ -23,6 +24,7 @@ def test_the_published_schema_is_current() -> None:
     )
 
 
+@unhurried
 @given(OUTCOMES)
 def test_what_is_written_is_read(outcomes: list[str]) -> None:
     entries = clean(outcomes).told()

@@ -169,8 +169,9 @@ async def test_a_warning_comes_with_its_acknowledgement(
     server.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
     server.sql("SELECT pg_reload_conf()")
     try:
+        await until(lambda: server.sql("SHOW synchronous_standby_names") == [["nobody"]])
         following = await run.start(
-            fleet, 2.0, writes_per_second=2, reads_per_second=0, transactions_per_second=0, deadline=5
+            fleet, 60.0, writes_per_second=2, reads_per_second=0, transactions_per_second=0, deadline=5
         )
         waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
         await until(lambda: server.sql(waiting) != [])
@@ -183,6 +184,7 @@ async def test_a_warning_comes_with_its_acknowledgement(
         await run.load.stop()
         await following
     finally:
+        await run.load.stop()
         server.sql("ALTER SYSTEM RESET synchronous_standby_names")
         server.sql("SELECT pg_reload_conf()")
 
@@ -217,3 +219,13 @@ async def test_a_broken_configuration_is_an_error_with_the_reason(
 
 def test_the_password_is_in_no_repr() -> None:
     assert "hush" not in repr(load.Target("s", "n", "password=hush", "t", ()))
+
+
+async def test_the_last_success_of_each_worker_is_known(
+    server: Server, table: str, fleet: LocalFleet, tmp_path: Path
+) -> None:
+    run = Run(tmp_path / "j.jsonl", server.conninfo)
+    await (await run.start(fleet, 1.0))
+    last = {entry.worker: entry.t for entry in run.entries if isinstance(entry, journal.Acknowledged | journal.Read)}
+    assert run.load.succeeded == last
+    assert set(last) == {"writer", "reader", "transactions"}

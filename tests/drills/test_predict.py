@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from tercet.drills.predict import Mechanism, Prediction, Running, gossip, predict
 
+from .conftest import unhurried
+
 FAST = Running(members=9, probe_interval=0.5, gossip_interval=0.1, suspicion_mult=3, loop_wait=2.0, one_way=0.0)
 WAN = replace(FAST, one_way=0.015)
 
@@ -76,6 +78,7 @@ RUNNING = st.builds(
 )
 
 
+@unhurried
 @given(RUNNING)
 def test_the_bound_is_never_below_the_expectation(running: Running) -> None:
     for prediction in every_mechanism(running):
@@ -84,6 +87,7 @@ def test_the_bound_is_never_below_the_expectation(running: Running) -> None:
             assert term.source
 
 
+@unhurried
 @given(RUNNING, st.floats(0.001, 0.2))
 def test_a_slower_link_is_never_predicted_to_be_faster(running: Running, more: float) -> None:
     slower = replace(running, one_way=running.one_way + more)

@@ -69,7 +69,7 @@ def test_every_failure_that_was_promised_has_a_drill() -> None:
 @pytest.mark.parametrize("scenario", built_in().values(), ids=lambda scenario: scenario.name)
 def test_a_built_in_scenario_is_complete(scenario: Scenario, view: View) -> None:
     assert scenario.promise.endswith((".", "!"))
-    assert 15 <= scenario.seconds <= 120
+    assert 15 <= scenario.seconds <= 90
     for fault in scenario.faults:
         for target in fault.targets:
             if is_target(target, "process"):
@@ -116,7 +116,7 @@ def test_a_scenario_of_ones_own(tmp_path: Path) -> None:
     assert scenario == load(path)
     assert scenario.faults[0].lasts == 10
     assert scenario.faults[1].targets == ("site of the primary", "site of a standby")
-    assert scenario.seconds == 5 + 25 + 12
+    assert scenario.seconds == 5 + 25 + 5
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,7 @@ class SiteLoad:
         self.target = target
         self.clock = NodeClock(0.0, float("inf"))
         self.last_seq = 0
+        self.succeeded: dict[str, float] = {}  # by worker: the drill's second of its last success
         self._book, self._began = book, began
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = False
@@ -184,6 +185,8 @@ class SiteLoad:
                 f"({error.errors()[0]['msg']}); this is a bug of tercet"
             ) from error
         self._book.append(entry)
+        if isinstance(entry, journal.Acknowledged | journal.Read):
+            self.succeeded[entry.worker] = entry.t
         if isinstance(entry, journal.OfWrite):
             self.last_seq = max(self.last_seq, entry.seq)
         if entry_kind(entry) in RECEIPTS and said["worker"] != "reader":

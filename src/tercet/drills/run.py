@@ -1,4 +1,4 @@
-"""Running a drill: load from every apps node → faults → observation → healing → back to health → verdict.
+"""Running a drill: load from every apps node → faults → healing → back to health → verdict.
 
 Invariants
 - Nothing is touched before the platform is healthy and the provider is known to be capable of the faults.
@@ -49,6 +49,7 @@ from tercet.observe.snapshot import Snapshot
 
 HEALTHY_BEFORE_S = 30.0
 HEALTHY_AFTER_S = 180.0
+STEADY_S = 20.0
 SPARE_S = 300.0  # the load's own time limit above the drill's length; the host ends it earlier
 
 
@@ -217,9 +218,12 @@ async def _under_load(drill: _Drill, scene: live.Scene) -> None:
                 await _start_loads(drill, tasks)
                 drill.say(f"load from {len(drill.loads)} sites")
                 await _until(drill, drill.now + scenario.warm_up)
+                await _steady(drill)
                 async with Healing(drill.stage.provider, drill.stage.provider.faults, _recorder(drill)) as healing:
                     await _script(drill, healing, scene)
-                drill.say("healed; observing")
+                drill.say("healed; back to health")
+                wrong = await drill.stage.healthy(HEALTHY_AFTER_S)
+                drill.book.append(journal.Promise(t=drill.now, name="healthy again", held=not wrong, detail=wrong))
                 await _until(drill, drill.now + scenario.observe)
             finally:
                 drill.over = True
@@ -231,6 +235,26 @@ async def _under_load(drill: _Drill, scene: live.Scene) -> None:
 async def _until(drill: _Drill, second: float) -> None:
     """The schedule of the drill, not a wait for something to happen."""
     await asyncio.sleep(max(0.0, second - drill.now))
+
+
+async def _steady(drill: _Drill) -> None:
+    """Wait until every site writes and reads, so that what is measured is the fault's doing."""
+    ends = drill.now + STEADY_S
+    while True:
+        late = [
+            f"{worker} at {load.target.site}"
+            for load in drill.loads
+            for worker in ("writer", "reader")
+            if drill.now - load.succeeded.get(worker, float("-inf")) > 1.0
+        ]
+        if not late:
+            return
+        if drill.now > ends:
+            raise DrillError(
+                f"expected the load to get through before the fault, found no success for {', '.join(late)}; the "
+                f"machine may be overloaded, see `tercet verify`"
+            )
+        await asyncio.sleep(0.2)
 
 
 async def _start_loads(drill: _Drill, tasks: asyncio.TaskGroup) -> None:
@@ -325,11 +349,9 @@ def _recorder(drill: _Drill) -> Callable[[str, Fault, str], None]:
 
 
 async def _collect(drill: _Drill, known: dict[str, NodeClock]) -> None:
-    """Wait for health, then put the records, the roles over time and the tables into the journal."""
+    """Put the records, the roles over time and the tables into the journal."""
     stage, book = drill.stage, drill.book
-    drill.say("back to health")
-    wrong = await stage.healthy(HEALTHY_AFTER_S)
-    book.append(journal.Promise(t=drill.now, name="healthy again", held=not wrong, detail=wrong))
+    drill.say("collecting records and tables")
     seen = await stage.snapshot()
     primary = seen.postgres.primary
     if primary is not None:

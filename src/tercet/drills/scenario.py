@@ -175,8 +175,8 @@ class Scenario(Model):
     load: LoadModel = LoadModel()
     warm_up: Seconds = 5.0
     """Seconds of load before the first fault."""
-    observe: Seconds = 12.0
-    """Seconds of load after everything is healed."""
+    observe: Seconds = 5.0
+    """Seconds of load after everything is healed and the platform healthy again."""
     expect: ExpectModel = ExpectModel()
 
     @property
@@ -186,7 +186,7 @@ class Scenario(Model):
 
     @property
     def seconds(self) -> float:
-        """How long the load runs, without waiting for the platform's health before and after."""
+        """How long the load runs, without waiting for the platform's health."""
         return self.warm_up + max(fault.at + fault.lasts for fault in self.faults) + self.observe
 
 

@@ -63,7 +63,7 @@ class Stage:
         """Wait until every condition of every component holds. Empty, or what does not."""
         conditions = [condition for component in self.components for condition in component.healthy()]
         asked = questions(self.components, self.platform.containers)
-        judged = await wait_for(conditions, asked, self.provider, deadline=deadline)
+        judged = await wait_for(conditions, asked, self.provider, deadline=deadline, interval=1.0)
         return "; ".join(
             f"{condition.title}: {state.reason}" for condition, state in judged if not isinstance(state, Passing)
         )
