@@ -140,11 +140,23 @@ def test_a_cluster_is_created_only_where_nobody_holds_data() -> None:
     assert "did not say" in (_nobody_has_data({"db-sib-03": NO_ANSWER, "db-fsn-01": empty}) or "")
 
 
+def pending(role: str, primary: int, new: str) -> Answer:
+    reason = {"max_connections": {"old_value": "120", "new_value": new}}
+    values = [f"max_connections {primary}", "max_wal_senders 10"]
+    member = {"role": role, "pending_restart": True, "pending_restart_reason": reason, "values_of_primary": values}
+    return Answer(0, json.dumps(member))
+
+
 def test_pending_restart_names_the_setting() -> None:
     assert _restart_needed(ok({"pending_restart": False})) is None
-    reason = _restart_needed(ok({"pending_restart": True, "pending_restart_reason": {"max_connections": {}}}))
-    assert reason == "max_connections needs a restart of PostgreSQL"
+    assert _restart_needed(pending("replica", 100, "120")) == "max_connections needs a restart of PostgreSQL"
     assert _restart_needed(NO_ANSWER) is None
+
+
+def test_a_standby_is_restarted_for_a_lower_value_only_after_the_primary() -> None:
+    assert _restart_needed(pending("replica", 120, "100")) is None
+    assert _restart_needed(pending("primary", 120, "100"))
+    assert _restart_needed(pending("replica", 100, "100"))
 
 
 def test_the_application_is_planned_once_while_there_is_no_cluster() -> None:

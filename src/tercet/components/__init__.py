@@ -12,7 +12,7 @@ from tercet.components.nomad import Nomad
 from tercet.components.patroni import Patroni
 from tercet.components.proxy.component import Proxy
 from tercet.components.sentinel import Sentinel
-from tercet.components.settings import Restarts, Settings
+from tercet.components.settings import Restarts, Settings, restarts_of_lowered
 from tercet.components.tailscale import Tailscale
 from tercet.converge.component import Component
 
@@ -32,6 +32,7 @@ def components(context: Context) -> tuple[Component, ...]:
         Patroni(context),
         Settings(context),
         Restarts(context),
+        restarts_of_lowered(context),
         Sentinel(context),
         Application(context),
         Proxy(context),

@@ -55,7 +55,7 @@ class Application:
 
     context: Context
     name: str = "application"
-    after: tuple[str, ...] = ("restarts",)
+    after: tuple[str, ...] = ("lowered",)
 
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is not Role.DB:

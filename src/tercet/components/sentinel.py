@@ -26,7 +26,7 @@ class Sentinel:
 
     context: Context
     name: str = "sentinel"
-    after: tuple[str, ...] = ("restarts",)
+    after: tuple[str, ...] = ("lowered",)
 
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is not Role.DB:

@@ -1,8 +1,9 @@
 """PostgreSQL's and Patroni's dynamic configuration in `dcs`, and the restarts that it needs.
 
-Two components, because the second can only be known after the first has reached every member: `Settings` puts the
-whole configuration back as the inventory has it, and waits until each member has taken it in; `Restarts` lets
-Patroni restart those that say they need it, standbys before the primary.
+Three components, because what one needs is known only after the one before: `Settings` puts the whole configuration
+back as the inventory has it, and waits until each member has taken it in; `Restarts` lets Patroni restart those that
+say they need it, standbys before the primary; and once more, because a standby may run with a lower max_connections
+(and its like) only after the primary does: until then its restart would change nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tercet.components.context import Context
-from tercet.components.patroni import CONFIG, Patroni
+from tercet.components.patroni import BIN, CONFIG, DATA, Patroni
 from tercet.components.rolling import primary_last
 from tercet.converge.component import Condition
 from tercet.converge.requests import Answer, Exec, Request
@@ -69,26 +70,43 @@ class Settings:
         return Patroni(self.context).healthy()
 
 
+# What Patroni says of its member, and the values of the primary that the member's control file holds.
+PENDING = f"""
+values=$({BIN}/pg_controldata -D {DATA} | sed -n 's/^\\(max_[a-z_]*\\) setting: *\\([0-9]*\\)$/\\1 \\2/p') || exit 1
+curl -sf -m 2 "$1" | jq -c --arg values "$values" '. + {{values_of_primary: ($values | split("\\n"))}}'
+"""
+# As pg_controldata calls them → as settings.
+BOUND_TO_PRIMARY = {
+    "max_connections": "max_connections",
+    "max_worker_processes": "max_worker_processes",
+    "max_wal_senders": "max_wal_senders",
+    "max_prepared_xacts": "max_prepared_transactions",
+    "max_locks_per_xact": "max_locks_per_transaction",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Restarts:
-    """PostgreSQL runs with the settings it has: a restart where one is pending."""
+    """PostgreSQL runs with the settings it has: a restart where one is pending and has an effect."""
 
     context: Context
     name: str = "restarts"
     after: tuple[str, ...] = ("settings",)
+    follows: str = DYNAMIC
 
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is not Role.DB:
             return
-        service = self.context.platform.settings.postgresql.service
-        words = ("patronictl", "-c", CONFIG, "restart", service, node.name, "--pending", "--force")
+        settings = self.context.platform.settings
+        url = f"http://{node.name}:{settings.ports.patroni}/patroni"
+        words = ("patronictl", "-c", CONFIG, "restart", settings.postgresql.service, node.name, "--pending", "--force")
         yield Object(
-            f"PostgreSQL of {node.name}",
-            Patroni(self.context).api("/patroni", node),
+            f"PostgreSQL of {node.name}, {self.name}",
+            Exec(("sh", "-c", PENDING, "sh", url)),
             _restart_needed,
             (Exec(words, timeout=60),),
             rolling=primary_last("postgresql", node, self.context.platform),
-            follows=(DYNAMIC,),
+            follows=(self.follows,),
         )
 
     def questions(self, node: Node) -> Mapping[str, Request]:
@@ -96,6 +114,12 @@ class Restarts:
 
     def healthy(self) -> Iterable[Condition]:
         return Patroni(self.context).healthy()
+
+
+def restarts_of_lowered(context: Context) -> Restarts:
+    """The second round: standbys whose primary runs with the lower value by now."""
+    primary = context.platform.initial_primary.name
+    return Restarts(context, "lowered", ("restarts",), f"PostgreSQL of {primary}, restarts")
 
 
 def _differs_from(wanted: Mapping[str, Any]) -> Callable[[Answer], str | None]:
@@ -131,7 +155,20 @@ def _leaves(data: Mapping[str, Any], path: str = "") -> Iterable[tuple[str, Any]
 
 def _restart_needed(answer: Answer) -> str | None:
     found = answer.json() or {}
+    reasons = found.get("pending_restart_reason") or {}
     if not found.get("pending_restart"):
         return None
-    names = ", ".join(sorted(found.get("pending_restart_reason") or {})) or "a changed setting"
-    return f"{names} needs a restart of PostgreSQL"
+    if found.get("role") == "replica" and reasons:
+        primary = dict(line.split() for line in found.get("values_of_primary", []) if line)
+        bound = {setting: int(primary.get(name, 0)) for name, setting in BOUND_TO_PRIMARY.items()}
+        if all(_number(reason.get("new_value")) < bound.get(name, 0) for name, reason in reasons.items()):
+            return None
+    return f"{', '.join(sorted(reasons)) or 'a changed setting'} needs a restart of PostgreSQL"
+
+
+def _number(value: object) -> float:
+    """A setting as a number; infinite where it is none, so that nothing is taken for lower."""
+    try:
+        return float(str(value))
+    except ValueError:
+        return float("inf")

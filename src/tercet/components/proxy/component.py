@@ -53,7 +53,7 @@ class Proxy:
 
     context: Context
     name: str = "proxy"
-    after: tuple[str, ...] = ("restarts",)
+    after: tuple[str, ...] = ("lowered",)
 
     @property
     def kind(self) -> str:
@@ -188,5 +188,6 @@ def _rendered_script(chosen: Flavour) -> str:
     return f"""#!/bin/sh
 # Run by Consul Template after it has written {chosen.config}.
 sha256sum {chosen.config} > {RECORD}.new && mv {RECORD}.new {RECORD}
-exec systemctl --no-block {chosen.refresh} {chosen.unit}
+# A proxy that is still waiting for its first file needs no word, and one that was stopped stays stopped.
+! systemctl is-active --quiet {chosen.unit} || exec systemctl --no-block {chosen.refresh} {chosen.unit}
 """
