@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -49,18 +50,20 @@ async def verify(
     asked = {name: dict(batch) for name, batch in questions(components, platform.containers).items()}
     for node in platform.of(Role.DB):
         asked[node.name]["verify.sync"] = SYNC
+    started = time.monotonic()
     results = await wait_for(conditions, asked, fleet, deadline=SETTLE_S)
     verdicts = [Verdict(condition.title, state) for condition, state in results]
     for verdict in verdicts:
-        _tell(emit, verdict)
+        _tell(emit, verdict, started)
     for title, proof in _proofs(platform, proxy, fleet):
+        emit(Event("verify", "progress", title, seconds=time.monotonic() - started))
         verdict = Verdict(title, await proof())
         verdicts.append(verdict)
-        _tell(emit, verdict)
+        _tell(emit, verdict, started)
     return verdicts
 
 
-def _tell(emit: Emit, verdict: Verdict) -> None:
+def _tell(emit: Emit, verdict: Verdict, started: float) -> None:
     detail = verdict.state.detail if isinstance(verdict.state, Passing) else verdict.state.reason
     emit(
         Event(
