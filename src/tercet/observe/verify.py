@@ -7,10 +7,11 @@ through the application's own connection string and read back everywhere. What a
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
 from tercet.components import patroni, tailscale
@@ -55,11 +56,13 @@ async def verify(
     verdicts = [Verdict(condition.title, state) for condition, state in results]
     for verdict in verdicts:
         _tell(emit, verdict, started)
-    for title, proof in _proofs(platform, proxy, fleet):
-        emit(Event("verify", "progress", title, seconds=time.monotonic() - started))
-        verdict = Verdict(title, await proof())
-        verdicts.append(verdict)
-        _tell(emit, verdict, started)
+    proofs = _proofs(platform, proxy, fleet)
+    emit(Event("verify", "progress", "; ".join(title for title, _ in proofs), seconds=time.monotonic() - started))
+    async with asyncio.TaskGroup() as group:
+        acting = [(title, group.create_task(proof())) for title, proof in proofs]
+    for title, task in acting:
+        verdicts.append(Verdict(title, task.result()))
+        _tell(emit, verdicts[-1], started)
     return verdicts
 
 
@@ -99,7 +102,7 @@ def _quorum_commit(platform: Platform) -> Condition:
     return Condition("postgresql: quorum commit is in force on the primary", check)
 
 
-Proof = Callable[[], Awaitable[State]]
+Proof = Callable[[], Coroutine[None, None, State]]
 
 
 def _proofs(platform: Platform, proxy: Proxy, fleet: Fleet) -> list[tuple[str, Proof]]:
