@@ -80,9 +80,9 @@ class Nomad:
             rpc = [f"{control.name}:{ports.nomad_rpc}" for control in platform.of(Role.CONTROL)]
             # There need be no default route, so the interface must be named.
             config["client"] = {"enabled": True, "network_interface": INTERFACE, "servers": rpc}
-            if platform.settings.provider == "lab":
-                # The lab's cgroup2 has no controllers, so `exec` cannot isolate there.
-                config["plugin"] = {"raw_exec": {"config": {"enabled": True}}}
+            # `exec` needs cgroup controllers, which the lab has not, and more than an unprivileged container on
+            # Proxmox is known to give. The container is the boundary either way.
+            config["plugin"] = {"raw_exec": {"config": {"enabled": True}}}
         return config
 
     def _unit(self) -> bytes:

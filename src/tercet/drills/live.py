@@ -136,7 +136,7 @@ def put_job(scene: Scene, site: str) -> Http:
     datacenter = scene.platform.site(site).datacenter
     task = {
         "Name": "sleep",
-        "Driver": "raw_exec" if scene.platform.settings.provider == "lab" else "exec",
+        "Driver": "raw_exec",
         "Config": {"command": "/bin/sleep", "args": ["3600"]},
         "Resources": {"CPU": 10, "MemoryMB": 16},
         "LogConfig": {"MaxFiles": 1, "MaxFileSizeMB": 1},
