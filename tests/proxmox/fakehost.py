@@ -45,6 +45,10 @@ class Containers(Protocol):
         """Make the containers what the API says they are. Raises TaskError."""
         ...
 
+    def keep(self, storage: str, name: str, data: bytes) -> None:
+        """A file was uploaded to a storage."""
+        ...
+
     async def command(self, host: FakeHost, command: str) -> asyncio.subprocess.Process:
         """Start a command as the server would."""
         ...
@@ -70,33 +74,40 @@ class Pve(FakePve):
         if (expected := fields.get("checksum")) and expected != found:
             raise TaskError(f"checksum mismatch: got '{found}' != expect '{expected}'")
         super().store_file(storage, name, size, content)
-        self.storages[storage].setdefault("data", {})[name] = fields.get("data", b"")
+        self.containers.keep(storage, name, fields.pop("data", b""))
 
 
 class FakeHost:
-    """One server. `node` is its name in Proxmox."""
+    """One server. `node` is its name in Proxmox; it listens at `address`, on free ports if they are 0."""
 
-    def __init__(self, folder: Path, node: str, containers: Containers, *, time_scale: float = 0.0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        node: str,
+        containers: Containers,
+        *,
+        address: str = "127.0.0.1",
+        ports: tuple[int, int] = (0, 0),
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.node = folder, node
         self.pve = Pve(user="root@pam", password=PASSWORD, host="127.0.0.1", port=0)
         self.pve.containers = containers
         self.pve.nodes = {node: {"online": True}}
         self.pve.cluster_name = node
-        self.pve.time_scale = time_scale
         self.pve.client_max_size = 1 << 30
         self.pve.apitokens[TOKEN] = SECRET
         for path, privileges in GRANTS.items():
             self.pve.grant(TOKEN, path, *privileges.split())
         self.containers = containers
         self.commands: list[str] = []
-        self.api_way, self.ssh_way = Relay(0), Relay(0)
+        self.api_way, self.ssh_way = Relay(0, address, ports[0]), Relay(0, address, ports[1])
         self.ssh_key = asyncssh.generate_private_key("ssh-ed25519")
         self.client_key = asyncssh.generate_private_key("ssh-ed25519")
         self.client_key_file = folder / "id_ed25519"
         self.client_key.write_private_key(self.client_key_file)
         self.client_key_file.chmod(0o600)
-        certificate, self._key, der = make_cert(str(folder), hosts=("127.0.0.1",))
+        certificate, self._key, der = make_cert(str(folder), hosts=("127.0.0.1", address))
         self.certificate = Path(certificate)
         self.fingerprint = hashlib.sha256(der).digest().hex(":").upper()
         self._loop = asyncio.new_event_loop()
@@ -178,8 +189,12 @@ class FakeHost:
 
     def site(self) -> dict[str, Any]:
         """The `proxmox` section of a site on this server."""
-        ssh = {"host": "127.0.0.1", "port": self.ssh_way.port, "key": str(self.client_key_file)}
-        return {"api": f"https://127.0.0.1:{self.api_way.port}", "fingerprint": self.fingerprint, "ssh": ssh}
+        ssh = {"port": self.ssh_way.port, "key": str(self.client_key_file)}
+        return {
+            "api": f"https://{self.api_way.address}:{self.api_way.port}",
+            "fingerprint": self.fingerprint,
+            "ssh": ssh,
+        }
 
 
 Answerer = Callable[[int, Sequence[str]], Sequence[str] | None]
@@ -190,9 +205,13 @@ class Pretend:
 
     def __init__(self) -> None:
         self.answer: Answerer = lambda _vmid, _argv: None
+        self.files: dict[str, bytes] = {}
 
     async def match(self, pve: FakePve) -> None:
         """Nothing is there to be changed."""
+
+    def keep(self, storage: str, name: str, data: bytes) -> None:
+        self.files[f"{storage}/{name}"] = data
 
     async def command(self, host: FakeHost, command: str) -> asyncio.subprocess.Process:
         words = shlex.split(command)
@@ -209,7 +228,7 @@ class Pretend:
                 return await _start(["true"])
             case ["sh", "-c", script, volume] if "sha256sum" in script:
                 storage, _, name = volume.partition(":vztmpl/")
-                data = host.pve.storages[storage].get("data", {}).get(name, b"")
+                data = self.files.get(f"{storage}/{name}", b"")
                 return await _start(["echo", f"{hashlib.sha256(data).hexdigest()}  {name}"])
         locks = host.folder / "lock"
         locks.mkdir(exist_ok=True)

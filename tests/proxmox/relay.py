@@ -9,17 +9,17 @@ import contextlib
 class Relay:
     """Forwards connections to `target` on loopback, each chunk `delay` seconds later, both ways."""
 
-    def __init__(self, target: int, delay: float = 0.0) -> None:
+    def __init__(self, target: int, address: str = "127.0.0.1", port: int = 0, delay: float = 0.0) -> None:
         self.target = target
         self.delay = delay
-        self.port = 0
+        self.address, self.port = address, port
         self.connections = 0
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
 
     async def start(self) -> None:
         """Listen, on the same port as before if there was one."""
-        self._server = await asyncio.start_server(self._relay, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._relay, self.address, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:

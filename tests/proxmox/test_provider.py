@@ -217,7 +217,8 @@ async def test_a_damaged_template_is_replaced(provider: Make, hosts: dict[str, F
     if damage == "torn":
         local["volumes"][f"vztmpl/{name}"]["size"] = 10
     else:
-        local["data"][name] = b"x" * len(local["data"][name])
+        files = hosts["sib-01"].containers.files  # type: ignore[attr-defined]
+        files[f"local/{name}"] = b"x" * len(files[f"local/{name}"])
     await raised(provider)
     uploads = [request for request in hosts["sib-01"].pve.requests if request[1].endswith("/upload")]
     assert len(uploads) == 2

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
@@ -311,7 +312,16 @@ class ProxmoxProvider:
         terminal = f"TERM={os.environ.get('TERM', 'linux')}"
         inside = clean(("env", terminal, *(argv or ("/bin/bash", "-l"))))
         return [
-            *("ssh", "-t", "-o", f"UserKnownHostsFile={self._known_hosts}", "-o", "StrictHostKeyChecking=yes"),
+            *(
+                "ssh",
+                "-t" if sys.stdin.isatty() else "-T",
+                "-o",
+                "LogLevel=ERROR",
+                "-o",
+                f"UserKnownHostsFile={self._known_hosts}",
+                "-o",
+                "StrictHostKeyChecking=yes",
+            ),
             *(("-i", str(at.key)) if at.key else ()),
             *("-p", str(at.port), f"{at.user}@{at.host}", server.command(in_container(item.vmid, inside))),
         ]

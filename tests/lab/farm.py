@@ -1,0 +1,198 @@
+"""The operator's side of the farm: raises it, a headscale beside it, and the inventory for both."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from tercet.converge.events import silent
+from tercet.image.build import ensure_image
+from tercet.inventory.load import load
+from tests.lab.conftest import Lab, make_lab, wait_until
+from tests.proxmox.fakehost import SECRET, TOKEN
+
+NAME = "t-pve"
+SITES = ("sib-01", "sib-03", "fsn-01")
+WORLD = "10.79.250.1"
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Farm(Lab):
+    """The inventory, and the servers it speaks of."""
+
+    namespace: str
+    servers: subprocess.Popen[str]
+
+    def command(self, *words: str) -> list[str]:
+        return ["nsenter", f"--net=/run/netns/{self.namespace}", "--", *super().command(*words)]
+
+    def obey(self, *words: str) -> Any:
+        assert self.servers.stdin and self.servers.stdout
+        self.servers.stdin.write(" ".join(words) + "\n")
+        self.servers.stdin.flush()
+        return json.loads(self.servers.stdout.readline())
+
+
+@contextmanager
+def raised_farm(folder: Path) -> Iterator[Farm]:
+    """The servers, the control server and the inventory, in `folder`; all is gone afterwards."""
+    place = Path("/var/lib") / f"tercet-{NAME}"  # containers' root cannot enter pytest's private folders
+    namespace = f"tercet-{NAME}"
+    clean(namespace, place)
+    place.mkdir()
+    subprocess.run(["ip", "netns", "add", namespace], check=True, timeout=20)
+    servers = headscale = None
+    try:
+        servers = subprocess.Popen(
+            inside(namespace, sys.executable, "-m", "tests.lab.pvefarm", str(place), NAME, *SITES),
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert servers.stdout
+        sites = json.loads(servers.stdout.readline())
+        lab = make_lab(folder / "lab", "t-pvelab")
+        image = asyncio.run(ensure_image(load(lab.file).settings, lab.file.with_name("tercet.lock.json"), silent))
+        program = next(each.source for each in image.programs if each.name == "headscale")
+        headscale, key = start_headscale(folder, namespace, program)
+        file = folder / "tercet.yml"
+        file.write_text(yaml.safe_dump(inventory(sites, folder)))
+        shutil.copy(lab.file.with_name("tercet.lock.json"), folder)
+        asyncio.run(ensure_image(load(file).settings, folder / "tercet.lock.json", silent))
+        os.environ |= {"T_PVE_SECRET": SECRET, "T_HEADSCALE_KEY": key}
+        yield Farm(file, namespace, servers)
+    finally:
+        for process in (servers, headscale):
+            if process is not None:
+                if process.stdin:
+                    process.stdin.close()
+                else:
+                    process.terminate()
+                process.wait(timeout=60)
+        clean(namespace, place)
+
+
+def inside(namespace: str, *argv: str) -> list[str]:
+    """In the farm's network, with control groups as LXC wants to see them."""
+    script = 'mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec "$@"'
+    return ["ip", "netns", "exec", namespace, "sh", "-c", script, "sh", *argv]
+
+
+def clean(namespace: str, place: Path) -> None:
+    subprocess.run(["ip", "netns", "del", namespace], check=False, capture_output=True, timeout=20)
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def inventory(sites: dict[str, Any], folder: Path) -> dict[str, Any]:
+    size = {"cores": 2, "memory": "1G", "disk": "8G"}
+    return {
+        "platform": NAME,
+        "provider": "proxmox",
+        "tailnet": {
+            "login_server": f"https://{WORLD}",
+            "ca": str(folder / "headscale.crt"),
+            "api_key": "env:T_HEADSCALE_KEY",
+        },
+        "proxmox": {
+            "login": TOKEN,
+            "secret": "env:T_PVE_SECRET",
+            "sizes": {role: dict(size) for role in ("consul_nomad", "apps", "db")},
+        },
+        "sites": [
+            {
+                "name": name,
+                "datacenter": f"dc{n}",
+                "database": "primary" if n == 1 else "standby",
+                "proxmox": sites[name],
+            }
+            for n, name in enumerate(SITES, start=1)
+        ],
+    }
+
+
+def start_headscale(folder: Path, namespace: str, program: Path) -> tuple[subprocess.Popen[str], str]:
+    """The operator's own control server, and a key for its API."""
+    certificate, key = self_signed(WORLD)
+    (folder / "headscale.crt").write_bytes(certificate)
+    (folder / "headscale.key").write_bytes(key)
+    config = {
+        "server_url": f"https://{WORLD}",
+        "listen_addr": f"{WORLD}:443",
+        "metrics_listen_addr": "127.0.0.1:9090",
+        "grpc_listen_addr": "127.0.0.1:50443",
+        "noise": {"private_key_path": str(folder / "noise.key")},
+        "prefixes": {"v4": "100.64.0.0/10", "allocation": "sequential"},
+        "derp": {
+            "server": {
+                "enabled": True,
+                "region_id": 999,
+                "region_code": "own",
+                "region_name": "own",
+                "stun_listen_addr": f"{WORLD}:3478",
+                "private_key_path": str(folder / "derp.key"),
+                "ipv4": WORLD,
+                "automatically_add_embedded_derp_region": True,
+            },
+            "urls": [],
+            "paths": [],
+            "auto_update_enabled": False,
+        },
+        "disable_check_updates": True,
+        "database": {"type": "sqlite", "sqlite": {"path": str(folder / "headscale.sqlite")}},
+        "tls_cert_path": str(folder / "headscale.crt"),
+        "tls_key_path": str(folder / "headscale.key"),
+        "dns": {"magic_dns": False, "override_local_dns": False, "base_domain": "ts.test"},
+        "unix_socket": str(folder / "headscale.sock"),
+        "policy": {"mode": "file", "path": ""},
+        "log": {"level": "warn"},
+    }
+    path = folder / "headscale.yaml"
+    path.write_text(yaml.safe_dump(config))
+    prefix = ["nsenter", f"--net=/run/netns/{namespace}", "--", str(program), "--config", str(path)]
+    with (folder / "headscale.log").open("w") as log:
+        process = subprocess.Popen([*prefix, "serve"], stdout=log, stderr=log, text=True)
+    wait_until("headscale listens", (folder / "headscale.sock").exists, 60)
+    create = [*prefix, "apikeys", "create", "--expiration", "1h"]
+    done = subprocess.run(create, capture_output=True, text=True, timeout=60, check=True)
+    return process, done.stdout.strip().splitlines()[-1]
+
+
+def self_signed(address: str) -> tuple[bytes, bytes]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, address)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return certificate.public_bytes(serialization.Encoding.PEM), secret

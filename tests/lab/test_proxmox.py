@@ -1,0 +1,120 @@
+"""Production's path, whole: `provider: proxmox` against three servers whose containers are real.
+
+The command line runs where an operator's machine would be: in the farm's network, with the servers' APIs and SSH at
+10.79.N.1 and a headscale of the operator's own at 10.79.250.1. See pvefarm.py for what is real and what is not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.conftest import FIRST_UP_S, wait_until
+from tests.lab.farm import NAME, SITES, WORLD, Farm, raised_farm
+from tests.proxmox.fakehost import SECRET
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(FIRST_UP_S + 900)]
+
+
+@pytest.fixture(scope="module")
+def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    with raised_farm(tmp_path_factory.mktemp("pve")) as raised:
+        yield raised
+
+
+def headscale_nodes(farm: Farm) -> list[str]:
+    """The hostnames that the control server lists."""
+    program = farm.file.with_name("headscale.yaml")
+    argv = ["curl", "-s", "--cacert", str(farm.file.with_name("headscale.crt"))]
+    argv += ["-H", "@-", f"https://{WORLD}/api/v1/node"]
+    done = subprocess.run(
+        ["nsenter", f"--net=/run/netns/{farm.namespace}", "--", *argv],
+        input=f"Authorization: Bearer {os.environ['T_HEADSCALE_KEY']}\n",
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert program.exists()
+    return sorted(node["name"] for node in json.loads(done.stdout).get("nodes", []))
+
+
+def test_up_raises_a_platform_that_verify_proves(farm: Farm) -> None:
+    began = time.monotonic()
+    done = farm.call("up", timeout=900)
+    print(f"up took {time.monotonic() - began:.1f} s")
+    output = done.stdout + done.stderr
+    assert SECRET not in output and os.environ["T_HEADSCALE_KEY"] not in output
+    assert "pinned in" in done.stderr
+    farm.call("verify", timeout=300)
+    assert len(headscale_nodes(farm)) == 9
+
+
+def test_containers_are_what_the_inventory_says(farm: Farm) -> None:
+    containers = farm.obey("containers")
+    assert sorted(config["hostname"] for site in containers.values() for config in site.values()) == sorted(
+        f"{role}-{site}" for role in ("consul-nomad", "apps", "db") for site in SITES
+    )
+    assert all(config["dev0"] == "/dev/net/tun" for site in containers.values() for config in site.values())
+    assert farm.on("db-sib-01", "cat /proc/self/uid_map").split() == ["0", "100000", "65536"]
+
+
+def test_a_second_plan_is_empty_also_over_a_slow_way(farm: Farm) -> None:
+    assert farm.lines() == []
+    farm.obey("delay", "0.02")  # each way: 40 ms a round trip
+    try:
+        began = time.monotonic()
+        assert farm.lines() == []
+        print(f"an empty plan at 40 ms took {time.monotonic() - began:.1f} s")
+    finally:
+        farm.obey("delay", "0")
+
+
+def test_a_stopped_container_is_in_the_plan_and_started_again(farm: Farm) -> None:
+    farm.obey("kill", "sib-03", "apps")
+    assert "start container apps-sib-03: stopped" in farm.lines()
+    farm.call("up", timeout=600)
+    assert farm.lines() == []
+
+
+def test_a_changed_setting_is_in_the_plan_and_put_right(farm: Farm) -> None:
+    farm.obey("config", "fsn-01", "db", "memory", "512")
+    assert farm.lines() == ["update container db-fsn-01: memory is 512, wanted 1024: applied at once, no restart"]
+    farm.call("apply", timeout=300)
+    assert farm.lines() == []
+
+
+def test_a_server_that_vanished_is_said_and_the_rest_is_shown(farm: Farm) -> None:
+    farm.obey("vanish", "fsn-01")
+    try:
+        done = farm.call("plan", expect=1, timeout=120)
+        assert "expected the Proxmox API at 10.79.3.1:8006, found no answer" in done.stderr
+        status = farm.json("status", expect=None)
+        reachable = {site["name"]: any(node["healthy"] for node in site["nodes"]) for site in status["sites"]}
+        assert reachable == {"sib-01": True, "sib-03": True, "fsn-01": False}
+    finally:
+        farm.obey("come-back", "fsn-01")
+    assert farm.lines() == []
+
+
+def test_an_interrupted_up_is_finished_by_the_next(farm: Farm) -> None:
+    farm.call("down", "--yes", timeout=300)
+    process = farm.start("up")
+    wait_until("containers are being made", lambda: len(farm.obey("containers")["sib-01"]) == 3, 300)
+    process.kill()
+    process.wait(timeout=30)
+    farm.call("up", timeout=900)
+    assert farm.lines() == []
+
+
+def test_down_leaves_no_container_and_no_node_in_the_tailnet(farm: Farm) -> None:
+    farm.call("down", "--yes", timeout=300)
+    assert all(not containers for containers in farm.obey("containers").values())
+    assert headscale_nodes(farm) == []
+    assert not list(Path("/sys/fs/cgroup").glob(f"*/tercet/{NAME}/nodes/*"))
