@@ -131,7 +131,7 @@ def traces() -> Callable[[str], dict[str, list[str]]]:
     def look(name: str) -> dict[str, list[str]]:
         def lines(*argv: str) -> list[str]:
             done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
-            return [line for line in done.stdout.splitlines() if f"tercet-{name}" in line or f"/{name}/" in line]
+            return [line for line in done.stdout.splitlines() if re.search(rf"(tercet-|/labs/){name}\b", line)]
 
         folder = Path("/var/lib/tercet/labs") / name
         return {
