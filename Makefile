@@ -11,6 +11,8 @@ ifndef UV
 UV := $(shell command -v uv || echo .tools/bin/uv)
 endif
 export UV_PYTHON_DOWNLOADS := never
+# The certificates that the machine trusts, which may be more than uv's own.
+export UV_SYSTEM_CERTS := 1
 # Else every command compiles its imports anew where Python may not write.
 export UV_COMPILE_BYTECODE := 1
 
