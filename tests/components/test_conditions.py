@@ -180,8 +180,14 @@ def test_routes_are_local_for_reads_and_the_primary_for_writes(context: Context)
     def judged(text: str) -> object:
         return condition.check(Readings({"db-sib-01": database, "apps-sib-01": {"routes": Answer(0, text)}}))
 
-    assert isinstance(judged("db-sib-01\ndb-sib-03\n"), Passing)
-    for bad in ("db-fsn-01\ndb-sib-03\n", "db-sib-01\ndb-fsn-01\n", "-\ndb-sib-03\n", "db-sib-01\n-\n", ""):
+    assert isinstance(judged("write db-sib-03\nread db-sib-01\n"), Passing)
+    for bad in (
+        "read db-fsn-01\nwrite db-sib-03\n",
+        "read db-sib-01\nwrite db-fsn-01\n",
+        "write db-sib-03\n",
+        "read db-sib-01\nwrite -\n",
+        "",
+    ):
         assert isinstance(judged(bad), Waiting), bad
     assert routes_of(NO_ANSWER) == ("", "")
 

@@ -35,7 +35,11 @@ READY = "tailnet-ready.service"
 HOSTS = "/etc/hosts"
 LAB_CA = "/etc/tercet/ca/lab.pem"
 TAILNET_CA = "/etc/tercet/ca/tailnet.pem"
-STATUS = Exec((TAILSCALE, "status", "--json"))
+SOCKET = "/run/tailscale/tailscaled.sock"
+# What `tailscale status --json` prints, asked of the daemon itself: nine starts of a large program less in each look.
+STATUS = Exec(
+    ("curl", "-sf", "-m", "3", "--unix-socket", SOCKET, "http://local-tailscaled.sock/localapi/v0/status"), timeout=4
+)
 
 # Waits for ever, as a node may be up long before its control plane; unit start-up goes on when it is there.
 READY_SCRIPT = f"""#!/bin/sh
@@ -105,7 +109,7 @@ class Tailscale:
                 # The control server's CA beside the system's: Go reads both directories.
                 "Environment": "SSL_CERT_DIR=/etc/ssl/certs:/etc/tercet/ca",
                 "ExecStart": "/usr/local/bin/tailscaled --state=/var/lib/tailscale/tailscaled.state "
-                f"--socket=/run/tailscale/tailscaled.sock --port={port} --no-logs-no-support",
+                f"--socket={SOCKET} --port={port} --no-logs-no-support",
                 "ExecStopPost": "/usr/local/bin/tailscaled --cleanup",
                 "RuntimeDirectory": "tailscale",
                 "StateDirectory": "tailscale",
@@ -128,7 +132,7 @@ class Tailscale:
                 "--timeout=40s",
             )
         )
-        wait = "until [ -S /run/tailscale/tailscaled.sock ]; do sleep 0.05; done"
+        wait = f"until [ -S {SOCKET} ]; do sleep 0.05; done"
         join = Exec(("sh", "-c", f"{wait}; exec {TAILSCALE} up --reset {options}"), stdin=self._key(), timeout=45)
         return Object(
             f"tailnet login of {node.name}", STATUS, _not_logged_in, (*self._find_headscale(), join), settle=20

@@ -105,6 +105,12 @@ def units_of(components: Sequence[Component], node: Node) -> dict[str, list[str]
     return found
 
 
+def conditions_of(components: Sequence[Component]) -> list[Condition]:
+    """Every condition once: components that share a gate state it each."""
+    by_title = {condition.title: condition for component in components for condition in component.healthy()}
+    return list(by_title.values())
+
+
 def questions(components: Sequence[Component], nodes: Sequence[Node]) -> dict[str, Mapping[str, Request]]:
     """Everything that a snapshot needs to know, one batch a node."""
     asked: dict[str, Mapping[str, Request]] = {}
@@ -127,7 +133,7 @@ async def look(platform: Platform, components: Sequence[Component], fleet: Fleet
 
 def snapshot(platform: Platform, components: Sequence[Component], readings: Readings) -> Snapshot:
     """Pure: the same readings give the same snapshot."""
-    conditions = [_judged(condition, readings) for component in components for condition in component.healthy()]
+    conditions = [_judged(condition, readings) for condition in conditions_of(components)]
     sites = [
         SiteStatus(
             name=site.name,

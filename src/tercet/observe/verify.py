@@ -23,7 +23,7 @@ from tercet.converge.gates import wait_for
 from tercet.converge.observe import ask
 from tercet.converge.requests import Exec, Http
 from tercet.inventory.platform import Platform, Role
-from tercet.observe.snapshot import questions
+from tercet.observe.snapshot import conditions_of, questions
 
 SETTLE_S = 30.0  # how long conditions may take to hold: a direct path is found within seconds of traffic
 JOB_S = 20.0
@@ -45,7 +45,7 @@ async def verify(
     platform: Platform, components: Sequence[Component], proxy: Proxy, fleet: Fleet, emit: Emit
 ) -> list[Verdict]:
     """Judge every promise. Returns all verdicts in a reader's order; raises nothing for a broken promise."""
-    conditions = [condition for component in components for condition in component.healthy()]
+    conditions = conditions_of(components)
     conditions.append(tailscale.direct_paths([node.name for node in platform.nodes]))
     conditions.append(_quorum_commit(platform))
     asked = {name: dict(batch) for name, batch in questions(components, platform.containers).items()}
@@ -68,11 +68,8 @@ async def verify(
 
 def _tell(emit: Emit, verdict: Verdict, started: float) -> None:
     detail = verdict.state.detail if isinstance(verdict.state, Passing) else verdict.state.reason
-    emit(
-        Event(
-            "verify", "done" if verdict.holds else "failed", f"{verdict.title}: {detail}" if detail else verdict.title
-        )
-    )
+    text = f"{verdict.title}: {detail}" if detail else verdict.title
+    emit(Event("verify", "done" if verdict.holds else "failed", text, seconds=time.monotonic() - started))
 
 
 SYNC = Exec(

@@ -33,18 +33,18 @@ RECORD = "/var/lib/tercet/proxy-rendered.sha256"
 
 FLAVOURS = {"pgcat": pgcat.flavour, "pgpool": pgpool.flavour}
 
-# Prints two names: who answers a read and who answers a write, "-" where nobody does.
-ROUTES = """
-export PGPASSFILE={passfile} PGCONNECT_TIMEOUT=2
-ask() {
-  address=$(timeout 3 psql -XAtq -h localhost -p "$1" -U "$2" -d "$3" -c "$4" 2>/tmp/tercet-route-error | head -1)
-  name=$(awk -v a="$address" '$1 == a { print $2; exit }' /etc/hosts)
-  [ -n "$name" ] || tail -1 /tmp/tercet-route-error >&2
-  echo "${name:--}"
-}
-ask "$1" "$2" "$3" 'SELECT inet_server_addr()'
-ask "$1" "$2" "$3" "$4"
-""".replace("{passfile}", PASSFILE)
+# Prints who answers a read and who answers a write, each on a line of its own; "-" where nobody does.
+ROUTES = f"""
+export PGPASSFILE={PASSFILE} PGCONNECT_TIMEOUT=2
+ask() {{
+  address=$(timeout 3 psql -XAtq -h localhost -p "$1" -U "$2" -d "$3" -c "$4" | head -1)
+  name=$(awk -v a="$address" '$1 == a {{ print $2; exit }}' /etc/hosts)
+  echo "$5 ${{name:--}}"
+}}
+ask "$1" "$2" "$3" 'SELECT inet_server_addr()' read &
+ask "$1" "$2" "$3" "$4" write &
+wait
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class Proxy:
         )
 
     def routes(self, node: Node) -> Exec:
-        """Two lines: the node that answers a read at this apps node, and the one that answers a write."""
+        """Two lines, in any order: `read NODE` and `write NODE`, as this apps node finds them."""
         settings = self.context.platform.settings
         chosen = FLAVOURS[self.context.proxy](self.context, node)
         words = (str(settings.ports.proxy), settings.postgresql.user, settings.postgresql.database)
@@ -161,8 +161,8 @@ class Proxy:
 
 def routes_of(answer: Answer) -> tuple[str, str]:
     """(who answers reads, who answers writes); "" where nobody does."""
-    read, write = ([*answer.text.split(), "-", "-"])[:2]
-    return read.strip("-"), write.strip("-")
+    found = dict(line.split(maxsplit=1) for line in answer.text.splitlines() if " " in line)
+    return found.get("read", "-").strip("-"), found.get("write", "-").strip("-")
 
 
 def _routed(platform: Platform, node: Node) -> Callable[[Readings], State]:
