@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import os
 import shlex
 import threading
 from collections.abc import Callable, Coroutine, Sequence
@@ -206,6 +207,14 @@ class Pretend:
     def __init__(self) -> None:
         self.answer: Answerer = lambda _vmid, _argv: None
         self.files: dict[str, bytes] = {}
+        self.programs = {
+            "pct": "exit 0",
+            "dpkg-query": "echo 6.0.18",
+            "curl": "exit 0",
+            "modprobe": "exit 0",
+            "stat": "echo cgroup2fs",
+            "ping": "echo 'rtt min/avg/max/mdev = 0.5/1.2/2.0/0.1 ms'",
+        }
 
     async def match(self, pve: FakePve) -> None:
         """Nothing is there to be changed."""
@@ -230,9 +239,14 @@ class Pretend:
                 storage, _, name = volume.partition(":vztmpl/")
                 data = self.files.get(f"{storage}/{name}", b"")
                 return await _start(["echo", f"{hashlib.sha256(data).hexdigest()}  {name}"])
-        locks = host.folder / "lock"
+        locks, programs = host.folder / "lock", host.folder / "bin"
         locks.mkdir(exist_ok=True)
-        return await _start(["sh", "-c", command.replace("/run/lock/", f"{locks}/")])
+        programs.mkdir(exist_ok=True)
+        for name, script in self.programs.items():
+            (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+            (programs / name).chmod(0o755)
+        path = f"PATH={programs}:{os.environ['PATH']}"
+        return await _start(["env", path, "sh", "-c", command.replace("/run/lock/", f"{locks}/")])
 
 
 async def _pump(source: asyncio.StreamReader | None, sink: asyncssh.SSHWriter[bytes]) -> None:

@@ -282,7 +282,7 @@ async def test_a_question_that_got_lost_between_nodes_is_asked_again(
 
 
 async def test_a_proxy_that_answers_in_between_is_recognised(provider: Make, hosts: dict[str, FakeHost]) -> None:
-    hosts["sib-01"].pve.fail("GET", "/cluster/status", 200, "<html>Welcome</html>", html=True)
+    hosts["sib-01"].pve.fail("GET", "/nodes", 200, "<html>Welcome</html>", html=True)
     assert "is there a Proxmox server at this address?" in await failing(provider)
 
 

@@ -35,6 +35,10 @@ class Provider(Fleet, Protocol):
         """The names of the nodes that run right now."""
         ...
 
+    async def doomed(self) -> tuple[Change, ...]:
+        """What `destroy` would destroy, database disks named as such, for the one who must confirm it."""
+        ...
+
     async def destroy(self, emit: Emit) -> None:
         """Remove everything that this provider made for this platform, and nothing else. Idempotent."""
         ...

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from tercet.cli.command import Command, Invocation, Section
-from tercet.cli.opened import with_progress
+from tercet.cli.opened import session_of, with_progress
 from tercet.errors import TercetError
 
 if TYPE_CHECKING:
@@ -21,8 +21,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, call: Invocation) -> int:
-    """Ask, then destroy. The image cache, the inventory and its secrets stay."""
-    name = call.platform().name
+    """Say what is destroyed, ask, then do it. The image cache, the inventory and its secrets stay."""
+    from tercet.cli.waiting import wait  # noqa: PLC0415
+
+    session = session_of(call)
+    name = session.platform.name
+    for change in wait(session.provider.doomed()):
+        call.errors.print(f"{change.verb} {change.what}: {change.reason}", soft_wrap=True)
     if not arguments.yes:
         _ask(name)
 

@@ -20,7 +20,7 @@ from tercet.converge.events import Emit, Event
 from tercet.converge.fleet import Completed
 from tercet.converge.plan import Change
 from tercet.errors import TercetError
-from tercet.inventory.platform import Platform
+from tercet.inventory.platform import Platform, Role
 from tercet.providers.lab import cuts, wan
 from tercet.providers.lab.attach import Attachment
 from tercet.providers.lab.cgroup import Cgroups, emptied, kill, remove
@@ -42,6 +42,7 @@ class LabProvider:
 
     def __init__(self, platform: Platform, rootfs: Path | None) -> None:
         require_root()
+        self._platform = platform
         self._layout = layout_of(platform)
         self._cgroups = Cgroups(platform.name)
         self._network = LabNetwork(self._layout, self._cgroups)
@@ -160,6 +161,16 @@ class LabProvider:
             *(word for variable in environment for word in ("--set-var", variable)),
             "--",
             *(argv or ["/bin/bash", "-l"]),
+        )
+
+    async def doomed(self) -> tuple[Change, ...]:
+        """See providers/base.py."""
+        made = [each for each in self._platform.containers if self._layout.folder(each.name).exists()]
+        return tuple(
+            Change(
+                "destroy", f"container {node.name}", "with its DATABASE" if node.role is Role.DB else "with its files"
+            )
+            for node in made
         )
 
     async def destroy(self, emit: Emit) -> None:

@@ -70,6 +70,20 @@ class HostKeys:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class GivenKeys:
+    """The host keys of a node, learnt over the server it runs on; nothing is pinned by trust."""
+
+    path: str  # where they come from, for messages
+    keys: tuple[asyncssh.SSHKey, ...]
+
+    def pinned(self, _host: str, _port: int) -> list[asyncssh.SSHKey]:
+        return list(self.keys)
+
+    async def pin(self, _host: str, _port: int, _key: asyncssh.SSHKey) -> None:
+        """All are known."""
+
+
 def entry_name(host: str, port: int) -> str:
     """A server's name as known_hosts writes it."""
     return host if port == 22 else f"[{host}]:{port}"

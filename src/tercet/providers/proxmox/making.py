@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from tercet.converge.events import Emit, Event
 from tercet.converge.fleet import Unreachable
+from tercet.converge.plan import Change
 from tercet.errors import TercetError
+from tercet.inventory.platform import Role
 from tercet.providers.proxmox.api import ApiError
 from tercet.providers.proxmox.guests import TUN, Guest, GuestChange, creation, platform_tag, split_tags
 from tercet.providers.proxmox.reach import in_container, limited
@@ -144,6 +146,13 @@ class Maker:
     async def _warn(self, warnings: Sequence[str], node: str) -> None:
         for line in warnings:
             self.say("progress", f"warning of Proxmox: {line}", node)
+
+
+def destruction(item: Listed, guest: Guest) -> Change:
+    """The line that announces the destruction of a container, with every volume that goes with it."""
+    volumes = ", ".join(guest.volumes()) or "no volume"
+    database = "DATABASE, " if f"role.{Role.DB.value}" in item.tags else ""
+    return Change("destroy", f"container {item.name} ({item.vmid} on {item.host})", f"{database}with {volumes}")
 
 
 def where(guests: dict[str, Guest], change: GuestChange) -> tuple[str, int]:

@@ -10,13 +10,12 @@ import asyncio
 import contextlib
 import os
 import sys
-import threading
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from tercet.converge.events import Emit, Event
 from tercet.converge.fleet import Completed, Unreachable
@@ -25,16 +24,19 @@ from tercet.errors import TercetError
 from tercet.image.build import Image
 from tercet.inventory.platform import Platform
 from tercet.providers.base import NoFaults
+from tercet.providers.preflight import Check
 from tercet.providers.proxmox import lock
 from tercet.providers.proxmox.guests import GuestChange, changes
-from tercet.providers.proxmox.making import PHASE, Maker, where
-from tercet.providers.proxmox.reach import as_process, clean, gone, in_container, leashed, limited
+from tercet.providers.proxmox.making import PHASE, Maker, destruction, where
+from tercet.providers.proxmox.nodes import Nodes
+from tercet.providers.proxmox.preflight import preflight
+from tercet.providers.proxmox.reach import clean, in_container
 from tercet.providers.proxmox.site import Listed, Site, View, sites_of
 from tercet.providers.proxmox.ssh import SshServer
 from tercet.providers.proxmox.tailnet import Tailnet, leave
-from tercet.providers.proxmox.template import ensure_template, packed
+from tercet.providers.proxmox.template import ensure_template, packed, template_name
+from tercet.providers.proxmox.waiting import in_own_loop, together
 
-T = TypeVar("T")
 LOOK_TIMEOUT = 30.0  # seconds for all servers to say what runs
 TAILNET_ADDRESS = ("/usr/local/bin/tailscale", "ip", "-4")
 ADDRESS_TIMEOUT = 10.0  # seconds for a node to say its address before it is destroyed
@@ -51,8 +53,7 @@ class ProxmoxProvider:
         self._image = image
         self._known_hosts = known_hosts
         self._sites = sites_of(platform, known_hosts)
-        self._places: dict[str, Listed] = {}
-        self._finding = {name: asyncio.Lock() for name in self._sites}
+        self._nodes = Nodes(platform, self._sites)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tailnet = Tailnet(platform.settings.tailnet)
 
@@ -80,9 +81,9 @@ class ProxmoxProvider:
         return Change("upload", f"template of {site.host.site}", f"{key}, unless {site.host.template_storage} has it")
 
     async def _views(self) -> dict[str, View]:
-        self._on_this_loop()
-        views = await _together({name: site.look() for name, site in self._sites.items()})
-        self._places.clear()
+        self._reach()
+        views = await together({name: site.look() for name, site in self._sites.items()})
+        self._nodes.forget()
         return views
 
     async def running(self) -> frozenset[str]:
@@ -90,8 +91,8 @@ class ProxmoxProvider:
 
         Raises TercetError where no server answers, or where one answers and refuses.
         """
-        self._on_this_loop()
-        self._places.clear()
+        self._reach()
+        self._nodes.forget()
         silent: list[Unreachable] = []
 
         async def of(site: Site) -> dict[str, Listed]:
@@ -104,19 +105,19 @@ class ProxmoxProvider:
                 silent.append(Unreachable(f"{site.api.name} did not answer within {LOOK_TIMEOUT:g} s"))
             return {}
 
-        located = await _together({name: of(site) for name, site in self._sites.items()})
+        located = await together({name: of(site) for name, site in self._sites.items()})
         if len(silent) == len(self._sites):
             raise silent[0]
         for each in located.values():
-            self._places |= each
-        return frozenset(name for name, item in self._places.items() if item.running)
+            self._nodes.places |= each
+        return frozenset(name for name, item in self._nodes.places.items() if item.running)
 
     # -------------------------------------------------------------------------------------------- what is made
 
     @asynccontextmanager
     async def lock(self, who: str) -> AsyncIterator[None]:
         """See providers/base.py."""
-        self._on_this_loop()
+        self._reach()
         async with lock.held(list(self._sites.values()), self.platform.name, who):
             yield
 
@@ -125,7 +126,7 @@ class ProxmoxProvider:
 
         A site that fails does not stop the others; all failures are raised together at the end.
         """
-        self._on_this_loop()
+        self._reach()
         began = time.monotonic()
         todo = [change for change in changes if isinstance(change, GuestChange)]
         template = None
@@ -150,7 +151,7 @@ class ProxmoxProvider:
         async with asyncio.TaskGroup() as group:
             for site in self._sites.values():
                 group.create_task(at(site))
-        self._places.clear()
+        self._nodes.forget()
         if not failures:
             await self._restart(todo, emit, began, failures)
         if failures:
@@ -207,27 +208,30 @@ class ProxmoxProvider:
                 return
             maker.say("done", text, change.node)
 
+    async def preflight(self) -> tuple[Check, ...]:
+        """Everything that would make `up` fail later, for `tercet doctor`. Changes nothing."""
+        self._reach()
+        template = template_name(self._image.key) if self._image else None
+        return await preflight(self.platform, self._sites, template)
+
     async def doomed(self) -> tuple[Change, ...]:
-        """What `destroy` would destroy, with every volume that goes with it. For the confirmation of `down`."""
-        self._on_this_loop()
-        lines: list[Change] = []
-        for site in self._sites.values():
-            for item in await site.listed():
-                guest = await site.guest(item)
-                database = "role.db" in item.tags
-                volumes = ", ".join(guest.volumes()) or "no volume"
-                lines.append(
-                    Change(
-                        "destroy",
-                        f"container {item.name} ({item.vmid} on {item.host})",
-                        f"{'DATABASE, ' if database else ''}with {volumes}",
-                    )
-                )
-        return tuple(lines)
+        """See providers/base.py. What a server that does not answer has is unknown, and said so."""
+        self._reach()
+
+        async def of(name: str, site: Site) -> list[Change]:
+            try:
+                listed = await site.listed()
+                guests = await asyncio.gather(*(site.guest(item) for item in listed))
+            except Unreachable as error:
+                return [Change("destroy", f"containers of {name}", f"unknown now, none if it stays so: {error}")]
+            return [destruction(item, guest) for item, guest in zip(listed, guests, strict=True)]
+
+        lists = await together({name: of(name, site) for name, site in self._sites.items()})
+        return tuple(change for changes in lists.values() for change in changes)
 
     async def destroy(self, emit: Emit) -> None:
         """See providers/base.py. Templates stay on their storages: other platforms may be made from them."""
-        self._on_this_loop()
+        self._reach()
         began, failures = time.monotonic(), list[str]()
 
         async def at(site: Site) -> None:
@@ -242,7 +246,7 @@ class ProxmoxProvider:
         async with asyncio.TaskGroup() as group:
             for site in self._sites.values():
                 group.create_task(at(site))
-        self._places.clear()
+        self._nodes.forget()
         try:
             await leave(self._tailnet, addresses, unknown, emit)
         except TercetError as error:
@@ -261,7 +265,7 @@ class ProxmoxProvider:
                 if done.status == 0 and done.stdout.strip():
                     addresses[node] = done.stdout.decode().strip()
 
-        existing = set(self._places)
+        existing = set(self._nodes.places)
         await asyncio.gather(*(of(node) for node in running))
         return addresses, sorted(existing - set(addresses))
 
@@ -269,45 +273,23 @@ class ProxmoxProvider:
 
     async def run(self, node: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> Completed:
         """See converge/fleet.py."""
-        self._on_this_loop()
-        said: str | None = ""
-        try:
-            async with asyncio.timeout(timeout):
-                for _ in range(2):
-                    item, server = await self._reached(node)
-                    command = server.command(in_container(item.vmid, limited(argv, timeout)))
-                    done = await server.run(command, stdin=stdin, timeout=timeout)
-                    said = gone(done)
-                    if said is None:
-                        return done
-                    self._places.pop(node, None)  # it moved to another server, or stopped
-        except TimeoutError:
-            shown = " ".join(argv)[:80]
-            raise Unreachable(f"{node}: `{shown}` did not end within {timeout:g} s and was killed") from None
-        except TercetError as error:
-            raise _unreachable(node, error) from error
-        raise Unreachable(f"{node}: {said}; `tercet up` starts it")
+        return await self._reach().run(node, argv, stdin=stdin, timeout=timeout)
 
     async def spawn(self, node: str, argv: Sequence[str]) -> asyncio.subprocess.Process:
         """See converge/fleet.py."""
-        self._on_this_loop()
-        try:
-            item, server = await self._reached(node)
-            return as_process(await server.spawn(server.command(in_container(item.vmid, leashed(argv)))))
-        except TercetError as error:
-            raise _unreachable(node, error) from error
+        return await self._reach().spawn(node, argv)
 
     def shell(self, node: str, argv: Sequence[str] = ()) -> list[str]:
         """The system's own `ssh`, which knows terminals, with `pct exec` behind it."""
 
         async def find() -> tuple[Listed, SshServer]:
             other = ProxmoxProvider(self.platform, None, self._known_hosts)
-            item, server = await other._reached(node)
+            item, server = await other._reach().located(node)
             await server.connection()  # so that its key is pinned before `ssh` asks
             await other.close()
             return item, server
 
-        item, server = _in_own_loop(find())
+        item, server = in_own_loop(find())
         at = server.at
         terminal = f"TERM={os.environ.get('TERM', 'linux')}"
         inside = clean(("env", terminal, *(argv or ("/bin/bash", "-l"))))
@@ -326,20 +308,6 @@ class ProxmoxProvider:
             *("-p", str(at.port), f"{at.user}@{at.host}", server.command(in_container(item.vmid, inside))),
         ]
 
-    async def _reached(self, node: str) -> tuple[Listed, SshServer]:
-        """Where a node's container is, and the SSH of the server it is on."""
-        site = self._sites[self.platform.node(node).site]
-        async with self._finding[site.host.site]:
-            if node not in self._places:
-                self._places |= await site.located()
-        item = self._places.get(node)
-        if item is None:
-            raise Unreachable("there is no such container; `tercet up` makes it")
-        if not item.running:
-            self._places.pop(node, None)
-            raise Unreachable("the container does not run; `tercet up` starts it")
-        return item, await site.ssh(item.host)
-
     # -------------------------------------------------------------------------------------------- housekeeping
 
     @cached_property
@@ -348,58 +316,16 @@ class ProxmoxProvider:
 
     async def close(self) -> None:
         """End all connections."""
+        await self._nodes.close()
         for site in self._sites.values():
             await site.close()
 
-    def _on_this_loop(self) -> None:
-        """Connections belong to an event loop; a new one starts with none."""
+    def _reach(self) -> Nodes:
+        """The nodes, with connections of the running event loop: a new loop starts with none."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             if self._loop is not None:
                 self._sites = sites_of(self.platform, self._known_hosts)
-                self._finding = {name: asyncio.Lock() for name in self._sites}
-                self._places.clear()
+                self._nodes = Nodes(self.platform, self._sites)
             self._loop = loop
-
-
-def _unreachable(node: str, error: TercetError) -> Unreachable:
-    return Unreachable(f"{node}: {error}")
-
-
-async def _together(work: Mapping[str, Coroutine[Any, Any, T]]) -> dict[str, T]:
-    """All results by name. All failures are raised together, after every one of them has ended."""
-    results = await asyncio.gather(*work.values(), return_exceptions=True)
-    found: dict[str, T] = {}
-    failures: list[TercetError] = []
-    for name, result in zip(work, results, strict=True):
-        match result:
-            case TercetError():
-                failures.append(result)
-            case BaseException():
-                raise result
-            case _:
-                found[name] = result
-    if len(failures) == 1:
-        raise failures[0]
-    if failures:
-        raise TercetError("\n".join(str(failure) for failure in failures))
-    return found
-
-
-def _in_own_loop(work: Coroutine[Any, Any, T]) -> T:
-    """The result of asynchronous work for a caller that is not, whether or not a loop runs in its thread."""
-    results: list[T] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(asyncio.run(work))
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
+        return self._nodes

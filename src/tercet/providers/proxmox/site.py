@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,8 +12,8 @@ from typing import Any
 from tercet.errors import TercetError
 from tercet.inventory.credentials import read_credential
 from tercet.inventory.platform import Node, Platform
-from tercet.inventory.proxmox import ProxmoxHost, host_of
-from tercet.providers.proxmox.api import Api
+from tercet.inventory.proxmox import ProxmoxHost, Ssh, host_of
+from tercet.providers.proxmox.api import Api, ApiError
 from tercet.providers.proxmox.guests import Guest, guest, platform_tag, split_tags, tags_of
 from tercet.providers.proxmox.hostkeys import HostKeys
 from tercet.providers.proxmox.ssh import SshServer
@@ -48,7 +49,6 @@ class Site:
     others: tuple[ProxmoxHost, ...] = ()  # the other sites' servers, which may be nodes of the same cluster
     api: Api = field(init=False)
     _servers: dict[str, SshServer] = field(default_factory=dict, repr=False)
-    _addresses: dict[str, str] = field(default_factory=dict, repr=False)
     _home: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -63,10 +63,7 @@ class Site:
     async def home(self) -> str:
         """The Proxmox node that gets new containers: the inventory's, else the server's own where it is alone."""
         if self._home is None:
-            status = await self.api.get("/cluster/status")
-            nodes = [item for item in status if item.get("type") == "node"]
-            self._addresses = {str(item["name"]): str(item["ip"]) for item in nodes if item.get("ip")}
-            names = sorted(str(item["name"]) for item in nodes)
+            names = sorted(str(item["node"]) for item in await self.api.get("/nodes"))
             if self.host.node is None and len(names) != 1:
                 raise TercetError(
                     f"expected one Proxmox node behind {self.api.name}, found the cluster {', '.join(names)}: "
@@ -85,12 +82,20 @@ class Site:
         home = await self.home()
         name = host or home
         if name not in self._servers:
-            at = self.host.ssh
-            if name != home:
-                known = next((other.ssh for other in self.others if other.node == name), None)
-                at = known or replace(at, host=self._addresses.get(name, name), host_key=None)
+            at = self.host.ssh if name == home else await self._elsewhere(name)
             self._servers[name] = SshServer(f"{name} ({self.host.site})", at, self.keys)
         return self._servers[name]
+
+    async def _elsewhere(self, name: str) -> Ssh:
+        """How another node of the cluster is reached: as another site's server, else by the cluster's own address."""
+        known = next((other.ssh for other in self.others if other.node == name), None)
+        if known is not None:
+            return known
+        address = name
+        with contextlib.suppress(ApiError):  # it takes Sys.Audit on / to ask; the name may do
+            nodes = await self.api.get("/cluster/status")
+            address = next((str(item["ip"]) for item in nodes if item.get("name") == name and item.get("ip")), name)
+        return replace(self.host.ssh, host=address, host_key=None)
 
     async def close(self) -> None:
         """End all connections."""

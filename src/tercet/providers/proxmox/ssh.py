@@ -16,7 +16,7 @@ import asyncssh
 from tercet.converge.fleet import Completed, Unreachable
 from tercet.errors import TercetError
 from tercet.inventory.proxmox import Ssh
-from tercet.providers.proxmox.hostkeys import HostKeys, Verifier
+from tercet.providers.proxmox.hostkeys import GivenKeys, HostKeys, Verifier
 
 CONNECT_TIMEOUT = 15.0  # seconds, login included
 KEEPALIVE_S, KEEPALIVE_COUNT = 10, 3  # a server that is silent for 40 s is gone
@@ -29,7 +29,7 @@ class SshServer:
 
     name: str
     at: Ssh
-    keys: HostKeys
+    keys: HostKeys | GivenKeys
     _connection: asyncssh.SSHClientConnection | None = field(default=None, repr=False)
     _connecting: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 

@@ -1,0 +1,69 @@
+"""`tercet doctor`: what would make `up` fail later, with the remedies."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from typing import TYPE_CHECKING
+
+from tercet.cli.command import Command, Invocation, Section
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from tercet.providers.preflight import Check
+
+MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "failed": ("✗", "red"), "skipped": ("-", "dim")}
+
+
+def run(_arguments: argparse.Namespace, call: Invocation) -> int:
+    """Exit 1 if something stands in the way; warnings do not."""
+    from tercet.cli.opened import session_of  # noqa: PLC0415
+    from tercet.cli.waiting import wait  # noqa: PLC0415
+    from tercet.operations.doctor import examine  # noqa: PLC0415
+
+    checks = wait(examine(session_of(call)))
+    ready = all(check.state != "failed" for check in checks)
+    if call.json:
+        call.print_json({"ready": ready, "checks": [dataclasses.asdict(check) for check in checks]})
+    else:
+        render(checks, call.console)
+    return 0 if ready else 1
+
+
+def render(checks: Sequence[Check], console: Console) -> None:
+    """One line a check, by what it is about; below one that is not well, its remedy."""
+    from rich.text import Text  # noqa: PLC0415
+
+    for about in dict.fromkeys(check.about for check in checks):
+        console.print(Text("all sites" if about == "all" else about, "bold"))
+        for check in (check for check in checks if check.about == about):
+            mark, color = MARKS[check.state]
+            text = Text("  ").append(f"{mark} ", color).append(check.title)
+            if check.found:
+                text.append(f"  {check.found}", color if check.state in ("failed", "warning") else "dim")
+            console.print(text, soft_wrap=True)
+            if check.remedy:
+                console.print(Text(f"      {check.remedy}"), soft_wrap=True)
+    failed = sum(1 for check in checks if check.state == "failed")
+    warnings = sum(1 for check in checks if check.state == "warning")
+    if failed:
+        console.print(f"{failed} of {len(checks)} checks failed: `tercet up` would fail.", style="bold red")
+    else:
+        noted = f" {warnings} warnings." if warnings else ""
+        console.print(f"Nothing stands in the way of `tercet up`.{noted}", style="bold green")
+
+
+command = Command(
+    name="doctor",
+    summary="what would make `up` fail later, in one list with the remedies",
+    section=Section.INVENTORY,
+    order=4,
+    run=run,
+    examples=(
+        ("tercet doctor", "before the first `tercet up` on Proxmox: permissions, storages, network, clocks, tailnet"),
+        ("tercet doctor --json", "the same for a script"),
+    ),
+)

@@ -1,0 +1,167 @@
+"""The way to each node: through its Proxmox server (`pct exec`), or, where the inventory says so, SSH to the node.
+
+A node's own SSH is opened over `pct exec`: there the operator's public key goes in and the node's host keys come
+out, so nothing is trusted on first sight. Until it answers, and whenever it does not, the server is the way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncssh
+
+from tercet.converge.fleet import Completed, Unreachable
+from tercet.errors import TercetError
+from tercet.inventory.platform import Platform
+from tercet.inventory.proxmox import Ssh
+from tercet.providers.proxmox.hostkeys import GivenKeys
+from tercet.providers.proxmox.reach import as_process, gone, in_container, leashed, limited
+from tercet.providers.proxmox.site import Listed, Site
+from tercet.providers.proxmox.ssh import SshServer
+
+INTRODUCTION_TIMEOUT = 30.0  # seconds; the node makes its host keys when its sshd first starts
+DIRECT_TIMEOUT = 4.0  # seconds for a node to take a connection over the tailnet
+ASK_AGAIN = 60.0  # seconds until a node that did not answer directly is tried directly again
+
+INTRODUCE = """
+umask 077
+mkdir -p /root/.ssh && touch /root/.ssh/authorized_keys
+while IFS= read -r key; do
+    grep -qxF "$key" /root/.ssh/authorized_keys || printf '%s\\n' "$key" >> /root/.ssh/authorized_keys
+done
+systemctl enable --now --quiet ssh.service
+/usr/local/bin/tailscale ip -4 || exit 1
+cat /etc/ssh/ssh_host_*_key.pub
+"""
+
+
+@dataclass
+class Nodes:
+    """Every node of a platform. What it finds out is kept until `forget`."""
+
+    platform: Platform
+    sites: Mapping[str, Site]
+    places: dict[str, Listed] = field(default_factory=dict)
+    _finding: dict[str, asyncio.Lock] = field(default_factory=dict, repr=False)
+    _direct: dict[str, SshServer] = field(default_factory=dict, repr=False)
+    _silent: dict[str, float] = field(default_factory=dict, repr=False)  # when a direct way was last tried in vain
+
+    def forget(self) -> None:
+        """Look for containers anew."""
+        self.places.clear()
+
+    async def run(self, node: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> Completed:
+        """See converge/fleet.py."""
+        said: str | None = ""
+        try:
+            async with asyncio.timeout(timeout):
+                words = limited(argv, timeout)
+                if (direct := await self._directly(node)) is not None:
+                    return await direct.run(direct.command(words), stdin=stdin, timeout=timeout)
+                for _ in range(2):
+                    item, server = await self.located(node)
+                    command = server.command(in_container(item.vmid, words))
+                    done = await server.run(command, stdin=stdin, timeout=timeout)
+                    said = gone(done)
+                    if said is None:
+                        return done
+                    self.places.pop(node, None)  # it moved to another server, or stopped
+        except TimeoutError:
+            shown = " ".join(argv)[:80]
+            raise Unreachable(f"{node}: `{shown}` did not end within {timeout:g} s and was killed") from None
+        except TercetError as error:
+            raise Unreachable(f"{node}: {error}") from error
+        raise Unreachable(f"{node}: {said}; `tercet up` starts it")
+
+    async def spawn(self, node: str, argv: Sequence[str]) -> asyncio.subprocess.Process:
+        """See converge/fleet.py."""
+        try:
+            if (direct := await self._directly(node)) is not None:
+                return as_process(await direct.spawn(direct.command(leashed(argv))))
+            item, server = await self.located(node)
+            return as_process(await server.spawn(server.command(in_container(item.vmid, leashed(argv)))))
+        except TercetError as error:
+            raise Unreachable(f"{node}: {error}") from error
+
+    async def located(self, node: str) -> tuple[Listed, SshServer]:
+        """Where a node's container is, and the SSH of the server it is on. Raises TercetError where it does not run."""
+        site = self.sites[self.platform.node(node).site]
+        async with self._finding.setdefault(site.host.site, asyncio.Lock()):
+            if node not in self.places:
+                self.places |= await site.located()
+        item = self.places.get(node)
+        if item is None:
+            raise Unreachable("there is no such container; `tercet up` makes it")
+        if not item.running:
+            self.places.pop(node, None)
+            raise Unreachable("the container does not run; `tercet up` starts it")
+        return item, await site.ssh(item.host)
+
+    async def close(self) -> None:
+        """End the connections to nodes; those to servers are their sites'."""
+        for server in self._direct.values():
+            await server.close()
+        self._direct.clear()
+
+    # ------------------------------------------------------------------------------------ SSH to a node itself
+
+    async def _directly(self, node: str) -> SshServer | None:
+        """SSH to the node itself; None where the inventory does not want it or the node does not answer there."""
+        site = self.sites[self.platform.node(node).site]
+        if site.host.reach == "host" or time.monotonic() < self._silent.get(node, -ASK_AGAIN) + ASK_AGAIN:
+            return None
+        async with self._finding.setdefault(node, asyncio.Lock()):
+            try:
+                if node not in self._direct:
+                    self._direct[node] = await self._introduced(node, site.host.ssh)
+                async with asyncio.timeout(DIRECT_TIMEOUT):
+                    await self._direct[node].connection()
+            except (TercetError, TimeoutError):
+                self._direct.pop(node, None)
+                self._silent[node] = time.monotonic()
+                return None
+        return self._direct[node]
+
+    async def _introduced(self, node: str, operator: Ssh) -> SshServer:
+        """Put the operator's keys into the node and learn its address and host keys, over its server."""
+        item, server = await self.located(node)
+        words = limited(("sh", "-c", INTRODUCE), INTRODUCTION_TIMEOUT)
+        keys = "".join(f"{key}\n" for key in await public_keys(operator))
+        done = await server.run(
+            server.command(in_container(item.vmid, words)), stdin=keys.encode(), timeout=INTRODUCTION_TIMEOUT
+        )
+        lines = done.stdout.decode(errors="replace").splitlines()
+        if done.status != 0 or len(lines) < 2:
+            raise Unreachable(f"{node} is not in the tailnet yet")
+        given = GivenKeys(node, tuple(asyncssh.import_public_key(line) for line in lines[1:]))
+        return SshServer(node, Ssh(lines[0], 22, "root", operator.key, None), given)
+
+
+async def public_keys(operator: Ssh) -> list[str]:
+    """The public halves of the keys that the operator logs in to servers with, as authorized_keys has them."""
+    if operator.key is not None:
+        try:
+            return [_line(asyncssh.read_private_key(operator.key))]
+        except (OSError, asyncssh.KeyImportError) as error:
+            raise TercetError(f"expected a private key without passphrase in {operator.key}, found: {error}") from None
+    found = await asyncio.to_thread(_own_keys)
+    try:
+        async with asyncssh.connect_agent() as agent:
+            for pair in await agent.get_keys():
+                found.append(f"{pair.get_key_type()} {b64encode(pair.key_public_data).decode()}")
+    except (OSError, asyncssh.Error, AttributeError):
+        pass  # there is no agent
+    return list(dict.fromkeys(found))
+
+
+def _own_keys() -> list[str]:
+    return [_line(asyncssh.read_public_key(path)) for path in Path("~/.ssh").expanduser().glob("id_*.pub")]
+
+
+def _line(key: asyncssh.SSHKey) -> str:
+    return " ".join(key.export_public_key("openssh").decode().split()[:2])

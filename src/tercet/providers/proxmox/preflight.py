@@ -1,0 +1,142 @@
+"""`tercet doctor` on Proxmox: each server's API, storages, network and SSH, then what lies between them.
+
+Every check is made, whatever the others found; one that rests on a failed one is skipped and says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator, Mapping
+
+from tercet.errors import TercetError
+from tercet.inventory.platform import Platform
+from tercet.providers.preflight import Check, failed, ok, skipped, warning
+from tercet.providers.proxmox.checks_api import server_checks
+from tercet.providers.proxmox.checks_host import SSH_TIMEOUT, Looked, host_checks
+from tercet.providers.proxmox.site import Site
+from tercet.providers.proxmox.tailnet import Tailnet
+
+SKEW_WARN, SKEW_FAIL = 0.5, 5.0  # seconds between two servers' clocks
+LATENCY_MS = {"fast": 50.0, "relaxed": 300.0}  # round trip that the timing profiles are made for
+
+
+async def preflight(platform: Platform, sites: Mapping[str, Site], template: str | None) -> tuple[Check, ...]:
+    """All checks, by site and then for all. `template` is the image's file name; None while it is not built."""
+    lists: dict[str, list[Check]] = {name: [] for name in sites}
+    looked: dict[str, Looked] = {}
+
+    async def at(name: str, site: Site) -> None:
+        async for check in server_checks(platform, site, template):
+            lists[name].append(check)
+        looked[name] = await host_checks(site, lists[name])
+
+    async with asyncio.TaskGroup() as group:
+        for name, site in sites.items():
+            group.create_task(at(name, site))
+    between = [*_places(sites), _clocks(looked), *await _latencies(platform, sites), *await _tailnet(platform, sites)]
+    return tuple(check for checks in (*lists.values(), between) for check in checks)
+
+
+def _places(sites: Mapping[str, Site]) -> Iterator[Check]:
+    """Two sites on one server are lost together."""
+    title = "each site has a server of its own"
+    used: dict[tuple[str, str | None], str] = {}
+    shared = [
+        f"{other} and {name}"
+        for name, site in sites.items()
+        if (other := used.setdefault((site.host.api, site.host.node), name)) != name
+    ]
+    if shared:
+        yield warning(
+            "all", title, f"on one server: {', '.join(shared)}", "good for a trial; its loss is the loss of both"
+        )
+    else:
+        yield ok("all", title)
+
+
+def _clocks(looked: Mapping[str, Looked]) -> Check:
+    title = "clocks agree"
+    known = {name: each.clock for name, each in looked.items() if each.clock is not None}
+    if len(known) < 2:
+        return skipped("all", title, "fewer than two servers could be asked")
+    ahead, behind = max(known, key=lambda name: known[name]), min(known, key=lambda name: known[name])
+    skew = known[ahead] - known[behind]
+    found = f"{ahead} is {skew:.2f} s ahead of {behind}"
+    remedy = "run chrony on every server (`apt install chrony`, `chronyc tracking`)"
+    if skew >= SKEW_FAIL:
+        return failed("all", title, found, remedy)
+    if skew >= SKEW_WARN:
+        return warning("all", title, found, remedy)
+    return ok("all", title, f"within {max(skew, 0.01):.2f} s")
+
+
+async def _latencies(platform: Platform, sites: Mapping[str, Site]) -> list[Check]:
+    """Round trips between the servers, as ping measures them from each first to each second of a pair."""
+    pairs = [(one.name, other.name) for one, other in platform.pairs()]
+    times = await asyncio.gather(*(_ping(sites[one], sites[other].host.ssh.host) for one, other in pairs))
+    limit = LATENCY_MS[platform.settings.timing]
+    checks = []
+    for (one, other), milliseconds in zip(pairs, times, strict=True):
+        title = f"way between {one} and {other}"
+        if milliseconds is None:
+            checks.append(skipped("all", title, "no answer to ping; the tailnet may do all the same"))
+        elif milliseconds > limit:
+            remedy = "timing: relaxed" if platform.settings.timing == "fast" else "expect false alarms"
+            found = f"{milliseconds:.1f} ms round trip; `timing: {platform.settings.timing}` is made for {limit:g} ms"
+            checks.append(warning("all", title, found, remedy))
+        else:
+            checks.append(ok("all", title, f"{milliseconds:.1f} ms round trip"))
+    return checks
+
+
+async def _ping(site: Site, target: str) -> float | None:
+    """Mean round trip in milliseconds; None where ping got no answer."""
+    try:
+        server = await site.ssh()
+        done = await server.run(
+            server.command(("ping", "-n", "-q", "-c", "4", "-i", "0.25", "-w", "4", target)), timeout=SSH_TIMEOUT
+        )
+    except TercetError:
+        return None
+    found = re.search(rb"= [\d.]+/([\d.]+)/", done.stdout)
+    return float(found[1]) if found else None
+
+
+async def _tailnet(platform: Platform, sites: Mapping[str, Site]) -> list[Check]:
+    settings = platform.settings.tailnet
+    tailnet = Tailnet(settings)
+    checks = []
+    try:
+        if tailnet.can_remove:
+            members = await asyncio.to_thread(tailnet.members)
+            checks.append(ok("all", "tailnet login", f"the API key is accepted; {len(members)} nodes are members"))
+        else:
+            await asyncio.to_thread(lambda: tailnet.key)
+            checks.append(ok("all", "tailnet login", "an auth key is there; whether it is still good shows `up` alone"))
+    except TercetError as error:
+        checks.append(failed("all", "tailnet login", str(error), "see `tailnet` in the inventory"))
+    server = settings.login_server or "https://controlplane.tailscale.com"
+    reached = await asyncio.gather(*(_fetches(site, f"{server}/key?v=100") for site in sites.values()))
+    for name, code in zip(sites, reached, strict=True):
+        title = "tailnet's control server can be reached"
+        if code is None:
+            checks.append(skipped(name, title, "the server could not be asked"))
+        elif code == 0:
+            checks.append(ok(name, title))
+        else:
+            remedy = f"let the server and its containers reach {server} (curl ended with {code})"
+            checks.append(failed(name, title, "no answer from there", remedy))
+    return checks
+
+
+async def _fetches(site: Site, url: str) -> int | None:
+    """Curl's exit status on the server. Its certificate is for the nodes to judge, so it is not judged here."""
+    try:
+        server = await site.ssh()
+        done = await server.run(
+            server.command(("curl", "-ksS", "-o", "/dev/null", "-m", "8", url)), timeout=SSH_TIMEOUT
+        )
+    except TercetError:
+        return None
+    return None if done.status == 127 else done.status

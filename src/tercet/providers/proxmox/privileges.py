@@ -1,0 +1,49 @@
+"""The privileges that a login needs on Proxmox, and why. docs/production.md grants exactly these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tercet.inventory.proxmox import ProxmoxHost
+
+GUESTS: Mapping[str, str] = {
+    "VM.Allocate": "make and destroy containers",
+    "VM.Audit": "find them and read their settings",
+    "VM.PowerMgmt": "start and stop them",
+    "VM.Config.CPU": "set their cores",
+    "VM.Config.Disk": "give them disks, and enlarge them",
+    "VM.Config.Memory": "set their memory",
+    "VM.Config.Network": "set their network and host name",
+    "VM.Config.Options": "set their tags and start order",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Privilege:
+    """A privilege on a path of Proxmox. `needed` is False where only `tercet doctor` uses it."""
+
+    path: str
+    name: str
+    why: str
+    needed: bool = True
+
+
+def privileges(host: ProxmoxHost, node: str) -> tuple[Privilege, ...]:
+    """Everything that a site's login must hold."""
+    bridge = f"/sdn/zones/localnetwork/{host.bridge}{'' if host.vlan is None else f'/{host.vlan}'}"
+    return (
+        *(Privilege("/vms", name, why) for name, why in GUESTS.items()),
+        Privilege(f"/storage/{host.storage}", "Datastore.AllocateSpace", "put their disks there"),
+        Privilege(f"/storage/{host.storage}", "Datastore.Audit", "see its room"),
+        Privilege(f"/storage/{host.template_storage}", "Datastore.AllocateTemplate", "upload the image"),
+        Privilege(f"/storage/{host.template_storage}", "Datastore.Audit", "see whether it is there"),
+        Privilege(bridge, "SDN.Use", "connect containers to the bridge"),
+        Privilege(f"/nodes/{node}", "Sys.Audit", "see the node's memory", needed=False),
+    )
+
+
+def holds(held: Mapping[str, Mapping[str, object]], privilege: Privilege) -> bool:
+    """Whether /access/permissions grants it: on the path itself or on one above it."""
+    path = privilege.path
+    return any(privilege.name in names for at, names in held.items() if at in ("/", path) or path.startswith(f"{at}/"))

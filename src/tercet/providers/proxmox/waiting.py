@@ -1,0 +1,51 @@
+"""Waiting for several things at once, and for one from where nothing else waits."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
+
+from tercet.errors import TercetError
+
+T = TypeVar("T")
+
+
+async def together(work: Mapping[str, Coroutine[Any, Any, T]]) -> dict[str, T]:
+    """All results by name. All failures are raised together, after every one of them has ended."""
+    results = await asyncio.gather(*work.values(), return_exceptions=True)
+    found: dict[str, T] = {}
+    failures: list[TercetError] = []
+    for name, result in zip(work, results, strict=True):
+        match result:
+            case TercetError():
+                failures.append(result)
+            case BaseException():
+                raise result
+            case _:
+                found[name] = result
+    if len(failures) == 1:
+        raise failures[0]
+    if failures:
+        raise TercetError("\n".join(str(failure) for failure in failures))
+    return found
+
+
+def in_own_loop(work: Coroutine[Any, Any, T]) -> T:
+    """The result of asynchronous work for a caller that is not, whether or not a loop runs in its thread."""
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(asyncio.run(work))
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]

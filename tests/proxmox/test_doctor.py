@@ -1,0 +1,189 @@
+"""`tercet doctor`: silent where all is well, and each thing that is not found with its remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tercet.converge.events import silent
+from tercet.inventory.proxmox import host_of
+from tercet.providers.preflight import Check
+from tercet.providers.proxmox.privileges import holds, privileges
+from tercet.providers.proxmox.provider import ProxmoxProvider
+from tests.proxmox.fakehost import GRANTS, SECRET, TOKEN, FakeHost
+
+Make = Callable[[], ProxmoxProvider]
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TS_AUTHKEY", "tskey-auth-x")
+
+
+async def bad(make: Make) -> list[Check]:
+    checks = await make().preflight()
+    assert all(check.remedy for check in checks if check.state in ("failed", "warning"))
+    assert SECRET not in repr(checks)
+    return [check for check in checks if check.state in ("failed", "warning")]
+
+
+async def only(make: Make) -> Check:
+    (check,) = await bad(make)
+    return check
+
+
+async def test_three_sound_servers_pass_and_every_subject_is_looked_at(provider: Make) -> None:
+    checks = await provider().preflight()
+    assert [check for check in checks if check.state in ("failed", "warning")] == []
+    titles = " ".join(check.title for check in checks if check.about in ("sib-01", "all"))
+    for subject in (
+        *("API", "permission VM.Allocate on /vms", "storage local-lvm takes rootdir", "storage local takes vztmpl"),
+        *("memory", "bridge vmbr0", "image", "SSH", "pct", "/dev/net/tun", "nesting", "pve-container", "nftables"),
+        *("clocks agree", "way between sib-01 and fsn-01", "tailnet login", "control server", "container db-sib-01"),
+    ):
+        assert subject in titles
+
+
+async def test_it_changes_nothing_on_the_servers(provider: Make, hosts: dict[str, FakeHost]) -> None:
+    await provider().preflight()
+    for host in hosts.values():
+        assert {method for method, *_ in host.pve.requests} == {"GET"}
+        assert host.pve.cts == []
+
+
+async def test_the_documented_grants_are_what_is_needed(read: Any) -> None:
+    held = {path: dict.fromkeys(names.split(), 1) for path, names in GRANTS.items()}
+    for privilege in privileges(host_of(read().settings, "sib-01"), "pve-sib-01"):
+        assert holds(held, privilege), privilege
+        assert not holds({path: names for path, names in held.items() if privilege.name not in names}, privilege)
+
+
+@pytest.mark.parametrize("missing", ["VM.Config.Network", "Datastore.AllocateTemplate", "SDN.Use"])
+async def test_a_missing_permission_is_one_line_with_the_command(
+    provider: Make, hosts: dict[str, FakeHost], missing: str
+) -> None:
+    acl = hosts["sib-03"].pve.acl
+    acl[TOKEN] = [(path, privileges - {missing}) for path, privileges in acl[TOKEN]]
+    check = await only(provider)
+    assert (check.about, check.state) == ("sib-03", "failed")
+    assert missing in check.title
+    assert f"--tokens '{TOKEN}'" in check.remedy and "pveum acl modify /" in check.remedy
+
+
+def no_content(host: FakeHost) -> None:
+    host.pve.storages["local"]["content"] = "iso"
+
+
+def no_room(host: FakeHost) -> None:
+    host.pve.storages["local"]["avail"] = 1 << 20
+
+
+def no_storage(host: FakeHost) -> None:
+    host.pve.storages["other"] = host.pve.storages.pop("local-lvm")
+
+
+def old_version(host: FakeHost) -> None:
+    host.pve.version = "7.4-3"
+
+
+def old_package(host: FakeHost) -> None:
+    host.containers.programs["dpkg-query"] = "echo 6.0.9"  # type: ignore[attr-defined]
+
+
+def no_pct(host: FakeHost) -> None:
+    host.containers.programs["command"] = "exit 1"  # type: ignore[attr-defined]
+    del host.containers.programs["pct"]  # type: ignore[attr-defined]
+
+
+def old_cgroups(host: FakeHost) -> None:
+    host.containers.programs["stat"] = "echo tmpfs"  # type: ignore[attr-defined]
+
+
+def no_way_out(host: FakeHost) -> None:
+    host.containers.programs["curl"] = "exit 28"  # type: ignore[attr-defined]
+
+
+def stray(host: FakeHost) -> None:
+    tags = {"tags": "tercet.t-pve;site.sib-01;role.cache"}
+    host.pve.add_ct(444, "cache-sib-01", node="pve-sib-01", config=tags)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "title", "found", "remedy"),
+    [
+        (no_content, "storage local takes vztmpl", "it takes iso", "pvesm set local --content iso,vztmpl"),
+        (no_room, "storage local takes vztmpl", "0 GiB free, 1 GiB needed", "make room"),
+        (no_storage, "storage local-lvm takes rootdir", "there is no such storage", "name one at `storage`"),
+        (old_version, "API", "Proxmox VE 7.4-3", "upgrade to 8.1 or newer"),
+        (old_package, "pve-container takes Debian 13", "6.0.9", "6.0.10 or newer"),
+        (no_pct, "pct", "no such command", "`ssh.host`"),
+        (old_cgroups, "nesting", "tmpfs, not version 2", "unified_cgroup_hierarchy"),
+        (no_way_out, "control server", "no answer", "curl ended with 28"),
+        (stray, "container cache-sib-01", "444 on pve-sib-01 has the tags", "pct destroy 444"),
+    ],
+)
+async def test_what_is_not_well_is_found(
+    provider: Make, hosts: dict[str, FakeHost], spoil: Any, title: str, found: str, remedy: str
+) -> None:
+    spoil(hosts["sib-01"])
+    (check,) = [check for check in await bad(provider) if not check.title.startswith("permission")]
+    assert check.about == "sib-01"
+    assert title in check.title and found in check.found and remedy in check.remedy
+
+
+async def test_a_bridge_that_is_not_there(provider: Make, inventory: dict[str, Any]) -> None:
+    inventory["sites"][2]["proxmox"]["bridge"] = "vmbr7"
+    checks = [check for check in await bad(provider) if check.title.startswith("bridge")]
+    assert "there is none of that name" in checks[0].found and "vmbr0" in checks[0].found
+
+
+async def test_a_vmid_that_a_stranger_has(
+    provider: Make, inventory: dict[str, Any], hosts: dict[str, FakeHost]
+) -> None:
+    inventory["sites"][0]["proxmox"]["vmids"] = {"apps": 700}
+    hosts["sib-01"].pve.add_vm(700, "mail", node="pve-sib-01")
+    hosts["sib-01"].pve.grant(TOKEN, "/", "VM.Audit")
+    check = await only(provider)
+    assert (check.title, check.found) == ("container apps-sib-01", "VMID 700 belongs to mail")
+
+
+async def test_a_server_that_is_gone_fails_its_own_checks_alone(provider: Make, hosts: dict[str, FakeHost]) -> None:
+    hosts["fsn-01"].call(hosts["fsn-01"].vanish())
+    checks = await bad(provider)
+    assert {check.about for check in checks} == {"fsn-01"}
+    assert {check.title for check in checks} == {"API", "SSH"}
+
+
+async def test_clocks_and_ways_are_compared(
+    provider: Make, hosts: dict[str, FakeHost], inventory: dict[str, Any]
+) -> None:
+    programs = hosts["sib-01"].containers.programs  # type: ignore[attr-defined]
+    programs["date"] = "/bin/date -d '+3 seconds' +%s.%N"
+    programs["ping"] = "echo 'rtt min/avg/max/mdev = 80.1/81.5/90.0/0.1 ms'"
+    checks = {check.title: check for check in await bad(provider)}
+    assert checks["clocks agree"].state == "warning"
+    assert checks["clocks agree"].found.startswith(("sib-01 is 3.", "sib-01 is 2.9"))
+    way = checks["way between sib-01 and sib-03"]
+    assert "81.5 ms round trip" in way.found and way.remedy == "timing: relaxed"
+
+
+async def test_a_tailnet_key_that_is_not_there(provider: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TS_AUTHKEY")
+    check = await only(provider)
+    assert check.title == "tailnet login" and "TS_AUTHKEY" in check.found
+
+
+async def test_containers_are_recognised_and_one_that_moved_is_noted(
+    provider: Make, hosts: dict[str, FakeHost], inventory: dict[str, Any]
+) -> None:
+    inventory["sites"][2]["proxmox"]["node"] = "pve-fsn-01"
+    made = provider()
+    await made.prepare(await made.survey(), silent)
+    checks = {check.title: check for check in await made.preflight()}
+    assert checks["container db-fsn-01"].found == "102 on pve-fsn-01, running"
+    hosts["fsn-01"].pve.add_node("spare")
+    hosts["fsn-01"].pve.ct(102).node = "spare"
+    check = await only(provider)
+    assert (check.state, check.found) == ("warning", "102 on spare, running, not on pve-fsn-01")
