@@ -34,15 +34,17 @@ RECORD = "/var/lib/tercet/proxy-rendered.sha256"
 FLAVOURS = {"pgcat": pgcat.flavour, "pgpool": pgpool.flavour}
 
 # Prints who answers a read and who answers a write, each on a line of its own; "-" where nobody does.
+# The port is the one that the node has now: while a changed one is rolled out, the nodes differ.
 ROUTES = f"""
 export PGPASSFILE={PASSFILE} PGCONNECT_TIMEOUT=2
+port=$(cut -d: -f2 {PASSFILE}) user=$1 database=$2
 ask() {{
-  address=$(timeout 3 psql -XAtq -h localhost -p "$1" -U "$2" -d "$3" -c "$4" | head -1)
+  address=$(timeout 3 psql -XAtq -h localhost -p "$port" -U "$user" -d "$database" -c "$2" | head -1)
   name=$(awk -v a="$address" '$1 == a {{ print $2; exit }}' /etc/hosts)
-  echo "$5 ${{name:--}}"
+  echo "$1 ${{name:--}}"
 }}
-ask "$1" "$2" "$3" 'SELECT inet_server_addr()' read &
-ask "$1" "$2" "$3" "$4" write &
+ask read 'SELECT inet_server_addr()' &
+ask write "$3" &
 wait
 """
 
@@ -141,7 +143,7 @@ class Proxy:
         """Two lines, in any order: `read NODE` and `write NODE`, as this apps node finds them."""
         settings = self.context.platform.settings
         chosen = FLAVOURS[self.context.proxy](self.context, node)
-        words = (str(settings.ports.proxy), settings.postgresql.user, settings.postgresql.database)
+        words = (settings.postgresql.user, settings.postgresql.database)
         return Exec(("sh", "-c", ROUTES, "sh", *words, chosen.write_route), timeout=8)
 
     def questions(self, node: Node) -> Mapping[str, Request]:
