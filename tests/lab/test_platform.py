@@ -232,8 +232,8 @@ def test_changed_settings_roll_out_without_losing_quorum(platform_lab: Lab) -> N
                 watching.result(timeout=60)
         assert platform_lab.lines() == []
         assert platform_lab.call("psql", "sib-01", "--", "-XAtc", "SHOW max_connections").stdout.strip() == "120"
-        # One election after the leader's own restart, one switchover after the primary's: seconds, never an outage.
-        assert watch.without_leader < 10, f"dcs was without a leader for {watch.without_leader:.1f} s"
+        # One election, after the leader's own restart. The watch itself needs seconds for one look.
+        assert watch.without_leader < 20, f"dcs was without a leader for {watch.without_leader:.1f} s"
     finally:
         platform_lab.file.write_text(before, encoding="utf-8")
         platform_lab.call("apply", timeout=400)
