@@ -19,7 +19,7 @@ from tests.lab.conftest import FIRST_UP_S, wait_until
 from tests.lab.farm import NAME, SITES, WORLD, Farm, raised_farm
 from tests.proxmox.fakehost import SECRET
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(FIRST_UP_S + 900)]
+pytestmark = [pytest.mark.lab, pytest.mark.drill, pytest.mark.timeout(FIRST_UP_S + 900)]
 
 
 @pytest.fixture(scope="module")
