@@ -52,17 +52,17 @@ class Farm(Lab):
 
 
 @contextmanager
-def raised_farm(folder: Path) -> Iterator[Farm]:
+def raised_farm(folder: Path, name: str = NAME) -> Iterator[Farm]:
     """The servers, the control server and the inventory, in `folder`; all is gone afterwards."""
-    place = Path("/var/lib") / f"tercet-{NAME}"  # containers' root cannot enter pytest's private folders
-    namespace = f"tercet-{NAME}"
+    place = Path("/var/lib") / f"tercet-{name}"  # containers' root cannot enter pytest's private folders
+    namespace = f"tercet-{name}"
     clean(namespace, place)
     place.mkdir()
     subprocess.run(["ip", "netns", "add", namespace], check=True, timeout=20)
     servers = headscale = None
     try:
         servers = subprocess.Popen(
-            inside(namespace, sys.executable, "-m", "tests.lab.pvefarm", str(place), NAME, *SITES),
+            inside(namespace, sys.executable, "-m", "tests.lab.pvefarm", str(place), name, *SITES),
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -70,12 +70,12 @@ def raised_farm(folder: Path) -> Iterator[Farm]:
         )
         assert servers.stdout
         sites = json.loads(servers.stdout.readline())
-        lab = make_lab(folder / "lab", "t-pvelab")
+        lab = make_lab(folder / "lab", f"{name}-lab")
         image = asyncio.run(ensure_image(load(lab.file).settings, lab.file.with_name("tercet.lock.json"), silent))
         program = next(each.source for each in image.programs if each.name == "headscale")
         headscale, key = start_headscale(folder, namespace, program)
         file = folder / "tercet.yml"
-        file.write_text(yaml.safe_dump(inventory(sites, folder)))
+        file.write_text(yaml.safe_dump(inventory(name, sites, folder)))
         shutil.copy(lab.file.with_name("tercet.lock.json"), folder)
         asyncio.run(ensure_image(load(file).settings, folder / "tercet.lock.json", silent))
         os.environ |= {"T_PVE_SECRET": SECRET, "T_HEADSCALE_KEY": key}
@@ -102,10 +102,10 @@ def clean(namespace: str, place: Path) -> None:
     shutil.rmtree(place, ignore_errors=True)
 
 
-def inventory(sites: dict[str, Any], folder: Path) -> dict[str, Any]:
+def inventory(name: str, sites: dict[str, Any], folder: Path) -> dict[str, Any]:
     size = {"cores": 2, "memory": "1G", "disk": "8G"}
     return {
-        "platform": NAME,
+        "platform": name,
         "provider": "proxmox",
         "tailnet": {
             "login_server": f"https://{WORLD}",
@@ -119,12 +119,12 @@ def inventory(sites: dict[str, Any], folder: Path) -> dict[str, Any]:
         },
         "sites": [
             {
-                "name": name,
+                "name": site,
                 "datacenter": f"dc{n}",
                 "database": "primary" if n == 1 else "standby",
-                "proxmox": sites[name],
+                "proxmox": sites[site],
             }
-            for n, name in enumerate(SITES, start=1)
+            for n, site in enumerate(SITES, start=1)
         ],
     }
 

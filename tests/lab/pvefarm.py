@@ -39,6 +39,13 @@ NETWORK = "10.79"
 START_LIMIT = 60.0
 UNPACK_LIMIT = 300.0
 SHIMS = {
+    # "pct start 101" and the like, for scripts that a server runs by itself; `pct exec` takes a shorter way.
+    "pct": "#!/usr/bin/python3 -IS\nimport os, socket, sys\nway = socket.socket(socket.AF_UNIX)\n"
+    "way.connect(os.environ['PVE_FOLDER'] + '/pct.sock')\nway.sendall(' '.join(sys.argv[1:]).encode() + b'\\n')\n"
+    "sys.exit(int(way.recv(16) or b'1'))\n",
+    "lxc-stop": '#!/bin/sh\nexec "$LXC_BIN/lxc-stop" -P "$PVE_FOLDER/lxc" "$@"\n',
+    "lxc-freeze": '#!/bin/sh\nexec "$LXC_BIN/lxc-freeze" -P "$PVE_FOLDER/lxc" "$@"\n',
+    "lxc-unfreeze": '#!/bin/sh\nexec "$LXC_BIN/lxc-unfreeze" -P "$PVE_FOLDER/lxc" "$@"\n',
     "pvesm": '#!/bin/sh\n[ "$1" = path ] || exit 1\necho "$PVE_FOLDER/files/${2%%:*}-${2##*/}"\n',
     "pveversion": "#!/bin/sh\necho pve-manager/9.0.10/fakepve\n",
 }
@@ -57,6 +64,7 @@ class Lxc:
         self.files = folder / "files"
         self.bin = folder / "bin"
         self.cgroups = Cgroups(farm)
+        self.host: Any = None
         self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         for each in (self.path, self.files, self.bin):
             each.mkdir(parents=True, exist_ok=True)
@@ -90,6 +98,9 @@ class Lxc:
 
     def running(self, vmid: int) -> bool:
         return self.cgroups.init(self.name(vmid)) is not None
+
+    def lives(self, vmid: int) -> bool:
+        return self.running(vmid) or self._locks[vmid].locked()
 
     async def start(self, ct: Any) -> None:
         folder, name = self.path / str(ct.vmid), self.name(ct.vmid)
@@ -162,9 +173,9 @@ class Lxc:
             ("lxc.net.0.type", "veth"),
             ("lxc.net.0.link", bridge(self.index)),
             ("lxc.net.0.name", "eth0"),
-            ("lxc.net.0.veth.pair", f"veth{self.index}{ct.vmid}i0"),
+            ("lxc.net.0.veth.pair", f"veth{ct.vmid}i0"),
             ("lxc.net.0.flags", "up"),
-            ("lxc.net.0.ipv4.address", f"{NETWORK}.{self.index}.{ct.vmid - 80}/24"),
+            ("lxc.net.0.ipv4.address", f"{NETWORK}.{self.index}.{ct.vmid % 100 + 20}/24"),
             ("lxc.net.0.ipv4.gateway", f"{NETWORK}.{self.index}.1"),
             ("lxc.apparmor.profile", "unconfined"),
             ("lxc.autodev", "1"),
@@ -180,7 +191,21 @@ class Lxc:
             lines.append(("lxc.mount.entry", f"{tun} dev/net/tun none bind,create=file 0 0"))
         return "".join(f"{key} = {value}\n" for key, value in lines)
 
+    async def _pct(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """What a script on the server does with `pct`: the API shows it too."""
+        verb, vmid = (await reader.readline()).decode().split()
+        ct = self.host.pve.ct(int(vmid))
+        ct.status = {"start": "running", "stop": "stopped"}[verb]
+        if verb == "start" and not self.running(int(vmid)):
+            await self.stop(int(vmid))
+        await self.match(self.host.pve)
+        writer.write(b"0")
+        writer.close()
+
     async def command(self, host: FakeHost, command: str) -> asyncio.subprocess.Process:
+        if self.host is None:
+            self.host = host
+            await asyncio.start_unix_server(self._pct, self.folder / "pct.sock")
         match shlex.split(command):
             case ["pct", "exec", vmid, "--", *argv]:
                 if not self.running(int(vmid)):
@@ -192,7 +217,10 @@ class Lxc:
                 return await _start(["true"])
         locks = self.folder / "lock"
         locks.mkdir(exist_ok=True)
-        environment = ["env", f"PATH={self.bin}:{os.environ['PATH']}", f"PVE_FOLDER={self.folder}"]
+        environment = [
+            *("env", f"PATH={self.bin}:{os.environ['PATH']}", "LXC_BIN=/usr/bin"),
+            f"PVE_FOLDER={self.folder}",
+        ]
         return await _start([*environment, "bash", "-c", command.replace("/run/lock/", f"{locks}/")])
 
 
@@ -264,6 +292,7 @@ def main() -> None:
             address = f"{NETWORK}.{index}.1"
             hosts[site] = FakeHost(folder / site, f"pve-{site}", containers, address=address, ports=(8006, 22))
             hosts[site].pve.time_scale = 0.01
+            hosts[site].pve.first_vmid = 100 * index
             hosts[site].__enter__()
         print(json.dumps({site: host.site() for site, host in hosts.items()}), flush=True)
         for line in sys.stdin:

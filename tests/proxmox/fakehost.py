@@ -50,6 +50,10 @@ class Containers(Protocol):
         """A file was uploaded to a storage."""
         ...
 
+    def lives(self, vmid: int) -> bool:
+        """A container that the API takes for running really does."""
+        ...
+
     async def command(self, host: FakeHost, command: str) -> asyncio.subprocess.Process:
         """Start a command as the server would."""
         ...
@@ -59,6 +63,18 @@ class Pve(FakePve):
     """The API, with containers that follow it."""
 
     containers: Containers
+    first_vmid = 100
+
+    async def _nextid(self, v: Any, user: str) -> str:
+        """From another number on each server, as on servers that have other guests too."""
+        taken = {guest.vmid for guest in (*self.vms, *self.cts)}
+        return str(next(vmid for vmid in range(self.first_vmid, 10**6) if vmid not in taken))
+
+    def _status(self, ct: Any) -> Any:
+        """A container that died behind the API's back is stopped, as Proxmox sees it at once."""
+        if ct.status == "running" and not self.containers.lives(ct.vmid):
+            ct.status = "stopped"
+        return super()._status(ct)
 
     async def task(self, node: str, ttype: str, tid: Any, user: str, body: Any, **options: Any) -> str:
         async def both() -> Any:
@@ -221,6 +237,9 @@ class Pretend:
 
     def keep(self, storage: str, name: str, data: bytes) -> None:
         self.files[f"{storage}/{name}"] = data
+
+    def lives(self, vmid: int) -> bool:
+        return True
 
     async def command(self, host: FakeHost, command: str) -> asyncio.subprocess.Process:
         words = shlex.split(command)

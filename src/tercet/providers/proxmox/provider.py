@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,9 @@ from tercet.converge.plan import Change
 from tercet.errors import TercetError
 from tercet.image.build import Image
 from tercet.inventory.platform import Platform
-from tercet.providers.base import NoFaults
 from tercet.providers.preflight import Check
 from tercet.providers.proxmox import lock
+from tercet.providers.proxmox.faults import ProxmoxFaults
 from tercet.providers.proxmox.guests import GuestChange, changes
 from tercet.providers.proxmox.making import PHASE, Maker, destruction, where
 from tercet.providers.proxmox.nodes import Nodes
@@ -310,9 +309,9 @@ class ProxmoxProvider:
 
     # -------------------------------------------------------------------------------------------- housekeeping
 
-    @cached_property
-    def faults(self) -> NoFaults:
-        return NoFaults("proxmox")
+    @property
+    def faults(self) -> ProxmoxFaults:
+        return ProxmoxFaults(self._nodes)
 
     async def close(self) -> None:
         """End all connections."""

@@ -59,7 +59,7 @@ async def ensure_template(site: Site, template: Template, emit: Emit) -> str:
     volume = volume_of(site, template.name)
     there = await _size_on(api, home, storage, volume)
     if there is not None and there == template.size and await _intact(site, volume, template):
-        emit(Event("template", "done", f"{site.host.site}: {volume} is there"))
+        emit(Event(_phase(site), "done", f"{volume} is there"))
         return volume
     await _room(api, home, storage, template.size, replaces=there or 0)
     await _upload(site, template, home, emit)
@@ -71,8 +71,8 @@ async def _upload(site: Site, template: Template, home: str, emit: Emit) -> None
     what = f"upload of {template.name} to {storage} of {site.host.site}"
 
     def report(sent: int) -> None:
-        text = f"{site.host.site}: {sent >> 20} of {template.size >> 20} MiB to {storage}"
-        emit(Event("template", "progress", text, "", time.monotonic() - began, sent / max(1, template.size)))
+        text = f"{sent >> 20} of {template.size >> 20} MiB to {storage}"
+        emit(Event(_phase(site), "progress", text, "", time.monotonic() - began, sent / max(1, template.size)))
 
     fields = {"content": "vztmpl", "checksum-algorithm": "sha256", "checksum": template.sha256}
     with template.path.open("rb") as file:
@@ -82,7 +82,7 @@ async def _upload(site: Site, template: Template, home: str, emit: Emit) -> None
             await site.api.finish(upid, what, IMPORT_TIMEOUT)
         except (ApiError, TaskFailed) as error:
             raise _explained(site, template, error) from error
-    emit(Event("template", "done", f"{site.host.site}: {template.name} is on {storage}", "", time.monotonic() - began))
+    emit(Event(_phase(site), "done", f"{template.name} is on {storage}", "", time.monotonic() - began))
 
 
 async def _size_on(api: Api, node: str, storage: str, volume: str) -> int | None:
@@ -130,6 +130,10 @@ def _explained(site: Site, template: Template, error: ApiError | TaskFailed) -> 
         f"upload of {template.name} to {site.host.site}: {error}\n  No template was made on "
         f"{site.host.template_storage}; {remedy}"
     )
+
+
+def _phase(site: Site) -> str:
+    return f"template/{site.host.site}"
 
 
 class Counted:

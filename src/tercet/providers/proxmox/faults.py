@@ -1,0 +1,259 @@
+"""Faults on Proxmox, for drills: power cuts, frozen nodes, cut ways between sites.
+
+Invariant: every fault ends by itself, whatever becomes of the tool. A killed or frozen container has a healer on its
+server, a detached shell that waits and then starts or thaws it; it is there before the fault is. A cut is made of
+elements of an nftables set on the cut-off site's nodes, which their kernels expire.
+
+What they are, precisely: a killed container's cable is taken down before its processes are killed, so that nothing of
+it says farewell. A frozen one's processes stand still in the cgroup freezer. A cut drops all that goes through the
+tailnet between two sites' nodes, which is all that the platform sends; what tailscaled itself sends outside it goes
+on, so the tailnet's control plane stays in reach, as it would not if the site's line were cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tercet.converge.events import silent
+from tercet.converge.fleet import Unreachable
+from tercet.errors import TercetError
+from tercet.providers.base import CUT, CUT_ONE_WAY, FREEZE, KILL, Fault
+from tercet.providers.proxmox.making import Maker
+from tercet.providers.proxmox.nodes import Nodes
+from tercet.providers.proxmox.site import Listed
+from tercet.providers.proxmox.ssh import SshServer
+
+TIMEOUT = 30.0  # seconds for a script on a server or a node
+TABLE = "inet tercet-cut"
+
+# $1 platform, $2 kind, $3 seconds, then VMIDs. A healer's own words say what it is for and when it acts.
+HARM = r"""
+platform=$1 kind=$2 seconds=$3; shift 3
+end=$(awk -v s="$seconds" '{ printf "%.1f", $1 + s }' /proc/uptime)
+case $kind in kill) remedy='pct start "$3"' ;; freeze) remedy='lxc-unfreeze --name "$3"' ;; esac
+for id; do
+    setsid bash -c "sleep \"\$4\"; exec $remedy" tercet-healer "$platform" "$kind" "$id" "$seconds" "$end" \
+        </dev/null >/dev/null 2>&1 &
+done
+if [ "$kind" = freeze ]; then
+    for id; do lxc-freeze --name "$id" || exit 1; done
+    exit 0
+fi
+for id; do ip link set dev "veth${id}i0" down; done
+killing=
+for id; do lxc-stop --kill --name "$id" & killing="$killing $!"; done
+for job in $killing; do wait "$job" || exit 1; done
+"""
+
+# $1 platform; prints "PID KIND VMID END" for each healer, END in seconds since the server's start, and that clock.
+HEALERS = r"""
+cut -d ' ' -f 1 /proc/uptime
+pgrep -fa " tercet-healer $1 (kill|freeze) [0-9]+ [0-9.]+ [0-9.]+$" | sed -nE \
+    's/^([0-9]+) .* tercet-healer [^ ]+ (kill|freeze) ([0-9]+) [0-9.]+ ([0-9.]+)$/\1 \2 \3 \4/p'
+"""
+
+# $1 cut or join, $2 seconds, $3 both or one, then the names of nodes. Existing elements get the new time.
+CUTTING = r"""
+verb=$1 seconds=$2 ways=$3; shift 3
+{
+    echo "add table inet tercet-cut"
+    for set in to from; do echo "add set inet tercet-cut $set { type ipv4_addr; flags timeout; }"; done
+    echo "add chain inet tercet-cut output { type filter hook output priority -5; policy accept; }"
+    echo "add chain inet tercet-cut input { type filter hook input priority -5; policy accept; }"
+    echo "flush chain inet tercet-cut output"
+    echo "flush chain inet tercet-cut input"
+    echo "add rule inet tercet-cut output oifname tailscale0 ip daddr @to drop"
+    echo "add rule inet tercet-cut input iifname tailscale0 ip saddr @from drop"
+    for name; do
+        address=$(awk -v name="$name" '$2 == name { print $1; exit }' /etc/hosts)
+        [ -n "$address" ] || { echo "no address of $name in /etc/hosts" >&2; exit 1; }
+        for set in to $([ "$ways" = both ] && echo from); do
+            echo "add element inet tercet-cut $set { $address }"
+            echo "delete element inet tercet-cut $set { $address }"
+            [ "$verb" = join ] || echo "add element inet tercet-cut $set { $address timeout ${seconds}s }"
+        done
+    done
+} > /run/tercet-cut.nft && nft -f /run/tercet-cut.nft
+"""
+
+
+class ProxmoxFaults:
+    """The faults of one platform. See providers/base.py."""
+
+    def __init__(self, nodes: Nodes) -> None:
+        self._nodes = nodes
+        self._platform = nodes.platform
+
+    @property
+    def can(self) -> frozenset[str]:
+        return frozenset({KILL, FREEZE, CUT, CUT_ONE_WAY})
+
+    async def kill(self, nodes: Sequence[str], *, seconds: float) -> None:
+        await self._harm(KILL, nodes, seconds)
+        self._nodes.forget()
+
+    async def freeze(self, nodes: Sequence[str], *, seconds: float) -> None:
+        await self._harm(FREEZE, nodes, seconds)
+
+    async def _harm(self, kind: str, nodes: Sequence[str], seconds: float) -> None:
+        """One script a server, so that what fails together fails at once; any older healer is dismissed first."""
+        await self._dismiss(nodes)
+        by_server: dict[str, tuple[SshServer, list[str]]] = {}
+        for node in nodes:
+            try:
+                item, server = await self._nodes.located(node)
+            except Unreachable as error:
+                raise TercetError(f"{kind} {node}: {error}") from error
+            by_server.setdefault(server.name, (server, []))[1].append(str(item.vmid))
+        await asyncio.gather(
+            *(
+                self._on(server, HARM, self._platform.name, kind, f"{seconds:.1f}", *ids)
+                for server, ids in by_server.values()
+            )
+        )
+
+    async def start(self, nodes: Sequence[str]) -> None:
+        await self._dismiss(nodes)
+        self._nodes.forget()
+
+        async def one(node: str) -> None:
+            site = self._nodes.sites[self._platform.node(node).site]
+            item = (await site.located()).get(node)
+            if item is None:
+                raise TercetError(f"start {node}: there is no such container; `tercet up` makes it")
+            maker = Maker(site, silent, 0.0)
+            await (maker.ready if item.running else maker.start)(item.host, item.vmid, node)
+
+        await asyncio.gather(*(one(node) for node in nodes))
+
+    async def thaw(self, nodes: Sequence[str]) -> None:
+        await self._dismiss(nodes)
+        for node in nodes:
+            item, server = await self._nodes.located(node)
+            await self._on(server, 'lxc-unfreeze --name "$1"', str(item.vmid))
+
+    async def cut(self, source: str, target: str | None, *, seconds: float, both: bool = True) -> None:
+        await self._cutting("cut", source, target, seconds, both=both)
+
+    async def join(self, source: str, target: str | None, *, both: bool = True) -> None:
+        await self._cutting("join", source, target, 0.0, both=both)
+
+    async def _cutting(self, verb: str, source: str, target: str | None, seconds: float, *, both: bool) -> None:
+        """The source site's nodes drop what goes to the target's and, if both ways, what comes from there."""
+        sites = {site.name for site in self._platform.sites}
+        if source not in sites or (target is not None and target not in sites):
+            raise TercetError(f"{verb} {source}→{target}: on Proxmox only ways between sites can be cut")
+        cut_off = sites - {source} if target is None else {target} - {source}
+        others = [node.name for node in self._platform.nodes if node.site in cut_off]
+        mine = [node.name for node in self._platform.nodes if node.site == source]
+        argv = ("sh", "-c", CUTTING, "tercet-cut", verb, str(round(seconds)), "both" if both else "one", *others)
+        results = await asyncio.gather(
+            *(self._nodes.run(node, argv, timeout=TIMEOUT) for node in mine), return_exceptions=True
+        )
+        for node, result in zip(mine, results, strict=True):
+            if isinstance(result, Unreachable):
+                continue  # a node that does not run sends nothing
+            if isinstance(result, BaseException):
+                raise result
+            if result.status != 0:
+                said = result.stderr.decode(errors="replace").strip()
+                raise TercetError(f"{verb} {source} on {node}: {said or f'status {result.status}'}")
+
+    async def faults_active(self) -> tuple[Fault, ...]:
+        names = {(item.host, item.vmid): node for node, item in (await self._everywhere()).items()}
+        found = [
+            Fault(kind, names[host, vmid], left)
+            for host, server in (await self._servers()).items()
+            for _, kind, vmid, left in await self._healers(server)
+            if (host, vmid) in names
+        ]
+        return (*found, *await self._cuts(without={fault.target for fault in found}))
+
+    async def heal_all(self) -> None:
+        active = await self.faults_active()
+        await self.thaw([fault.target for fault in active if fault.kind == FREEZE])
+        await self.start([fault.target for fault in active if fault.kind == KILL])
+        for source in {fault.target.split("→")[0] for fault in active if fault.kind == CUT}:
+            await self.join(source, None)
+
+    # ------------------------------------------------------------------------------------------------- healers
+
+    async def _dismiss(self, nodes: Sequence[str]) -> None:
+        """End the healers of these nodes, before they act."""
+        everywhere = await self._everywhere()
+        mine = {(everywhere[node].host, everywhere[node].vmid) for node in nodes if node in everywhere}
+        for host, server in (await self._servers()).items():
+            pids = [pid for pid, _, vmid, _ in await self._healers(server) if (host, vmid) in mine]
+            if pids:
+                await self._on(server, 'for pid; do kill -- "-$pid"; done', *pids)
+
+    async def _healers(self, server: SshServer) -> list[tuple[str, str, int, float]]:
+        """Process id, kind of fault, VMID and seconds left of each healer of this platform on a server."""
+        lines = (await self._on(server, HEALERS, self._platform.name)).splitlines()
+        now = float(lines[0]) if lines else 0.0
+        found = []
+        for line in lines[1:]:
+            if match := re.fullmatch(r"(\d+) (kill|freeze) (\d+) ([\d.]+)", line):
+                found.append((match[1], match[2], int(match[3]), max(0.0, float(match[4]) - now)))
+        return found
+
+    async def _everywhere(self) -> dict[str, Listed]:
+        """All containers by node name; those of servers that do not answer are left out."""
+        lists = await asyncio.gather(*(site.located() for site in self._nodes.sites.values()), return_exceptions=True)
+        return {node: item for each in lists if isinstance(each, dict) for node, item in each.items()}
+
+    async def _servers(self) -> dict[str, SshServer]:
+        """The servers that have containers, by Proxmox node."""
+        servers: dict[str, SshServer] = {}
+        for node, item in (await self._everywhere()).items():
+            site = self._nodes.sites[self._platform.node(node).site]
+            servers.setdefault(item.host, await site.ssh(item.host))
+        return servers
+
+    async def _on(self, server: SshServer, script: str, *arguments: str) -> str:
+        done = await server.run(server.command(("bash", "-c", script, "tercet-fault", *arguments)), timeout=TIMEOUT)
+        if done.status != 0:
+            said = done.stderr.decode(errors="replace").strip()
+            raise TercetError(f"{server.name}: {said or f'a script left with {done.status}'}")
+        return done.stdout.decode(errors="replace")
+
+    # --------------------------------------------------------------------------------------------------- cuts
+
+    async def _cuts(self, without: set[str]) -> tuple[Fault, ...]:
+        """Cuts in force, from the sets on the nodes themselves, but those that cannot answer."""
+        argv = ("sh", "-c", f"cat /etc/hosts; echo; nft -j list table {TABLE} 2>/dev/null || true")
+        everywhere = await self._everywhere()
+        nodes = [node for node, item in everywhere.items() if item.running and node not in without]
+        answers = await asyncio.gather(
+            *(self._nodes.run(node, argv, timeout=TIMEOUT) for node in nodes), return_exceptions=True
+        )
+        left: defaultdict[tuple[str, str], float] = defaultdict(float)
+        for node, answer in zip(nodes, answers, strict=True):
+            if isinstance(answer, BaseException):
+                continue
+            hosts, _, table = answer.stdout.decode(errors="replace").partition("\n\n")
+            for site, seconds in self._cut_off(hosts, table):
+                way = (self._platform.node(node).site, site)
+                left[way] = max(left[way], seconds)
+        return tuple(Fault(CUT, f"{source}→{target}", seconds) for (source, target), seconds in left.items())
+
+    def _cut_off(self, hosts: str, table: str) -> Iterable[tuple[str, float]]:
+        """The sites that a node sends nothing to, and for how long."""
+        known = {node.name: node.site for node in self._platform.nodes}
+        pairs = [words for line in hosts.splitlines() if len(words := line.split()) == 2 and words[1] in known]
+        sites = {address: known[name] for address, name in pairs}
+        try:
+            items: list[Mapping[str, Any]] = json.loads(table)["nftables"] if table.strip() else []
+        except (ValueError, KeyError):
+            return
+        for item in items:
+            if (found := item.get("set")) and found.get("name") == "to":
+                for each in found.get("elem", ()):
+                    element = each.get("elem", {}) if isinstance(each, dict) else {}
+                    if (site := sites.get(str(element.get("val")))) is not None:
+                        yield site, float(element.get("expires", 0))
