@@ -128,7 +128,7 @@ def test_dynamic_configuration_is_compared_setting_by_setting(context: Context) 
     without = {key: value for key, value in wanted.items() if key != "failsafe_mode"}
     assert _config_differs(wanted, ok(without)) == "failsafe_mode is not set, wanted True"
     as_text = json.loads(json.dumps(wanted))
-    as_text["postgresql"]["parameters"]["max_connections"] = "100"
+    as_text["postgresql"]["parameters"]["max_connections"] = "200"
     assert _config_differs(wanted, ok(as_text)) is None
     assert _config_differs(wanted, NO_ANSWER) is None, "before the cluster exists there is nothing to change"
 

@@ -74,7 +74,6 @@ RUNNING = st.builds(
     loop_wait=st.floats(1, 15),
     one_way=st.floats(0, 0.3),
     guard=st.booleans(),
-    proxy_restarts=st.booleans(),
 )
 
 

@@ -50,6 +50,37 @@ class Farm(Lab):
         self.servers.stdin.flush()
         return json.loads(self.servers.stdout.readline())
 
+    def probe(self, script: str) -> Any:
+        """Run Python against the provider itself; `v` is one, `out` what is returned. In the farm's network."""
+        text = PROBE.replace("FILE", repr(str(self.file))).replace("SCRIPT", script.replace("\n", "\n    "))
+        done = subprocess.run(
+            ["nsenter", f"--net=/run/netns/{self.namespace}", "--", sys.executable, "-c", text],
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+
+PROBE = """
+import asyncio, json
+from pathlib import Path
+from tercet.inventory.load import load
+from tercet.providers.proxmox.provider import ProxmoxProvider
+
+async def main():
+    file, out = Path(FILE), []
+    v = ProxmoxProvider(load(file), None, file.with_name("tercet.known_hosts"))
+    nodes = await v.running()
+    SCRIPT
+    await v.close()
+    print(json.dumps(out))
+
+asyncio.run(main())
+"""
+
 
 @contextmanager
 def raised_farm(folder: Path, name: str = NAME) -> Iterator[Farm]:
@@ -127,6 +158,55 @@ def inventory(name: str, sites: dict[str, Any], folder: Path) -> dict[str, Any]:
             for n, site in enumerate(SITES, start=1)
         ],
     }
+
+
+@contextmanager
+def operator_in_the_tailnet(farm: Farm) -> Iterator[None]:
+    """This side of the farm becomes a member of the tailnet, as an operator's machine is."""
+    folder, prefix = farm.file.parent, ["nsenter", f"--net=/run/netns/{farm.namespace}", "--"]
+    lock = json.loads(farm.file.with_name("tercet.lock.json").read_text())
+    cache = load(farm.file).settings.cache / "programs"
+    programs = lock["components"]["tailscale"]["programs"]
+    tailscaled, tailscale = (
+        str(cache / name / programs[name]["sha256"] / name) for name in ("tailscaled", "tailscale")
+    )
+    authorities = folder / "authorities"
+    authorities.mkdir()
+    shutil.copy(folder / "headscale.crt", authorities)
+    key = json.loads(headscale(farm, "/preauthkey", {"reusable": True, "aclTags": ["tag:tercet"], "expiration": SOON}))
+    socket = f"--socket={folder / 'tailscaled.sock'}"
+    with (folder / "tailscaled.log").open("w") as log:
+        options = ["--tun=tailscale0", "--state=mem:", socket, "--no-logs-no-support"]
+        daemon = subprocess.Popen(
+            [*prefix, tailscaled, *options], stdout=log, stderr=log, env=os.environ | {"SSL_CERT_DIR": str(authorities)}
+        )
+    try:
+        wait_until("tailscaled listens", (folder / "tailscaled.sock").exists, 30)
+        login = [f"--login-server=https://{WORLD}", f"--auth-key={key['preAuthKey']['key']}", "--hostname=operator"]
+        up = [*prefix, tailscale, socket, "up", *login, "--accept-dns=false", "--netfilter-mode=off", "--timeout=60s"]
+        subprocess.run(up, check=True, timeout=90, capture_output=True)
+        yield
+    finally:
+        daemon.terminate()
+        daemon.wait(timeout=30)
+
+
+SOON = (datetime.now(UTC) + timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def headscale(farm: Farm, path: str, body: object = None) -> str:
+    """Ask the control server's API; the key goes in on standard input."""
+    argv = ["curl", "-sS", "--cacert", str(farm.file.with_name("headscale.crt")), "-H", "@-"]
+    argv += ["-d", json.dumps(body)] if body is not None else []
+    done = subprocess.run(
+        ["nsenter", f"--net=/run/netns/{farm.namespace}", "--", *argv, f"https://{WORLD}/api/v1{path}"],
+        input=f"Authorization: Bearer {os.environ['T_HEADSCALE_KEY']}\n",
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    return done.stdout
 
 
 def start_headscale(folder: Path, namespace: str, program: Path) -> tuple[subprocess.Popen[str], str]:

@@ -101,7 +101,9 @@ DRIFT = (
     ("apps-sib-01", "systemctl disable -q consul", r"enable unit consul\.service"),
     ("apps-fsn-01", "kill -9 $(systemctl show -P MainPID nomad); systemctl stop nomad", r"start unit nomad\.service"),
     ("consul-nomad-sib-03", "ln -sfn /bin/true /usr/local/bin/nomad", r"program nomad"),
-    ("apps-sib-03", "echo '# mine' >> /etc/pgpool2/pgpool.conf", r"change /etc/pgpool2/pgpool\.conf"),
+    ("apps-sib-03", "echo '# mine' >> /etc/pgpool2/pgpool.conf", r"update file /etc/pgpool2/pgpool\.conf"),
+    ("apps-sib-01", "sed -i '/^read/d' /var/lib/tercet/routes", r"change /var/lib/tercet/routes"),
+    ("apps-fsn-01", "nft delete table ip tercet_routes", r"change routes of apps-fsn-01"),
     ("db-fsn-01", "echo >> /etc/hosts", r"update file /etc/hosts"),
     ("db-sib-03", "rm -r /etc/tercet/ca", r"create directory /etc/tercet/ca"),
 )
@@ -213,7 +215,7 @@ class Watch:
 def test_changed_settings_roll_out_without_losing_quorum(platform_lab: Lab) -> None:
     """A Consul, a PostgreSQL (with restart) and a proxy setting at once."""
     before = platform_lab.file.read_text(encoding="utf-8")
-    changed = before.replace("    max_connections: 100\n", "    max_connections: 120\n    work_mem: 5MB\n")
+    changed = before.replace("    max_connections: 200\n", "    max_connections: 220\n    work_mem: 5MB\n")
     assert changed != before and not re.search(r"^ports:", before, re.M)
     changed += "\nports:\n  dcs_dns: 9700\n  proxy: 5433\n"
     watch = Watch(platform_lab)
@@ -231,7 +233,7 @@ def test_changed_settings_roll_out_without_losing_quorum(platform_lab: Lab) -> N
                 watch.stop()
                 watching.result(timeout=60)
         assert platform_lab.lines() == []
-        assert platform_lab.call("psql", "sib-01", "--", "-XAtc", "SHOW max_connections").stdout.strip() == "120"
+        assert platform_lab.call("psql", "sib-01", "--", "-XAtc", "SHOW max_connections").stdout.strip() == "220"
         # One election, after the leader's own restart. The watch itself needs seconds for one look.
         assert watch.without_leader < 20, f"dcs was without a leader for {watch.without_leader:.1f} s"
     finally:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.conftest import FIRST_UP_S, wait_until
-from tests.lab.farm import NAME, SITES, WORLD, Farm, raised_farm
+from tests.lab.farm import NAME, SITES, Farm, headscale, operator_in_the_tailnet, raised_farm
 from tests.proxmox.fakehost import SECRET
 
 pytestmark = [pytest.mark.lab, pytest.mark.drill, pytest.mark.timeout(FIRST_UP_S + 900)]
@@ -28,21 +27,9 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
         yield raised
 
 
-def headscale_nodes(farm: Farm) -> list[str]:
+def members(farm: Farm) -> list[str]:
     """The hostnames that the control server lists."""
-    program = farm.file.with_name("headscale.yaml")
-    argv = ["curl", "-s", "--cacert", str(farm.file.with_name("headscale.crt"))]
-    argv += ["-H", "@-", f"https://{WORLD}/api/v1/node"]
-    done = subprocess.run(
-        ["nsenter", f"--net=/run/netns/{farm.namespace}", "--", *argv],
-        input=f"Authorization: Bearer {os.environ['T_HEADSCALE_KEY']}\n",
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=True,
-    )
-    assert program.exists()
-    return sorted(node["name"] for node in json.loads(done.stdout).get("nodes", []))
+    return sorted(node["name"] for node in json.loads(headscale(farm, "/node")).get("nodes", []))
 
 
 def test_up_raises_a_platform_that_verify_proves(farm: Farm) -> None:
@@ -53,7 +40,7 @@ def test_up_raises_a_platform_that_verify_proves(farm: Farm) -> None:
     assert SECRET not in output and os.environ["T_HEADSCALE_KEY"] not in output
     assert "pinned in" in done.stderr
     farm.call("verify", timeout=300)
-    assert len(headscale_nodes(farm)) == 9
+    assert len(members(farm)) == 9
 
 
 def test_containers_are_what_the_inventory_says(farm: Farm) -> None:
@@ -103,6 +90,81 @@ def test_a_server_that_vanished_is_said_and_the_rest_is_shown(farm: Farm) -> Non
     assert farm.lines() == []
 
 
+def test_doctor_finds_a_healthy_platform(farm: Farm) -> None:
+    found = farm.json("doctor")
+    assert found["ready"]
+    assert [check for check in found["checks"] if check["state"] in ("failed", "warning")] == []
+    containers = [check for check in found["checks"] if check["title"].startswith("container ")]
+    assert len(containers) == 9 and all("running" in check["found"] for check in containers)
+
+
+def test_faults_are_what_they_say_and_end_by_themselves(farm: Farm) -> None:
+    out = farm.probe("""
+async def reaches(source, target):
+    return (await v.run(source, ("bash", "-c", f"echo > /dev/tcp/{target}/8301"), timeout=5)).status == 0
+async def silent(node):
+    try:
+        await v.run(node, ("true",), timeout=2)
+    except Exception:
+        return True
+    return False
+async def until(seconds, check):
+    async with asyncio.timeout(seconds):
+        while not await check():
+            await asyncio.sleep(0.2)
+    return True
+async def quiet():
+    return await v.faults.faults_active() == ()
+async def all_there():
+    return len(await v.running()) == 9
+await v.faults.cut("fsn-01", "sib-03", seconds=6, both=False)
+out += [[fault.target for fault in await v.faults.faults_active()], await reaches("apps-fsn-01", "apps-sib-01")]
+await until(30, quiet)
+out += [await reaches("apps-fsn-01", "apps-sib-03")]
+await v.faults.freeze(["apps-sib-03"], seconds=4)
+out += [await silent("apps-sib-03")]
+await until(30, quiet)
+out += [await silent("apps-sib-03")]
+await v.faults.kill(["apps-sib-03"], seconds=4)
+out += [sorted(nodes - await v.running())]
+out += [await until(60, all_there)]
+await v.faults.kill(["apps-fsn-01", "db-fsn-01"], seconds=300)
+out += [sorted(fault.target for fault in await v.faults.faults_active())]
+await v.faults.heal_all()
+out += [await all_there(), await quiet()]
+""")
+    assert out == [
+        ["fsn-01→sib-03"],
+        True,
+        True,
+        True,
+        False,
+        ["apps-sib-03"],
+        True,
+        ["apps-fsn-01", "db-fsn-01"],
+        True,
+        True,
+    ]
+
+
+def test_nodes_are_reached_over_the_tailnet_where_the_inventory_says_so(farm: Farm) -> None:
+    with operator_in_the_tailnet(farm):
+        farm.edit(lambda text: text.replace("\nproxmox:\n", "\nproxmox:\n  reach: tailnet\n"))
+        try:
+            before = farm.obey("commands")
+            out = farm.probe("""
+for _ in range(5):
+    await asyncio.gather(*(v.run(node, ("true",), timeout=30) for node in nodes))
+out += sorted(v._nodes._direct)
+""")
+            introductions = {site: count - before[site] for site, count in farm.obey("commands").items()}
+            assert len(out) == 9
+            assert introductions == dict.fromkeys(SITES, 3)
+            assert farm.lines() == []
+        finally:
+            farm.edit(lambda text: text.replace("  reach: tailnet\n", ""))
+
+
 def test_an_interrupted_up_is_finished_by_the_next(farm: Farm) -> None:
     farm.call("down", "--yes", timeout=300)
     process = farm.start("up")
@@ -116,5 +178,5 @@ def test_an_interrupted_up_is_finished_by_the_next(farm: Farm) -> None:
 def test_down_leaves_no_container_and_no_node_in_the_tailnet(farm: Farm) -> None:
     farm.call("down", "--yes", timeout=300)
     assert all(not containers for containers in farm.obey("containers").values())
-    assert headscale_nodes(farm) == []
+    assert members(farm) == []
     assert not [path for path in Path("/sys/fs/cgroup").glob(f"*/tercet/{NAME}/nodes/*") if path.is_dir()]

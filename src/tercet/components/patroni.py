@@ -139,7 +139,8 @@ class Patroni:
                 "use_pg_rewind": True,
                 "use_slots": True,
                 "parameters": {
-                    "max_connections": 100,
+                    # A proxy holds up to 32 connections for writes, and its own site's 32 for reads.
+                    "max_connections": 200,
                     "shared_buffers": "128MB",
                     "wal_log_hints": "on",  # pg_rewind
                     "synchronous_commit": "on",

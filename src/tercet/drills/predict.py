@@ -54,7 +54,6 @@ class Running:
     strict_look: float = 0.25  # nodeside/strict.py; it acts on the second look
     replication_timeout: float = 5.0  # wal_sender_timeout
     restart_delay: float = 0.5  # RestartSec of every unit
-    proxy_restarts: bool = False  # pgpool-II restarts for a changed backend, PgCat reloads
     load_period: float = 0.05  # between two writes of one site's load
     backoff_cap: float = 0.2
     deadline: float = 1.0
@@ -220,15 +219,9 @@ def _routes(running: Running) -> tuple[Term, ...]:
             trip + 0.1 + running.block_query_wait,
             f"Consul Template's blocking query; {_s(running.block_query_wait)} if it must be asked again",
         ),
-        _proxy_follows(running),
+        Term("proxy ready", 0.05, 0.2, "a reload: PgCat's servers, or the addresses that lead pgpool-II to them"),
         _client(running),
     )
-
-
-def _proxy_follows(running: Running) -> Term:
-    if running.proxy_restarts:
-        return Term("proxy ready", 0.3, 1.2, "pgpool-II restarts for a changed backend (TimeoutStopSec=1)")
-    return Term("proxy ready", 0.05, 0.2, "PgCat reloads on SIGHUP")
 
 
 def _client(running: Running) -> Term:
@@ -266,9 +259,8 @@ def _switchover(running: Running) -> tuple[Term, ...]:
 
 
 def _proxy_again(running: Running) -> Term:
-    start = 0.3 if running.proxy_restarts else 0.1
     return Term(
-        "proxy ready", running.restart_delay + start, running.restart_delay + 1.0, "systemd: RestartSec and its start"
+        "proxy ready", running.restart_delay + 0.3, running.restart_delay + 1.0, "systemd: RestartSec and its start"
     )
 
 

@@ -157,6 +157,7 @@ PROXY = _rules(
     (What.PROXY_READY, r"Reloading config"),  # PgCat main.rs
     (What.PROXY_READY, r"pgpool-II successfully started"),  # pgpool_main.c
 )
+ROUTES = _rules((What.PROXY_READY, r"^198\.18\.0\.1 : (\S+)"))  # components/proxy/routes.py
 GUARD = _rules((What.GUARDED, r"^silent \S+ (\S+)"), (What.ANSWERS, r"^answers again \S+ (\S+)"))
 STRICT = _rules(
     (What.READ_ONLY, r"^read-only: "),
@@ -181,6 +182,7 @@ UNITS: dict[str, tuple[str, tuple[Rule, ...]]] = {
     "consul-template.service": ("consul-template", CONSUL_TEMPLATE),
     "pgcat.service": ("proxy", PROXY),
     "pgpool2.service": ("proxy", PROXY),
+    "tercet-routes.service": ("proxy", ROUTES),
     "tercet-guard.service": ("guard", GUARD),
     "tercet-strict.service": ("strict", STRICT),
     "tercet-placement.service": ("placement", PLACEMENT),

@@ -239,7 +239,6 @@ async def running(stage: Stage, primary: str) -> Running:
         loop_wait=float(patroni["loop_wait"]),
         one_way=max((link.latency_ms for link in links), default=0.0) / 1000,
         replication_timeout=duration(str(parameters.get("wal_sender_timeout", "60s"))),
-        proxy_restarts=stage.context.proxy == "pgpool",
     )
 
 

@@ -2,8 +2,9 @@
 
 Invariant: an application has one connection string, `localhost` on each apps node; reads stay at the site and
 writes reach the primary wherever it is. Consul Template asks the node's own `dcs` agent (a forwarded query
-would hang when a server is silent), polls by `block_query_wait` of one second, and refreshes the proxy through
-systemd. The proxy is an enabled unit of its own: an unchanged template runs no command after a reboot.
+would hang when a server is silent), polls by `block_query_wait` of one second, and makes what it rendered count
+by a reload through systemd. The proxy is an enabled unit of its own: an unchanged template runs no command after
+a reboot.
 """
 
 from __future__ import annotations
@@ -85,21 +86,22 @@ class Proxy:
             restart_on=(CONFIG, TEMPLATE, unit_path(UNIT), *(program.link for program in programs)),
             rolling=in_turn("proxies"),
         )
-        yield Unit(chosen.unit, restart_on=chosen.restart_on, rolling=in_turn("proxies"))
+        yield from chosen.units
         yield Object(
-            f"{chosen.config} of {node.name}",
+            f"{chosen.rendered} of {node.name}",
             Exec(("sha256sum", "--check", "--status", RECORD)),
             lambda answer: None if answer.ok else "differs from what Consul Template rendered",
             # A fresh start renders the file and runs the command if the file is not as it should be.
-            (Exec(("sh", "-c", f"rm -f {chosen.config} && systemctl --no-block restart {UNIT}")),),
+            (Exec(("sh", "-c", f"rm -f {chosen.rendered} && systemctl --no-block restart {UNIT}")),),
         )
+        yield from chosen.checks
 
     def _remove_the_other(self, node: Node) -> Iterable[Resource]:
         for kind, make in FLAVOURS.items():
             if kind != self.context.proxy:
                 other = make(self.context, node)
-                yield Unit(other.unit, active=False)
-                yield Absent(other.config)
+                yield from (Unit(unit.name, active=False) for unit in other.units)
+                yield Absent(other.rendered)
 
     def _config(self, chosen: Flavour) -> dict[str, object]:
         return {
@@ -112,7 +114,7 @@ class Proxy:
             "template": [
                 {
                     "source": TEMPLATE,
-                    "destination": chosen.config,
+                    "destination": chosen.rendered,
                     "perms": "0640",
                     "user": chosen.owner,
                     "group": chosen.owner,
@@ -188,8 +190,8 @@ def _routed(platform: Platform, node: Node) -> Callable[[Readings], State]:
 
 def _rendered_script(chosen: Flavour) -> str:
     return f"""#!/bin/sh
-# Run by Consul Template after it has written {chosen.config}.
-sha256sum {chosen.config} > {RECORD}.new && mv {RECORD}.new {RECORD}
-# A proxy that is still waiting for its first file needs no word, and one that was stopped stays stopped.
-! systemctl is-active --quiet {chosen.unit} || exec systemctl --no-block {chosen.refresh} {chosen.unit}
+# Run by Consul Template after it has written {chosen.rendered}.
+sha256sum {chosen.rendered} > {RECORD}.new && mv {RECORD}.new {RECORD}
+# A unit that is still waiting for its first file needs no word, and one that was stopped stays stopped.
+! systemctl is-active --quiet {chosen.follower} || exec systemctl --no-block reload {chosen.follower}
 """

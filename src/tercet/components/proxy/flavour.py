@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tercet.converge.resources import Resource
+from tercet.converge.resources import Object, Resource, Unit
 from tercet.inventory.platform import Node, Platform, Role
 
 
@@ -12,19 +12,24 @@ from tercet.inventory.platform import Node, Platform, Role
 class Flavour:
     """One kind of proxy on one apps node.
 
-    `template` is rendered by Consul Template to `config`; `refresh` is the systemctl verb that makes the proxy
-    take a new file. `write_route` is SQL that the proxy sends to the primary and that changes nothing.
+    `template` is rendered by Consul Template to `rendered`; a reload of `follower` makes it count.
+    `write_route` is SQL that the proxy sends to the primary and that changes nothing.
     """
 
     kind: str
-    unit: str
-    config: str
+    rendered: str
     owner: str  # user and group of the rendered file
     template: bytes
-    refresh: str  # "reload" or "restart"
-    resources: tuple[Resource, ...]  # all but the template, the rendered file and the unit's state
-    restart_on: tuple[str, ...]
+    follower: str  # the unit that is reloaded for a new file
+    resources: tuple[Resource, ...]  # all but the template, the rendered file and the units' state
+    units: tuple[Unit, ...]  # in the order of their start; the proxy itself is the last
+    checks: tuple[Object, ...]  # what else must be as rendered
     write_route: str
+
+    @property
+    def unit(self) -> str:
+        """The proxy's own unit."""
+        return self.units[-1].name
 
 
 def preference(platform: Platform, site: str) -> list[str]:

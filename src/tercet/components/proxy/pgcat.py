@@ -11,8 +11,9 @@ import tomli_w
 
 from tercet.components.context import Context
 from tercet.components.proxy.flavour import Flavour, choose_servers
+from tercet.components.rolling import in_turn
 from tercet.components.systemd import NEEDS_TAILNET, unit_file, unit_path
-from tercet.converge.resources import Directory, File
+from tercet.converge.resources import Directory, File, Unit
 from tercet.inventory.platform import Node
 
 UNIT = "pgcat.service"
@@ -38,13 +39,19 @@ def flavour(context: Context, node: Node) -> Flavour:
     )
     return Flavour(
         kind="pgcat",
-        unit=UNIT,
-        config=CONFIG,
+        rendered=CONFIG,
         owner="postgres",
         template=_template(context, node),
-        refresh="reload",
+        follower=UNIT,
         resources=(*programs, Directory("/etc/pgcat"), File(unit_path(UNIT), unit)),
-        restart_on=(unit_path(UNIT), *(program.link for program in programs)),
+        units=(
+            Unit(
+                UNIT,
+                restart_on=(unit_path(UNIT), *(program.link for program in programs)),
+                rolling=in_turn("proxies"),
+            ),
+        ),
+        checks=(),
         # Outside a transaction block reads go to the replica; a block goes to `default_role` as a whole.
         write_route="BEGIN; SELECT inet_server_addr(); COMMIT",
     )

@@ -1,18 +1,22 @@
 """pgpool-II on an apps node: the proxy where PgCat cannot be had.
 
-Invariant: who is primary is Patroni's decision, so everything by which pgpool would decide on its own (health
-checks, failover, streaming replication checks) is off; its two backends follow Consul. Backend 0 is the
-primary and never reads unless it is the local node; backend 1 is where this site reads. pgpool opens a
-session on every backend of its list, so a backend that is gone must leave the list: without a primary only
-the read backend is rendered, and reads go on.
+Invariants
+- Who is primary is Patroni's decision, so everything by which pgpool would decide on its own (health checks,
+  failover, streaming replication checks) is off.
+- pgpool takes a changed backend by a restart only, and a restart costs every application its connection for a
+  second. So its two backends never change: they are addresses of the node's own that lead to whoever is primary
+  and to the node that this site reads (routes.py).
+- pgpool opens a session on every backend, so a primary's address that led nowhere would stop reads too.
 """
 
 from __future__ import annotations
 
 from tercet.components.context import Context
+from tercet.components.proxy import routes
 from tercet.components.proxy.flavour import Flavour, choose_servers
-from tercet.components.systemd import NEEDS_TAILNET, unit_file, unit_path
-from tercet.converge.resources import Directory, File
+from tercet.components.rolling import in_turn
+from tercet.components.systemd import unit_file, unit_path
+from tercet.converge.resources import Directory, File, Unit
 from tercet.inventory.platform import Node
 
 UNIT = "pgpool2.service"
@@ -33,38 +37,43 @@ def flavour(context: Context, node: Node) -> Flavour:
         {
             "User": "postgres",
             "RuntimeDirectory": "pgpool",
-            "ExecStartPre": f"/bin/sh -c 'until [ -s {CONFIG} ]; do sleep 0.1; done'",
             "ExecStart": f"/usr/sbin/pgpool -n -D -f {CONFIG} -F {PCP} -a {HBA}",
             "ExecReload": "/bin/kill -HUP $MAINPID",
             "KillSignal": "SIGINT",  # pgpool's fast shutdown; SIGTERM waits for every client to leave
-            "TimeoutStartSec": "infinity",
             "TimeoutStopSec": 1,
         },
-        unit=NEEDS_TAILNET,
+        unit={"Wants": routes.UNIT, "After": routes.UNIT},
     )
     return Flavour(
         kind="pgpool",
-        unit=UNIT,
-        config=CONFIG,
-        owner="postgres",
-        template=_template(context, node),
-        refresh="restart",  # a changed backend_hostname takes effect at start only
+        rendered=routes.FILE,
+        owner="root",
+        template=(choose_servers(context.platform, node.site) + routes.TEMPLATE).encode(),
+        follower=routes.UNIT,
         resources=(
+            *routes.files(),
             Directory(DIR, purge=False),
+            File(CONFIG, _config(context), group="postgres", mode=0o640),
             File(HBA, hba.encode(), group="postgres", mode=0o640),
             File(PASSWORDS, password.encode(), owner="postgres", group="postgres", mode=0o600, secret=True),
             File(PCP, b"", group="postgres", mode=0o640),
             File(unit_path(UNIT), unit),
         ),
-        restart_on=(unit_path(UNIT), HBA, PASSWORDS, PCP),
+        units=(
+            routes.unit(),
+            Unit(UNIT, restart_on=(unit_path(UNIT), CONFIG, HBA, PASSWORDS, PCP), rolling=in_turn("proxies")),
+        ),
+        checks=(routes.in_force(node.name),),
         write_route="/*NO LOAD BALANCE*/ SELECT inet_server_addr()",
     )
 
 
-def _template(context: Context, node: Node) -> bytes:
+def _config(context: Context) -> bytes:
     settings = context.platform.settings
     config: dict[str, str | int] = {
         "backend_clustering_mode": "streaming_replication",
+        **_backend(0, routes.PRIMARY, settings.ports.postgresql, 0, "ALWAYS_PRIMARY|DISALLOW_TO_FAILOVER"),
+        **_backend(1, routes.READ, settings.ports.postgresql, 1, "DISALLOW_TO_FAILOVER"),
         "listen_addresses": "localhost",
         "port": settings.ports.proxy,
         "unix_socket_directories": "/run/pgpool",
@@ -95,28 +104,9 @@ def _template(context: Context, node: Node) -> bytes:
         "memqcache_total_size": "1MB",
         "memqcache_max_num_cache": 100,
     }
-    lines = [f"{key} = '{value}'" for key, value in config.items()]
-    port = settings.ports.postgresql
-    return (
-        choose_servers(context.platform, node.site)
-        + "\n".join(lines)
-        + f"""
-{{{{- $primary := scratch.Get "primary" }}}}{{{{ $read := scratch.Get "read" }}}}
-{{{{- if and (ne $primary "") (ne $primary $read) }}}}
-{_backend(0, "{{ $primary }}", port, 0, "ALWAYS_PRIMARY|DISALLOW_TO_FAILOVER")}
-{_backend(1, "{{ $read }}", port, 1, "DISALLOW_TO_FAILOVER")}
-{{{{- else if ne $primary "" }}}}
-{_backend(0, "{{ $primary }}", port, 1, "ALWAYS_PRIMARY|DISALLOW_TO_FAILOVER")}
-{{{{- else if ne $read "" }}}}
-{_backend(0, "{{ $read }}", port, 1, "DISALLOW_TO_FAILOVER")}
-{{{{- else }}}}
-# No database passes its check: port 1 refuses at once, so an application gets an error and no silence.
-{_backend(0, "127.0.0.1", 1, 1, "DISALLOW_TO_FAILOVER")}
-{{{{- end }}}}
-"""
-    ).encode()
+    return "".join(f"{key} = '{value}'\n" for key, value in config.items()).encode()
 
 
-def _backend(number: int, host: str, port: int, weight: int, flag: str) -> str:
-    values = {"hostname": f"'{host}'", "port": port, "weight": weight, "flag": f"'{flag}'"}
-    return "\n".join(f"backend_{key}{number} = {value}" for key, value in values.items())
+def _backend(number: int, host: str, port: int, weight: int, flag: str) -> dict[str, str | int]:
+    values: dict[str, str | int] = {"hostname": host, "port": port, "weight": weight, "flag": flag}
+    return {f"backend_{key}{number}": value for key, value in values.items()}

@@ -1,0 +1,65 @@
+"""`python bench/production.py`: `up`, an empty `plan` and `down` through the Proxmox path, with 0 and 40 ms round trip.
+
+The servers are those of tests/lab/pvefarm.py: the API of fakepve and real SSH in front of real containers, on this
+machine. The delay is added to every byte between the command line and the servers, both ways. Image and components
+are cached before the measured time; packing and sending the image is part of `up`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.lab.farm import Farm, raised_farm
+
+NAME = "t-pvebench"
+ROUND_TRIPS_MS = (0, 40)
+PLAN_GOAL_S = 5.0  # at 40 ms
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--plans", type=int, default=5, metavar="N", help="repeats of an empty plan (5)")
+    arguments = parser.parse_args()
+    figures: dict[str, float | list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder, raised_farm(Path(folder), NAME) as farm:
+        for milliseconds in ROUND_TRIPS_MS:
+            farm.obey("delay", str(milliseconds / 2000))
+            measure(farm, f"{milliseconds} ms", arguments.plans, figures)
+    met = statistics.median(figures["plan at 40 ms"]) <= PLAN_GOAL_S  # type: ignore[arg-type]
+    print(f"empty plan at 40 ms: goal {PLAN_GOAL_S:g} s {'met' if met else 'MISSED'}")
+    result = {"when": datetime.now(UTC).isoformat(timespec="seconds"), "host": platform.node(), "seconds": figures}
+    target = Path(__file__).with_name("production.json")
+    target.write_text(json.dumps(result, indent=2) + "\n")
+    print(f"saved {target}")
+
+
+def measure(farm: Farm, label: str, plans: int, figures: dict[str, float | list[float]]) -> None:
+    """One round: nothing, up, verified, plans, down."""
+
+    def timed(name: str, action: Callable[[], object]) -> float:
+        began = time.monotonic()
+        action()
+        took = round(time.monotonic() - began, 2)
+        print(f"{name:<16} {took:7.2f} s", flush=True)
+        return took
+
+    figures[f"up at {label}"] = timed(f"up at {label}", lambda: farm.call("up", timeout=900))
+    figures[f"plan at {label}"] = [
+        timed(f"plan at {label}", lambda: farm.call("plan", timeout=120)) for _ in range(plans)
+    ]
+    figures[f"down at {label}"] = timed(f"down at {label}", lambda: farm.call("down", "--yes", timeout=300))
+
+
+if __name__ == "__main__":
+    main()
