@@ -123,7 +123,7 @@ def test_what_a_person_changed_is_planned_with_its_reason_and_repaired(platform_
         assert any(re.search(f"^{node}: .*{expected}", line) for line in lines), f"{node}: {expected}\n" + "\n".join(
             lines
         )
-    assert any("loop_wait is 3, wanted 2" in line for line in lines)
+    assert any("loop_wait is 3, wanted 1" in line for line in lines)
     assert any("proposalsapp" in line and "cannot log in" in line for line in lines)
     touched = {line.split(":")[0] for line in lines}
     assert "consul-nomad-sib-01" not in touched, "a node that nobody touched has changes"

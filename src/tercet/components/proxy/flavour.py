@@ -49,7 +49,7 @@ def choose_servers(platform: Platform, site: str) -> str:
 
     Reads go to the local database node whether it is a replica or the primary, else to the nearest passing
     replica, else to the primary. Either address is "" where there is none. Should two nodes pass as primary
-    for the second between two checks, the last one listed is taken until the next check.
+    for the second between two checks, the one that holds Patroni's leader key is taken.
     """
     service = platform.settings.postgresql.service
     local, *others = preference(platform, site)
@@ -58,7 +58,9 @@ def choose_servers(platform: Platform, site: str) -> str:
         # Both questions are asked whatever the branches below need, so that no answer has to be waited for later.
         f'{{{{- $primaries := service "primary.{service}" }}}}{{{{ $replicas := service "replica.{service}" }}}}',
         '{{- scratch.Set "primary" "" }}{{ scratch.Set "read" "" }}',
+        f'{{{{- $leader := keyOrDefault "service/{service}/leader" "" }}}}',
         f'{{{{- range $primaries }}}}{{{{ scratch.Set "primary" .Address }}}}{is_local}{{{{ end }}}}',
+        '{{- range $primaries }}{{ if eq .Node $leader }}{{ scratch.Set "primary" .Address }}{{ end }}{{ end }}',
     ]
     lines.extend(
         '{{- if eq (scratch.Get "read") "" }}{{ range $replicas }}'

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from tercet.components.context import Context
 from tercet.components.proxy import routes
-from tercet.components.proxy.flavour import Flavour, choose_servers
+from tercet.components.proxy.flavour import Flavour
 from tercet.components.rolling import in_turn
 from tercet.components.systemd import unit_file, unit_path
 from tercet.converge.resources import Directory, File, Unit
@@ -48,10 +48,10 @@ def flavour(context: Context, node: Node) -> Flavour:
         kind="pgpool",
         rendered=routes.FILE,
         owner="root",
-        template=(choose_servers(context.platform, node.site) + routes.TEMPLATE).encode(),
+        template=routes.template(context.platform, node.site),
         follower=routes.UNIT,
         resources=(
-            *routes.files(),
+            *routes.resources(),
             Directory(DIR, purge=False),
             File(CONFIG, _config(context), group="postgres", mode=0o640),
             File(HBA, hba.encode(), group="postgres", mode=0o640),
@@ -87,6 +87,8 @@ def _config(context: Context) -> bytes:
         "pool_passwd": PASSWORDS,
         "num_init_children": 32,
         "max_pool": 1,
+        # A cached session whose server is gone costs the next client a second: pgpool sleeps when it finds one.
+        "connection_cache": "off",
         "connect_timeout": 500,  # ms; a silent server must cost less than the failover
         "load_balance_mode": "on",
         "statement_level_load_balance": "on",

@@ -1,115 +1,93 @@
 """Two addresses of an apps node's own that always lead to the right database nodes.
 
-For a proxy that takes a changed backend only by a restart: its backends are these two, for ever, and the kernel
-(nftables, destination NAT) sends a new connection to whoever is primary, or is read, just now. When a target
-changes, the sockets to the old one are aborted, so that the proxy connects anew; nothing is restarted.
-
-Invariant: the map in the kernel says what the file says; `check` compares them. The addresses are of the
-range for benchmarks of network devices (RFC 2544), which is routed nowhere; they leave this node translated.
+What the daemon does and why is in nodeside/routes.py. The addresses are of the range for benchmarks of network
+devices (RFC 2544), which is routed nowhere; what is sent to them leaves the node translated.
 """
 
 from __future__ import annotations
 
+from importlib.resources import files as package_files
+
+from tercet.components.proxy.flavour import preference
 from tercet.components.rolling import in_turn
-from tercet.components.systemd import NEEDS_TAILNET, unit_file, unit_path
+from tercet.components.systemd import CONTROL_PLANE, NEEDS_TAILNET, unit_file, unit_path
+from tercet.components.text import as_json
 from tercet.converge.requests import Exec
-from tercet.converge.resources import File, Object, Unit
+from tercet.converge.resources import Directory, File, Object, Resource, Unit
+from tercet.inventory.platform import Platform
 
 UNIT = "tercet-routes.service"
-PROGRAM = "/usr/lib/tercet/routes"
-FILE = "/var/lib/tercet/routes"  # lines of "ROLE ADDRESS"
+FILE = "/var/lib/tercet/routes"
 PRIMARY, READ = "198.18.0.1", "198.18.0.2"
 
-# Consul Template's output. Without a primary its address leads to the node that is read: writes are then refused
-# by PostgreSQL itself with 25006, and reads go on.
-TEMPLATE = """\
-{{- $read := scratch.Get "read" }}{{ $primary := or (scratch.Get "primary") $read -}}
-primary {{ $primary }}
-read {{ $read }}
-"""
-
-_PROGRAM = f"""#!/bin/sh
-# Makes the two local addresses lead where {FILE} says (apply), tells whether they do (check), or ends it (stop).
-set -eu
-
-wanted() {{
-    awk '$2 {{ print ($1 == "primary" ? "{PRIMARY}" : "{READ}") " : " $2 }}' {FILE} | sort
-}}
-
-in_force() {{
-    nft list map ip tercet_routes target 2>/dev/null | grep -oE '198[.0-9]+ : [.0-9]+' | sort
-}}
-
-apply() {{
-    before=$(in_force) || before=
-    ip address replace {PRIMARY}/32 dev lo
-    ip address replace {READ}/32 dev lo
-    targets=$(wanted | paste -sd, -)
-    fill=
-    [ -z "$targets" ] || fill="add element ip tercet_routes target {{ $targets }}"
-    nft -f - <<END
-add table ip tercet_routes
-add map ip tercet_routes target {{ type ipv4_addr : ipv4_addr; }}
-add chain ip tercet_routes output {{ type nat hook output priority -100; }}
-add chain ip tercet_routes leave {{ type nat hook postrouting priority 100; }}
-flush table ip tercet_routes
-flush map ip tercet_routes target
-$fill
-add rule ip tercet_routes output dnat to ip daddr map @target
-add rule ip tercet_routes leave ip saddr {{ {PRIMARY}, {READ} }} masquerade
-END
-    for address in {PRIMARY} {READ}; do
-        old=$(echo "$before" | grep "^$address ") || old=
-        new=$(wanted | grep "^$address ") || new=
-        [ "$old" = "$new" ] && continue
-        [ -z "$old" ] || ss --kill --tcp --numeric dst "$address" > /dev/null
-        echo "${{new:-$address : nowhere}}"
-    done
-}}
-
-stop() {{
-    nft delete table ip tercet_routes || true
-    ip address delete {PRIMARY}/32 dev lo || true
-    ip address delete {READ}/32 dev lo || true
-}}
-
-check() {{
-    [ "$(wanted)" = "$(in_force)" ]
-}}
-
-"$1"
-"""
+_PROGRAM = "/usr/lib/tercet/routes.py"
+_CONFIG = "/etc/tercet/routes.json"
+_RECORD = "/run/tercet-routes/map"
+_CHECK = f"nft list map ip tercet_routes target | grep -oE '198[.0-9]+ : [.0-9]+' | sort | cmp -s - {_RECORD}"
 
 
-def files() -> tuple[File, ...]:
-    """The program and its unit."""
+def template(platform: Platform, site: str) -> bytes:
+    """Consul Template's text: the primary, then whom this site reads, best first: its own node, the replicas by
+    latency, the primary. A node may be listed twice, and none at all where none passes its check.
+
+    A primary that died passes again for the two seconds between its return and its first check (seen: writes at
+    two sites were led to it for 1.6 s), so of several the holder of Patroni's leader key is named last, which counts.
+    """
+    name = platform.settings.postgresql.service
+    local, *others = preference(platform, site)
+    return "".join(
+        (
+            f'{{{{- $primaries := service "primary.{name}" }}}}{{{{ $replicas := service "replica.{name}" -}}}}\n',
+            f'{{{{ $leader := keyOrDefault "service/{name}/leader" "" -}}}}\n',
+            "{{ range $primaries }}primary {{ .Address }}\n{{ end -}}\n",
+            "{{ range $primaries }}{{ if eq .Node $leader }}primary {{ .Address }}\n{{ end }}{{ end -}}\n",
+            _read("$primaries", local),
+            *(_read("$replicas", node) for node in (local, *others)),
+            "{{ range $primaries }}read {{ .Address }}\n{{ end -}}\n",
+        )
+    ).encode()
+
+
+def _read(nodes: str, node: str) -> str:
+    return (
+        f'{{{{ range {nodes} }}}}{{{{ if eq .Node "{node}" }}}}read {{{{ .Address }}}}\n{{{{ end }}}}{{{{ end -}}}}\n'
+    )
+
+
+def resources() -> tuple[Resource, ...]:
+    """The program, its configuration and its unit."""
+    source = package_files("tercet.nodeside").joinpath("routes.py").read_bytes()
+    config = {"file": FILE, "record": _RECORD, "primary": PRIMARY, "read": READ}
     unit = unit_file(
         "Local addresses that lead to the primary and to the node that is read",
         {
-            "Type": "oneshot",
-            "RemainAfterExit": "yes",
-            "ExecStartPre": f"/bin/sh -c 'until [ -s {FILE} ]; do sleep 0.1; done'",
-            "ExecStart": f"{PROGRAM} apply",
-            "ExecReload": f"{PROGRAM} apply",
-            "ExecStop": f"{PROGRAM} stop",
-            "TimeoutStartSec": "infinity",
+            **CONTROL_PLANE,
+            "Type": "notify",
+            "RuntimeDirectory": "tercet-routes",
+            "ExecStart": f"/usr/bin/python3 -I {_PROGRAM} {_CONFIG}",
+            "ExecReload": "/bin/kill -HUP $MAINPID",
+            "TimeoutStartSec": "infinity",  # until Consul Template has written the file for the first time
+            "TimeoutStopSec": 3,
         },
         unit=NEEDS_TAILNET,
-        restart=False,
     )
-    return File(PROGRAM, _PROGRAM.encode(), mode=0o755), File(unit_path(UNIT), unit)
+    return (
+        Directory("/etc/tercet"),
+        File(_PROGRAM, source),
+        File(_CONFIG, as_json(config)),
+        File(unit_path(UNIT), unit),
+    )
 
 
 def unit() -> Unit:
-    """Enabled and applied."""
-    return Unit(UNIT, restart_on=(PROGRAM, unit_path(UNIT)), rolling=in_turn("proxies"))
+    return Unit(UNIT, restart_on=(_PROGRAM, _CONFIG, unit_path(UNIT)), rolling=in_turn("proxies"))
 
 
 def in_force(node: str) -> Object:
-    """What the kernel does is what Consul Template wrote."""
+    """The kernel does what the daemon told it."""
     return Object(
         f"routes of {node}",
-        Exec((PROGRAM, "check")),
-        lambda answer: None if answer.ok else "the kernel leads elsewhere than Consul Template says",
+        Exec(("sh", "-c", _CHECK)),
+        lambda answer: None if answer.ok else "the kernel's map of addresses is not what tercet-routes made it",
         (Exec(("systemctl", "restart", UNIT)),),
     )

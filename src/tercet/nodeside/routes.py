@@ -1,0 +1,216 @@
+"""Leads two addresses of an apps node to the database nodes of the moment (`tercet-routes.service`).
+
+For a proxy that takes a changed backend only by a restart: its backends are these two addresses for ever, and the
+kernel (nftables, destination NAT) sends each new connection to whoever is primary, or is read, just now. When a
+target changes, the sockets that lead to the old one are aborted, so that the proxy connects anew.
+
+Consul Template writes the file: lines of "primary ADDRESS" (one or none) and "read ADDRESS" (in order of
+preference); SIGHUP says that it changed. Who is primary is decided there alone. What is added here is to be
+quick about silence: gossip needs seconds to declare a dead node failed, and until then everything that waits for
+it hangs, reads too, since pgpool waits for all its backends. So each address is pinged every 0.2 s, and one that
+has not answered for 0.8 s is not used: reads go to the next one, and the primary's address leads where reads go,
+so that a write is refused by a standby with 25006 at once.
+
+Invariant: the map in the kernel is what RECORD says. If this program dies, the last map stays in force.
+
+Argument: a JSON file {"file": …, "record": …, "primary": "198.18.0.1", "read": "198.18.0.2"}.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+
+TICK_S = 0.2
+SILENT_S = 0.8  # four pings unanswered; a round trip to Falkenstein takes 0.03
+TABLE = "ip tercet_routes"
+ECHO_REQUEST, ECHO_REPLY = 8, 0
+
+
+class Pings:
+    """Who answers ICMP echo. An address that is new counts as answering until its time has passed."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        self._socket.setblocking(False)
+        self._identity = os.getpid() & 0xFFFF
+        self._answered: dict[str, float] = {}
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def send(self, addresses: set[str], now: float) -> None:
+        """Ask all of them; forget everybody else."""
+        self._answered = {address: self._answered.get(address, now) for address in addresses}
+        packet = echo_request(self._identity)
+        for address in addresses:
+            with contextlib.suppress(OSError):  # no route is no answer either
+                self._socket.sendto(packet, (address, 0))
+
+    def receive(self, now: float) -> None:
+        """Take the answers that have come in."""
+        while True:
+            try:
+                packet, (address, _) = self._socket.recvfrom(512)
+            except OSError:
+                return
+            header = (packet[0] & 15) * 4
+            if len(packet) < header + 8:
+                continue
+            kind, _, _, identity = struct.unpack_from("!BBHH", packet, header)
+            if kind == ECHO_REPLY and identity == self._identity and address in self._answered:
+                self._answered[address] = now
+
+    def silent(self, now: float) -> set[str]:
+        """Those that have not answered for SILENT_S."""
+        return {address for address, answered in self._answered.items() if now - answered > SILENT_S}
+
+
+def echo_request(identity: int) -> bytes:
+    """One ICMP packet without data."""
+    words = struct.pack("!BBHHH", ECHO_REQUEST, 0, 0, identity, 0)
+    total = sum(struct.unpack("!4H", words))
+    total = (total & 0xFFFF) + (total >> 16)
+    return struct.pack("!BBHHH", ECHO_REQUEST, 0, ~total & 0xFFFF, identity, 0)
+
+
+def parse(text: str) -> tuple[str, list[str]]:
+    """(primary's address or "", the addresses to read from in order of preference)."""
+    primary, reads = "", list[str]()
+    for line in text.splitlines():
+        role, _, address = line.partition(" ")
+        if role == "primary" and address:
+            primary = address
+        elif role == "read" and address and address not in reads:
+            reads.append(address)
+    return primary, reads
+
+
+def choose(primary: str, reads: list[str], silent: set[str]) -> tuple[str, str]:
+    """Where writes and where reads go; "" is nowhere. A silent node is used for reads only if all are."""
+    read = next((address for address in reads if address not in silent), reads[0] if reads else "")
+    return (primary if primary and primary not in silent else read), read
+
+
+class Kernel:
+    """The map in force."""
+
+    def __init__(self, primary: str, read: str, record: str) -> None:
+        self._addresses = (primary, read)
+        self._record = record
+        self._targets: tuple[str, ...] | None = None
+
+    def lead(self, *targets: str) -> None:
+        """Make the addresses lead to the targets; abort what leads elsewhere. Says what changed."""
+        if targets == self._targets:
+            return
+        pairs = [f"{address} : {target}" for address, target in zip(self._addresses, targets, strict=True) if target]
+        ours = ", ".join(self._addresses)
+        fill = f"add element {TABLE} target {{ {', '.join(pairs)} }}" if pairs else ""
+        script = f"""
+            add table {TABLE}
+            add map {TABLE} target {{ type ipv4_addr : ipv4_addr; }}
+            add chain {TABLE} output {{ type nat hook output priority -100; }}
+            add chain {TABLE} leave {{ type nat hook postrouting priority 100; }}
+            flush table {TABLE}
+            flush map {TABLE} target
+            {fill}
+            add rule {TABLE} output dnat to ip daddr map @target
+            add rule {TABLE} leave ip saddr {{ {ours} }} masquerade
+        """
+        for address in self._addresses:
+            if not run(["ip", "address", "replace", f"{address}/32", "dev", "lo"]):
+                return
+        if not run(["nft", "-f", "-"], script):
+            return
+        write(self._record, "".join(f"{pair}\n" for pair in pairs))
+        before = self._targets or ("?",) * len(targets)  # "?": a predecessor may have led elsewhere
+        for address, old, new in zip(self._addresses, before, targets, strict=True):
+            if old != new:
+                run(["ss", "--kill", "--tcp", "--numeric", "dst", address])
+                print(f"{address} : {new or 'nowhere'}", flush=True)
+        self._targets = targets
+
+
+def run(argv: list[str], stdin: str = "") -> bool:
+    """Run a short program; a failure or more than two seconds is reported, never fatal: it is tried again."""
+    try:
+        done = subprocess.run(argv, input=stdin.encode(), capture_output=True, timeout=2, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        print(f"{argv[0]}: {error}", flush=True)
+        return False
+    if done.returncode:
+        print(f"{argv[0]}: {done.stderr.decode(errors='replace').strip()}", flush=True)
+    return done.returncode == 0
+
+
+def write(path: str, text: str) -> None:
+    """Replace the file as a whole."""
+    with open(f"{path}.new", "w") as file:
+        file.write(text)
+    os.replace(f"{path}.new", path)
+
+
+def read_file(path: str) -> str:
+    """What Consul Template wrote last; "" before the first time."""
+    try:
+        with open(path) as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def ready() -> None:
+    """Tell systemd that the addresses lead somewhere, so that the proxy may start."""
+    if address := os.environ.get("NOTIFY_SOCKET"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
+            connection.connect(f"\0{address[1:]}" if address.startswith("@") else address)
+            connection.send(b"READY=1")
+
+
+def wait(woken: socket.socket, pings: Pings, seconds: float) -> None:
+    """Take answers until the time is over or a signal says that there is a new file."""
+    ends = time.monotonic() + seconds
+    while (left := ends - time.monotonic()) > 0:
+        heard, _, _ = select.select([woken.fileno(), pings.fileno()], [], [], left)
+        if pings.fileno() in heard:
+            pings.receive(time.monotonic())
+        if woken.fileno() in heard:
+            woken.recv(4096)
+            return
+
+
+def main(config: dict[str, str]) -> None:
+    woken, bell = socket.socketpair()
+    bell.setblocking(False)
+    signal.set_wakeup_fd(bell.fileno())
+    signal.signal(signal.SIGHUP, lambda *_: None)
+    pings, kernel = Pings(), Kernel(config["primary"], config["read"], config["record"])
+    told = set[str]()
+    begun = False
+    while True:
+        primary, reads = parse(read_file(config["file"]))
+        pings.send({address for address in (primary, *reads) if address}, time.monotonic())
+        silent = pings.silent(time.monotonic())
+        for address in sorted(silent ^ told):
+            print(f"{address} {'is silent' if address in silent else 'answers'}", flush=True)
+        told = silent
+        if primary or reads:
+            kernel.lead(*choose(primary, reads, silent))
+            if not begun:
+                ready()
+                begun = True
+        wait(woken, pings, TICK_S)
+
+
+if __name__ == "__main__":
+    with open(sys.argv[1]) as file:
+        main(json.load(file))

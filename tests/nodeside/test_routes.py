@@ -1,0 +1,182 @@
+"""The daemon that keeps two local addresses leading to the right nodes: its choice, and a real kernel doing it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tercet.nodeside import routes
+
+PRIMARY, READ = "198.18.0.1", "198.18.0.2"
+ADDRESSES = ("100.64.0.1", "100.64.0.2", "100.64.0.3")
+
+
+def test_the_file_is_read_in_order_and_a_node_counts_once() -> None:
+    text = "primary 100.64.0.1\nread 100.64.0.2\nread 100.64.0.3\nread 100.64.0.2\nread 100.64.0.1\n"
+    assert routes.parse(text) == ("100.64.0.1", ["100.64.0.2", "100.64.0.3", "100.64.0.1"])
+    assert routes.parse("primary \nhalf a li") == ("", [])
+
+
+def test_a_silent_primary_leads_writes_to_a_standby_that_refuses_them() -> None:
+    assert routes.choose("a", ["b", "c"], {"a"}) == ("b", "b")
+    assert routes.choose("a", ["b", "c"], {"a", "b"}) == ("c", "c")
+
+
+def test_without_a_primary_reads_go_on() -> None:
+    assert routes.choose("", ["b"], set()) == ("b", "b")
+    assert routes.choose("", [], set()) == ("", "")
+
+
+@given(
+    st.sampled_from(("", *ADDRESSES)),
+    st.lists(st.sampled_from(ADDRESSES), unique=True),
+    st.sets(st.sampled_from(ADDRESSES)),
+)
+def test_what_answers_is_preferred(primary: str, reads: list[str], silent: set[str]) -> None:
+    write, read = routes.choose(primary, reads, silent)
+    answering = [address for address in reads if address not in silent]
+    assert read == (answering or reads or [""])[0]
+    assert write == (primary if primary and primary not in silent else read)
+
+
+def test_an_echo_request_has_a_right_checksum() -> None:
+    packet = routes.echo_request(0xABCD)
+    total = sum(int.from_bytes(packet[place : place + 2], "big") for place in range(0, 8, 2))
+    assert (total & 0xFFFF) + (total >> 16) == 0xFFFF
+
+
+# A client that prints what it hears through an address and how its connection ends.
+CLIENT = r"""
+import socket, sys
+c = socket.create_connection((sys.argv[1], 5432), 3)
+print(c.recv(100).decode(), flush=True)
+try:
+    print("heard", c.recv(100))
+except OSError as error:
+    print(type(error).__name__)
+"""
+# Says its own address to whoever connects, in a network namespace that stands for one database node.
+SERVER = r"""
+import socket, sys
+listener, kept = socket.create_server(("", 5432)), []
+print("listens", flush=True)
+while True:
+    connection, _ = listener.accept()
+    connection.sendall(connection.getsockname()[0].encode())
+    kept.append(connection)
+"""
+
+
+class World:
+    """An apps node and two database nodes as network namespaces."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file, self.record = folder / "routes", folder / "map"
+        self._processes: list[subprocess.Popen[str]] = []
+        self.apps, *self.databases = (self._namespace() for _ in range(3))
+        for number, database in enumerate(self.databases, 1):
+            name = f"v{number}"
+            self.run(self.apps, f"ip link add {name} type veth peer name eth0 netns {database}")
+            self.run(self.apps, f"ip address add 10.9.{number}.1/24 dev {name}; ip link set {name} up")
+            self.run(database, f"ip address add 10.9.{number}.2/24 dev eth0; ip link set eth0 up")
+            assert self.line(self.start(database, "python3", "-c", SERVER)) == "listens"
+        config = {"file": str(self.file), "record": str(self.record), "primary": PRIMARY, "read": READ}
+        (folder / "routes.json").write_text(json.dumps(config))
+        self._daemon = ["python3", "-u", routes.__file__, str(folder / "routes.json")]
+
+    def _namespace(self) -> int:
+        holder = subprocess.Popen(
+            ["unshare", "--net", "sh", "-c", "ip link set lo up; echo; exec sleep 99"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._processes.append(holder)
+        self.line(holder)
+        return holder.pid
+
+    def start(self, where: int, *argv: str) -> subprocess.Popen[str]:
+        inside = ["nsenter", f"--net=/proc/{where}/ns/net", "--", *argv]
+        process = subprocess.Popen(inside, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self._processes.append(process)
+        return process
+
+    def run(self, where: int, script: str) -> str:
+        out, err = (process := self.start(where, "sh", "-c", script)).communicate(timeout=20)
+        assert process.returncode == 0, err
+        return out
+
+    def daemon(self, *lines: str) -> subprocess.Popen[str]:
+        self.file.write_text("".join(f"{line}\n" for line in lines))
+        return self.start(self.apps, *self._daemon)
+
+    def change(self, daemon: subprocess.Popen[str], *lines: str) -> None:
+        self.file.write_text("".join(f"{line}\n" for line in lines))
+        daemon.send_signal(signal.SIGHUP)
+
+    def client(self, address: str) -> subprocess.Popen[str]:
+        return self.start(self.apps, "python3", "-c", CLIENT, address)
+
+    @staticmethod
+    def line(process: subprocess.Popen[str]) -> str:
+        assert process.stdout is not None
+        return process.stdout.readline().strip()
+
+    def close(self) -> None:
+        for process in reversed(self._processes):
+            process.kill()
+            process.communicate()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    if os.geteuid() != 0 or not shutil.which("nft"):
+        pytest.skip("needs root and nft")
+    made = World(tmp_path)
+    yield made
+    made.close()
+
+
+ONE, TWO = "10.9.1.2", "10.9.2.2"
+
+
+def test_a_change_ends_the_connections_that_lead_elsewhere_and_no_other(world: World) -> None:
+    daemon = world.daemon(f"primary {ONE}", f"read {TWO}")
+    assert [world.line(daemon), world.line(daemon)] == [f"{PRIMARY} : {ONE}", f"{READ} : {TWO}"]
+    assert world.record.read_text() == f"{PRIMARY} : {ONE}\n{READ} : {TWO}\n"
+    write, read = world.client(PRIMARY), world.client(READ)
+    assert (world.line(write), world.line(read)) == (ONE, TWO)
+    world.change(daemon, f"primary {TWO}", f"read {TWO}")
+    assert world.line(daemon) == f"{PRIMARY} : {TWO}"
+    assert world.line(write) == "ConnectionAbortedError"
+    assert world.line(world.client(PRIMARY)) == TWO
+    assert read.poll() is None
+
+
+def test_a_silent_node_is_left_and_taken_again_when_it_answers(world: World) -> None:
+    daemon = world.daemon(f"primary {ONE}", f"read {TWO}", f"read {ONE}")
+    assert [world.line(daemon) for _ in range(2)] == [f"{PRIMARY} : {ONE}", f"{READ} : {TWO}"]
+    read = world.client(READ)
+    assert world.line(read) == TWO
+    world.run(world.apps, "ip link set v1 down")
+    assert [world.line(daemon) for _ in range(2)] == [f"{ONE} is silent", f"{PRIMARY} : {TWO}"]
+    assert read.poll() is None
+    world.run(world.apps, "ip link set v1 up")
+    assert [world.line(daemon) for _ in range(2)] == [f"{ONE} answers", f"{PRIMARY} : {ONE}"]
+
+
+def test_nothing_is_led_before_the_first_file_and_the_last_map_outlives_the_daemon(world: World) -> None:
+    daemon = world.daemon()
+    assert world.run(world.apps, "nft list tables") == ""
+    world.file.write_text(f"read {TWO}\n")
+    assert [world.line(daemon) for _ in range(2)] == [f"{PRIMARY} : {TWO}", f"{READ} : {TWO}"]
+    daemon.kill()
+    assert world.line(world.client(PRIMARY)) == TWO
