@@ -243,7 +243,7 @@ async def test_after_a_failure_nothing_new_starts_but_what_runs_is_finished(worl
 
     class Slow(World):
         async def run(self, node: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> Completed:
-            if node == "two" and b'"do"' in stdin.splitlines()[-1]:
+            if node == "two" and b"'do'" in stdin.splitlines()[-1]:
                 await release.wait()
             return await super().run(node, argv, stdin=stdin, timeout=timeout)
 
@@ -293,7 +293,7 @@ async def test_cancelled_in_the_middle_the_next_run_finishes(world: World) -> No
 
     class Stuck(World):
         async def run(self, node: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> Completed:
-            if node == "three" and b'"do"' in stdin.splitlines()[-1]:
+            if node == "three" and b"'do'" in stdin.splitlines()[-1]:
                 stuck.set()
                 await asyncio.Event().wait()
             return await super().run(node, argv, stdin=stdin, timeout=timeout)

@@ -83,7 +83,7 @@ class World:
         if not machine.reachable:
             raise Unreachable(f"{node} does not answer")
         last = stdin.decode().rstrip().splitlines()[-1]
-        request = json.loads(ast.literal_eval(last.removeprefix("agent.main.main(").removesuffix(")")))
+        request = ast.literal_eval(last.removeprefix("agent.main.main(").removesuffix(")"))
         machine.calls.append(json.loads(json.dumps(request)))
         with self._on(node):
             said = main.handle(request)

@@ -111,7 +111,7 @@ def test_the_base_of_these_tests_is_valid() -> None:
         (SITES + "patroni: {ttl: 19} #!\n", 16, "a ttl of at least 20", "ttl: 20"),
         (SITES + "patroni: {ttl: 21, loop_wait: 12} #!\n", 16, "loop_wait + 2 * retry_timeout <= ttl", "ttl: 22, or a smaller"),
         (SITES + "patroni: {loop_wait: 11} #!\n", 22, "loop_wait + 2 * retry_timeout <= ttl", "ttl: 21, or a smaller"),
-        (SITES + "patroni: {retry_timeout: 10} #!\n", 26, "loop_wait + 2 * retry_timeout <= ttl", "ttl: 22, or a smaller"),
+        (SITES + "patroni: {retry_timeout: 10} #!\n", 26, "loop_wait + 2 * retry_timeout <= ttl", "ttl: 21, or a smaller"),
         (SITES + "timing: relaxed\npatroni: {ttl: 20} #!\n", 16, "loop_wait + 2 * retry_timeout <= ttl", "ttl: 30"),
         (SITES + "patroni: {loop_wait: 0} #!\n", 22, "greater than or equal to 1", "or remove the line for the default"),
         (SITES + "patroni: {retry_timeout: 2} #!\n", 26, "greater than or equal to 3", "or remove the line"),

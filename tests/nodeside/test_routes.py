@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tercet.nodeside import routes
+
+from .namespaces import Namespaces
 
 PRIMARY, READ = "198.18.0.1", "198.18.0.2"
 ADDRESSES = ("100.64.0.1", "100.64.0.2", "100.64.0.3")
@@ -77,72 +77,37 @@ while True:
 
 
 class World:
-    """An apps node and two database nodes as network namespaces."""
+    """An apps node and two database nodes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, spaces: Namespaces) -> None:
         self.file, self.record = folder / "routes", folder / "map"
-        self._processes: list[subprocess.Popen[str]] = []
-        self.apps, *self.databases = (self._namespace() for _ in range(3))
-        for number, database in enumerate(self.databases, 1):
-            name = f"v{number}"
-            self.run(self.apps, f"ip link add {name} type veth peer name eth0 netns {database}")
-            self.run(self.apps, f"ip address add 10.9.{number}.1/24 dev {name}; ip link set {name} up")
-            self.run(database, f"ip address add 10.9.{number}.2/24 dev eth0; ip link set eth0 up")
-            assert self.line(self.start(database, "python3", "-c", SERVER)) == "listens"
+        self._spaces = spaces
+        self.apps = spaces.new()
+        self.line, self.run = spaces.line, spaces.run
+        for network in (1, 2):
+            database = spaces.new()
+            spaces.join(self.apps, database, network)
+            assert self.line(spaces.start(database, "python3", "-c", SERVER)) == "listens"
         config = {"file": str(self.file), "record": str(self.record), "primary": PRIMARY, "read": READ}
         (folder / "routes.json").write_text(json.dumps(config))
         self._daemon = ["python3", "-u", routes.__file__, str(folder / "routes.json")]
 
-    def _namespace(self) -> int:
-        holder = subprocess.Popen(
-            ["unshare", "--net", "sh", "-c", "ip link set lo up; echo; exec sleep 99"],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self._processes.append(holder)
-        self.line(holder)
-        return holder.pid
-
-    def start(self, where: int, *argv: str) -> subprocess.Popen[str]:
-        inside = ["nsenter", f"--net=/proc/{where}/ns/net", "--", *argv]
-        process = subprocess.Popen(inside, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        self._processes.append(process)
-        return process
-
-    def run(self, where: int, script: str) -> str:
-        out, err = (process := self.start(where, "sh", "-c", script)).communicate(timeout=20)
-        assert process.returncode == 0, err
-        return out
-
     def daemon(self, *lines: str) -> subprocess.Popen[str]:
         self.file.write_text("".join(f"{line}\n" for line in lines))
-        return self.start(self.apps, *self._daemon)
+        return self._spaces.start(self.apps, *self._daemon)
 
     def change(self, daemon: subprocess.Popen[str], *lines: str) -> None:
         self.file.write_text("".join(f"{line}\n" for line in lines))
         daemon.send_signal(signal.SIGHUP)
 
     def client(self, address: str) -> subprocess.Popen[str]:
-        return self.start(self.apps, "python3", "-c", CLIENT, address)
-
-    @staticmethod
-    def line(process: subprocess.Popen[str]) -> str:
-        assert process.stdout is not None
-        return process.stdout.readline().strip()
-
-    def close(self) -> None:
-        for process in reversed(self._processes):
-            process.kill()
-            process.communicate()
+        return self._spaces.start(self.apps, "python3", "-c", CLIENT, address)
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    if os.geteuid() != 0 or not shutil.which("nft"):
-        pytest.skip("needs root and nft")
-    made = World(tmp_path)
-    yield made
-    made.close()
+    with Namespaces() as spaces:
+        yield World(tmp_path, spaces)
 
 
 ONE, TWO = "10.9.1.2", "10.9.2.2"

@@ -82,7 +82,7 @@ async def send(fleet: Fleet, node: str, data: bytes, target: str, sha256: str) -
 async def _call(
     fleet: Fleet, node: str, request: Mapping[str, Any], modules: tuple[str, ...], timeout: float
 ) -> dict[str, Any]:
-    program = f"{_sources(modules)}agent.main.main({json.dumps(request)!r})\n"
+    program = f"{_sources(modules)}agent.main.main({request!r})\n"
     done = await fleet.run(node, ARGV, stdin=program.encode(), timeout=timeout)
     try:
         if done.status != 0:

@@ -14,7 +14,9 @@ and streams would each wait out a time limit of their own. So:
 
 The probe is essential. When a cut heals, the cut-off side's stale gossip accuses healthy members for a moment;
 without an own look the guard cut the healthy primary off and a second failover followed (seen: 24 s).
-Gossip's and the probe's own ports are exempt from the rule, else nobody would ever be seen alive again.
+Gossip's and the probe's own ports are exempt from the rule, as destination and as source, else nobody would ever be
+seen alive again: after a cut, each side's guard would refuse its own kernel's answer to the other side's probe (seen:
+a healed site stayed alone for ever).
 If the guard dies, its set is empty two seconds later.
 """
 
@@ -149,7 +151,7 @@ def install_rule(exempt_ports: list[int]) -> None:
             set silent {{ type ipv4_addr; flags timeout; timeout {EXPIRY_S}s; }}
             chain refuse {{
                 type filter hook output priority 0;
-                ip daddr @silent tcp dport != {{ {ports} }} reject with tcp reset
+                ip daddr @silent tcp dport != {{ {ports} }} tcp sport != {{ {ports} }} reject with tcp reset
             }}
         }}
     """

@@ -7,21 +7,18 @@ is, and nothing is restarted for it.
 from __future__ import annotations
 
 import binascii
-import contextlib
 import fcntl
 import grp
-import hashlib
 import itertools
 import os
 import pwd
 
 from tercet.nodeside.agent import stamps
-from tercet.nodeside.agent.facts import NodeError, fact, show
+from tercet.nodeside.agent.facts import NodeError, fact, sha256, show
 from tercet.nodeside.agent.requests import ask, execute
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is slow to import
-    from collections.abc import Iterator
     from typing import Any
 
 UNIT_FILES = "/etc/systemd/"
@@ -46,7 +43,7 @@ class Node:
         found = fact(path, "content")
         if found and found["kind"] == "directory":
             raise NodeError("a directory is in its place")
-        if found and found.get("sha256") == hashlib.sha256(data).hexdigest():
+        if found and found.get("sha256") == sha256(data):
             return own(path, found, mode, owner, group)
         self.about_to_change(path)
         place(path, data, mode, ids(owner, group))
@@ -245,7 +242,7 @@ def do(changes: list[dict[str, Any]], watch: dict[str, list[str]]) -> list[str]:
                 if any(word.startswith("failed") for word in outcomes):
                     return outcomes
                 continue
-            with alone():
+            with Alone():
                 for change in alike:
                     outcomes.append(outcome(getattr(node, kind)(**change)))
         if node.unit_files_changed:
@@ -255,13 +252,16 @@ def do(changes: list[dict[str, Any]], watch: dict[str, list[str]]) -> list[str]:
     return outcomes
 
 
-@contextlib.contextmanager
-def alone() -> Iterator[None]:
+class Alone:
     """Two components may bring the same directory or program to a node at the same time: one after the other."""
-    os.makedirs(os.path.dirname(stamps.STAMPS), mode=0o700, exist_ok=True)
-    with open(os.path.join(os.path.dirname(stamps.STAMPS), "lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+
+    def __enter__(self) -> None:
+        os.makedirs(os.path.dirname(stamps.STAMPS), mode=0o700, exist_ok=True)
+        self._lock = os.open(os.path.join(os.path.dirname(stamps.STAMPS), "lock"), os.O_WRONLY | os.O_CREAT, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._lock)
 
 
 def outcome(result: bool | str) -> str:

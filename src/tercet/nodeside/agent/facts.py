@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import grp
-import hashlib
 import os
 import pwd
 import stat
@@ -41,7 +40,7 @@ def fact(path: str, want: str = "") -> dict[str, Any] | None:
         found["kind"] = "file"
         if want == "content":
             with open(path, "rb") as file:
-                found["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+                found["sha256"] = sha256(file.read())
     elif stat.S_ISLNK(info.st_mode):
         found.update(kind="link", target=os.readlink(path), leads=os.path.exists(path))
     elif stat.S_ISDIR(info.st_mode):
@@ -59,6 +58,13 @@ def name_of(lookup: Callable[[int], tuple[Any, ...]], number: int) -> str:
         return str(number)
 
 
+def sha256(data: bytes) -> str:
+    """In hexadecimal."""
+    import hashlib  # noqa: PLC0415 - slow to import, and most looks need none
+
+    return hashlib.sha256(data).hexdigest()
+
+
 def digest(path: str) -> str:
     """The content behind a path as one short text. A directory stands for everything in it."""
     found = fact(path, "content")
@@ -66,7 +72,7 @@ def digest(path: str) -> str:
         return "absent"
     if found["kind"] == "directory":
         entries = [(name, digest(os.path.join(path, name))) for name in sorted(os.listdir(path))]
-        return hashlib.sha256(repr(entries).encode()).hexdigest()
+        return sha256(repr(entries).encode())
     return str(found.get("sha256") or found.get("target") or found["kind"])
 
 

@@ -1,22 +1,25 @@
-"""Programs and HTTP requests, run side by side. Each ends by its own deadline, whatever the other side does."""
+"""Programs and HTTP requests, run side by side. Each ends by its own deadline, whatever the other side does.
+
+Written upon what Python's own socket, threading and subprocess modules are written upon: to import those three
+takes longer than a plan has for all that a node has to say.
+"""
 
 from __future__ import annotations
 
+import _socket
+import _thread
 import binascii
 import os
 import select
-import signal
-import socket
-import subprocess
-import threading
 import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is slow to import
     from collections.abc import Callable, Iterator
-    from typing import Any, BinaryIO
+    from typing import Any
 
 OUTPUT_LIMIT = 1 << 20  # bytes kept of an answer's text; the rest is read and dropped
+SIGKILL, SIGPIPE = 9, 13
 running: set[int] = set()  # process groups that were started and have not ended
 
 
@@ -32,23 +35,27 @@ def answer(status: int, text: bytes = b"", error: str | bytes = "") -> dict[str,
 def ask(requests: list[dict[str, Any]]) -> Callable[[], list[dict[str, Any]]]:
     """Start all requests at once. The function it returns waits for the answers, which come in that order."""
     answers = [answer(-1, error=f"no whole answer within {request['timeout']:g} s") for request in requests]
+    locks = [_thread.allocate_lock() for _ in requests]  # each is held until its answer is there
 
     def one(place: int, request: dict[str, Any]) -> None:
         data = binascii.a2b_base64(request["data"])
-        if "argv" in request:
-            answers[place] = execute(request["argv"], data, request["timeout"])
-        else:
-            answers[place] = http(request["method"], request["url"], data, request["timeout"])
+        try:
+            if "argv" in request:
+                answers[place] = execute(request["argv"], data, request["timeout"])
+            else:
+                answers[place] = http(request["method"], request["url"], data, request["timeout"])
+        finally:
+            locks[place].release()
 
     started = time.monotonic()
-    threads = [threading.Thread(target=one, args=item, daemon=True) for item in enumerate(requests)]
-    for thread in threads:
-        thread.start()
+    for place, request in enumerate(requests):
+        locks[place].acquire()
+        _thread.start_new_thread(one, (place, request))
 
     def wait() -> list[dict[str, Any]]:
-        for thread, request in zip(threads, requests, strict=True):
+        for lock, request in zip(locks, requests, strict=True):
             grace = 2.0 if "argv" in request else 0.0  # to kill a program and collect what it printed
-            thread.join(max(0.0, started + request["timeout"] + grace - time.monotonic()))
+            lock.acquire(timeout=max(0.0, started + request["timeout"] + grace - time.monotonic()))
         return answers.copy()
 
     return wait
@@ -60,24 +67,30 @@ def execute(argv: list[str], stdin: bytes = b"", timeout: float = 5.0) -> dict[s
     A child that it leaves in the background is not waited for, even if it holds on to the output.
     """
     fed = os.memfd_create("stdin")  # a file, so that nobody waits for anybody to read
-    with open(fed, "w+b") as source:
-        source.write(stdin)
-        source.seek(0)
+    out, err = os.pipe(), os.pipe()
+    ends = [fed, out[1], err[1]]
+    try:
+        with open(os.dup(fed), "wb") as source:
+            source.write(stdin)
+        os.lseek(fed, 0, os.SEEK_SET)
+        places = [(os.POSIX_SPAWN_DUP2, end, place) for place, end in enumerate(ends)]
         try:
-            child = subprocess.Popen(
-                argv, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-            )
+            pid = os.posix_spawnp(argv[0], argv, os.environ, file_actions=places, setsid=True, setsigdef=[SIGPIPE])
         except OSError as error:
             return answer(-1, error=f"{argv[0]}: {error.strerror}")
-    running.add(child.pid)
-    with child.stdout as out, child.stderr as err:  # type: ignore[union-attr]
-        text, complaint, ended = collect(child.pid, out.fileno(), err.fileno(), timeout)
+        running.add(pid)
+        while ends:
+            os.close(ends.pop())
+        text, complaint, ended = collect(pid, out[0], err[0], timeout)
         if not ended:
-            os.killpg(child.pid, signal.SIGKILL)
-    running.discard(child.pid)
+            os.killpg(pid, SIGKILL)
+        running.discard(pid)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) if ended else -1
+    finally:
+        for end in (*ends, out[0], err[0]):
+            os.close(end)
     if not ended:
         return answer(-1, text, b"%s: still running after %g s, killed" % (argv[0].encode(), timeout))
-    status = child.wait()
     return answer(status if status >= 0 else 128 - status, text, complaint)
 
 
@@ -116,57 +129,93 @@ def drain(fd: int, kept: bytearray) -> bool:
 
 
 def http(method: str, url: str, body: bytes = b"", timeout: float = 2.0) -> dict[str, Any]:
-    """One HTTP/1.1 request over IPv4. By hand, because http.client takes longer to import than most answers."""
+    """One HTTP/1.1 request, over IPv4 (http://HOST:PORT/PATH) or a socket of the node (unix://SOCKET:/PATH)."""
     scheme, _, rest = url.partition("://")
-    place, _, path = rest.partition("/")
-    host, _, port = place.partition(":")
+    address: str | tuple[str, int]
+    if scheme == "unix":
+        family, (address, _, path) = _socket.AF_UNIX, rest.partition(":/")
+        place = "localhost"
+    else:
+        place, _, path = rest.partition("/")
+        host, _, port = place.partition(":")
+        family, address = _socket.AF_INET, (host, int(port or 80))
     head = f"{method} /{path} HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n"
     if body or method != "GET":
         head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    connection = _socket.socket(family, _socket.SOCK_STREAM)
     try:
-        if scheme != "http":
+        if scheme not in ("http", "unix"):
             raise ValueError("only http:// is spoken here")
-        with socket.socket() as connection:
-            connection.settimeout(timeout)  # of each wait; `ask` keeps the deadline of the whole
-            connection.connect((host, int(port or 80)))
-            connection.sendall(head.encode() + b"\r\n" + body)
-            with connection.makefile("rb") as reply:
-                return answer(*read_reply(reply))
+        connection.settimeout(timeout)  # of each wait; `ask` keeps the deadline of the whole
+        connection.connect(address)
+        connection.sendall(head.encode() + b"\r\n" + body)
+        return answer(*read_reply(Incoming(connection)))
     except TimeoutError:
         return answer(-1, error=f"{url}: no whole answer within {timeout:g} s")
     except OSError as error:
         return answer(-1, error=f"{url}: {error.strerror}")
     except ValueError as error:
         return answer(-1, error=f"{url}: {error}")
+    finally:
+        connection.close()
 
 
-def read_reply(reply: BinaryIO) -> tuple[int, bytes]:
+class Incoming:
+    """What a connection brings, by lines and by bytes; fewer, or an empty line, at its end."""
+
+    def __init__(self, connection: _socket.socket) -> None:
+        self._connection = connection
+        self._held = b""
+
+    def _more(self) -> bool:
+        piece = self._connection.recv(1 << 16)
+        self._held += piece
+        return bool(piece)
+
+    def line(self) -> bytes:
+        while b"\n" not in self._held and len(self._held) < 1 << 16 and self._more():
+            pass
+        line, newline, self._held = self._held.partition(b"\n")
+        return line + newline
+
+    def bytes(self, count: int) -> bytes:
+        pieces, missing = [], count
+        while missing > 0:
+            if not self._held and not self._more():
+                break
+            pieces.append(self._held[:missing])
+            self._held = self._held[missing:]
+            missing -= len(pieces[-1])
+        return b"".join(pieces)
+
+
+def read_reply(reply: Incoming) -> tuple[int, bytes]:
     """Status and body of a reply; ValueError if it is none or ends too early."""
-    first = reply.readline(1 << 16).split()
+    first = reply.line().split()
     if len(first) < 2 or not first[0].startswith(b"HTTP/1.") or not first[1].isdigit():
         raise ValueError("the answer is no HTTP/1.1")
     headers = {}
-    while line := reply.readline(1 << 16).strip().lower():
+    while line := reply.line().strip().lower():
         name, _, value = line.partition(b":")
         headers[name] = value.strip()
     if headers.get(b"transfer-encoding") == b"chunked":
         return int(first[1]), b"".join(chunks(reply))
     length = int(headers.get(b"content-length", OUTPUT_LIMIT + 1))
-    body = reply.read(min(length, OUTPUT_LIMIT + 1))
+    body = reply.bytes(min(length, OUTPUT_LIMIT + 1))
     if b"content-length" in headers and len(body) < min(length, OUTPUT_LIMIT + 1):
         raise ValueError(f"the answer ended after {len(body)} of {length} bytes")
     return int(first[1]), body
 
 
-def chunks(reply: BinaryIO) -> Iterator[bytes]:
+def chunks(reply: Incoming) -> Iterator[bytes]:
     """The pieces of a chunked body, until the limit."""
     total = 0
     while total <= OUTPUT_LIMIT:
-        length = int(reply.readline(1 << 16).partition(b";")[0], 16)
+        length = int(reply.line().partition(b";")[0], 16)
         if length == 0:
             return
-        piece = reply.read(min(length, OUTPUT_LIMIT + 1 - total))
+        piece = reply.bytes(min(length, OUTPUT_LIMIT + 1 - total))
         total += len(piece)
         yield piece
-        if total <= OUTPUT_LIMIT and reply.readline() != b"\r\n":
+        if total <= OUTPUT_LIMIT and reply.line() != b"\r\n":
             raise ValueError("a chunk of the answer is broken")

@@ -1,4 +1,5 @@
-"""What each unit was started with: /run/tercet/units/UNIT holds a digest for each path that the unit watches.
+"""What each unit was started with: /run/tercet/units/UNIT holds a digest for each path that the unit watches,
+a line "PATH<tab>DIGEST" each.
 
 A unit watches the paths that it reads when it starts or reloads. Why no change is lost, wherever the tool or
 the node is killed:
@@ -20,7 +21,6 @@ What systemd alone remembers (NeedDaemonReload) is marked as pending before `dae
 
 from __future__ import annotations
 
-import json
 import os
 
 from tercet.nodeside.agent.facts import digest
@@ -37,7 +37,7 @@ def read(unit: str) -> dict[str, str] | None:
     """What the unit runs with, by path; None if that was not recorded since the node's boot."""
     try:
         with open(os.path.join(STAMPS, unit), encoding="utf-8") as file:
-            return dict(json.load(file))
+            return dict(line.rstrip("\n").split("\t", 1) for line in file if "\t" in line)
     except FileNotFoundError:
         return None
 
@@ -47,7 +47,7 @@ def write(unit: str, digests: dict[str, str]) -> None:
     os.makedirs(STAMPS, mode=0o700, exist_ok=True)
     temporary = os.path.join(STAMPS, f".{unit}")
     with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(digests, file)
+        file.writelines(f"{path}\t{digest}\n" for path, digest in digests.items())
     os.replace(temporary, os.path.join(STAMPS, unit))
 
 
