@@ -9,32 +9,39 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from tercet.components import patroni
 from tercet.components.context import Context
 from tercet.converge.component import Condition
 from tercet.converge.requests import Answer, Exec, Request
 from tercet.converge.resources import Object, Resource
 from tercet.inventory.platform import Node, Role
 
+_LOCAL = f'local_psql() {{ {" ".join(patroni.AS_POSTGRES)} psql -XAtq -v ON_ERROR_STOP=1 "$@"; }}'
+
 # The password comes on standard input and reaches psql by its environment, which only root and postgres can read.
-PROBE = """
+PROBE = f"""
 read -r password
-local_psql() { runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 "$@"; }
-recovery=$(local_psql -c 'SELECT pg_is_in_recovery()') || exit 1
-[ "$recovery" = t ] && { echo standby; exit 0; }
-owner=$(local_psql -c "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = '$2'") || exit 1
-[ "$owner" = "$1" ] || { echo "database $2 belongs to ${owner:-nobody: it does not exist}"; exit 0; }
-super=$(local_psql -c "SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls
-                       FROM pg_roles WHERE rolname = '$1'") || exit 1
-[ "$super" = f ] || { echo "user $1 has more rights than an application needs"; exit 0; }
+{_LOCAL}
+found=$(local_psql -c "SELECT pg_is_in_recovery(),
+  (SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls
+   FROM pg_roles WHERE rolname = '$1'),
+  (SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = '$2')") || exit 1
+case "$found" in
+  t*) echo standby; exit 0 ;;
+  "f|f|$1") ;;
+  *"|$1") echo "user $1 has more rights than an application needs"; exit 0 ;;
+  *"|") echo "database $2 belongs to nobody: it does not exist"; exit 0 ;;
+  *) echo "database $2 belongs to ${{found##*|}}"; exit 0 ;;
+esac
 export PGPASSWORD="$password" PGCONNECT_TIMEOUT=2
 psql -XAtq -h "$(hostname)" -p "$3" -U "$1" -d "$2" -c 'SELECT 1' >/dev/null 2>&1 \\
-  || { echo "user $1 cannot log in with its password"; exit 0; }
+  || {{ echo "user $1 cannot log in with its password"; exit 0; }}
 echo ready
 """
 
-CHANGE = """
+CHANGE = f"""
 read -r password
-local_psql() { runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 "$@"; }
+{_LOCAL}
 [ "$(local_psql -c 'SELECT pg_is_in_recovery()')" = f ] || exit 0
 local_psql <<SQL || exit 1
 SET log_statement = 'none'; SET log_min_duration_statement = -1; SET log_min_error_statement = 'panic';

@@ -4,7 +4,7 @@ Reasons (docs/components/consul.md has them at length):
 - `leave_on_terminate: false`, `skip_leave_on_interrupt`: a graceful leave deregisters the node and kills its
   sessions, so that restarting an agent would be a failover.
 - `raft_multiplier: 1`: elections in a second, not five.
-- gossip_lan from the timing profile: a dead member is known after 2.7 s with `fast`.
+- gossip_lan from the timing profile: a dead member is known after 1.5 to 2.5 s with `fast`.
 - `retransmit_mult: 10`: with memberlist's 4 a node hears of a change with probability 1 - e^-4 only (each of nine
   nodes tells 4 random others), so one join in a start of nine nodes stayed unknown to somebody for up to 50 s (seen).
 - `use_streaming_backend: false`, `rpc_hold_timeout`, `rpc_client_timeout`: a stream to a silent server hangs

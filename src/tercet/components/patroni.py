@@ -32,6 +32,9 @@ GATE = "/usr/lib/tercet/patroni-may-start"
 PERMISSION = "/run/tercet-bootstrap"  # outside /run/patroni: systemd empties that at each start
 REST_USER = "patroni"
 SUPERUSER, REPLICATOR, REWINDER = "postgres", "replicator", "rewinder"
+# As PostgreSQL's own user, for its local socket. setpriv, because runuser opens a PAM session, which takes as long as
+# the query.
+AS_POSTGRES = ("setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups")
 
 
 @dataclass(frozen=True, slots=True)

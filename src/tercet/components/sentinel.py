@@ -17,7 +17,7 @@ from tercet.converge.resources import Resource
 from tercet.inventory.platform import Node, Platform, Role
 
 STRICT = "tercet-strict.service"
-READ_ONLY = Exec(("runuser", "-u", "postgres", "--", "psql", "-XAtq", "-c", "SHOW default_transaction_read_only"))
+READ_ONLY = Exec((*patroni.AS_POSTGRES, "psql", "-XAtq", "-c", "SHOW default_transaction_read_only"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from tercet.components.context import Context
 from tercet.components.rolling import by_weight
 from tercet.components.systemd import CONTROL_PLANE, unit_file, unit_path
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
-from tercet.converge.requests import Answer, Exec, Late, Request
+from tercet.converge.requests import Answer, Exec, Http, Late, Request
 from tercet.converge.resources import Directory, File, Object, Resource, Unit
 from tercet.errors import TercetError
 from tercet.inventory.platform import Node, Role
@@ -37,9 +37,7 @@ LAB_CA = "/etc/tercet/ca/lab.pem"
 TAILNET_CA = "/etc/tercet/ca/tailnet.pem"
 SOCKET = "/run/tailscale/tailscaled.sock"
 # What `tailscale status --json` prints, asked of the daemon itself: nine starts of a large program less in each look.
-STATUS = Exec(
-    ("curl", "-sf", "-m", "3", "--unix-socket", SOCKET, "http://local-tailscaled.sock/localapi/v0/status"), timeout=4
-)
+STATUS = Http("http://local-tailscaled.sock/localapi/v0/status", socket=SOCKET, timeout=3)
 
 # Waits for ever, as a node may be up long before its control plane; unit start-up goes on when it is there.
 READY_SCRIPT = f"""#!/bin/sh

@@ -113,7 +113,7 @@ def _wire(request: Request, limit: float) -> dict[str, Any]:
     common = {"data": encoded(data), "timeout": min(request.timeout, limit)}
     if isinstance(request, Exec):
         return {"argv": request.argv, **common}
-    return {"method": request.method, "url": request.url, **common}
+    return {"method": request.method, "url": request.url, "socket": request.socket, **common}
 
 
 def encoded(data: bytes) -> str:

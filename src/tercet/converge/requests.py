@@ -41,12 +41,16 @@ class Exec:
 
 @dataclass(frozen=True, slots=True)
 class Http:
-    """One HTTP request sent by the node itself, abandoned after `timeout` seconds."""
+    """One HTTP request sent by the node itself, abandoned after `timeout` seconds.
+
+    With `socket` it goes to that Unix socket of the node; the URL's host is then a name only.
+    """
 
     url: str
     method: str = "GET"
     body: bytes = field(default=b"", repr=False)
     timeout: float = 2.0
+    socket: str = ""
 
 
 Request = Exec | Http

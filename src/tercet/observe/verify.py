@@ -74,7 +74,8 @@ def _tell(emit: Emit, verdict: Verdict, started: float) -> None:
 
 SYNC = Exec(
     (
-        *("runuser", "-u", "postgres", "--", "psql", "-XAtq", "-c"),
+        *patroni.AS_POSTGRES,
+        *("psql", "-XAtq", "-c"),
         "SELECT current_setting('synchronous_standby_names') || '|' || (SELECT count(*) FROM pg_stat_replication "
         "WHERE sync_state IN ('quorum', 'sync')) WHERE NOT pg_is_in_recovery()",
     )

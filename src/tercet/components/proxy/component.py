@@ -34,19 +34,15 @@ RECORD = "/var/lib/tercet/proxy-rendered.sha256"
 
 FLAVOURS = {"pgcat": pgcat.flavour, "pgpool": pgpool.flavour}
 
-# Prints who answers a read and who answers a write, each on a line of its own; "-" where nobody does.
+# Prints who answers a read and who answers a write, each on a line of its own, or no line where nobody does.
 # The port is the one that the node has now: while a changed one is rolled out, the nodes differ.
 ROUTES = f"""
 export PGPASSFILE={PASSFILE} PGCONNECT_TIMEOUT=2
-port=$(cut -d: -f2 {PASSFILE}) user=$1 database=$2
-ask() {{
-  address=$(timeout 3 psql -XAtq -h localhost -p "$port" -U "$user" -d "$database" -c "$2" | head -1)
-  name=$(awk -v a="$address" '$1 == a {{ print $2; exit }}' /etc/hosts)
-  echo "$1 ${{name:--}}"
-}}
-ask read 'SELECT inet_server_addr()' &
-ask write "$3" &
-wait
+timeout 3 psql -XAtq -h localhost -p "$(cut -d: -f2 {PASSFILE})" -U "$1" -d "$2" \\
+  -c '\\echo read' -c 'SELECT inet_server_addr()' -c '\\echo write' -c "$3" |
+awk 'FNR == NR {{ if (!($1 in name)) name[$1] = $2; next }}
+     /^(read|write)$/ {{ kind = $1; next }}
+     $1 in name {{ print kind, name[$1] }}' /etc/hosts -
 """
 
 

@@ -43,7 +43,7 @@ def ask(requests: list[dict[str, Any]]) -> Callable[[], list[dict[str, Any]]]:
             if "argv" in request:
                 answers[place] = execute(request["argv"], data, request["timeout"])
             else:
-                answers[place] = http(request["method"], request["url"], data, request["timeout"])
+                answers[place] = http(request["method"], request["url"], data, request["timeout"], request["socket"])
         finally:
             locks[place].release()
 
@@ -128,26 +128,20 @@ def drain(fd: int, kept: bytearray) -> bool:
     return False
 
 
-def http(method: str, url: str, body: bytes = b"", timeout: float = 2.0) -> dict[str, Any]:
-    """One HTTP/1.1 request, over IPv4 (http://HOST:PORT/PATH) or a socket of the node (unix://SOCKET:/PATH)."""
+def http(method: str, url: str, body: bytes = b"", timeout: float = 2.0, path: str = "") -> dict[str, Any]:
+    """One HTTP/1.1 request, over IPv4 or, with `path`, over that Unix socket."""
     scheme, _, rest = url.partition("://")
-    address: str | tuple[str, int]
-    if scheme == "unix":
-        family, (address, _, path) = _socket.AF_UNIX, rest.partition(":/")
-        place = "localhost"
-    else:
-        place, _, path = rest.partition("/")
-        host, _, port = place.partition(":")
-        family, address = _socket.AF_INET, (host, int(port or 80))
-    head = f"{method} /{path} HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n"
+    place, _, resource = rest.partition("/")
+    host, _, port = place.partition(":")
+    head = f"{method} /{resource} HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n"
     if body or method != "GET":
         head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-    connection = _socket.socket(family, _socket.SOCK_STREAM)
+    connection = _socket.socket(_socket.AF_UNIX if path else _socket.AF_INET, _socket.SOCK_STREAM)
     try:
-        if scheme not in ("http", "unix"):
+        if scheme != "http":
             raise ValueError("only http:// is spoken here")
         connection.settimeout(timeout)  # of each wait; `ask` keeps the deadline of the whole
-        connection.connect(address)
+        connection.connect(path or (host, int(port or 80)))
         connection.sendall(head.encode() + b"\r\n" + body)
         return answer(*read_reply(Incoming(connection)))
     except TimeoutError:
