@@ -99,7 +99,7 @@ def _steps(site: str, victims: frozenset[str], primary: str) -> tuple[_Step, ...
 # A step that must come after another one to mean anything: a template that was rendered because the dead primary
 # vanished is not yet the one that knows the new primary.
 _AFTER = {
-    "template rendered": ("promoted", "check passing"),
+    "template rendered": ("leader key taken",),
     "proxy ready": ("template rendered",),
     "check passing": ("promoted",),
     "promoted": ("leader key taken",),

@@ -46,11 +46,10 @@ class Running:
     suspicion_mult: int
     loop_wait: float
     one_way: float  # the slowest link between two sites
-    check_interval: float = 1.0  # components/dcs.py
     block_query_wait: float = 1.0  # components/proxy
     guard: bool = True
     guard_poll: float = 0.2  # nodeside/guard.py
-    guard_probe: float = 0.3
+    guard_probe: float = 0.2
     strict_look: float = 0.25  # nodeside/strict.py; it acts on the second look
     replication_timeout: float = 5.0  # wal_sender_timeout
     restart_delay: float = 0.5  # RestartSec of every unit
@@ -204,20 +203,13 @@ def _alive_asked(running: Running) -> Term:
 
 
 def _routes(running: Running) -> tuple[Term, ...]:
-    check = running.check_interval
     trip = 2 * running.one_way
     return (
-        Term(
-            "check passing",
-            check / 2 + trip,
-            check + 2 * trip + 0.1,
-            f"Consul asks Patroni's /primary each {_s(check)}",
-        ),
         Term(
             "template rendered",
             trip + 0.05,
             trip + 0.1 + running.block_query_wait,
-            f"Consul Template's blocking query; {_s(running.block_query_wait)} if it must be asked again",
+            f"Consul Template's blocking query for the leader key; {_s(running.block_query_wait)} if it must ask again",
         ),
         Term("proxy ready", 0.05, 0.2, "a reload: PgCat's servers, or the addresses that lead pgpool-II to them"),
         _client(running),

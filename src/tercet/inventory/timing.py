@@ -28,7 +28,7 @@ class Timing:
     nomad_failover_heartbeat_ttl_s: int
 
 
-FAST = Timing(20, 1, 5, 300, 200, 100, 3, 5, 5, 5, 15)
+FAST = Timing(20, 1, 5, 300, 200, 100, 3, 5, 5, 5, 10)
 RELAXED = Timing(30, 10, 10, 1000, 500, 200, 4, 10, 10, 10, 60)
 
 

@@ -7,7 +7,7 @@ Over a tunnel, as after a power cut, a dead peer sends no RST and no ICMP; packe
 and streams would each wait out a time limit of their own. So:
 
 - every 0.2 s the local `dcs` agent is asked for its members (an answer from memory, no network);
-- a member that gossip calls failed *and* that does not answer a TCP connect to its gossip port within 0.3 s is
+- a member that gossip calls failed *and* that does not answer a TCP connect to its gossip port within 0.2 s is
   silent: its address goes into an nftables set, whose elements expire after 2 s by themselves, and an output
   rule answers TCP to that set with a reset; open sockets to it are aborted once (`ss -K`);
 - a refused connect is an answer: the machine lives, and its kernel refuses by itself.
@@ -31,7 +31,7 @@ import time
 from typing import Any
 
 POLL_S = 0.2
-PROBE_S = 0.3
+PROBE_S = 0.2
 EXPIRY_S = 2
 RENEW_S = 0.8  # well within EXPIRY_S, and not a new nft process every POLL_S
 FAILED = 4  # serf's member status

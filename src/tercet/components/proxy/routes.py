@@ -30,8 +30,10 @@ def template(platform: Platform, site: str) -> bytes:
     """Consul Template's text: the primary, then whom this site reads, best first: its own node, the replicas by
     latency, the primary. A node may be listed twice, and none at all where none passes its check.
 
-    A primary that died passes again for the two seconds between its return and its first check (seen: writes at
-    two sites were led to it for 1.6 s), so of several the holder of Patroni's leader key is named last, which counts.
+    Of several primaries the last one named counts: the holder of Patroni's leader key, if it passes as replica or
+    primary. Tags lag behind the key. A standby that was promoted is tagged at its next check, up to a second later;
+    a primary that died passes again for two seconds, from its return to its first check (seen: writes at two sites
+    were led to it for 1.6 s).
     """
     name = platform.settings.postgresql.service
     local, *others = preference(platform, site)
@@ -40,6 +42,7 @@ def template(platform: Platform, site: str) -> bytes:
             f'{{{{- $primaries := service "primary.{name}" }}}}{{{{ $replicas := service "replica.{name}" -}}}}\n',
             f'{{{{ $leader := keyOrDefault "service/{name}/leader" "" -}}}}\n',
             "{{ range $primaries }}primary {{ .Address }}\n{{ end -}}\n",
+            "{{ range $replicas }}{{ if eq .Node $leader }}primary {{ .Address }}\n{{ end }}{{ end -}}\n",
             "{{ range $primaries }}{{ if eq .Node $leader }}primary {{ .Address }}\n{{ end }}{{ end -}}\n",
             _read("$primaries", local),
             *(_read("$replicas", node) for node in (local, *others)),
