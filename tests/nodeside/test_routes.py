@@ -21,9 +21,11 @@ ADDRESSES = ("100.64.0.1", "100.64.0.2", "100.64.0.3")
 
 
 def test_the_file_is_read_in_order_and_a_node_counts_once() -> None:
-    text = "primary 100.64.0.1\nread 100.64.0.2\nread 100.64.0.3\nread 100.64.0.2\nread 100.64.0.1\n"
-    assert routes.parse(text) == ("100.64.0.1", ["100.64.0.2", "100.64.0.3", "100.64.0.1"])
-    assert routes.parse("primary \nhalf a li") == ("", [])
+    text = (
+        "primary 100.64.0.2\nprimary 100.64.0.1\nleader 100.64.0.1\nread 100.64.0.2\nread 100.64.0.3\nread 100.64.0.2\n"
+    )
+    assert routes.parse(text) == ("100.64.0.1", "100.64.0.1", ["100.64.0.2", "100.64.0.3"])
+    assert routes.parse("primary \nhalf a li") == ("", "", [])
 
 
 def test_a_silent_primary_leads_writes_to_a_standby_that_refuses_them() -> None:
@@ -84,11 +86,13 @@ class World:
         self._spaces = spaces
         self.apps = spaces.new()
         self.line, self.run = spaces.line, spaces.run
+        self.servers = []
         for network in (1, 2):
             database = spaces.new()
             spaces.join(self.apps, database, network)
-            assert self.line(spaces.start(database, "python3", "-c", SERVER)) == "listens"
-        config = {"file": str(self.file), "record": str(self.record), "primary": PRIMARY, "read": READ}
+            self.servers.append(spaces.start(database, "python3", "-c", SERVER))
+            assert self.line(self.servers[-1]) == "listens"
+        config = {"file": str(self.file), "record": str(self.record), "primary": PRIMARY, "read": READ, "port": 5432}
         (folder / "routes.json").write_text(json.dumps(config))
         self._daemon = ["python3", "-u", routes.__file__, str(folder / "routes.json")]
 
@@ -136,6 +140,13 @@ def test_a_silent_node_is_left_and_taken_again_when_it_answers(world: World) -> 
     assert read.poll() is None
     world.run(world.apps, "ip link set v1 up")
     assert [world.line(daemon) for _ in range(2)] == [f"{ONE} answers", f"{PRIMARY} : {ONE}"]
+
+
+def test_a_leader_that_does_not_pass_stays_primary_while_its_port_is_open(world: World) -> None:
+    daemon = world.daemon(f"leader {ONE}", f"read {TWO}")
+    assert [world.line(daemon) for _ in range(2)] == [f"{PRIMARY} : {ONE}", f"{READ} : {TWO}"]
+    world.servers[0].kill()
+    assert world.line(daemon) == f"{PRIMARY} : {TWO}"
 
 
 def test_nothing_is_led_before_the_first_file_and_the_last_map_outlives_the_daemon(world: World) -> None:

@@ -4,16 +4,19 @@ For a proxy that takes a changed backend only by a restart: its backends are the
 kernel (nftables, destination NAT) sends each new connection to whoever is primary, or is read, just now. When a
 target changes, the sockets that lead to the old one are aborted, so that the proxy connects anew.
 
-Consul Template writes the file: lines of "primary ADDRESS" (one or none) and "read ADDRESS" (in order of
-preference); SIGHUP says that it changed. Who is primary is decided there alone. What is added here is to be
-quick about silence: gossip needs seconds to declare a dead node failed, and until then everything that waits for
-it hangs, reads too, since pgpool waits for all its backends. So each address is pinged every 0.2 s, and one that
-has not answered for 0.8 s is not used: reads go to the next one, and the primary's address leads where reads go,
-so that a write is refused by a standby with 25006 at once.
+Consul Template writes the file: lines of "primary ADDRESS" (who passes as primary; the last one counts), "leader
+ADDRESS" (who holds Patroni's leader key) and "read ADDRESS" (in order of preference); SIGHUP says that it changed.
+Who is primary is decided there alone. A leader that does not pass its check has a Patroni that starts anew or hangs,
+or a PostgreSQL that is gone: it stays the primary as long as PostgreSQL's port is open.
+
+What is added here is to be quick about silence: gossip needs seconds to declare a dead node failed, and until then
+everything that waits for it hangs, reads too, since pgpool waits for all its backends. So each address is pinged every
+0.2 s, and one that has not answered for 0.8 s is not used: reads go to the next one, and the primary's address leads
+where reads go, so that a write is refused by a standby with 25006 at once.
 
 Invariant: the map in the kernel is what RECORD says. If this program dies, the last map stays in force.
 
-Argument: a JSON file {"file": …, "record": …, "primary": "198.18.0.1", "read": "198.18.0.2"}.
+Argument: a JSON file {"file": …, "record": …, "primary": "198.18.0.1", "read": "198.18.0.2", "port": 5432}.
 """
 
 from __future__ import annotations
@@ -28,9 +31,11 @@ import struct
 import subprocess
 import sys
 import time
+from typing import Any
 
 TICK_S = 0.2
 SILENT_S = 0.8  # four pings unanswered; a round trip to Falkenstein takes 0.03
+PROBE_S = 0.3
 TABLE = "ip tercet_routes"
 ECHO_REQUEST, ECHO_REPLY = 8, 0
 
@@ -82,16 +87,27 @@ def echo_request(identity: int) -> bytes:
     return struct.pack("!BBHHH", ECHO_REQUEST, 0, ~total & 0xFFFF, identity, 0)
 
 
-def parse(text: str) -> tuple[str, list[str]]:
-    """(primary's address or "", the addresses to read from in order of preference)."""
-    primary, reads = "", list[str]()
+def parse(text: str) -> tuple[str, str, list[str]]:
+    """(who passes as primary or "", who holds the leader key or "", whom to read in order of preference)."""
+    primary, leader, reads = "", "", list[str]()
     for line in text.splitlines():
         role, _, address = line.partition(" ")
         if role == "primary" and address:
             primary = address
+        elif role == "leader" and address:
+            leader = address
         elif role == "read" and address and address not in reads:
             reads.append(address)
-    return primary, reads
+    return primary, leader, reads
+
+
+def is_open(address: str, port: int) -> bool:
+    """Somebody listens there, and accepts within PROBE_S."""
+    try:
+        socket.create_connection((address, port), PROBE_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def choose(primary: str, reads: list[str], silent: set[str]) -> tuple[str, str]:
@@ -188,7 +204,7 @@ def wait(woken: socket.socket, pings: Pings, seconds: float) -> None:
             return
 
 
-def main(config: dict[str, str]) -> None:
+def main(config: dict[str, Any]) -> None:
     woken, bell = socket.socketpair()
     bell.setblocking(False)
     signal.set_wakeup_fd(bell.fileno())
@@ -197,12 +213,14 @@ def main(config: dict[str, str]) -> None:
     told = set[str]()
     begun = False
     while True:
-        primary, reads = parse(read_file(config["file"]))
-        pings.send({address for address in (primary, *reads) if address}, time.monotonic())
+        primary, leader, reads = parse(read_file(config["file"]))
+        pings.send({address for address in (primary, leader, *reads) if address}, time.monotonic())
         silent = pings.silent(time.monotonic())
         for address in sorted(silent ^ told):
             print(f"{address} {'is silent' if address in silent else 'answers'}", flush=True)
         told = silent
+        if not primary and leader and leader not in silent and is_open(leader, config["port"]):
+            primary = leader
         if primary or reads:
             kernel.lead(*choose(primary, reads, silent))
             if not begun:

@@ -49,8 +49,8 @@ def choose_servers(platform: Platform, site: str) -> str:
 
     Reads go to the local database node whether it is a replica or the primary, else to the nearest passing
     replica, else to the primary. Either address is "" where there is none. The primary is the holder of Patroni's
-    leader key, if it passes as replica or primary, else whoever passes as primary: tags lag behind the key by up to
-    a second after a promotion, and by two after the return of a primary that died.
+    leader key, else whoever passes as primary: tags lag behind the key by up to a second after a promotion and by
+    two after the return of a primary that died, and are gone while a Patroni starts anew beside its PostgreSQL.
     """
     service = platform.settings.postgresql.service
     local, *others = preference(platform, site)
@@ -61,8 +61,8 @@ def choose_servers(platform: Platform, site: str) -> str:
         '{{- scratch.Set "primary" "" }}{{ scratch.Set "read" "" }}',
         f'{{{{- $leader := keyOrDefault "service/{service}/leader" "" }}}}',
         f'{{{{- range $primaries }}}}{{{{ scratch.Set "primary" .Address }}}}{is_local}{{{{ end }}}}',
-        '{{- range $replicas }}{{ if eq .Node $leader }}{{ scratch.Set "primary" .Address }}{{ end }}{{ end }}',
-        '{{- range $primaries }}{{ if eq .Node $leader }}{{ scratch.Set "primary" .Address }}{{ end }}{{ end }}',
+        f'{{{{- range service "{service}|any" }}}}{{{{ if eq .Node $leader }}}}'
+        '{{ scratch.Set "primary" .Address }}{{ end }}{{ end }}',
     ]
     lines.extend(
         '{{- if eq (scratch.Get "read") "" }}{{ range $replicas }}'

@@ -51,7 +51,7 @@ def flavour(context: Context, node: Node) -> Flavour:
         template=routes.template(context.platform, node.site),
         follower=routes.UNIT,
         resources=(
-            *routes.resources(),
+            *routes.resources(context.platform),
             Directory(DIR, purge=False),
             File(CONFIG, _config(context), group="postgres", mode=0o640),
             File(HBA, hba.encode(), group="postgres", mode=0o640),

@@ -27,40 +27,43 @@ _CHECK = f"nft list map ip tercet_routes target | grep -oE '198[.0-9]+ : [.0-9]+
 
 
 def template(platform: Platform, site: str) -> bytes:
-    """Consul Template's text: the primary, then whom this site reads, best first: its own node, the replicas by
-    latency, the primary. A node may be listed twice, and none at all where none passes its check.
+    """Consul Template's text: who passes as primary, who holds Patroni's leader key, and whom this site reads, best
+    first: its own node, the replicas by latency, the primary.
 
-    Of several primaries the last one named counts: the holder of Patroni's leader key, if it passes as replica or
-    primary. Tags lag behind the key. A standby that was promoted is tagged at its next check, up to a second later;
-    a primary that died passes again for two seconds, from its return to its first check (seen: writes at two sites
-    were led to it for 1.6 s).
+    Of several primaries the last one named counts: the holder of the key, if it passes as replica or primary. Tags
+    lag behind the key. A standby that was promoted is tagged at its next check, up to a second later; a primary that
+    died passes again for two seconds, from its return to its first check (seen: writes at two sites were led to it
+    for 1.6 s).
     """
     name = platform.settings.postgresql.service
     local, *others = preference(platform, site)
+    services = (("primaries", f"primary.{name}"), ("replicas", f"replica.{name}"), ("all", f"{name}|any"))
     return "".join(
         (
-            f'{{{{- $primaries := service "primary.{name}" }}}}{{{{ $replicas := service "replica.{name}" -}}}}\n',
+            *(f'{{{{ ${variable} := service "{service}" -}}}}\n' for variable, service in services),
             f'{{{{ $leader := keyOrDefault "service/{name}/leader" "" -}}}}\n',
-            "{{ range $primaries }}primary {{ .Address }}\n{{ end -}}\n",
-            "{{ range $replicas }}{{ if eq .Node $leader }}primary {{ .Address }}\n{{ end }}{{ end -}}\n",
-            "{{ range $primaries }}{{ if eq .Node $leader }}primary {{ .Address }}\n{{ end }}{{ end -}}\n",
-            _read("$primaries", local),
-            *(_read("$replicas", node) for node in (local, *others)),
-            "{{ range $primaries }}read {{ .Address }}\n{{ end -}}\n",
+            _line("primary", "$primaries"),
+            *(_line("primary", nodes, "$leader") for nodes in ("$replicas", "$primaries")),
+            _line("leader", "$all", "$leader"),
+            _line("read", "$primaries", f'"{local}"'),
+            *(_line("read", "$replicas", f'"{node}"') for node in (local, *others)),
+            _line("read", "$primaries"),
         )
     ).encode()
 
 
-def _read(nodes: str, node: str) -> str:
-    return (
-        f'{{{{ range {nodes} }}}}{{{{ if eq .Node "{node}" }}}}read {{{{ .Address }}}}\n{{{{ end }}}}{{{{ end -}}}}\n'
-    )
+def _line(role: str, nodes: str, node: str = "") -> str:
+    """A line "ROLE ADDRESS" for each of the nodes, or for that one of them only."""
+    line = f"{role} {{{{ .Address }}}}\n"
+    chosen = f"{{{{ if eq .Node {node} }}}}{line}{{{{ end }}}}" if node else line
+    return f"{{{{ range {nodes} }}}}{chosen}{{{{ end -}}}}\n"
 
 
-def resources() -> tuple[Resource, ...]:
+def resources(platform: Platform) -> tuple[Resource, ...]:
     """The program, its configuration and its unit."""
     source = package_files("tercet.nodeside").joinpath("routes.py").read_bytes()
-    config = {"file": FILE, "record": _RECORD, "primary": PRIMARY, "read": READ}
+    port = platform.settings.ports.postgresql
+    config = {"file": FILE, "record": _RECORD, "primary": PRIMARY, "read": READ, "port": port}
     unit = unit_file(
         "Local addresses that lead to the primary and to the node that is read",
         {
