@@ -29,8 +29,10 @@ from tercet.inventory.load import parse
 from tercet.inventory.model import LabModel
 from tercet.inventory.platform import Platform
 from tercet.providers.base import CUT, FREEZE, KILL, Fault
+from tercet.providers.lab import disk
 from tercet.providers.lab.cgroup import Cgroups, emptied, kill
 from tercet.providers.lab.config import images_in_use
+from tercet.providers.lab.disk import loops
 from tercet.providers.lab.host import inside
 from tercet.providers.lab.layout import LABS, layout_of
 from tercet.providers.lab.observe import WATCHERS
@@ -350,7 +352,9 @@ async def edit_configuration(lab: LabProvider) -> None:
 
 
 async def add_stranger(lab: LabProvider) -> None:
-    shutil.copytree(LABS / "t-lab1" / A, LABS / "t-lab1" / "db-old-01", ignore=shutil.ignore_patterns("upper", "work"))
+    shutil.copytree(
+        LABS / "t-lab1" / A, LABS / "t-lab1" / "db-old-01", ignore=shutil.ignore_patterns("upper", "work", "disk.img")
+    )
 
 
 async def stop_forwarding(lab: LabProvider) -> None:
@@ -755,6 +759,109 @@ async def test_unknown_names_are_refused_before_anything_happens(lab: LabProvide
     assert A in await lab.running()
 
 
+# --- disks -----------------------------------------------------------------------------------------------
+
+POSTGRESQL = "/var/lib/postgresql"
+KEPT = f"{POSTGRESQL}/kept"
+
+
+def loop_devices(name: str) -> list[str]:
+    """The loop devices on this machine that lie on files of the lab."""
+    listed = subprocess.run(["losetup", "--all"], check=True, capture_output=True, text=True, timeout=30).stdout
+    return [line for line in listed.splitlines() if f"/{name}/" in line]
+
+
+@pytest.fixture
+def with_loops() -> None:
+    if shutil.which("mkfs.ext4") is None or not asyncio.run(loops()):
+        pytest.skip("this machine has no mkfs.ext4 or no loop devices")
+
+
+@pytest.mark.usefixtures("with_loops")
+async def test_database_node_has_a_disk_of_its_own(lab: LabProvider) -> None:
+    assert (await out(lab, A, "stat", "-f", "-c", "%T", POSTGRESQL)).strip() == "ext2/ext3"
+    assert (await out(lab, A, "stat", "-c", "%U:%G %a", POSTGRESQL)).strip() == "postgres:postgres 755"
+    size = (await out(lab, A, "df", "--output=size", "-BG", POSTGRESQL)).split()[-1]
+    assert size == "8G"
+    assert (await out(lab, "apps-sib-01", "stat", "-f", "-c", "%T", "/var/lib")).strip() == "overlayfs"
+    devices = {line.split(":")[0] for line in loop_devices("t-lab1")}
+    assert len(devices) == 3
+    assert not devices & {line.split()[0] for line in machine()[0]}, "no mount is seen on the machine"
+    await out(lab, A, "systemctl", "daemon-reload")
+    await out(lab, A, "mountpoint", POSTGRESQL)
+
+
+@pytest.mark.usefixtures("with_loops")
+async def test_full_disk_is_its_owners_alone(lab: LabProvider) -> None:
+    """What the drill disk-full does, and that it leaves the machine's disk alone."""
+    free = shutil.disk_usage(LABS).free
+    fill = f"fallocate -l $(df --output=avail -B1 {POSTGRESQL} | tail -1) {KEPT}"
+    more = f"dd if=/dev/zero of={KEPT}.rest bs=64k status=none"
+    done = await lab.run(A, ["runuser", "-u", "postgres", "--", "sh", "-c", f"{fill} || true; {more}"], timeout=30)
+    assert b"No space left on device" in done.stderr
+    assert free - shutil.disk_usage(LABS).free < 4 << 30
+    await out(lab, B, "sh", "-c", f"echo room > {KEPT} && rm {KEPT}")
+    await out(lab, A, "rm", "-f", KEPT, f"{KEPT}.rest")
+
+
+async def test_database_survives_stop_and_start(lab: LabProvider) -> None:
+    await out(lab, A, "sh", "-c", f"echo precious > {KEPT}")
+    await lab._containers.stop(A)
+    await lab.prepare(await lab.survey(), silent)
+    assert await out(lab, A, "cat", KEPT) == "precious\n"
+
+
+async def test_database_survives_a_kill(lab: LabProvider) -> None:
+    """As on other nodes, what was not synced survives too; the healer mounts the disk again."""
+    await out(lab, A, "sh", "-c", f"echo precious > {KEPT}")
+    before = loop_devices("t-lab1")
+    await lab.faults.kill([A], seconds=2)
+    await eventually(lambda: lab._cgroups.init(A) is not None, 30, "it is started")
+    await lab._containers.booted(A)
+    assert await out(lab, A, "cat", KEPT) == "precious\n"
+    assert len(loop_devices("t-lab1")) == len(before)
+    assert await lab.survey() == ()
+
+
+@pytest.mark.usefixtures("with_loops")
+async def test_killed_node_holds_no_loop_device(lab: LabProvider) -> None:
+    before = loop_devices("t-lab1")
+    await lab.faults.kill([A], seconds=60)
+    await eventually(lambda: len(loop_devices("t-lab1")) == len(before) - 1, 10, "its loop device is free again")
+
+
+@pytest.mark.usefixtures("with_loops")
+async def test_lost_disk_is_named_and_made_again(lab: LabProvider) -> None:
+    await lab._containers.kill(A)
+    (LABS / "t-lab1" / A / "disk.img").unlink()
+    changes = await lab.survey()
+    assert lines(changes) == [
+        "update container db-sib-01: its disk is gone, and the data with it; it gets an empty one"
+    ]
+    await lab.prepare(changes, silent)
+    assert await lab.survey() == ()
+    assert await out(lab, A, "ls", POSTGRESQL) == "lost+found\n"
+
+
+async def test_machine_without_loop_devices_has_the_shared_disk(rootfs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a container that was made without a disk never gets one: it would hide the data."""
+
+    async def none() -> bool:
+        return False
+
+    with monkeypatch.context() as patched:
+        patched.setattr(disk, "loops", none)
+        async with temporary(one_site("t-lab2"), rootfs) as lab:
+            assert (await out(lab, A, "stat", "-f", "-c", "%T", POSTGRESQL)).strip() == "overlayfs"
+            await out(lab, A, "sh", "-c", f"echo precious > {KEPT}; sync")
+            patched.undo()
+            assert await lab.survey() == ()
+            config = LABS / "t-lab2" / A / "config"
+            config.write_text(config.read_text().replace("10.77.1.13/24", "10.77.1.99/24"))
+            await lab.prepare(await lab.survey(), silent)
+            assert await out(lab, A, "cat", KEPT) == "precious\n"
+
+
 # --- two labs, two operators, no lab ---------------------------------------------------------------------
 
 
@@ -814,6 +921,7 @@ def traces(name: str) -> dict[str, list[str]]:
         "folders": [str(path) for path in LABS.glob(name)] if LABS.exists() else [],
         "locks": [str(path) for path in Path("/run").glob(f"lxc/lock/**/{name}")],
         "groups": [str(path) for path in Cgroups(name).base.glob(name)],
+        "loop devices": loop_devices(name),
     }
 
 

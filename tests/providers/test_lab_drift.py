@@ -39,8 +39,9 @@ def network(layout: Layout, emulator: tuple[str, ...] = EMULATOR) -> NetworkStat
 def containers(layout: Layout) -> Mapping[str, ContainerState]:
     return {
         container.name: ContainerState(
-            config_text(layout, container, Path("/image")),
+            config_text(layout, container, Path("/image"), disk=container.disk),
             image_exists=True,
+            disk_exists=container.disk,
             init=1000,
             addresses=frozenset({container.address}),
             gateway=container.network.gateway,
@@ -107,6 +108,10 @@ def test_output_that_is_no_json_is_an_error(platform: Platform) -> None:
             {"image_exists": False},
             "update container db-sib-01: its image /image is gone; it goes on with its own files on the present image",
         ),
+        (
+            {"disk_exists": False},
+            "update container db-sib-01: its disk is gone, and the data with it; it gets an empty one",
+        ),
         ({"addresses": frozenset()}, "update address db-sib-01: it lacks its address 10.77.1.13"),
         (
             {"gateway": IPv4Address("10.77.1.9")},
@@ -119,6 +124,24 @@ def test_container(platform: Platform, change: dict[str, object], expected: str)
     states = dict(containers(layout))
     states["db-sib-01"] = replace(states["db-sib-01"], **change)  # type: ignore[arg-type]
     assert lines(layout, Observed(network(layout), states, 1024)) == [expected]
+
+
+def test_container_made_without_a_disk_goes_on_without(platform: Platform) -> None:
+    """A lab of an earlier version, or a machine without loop devices."""
+    layout = layout_of(platform)
+    states = dict(containers(layout))
+    text = config_text(layout, layout.container("db-sib-01"), Path("/image"), disk=False)
+    states["db-sib-01"] = replace(states["db-sib-01"], config=text, disk_exists=False)
+    assert lines(layout, Observed(network(layout), states, 1024)) == []
+
+
+def test_disk_that_is_not_mounted(platform: Platform) -> None:
+    layout = layout_of(platform)
+    states = dict(containers(layout))
+    text = config_text(layout, layout.container("db-sib-01"), Path("/image"), disk=False)
+    states["db-sib-01"] = replace(states["db-sib-01"], config=text)
+    (line,) = lines(layout, Observed(network(layout), states, 1024))
+    assert line.startswith("update container db-sib-01: its configuration differs: lxc.hook.version is absent")
 
 
 def test_running_container_that_lost_its_network(platform: Platform) -> None:

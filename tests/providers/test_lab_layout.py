@@ -13,7 +13,7 @@ from syrupy.assertion import SnapshotAssertion
 
 from tercet.errors import TercetError
 from tercet.inventory.platform import Platform
-from tercet.providers.lab.config import config_text, differences, image_of, parse
+from tercet.providers.lab.config import config_text, differences, has_disk, image_of, parse
 from tercet.providers.lab.layout import device, layout_of
 
 IMAGE = Path("/var/cache/tercet/images/abc/rootfs")
@@ -87,12 +87,27 @@ def test_device_names_fit_the_kernel_and_differ(names: list[str]) -> None:
 
 def test_container_configuration(platform: Platform, snapshot: SnapshotAssertion) -> None:
     layout = layout_of(platform)
-    assert config_text(layout, layout.container("db-fsn-01"), IMAGE) == snapshot
+    assert config_text(layout, layout.container("db-fsn-01"), IMAGE, disk=True) == snapshot
+
+
+def test_only_database_nodes_are_to_have_a_disk(platform: Platform) -> None:
+    layout = layout_of(platform)
+    assert {container.name for container in layout.containers if container.disk} == {
+        "db-sib-01",
+        "db-sib-03",
+        "db-fsn-01",
+    }
+
+
+@pytest.mark.parametrize("disk", [True, False])
+def test_configuration_says_whether_it_has_a_disk(platform: Platform, disk: bool) -> None:
+    layout = layout_of(platform)
+    assert has_disk(config_text(layout, layout.container("db-sib-01"), IMAGE, disk=disk)) is disk
 
 
 def test_configuration_says_which_image_it_stands_on(platform: Platform) -> None:
     layout = layout_of(platform)
-    text = config_text(layout, layout.container("world"), IMAGE)
+    text = config_text(layout, layout.container("world"), IMAGE, disk=False)
     assert image_of(text) == IMAGE
     assert parse(text)["lxc.uts.name"] == "world"
     assert image_of("lxc.rootfs.path = dir:/somewhere\n") is None
@@ -102,7 +117,7 @@ def test_configuration_says_which_image_it_stands_on(platform: Platform) -> None
 def test_image_path_that_overlay_cannot_take(platform: Platform) -> None:
     layout = layout_of(platform)
     with pytest.raises(TercetError, match="holds a colon"):
-        config_text(layout, layout.container("world"), Path("/srv/a:b"))
+        config_text(layout, layout.container("world"), Path("/srv/a:b"), disk=False)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """The LXC configuration of one container: text from the layout, and back to what it says.
 
 A container keeps the image it was made on for its whole life; programs on it are updated in place. So the
-image's path is the one line that is not compared.
+image's path is the one line that is not compared. Whether it has a disk of its own is settled when it is made,
+too: a disk that came later would hide the data.
 """
 
 from __future__ import annotations
@@ -10,13 +11,18 @@ from pathlib import Path
 
 from tercet.errors import TercetError
 from tercet.providers.lab.cgroup import BASE
+from tercet.providers.lab.disk import mount_command
 from tercet.providers.lab.layout import LABS, Container, Layout
 
 ROOTFS = "lxc.rootfs.path"
+DISK = "lxc.hook.mount"
 
 
-def config_text(layout: Layout, container: Container, rootfs: Path) -> str:
-    """The whole file. `rootfs` is the image's tree, the read-only lower layer of the container's files."""
+def config_text(layout: Layout, container: Container, rootfs: Path, *, disk: bool) -> str:
+    """The whole file. `rootfs` is the image's tree, the read-only lower layer of the container's files.
+
+    `disk`: the container's data lies on a disk of its own.
+    """
     if ":" in str(rootfs):
         raise TercetError(f"the image's path {rootfs} holds a colon, which overlay paths cannot; move the cache")
     folder = layout.folder(container.name)
@@ -27,6 +33,8 @@ def config_text(layout: Layout, container: Container, rootfs: Path) -> str:
         # /proc/sys and /sys belong to the host's kernel: only the container's own network part is writable.
         ("lxc.mount.auto", "proc:mixed sys:mixed cgroup:rw"),
         ("lxc.mount.entry", "/dev/net/tun dev/net/tun none bind,create=file 0 0"),
+        # Version 1 of hooks: LXC adds no arguments to the command.
+        *((("lxc.hook.version", "1"), (DISK, mount_command(layout.disk(container.name)))) if disk else ()),
         ("lxc.cgroup.dir.container", f"{BASE}/{layout.platform}/nodes/{container.name}"),
         ("lxc.cgroup.dir.monitor", f"{BASE}/{layout.platform}/monitors/{container.name}"),
         ("lxc.net.0.type", "veth"),
@@ -57,6 +65,11 @@ def image_of(text: str) -> Path | None:
     """The image that this configuration stands on; None if it names none."""
     parts = parse(text).get(ROOTFS, "").split(":")
     return Path(parts[1]) if len(parts) == 3 and parts[0] == "overlay" else None
+
+
+def has_disk(text: str) -> bool:
+    """The configuration mounts a disk of the container's own."""
+    return DISK in parse(text)
 
 
 def differences(found: str, wanted: str) -> str:

@@ -12,7 +12,8 @@ from time import monotonic
 
 from tercet.errors import TercetError
 from tercet.providers.lab.cgroup import POLL, Cgroups, emptied, kill, remove
-from tercet.providers.lab.config import config_text, image_of
+from tercet.providers.lab.config import config_text, has_disk, image_of
+from tercet.providers.lab.disk import make_disk
 from tercet.providers.lab.host import HostCommandError, command, inside_with_sysfs
 from tercet.providers.lab.layout import Container, Layout
 
@@ -39,17 +40,26 @@ class Containers:
         self._cgroups = cgroups
         self._rootfs = rootfs
 
-    def define(self, container: Container) -> None:
+    async def define(self, container: Container) -> None:
         """Write the container's configuration. It keeps the image it stands on as long as that exists."""
         folder = self._layout.folder(container.name)
         file = folder / "config"
-        image = image_of(file.read_text()) if file.exists() else None
+        before = file.read_text() if file.exists() else None
+        image = image_of(before) if before else None
         if image is None or not image.is_dir():
             image = self._image(container)
         (folder / "upper").mkdir(parents=True, exist_ok=True)
+        disk = container.disk and await self._disk(container.name, before, image)
         fresh = folder / "config.new"
-        fresh.write_text(config_text(self._layout, container, image))
+        fresh.write_text(config_text(self._layout, container, image, disk=disk))
         fresh.replace(file)
+
+    async def _disk(self, name: str, before: str | None, image: Path) -> bool:
+        """The container has a disk, or gets one now. One that was made without stays so: its data lies elsewhere."""
+        disk = self._layout.disk(name)
+        if disk.exists():
+            return True
+        return (before is None or has_disk(before)) and await make_disk(disk, image)
 
     def _image(self, container: Container) -> Path:
         if self._rootfs is None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tercet.converge.plan import Change
-from tercet.providers.lab.config import config_text, differences, image_of
+from tercet.providers.lab.config import config_text, differences, has_disk, image_of
 from tercet.providers.lab.layout import Container, Layout, Link, Network
 from tercet.providers.lab.observe import ContainerState, NetworkState, Observed
 
@@ -117,11 +117,14 @@ def node(
         yield Change("create", what, "absent")
         return
     image = image_of(found.config) or Path("none")
-    difference = differences(found.config, config_text(layout, container, image))
+    disk = container.disk and (found.disk_exists or has_disk(found.config))
+    difference = differences(found.config, config_text(layout, container, image, disk=disk))
     if difference:
         yield Change("update", what, f"its configuration differs: {difference}")
     elif not found.image_exists:
         yield Change("update", what, f"its image {image} is gone; it goes on with its own files on the present image")
+    elif disk and not found.disk_exists:
+        yield Change("update", what, "its disk is gone, and the data with it; it gets an empty one")
     elif found.init is None:
         yield Change("start", what, "stopped")
     elif network is None or container.port not in network.devices:

@@ -49,7 +49,8 @@ class Network:
 class Container:
     """One node's container. `port` is the end of its cable on the bridge; the other end is eth0 inside.
 
-    `mac` is fixed, so that a restarted node is the same to its neighbours, as real hardware would be.
+    `mac` is fixed, so that a restarted node is the same to its neighbours, as real hardware would be. `disk`: its
+    data is to lie on a disk of its own.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Container:
     address: IPv4Address
     port: str
     mac: str
+    disk: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,10 @@ class Layout:
 
     def folder(self, container: str) -> Path:
         return self.directory / container
+
+    def disk(self, container: str) -> Path:
+        """The file that is the container's disk; only database nodes have one."""
+        return self.folder(container) / "disk.img"
 
     @cached_property
     def by_name(self) -> Mapping[str, Container]:
@@ -130,6 +136,7 @@ def layout_of(platform: Platform) -> Layout:
             host(network, HOST_OF_ROLE[node.role]),
             device(node.role[0], network.name),
             mac(f"node {node.name}"),
+            disk=node.role is Role.DB,
         )
         for node in platform.containers
         for network in [by_name[node.site or WORLD]]

@@ -60,6 +60,7 @@ class ContainerState:
 
     config: str | None
     image_exists: bool = False
+    disk_exists: bool = False
     init: int | None = None
     frozen: bool = False
     addresses: frozenset[IPv4Address] = frozenset()
@@ -139,12 +140,14 @@ def observe_container(layout: Layout, cgroups: Cgroups, name: str) -> ContainerS
     file = layout.folder(name) / "config"
     text = file.read_text() if file.exists() else None
     image = image_of(text) if text else None
+    image_exists, disk_exists = image is not None and image.is_dir(), layout.disk(name).exists()
     init = cgroups.init(name)
     if init is None:
-        return ContainerState(text, image_exists=image is not None and image.is_dir())
+        return ContainerState(text, image_exists, disk_exists)
     return ContainerState(
         text,
-        image_exists=image is not None and image.is_dir(),
+        image_exists,
+        disk_exists,
         init=init,
         frozen=cgroups.frozen(name),
         addresses=parse_fib(read(Path(f"/proc/{init}/net/fib_trie"))),

@@ -132,7 +132,7 @@ class LabProvider:
         if verb in {"update", "restart"}:
             await self._containers.stop(name)
         if verb in {"create", "update"}:
-            self._containers.define(container)
+            await self._containers.define(container)
         await self._containers.start(container)
 
     def _pair(self, name: str) -> wan.Pair:
