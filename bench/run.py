@@ -1,7 +1,7 @@
 """`make bench`: how fast and how large, measured on a real lab of this machine; printed and saved as JSON.
 
 Image and components are made first if they are not cached, outside the measured time. Every figure is printed
-beside what it should reach. The last drill figures are taken with `--drills N` (N repeats of each drill).
+beside what it should reach; those of drills also beside their prediction. `--drills N` repeats each drill N times.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+import drill_figures
 
 from tercet.inventory.default import default_text
 
@@ -41,6 +43,18 @@ class Figure:
     @property
     def met(self) -> bool:
         return self.value <= self.goal
+
+    def line(self) -> str:
+        mark = "ok  " if self.met else "MISS"
+        spread = ", ".join(f"{sample:g}" for sample in self.samples)
+        return f"{mark} {self.name:<34} {self.value:>8g} {self.unit:<6} goal {self.goal:g}   ({spread})"
+
+
+def drill(file: Path, name: str, to: Path) -> None:
+    """A drill that broke a budget has its figures too; one that could not run has none, and ends the bench."""
+    tercet(file, "drill", "run", name, "--json", str(to), "--journals", str(to.parent), expect=(0, 1))
+    if not to.exists():
+        sys.exit(f"the drill {name} did not run")
 
 
 def tercet(file: Path, *words: str, expect: Sequence[int] = (0,)) -> subprocess.CompletedProcess[str]:
@@ -129,6 +143,7 @@ def measure(file: Path) -> list[Figure]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--drills", type=int, default=1, metavar="N", help="repeats of each drill (1); 0 for none")
     parser.add_argument("--output", type=Path, default=HERE / "result.json", help="where the JSON goes")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -136,22 +151,24 @@ def main() -> int:
         file.write_text(re.sub(r"^platform: tercet\b", f"platform: {NAME}", default_text(), flags=re.MULTILINE))
         try:
             figures = measure(file)
+            for figure in figures:
+                print(figure.line(), flush=True)
+            drills = drill_figures.measure(lambda name, to: drill(file, name, to), options.drills, Path(folder))
         finally:
             tercet(file, "down", "--yes", expect=(0, 1))
-    for figure in figures:
-        mark = "ok  " if figure.met else "MISS"
-        spread = ", ".join(f"{sample:g}" for sample in figure.samples)
-        print(f"{mark} {figure.name:<34} {figure.value:>8g} {figure.unit:<6} goal {figure.goal:g}   ({spread})")
     machine = {
         "cores": os.cpu_count(),
         "kernel": platform.release(),
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    options.output.write_text(
-        json.dumps({"machine": machine, "figures": [asdict(f) for f in figures]}, indent=2) + "\n"
-    )
+    saved = {
+        "machine": machine,
+        "figures": [asdict(figure) for figure in figures],
+        "drills": [asdict(measured) for measured in drills],
+    }
+    options.output.write_text(json.dumps(saved, indent=2) + "\n")
     print(f"saved: {options.output}")
-    return 0 if all(figure.met for figure in figures) else 1
+    return 0 if all(figure.met for figure in (*figures, *drills)) else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Failure drills on the real platform, the specification's four scenarios first: `make drills`."""
+"""Failure drills on the real platform: the specification's four scenarios in every run, all others by `make drills`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,6 @@ def drill(lab: Lab, name: str, folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.lab
-@pytest.mark.drill
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", SPECIFIED)
 def test_a_specified_failure_comes_out_as_promised(platform_lab: Lab, tmp_path: Path, name: str) -> None:

@@ -14,7 +14,7 @@ from tercet.errors import TercetError
 if TYPE_CHECKING:
     from tercet.converge.events import Emit
     from tercet.drills.scenario import Scenario
-    from tercet.drills.verdict import Repeated
+    from tercet.drills.verdict import Repeated, Result
     from tercet.operations.session import Session
 
 JOURNALS = Path("tercet-drills")
@@ -100,7 +100,23 @@ def _as_data(scenario: Scenario, repeated: Repeated) -> dict[str, object]:
         "drill": scenario.name,
         "passed": repeated.passed,
         "write_unavailability_s": {"median": repeated.median, "worst": repeated.worst},
-        "runs": [result.verdict.model_dump(mode="json") for result in repeated.results],
+        "runs": [_run_as_data(result) for result in repeated.results],
+    }
+
+
+def _run_as_data(result: Result) -> dict[str, object]:
+    predicted = result.predicted
+    return {
+        "passed": result.passed,
+        "reasons": list(result.reasons),
+        "figures": {
+            one.name: {"measured_s": round(one.measured, 3), "budget_s": one.budget, "detail": one.detail}
+            for one in result.judged
+        },
+        "predicted": {"expected_s": predicted.expected, "bound_s": predicted.bound} if predicted else None,
+        "failovers": result.failovers,
+        "writes": {"acknowledged": result.findings.acknowledged, "lost": len(result.findings.lost)},
+        "promises": [{"name": one.name, "held": one.held, "detail": one.detail} for one in result.promises],
     }
 
 
