@@ -22,7 +22,9 @@ PLACEMENT = "tercet-placement.service"
 GUARD_ACTIVE = Exec(("systemctl", "is-active", GUARD))
 
 
-def daemon(name: str, title: str, config: dict[str, object], after: str = "") -> Iterable[Resource]:
+def daemon(
+    name: str, title: str, config: dict[str, object], after: str = "", *, secret: bool = False
+) -> Iterable[Resource]:
     """A program of tercet/nodeside as a systemd service, its configuration in one JSON file."""
     program, settings, unit = (
         f"/usr/lib/tercet/{name}.py",
@@ -32,7 +34,7 @@ def daemon(name: str, title: str, config: dict[str, object], after: str = "") ->
     source = files("tercet.nodeside").joinpath(f"{name}.py").read_bytes()
     yield Directory("/etc/tercet")
     yield File(program, source)
-    yield File(settings, as_json(config))
+    yield File(settings, as_json(config), mode=0o600 if secret else 0o644, secret=secret)
     start = {
         **CONTROL_PLANE,
         "ExecStart": f"/usr/bin/python3 -I {program} {settings}",

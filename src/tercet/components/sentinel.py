@@ -1,6 +1,6 @@
-"""The two small daemons beside each PostgreSQL: strict mode made true, and an end for what is frozen.
+"""The small daemons beside each PostgreSQL: strict mode made true, an end for what is frozen, no wait for a turn.
 
-What they do, and what they cannot cover, is in nodeside/strict.py and nodeside/liveness.py.
+What they do, and what they cannot cover, is in nodeside/strict.py, nodeside/liveness.py and nodeside/wake.py.
 """
 
 from __future__ import annotations
@@ -46,6 +46,21 @@ class Sentinel:
                 "socket": f"/run/postgresql/.s.PGSQL.{ports.postgresql}",
                 "pid_file": f"{patroni.DATA}/postmaster.pid",
             },
+        )
+
+        yield from daemon(
+            "wake",
+            "Wakes Patroni for a new leader and for a crash",
+            {
+                "dcs_port": ports.dcs_http,
+                "scope": f"service/{settings.postgresql.service}",
+                "node": node.name,
+                "api": [node.name, ports.patroni],
+                "user": patroni.REST_USER,
+                "password": self.context.secrets.patroni_api,
+                "pid_file": f"{patroni.DATA}/postmaster.pid",
+            },
+            secret=True,
         )
 
     def questions(self, node: Node) -> Mapping[str, Request]:

@@ -230,9 +230,9 @@ def _crash(running: Running) -> tuple[Term, ...]:
     return (
         Term(
             "crash seen by Patroni",
-            running.loop_wait / 2,
+            0.1,
             running.loop_wait,
-            f"the leader's Patroni looks each {_s(running.loop_wait)} (loop_wait)",
+            f"tercet-wake sees the end of the postmaster; without it Patroni looks each {_s(running.loop_wait)}",
         ),
         Term("old primary demoted", 0.1, 0.5, "primary_start_timeout 0: the key is given up, not waited for"),
     )
@@ -243,9 +243,9 @@ def _switchover(running: Running) -> tuple[Term, ...]:
         Term("old primary demoted", 0.1, 1.0, "checkpoint and fast shutdown, measured 0.06 s with little to flush"),
         Term(
             "leader key free",
-            2.0,
+            0.3,
             3.0,
-            "Patroni polls the shutdown each second and waits one more for the standbys (ha.py, on_shutdown)",
+            "pg_ctl stops PostgreSQL before Patroni does (before_stop); else Patroni looks once a second",
         ),
     )
 

@@ -1,9 +1,9 @@
 """The two timing profiles: how fast silence is taken for failure. Seconds, Consul and Patroni durations.
 
 Source of `fast`: measured in the lab. With a gossip probe each 500 ms a dead member was declared failed after 2.7
-to 3.2 s, with 300 ms after 1.5 to 2.5 s. A `loop_wait` of one second, because a Patroni that lost the race for the
-lead, and a primary's whose PostgreSQL crashed, wait for their next turn. A ttl of 20 is Consul's floor. `relaxed` is
-Consul's WAN default and Patroni's default.
+to 3.2 s, with 300 ms after 1.5 to 2.5 s. A `loop_wait` of one second, with which it is
+nodeside/wake.py that wakes Patroni in time. A ttl of 20 is Consul's floor. `relaxed` is Consul's WAN default and
+Patroni's default.
 """
 
 from __future__ import annotations

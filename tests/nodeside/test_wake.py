@@ -1,0 +1,131 @@
+"""Patroni is woken when the leader key changes hands and when its postmaster ends, and by nothing else."""
+
+from __future__ import annotations
+
+import json
+import queue
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tercet.nodeside import wake
+
+
+class Agent(ThreadingHTTPServer):
+    """A `dcs` agent and a Patroni in one: answers a question for the key when it has changed since."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answers)
+        self.changed = threading.Condition()
+        self.index, self.holder, self.failover = 5, "db-one", ""
+        self.patches: queue.Queue[tuple[str, str]] = queue.Queue()
+        self.asked = threading.Semaphore(0)
+
+    def move(self, holder: str, index: int | None = None) -> None:
+        with self.changed:
+            self.index = self.index + 1 if index is None else index
+            self.holder = holder
+            self.changed.notify_all()
+
+
+class Answers(BaseHTTPRequestHandler):
+    server: Agent
+
+    def do_GET(self) -> None:
+        if "/failover?" in self.path:
+            return self._answer(200 if self.server.failover else 404, self.server.failover.encode(), 1)
+        seen = int(self.path.split("index=")[1].split("&")[0])
+        server = self.server
+        server.asked.release()
+        with server.changed:
+            server.changed.wait_for(lambda: server.index != seen, timeout=10)
+            status, body, index = (200 if server.holder else 404), server.holder.encode(), server.index
+        return self._answer(status, body, index)
+
+    def _answer(self, status: int, body: bytes, index: int) -> None:
+        self.send_response(status)
+        self.send_header("X-Consul-Index", str(index))
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_PATCH(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.server.patches.put((self.headers["Authorization"], body))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def agent() -> Iterator[Agent]:
+    with Agent() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def start(agent: Agent) -> None:
+    port = agent.server_address[1]
+    waker = wake.waker(("127.0.0.1", port), "patroni", "secret")
+    key = wake.Key(port, "service/x")
+    threading.Thread(target=wake.watch_key, args=(key, "db-two", waker), daemon=True).start()
+    for _ in range(2):  # the first look, and the one that waits
+        assert agent.asked.acquire(timeout=5)
+
+
+def test_a_new_holder_and_none_wake_patroni_with_a_change_of_nothing(agent: Agent) -> None:
+    start(agent)
+    agent.move("")
+    assert agent.patches.get(timeout=5) == ("Basic cGF0cm9uaTpzZWNyZXQ=", json.dumps({"tercet_wake": None}))
+    agent.move("db-two")
+    agent.patches.get(timeout=5)
+    assert agent.patches.empty()
+
+
+def test_a_free_key_wakes_only_the_candidate_of_a_switchover(agent: Agent) -> None:
+    agent.failover = json.dumps({"leader": "db-one", "member": "db-three"})
+    start(agent)
+    agent.move("")
+    assert agent.asked.acquire(timeout=5)
+    assert agent.patches.empty()
+    agent.move("db-three")
+    agent.patches.get(timeout=5)
+    agent.failover = json.dumps({"leader": "db-three", "member": "db-two"})
+    agent.move("")
+    agent.patches.get(timeout=5)
+
+
+def test_the_same_holder_wakes_nobody_and_an_index_that_fell_is_no_end(agent: Agent) -> None:
+    start(agent)
+    agent.move("db-one")
+    agent.move("db-one", index=2)
+    assert agent.asked.acquire(timeout=5)
+    agent.move("db-two")
+    agent.patches.get(timeout=5)
+    assert agent.patches.empty()
+
+
+def test_the_end_of_the_postmaster_wakes_patroni(tmp_path: Path) -> None:
+    reasons: queue.Queue[str] = queue.Queue()
+    pid_file = tmp_path / "postmaster.pid"
+    threading.Thread(target=wake.watch_postmaster, args=(str(pid_file), reasons.put), daemon=True).start()
+    with subprocess.Popen(["sleep", "60"]) as postmaster:
+        pid_file.write_text(f"{postmaster.pid}\n/data\n")
+        with pytest.raises(queue.Empty):
+            reasons.get(timeout=1)
+        postmaster.kill()
+        postmaster.wait()
+    pid_file.unlink()
+    assert reasons.get(timeout=5) == f"postmaster {postmaster.pid} ended"
+
+
+def test_a_patroni_that_is_away_is_said_and_harms_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    wake.waker(("127.0.0.1", 1), "a", "b")("x holds the leader key")
+    assert "Patroni does not answer" in capsys.readouterr().out
