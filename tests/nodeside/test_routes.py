@@ -50,6 +50,18 @@ def test_what_answers_is_preferred(primary: str, reads: list[str], silent: set[s
     assert write == (primary if primary and primary not in silent else read)
 
 
+def test_a_session_with_the_primary_alone_is_found() -> None:
+    listing = (
+        '0 0 198.18.0.1:40001 198.18.0.1:5432 users:(("pgpool",pid=11,fd=9))\n'
+        '0 0 198.18.0.2:40002 198.18.0.2:5432 users:(("pgpool",pid=11,fd=10))\n'
+        '0 0 198.18.0.1:40003 198.18.0.1:5432 users:(("pgpool",pid=12,fd=9))\n'
+        "0 0 198.18.0.1:40004 198.18.0.1:5432\n"
+        "torn li"
+    )
+    assert routes.one_legged(listing, PRIMARY, READ) == {"40003"}
+    assert routes.one_legged("", PRIMARY, READ) == set()
+
+
 def test_an_echo_request_has_a_right_checksum() -> None:
     packet = routes.echo_request(0xABCD)
     total = sum(int.from_bytes(packet[place : place + 2], "big") for place in range(0, 8, 2))
@@ -60,6 +72,7 @@ def test_an_echo_request_has_a_right_checksum() -> None:
 CLIENT = r"""
 import socket, sys
 c = socket.create_connection((sys.argv[1], 5432), 3)
+c.settimeout(20)
 print(c.recv(100).decode(), flush=True)
 try:
     print("heard", c.recv(100))
@@ -147,6 +160,15 @@ def test_a_leader_that_does_not_pass_stays_primary_while_its_port_is_open(world:
     assert [world.line(daemon) for _ in range(2)] == [f"{PRIMARY} : {ONE}", f"{READ} : {TWO}"]
     world.servers[0].kill()
     assert world.line(daemon) == f"{PRIMARY} : {TWO}"
+
+
+def test_who_has_the_primary_alone_is_ended_once_both_can_be_had(world: World) -> None:
+    daemon = world.daemon(f"primary {ONE}", f"read {TWO}")
+    assert [world.line(daemon) for _ in range(2)] == [f"{PRIMARY} : {ONE}", f"{READ} : {TWO}"]
+    alone = world.client(PRIMARY)
+    assert world.line(alone) == ONE
+    assert world.line(daemon) == "ended 1 sessions that read from the primary alone"
+    assert world.line(alone) == "ConnectionAbortedError"
 
 
 def test_nothing_is_led_before_the_first_file_and_the_last_map_outlives_the_daemon(world: World) -> None:

@@ -14,6 +14,10 @@ everything that waits for it hangs, reads too, since pgpool waits for all its ba
 0.2 s, and one that has not answered for 0.8 s is not used: reads go to the next one, and the primary's address leads
 where reads go, so that a write is refused by a standby with 25006 at once.
 
+pgpool goes on with the primary alone where it could not connect to the node that is read just when a session began,
+and that session then reads from the primary for ever. Such a one is ended once the node that is read accepts
+connections again, so that the application's next one has both.
+
 Invariant: the map in the kernel is what RECORD says. If this program dies, the last map stays in force.
 
 Argument: a JSON file {"file": …, "record": …, "primary": "198.18.0.1", "read": "198.18.0.2", "port": 5432}.
@@ -36,6 +40,7 @@ from typing import Any
 TICK_S = 0.2
 SILENT_S = 0.8  # four pings unanswered; a round trip to Falkenstein takes 0.03
 PROBE_S = 0.3
+LEGS_S = 2.0  # a session that has one leg at two looks is not just being made
 TABLE = "ip tercet_routes"
 ECHO_REQUEST, ECHO_REPLY = 8, 0
 
@@ -110,6 +115,26 @@ def is_open(address: str, port: int) -> bool:
     return True
 
 
+def one_legged(listing: str, primary: str, read: str) -> set[str]:
+    """Local ports of the sockets to `primary` whose process has none to `read`.
+
+    The listing is that of `ss -tnpH` for one state: two queues, local address, peer, process (root sees it).
+    """
+    ports: dict[str, str] = {}
+    whole = set[str]()
+    for line in listing.splitlines():
+        fields = line.split(maxsplit=4)
+        if len(fields) < 5 or "pid=" not in fields[4]:
+            continue
+        process = fields[4].split("pid=")[1].split(",")[0]
+        peer = fields[3].rpartition(":")[0]
+        if peer == primary:
+            ports[process] = fields[2].rpartition(":")[2]
+        elif peer == read:
+            whole.add(process)
+    return {port for process, port in ports.items() if process not in whole}
+
+
 def choose(primary: str, reads: list[str], silent: set[str]) -> tuple[str, str]:
     """Where writes and where reads go; "" is nowhere. A silent node is used for reads only if all are."""
     read = next((address for address in reads if address not in silent), reads[0] if reads else "")
@@ -156,16 +181,44 @@ class Kernel:
         self._targets = targets
 
 
+class Legs:
+    """Ends sessions that were begun with the primary alone."""
+
+    def __init__(self, primary: str, read: str, port: int) -> None:
+        self._primary, self._read, self._port = primary, read, port
+        self._seen = set[str]()
+        self._looked = 0.0
+
+    def look(self, now: float) -> None:
+        if now - self._looked < LEGS_S:
+            return
+        self._looked = now
+        listing = output(["ss", "-tnpH", "state", "established", "dst", self._primary, "or", "dst", self._read])
+        found = one_legged(listing or "", self._primary, self._read)
+        stuck, self._seen = found & self._seen, found
+        if stuck and is_open(self._read, self._port):
+            for port in sorted(stuck):
+                run(["ss", "--kill", "--tcp", "--numeric", "src", f"{self._primary}:{port}"])
+            print(f"ended {len(stuck)} sessions that read from the primary alone", flush=True)
+
+
 def run(argv: list[str], stdin: str = "") -> bool:
-    """Run a short program; a failure or more than two seconds is reported, never fatal: it is tried again."""
+    """Run a short program that needs no output."""
+    return output(argv, stdin) is not None
+
+
+def output(argv: list[str], stdin: str = "") -> str | None:
+    """What a short program prints. A failure or more than two seconds is reported and None, never fatal: it is tried
+    again."""
     try:
         done = subprocess.run(argv, input=stdin.encode(), capture_output=True, timeout=2, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         print(f"{argv[0]}: {error}", flush=True)
-        return False
+        return None
     if done.returncode:
         print(f"{argv[0]}: {done.stderr.decode(errors='replace').strip()}", flush=True)
-    return done.returncode == 0
+        return None
+    return done.stdout.decode(errors="replace")
 
 
 def write(path: str, text: str) -> None:
@@ -210,6 +263,7 @@ def main(config: dict[str, Any]) -> None:
     signal.set_wakeup_fd(bell.fileno())
     signal.signal(signal.SIGHUP, lambda *_: None)
     pings, kernel = Pings(), Kernel(config["primary"], config["read"], config["record"])
+    legs = Legs(config["primary"], config["read"], config["port"])
     told = set[str]()
     begun = False
     while True:
@@ -226,6 +280,7 @@ def main(config: dict[str, Any]) -> None:
             if not begun:
                 ready()
                 begun = True
+            legs.look(time.monotonic())
         wait(woken, pings, TICK_S)
 
 
