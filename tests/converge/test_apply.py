@@ -124,15 +124,13 @@ async def test_an_empty_plan_does_nothing(world: World) -> None:
     assert world.log == []
 
 
-async def test_units_of_a_node_start_side_by_side_after_one_daemon_reload(world: World) -> None:
+async def test_units_of_a_node_start_side_by_side_and_new_ones_without_a_daemon_reload(world: World) -> None:
     machine = world.machines["one"]
     both = [*service(machine, "a")[:2], *service(machine, "b")]
     both.insert(4, service(machine, "a")[2])
     await converge(world, Part("p", {"one": both}))
     assert [what for _, what in world.log] == [
-        "enable --root=/ a.service",
-        "enable --root=/ b.service",
-        "daemon-reload",
+        "enable --root=/ a.service b.service",
         "start a.service",
         "start b.service",
     ]

@@ -67,17 +67,21 @@ class Hands:
         return f"{step.component} on {step.node}: {_words(change)} {outcome}\n{explained}"
 
     async def _script(self, node: str, changes: Sequence[Change]) -> list[str]:
-        """One run of the agent."""
+        """One run of the agent; a second one where programs had to be brought to the node first."""
         watch = watches(self._desired[node])
         wire = []
         for change in changes:
             try:
-                if isinstance(change.resource, Program):
-                    await self._deliver(node, change.resource)
                 wire.append(await self._wire(node, change, watch))
             except TercetError as error:
                 raise TercetError(f"{_words(change)}: {error}") from None
-        outcomes = await do(self._fleet, node, wire, {unit: watched.paths for unit, watched in watch.items()})
+        paths = {unit: watched.paths for unit, watched in watch.items()}
+        outcomes = await do(self._fleet, node, wire, paths)
+        failed = outcomes[-1].startswith("failed") and changes[: len(outcomes)][-1].resource
+        if isinstance(failed, Program):
+            done = len(outcomes) - 1
+            await self._deliver(node, [c.resource for c in changes[done:] if isinstance(c.resource, Program)])
+            outcomes = [*outcomes[:done], *await do(self._fleet, node, wire[done:], paths)]
         if len(outcomes) > len(changes):  # what follows the last change, systemd's reload, failed
             outcomes = [*outcomes[: len(changes) - 1], outcomes[-1]]
         return outcomes
@@ -103,20 +107,27 @@ class Hands:
                 return {"do": change.verb, "unit": name}
         raise TypeError(f"a node cannot {_words(change)}")
 
-    async def _deliver(self, node: str, program: Program) -> None:
-        """Bring a program's file to the node, if it is not there."""
-        async with self._deliveries[node, program.target]:
-            said, _ = await look(self._fleet, node, paths={program.target: ""}, timeout=LOOK_S)
-            if said["paths"][program.target]:
-                return
-            async with self._sending:
-                try:
-                    data = await asyncio.to_thread(program.source.read_bytes)
-                except OSError as error:
-                    raise TercetError(f"{program.source}: {error.strerror}; build the image again") from None
-                problem = await send(self._fleet, node, data, program.target, program.sha256)
-            if problem:
-                raise TercetError(f"{program.source} was sent with sha256 {program.sha256}, but arrived so: {problem}")
+    async def _deliver(self, node: str, programs: Sequence[Program]) -> None:
+        """Bring those programs' files to the node that are not there: the image has them, unless it is older."""
+        for program in programs:
+            async with self._deliveries[node, program.target]:
+                said, _ = await look(self._fleet, node, paths={program.target: ""}, timeout=LOOK_S)
+                if not said["paths"][program.target]:
+                    await self._bring(node, program)
+
+    async def _bring(self, node: str, program: Program) -> None:
+        async with self._sending:
+            try:
+                data = await asyncio.to_thread(program.source.read_bytes)
+            except OSError as error:
+                raise TercetError(
+                    f"{program.what}: {program.source}: {error.strerror}; build the image again"
+                ) from None
+            problem = await send(self._fleet, node, data, program.target, program.sha256)
+        if problem:
+            raise TercetError(
+                f"{program.what}: {program.source} was sent with sha256 {program.sha256}, but arrived so: {problem}"
+            )
 
 
 def _batches(changes: Sequence[Change]) -> Iterator[list[Change]]:
