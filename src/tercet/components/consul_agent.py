@@ -4,7 +4,8 @@ Reasons (docs/components/consul.md has them at length):
 - `leave_on_terminate: false`, `skip_leave_on_interrupt`: a graceful leave deregisters the node and kills its
   sessions, so that restarting an agent would be a failover.
 - `raft_multiplier: 1`: elections in a second, not five.
-- gossip_lan from the timing profile: a dead member is known after 1.5 to 2.5 s with `fast`.
+- gossip_lan of `dcs` from the timing profile: a dead member is known after 1.5 to 2.5 s with `fast`. Nobody waits for
+  the sites' own datacenters, so these probe once a second as Consul does by itself.
 - `retransmit_mult: 10`: with memberlist's 4 a node hears of a change with probability 1 - e^-4 only (each of nine
   nodes tells 4 random others), so one join in a start of nine nodes stayed unknown to somebody for up to 50 s (seen).
 - `use_streaming_backend: false`, `rpc_hold_timeout`, `rpc_client_timeout`: a stream to a silent server hangs
@@ -37,9 +38,16 @@ class Agent:
     http_port: int
 
 
-def base_settings(context: Context, agent: Agent, node: str, datacenter: str) -> dict[str, object]:
-    """The settings that do not depend on what the agent is for."""
+def base_settings(
+    context: Context, agent: Agent, node: str, datacenter: str, *, quick: bool = False
+) -> dict[str, object]:
+    """The settings that do not depend on what the agent is for. `quick`: somebody waits for a failure to be seen."""
     timing = context.timing
+    probes: dict[str, object] = {
+        "probe_interval": f"{timing.gossip_probe_interval_ms}ms",
+        "probe_timeout": f"{timing.gossip_probe_timeout_ms}ms",
+        "suspicion_mult": timing.suspicion_mult,
+    }
     return {
         "datacenter": datacenter,
         "node_name": node,
@@ -54,9 +62,7 @@ def base_settings(context: Context, agent: Agent, node: str, datacenter: str) ->
         "performance": {"raft_multiplier": 1, "rpc_hold_timeout": "1s"},
         "limits": {"rpc_client_timeout": "3s"},
         "gossip_lan": {
-            "probe_interval": f"{timing.gossip_probe_interval_ms}ms",
-            "probe_timeout": f"{timing.gossip_probe_timeout_ms}ms",
-            "suspicion_mult": timing.suspicion_mult,
+            **(probes if quick else {}),
             "gossip_interval": f"{timing.gossip_interval_ms}ms",
             "retransmit_mult": 10,
         },

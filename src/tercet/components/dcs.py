@@ -41,7 +41,7 @@ class Dcs:
         ports = platform.settings.ports
         agent = Agent(UNIT, "/etc/consul-dcs.d", "/var/lib/consul-dcs", ports.dcs_http)
         controls = [control.name for control in platform.of(Role.CONTROL)]
-        settings = consul_agent.base_settings(self.context, agent, node.name, NAME)
+        settings = consul_agent.base_settings(self.context, agent, node.name, NAME, quick=True)
         settings["ports"] = {
             "http": ports.dcs_http,
             "dns": ports.dcs_dns,

@@ -16,6 +16,9 @@ from tercet.providers.lab.layout import LABS, Container, Layout
 
 ROOTFS = "lxc.rootfs.path"
 DISK = "lxc.hook.mount"
+# The nodes share a machine's few cores. A Go program takes each of them for its own and wakes a thread for it whenever
+# a packet comes: with one, the forty of a lab take an eighth less of the machine (docs/lab.md).
+INIT = "/sbin/init systemd.setenv=GOMAXPROCS=1"
 
 
 def config_text(layout: Layout, container: Container, rootfs: Path, *, disk: bool) -> str:
@@ -37,6 +40,7 @@ def config_text(layout: Layout, container: Container, rootfs: Path, *, disk: boo
         *((("lxc.hook.version", "1"), (DISK, mount_command(layout.disk(container.name)))) if disk else ()),
         ("lxc.cgroup.dir.container", f"{BASE}/{layout.platform}/nodes/{container.name}"),
         ("lxc.cgroup.dir.monitor", f"{BASE}/{layout.platform}/monitors/{container.name}"),
+        ("lxc.init.cmd", INIT),
         ("lxc.net.0.type", "veth"),
         ("lxc.net.0.link", network.bridge),
         ("lxc.net.0.name", "eth0"),
