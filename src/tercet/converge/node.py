@@ -24,9 +24,13 @@ _FOLDER = Path(nodeside.__path__[0], "agent")
 _AGENT = "tercet.nodeside.agent"
 _LOADER = f"""
 import sys
-agent = sys.modules["{_AGENT}"] = type(sys)("{_AGENT}")
+agent = sys.modules.setdefault("{_AGENT}", type(sys)("{_AGENT}"))
 def load(name, source):
+    known = getattr(agent, name, None)
+    if known and known.source == source:  # an interpreter that was asked before
+        return
     module = sys.modules["{_AGENT}." + name] = type(sys)(name)
+    module.source = source
     exec(compile(source, name, "exec"), module.__dict__)
     setattr(agent, name, module)
 """

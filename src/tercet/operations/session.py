@@ -17,6 +17,7 @@ from tercet.components import Context, components
 from tercet.converge.apply import apply
 from tercet.converge.component import Component
 from tercet.converge.events import Emit
+from tercet.converge.fleet import Fleet
 from tercet.converge.observe import observe
 from tercet.converge.plan import Change, Plan
 from tercet.converge.planner import plan
@@ -113,8 +114,8 @@ async def make_plan(session: Session) -> Plan:
     return plan(session.components, nodes, observation, infrastructure)
 
 
-async def carry_out(session: Session, todo: Plan, emit: Emit) -> None:
-    """Execute exactly this plan: containers first, then each component, gated by health."""
+async def carry_out(session: Session, todo: Plan, fleet: Fleet, emit: Emit) -> None:
+    """Execute exactly this plan: containers first, then each component, gated by health. `fleet` has the nodes."""
     if todo.unreachable:
         names = "; ".join(f"{name}: {reason}" for name, reason in todo.unreachable)
         raise TercetError(
@@ -124,7 +125,7 @@ async def carry_out(session: Session, todo: Plan, emit: Emit) -> None:
     if todo.infrastructure:
         await session.provider.prepare(todo.infrastructure, emit)
     nodes = session.platform.containers
-    await apply(todo, session.components, nodes, session.provider, emit, gate_timeout=GATE_S)
+    await apply(todo, session.components, nodes, fleet, emit, gate_timeout=GATE_S)
 
 
 def operator(action: str) -> str:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 from tercet.components.proxy.component import Proxy
 from tercet.converge.events import Emit, Event
+from tercet.converge.fleet import Fleet
 from tercet.converge.plan import Plan
+from tercet.converge.resident import Residents
 from tercet.observe.verify import Verdict, verify
 from tercet.operations.session import Session, carry_out, for_change, make_plan, operator
 
@@ -33,19 +35,20 @@ async def up(session: Session, emit: Emit) -> Raised:
     """Image, containers, components, proof. TercetError says what stopped it; running it again goes on."""
     session = await for_change(session, emit)
     _announce_proxy(session, emit)
-    async with session.provider.lock(operator("up")):
-        plan = await _converge(session, emit, lambda _plan: None)
-    return Raised(session, plan, await prove(session, emit))
+    async with Residents(session.provider) as fleet:
+        async with session.provider.lock(operator("up")):
+            plan = await _converge(session, fleet, emit, lambda _plan: None)
+        return Raised(session, plan, await _prove(session, fleet, emit))
 
 
 async def apply(session: Session, emit: Emit, show: Callable[[Plan], None]) -> Plan:
     """Make a plan under the lock, show it, and execute exactly it."""
     session = await for_change(session, emit)
-    async with session.provider.lock(operator("apply")):
-        return await _converge(session, emit, show)
+    async with Residents(session.provider) as fleet, session.provider.lock(operator("apply")):
+        return await _converge(session, fleet, emit, show)
 
 
-async def _converge(session: Session, emit: Emit, show: Callable[[Plan], None]) -> Plan:
+async def _converge(session: Session, fleet: Fleet, emit: Emit, show: Callable[[Plan], None]) -> Plan:
     """Plan, show, execute. What is in a node that is silent because its container is frozen or cut off can only be
     known once the provider has repaired that, so then there are two plans, and both are shown."""
     plan = await make_plan(session)
@@ -54,13 +57,18 @@ async def _converge(session: Session, emit: Emit, show: Callable[[Plan], None]) 
         await session.provider.prepare(plan.infrastructure, emit)
         plan = await make_plan(session)
         show(plan)
-    await carry_out(session, plan, emit)
+    await carry_out(session, plan, fleet, emit)
     return plan
 
 
 async def prove(session: Session, emit: Emit) -> list[Verdict]:
     """The specification's promises on the running platform."""
-    return await verify(session.platform, session.components, Proxy(session.context), session.provider, emit)
+    async with Residents(session.provider) as fleet:
+        return await _prove(session, fleet, emit)
+
+
+async def _prove(session: Session, fleet: Fleet, emit: Emit) -> list[Verdict]:
+    return await verify(session.platform, session.components, Proxy(session.context), fleet, emit)
 
 
 async def down(session: Session, emit: Emit) -> None:

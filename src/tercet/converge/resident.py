@@ -1,0 +1,108 @@
+"""Agents that stay: while much is asked of the nodes, Python is started on each of them once and not for every call.
+
+A fleet around another one. What `converge.node` sends, a program for Python on standard input, goes to an interpreter
+that waits on the node for it; everything else goes the ordinary way. An empty look takes a third of what it takes to
+start Python, load the agent and end again, and over a slow way no new session.
+
+Invariants
+- A call has an interpreter to itself; where all of a node's are busy, one more is started.
+- One that did not answer in time, or whose caller was cancelled, is ended and never asked again.
+- None outlives the context: their input is closed, and who has not left after END_S is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import Sequence
+from types import TracebackType
+
+from tercet.converge.fleet import Completed, Fleet, Unreachable
+from tercet.converge.node import ARGV
+
+END_S = 2.0
+
+# Reads programs, each after a line with its length, and answers with a line "STATUS LENGTH LENGTH", then what the
+# program printed and what it complained of. What it defined is kept: the agent's modules are loaded once.
+LOOP = """
+import io, sys
+source, answer = sys.stdin.buffer, sys.stdout.buffer
+while head := source.readline():
+    program = source.read(int(head))
+    sys.stdout, sys.stderr, status = io.StringIO(), io.StringIO(), 0
+    try:
+        exec(compile(program, "program", "exec"), {"__name__": "__main__"})
+    except BaseException:
+        import traceback
+        traceback.print_exc()
+        status = 1
+    texts = [stream.getvalue().encode() for stream in (sys.stdout, sys.stderr)]
+    answer.write(b"%d %d %d\\n%b%b" % (status, *map(len, texts), *texts))
+    answer.flush()
+"""
+RESIDENT = ("python3", "-I", "-S", "-u", "-c", LOOP)
+
+
+class Residents:
+    """`async with Residents(fleet) as fleet:`; see Fleet."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._idle: defaultdict[str, list[asyncio.subprocess.Process]] = defaultdict(list)
+
+    async def run(self, node: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> Completed:
+        """See Fleet."""
+        if tuple(argv) != ARGV:
+            return await self._fleet.run(node, argv, stdin=stdin, timeout=timeout)
+        try:
+            async with asyncio.timeout(timeout):
+                while self._idle[node]:
+                    with contextlib.suppress(EOFError, ConnectionError):  # it went down with its node, or was killed
+                        return await self._ask(node, self._idle[node].pop(), stdin)
+                return await self._ask(node, await self._fleet.spawn(node, RESIDENT), stdin)
+        except TimeoutError:
+            raise Unreachable(f"{node}: `{' '.join(ARGV)}` did not end within {timeout:g} s and was killed") from None
+        except (EOFError, ConnectionError, OSError) as error:
+            raise Unreachable(f"{node}: cannot run a program there: {error or 'it ended without an answer'}") from None
+
+    async def spawn(self, node: str, argv: Sequence[str]) -> asyncio.subprocess.Process:
+        """See Fleet."""
+        return await self._fleet.spawn(node, argv)
+
+    async def _ask(self, node: str, resident: asyncio.subprocess.Process, program: bytes) -> Completed:
+        try:
+            if resident.stdin is None or resident.stdout is None:
+                raise OSError("it was started without pipes")
+            resident.stdin.write(b"%d\n%b" % (len(program), program))
+            await resident.stdin.drain()
+            status, *lengths = map(int, (await resident.stdout.readuntil()).split())
+            texts = [await resident.stdout.readexactly(length) for length in lengths]
+        except BaseException:
+            await _end(resident, at_once=True)
+            raise
+        self._idle[node].append(resident)
+        return Completed(status, *texts)
+
+    async def __aenter__(self) -> Fleet:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        idle = [resident for of_node in self._idle.values() for resident in of_node]
+        self._idle.clear()
+        await asyncio.gather(*(_end(resident) for resident in idle))
+
+
+async def _end(resident: asyncio.subprocess.Process, *, at_once: bool = False) -> None:
+    """Close its input and wait until it has left; kill it at once, or when it has not."""
+    if resident.stdin is not None:
+        resident.stdin.close()
+    try:
+        async with asyncio.timeout(0 if at_once else END_S):
+            await resident.wait()
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            resident.kill()
+        await resident.wait()
