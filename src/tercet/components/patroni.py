@@ -111,6 +111,8 @@ class Patroni:
                 "bin_dir": BIN,
                 "pgpass": "/run/patroni/pgpass",
                 "before_stop": BEFORE_STOP,
+                # A spread checkpoint, the default, lets a new standby wait for minutes before the first byte.
+                "basebackup": [{"checkpoint": "fast"}],
                 "remove_data_directory_on_rewind_failure": True,
                 "remove_data_directory_on_diverged_timelines": True,
                 "parameters": {"unix_socket_directories": "/run/postgresql"},
