@@ -40,7 +40,7 @@ class Attachment:
 
     async def run(self, node: str, argv: Sequence[str], *, stdin: bytes, timeout: float) -> Completed:
         """See converge/fleet.py."""
-        init = self._init(node)
+        init = self.init(node)
         line = self._connected()
         try:
             async with asyncio.timeout(timeout):
@@ -58,7 +58,7 @@ class Attachment:
 
     async def spawn(self, node: str, argv: Sequence[str]) -> asyncio.subprocess.Process:
         """See converge/fleet.py."""
-        init = self._init(node)
+        init = self.init(node)
         return await asyncio.create_subprocess_exec(
             *KEEPER,
             "once",
@@ -70,7 +70,8 @@ class Attachment:
             stderr=asyncio.subprocess.PIPE,
         )
 
-    def _init(self, node: str) -> int:
+    def init(self, node: str) -> int:
+        """The host's process id of the container's PID 1. Raises Unreachable where the container does not run."""
         self._layout.container(node)
         init = self._cgroups.init(node)
         if init is None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from time import monotonic
 
 from tercet.converge.events import Emit, Event
-from tercet.converge.fleet import Completed
+from tercet.converge.fleet import Completed, Unreachable
 from tercet.converge.plan import Change
 from tercet.errors import TercetError
 from tercet.inventory.platform import Platform, Role
@@ -151,8 +151,13 @@ class LabProvider:
         return await self._attachment.spawn(node, argv)
 
     def shell(self, node: str, argv: Sequence[str] = ()) -> list[str]:
-        """lxc-attach, since it gives the program a terminal of the container's own."""
-        self._layout.container(node)
+        """lxc-attach, since it gives the program a terminal of the container's own.
+
+        Raises Unreachable where it would fail (the container is stopped) or wait for ever (it is frozen).
+        """
+        self._attachment.init(node)
+        if self._cgroups.frozen(node):
+            raise Unreachable(f"{node}: the container is frozen, so nothing can run there; `tercet up` lets it go on")
         environment = ["HOME=/root", "LANG=C.UTF-8", f"TERM={os.environ.get('TERM', 'linux')}"]
         return inside_with_sysfs(
             self._layout.namespace,
