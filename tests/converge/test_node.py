@@ -63,7 +63,7 @@ async def test_one_look_answers_everything(fleet: LocalFleet) -> None:
     assert (facts.units["a.service"].active, facts.units["a.service"].stale) == ("active", ())
 
 
-async def test_all_nodes_are_asked_at_once_and_a_silent_one_is_absent(fleet: LocalFleet) -> None:
+async def test_all_nodes_are_asked_at_once_and_a_silent_one_says_why(fleet: LocalFleet) -> None:
     slow: Request = Exec(("sh", "-c", "sleep 1; echo late"))
     started = time.monotonic()
     readings = await ask(
@@ -73,6 +73,7 @@ async def test_all_nodes_are_asked_at_once_and_a_silent_one_is_absent(fleet: Loc
     assert readings.get("one", "a").text == readings.get("two", "c").text == "late\n"
     assert readings.get("one", "b").text == "b\n"
     assert not readings.reachable("gone")
+    assert (readings.silence("gone"), readings.silence("one")) == ("gone is not there", "")
     assert readings.get("gone", "d").why() == "the node did not answer"
 
 

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tercet.observe.snapshot import Snapshot
+from tercet.observe.snapshot import NodeStatus, Snapshot
 
 
 def render_status(snapshot: Snapshot, console: Console) -> None:
@@ -23,7 +23,10 @@ def render_status(snapshot: Snapshot, console: Console) -> None:
 def _table(*columns: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", title_justify="left")
     for column in columns:
-        table.add_column(column, no_wrap=True)
+        if column == "STATE":  # prose gives way in a narrow terminal, names and addresses stay whole
+            table.add_column(column, overflow="fold")
+        else:
+            table.add_column(column, no_wrap=True)
     return table
 
 
@@ -31,11 +34,20 @@ def _nodes(snapshot: Snapshot) -> Table:
     table = _table("SITE", "NODE", "ADDRESS", "STATE")
     for site in snapshot.sites:
         for node in site.nodes:
-            wrong = [f"{name} {state}" for name, state in node.components.items() if state != "active"]
-            state = Text("healthy", "green") if node.healthy else Text(", ".join(wrong), "red")
+            state = Text("healthy", "green") if node.healthy else Text(_wrong(node), "red")
             first = node is site.nodes[0]
             table.add_row(f"{site.name} · {site.datacenter}" if first else "", node.name, node.address or "-", state)
     return table
+
+
+def _wrong(node: NodeStatus) -> str:
+    """What is not well on the node; a silent one says why once, not for each component."""
+    if node.reason:
+        return node.reason
+    states = {name: state for name, state in node.components.items() if state != "active"}
+    if len(states) == len(node.components) and len(set(states.values())) == 1:
+        return next(iter(states.values()))
+    return ", ".join(f"{name} {state}" for name, state in states.items())
 
 
 def _postgres(snapshot: Snapshot) -> Table:

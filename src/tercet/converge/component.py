@@ -42,8 +42,11 @@ State = Passing | Waiting | Skipped
 class Readings:
     """The answers of one look at the platform, by node and question. A question not answered is NO_ANSWER."""
 
-    def __init__(self, answers: Mapping[str, Mapping[str, Answer]]) -> None:
+    def __init__(
+        self, answers: Mapping[str, Mapping[str, Answer]], silent: Mapping[str, str] | None = None
+    ) -> None:
         self._answers = answers
+        self._silent = silent or {}
 
     def get(self, node: str, question: str) -> Answer:
         return self._answers.get(node, {}).get(question, NO_ANSWER)
@@ -51,6 +54,10 @@ class Readings:
     def reachable(self, node: str) -> bool:
         """The node answered at all."""
         return node in self._answers
+
+    def silence(self, node: str) -> str:
+        """Why the node did not answer, as far as that is known; "" if it did."""
+        return self._silent.get(node, "")
 
 
 @dataclass(frozen=True, slots=True)

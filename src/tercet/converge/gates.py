@@ -42,6 +42,10 @@ class _Recorded(Readings):
         self.read.add((node, ""))
         return self._readings.reachable(node)
 
+    def silence(self, node: str) -> str:
+        self.read.add((node, ""))
+        return self._readings.silence(node)
+
 
 async def wait_for(
     conditions: Iterable[Condition],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -70,22 +69,25 @@ class Observation:
 async def ask(fleet: Fleet, questions: Mapping[str, Mapping[str, Request]], *, timeout: float) -> Readings:
     """Ask many nodes many questions: one run a node, all nodes at once, over within `timeout` seconds.
 
-    A node that does not answer is absent from the readings.
+    A node that does not answer has no answers in the readings, only the reason of its silence.
     """
-
     answered: dict[str, dict[str, Answer]] = {}
+    silent: dict[str, str] = {}
 
     async def one(node: str) -> None:
         requests = unique(questions[node].values())
-        with contextlib.suppress(Unreachable):
+        try:
             _, answers = await look(fleet, node, requests, timeout=timeout)
-            by_request = dict(zip(requests, answers, strict=True))
-            answered[node] = {name: by_request[request] for name, request in questions[node].items()}
+        except Unreachable as error:
+            silent[node] = str(error)
+            return
+        by_request = dict(zip(requests, answers, strict=True))
+        answered[node] = {name: by_request[request] for name, request in questions[node].items()}
 
     async with asyncio.TaskGroup() as group:
         for node in questions:
             group.create_task(one(node))
-    return Readings(answered)
+    return Readings(answered, silent)
 
 
 async def observe(

@@ -29,13 +29,15 @@ class Model(BaseModel):
 
 
 class NodeStatus(Model):
-    """`components` maps a component to "active" or to the state of its first unit that is not."""
+    """`components` maps a component to "active" or to the state of its first unit that is not. `reason`: why the
+    node is silent; empty where it answers."""
 
     name: str
     role: str
     address: str
     healthy: bool
     components: dict[str, str]
+    reason: str = ""
 
 
 class SiteStatus(Model):
@@ -179,6 +181,7 @@ def _node(components: Sequence[Component], node: Node, readings: Readings) -> No
         address=tailscale.address_of(readings.get(node.name, "tailscale")),
         healthy=all(state == "active" for state in states.values()),
         components=states,
+        reason=readings.silence(node.name).removeprefix(f"{node.name}: "),
     )
 
 

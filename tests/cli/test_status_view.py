@@ -1,0 +1,59 @@
+"""The table of `status` where there is no wide terminal: names and addresses whole, reasons once."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+
+import pytest
+from rich.console import Console
+
+from tercet.cli.status_view import render_status
+from tercet.components import Context, components
+from tercet.converge.component import Readings
+from tercet.inventory.platform import Platform
+from tercet.inventory.secrets import Secrets
+from tercet.inventory.timing import timing_of
+from tercet.observe.snapshot import NodeStatus, SiteStatus, Snapshot, snapshot
+
+ADDRESS = "100.64.0.11"
+
+
+@pytest.fixture
+def silent(platform: Platform) -> Snapshot:
+    """Nobody answers; db-sib-01 has said why."""
+    secrets = Secrets(**{field.name: "x" for field in dataclasses.fields(Secrets)})
+    parts = components(Context(platform, secrets, timing_of(platform.settings), (), "pgpool"))
+    return snapshot(platform, parts, Readings({}, {"db-sib-01": "db-sib-01: the container does not run"}))
+
+
+def table(seen: Snapshot, width: int = 80) -> list[str]:
+    """The lines of the table of nodes."""
+    out = io.StringIO()
+    render_status(seen, Console(file=out, width=width))
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    return lines[1 : next(i for i, line in enumerate(lines) if line.startswith("POSTGRESQL"))]
+
+
+def of(node: str, seen: Snapshot, **changes: object) -> Snapshot:
+    """The same snapshot with one node alone, changed."""
+    site, found = next((site, each) for site in seen.sites for each in site.nodes if each.name == node)
+    one: NodeStatus = found.model_copy(update=changes)
+    return seen.model_copy(update={"sites": [SiteStatus(name=site.name, datacenter=site.datacenter, nodes=[one])]})
+
+
+def test_a_silent_node_says_why_and_once(silent: Snapshot) -> None:
+    lines = table(silent)
+    assert len(lines) == 1 + 9, "one line a node"
+    assert next(line for line in lines if "db-sib-01" in line).endswith("the container does not run")
+    assert next(line for line in lines if "db-sib-03" in line).split() == ["db-sib-03", "-", "no", "answer"]
+
+
+def test_many_states_fold_and_squeeze_no_name(silent: Snapshot) -> None:
+    states = dict.fromkeys(("tailscale", "consul", "dcs", "guard", "patroni", "sentinel"), "activating")
+    seen = of("db-sib-01", silent, address=ADDRESS, reason="", components=states | {"headscale": "active"})
+    lines = table(seen)
+    assert all(len(line) <= 80 for line in lines)
+    assert lines[1].startswith(f"sib-01 · dc1  db-sib-01  {ADDRESS}  tailscale activating, ")
+    assert len(lines) > 2
+    assert "sentinel activating" in " ".join(line[39:].strip() for line in lines[1:])
