@@ -49,6 +49,13 @@ def test_a_silent_node_says_why_and_once(silent: Snapshot) -> None:
     assert next(line for line in lines if "db-sib-03" in line).split() == ["db-sib-03", "-", "no", "answer"]
 
 
+def test_the_proxy_says_why_it_is_what_it_is(silent: Snapshot) -> None:
+    out = io.StringIO()
+    seen = silent.model_copy(update={"proxy_reason": "pgpool-II, because PgCat cannot be had"})
+    render_status(seen, Console(file=out, width=80))
+    assert "\nproxy: pgpool-II, because PgCat cannot be had\n" in out.getvalue()
+
+
 def test_many_states_fold_and_squeeze_no_name(silent: Snapshot) -> None:
     states = dict.fromkeys(("tailscale", "consul", "dcs", "guard", "patroni", "sentinel"), "activating")
     seen = of("db-sib-01", silent, address=ADDRESS, reason="", components=states | {"headscale": "active"})

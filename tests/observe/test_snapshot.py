@@ -36,6 +36,15 @@ def test_a_platform_that_does_not_answer_is_not_healthy(platform: Platform) -> N
     assert found.consul["dcs"].leader is None and found.nomad.leader is None
 
 
+def test_a_proxy_that_is_undecided_is_not_guessed(platform: Platform) -> None:
+    parts = components(context_of(platform))
+    found = snapshot(platform, parts, Readings({}), proxy_reason=None)
+    assert {route.proxy for route in found.routes} == {""} and found.proxy_reason.startswith("undecided: ")
+    told = snapshot(platform, parts, Readings({}), proxy_reason="pgpool-II, as the inventory says")
+    assert {route.proxy for route in told.routes} == {"pgpool"}
+    assert told.proxy_reason == "pgpool-II, as the inventory says"
+
+
 def test_every_question_has_a_name_of_its_own(platform: Platform) -> None:
     """A component may ask what another asks too, but then it must be the same request."""
     parts = components(context_of(platform))

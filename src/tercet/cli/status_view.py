@@ -15,6 +15,8 @@ def render_status(snapshot: Snapshot, console: Console) -> None:
     console.print(head.append("healthy", "bold green") if snapshot.healthy else head.append("not healthy", "bold red"))
     for table in (_nodes(snapshot), _postgres(snapshot), _leaders(snapshot), _routes(snapshot)):
         console.print(table)
+    if snapshot.proxy_reason:
+        console.print(Text("proxy: ", "dim").append(snapshot.proxy_reason), soft_wrap=True)
     for condition in snapshot.conditions:
         if not condition.passing:
             console.print(Text("✗ ", "red").append(f"{condition.title}: {condition.detail}"), soft_wrap=True)
@@ -83,5 +85,5 @@ def _routes(snapshot: Snapshot) -> Table:
     table = _table("APPLICATION AT", "READS FROM", "WRITES TO", "PROXY")
     for route in snapshot.routes:
         none = Text("nobody", "red")
-        table.add_row(route.site, route.read or none, route.write or none, route.proxy)
+        table.add_row(route.site, route.read or none, route.write or none, route.proxy or "unknown")
     return table

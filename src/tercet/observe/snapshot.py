@@ -21,6 +21,7 @@ from tercet.converge.resources import Unit
 from tercet.inventory.platform import Node, Platform, Role
 
 LOOK_TIMEOUT_S = 10.0
+UNDECIDED = "undecided: `tercet up` takes PgCat if it can be had, else pgpool-II"
 UNITS = "units"  # the question that asks for the state of a node's units
 
 
@@ -87,6 +88,8 @@ class ConditionStatus(Model):
 
 
 class Snapshot(Model):
+    """`proxy_reason`: why the proxy is what it is; it comes from tercet's own record, not from the nodes."""
+
     platform: str
     healthy: bool
     sites: list[SiteStatus]
@@ -95,6 +98,7 @@ class Snapshot(Model):
     nomad: NomadStatus
     routes: list[RouteStatus]
     conditions: list[ConditionStatus]
+    proxy_reason: str = ""
 
 
 def units_of(components: Sequence[Component], node: Node) -> dict[str, list[str]]:
@@ -127,13 +131,20 @@ def questions(components: Sequence[Component], nodes: Sequence[Node]) -> dict[st
     return asked
 
 
-async def look(platform: Platform, components: Sequence[Component], fleet: Fleet) -> Snapshot:
-    """Ask every node once and put the answers together. A silent node costs no more than LOOK_TIMEOUT_S."""
+async def look(
+    platform: Platform, components: Sequence[Component], fleet: Fleet, *, proxy_reason: str | None = ""
+) -> Snapshot:
+    """Ask every node once and put the answers together. A silent node costs no more than LOOK_TIMEOUT_S.
+
+    `proxy_reason` is the session's: None where the proxy is undecided.
+    """
     readings = await ask(fleet, questions(components, platform.containers), timeout=LOOK_TIMEOUT_S)
-    return snapshot(platform, components, readings)
+    return snapshot(platform, components, readings, proxy_reason=proxy_reason)
 
 
-def snapshot(platform: Platform, components: Sequence[Component], readings: Readings) -> Snapshot:
+def snapshot(
+    platform: Platform, components: Sequence[Component], readings: Readings, *, proxy_reason: str | None = ""
+) -> Snapshot:
     """Pure: the same readings give the same snapshot."""
     conditions = [_judged(condition, readings) for condition in conditions_of(components)]
     sites = [
@@ -152,8 +163,9 @@ def snapshot(platform: Platform, components: Sequence[Component], readings: Read
         postgres=_postgres(platform, readings),
         consul=_consul(platform, readings),
         nomad=_nomad(platform, readings),
-        routes=_routes(platform, components, readings),
+        routes=_routes(platform, components, readings, decided=proxy_reason is not None),
         conditions=conditions,
+        proxy_reason=UNDECIDED if proxy_reason is None else proxy_reason,
     )
 
 
@@ -228,8 +240,10 @@ def _nomad(platform: Platform, readings: Readings) -> NomadStatus:
     )
 
 
-def _routes(platform: Platform, components: Sequence[Component], readings: Readings) -> list[RouteStatus]:
-    kind = next((getattr(c, "kind", "") for c in components if c.name == "proxy"), "")
+def _routes(
+    platform: Platform, components: Sequence[Component], readings: Readings, *, decided: bool
+) -> list[RouteStatus]:
+    kind = next((getattr(c, "kind", "") for c in components if c.name == "proxy"), "") if decided else ""
     routes = []
     for node in platform.of(Role.APPS):
         read, write = routes_of(readings.get(node.name, "routes"))

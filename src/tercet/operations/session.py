@@ -23,6 +23,9 @@ from tercet.converge.plan import Change, Plan
 from tercet.converge.planner import plan
 from tercet.errors import TercetError
 from tercet.image.build import Image, ensure_image, find_image
+from tercet.image.elf import host_arch
+from tercet.image.lock import read_lock
+from tercet.image.proxy import settled
 from tercet.inventory.load import load
 from tercet.inventory.platform import Platform
 from tercet.inventory.secrets import load_or_create
@@ -43,6 +46,8 @@ class Session:
     context: Context
     components: tuple[Component, ...]
     image: Image | None
+    proxy_reason: str | None
+    """Why the proxy is what it is; None while it is undecided, since PgCat has not been tried yet."""
 
     @property
     def lock_file(self) -> Path:
@@ -77,16 +82,16 @@ async def for_change(session: Session, emit: Emit) -> Session:
 
 
 def _assemble(file: Path, platform: Platform, image: Image | None) -> Session:
-    wanted = platform.settings.proxy
-    proxy = image.proxy if image else ("pgcat" if wanted == "pgcat" else "pgpool")
+    chosen = settled(platform.settings, read_lock(lock_file(file)), host_arch())
     context = Context(
         platform=platform,
         secrets=load_or_create(secrets_file(file)),
         timing=timing_of(platform.settings),
         programs=image.programs if image else (),
-        proxy=proxy,
+        proxy=chosen[0] if chosen else "pgpool",  # a stand-in: something must be planned with
     )
-    return Session(file, platform, _provider(file, platform, image), context, components(context), image)
+    provider = _provider(file, platform, image)
+    return Session(file, platform, provider, context, components(context), image, chosen[1] if chosen else None)
 
 
 def _provider(file: Path, platform: Platform, image: Image | None) -> Provider:
@@ -103,7 +108,9 @@ async def make_plan(session: Session) -> Plan:
     """Compare the inventory with what runs. Changes nothing."""
     infrastructure = await session.provider.survey()
     if session.image is None:
-        infrastructure = (Change("build", "image", "not in the cache"), *infrastructure)
+        undecided = "; the proxy is undecided until then: PgCat if it can be had, else pgpool-II"
+        why = "not in the cache" + (undecided if session.proxy_reason is None else "")
+        infrastructure = (Change("build", "image", why), *infrastructure)
     nodes = session.platform.containers
     wanted = {
         node.name: [resource for component in session.components for resource in component.desired(node)]

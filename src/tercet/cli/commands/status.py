@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace, call: Invocation) -> int:
 async def _look(session: Session) -> Snapshot:
     from tercet.observe.snapshot import look  # noqa: PLC0415
 
-    return await look(session.platform, session.components, session.provider)
+    return await look(session.platform, session.components, session.provider, proxy_reason=session.proxy_reason)
 
 
 async def _watch(session: Session, call: Invocation) -> None:

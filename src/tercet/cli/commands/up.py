@@ -25,7 +25,8 @@ def run(_arguments: argparse.Namespace, call: Invocation) -> int:
         from tercet.operations.up import up  # noqa: PLC0415
 
         raised = await up(session, emit)
-        return raised, await look(session.platform, raised.session.components, raised.session.provider)
+        now = raised.session
+        return raised, await look(now.platform, now.components, now.provider, proxy_reason=now.proxy_reason)
 
     raised, snapshot = with_progress(call, work)
     if call.json:
