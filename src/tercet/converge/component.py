@@ -42,9 +42,7 @@ State = Passing | Waiting | Skipped
 class Readings:
     """The answers of one look at the platform, by node and question. A question not answered is NO_ANSWER."""
 
-    def __init__(
-        self, answers: Mapping[str, Mapping[str, Answer]], silent: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, answers: Mapping[str, Mapping[str, Answer]], silent: Mapping[str, str] | None = None) -> None:
         self._answers = answers
         self._silent = silent or {}
 

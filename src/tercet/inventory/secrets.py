@@ -42,6 +42,7 @@ NAMES = tuple(secret.name for secret in fields(Secrets))
 PASSWORDS = tuple(name for name in NAMES if not name.startswith("lab_"))
 AUTHORITY = ("lab_ca_cert", "lab_ca_key")
 HEADSCALE = ("lab_headscale_cert", "lab_headscale_key")
+STAND_IN = "made by `tercet up`"
 
 _HEADER = """\
 # Passwords and keys that tercet generated for the inventory beside this file. Keep it private and keep a copy:
@@ -56,6 +57,20 @@ def load(path: Path) -> Secrets | None:
     """
     values = _read(path)
     return Secrets(**{name: values[name] for name in NAMES}) if values.keys() >= set(NAMES) else None
+
+
+def peek(path: Path) -> Secrets:
+    """The secrets in the file at `path`, a stand-in for each that is still to be made. Writes nothing.
+
+    Raises TercetError where others can read the file or it is broken.
+    """
+    values = _read(path)
+    return Secrets(**{name: values.get(name, STAND_IN) for name in NAMES})
+
+
+def holds_any(path: Path) -> bool:
+    """There is a secret in the file at `path`. Raises TercetError as `peek` does."""
+    return not _read(path).keys().isdisjoint(NAMES)
 
 
 def load_or_create(path: Path) -> Secrets:

@@ -1,7 +1,7 @@
 """An opened platform: the inventory with everything that is made from it, ready for an operation.
 
 Opening reads files only; nothing is built, created or asked yet. Read-only commands need no image and no
-secrets file; `for_change` makes both.
+secrets file; `for_change` makes both. What has no secret yet is planned with a stand-in.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tercet.image.lock import read_lock
 from tercet.image.proxy import settled
 from tercet.inventory.load import load
 from tercet.inventory.platform import Platform
-from tercet.inventory.secrets import load_or_create
+from tercet.inventory.secrets import holds_any, load_or_create, peek
 from tercet.inventory.timing import timing_of
 from tercet.providers.base import Provider
 
@@ -76,16 +76,33 @@ def open_session(file: Path, *, lab: bool = False) -> Session:
 
 
 async def for_change(session: Session, emit: Emit) -> Session:
-    """The same session with an image, built now if it is missing."""
+    """The same session with secrets and an image, made now where they are missing."""
+    await _refuse_lost_secrets(session)
+    secrets = load_or_create(secrets_file(session.file))
     image = await ensure_image(session.platform.settings, session.lock_file, emit)
-    return session if image == session.image else _assemble(session.file, session.platform, image)
+    if (image, secrets) == (session.image, session.context.secrets):
+        return session
+    return _assemble(session.file, session.platform, image)
+
+
+async def _refuse_lost_secrets(session: Session) -> None:
+    """New passwords and a new authority must not silently replace those that an existing platform lives with."""
+    path = secrets_file(session.file)
+    if holds_any(path):
+        return
+    made = [change.what for change in await session.provider.doomed() if change.what.startswith("container ")]
+    if made:
+        raise TercetError(
+            f"expected the secrets of platform {session.platform.name} in {path}, found none although it exists "
+            f"({', '.join(made)}): restore the file from your copy, or begin anew with `tercet down`"
+        )
 
 
 def _assemble(file: Path, platform: Platform, image: Image | None) -> Session:
     chosen = settled(platform.settings, read_lock(lock_file(file)), host_arch())
     context = Context(
         platform=platform,
-        secrets=load_or_create(secrets_file(file)),
+        secrets=peek(secrets_file(file)),
         timing=timing_of(platform.settings),
         programs=image.programs if image else (),
         proxy=chosen[0] if chosen else "pgpool",  # a stand-in: something must be planned with
@@ -106,6 +123,7 @@ def _provider(file: Path, platform: Platform, image: Image | None) -> Provider:
 
 async def make_plan(session: Session) -> Plan:
     """Compare the inventory with what runs. Changes nothing."""
+    await _refuse_lost_secrets(session)
     infrastructure = await session.provider.survey()
     if session.image is None:
         undecided = "; the proxy is undecided until then: PgCat if it can be had, else pgpool-II"

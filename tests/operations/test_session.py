@@ -1,0 +1,90 @@
+"""Opening a platform changes nothing, and what is lost is not silently made anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tercet.converge.fleet import Completed, Unreachable
+from tercet.converge.plan import Change
+from tercet.errors import TercetError
+from tercet.inventory.secrets import STAND_IN, load_or_create
+from tercet.operations import session
+from tercet.operations.session import for_change, make_plan, open_session, secrets_file
+
+
+class Nothing:
+    """A provider of containers that do not run; `made` exist."""
+
+    def __init__(self) -> None:
+        self.made: tuple[Change, ...] = ()
+
+    async def survey(self) -> tuple[Change, ...]:
+        return (Change("create", "container db-sib-01", "absent"),)
+
+    async def running(self) -> frozenset[str]:
+        return frozenset()
+
+    async def doomed(self) -> tuple[Change, ...]:
+        return self.made
+
+    async def run(self, node: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> Completed:
+        raise Unreachable(f"{node} does not run")
+
+
+@pytest.fixture
+def provider(monkeypatch: pytest.MonkeyPatch, inventory_file: Path, tmp_path: Path) -> Nothing:
+    """The provider of every session in this test, whose cache is empty."""
+    inventory_file.write_text(f"{inventory_file.read_text()}\ncache: {tmp_path / 'cache'}\n")
+    provider = Nothing()
+    monkeypatch.setattr(session, "_provider", lambda *_: provider)
+    return provider
+
+
+@pytest.mark.usefixtures("provider")
+def test_opening_writes_nothing(inventory_file: Path) -> None:
+    opened = open_session(inventory_file)
+    assert opened.context.secrets.patroni_api == STAND_IN
+    assert [entry.name for entry in inventory_file.parent.iterdir()] == [inventory_file.name]
+
+
+async def test_a_platform_that_is_nowhere_yet_can_be_planned(inventory_file: Path, provider: Nothing) -> None:
+    plan = await make_plan(open_session(inventory_file))
+    build, create = plan.infrastructure
+    assert create.what == "container db-sib-01"
+    assert build.what == "image" and "the proxy is undecided until then: PgCat if it can be had" in build.reason
+    assert plan.steps
+    assert not secrets_file(inventory_file).exists()
+
+
+async def test_a_proxy_that_the_inventory_names_is_decided(inventory_file: Path, provider: Nothing) -> None:
+    inventory_file.write_text(f"{inventory_file.read_text()}\nproxy: pgcat\n")
+    opened = open_session(inventory_file)
+    assert (opened.context.proxy, opened.proxy_reason) == ("pgcat", "PgCat, as the inventory says")
+    assert (await make_plan(opened)).infrastructure[0].reason == "not in the cache"
+
+
+async def test_lost_secrets_of_a_platform_that_exists_are_refused(inventory_file: Path, provider: Nothing) -> None:
+    provider.made = (
+        Change("destroy", "containers of fsn-01", "unknown now"),
+        Change("destroy", "container db-sib-01", "with its DATABASE"),
+    )
+    opened = open_session(inventory_file)
+    message = (
+        r"expected the secrets of platform tercet in .*secrets\.yml, found none .*\(container db-sib-01\): restore"
+    )
+    with pytest.raises(TercetError, match=message):
+        await make_plan(opened)
+    with pytest.raises(TercetError, match=message):
+        await for_change(opened, lambda _event: None)
+    assert not secrets_file(inventory_file).exists()
+
+
+async def test_secrets_that_are_there_are_used(inventory_file: Path, provider: Nothing) -> None:
+    made = load_or_create(secrets_file(inventory_file))
+    provider.made = (Change("destroy", "container db-sib-01", "with its DATABASE"),)
+    opened = open_session(inventory_file)
+    assert opened.context.secrets == made
+    assert not (await make_plan(opened)).empty
