@@ -197,7 +197,6 @@ async def test_a_file_given_by_path_is_taken_anew_when_it_changes(inventory: Inv
 @pytest.mark.parametrize(
     ("word", "complaint"),
     [
-        ("debian", "Debian has no package of consul"),
         ("oci-image", "expected one of auto, official, go-module, path:/…; found 'oci-image'"),
         ("path:relative", "write the absolute path"),
     ],

@@ -20,6 +20,7 @@ from tercet.inventory.load import MAX_BYTES, load, parse
 from tercet.inventory.model import PortsModel
 from tercet.inventory.platform import Platform
 from tercet.inventory.problems import InventoryError
+from tercet.inventory.timing import FAST
 
 HERE = Path("tercet.yml")
 
@@ -54,7 +55,7 @@ def test_every_default_that_the_template_shows_behind_a_hash_is_the_default() ->
     assert set(opened) > set(yaml.safe_load(text)) | {"ports", "patroni", "versions", "sources", "budgets", "tailnet"}
     assert "world" in opened["lab"]
     one, other = parse(shown.encode(), HERE).settings, parse(text.encode(), HERE).settings
-    times = {"ttl": 20, "loop_wait": 2, "retry_timeout": 5}  # shown as the fast profile has them
+    times = {name: getattr(FAST, name) for name in ("ttl", "loop_wait", "retry_timeout")}
     assert one == other.model_copy(update={"patroni": other.patroni.model_copy(update=times)})
 
 
@@ -76,6 +77,20 @@ def test_paths_start_at_the_inventory(tmp_path: Path) -> None:
     assert settings.sources.pgcat == f"path:{tmp_path}/bin/pgcat"
     assert settings.sources.consul == "path:/opt/consul"
     assert settings.sources.nomad == "auto"
+
+
+def test_programs_that_are_not_there_are_found_by_who_looks_for_them(tmp_path: Path) -> None:
+    """`validate` does. A platform that runs has copies, so `status` and `down` do not."""
+    path = tmp_path / "tercet.yml"
+    path.write_text(default_text() + "sources:\n  pgcat: path:bin/pgcat\n  nomad: path:.\n")
+    load(path)
+    with pytest.raises(
+        InventoryError, match=f"expected a file or a folder of binaries, found nothing at {tmp_path}/bin"
+    ):
+        load(path, look=True)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/pgcat").touch()
+    load(path, look=True)
 
 
 def test_a_section_with_every_line_commented_out_means_the_defaults() -> None:
@@ -128,7 +143,8 @@ def inventories(draw: st.DrawFn) -> dict[str, object]:
     pairs = st.sets(st.sampled_from(names), min_size=2, max_size=2).map(frozenset)
     ends = draw(st.lists(pairs, unique=True, max_size=3))
     links = [{"between": list(pair), "latency_ms": draw(st.floats(0, 1000))} for pair in ends]
-    ports = draw(st.lists(st.integers(1024, 65535), min_size=len(PortsModel.model_fields), unique=True))
+    free = st.integers(1024, 65535).filter(lambda port: port != 9898 and not 20000 <= port <= 32000)
+    ports = draw(st.lists(free, min_size=len(PortsModel.model_fields), unique=True))
     loop_wait, retry_timeout = draw(st.integers(1, 20)), draw(st.integers(3, 20))
     ttl = draw(st.integers(max(20, loop_wait + 2 * retry_timeout), 200))
     return {

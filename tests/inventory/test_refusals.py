@@ -69,8 +69,8 @@ def test_the_base_of_these_tests_is_valid() -> None:
         (SITES.replace("  - {name: c, datacenter: dc3}\n", "").replace("sites:", "sites: #!"), 1, "three or more", "three"),
         (SITES.replace("sites:", "sites: #!") + "  - {name: d, datacenter: dc4}\n", 1, "an odd number", "3 or 5 sites"),
         ("sites: [] #!\n", 1, "three or more sites", "three sites"),
-        ("sites: 5 #!\n", 8, "a list", "sites: …"),
-        ("platform: x #!\n", 1, "the key sites", "sites: …"),
+        ("sites: 5 #!\n", 8, "a list", "sites: and below it items such as - {name: sib-01, datacenter: dc1}"),
+        ("platform: x #!\n", 1, "the key sites", "sites: and below it items such as - {name: sib-01"),
         (SITES.replace("dc2}", "dc2, subnet: 10.77.1.0/25} #!"), 40, "networks that do not overlap", "subnet: 10.77.0.0/24"),
         (SITES.replace("dc2}", "dc2, subnet: 10.77.2.1/24} #!"), 40, "with no bits set behind", "subnet: 10.77.2.0/24"),
         (SITES.replace("dc2}", 'dc2, place: "a\\e[31mb"} #!'), 39, "text on one line", 'place: "" (the default)'),
@@ -79,6 +79,7 @@ def test_the_base_of_these_tests_is_valid() -> None:
         (SITES.replace("dc2}", "dc2, subnet: 8.8.8.0/24} #!"), 40, "a private network", "subnet: 10.77.0.0/24"),
         (SITES.replace("dc2}", "dc2, subnet: 127.8.0.0/24} #!"), 40, "a private network", "subnet: 10.77.0.0/24"),
         (SITES.replace("dc2}", "dc2, subnet: 100.64.8.0/24} #!"), 40, "a network outside 100.64.0.0/10", "subnet: 10.77.0.0/24"),
+        (SITES.replace("dc2}", "dc2, subnet: 198.18.0.0/24} #!"), 40, "a network outside 198.18.0.0/30", "subnet: 10.77.0.0/24"),
         (SITES + "lab: {world: 10.77.2.0/24} #!\n", 14, "networks that do not overlap", "world: 10.77.0.0/24"),
         (SITES + "tailnet: {cidr: 10.0.0.0/8} #!\n", 17, "within 100.64.0.0/10", "cidr: 100.64.0.0/10"),
         (SITES + "tailnet: {tag: tercet} #!\n", 16, "a Tailscale tag", "tag: tag:tercet"),
@@ -99,6 +100,8 @@ def test_the_base_of_these_tests_is_valid() -> None:
         (SITES + "ports: {dcs_http: 8500} #!\n", 19, "ports that differ on the same node", "dcs_http: 9500"),
         (SITES + "ports: {nomad_http: 41641} #!\n", 21, "ports that differ on the same node", "nomad_http: 4646"),
         (SITES + "ports: {proxy: 8500} #!\n", 16, "ports that differ on the same node", "proxy: 5432"),
+        (SITES + "ports: {proxy: 9898} #!\n", 16, "a port that nothing else has on apps nodes", "proxy: 5432"),
+        (SITES + "ports: {consul_http: 20000} #!\n", 22, "a port that nothing else has on apps nodes", "consul_http: 8500"),
         (SITES + "ports: {patroni: 5432} #!\n", 18, "ports that differ on the same node", "patroni: 8008"),
         (SITES + "ports: {consul_http: 9500} #!\n", 22, "ports that differ on the same node", "consul_http: 8500"),
         (SITES + "ports:\n  consul_http: 1\n  proxy: 1 #!\n", 10, "ports that differ on the same node", "proxy: 5432"),
@@ -123,13 +126,16 @@ def test_the_base_of_these_tests_is_valid() -> None:
         (SITES + "postgresql: {parameters: {work_mem: [1]}} #!\n", 37, "one value", "work_mem: … "),
         (SITES + 'postgresql: {parameters: {search_path: "a\\nb"}} #!\n', 40, "text on one line", "search_path: …"),
         (SITES + "postgresql: {parameters: {work mem: 1}} #!\n", 27, "the name of a PostgreSQL parameter", "work_mem: 16MB"),
-        (SITES + "sources: {consul: oci-image} #!\n", 19, "one of auto, official, go-module, debian, or path:", "consul: auto"),
+        (SITES + "sources: {consul: oci-image} #!\n", 19, "one of auto, official, go-module, or path:", "consul: auto"),
+        (SITES + "sources: {consul: debian} #!\n", 19, "one of auto, official, go-module, or path:", "consul: auto"),
         (SITES + "sources: {consul: ofical} #!\n", 19, "one of auto, official", "consul: official"),
         (SITES + "sources: {consul: bin/consul} #!\n", 19, "one of auto, official", "consul: path:bin/consul"),
         (SITES + "sources: {pgcat: go-module} #!\n", 18, "one of auto, oci-image, or path:", "pgcat: auto"),
         (SITES + "sources: {pgcat: 'path:'} #!\n", 18, "one of auto, oci-image, or path:", "pgcat: auto"),
         (SITES + "versions: {consul: 1.10} #!\n", 20, "text", 'consul: "1.10"'),
         (SITES + "versions: {consul: ../evil} #!\n", 20, "a version as its makers write it", "consul: 1.22.7"),
+        (SITES + "versions: {consul: latest} #!\n", 20, "a version as its makers write it", "consul: 1.22.7 (the default)"),
+        (SITES + "versions: {consul: v1.22.8} #!\n", 20, "a version as its makers write it", "consul: 1.22.8"),
         (SITES + "versions: {postgresql: 16} #!\n", 24, "17", "postgresql: 17 (the default)"),
         (SITES + "budgets: {site_loss: 10 seconds} #!\n", 22, "a duration above zero", "site_loss: 10 (the default)"),
         (SITES + "budgets: {site_loss: 0} #!\n", 22, "a duration above zero", "site_loss: 10 (the default)"),
@@ -164,6 +170,8 @@ def test_refused(text: str, column: int, expected: str, write: str) -> None:
         ("max_wal_senders: 3", "at least 4"),
         ("max_wal_senders: many", "at least 4"),
         ("max_replication_slots: 1", "at least 2"),
+        ("max_conections: 50", "a parameter of PostgreSQL 17"),
+        ("zzz: 1", "a parameter of PostgreSQL 17"),
     ],
 )
 def test_a_parameter_that_breaks_a_promise_is_refused_with_the_reason(parameter: str, expected: str) -> None:
@@ -184,6 +192,8 @@ def test_a_parameter_that_breaks_a_promise_is_refused_with_the_reason(parameter:
         "work_mem: 16MB",
         "random_page_cost: 1.1",
         "auto_explain.log_min_duration: 3s",
+        "TimeZone: Europe/Bucharest",
+        "jit_expressions: off",
     ],
 )
 def test_other_parameters_are_the_operators(parameter: str) -> None:
@@ -195,10 +205,11 @@ def test_other_parameters_are_the_operators(parameter: str) -> None:
     [
         ("", 1, "an inventory", "an empty file"),
         ("# nothing\n", 1, "an inventory", "an empty file"),
-        ("just words\n", 1, "an inventory", "something else"),
-        ("- a\n", 1, "an inventory", "something else"),
-        ("a: b\nc: d: e\n", 2, "valid YAML", 'mapping values are not allowed here in "c: d: e"'),
+        ("just words\n", 1, "an inventory", 'only "just words"'),
+        ("- a\n", 1, "an inventory", "only a list"),
+        ("a: b\nc: d: e\n", 2, "valid YAML", 'a key where none can stand in "c: d: e"'),
         ("a: b\n\tc: d\n", 2, "spaces", "a tab"),
+        ('a: "b\n', 2, "valid YAML", "a quote that is never closed at the end of the file"),
         ("a: [1,\n", 2, "valid YAML", "at the end of the file"),
         ("a: &x 1\nb: *x\n", 2, "a value", 'the alias "b: *x"'),
         ("a: 1\n---\nb: 1\n", 2, "one document", "a second one"),
@@ -262,6 +273,27 @@ tailnet: {}
         (15, "tailnet.cidr"),
         (16, "tailnet"),
     ]
+
+
+def test_no_two_suggestions_are_the_same() -> None:
+    text = "sites:\n" + "".join(f"  - {{name: a, datacenter: dc1, subnet: 10.0.0.0/{n}}}\n" for n in (24, 25, 26))
+    found = problems(text.replace("dc1,", "dc1, database: primary,", 1))
+    for where in ("name: ", "datacenter: ", "subnet: "):
+        writes = {problem.where: problem.write for problem in found if problem.write.startswith(where)}
+        assert len(writes) == len(set(writes.values())) == 2, writes
+    ports = problems(f"{SITES}ports: {{consul_http: 1, consul_dns: 1, nomad_rpc: 1}}\n")
+    assert {problem.write for problem in ports} == {"consul_dns: 8600", "nomad_rpc: 4647"}
+
+
+def test_a_misspelt_parameter_is_answered_with_the_right_one() -> None:
+    problem = the_problem(f"{SITES}postgresql:\n  parameters:\n    max_conections: 50 #!\n")
+    assert problem.write == "max_connections: 50 (did you mean this?)"
+
+
+def test_a_list_of_the_wrong_length_is_counted() -> None:
+    for ends, found in (("a", "1 item"), ("a, b, c", "3 items")):
+        problem = the_problem(f"{SITES}lab:\n  links:\n  - {{between: [{ends}], latency_ms: 1}} #!\n")
+        assert problem.found == found
 
 
 def test_a_wrong_value_hides_no_more_than_what_rests_on_it() -> None:

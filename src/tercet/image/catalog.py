@@ -50,11 +50,6 @@ class Component:
         if requested in self.sources:
             return {requested: self.sources[requested]}
         known = ", ".join(("auto", *self.sources, "path:/…"))
-        if requested == "debian":
-            raise TercetError(
-                f"sources.{self.key}: Debian has no package of {self.name} (PostgreSQL, Patroni, pgpool-II and the "
-                f"base system come from Debian by themselves); expected one of {known}"
-            )
         raise TercetError(f"sources.{self.key}: expected one of {known}; found {requested!r}")
 
 

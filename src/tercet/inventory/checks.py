@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from difflib import get_close_matches
 from itertools import combinations
 
@@ -27,6 +27,14 @@ LISTENING: Mapping[Role, tuple[str, ...]] = {
     Role.DB: (*_AGENTS, "postgresql", "patroni"),
 }
 """Which of the inventory's ports are taken on a node of each role."""
+
+OTHERS: Mapping[Role, tuple[tuple[range, str], ...]] = {
+    Role.APPS: (
+        (range(9898, 9899), "pgpool-II's PCP listens there"),
+        (range(20000, 32001), "Nomad gives jobs their ports from 20000-32000"),
+    ),
+}
+"""Ports on a node of a role that are not the inventory's to give, and why."""
 
 
 def check(inventory: Inventory) -> Iterator[Finding]:
@@ -56,6 +64,7 @@ def _sites(inventory: Inventory) -> Iterator[Finding]:
         ("datacenter", RESERVED_DATACENTER, "tercet's own stretched datacenter for the leader election has it"),
     ):
         first: dict[str, int] = {}
+        taken = {reserved, *(site.name if key == "name" else site.datacenter for site in sites)}
         for i, site in enumerate(sites):
             value = site.name if key == "name" else site.datacenter
             here = ("sites", i, key)
@@ -63,11 +72,13 @@ def _sites(inventory: Inventory) -> Iterator[Finding]:
             if value == reserved:
                 yield Finding(here, f"another name ({why})", quoted(value), f"{key}: {free}{i + 1}")
             if value in first:
+                instead = _unused(value, taken)
+                taken.add(instead)
                 yield Finding(
                     here,
                     f"a {key} that no other site has",
                     f"{quoted(value)}, which is sites[{first[value]}]'s too",
-                    f"{key}: {_unused(value, [s.name if key == 'name' else s.datacenter for s in sites])}",
+                    f"{key}: {instead}",
                     uses=(("sites", first[value], key),),
                 )
             first.setdefault(value, i)
@@ -86,11 +97,11 @@ def _first_primary(inventory: Inventory) -> Iterator[Finding]:
         yield Finding(roles[i], expected, found, "database: standby", uses=roles)
 
 
-def _unused(value: str, taken: Iterable[str]) -> str:
+def _unused(value: str, taken: Container[str]) -> str:
     """A name like `value` that is not taken: its last number counted up."""
     stem = value.rstrip("0123456789") or value
-    number, names = 2, set(taken)
-    while f"{stem}{number}" in names:
+    number = 2
+    while f"{stem}{number}" in taken:
         number += 1
     return f"{stem}{number}"
 
@@ -130,15 +141,34 @@ def _ports(inventory: Inventory) -> Iterator[Finding]:
         for pair in combinations(names, 2):
             if ports[pair[0]] == ports[pair[1]]:
                 where.setdefault(pair, []).append(role)
+    suggested: dict[str, int] = {}
+
+    def free(name: str, roles: list[Role]) -> int:
+        """The first port from the name's default on that nothing has on nodes of these roles."""
+        if name in suggested:
+            return suggested[name]
+        taken = {*(ports[each] for role in roles for each in LISTENING[role]), *suggested.values()}
+        reserved = [each for role in roles for each, _ in OTHERS.get(role, ())]
+        port = next(
+            p for p in range(defaults[name], 65536) if p not in taken and not any(p in each for each in reserved)
+        )
+        suggested[name] = port
+        return port
+
+    for role, others in OTHERS.items():
+        for name in LISTENING[role]:
+            for reserved, why in others:
+                if ports[name] in reserved:
+                    at = ("ports", name)
+                    expected = f"a port that nothing else has on {role} nodes"
+                    yield Finding(at, expected, f"{ports[name]}: {why}", f"{name}: {free(name, [role])}")
     for (one, other), roles in where.items():
         wrong, kept = (other, one) if other in written else (one, other)
-        taken = {ports[name] for role in roles for name in LISTENING[role]}
-        free = next(port for port in range(defaults[wrong], 65536) if port not in taken)
         yield Finding(
             ("ports", wrong),
             "ports that differ on the same node",
             f"{ports[wrong]}, which is {kept}'s too on {' and '.join(roles)} nodes",
-            f"{wrong}: {free}",
+            f"{wrong}: {free(wrong, roles)}",
             uses=(("ports", kept),),
         )
 

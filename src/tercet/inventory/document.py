@@ -25,6 +25,22 @@ MAX_DEPTH = 20
 STANDARD = "tag:yaml.org,2002:"
 
 
+_SYNTAX = (
+    ("mapping values are not allowed", "a key where none can stand"),
+    ("sequence entries are not allowed", "a list item where none can stand"),
+    ("found unexpected end of stream", "a quote that is never closed"),
+    ("could not find expected ':'", "a line that is no key with a colon"),
+    ("expected ',' or ']'", 'no "," or "]" after an item of a list'),
+    ("expected ',' or '}'", 'no "," or "}" after a key with its value'),
+    ("expected <block end>", "a line that is on no level of the indentation"),
+    ("expected the node content", "no value"),
+    ("found unknown escape", "an escape that there is not"),
+    ("expected escape sequence", "an escape that there is not"),
+    ("found character", "a value that begins with a character that needs quotes"),
+)
+"""PyYAML's words for what people get wrong, and ours. Whatever else it finds keeps its words."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a value and its key stand (line and column, from 1), and the text of a scalar as it was written."""
@@ -131,7 +147,10 @@ def _syntax(error: yaml.MarkedYAMLError, text: str) -> Problem:
     lines = text.splitlines()
     here = lines[line - 1].strip() if line <= len(lines) else ""
     problem = error.problem or "what no YAML parser understands"
-    found = problem + (f' in "{quoted(here)[1:-1]}"' if here else " at the end of the file")
+    ours = (said for start, said in _SYNTAX if problem.startswith(start))
+    found = next(ours, problem.removeprefix("found ")) + (
+        f' in "{quoted(here)[1:-1]}"' if here else " at the end of the file"
+    )
     if "'\\t'" in problem:
         return Problem(line, column, "", "spaces", "a tab", "two spaces for each level")
     if problem == "an alias":

@@ -35,11 +35,13 @@ def explain(error: ErrorDetails, document: Document) -> Finding:
         case "extra_forbidden":
             return _unknown_key(at)
         case "missing":
-            return _missing(at)
+            return _missing(at, document)
     value = value_at(document.data, at)
     text = document.place(at).text
     # A number is shown as it was written: 1.10 is not 1.1. Text is shown in quotes.
     found = quoted(value) if isinstance(value, str) or not text else text
+    if error["type"] == "too_long" and isinstance(value, list):
+        found = f"{len(value)} items"
     if error.get("ctx", {}).get("hidden"):
         found = "something else, which is not shown here"
     return Finding(at, _expected(error), found, _write(error, at, value, text))
@@ -94,18 +96,24 @@ def _unknown_key(at: Location) -> Finding:
     return Finding(at, f"one of the keys {known}", quoted(str(at[-1])), write, on_key=True)
 
 
-def _missing(at: Location) -> Finding:
+def _missing(at: Location, document: Document) -> Finding:
     found = _field(at)
     if found is None:  # an item of a list of fixed length
         at = at[:-1]
-        return Finding(at, "a list of exactly 2 items", "fewer", _example(at) or "both items")
+        items = value_at(document.data, at)
+        count = len(items) if isinstance(items, list) else 0
+        said = f"{count} item{'' if count == 1 else 's'}"
+        return Finding(at, "a list of exactly 2 items", said, _example(at) or "both items")
     return Finding(at, f"the key {at[-1]}", "none", _example(at) or f"{at[-1]}: …")
 
 
 def _example(at: Location) -> str:
     found = _field(at)
-    if found is None or not found.examples:
+    if found is None or not (found.examples or found.is_required()):
         return ""
+    if not found.examples:
+        item = _example_item((*at, 0))
+        return f"{at[-1]}: and below it items such as {item}" if item else ""
     return f"{at[-1]}: {_plain(found.examples[0])}"
 
 

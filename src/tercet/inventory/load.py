@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from tercet.errors import TercetError
 from tercet.inventory import credentials, proxmox
 from tercet.inventory.checks import check
 from tercet.inventory.document import Document, read
@@ -15,44 +15,37 @@ from tercet.inventory.explain import explain
 from tercet.inventory.model import Inventory, SourcesModel
 from tercet.inventory.networks import site_subnet
 from tercet.inventory.platform import Platform, Site
-from tercet.inventory.problems import InventoryError, Problem
+from tercet.inventory.problems import Finding, InventoryError, NoInventoryError, Problem, quoted
 from tercet.inventory.repair import repaired, rests_on
 
 MAX_BYTES = 1 << 20
 """No inventory is larger; a file that is, is something else."""
 
 
-def load(path: Path, *, lab: bool = False) -> Platform:
+def load(path: Path, *, lab: bool = False, look: bool = False) -> Platform:
     """The platform of the inventory at `path`. With `lab`, in the built-in lab whatever provider it names.
 
-    Raises InventoryError with everything that is wrong in the file, TercetError where it cannot be read.
+    With `look` the programs that it names by a path must be there: for who checks an inventory. A platform that
+    runs needs them no more, since the cache has copies.
+    Raises InventoryError with everything that is wrong in the file, NoInventoryError where it cannot be read.
     """
     try:
         if not path.is_file() and path.exists():
-            raise TercetError(
-                f"expected an inventory at {path}, found something that is no file: name your inventory with -f FILE"
-            )
+            raise NoInventoryError(path, "something that is no file", "name your inventory with -f FILE")
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise TercetError(
-            f"expected an inventory at {path}, found no such file: write one with `tercet init`, "
-            "or name yours with -f FILE"
-        ) from None
+        remedy = "write one with `tercet init`, or name yours with -f FILE"
+        raise NoInventoryError(path, "no such file", remedy) from None
     except OSError as error:
-        raise TercetError(
-            f"expected an inventory at {path}, found that it cannot be read ({error.strerror}): "
-            "name a file that you may read with -f FILE"
-        ) from None
+        found = f"that it cannot be read ({error.strerror})"
+        raise NoInventoryError(path, found, "name a file that you may read with -f FILE") from None
     if len(raw) > MAX_BYTES:
-        raise TercetError(
-            f"expected an inventory at {path}, found a file of more than {MAX_BYTES >> 20} MiB: "
-            "name your inventory with -f FILE"
-        )
-    return parse(raw, path, lab=lab)
+        raise NoInventoryError(path, f"a file of more than {MAX_BYTES >> 20} MiB", "name your inventory with -f FILE")
+    return parse(raw, path, lab=lab, look=look)
 
 
-def parse(raw: bytes, path: Path, *, lab: bool = False) -> Platform:
+def parse(raw: bytes, path: Path, *, lab: bool = False, look: bool = False) -> Platform:
     """The platform of an inventory's bytes; `path` names it in errors and is what relative paths start from."""
     document = read(raw)
     if lab and isinstance(document.data, dict):
@@ -60,7 +53,19 @@ def parse(raw: bytes, path: Path, *, lab: bool = False) -> Platform:
     inventory, problems = _checked(document)
     if problems or inventory is None:
         raise InventoryError(path, tuple(sorted(set(problems))))
-    return platform_of(_settled(inventory, path.absolute().parent))
+    settled = _settled(inventory, path.absolute().parent)
+    if look and (absent := [document.problem(finding) for finding in _absent(settled)]):
+        raise InventoryError(path, tuple(sorted(absent)))
+    return platform_of(settled)
+
+
+def _absent(inventory: Inventory) -> Iterator[Finding]:
+    """The operator's own programs that are not where the inventory says."""
+    for name, source in inventory.sources:
+        place = Path(source.removeprefix("path:"))
+        if source.startswith("path:") and not place.exists():
+            write = f"{name}: auto, or the path of a file or folder that exists"
+            yield Finding(("sources", name), "a file or a folder of binaries", f"nothing at {place}", write)
 
 
 def platform_of(inventory: Inventory) -> Platform:
@@ -83,7 +88,7 @@ def _checked(document: Document) -> tuple[Inventory | None, list[Problem]]:
     problems = list(document.problems)
     if not isinstance(document.data, dict):
         if not problems:
-            found = "an empty file" if document.data is None else "something else"
+            found = "an empty file" if document.data is None else f"only {quoted(document.data)}"
             problems.append(Problem(1, 1, "", "an inventory", found, "one with `tercet init`"))
         return None, problems
     try:

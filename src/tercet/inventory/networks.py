@@ -11,7 +11,9 @@ from tercet.inventory.model import Inventory
 from tercet.inventory.problems import Finding, Location, dotted
 
 CGNAT = IPv4Network("100.64.0.0/10")  # Tailscale gives addresses out of this range only
+ROUTES = IPv4Network("198.18.0.0/30")  # tercet-routes leads two addresses of it to the database nodes
 DEFAULTS = IPv4Network("10.77.0.0/16")  # the lab's own: 10.77.N.0/24 for the Nth site
+LAST_RESORT = IPv4Network("192.168.77.0/24")  # suggested where none of these is free
 SMALLEST = 28  # prefix length: a router, three nodes, and room
 
 
@@ -40,6 +42,17 @@ def check(inventory: Inventory) -> Iterator[Finding]:
     cidr = inventory.tailnet.cidr
     tailnet = _Range(("tailnet", "cidr"), cidr, "cidr" in inventory.tailnet.model_fields_set)
     taken = [CGNAT, *(each.network for each in lab)]
+
+    suggested: dict[Location, IPv4Network] = {}
+
+    def free(at: Location) -> IPv4Network:
+        """The first of the lab's own networks that overlaps none of these; each place gets one of its own."""
+        if at not in suggested:
+            networks = (n for n in DEFAULTS.subnets(new_prefix=24) if not any(n.overlaps(other) for other in taken))
+            suggested[at] = next(networks, LAST_RESORT)
+            taken.append(suggested[at])
+        return suggested[at]
+
     if not cidr.subnet_of(CGNAT) or cidr.prefixlen > 24:
         yield Finding(
             tailnet.at,
@@ -54,14 +67,21 @@ def check(inventory: Inventory) -> Iterator[Finding]:
                 each.at,
                 f"a network outside {CGNAT}, where the tailnet's addresses are",
                 str(network),
-                f"{each.at[-1]}: {_free(taken)}",
+                f"{each.at[-1]}: {free(each.at)}",
+            )
+        elif network.overlaps(ROUTES):
+            yield Finding(
+                each.at,
+                f"a network outside {ROUTES}, by which each apps node leads its proxy to the databases",
+                str(network),
+                f"{each.at[-1]}: {free(each.at)}",
             )
         elif network.prefixlen > SMALLEST or not network.is_private or network.is_loopback:
             yield Finding(
                 each.at,
                 f"a private network of at least {1 << (32 - SMALLEST)} addresses (/{SMALLEST})",
                 str(network),
-                f"{each.at[-1]}: {_free(taken)}",
+                f"{each.at[-1]}: {free(each.at)}",
             )
     for one, other in combinations(lab, 2):
         if one.network.overlaps(other.network):
@@ -70,12 +90,6 @@ def check(inventory: Inventory) -> Iterator[Finding]:
                 wrong.at,
                 "networks that do not overlap",
                 f"{wrong.network}, which overlaps {dotted(right.at)} ({right.network})",
-                f"{wrong.at[-1]}: {_free(taken)}",
+                f"{wrong.at[-1]}: {free(wrong.at)}",
                 uses=(right.at,),
             )
-
-
-def _free(taken: list[IPv4Network]) -> IPv4Network:
-    """The first of the lab's own networks that overlaps none of these."""
-    free = (n for n in DEFAULTS.subnets(new_prefix=24) if not any(n.overlaps(other) for other in taken))
-    return next(free, IPv4Network("192.168.77.0/24"))

@@ -1,8 +1,15 @@
-"""PostgreSQL parameters that tercet sets itself, and the values of others that would break a promise."""
+"""PostgreSQL parameters: which there are, which tercet sets itself, and values that would break a promise.
+
+postgresql-17.txt names those that a configuration may hold: `postgres --describe-config` of Debian's 17, and the
+developers' options that it leaves out. A name with a dot is an extension's, which nobody here can know.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from functools import cache
+from importlib import resources
 
 from tercet.inventory.problems import Finding, Location, quoted
 from tercet.inventory.shapes import Setting
@@ -12,8 +19,8 @@ _SYNCHRONOUS = "Patroni sets it as standbys come and go; see `patroni.synchronou
 _STANDBY = "Patroni writes it on each standby"
 _READ_ONLY = "tercet's read-only guard sets it when no standby is left and takes it back"
 _FILES = "tercet places PostgreSQL's files"
-_REWIND = "pg_rewind needs it on to bring an old primary back"
-_DURABLE = "without it a power cut loses acknowledged writes"
+_REWIND = "tercet keeps it on: pg_rewind needs it to bring an old primary back"
+_DURABLE = "tercet keeps it on: off, a power cut loses acknowledged writes"
 
 OWNED: Mapping[str, str] = {
     "listen_addresses": _ADDRESS,
@@ -22,7 +29,7 @@ OWNED: Mapping[str, str] = {
     "synchronous_standby_names": _SYNCHRONOUS,
     "primary_conninfo": _STANDBY,
     "primary_slot_name": _STANDBY,
-    "hot_standby": "standbys serve reads",
+    "hot_standby": "tercet keeps it on: standbys serve reads",
     "recovery_min_apply_delay": "a standby that lags on purpose cannot take over",
     "default_transaction_read_only": _READ_ONLY,
     "transaction_read_only": _READ_ONLY,
@@ -75,6 +82,17 @@ def check(parameters: Mapping[str, Setting], at: Location, standbys: int) -> Ite
             expected = limits[plain][1]
             best = expected.split(":")[0].removeprefix("at least ").split(",")[0].split(" or ")[0]
             yield Finding(here, expected, quoted(value), f"{name}: {best}")
+        elif "." not in plain and plain not in known():
+            close = get_close_matches(plain, known(), n=1, cutoff=0.75)
+            write = f"{close[0]}: {value} (did you mean this?)" if close else "nothing: remove the line"
+            expected = "a parameter of PostgreSQL 17 (an extension's has a dot in its name)"
+            yield Finding(here, expected, quoted(name), write, on_key=True)
+
+
+@cache
+def known() -> tuple[str, ...]:
+    """The names of all parameters, in lower case."""
+    return tuple(resources.files("tercet.inventory").joinpath("postgresql-17.txt").read_text("ascii").split())
 
 
 def _at_least(value: Setting, least: int) -> bool:

@@ -53,6 +53,14 @@ class InventoryError(TercetError):
         super().__init__("\n".join((head, *(f"{path}:{p.line}:{p.column}: {p}" for p in problems))))
 
 
+class NoInventoryError(InventoryError):
+    """There is no file to look into; its one problem is the file as a whole."""
+
+    def __init__(self, path: Path, found: str, write: str) -> None:
+        super().__init__(path, (Problem(1, 1, "", f"an inventory at {path}", found, write),))
+        self.args = (f"expected an inventory at {path}, found {found}: {write}",)
+
+
 def dotted(location: Location) -> str:
     """`sites[1].name`, as people write it."""
     text = ""

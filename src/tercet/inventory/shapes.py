@@ -76,9 +76,9 @@ Line = Annotated[
 Version = Annotated[
     str,
     _text(
-        r"[0-9A-Za-z][0-9A-Za-z.:+~_-]{0,127}",
+        r"(?!v\d)(?=.*\d)[0-9A-Za-z][0-9A-Za-z.:+~_-]{0,127}",  # a word such as "latest" pins nothing
         "a version as its makers write it, such as 1.22.7",
-        lambda value: value.strip(),
+        lambda value: value.strip().removeprefix("v"),
     ),
 ]
 
@@ -190,5 +190,5 @@ def _source(*kinds: str) -> tuple[AfterValidator, Any]:
     return AfterValidator(check), Field(json_schema_extra={"pattern": pattern})
 
 
-Source = Annotated[str, *_source("auto", "official", "go-module", "debian")]
+Source = Annotated[str, *_source("auto", "official", "go-module")]
 PgcatSource = Annotated[str, *_source("auto", "oci-image")]

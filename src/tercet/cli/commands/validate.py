@@ -9,11 +9,12 @@ from tercet.cli.command import Command, Invocation, Section
 
 
 def run(_arguments: argparse.Namespace, call: Invocation) -> int:
-    """Load the inventory; nothing else is looked at."""
+    """Load the inventory and look for the programs that it names by a path; nothing else is looked at."""
+    from tercet.inventory.load import load  # noqa: PLC0415
     from tercet.inventory.problems import InventoryError  # noqa: PLC0415
 
     try:
-        platform = call.platform()
+        platform = load(call.file, lab=call.lab, look=True)
     except InventoryError as error:
         if not call.json:
             raise
