@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import shutil
@@ -12,16 +13,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tercet.errors import TercetError
 from tercet.image import openpgp
 from tercet.image.checksums import digest_of
+from tercet.image.distsign import keys_of
 from tercet.image.elf import host_arch
 from tercet.image.openpgp import Key, dearmor
 from tercet.image.sources.hashicorp import KEY, HashiCorp
 from tercet.image.sources.headscale import HeadscaleRelease
 from tercet.image.sources.source import Unavailable, Wanted, Workshop
-from tercet.image.sources.tailscale import TailscaleArchive
+from tercet.image.sources.tailscale import ROOTS, TailscaleArchive
 
 from .conftest import Vendor, elf, sha256
 
@@ -156,7 +159,44 @@ def test_the_key_in_the_package_has_the_published_fingerprint():
     assert fingerprint == KEY.fingerprint == "C874011F0AB405110D02105534365D9472D7468F"
 
 
-async def test_tailscale_takes_both_programs(vendor: Vendor, workshop: Workshop):
+class Tailscale:
+    """pkgs.tailscale.com with keys of the test's own."""
+
+    def __init__(self, vendor: Vendor, folder: Path) -> None:
+        self._vendor = vendor
+        self.root, self.signing = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+        roots = folder / "roots.pem"
+        roots.write_bytes(pem("ROOT", Ed25519PrivateKey.generate()) + pem("ROOT", self.root))
+        self.source = TailscaleArchive(vendor.url, roots)
+        self.publish_keys(self.root)
+
+    def publish_keys(self, root: Ed25519PrivateKey) -> None:
+        """Two signing keys, the second in use, signed by `root`."""
+        bundle = pem("SIGNING", Ed25519PrivateKey.generate()) + b"\n" + pem("SIGNING", self.signing)
+        self._vendor.serve("/distsign.pub", bundle)
+        self._vendor.serve("/distsign.pub.sig", root.sign(bundle))
+
+    def publish(self, archive: bytes, key: Ed25519PrivateKey | None = None) -> None:
+        """The archive of TAILSCALE, its checksum, and its signature by `key` (default: the signing key)."""
+        url = f"/stable/tailscale_1.98.10_{ARCH}.tgz"
+        self._vendor.serve(url, archive)
+        self._vendor.serve(f"{url}.sha256", sha256(archive).encode())
+        message = hashlib.blake2s(archive).digest() + len(archive).to_bytes(8, "little")
+        self._vendor.serve(f"{url}.sig", (key or self.signing).sign(message))
+
+
+def pem(kind: str, key: Ed25519PrivateKey) -> bytes:
+    """The public key as Tailscale writes it: its 32 bytes, no ASN.1."""
+    raw = base64.b64encode(key.public_key().public_bytes_raw()).decode()
+    return f"-----BEGIN {kind} PUBLIC KEY-----\n{raw}\n-----END {kind} PUBLIC KEY-----\n".encode()
+
+
+@pytest.fixture
+def tailscale(vendor: Vendor, tmp_path: Path) -> Tailscale:
+    return Tailscale(vendor, tmp_path)
+
+
+async def test_tailscale_takes_both_programs(tailscale: Tailscale, workshop: Workshop):
     folder = f"tailscale_1.98.10_{ARCH}"
     archive = tarred(
         {
@@ -165,19 +205,46 @@ async def test_tailscale_takes_both_programs(vendor: Vendor, workshop: Workshop)
             f"{folder}/systemd/tailscaled.service": b"[Unit]",
         }
     )
-    vendor.serve(f"/{folder}.tgz", archive)
-    vendor.serve(f"/{folder}.tgz.sha256", sha256(archive).encode())
-    fetched = await TailscaleArchive(vendor.url).fetch(TAILSCALE, workshop)
+    tailscale.publish(archive)
+    fetched = await tailscale.source.fetch(TAILSCALE, workshop)
+    assert fetched.origin.endswith(f"/stable/{folder}.tgz, signed by Tailscale")
     assert fetched.files["tailscaled"].read_bytes() == elf(salt=b"daemon")
     assert fetched.files["tailscale"].read_bytes() == elf(salt=b"cli")
 
 
-async def test_tailscale_archive_that_lacks_one(vendor: Vendor, workshop: Workshop):
-    archive = tarred({"tailscale/tailscale": elf()})
-    vendor.serve(f"/tailscale_1.98.10_{ARCH}.tgz", archive)
-    vendor.serve(f"/tailscale_1.98.10_{ARCH}.tgz.sha256", sha256(archive).encode())
+async def test_tailscale_archive_that_lacks_one(tailscale: Tailscale, workshop: Workshop):
+    tailscale.publish(tarred({"tailscale/tailscale": elf()}))
     with pytest.raises(TercetError, match="has no tailscaled"):
-        await TailscaleArchive(vendor.url).fetch(TAILSCALE, workshop)
+        await tailscale.source.fetch(TAILSCALE, workshop)
+
+
+async def test_tailscale_archive_that_another_key_signed_is_set_aside(tailscale: Tailscale, workshop: Workshop):
+    tailscale.publish(tarred({"tailscale/tailscale": elf()}), Ed25519PrivateKey.generate())
+    with pytest.raises(TercetError, match="should carry a signature of one of Tailscale's signing keys, but does not"):
+        await tailscale.source.fetch(TAILSCALE, workshop)
+    assert [file.suffix for file in workshop.cache.downloads.iterdir()] == [".bad"]
+
+
+async def test_tailscale_archive_signed_by_a_root_key_itself_is_refused(tailscale: Tailscale, workshop: Workshop):
+    tailscale.publish(tarred({"tailscale/tailscale": elf()}), tailscale.root)
+    with pytest.raises(TercetError, match="signing keys, but does not"):
+        await tailscale.source.fetch(TAILSCALE, workshop)
+
+
+async def test_tailscale_keys_that_no_root_key_signed_are_refused(
+    tailscale: Tailscale, vendor: Vendor, workshop: Workshop
+):
+    tailscale.publish_keys(tailscale.signing)
+    tailscale.publish(tarred({"tailscale/tailscale": elf()}))
+    with pytest.raises(TercetError, match=r"distsign\.pub should carry a signature of one of Tailscale's root keys"):
+        await tailscale.source.fetch(TAILSCALE, workshop)
+    assert vendor.paths() == ["/distsign.pub", "/distsign.pub.sig"]
+
+
+def test_the_root_keys_are_tailscales():
+    """Both, as in clientupdate/distsign/roots of tailscale.com 1.98.10."""
+    keys = keys_of(ROOTS.read_bytes(), "ROOT")
+    assert [base64.b64encode(key.public_bytes_raw()).decode()[:8] for key in keys] == ["Psrabv2Y", "ZjjKhUHB"]
 
 
 async def test_headscale_release(vendor: Vendor, workshop: Workshop):

@@ -1,6 +1,6 @@
-"""`official` of Tailscale: the static archive and the .sha256 beside it.
+"""`official` of Tailscale: the static archive, its signature, and the .sha256 beside it.
 
-The checksum comes from the same host as the archive, over TLS: it finds a damaged file, not a forged one.
+The signature says whose it is (see distsign.py); the checksum, from the same host, lets a download be continued.
 """
 
 from __future__ import annotations
@@ -15,20 +15,34 @@ from tercet.errors import TercetError
 from tercet.image.checksums import digest_of
 from tercet.image.sources.source import Fetched, Source, Wanted, Workshop
 
+ROOTS = Path(__file__).parent.parent / "keys" / "tailscale.pem"
+
 
 @dataclass(frozen=True, slots=True)
 class TailscaleArchive(Source):
-    """pkgs.tailscale.com/stable."""
+    """pkgs.tailscale.com/stable. `roots` holds the keys that everything rests on."""
 
-    base_url: str = "https://pkgs.tailscale.com/stable"
+    base_url: str = "https://pkgs.tailscale.com"
+    roots: Path = ROOTS
 
     async def fetch(self, wanted: Wanted, workshop: Workshop) -> Fetched:
+        from tercet.image.distsign import check_file, signing_keys  # noqa: PLC0415 - cryptography takes long to import
+
         name = f"tailscale_{wanted.version}_{wanted.arch}.tgz"
-        url = f"{self.base_url}/{name}"
+        url, keys_url = f"{self.base_url}/stable/{name}", f"{self.base_url}/distsign.pub"
+        bundle = (await workshop.downloads.small(keys_url)).content
+        signature = (await workshop.downloads.small(f"{keys_url}.sig")).content
+        keys = signing_keys(bundle, signature, self.roots.read_bytes(), keys_url)
+        signature = (await workshop.downloads.small(f"{url}.sig")).content
         listed = (await workshop.downloads.small(f"{url}.sha256")).text
         archive = await workshop.downloads.file(url, digest_of(name, listed, f"{url}.sha256"), workshop.progress)
+        try:
+            await asyncio.to_thread(check_file, archive, signature, keys, url)
+        except TercetError:
+            archive.rename(archive.with_name(f"{archive.name}.bad"))
+            raise
         files = await asyncio.to_thread(untar, archive, wanted.programs, workshop.scratch)
-        return Fetched(files, url)
+        return Fetched(files, f"{url}, signed by Tailscale")
 
 
 def untar(archive: Path, programs: tuple[str, ...], folder: Path) -> dict[str, Path]:
