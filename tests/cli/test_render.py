@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -109,6 +109,7 @@ steps = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.builds(Plan, st.lists(changes, max_size=3).map(tuple), st.lists(steps, max_size=6).map(tuple)))
 def test_every_change_is_shown_once(plan: Plan) -> None:
     expected = len(plan.infrastructure) + sum(len(step.changes) for step in plan.steps)
