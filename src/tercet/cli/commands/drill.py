@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tercet.operations.session import Session
 
 JOURNALS = Path("tercet-drills")
+STDOUT = Path("-")
 
 
 def list_drills(_arguments: argparse.Namespace, call: Invocation) -> int:
@@ -44,7 +45,15 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="a drill of `tercet drill list`, or a scenario file (.yml)")
     parser.add_argument("--site", default="", help="the site it is about; default: what the scenario says")
     parser.add_argument("--repeat", metavar="N", type=_times, default=1, help="run it N times: median and worst")
-    parser.add_argument("--json", metavar="FILE", dest="json_file", type=Path, help="write verdict and figures there")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        dest="json_file",
+        nargs="?",
+        const=STDOUT,
+        type=Path,
+        help="write verdict and figures there; without FILE print them",
+    )
     parser.add_argument("--report", metavar="FILE", type=Path, help="write one self-contained HTML file")
     parser.add_argument(
         "--journals", metavar="DIR", type=Path, default=JOURNALS, help=f"where journals go; default: {JOURNALS}/"
@@ -72,11 +81,15 @@ def run_drill(arguments: argparse.Namespace, call: Invocation) -> int:
         return await _repeat(scenario, session, arguments, emit)
 
     repeated = with_progress(call, work)
-    call.console.print(render(repeated))
+    data = _as_data(scenario, repeated)
+    if call.json or arguments.json_file == STDOUT:
+        call.print_json(data)
+    else:
+        call.console.print(render(repeated))
     if arguments.report:
         _write(arguments.report, page(repeated))
-    if arguments.json_file:
-        _write(arguments.json_file, json.dumps(_as_data(scenario, repeated), indent=2) + "\n")
+    if arguments.json_file not in (None, STDOUT):
+        _write(arguments.json_file, json.dumps(data, indent=2) + "\n")
     return repeated.exit_code
 
 
