@@ -30,6 +30,16 @@ async def sleep():
 command = Command("nap", "sleep", Section.LOOK, run=lambda a, c: wait(sleep()), interrupted="Nothing was lost.")
 """
 
+# A command that finds the disk full.
+FILL = """
+from tercet.cli.command import Command, Section
+
+def run(arguments, call):
+    raise OSError(28, "No space left on device", "/x/y")
+
+command = Command("fill", "fill the disk", Section.LOOK, run=run)
+"""
+
 
 def tercet(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -70,6 +80,16 @@ def test_an_error_is_one_message_without_a_traceback(tmp_path: Path) -> None:
     assert done.stdout == ""
     assert done.stderr.startswith("tercet: expected an inventory at tercet.yml, found no such file: ")
     assert "Traceback" not in done.stderr
+
+
+def test_what_the_machine_refuses_is_one_message_with_a_remedy(tmp_path: Path) -> None:
+    (tmp_path / "fill.py").write_text(FILL)
+    program = f"from tercet.cli import commands; commands.__path__.append({str(tmp_path)!r}); {MAIN}"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "fill"], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == "tercet: /x/y: No space left on device: make room on that disk, then run this again\n"
 
 
 def test_a_usage_error_leaves_with_1_since_2_means_changes_pending(tmp_path: Path) -> None:

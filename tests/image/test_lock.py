@@ -48,6 +48,13 @@ def test_a_lock_that_cannot_be_read_says_what_to_do(tmp_path: Path, content: str
     with pytest.raises(TercetError, match=r"restore it, or remove it") as caught:
         read_lock(path)
     assert str(path) in str(caught.value)
+    assert "pydantic" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(TercetError, match=r"expected to write .*/file/lock\.json, found .*: make room there, or make"):
+        write_atomically(tmp_path / "file" / "lock.json", "x")
 
 
 def test_a_write_that_fails_leaves_the_old_content(tmp_path: Path):

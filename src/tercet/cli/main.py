@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,15 @@ from tercet.errors import TercetError
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+REMEDIES = {
+    errno.ENOSPC: "make room on that disk, then run this again",
+    errno.EDQUOT: "make room within your quota, then run this again",
+    errno.EROFS: "that file system is read-only: mount it writable, or name another place in the inventory",
+    errno.EACCES: "run this as a user who may, such as with sudo",
+    errno.EPERM: "run this as a user who may, such as with sudo",
+    errno.ENOENT: "it must be there: install or restore it, then run this again",
+}
+"""What the machine refuses, wherever that happens, and what to do about it."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -41,6 +51,13 @@ def main(words: Sequence[str] | None = None) -> int:
         # Python flushes standard output once more at exit; let it flush into nothing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
+    except OSError as error:
+        remedy = REMEDIES.get(error.errno or 0)
+        if remedy is None or (parsed and parsed.invocation.verbose):  # a bug, whose traceback is wanted
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"tercet: {where}{error.strerror}: {remedy}", file=sys.stderr)  # noqa: T201
+        return 1
 
 
 def _run(parsed: Parsed) -> int:

@@ -147,8 +147,20 @@ def timestamp() -> str:
 
 
 def write_atomically(path: Path, content: str) -> None:
-    """Write beside, then rename: a reader sees the old content or the new one, also after a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write beside, then rename: a reader sees the old content or the new one, also after a power cut.
+
+    Raises TercetError where that cannot be: a full disk, a folder that is not ours.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, content)
+    except OSError as error:
+        raise TercetError(
+            f"expected to write {path}, found {error.strerror}: make room there, or make its folder writable"
+        ) from error
+
+
+def _replace(path: Path, content: str) -> None:
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w") as stream:

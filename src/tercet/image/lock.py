@@ -67,10 +67,18 @@ def read_lock(path: Path) -> Lock:
     except FileNotFoundError:
         return Lock()
     except (OSError, ValidationError) as error:
+        found = _first(error) if isinstance(error, ValidationError) else error.strerror
         raise TercetError(
-            f"{path} should be tercet's record of component sources, but cannot be read: {error}; "
+            f"expected tercet's record of component sources in {path}, found {found}: "
             "restore it, or remove it to let tercet choose its sources anew"
         ) from error
+
+
+def _first(error: ValidationError) -> str:
+    """What is wrong first, and where, in one line."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    return f"{first['msg']} at {where}" if where else first["msg"]
 
 
 class LockFile:

@@ -32,6 +32,7 @@ def held(name: str, who: str) -> Iterator[None]:
 
 def acquire(path: Path) -> int:
     """Open and lock the file that has this name at the moment of locking."""
+    path.parent.mkdir(parents=True, exist_ok=True)  # not every system makes /run/lock
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         try:
