@@ -69,7 +69,7 @@ def test_the_later_option_wins() -> None:
 
 
 @pytest.mark.usefixtures("more_commands")
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rest=st.lists(st.text(max_size=8), min_size=1, max_size=6))
 def test_what_follows_the_dashes_is_untouched(rest: list[str]) -> None:
     parsed = parse(["--lab", "probe", "db-sib-01", "--json", "--", *rest])
@@ -87,8 +87,12 @@ def test_what_follows_the_dashes_is_untouched(rest: list[str]) -> None:
         (["probe", "db-sib-01", "ls", "--", "ls"], "unrecognized arguments: ls"),
         (["probe", "--", "ls"], "the following arguments are required: NODE"),
         (["validate", "--", "ls"], "it takes nothing after --"),
-        (["validate", "--jsno"], "unrecognized arguments: --jsno"),
-        (["--jsno", "validate"], "unrecognized arguments: --jsno"),
+        (["probe", "db-sib-01", "ls", "-l"], "what is for the program goes after --, so: -- ls -l\n"),
+        (["probe", "db-sib-01", "--jsn", "--", "ls"], "unrecognized arguments: --jsn: did you mean --json?"),
+        (["psql", "sib-01", "-c", "SELECT 1"], "goes after --, so: -- -c 'SELECT 1'\n"),
+        (["validate", "--jsno"], "unrecognized arguments: --jsno: did you mean --json?"),
+        (["--jsno", "validate"], "unrecognized arguments: --jsno: did you mean --json?"),
+        (["validate", "--zzz"], "unrecognized arguments: --zzz\n"),
         (["-f"], "argument -f/--file: expected one argument"),
         ([], "expected a command, found none"),
         (["vaildate"], "did you mean `tercet validate`?"),
@@ -117,6 +121,32 @@ def test_a_command_in_a_group_knows_the_global_options_of_every_level() -> None:
     assert parsed.arguments.name == "site-loss"
     assert parsed.invocation.lab and parsed.invocation.verbose
     assert parsed.invocation.file == Path("a.yml")
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["help"], "Usage: tercet [OPTIONS] COMMAND …"),
+        (["help", "drill", "run"], "Usage: tercet drill run "),
+        (["-v", "help", "plan"], "Usage: tercet plan "),
+        (["version"], "tercet "),
+    ],
+)
+def test_help_and_version_are_understood_as_words(
+    words: list[str], shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        parse(words)
+    assert left.value.code == 0
+    assert capsys.readouterr().out.lower().startswith(shown.lower())
+
+
+def test_the_json_of_a_drill_goes_to_a_file_or_to_standard_output() -> None:
+    to_file = parse(["drill", "run", "site-killed", "--json", "out.json"])
+    assert (to_file.arguments.json_file, to_file.invocation.json) == (Path("out.json"), False)
+    assert parse(["drill", "run", "site-killed", "--json"]).arguments.json_file == Path("-")
+    both = parse(["--json", "drill", "run", "site-killed"])
+    assert (both.arguments.json_file, both.invocation.json) == (None, True)
 
 
 @pytest.mark.usefixtures("more_commands")

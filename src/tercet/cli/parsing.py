@@ -7,8 +7,10 @@ argparse's 2: to those who call `tercet plan`, 2 means that changes are pending.
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,6 +19,7 @@ from tercet.cli.command import Command, Invocation, Section, UsageError
 from tercet.cli.registry import command_names, find_command, find_subcommand
 
 GLOBALS = {"file": Path("tercet.yml"), "lab": False, "json": False, "color": True, "verbose": False}
+WORDS_FOR_OPTIONS = ("help", "version")  # `tercet help drill` is `tercet drill --help`
 DESCRIPTION = "One inventory file in, a running and proven three-datacenter PostgreSQL platform out."
 
 
@@ -33,19 +36,21 @@ def parse(words: Sequence[str]) -> Parsed:
     """The command that the words name. UsageError says what is wrong; `--help` and `--version` print and exit."""
     words, rest = _split_rest(words)
     options, words = _split_options(words)
-    given = vars(_Parser("tercet", version=True).parse_args(options))
+    given = vars(_Parser("tercet", version=True).understand(options))
     if not words:
         raise UsageError("expected a command, found none: `tercet --help` lists them")
+    if words[0] in WORDS_FOR_OPTIONS:
+        return parse([*options, *words[1:], f"--{words[0]}"])
     path, command, words = f"tercet {words[0]}", find_command(words[0]), words[1:]
     while command.commands:
         options, words = _split_options(words)
-        given |= vars(_Parser(path, group=command).parse_args(options))
+        given |= vars(_Parser(path, group=command).understand(options))
         if not words:
             names = ", ".join(each.name for each in command.commands)
             raise UsageError(f"expected one of {names} after `{path}`, found nothing: see `{path} --help`")
         path, command, words = f"{path} {words[0]}", find_subcommand(command, words[0], path), words[1:]
     parser = _Parser(path, command=command)
-    arguments = parser.parse_args(words)
+    arguments = parser.understand(words)
     if rest is not None and not command.rest:
         parser.error("it takes nothing after --")
     if command.rest and not rest and not command.rest_optional:
@@ -100,6 +105,23 @@ class _Parser(argparse.ArgumentParser):
             self.add_argument("--version", action="version", version=f"tercet {__version__}")
         if command:
             command.arguments(self)
+
+    def understand(self, words: Sequence[str]) -> argparse.Namespace:
+        """`parse_args`, whose error also says what was probably meant."""
+        arguments, unknown = self.parse_known_args(words)
+        if unknown:
+            self.error(f"unrecognized arguments: {shlex.join(unknown)}{self._meant(unknown)}")
+        return arguments
+
+    def _meant(self, unknown: Sequence[str]) -> str:
+        for word in unknown:
+            options = [option for option in self._option_string_actions if option.startswith("--")]
+            close = get_close_matches(word.partition("=")[0], options, n=1, cutoff=0.75)
+            if close and word.startswith("--"):
+                return f": did you mean {close[0]}?"
+        if self._about and self._about.rest:
+            return f": what is for the program goes after --, so: -- {shlex.join(unknown)}"
+        return ""
 
     def error(self, message: str) -> NoReturn:
         usage = self.format_usage().removeprefix("usage: ").strip()
