@@ -41,6 +41,8 @@ def test_init_elsewhere_says_how_to_go_on(here: Path, capsys: pytest.CaptureFixt
     assert json.loads(capsys.readouterr().out) == {"file": "staging.yml"}
     assert main(["init", "-f", "other.yml"]) == 0
     assert "tercet up -f other.yml" in capsys.readouterr().out
+    assert main(["init", "-f", str(here)]) == 1
+    assert f"such as -f {here}/tercet.yml" in capsys.readouterr().err
     assert main(["init", "-f", str(here / "none" / "tercet.yml")]) == 1
     assert "No such file or directory" in capsys.readouterr().err
 
@@ -76,6 +78,12 @@ def test_validate_json_is_for_programs(here: Path, capsys: pytest.CaptureFixture
             "write": "provider: lab (the default)",
         }
     ]
+
+
+def test_validate_json_says_that_there_is_no_file(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", "--json"]) == 1
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["valid"], shown["problems"][0]["found"]) == (False, "no such file")
 
 
 def test_schema_needs_no_inventory(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

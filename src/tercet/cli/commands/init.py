@@ -16,6 +16,11 @@ def run(_arguments: argparse.Namespace, call: Invocation) -> int:
         with call.file.open("x", encoding="utf-8") as file:
             file.write(default_text())
     except FileExistsError:
+        if call.file.is_dir():
+            raise TercetError(
+                f"expected the name of a file, found the folder {call.file}: "
+                f"name the file in it, such as -f {call.file / 'tercet.yml'}"
+            ) from None
         raise TercetError(
             f"expected no file {call.file}, found one, and it stays as it is: "
             "edit it, or write another with `tercet init -f FILE`"
@@ -30,6 +35,7 @@ def run(_arguments: argparse.Namespace, call: Invocation) -> int:
         option = "" if call.file.name == "tercet.yml" and call.file.parent.name == "" else f" -f {call.file}"
         call.print(f"Wrote {call.file}: three sites, nine containers, in the lab on this machine.")
         call.print(f"Read it, change what you like, then raise it: tercet up{option}")
+        call.print("For completion in your editor, beside it: tercet schema > tercet.schema.json")
     return 0
 
 
