@@ -11,7 +11,7 @@ import pytest
 from tercet.converge.events import silent
 from tercet.inventory.proxmox import host_of
 from tercet.providers.preflight import Check
-from tercet.providers.proxmox.privileges import holds, privileges
+from tercet.providers.proxmox.privileges import Privilege, holds, privileges
 from tercet.providers.proxmox.provider import ProxmoxProvider
 from tests.proxmox.fakehost import GRANTS, SECRET, TOKEN, FakeHost
 
@@ -70,7 +70,32 @@ async def test_a_missing_permission_is_one_line_with_the_command(
     check = await only(provider)
     assert (check.about, check.state) == ("sib-03", "failed")
     assert missing in check.title
-    assert f"--tokens '{TOKEN}'" in check.remedy and "pveum acl modify /" in check.remedy
+    path = check.title.rpartition(" ")[2]
+    assert check.remedy.startswith(f"pveum acl modify {path} --users 'tercet@pve' --roles ROLE")
+    assert check.remedy.endswith(f"with privilege separation, then again with --tokens '{TOKEN}'")
+
+
+@pytest.mark.parametrize(
+    ("held", "granted"),
+    [
+        ({"/": {"VM.Audit": 1}}, True),
+        ({"/vms": {"VM.Audit": 1}}, True),
+        ({"/vms": {"VM.Audit": 0}}, False),  # not on the containers, which are beneath
+        ({"/": {"VM.Audit": 1}, "/vms": {"VM.Allocate": 1}}, False),  # the nearer path replaces what it would inherit
+        ({"/vm": {"VM.Audit": 1}}, False),
+        ({}, False),
+    ],
+)
+def test_the_nearest_path_alone_counts_and_only_if_it_propagates(
+    held: dict[str, dict[str, object]], granted: bool
+) -> None:
+    assert holds(held, Privilege("/vms", "VM.Audit", "see", beneath=True)) is granted
+
+
+def test_on_the_path_itself_propagation_does_not_matter() -> None:
+    storage = Privilege("/storage/local", "Datastore.Audit", "see")
+    assert holds({"/storage/local": {"Datastore.Audit": 0}}, storage)
+    assert not holds({"/storage": {"Datastore.Audit": 0}}, storage)
 
 
 def no_content(host: FakeHost) -> None:

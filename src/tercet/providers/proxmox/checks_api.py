@@ -12,7 +12,7 @@ from tercet.inventory.credentials import read_credential
 from tercet.inventory.platform import Platform
 from tercet.inventory.proxmox import ProxmoxHost
 from tercet.providers.preflight import Check, failed, ok, skipped, warning
-from tercet.providers.proxmox.privileges import holds, privileges
+from tercet.providers.proxmox.privileges import Privilege, holds, privileges
 from tercet.providers.proxmox.site import Site
 
 OLDEST = (8, 1)  # Proxmox VE: the first that passes single devices into containers
@@ -65,11 +65,18 @@ async def _permissions(_platform: Platform, site: Site, home: str, _template: st
         if holds(held, privilege):
             checks.append(ok(host.site, title))
             continue
-        who = f"--tokens '{host.login}'" if "!" in host.login else f"--users '{host.login}'"
-        remedy = f"pveum acl modify {privilege.path} {who} --roles ROLE, with a ROLE that has {privilege.name}"
         make = failed if privilege.needed else warning
-        checks.append(make(host.site, title, f"missing: {host.login} needs it to {privilege.why}", remedy))
+        found = f"missing: {host.login} needs it to {privilege.why}"
+        checks.append(make(host.site, title, found, _grant(host.login, privilege)))
     return checks
+
+
+def _grant(login: str, privilege: Privilege) -> str:
+    """Proxmox does not tell a token whether it has privilege separation, so the remedy is for both kinds."""
+    user, _, token = login.partition("!")
+    command = f"pveum acl modify {privilege.path} --users '{user}' --roles ROLE"
+    too = f"; if the token was made with privilege separation, then again with --tokens '{login}'" if token else ""
+    return f"{command}, with a ROLE that has {privilege.name}{too}"
 
 
 async def _storages(_platform: Platform, site: Site, home: str, _template: str | None) -> list[Check]:

@@ -21,19 +21,23 @@ GUESTS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Privilege:
-    """A privilege on a path of Proxmox. `needed` is False where only `tercet doctor` uses it."""
+    """A privilege on a path of Proxmox. `needed` is False where only `tercet doctor` uses it.
+
+    `beneath`: it is used on paths beneath that one, such as a new container's.
+    """
 
     path: str
     name: str
     why: str
     needed: bool = True
+    beneath: bool = False
 
 
 def privileges(host: ProxmoxHost, node: str) -> tuple[Privilege, ...]:
     """Everything that a site's login must hold."""
     bridge = f"/sdn/zones/localnetwork/{host.bridge}{'' if host.vlan is None else f'/{host.vlan}'}"
     return (
-        *(Privilege("/vms", name, why) for name, why in GUESTS.items()),
+        *(Privilege("/vms", name, why, beneath=True) for name, why in GUESTS.items()),
         Privilege(f"/storage/{host.storage}", "Datastore.AllocateSpace", "put their disks there"),
         Privilege(f"/storage/{host.storage}", "Datastore.Audit", "see its room"),
         Privilege(f"/storage/{host.template_storage}", "Datastore.AllocateTemplate", "upload the image"),
@@ -44,6 +48,15 @@ def privileges(host: ProxmoxHost, node: str) -> tuple[Privilege, ...]:
 
 
 def holds(held: Mapping[str, Mapping[str, object]], privilege: Privilege) -> bool:
-    """Whether /access/permissions grants it: on the path itself or on one above it."""
+    """Whether `held`, an answer of /access/permissions, grants it.
+
+    Each path there has all its privileges, inherited ones too, so the nearest one alone counts. The value of a
+    privilege says whether it goes on to the paths beneath. (A path with the role NoAccess is not in the answer.)
+    """
     path = privilege.path
-    return any(privilege.name in names for at, names in held.items() if at in ("/", path) or path.startswith(f"{at}/"))
+    above = [at for at in held if at in ("/", path) or path.startswith(f"{at}/")]
+    nearest = max(above, key=len, default=None)
+    if nearest is None or privilege.name not in held[nearest]:
+        return False
+    here = nearest == path and not privilege.beneath
+    return here or held[nearest][privilege.name] in (1, "1")
