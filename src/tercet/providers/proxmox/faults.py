@@ -17,6 +17,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tercet.converge.events import silent
@@ -80,6 +81,17 @@ verb=$1 seconds=$2 ways=$3; shift 3
     done
 } > /run/tercet-cut.nft && nft -f /run/tercet-cut.nft
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Healer:
+    """The shell on `server` that ends a fault of a node in `left` seconds."""
+
+    server: SshServer
+    pid: str
+    kind: str
+    node: str
+    left: float
 
 
 class ProxmoxFaults:
@@ -165,13 +177,7 @@ class ProxmoxFaults:
                 raise TercetError(f"{verb} {source} on {node}: {said or f'status {result.status}'}")
 
     async def faults_active(self) -> tuple[Fault, ...]:
-        names = {(item.host, item.vmid): node for node, item in (await self._everywhere()).items()}
-        found = [
-            Fault(kind, names[host, vmid], left)
-            for host, server in (await self._servers()).items()
-            for _, kind, vmid, left in await self._healers(server)
-            if (host, vmid) in names
-        ]
+        found = [Fault(each.kind, each.node, each.left) for each in await self._healers()]
         return (*found, *await self._cuts(without={fault.target for fault in found}))
 
     async def heal_all(self) -> None:
@@ -185,14 +191,29 @@ class ProxmoxFaults:
 
     async def _dismiss(self, nodes: Sequence[str]) -> None:
         """End the healers of these nodes, before they act."""
-        everywhere = await self._everywhere()
-        mine = {(everywhere[node].host, everywhere[node].vmid) for node in nodes if node in everywhere}
-        for host, server in (await self._servers()).items():
-            pids = [pid for pid, _, vmid, _ in await self._healers(server) if (host, vmid) in mine]
-            if pids:
-                await self._on(server, 'for pid; do kill -- "-$pid"; done', *pids)
+        by_server: dict[str, tuple[SshServer, list[str]]] = {}
+        for each in await self._healers():
+            if each.node in nodes:
+                by_server.setdefault(each.server.name, (each.server, []))[1].append(each.pid)
+        for server, pids in by_server.values():
+            await self._on(server, 'for pid; do kill -- "-$pid"; done', *pids)
 
-    async def _healers(self, server: SshServer) -> list[tuple[str, str, int, float]]:
+    async def _healers(self) -> list[Healer]:
+        """All healers of this platform's nodes.
+
+        A node is known by site, Proxmox node and VMID: other sites' servers may have the same name and VMIDs.
+        """
+        everywhere = await self._everywhere()
+        nodes = {(self._platform.node(node).site, item.host, item.vmid): node for node, item in everywhere.items()}
+        found = []
+        for site, host in dict.fromkeys((site, host) for site, host, _ in nodes):
+            server = await self._nodes.sites[site].ssh(host)
+            for pid, kind, vmid, left in await self._listed(server):
+                if (node := nodes.get((site, host, vmid))) is not None:
+                    found.append(Healer(server, pid, kind, node, left))
+        return found
+
+    async def _listed(self, server: SshServer) -> list[tuple[str, str, int, float]]:
         """Process id, kind of fault, VMID and seconds left of each healer of this platform on a server."""
         lines = (await self._on(server, HEALERS, self._platform.name)).splitlines()
         now = float(lines[0]) if lines else 0.0
@@ -206,14 +227,6 @@ class ProxmoxFaults:
         """All containers by node name; those of servers that do not answer are left out."""
         lists = await asyncio.gather(*(site.located() for site in self._nodes.sites.values()), return_exceptions=True)
         return {node: item for each in lists if isinstance(each, dict) for node, item in each.items()}
-
-    async def _servers(self) -> dict[str, SshServer]:
-        """The servers that have containers, by Proxmox node."""
-        servers: dict[str, SshServer] = {}
-        for node, item in (await self._everywhere()).items():
-            site = self._nodes.sites[self._platform.node(node).site]
-            servers.setdefault(item.host, await site.ssh(item.host))
-        return servers
 
     async def _on(self, server: SshServer, script: str, *arguments: str) -> str:
         done = await server.run(server.command(("bash", "-c", script, "tercet-fault", *arguments)), timeout=TIMEOUT)
