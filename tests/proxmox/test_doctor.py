@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import httpx
 import pytest
 
 from tercet.converge.events import silent
 from tercet.inventory.proxmox import host_of
 from tercet.providers.preflight import Check
+from tercet.providers.proxmox import preflight
 from tercet.providers.proxmox.privileges import Privilege, holds, privileges
 from tercet.providers.proxmox.provider import ProxmoxProvider
+from tercet.providers.proxmox.tailnet import Tailnet
 from tests.proxmox.fakehost import GRANTS, SECRET, TOKEN, FakeHost
+from tests.proxmox.test_tailnet import Control
 
 Make = Callable[[], ProxmoxProvider]
 
@@ -199,6 +204,17 @@ async def test_a_tailnet_key_that_is_not_there(provider: Make, monkeypatch: pyte
     monkeypatch.delenv("TS_AUTHKEY")
     check = await only(provider)
     assert check.title == "tailnet login" and "TS_AUTHKEY" in check.found
+
+
+async def test_a_tailnet_login_that_may_not_make_keys(
+    provider: Make, inventory: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control = Control()
+    control.refuses = "/api/v2/tailnet/-/keys"
+    monkeypatch.setattr(preflight, "Tailnet", partial(Tailnet, transport=httpx.MockTransport(control)))
+    inventory["tailnet"] = {"api_key": "env:TS_AUTHKEY"}
+    check = await only(provider)
+    assert check.title == "tailnet login" and "accept GET /api/v2/tailnet/-/keys" in check.found
 
 
 async def test_containers_are_recognised_and_one_that_moved_is_noted(

@@ -22,13 +22,13 @@ class Control:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, str, Any]] = []
-        self.refuses = False
+        self.refuses: str | None = None  # what it refuses: every path that begins so
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         body = request.content.decode()
         authority = request.headers.get("authorization", "")
         self.asked.append((request.method, request.url.path, authority, body))
-        if self.refuses:
+        if self.refuses is not None and request.url.path.startswith(self.refuses):
             return httpx.Response(403, json={"message": "calling actor does not have enough permissions"})
         match request.method, request.url.path:
             case "POST", "/api/v2/oauth/token":
@@ -44,6 +44,10 @@ class Control:
                     {"id": "3", "hostname": "laptop", "addresses": ["100.64.0.2"]},
                 ]
                 return httpx.Response(200, json={"devices": devices})
+            case "GET", "/api/v2/tailnet/-/keys":
+                return httpx.Response(200, json={"keys": []})
+            case "GET", "/api/v1/preauthkey":
+                return httpx.Response(200, json={"preAuthKeys": []})
             case "GET", "/api/v1/node":
                 nodes = [{"id": "7", "name": "db-sib-01", "ipAddresses": ["100.64.0.1"]}]
                 return httpx.Response(200, json={"nodes": nodes})
@@ -106,10 +110,25 @@ def test_only_nodes_with_name_and_address_are_removed(control: Control, server: 
 
 
 def test_a_refusal_names_the_scopes_and_not_the_secret(control: Control) -> None:
-    control.refuses = True
+    control.refuses = "/"
     with pytest.raises(TercetError, match="auth_keys and devices:core") as caught:
         _ = tailnet(control, api_key="env:TS_SECRET").key
     assert SECRET not in str(caught.value) and "enough permissions" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("server", "asked"),
+    [(None, "/api/v2/tailnet/-/keys"), ("https://headscale.example.org", "/api/v1/preauthkey")],
+)
+def test_a_login_that_may_list_nodes_but_not_make_keys_is_found(
+    control: Control, server: str | None, asked: str
+) -> None:
+    given = tailnet(control, api_key="env:TS_SECRET", login_server=server)
+    given.check_keys()
+    control.refuses = asked
+    assert given.members()
+    with pytest.raises(TercetError, match=rf"accept GET {asked}, found 403"):
+        given.check_keys()
 
 
 def test_a_control_server_that_is_not_there_is_an_error_with_its_address() -> None:

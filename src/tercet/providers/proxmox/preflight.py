@@ -110,7 +110,9 @@ async def _tailnet(platform: Platform, sites: Mapping[str, Site]) -> list[Check]
     try:
         if tailnet.can_remove:
             members = await asyncio.to_thread(tailnet.members)
-            checks.append(ok("all", "tailnet login", f"the API key is accepted; {len(members)} nodes are members"))
+            await asyncio.to_thread(tailnet.check_keys)  # of an OAuth client, members and keys are two scopes
+            found = f"the API key is accepted for nodes, of which there are {len(members)}, and for keys"
+            checks.append(ok("all", "tailnet login", found))
         else:
             await asyncio.to_thread(lambda: tailnet.key)
             checks.append(ok("all", "tailnet login", "an auth key is there; whether it is still good shows `up` alone"))

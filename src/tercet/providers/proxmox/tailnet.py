@@ -75,6 +75,11 @@ class Tailnet:
             listed = ask("GET", "/api/v1/node", None).get("nodes") or []
             return tuple(_member(item, "id", "name", "ipAddresses") for item in listed)
 
+    def check_keys(self) -> None:
+        """Ask for the keys there are, which takes the permission for keys. Raises TercetError where it is missing."""
+        with self._control() as ask:
+            ask("GET", "/api/v2/tailnet/-/keys" if self.settings.login_server is None else "/api/v1/preauthkey", None)
+
     def remove(self, nodes: Mapping[str, str]) -> tuple[str, ...]:
         """Remove the nodes with these hostnames that have these addresses; the names of those that were removed.
 
