@@ -26,7 +26,8 @@ def run(arguments: argparse.Namespace, call: Invocation) -> int:
 
     session = session_of(call)
     name = session.platform.name
-    for change in wait(session.provider.doomed()):
+    doomed = wait(session.provider.doomed())
+    for change in doomed:
         call.errors.print(f"{change.verb} {change.what}: {change.reason}", soft_wrap=True)
     if not arguments.yes:
         _ask(name)
@@ -38,7 +39,8 @@ def run(arguments: argparse.Namespace, call: Invocation) -> int:
 
     with_progress(call, work)
     if not call.json:
-        call.print(f"Platform {name} is gone. Images, the inventory and its secrets stay.")
+        end = f"Platform {name} is gone" if doomed else f"There was no container of platform {name}"
+        call.print(f"{end}. Images, the inventory and its secrets stay.")
     return 0
 
 
