@@ -47,8 +47,13 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Down:
 def types(monkeypatch: pytest.MonkeyPatch, text: str) -> list[str]:
     """Someone sits at a terminal and answers every question so; the questions."""
     asked: list[str] = []
+
+    def answer(question: str) -> str:
+        asked.append(question)
+        return text
+
     monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
-    monkeypatch.setattr("builtins.input", lambda question: (asked.append(question), text)[1])
+    monkeypatch.setattr("builtins.input", answer)
     return asked
 
 
