@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,9 +15,11 @@ from tercet.converge.events import silent
 from tercet.inventory.proxmox import host_of
 from tercet.providers.preflight import Check
 from tercet.providers.proxmox import preflight
+from tercet.providers.proxmox.api import Api, NoAnswer
 from tercet.providers.proxmox.privileges import Privilege, holds, privileges
 from tercet.providers.proxmox.provider import ProxmoxProvider
 from tercet.providers.proxmox.tailnet import Tailnet
+from tercet.providers.proxmox.template import template_name
 from tests.proxmox.fakehost import GRANTS, SECRET, TOKEN, FakeHost
 from tests.proxmox.test_tailnet import Control
 
@@ -147,7 +150,7 @@ def stray(host: FakeHost) -> None:
         (no_content, "storage local takes vztmpl", "it takes iso", "pvesm set local --content iso,vztmpl"),
         (no_room, "storage local takes vztmpl", "0 GiB free, 1 GiB needed", "make room"),
         (no_storage, "storage local-lvm takes rootdir", "there is no such storage", "name one at `storage`"),
-        (old_version, "API", "Proxmox VE 7.4-3", "upgrade to 8.1 or newer"),
+        (old_version, "API", "Proxmox VE 7.4-3", "upgrade to 8.4 or newer"),
         (old_package, "pve-container takes Debian 13", "6.0.9", "6.0.10 or newer"),
         (no_pct, "pct", "no such command", "`ssh.host`"),
         (old_cgroups, "nesting", "tmpfs, not version 2", "unified_cgroup_hierarchy"),
@@ -162,6 +165,76 @@ async def test_what_is_not_well_is_found(
     (check,) = [check for check in await bad(provider) if not check.title.startswith("permission")]
     assert check.about == "sib-01"
     assert title in check.title and found in check.found and remedy in check.remedy
+
+
+def little_free(host: FakeHost) -> None:
+    host.pve._node_stats = lambda _online: {"maxmem": 8 << 30, "mem": 7 << 30}
+
+
+def other_guests(host: FakeHost) -> None:
+    for vmid in (900, 901):
+        host.pve.add_vm(vmid, f"vm{vmid}", node="pve-sib-01", status="running", config={"memory": 3072})
+    host.pve.add_vm(902, "off", node="pve-sib-01", status="stopped", config={"memory": 8192})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "found"),
+    [
+        (little_free, "1536 MiB for containers that do not run yet, 1024 of 8192 MiB free"),
+        (other_guests, "1536 MiB wanted, 6144 MiB promised to other guests that run, 8192 MiB in the server"),
+    ],
+)
+async def test_memory_that_is_not_free_or_promised_to_others(
+    provider: Make, hosts: dict[str, FakeHost], spoil: Any, found: str
+) -> None:
+    spoil(hosts["sib-01"])
+    check = await only(provider)
+    assert (check.about, check.title, check.state, check.found) == ("sib-01", "memory", "warning", found)
+
+
+async def test_sites_on_one_server_need_its_memory_and_storage_together(
+    provider: Make, hosts: dict[str, FakeHost], inventory: dict[str, Any]
+) -> None:
+    inventory["sites"][1]["proxmox"] = hosts["sib-01"].site()
+    inventory["proxmox"]["sizes"]["db"]["memory"] = "3G"
+    hosts["sib-01"].pve.storages["local-lvm"] |= {"type": "dir", "avail": 20 << 30}
+    checks = await bad(provider)
+    for site in ("sib-01", "sib-03"):
+        found = {check.title: check for check in checks if check.about == site}
+        assert found["memory"].found.startswith("8192 MiB wanted by sib-01 and sib-03, 0 MiB promised")
+        assert found["storage local-lvm takes rootdir"].found == "20 GiB free, 24 GiB needed by sib-01 and sib-03"
+        assert found["storage local-lvm takes rootdir"].state == "failed"
+    assert not [check for check in checks if check.about == "fsn-01"]
+
+
+async def test_a_server_that_goes_away_between_two_questions_is_a_line(
+    provider: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get = Api.get
+
+    async def vanishing(self: Api, path: str, **query: Any) -> Any:
+        asked.append((self.host.site, path))
+        if asked.count(("sib-01", "/nodes")) > 1 and asked[-1] == ("sib-01", "/nodes"):
+            raise NoAnswer("it went away")
+        return await get(self, path, **query)
+
+    asked: list[tuple[str, str]] = []
+    monkeypatch.setattr(Api, "get", vanishing)
+    check = await only(provider)
+    assert (check.about, check.title, check.found) == ("sib-01", "Proxmox node", "it went away")
+
+
+async def test_a_torn_image_is_not_said_to_be_there(
+    provider: Make, hosts: dict[str, FakeHost], inventory: dict[str, Any], tmp_path: Path
+) -> None:
+    inventory["cache"] = str(tmp_path)
+    made = provider()
+    await made.prepare(await made.survey(), silent)
+    name = template_name("0123456789abcdef")
+    hosts["sib-01"].pve.storages["local"]["volumes"][f"vztmpl/{name}"]["size"] -= 1
+    found = {check.about: check.found for check in await made.preflight() if check.title == "image"}
+    assert found["sib-03"] == f"{name} is on local"
+    assert found["sib-01"].startswith(f"{name} is torn on local, ") and "uploads it again" in found["sib-01"]
 
 
 async def test_a_bridge_that_is_not_there(provider: Make, inventory: dict[str, Any]) -> None:

@@ -4,48 +4,71 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from tercet.errors import TercetError
+from tercet.image.cache import Cache
 from tercet.inventory.credentials import read_credential
-from tercet.inventory.platform import Platform
+from tercet.inventory.platform import Node, Platform
 from tercet.inventory.proxmox import ProxmoxHost
 from tercet.providers.preflight import Check, failed, ok, skipped, warning
 from tercet.providers.proxmox.privileges import Privilege, holds, privileges
 from tercet.providers.proxmox.site import Site
 
-OLDEST = (8, 1)  # Proxmox VE: the first that passes single devices into containers
+OLDEST = (8, 4)  # Proxmox VE: the first whose pve-container takes Debian 13 (and passes single devices in)
 TEMPLATE_ROOM_GIB = 1
+MEMORY_SHARE = 0.9  # of the server's memory that guests may be promised; the rest is its own
 MIB, GIB = 1 << 20, 1 << 30
 
 
-async def server_checks(platform: Platform, site: Site, template: str | None) -> AsyncIterator[Check]:
-    name, api = site.host.site, site.api
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What the checks of one site's server start from. `node` is its entry of /nodes, `home` its name."""
+
+    platform: Platform
+    site: Site
+    home: str
+    node: Mapping[str, Any]
+    beside: tuple[Site, ...]  # all sites behind the same API, this one among them
+    template: str | None
+
+    @property
+    def here(self) -> tuple[Site, ...]:
+        """The sites whose containers this very server gets."""
+        return tuple(site for site in self.beside if (site.host.node or self.home) == self.home)
+
+
+async def server_checks(
+    platform: Platform, sites: Mapping[str, Site], name: str, template: str | None
+) -> AsyncIterator[Check]:
+    """The checks of one site's server, whatever the others find."""
+    site, api = sites[name], sites[name].api
+    title = "API"
     try:
         await asyncio.to_thread(read_credential, site.host.secret, "API secret")
         version = await api.get("/version")
-    except TercetError as error:
-        yield failed(name, "API", str(error), "see above; every other check of the API is skipped")
-        return
-    yield _version(name, str(version.get("version", "")))
-    try:
+        yield _version(name, str(version.get("version", "")))
+        title = "Proxmox node"
         home = await site.home()
+        nodes = {str(item["node"]): item for item in await api.get("/nodes")}
     except TercetError as error:
-        yield failed(name, "Proxmox node", str(error), "put `node` right")
+        yield failed(name, title, str(error), "see above; every other check of the API is skipped")
         return
-    nodes = {str(item["node"]): item for item in await api.get("/nodes")}
-    if nodes[home].get("status") != "online":
-        yield failed(name, "Proxmox node", f"{home} is {nodes[home].get('status')}", "start it")
+    node = nodes.get(home, {})
+    if node.get("status") != "online":
+        yield failed(name, title, f"{home} is {node.get('status', 'unknown')}", "start it")
         return
-    yield ok(name, "Proxmox node", f"{home} is online")
+    yield ok(name, title, f"{home} is online")
+    beside = tuple(other for other in sites.values() if other.host.api == site.host.api)
+    server = Server(platform, site, home, node, beside, template)
     for part in (_permissions, _storages, _memory, _bridge, _guests, _template):
         try:
-            for check in await part(platform, site, home, template):
+            for check in await part(server):
                 yield check
         except TercetError as error:
-            title = part.__name__.strip("_")
-            yield failed(name, title, str(error), "`tercet up` would fail the same way")
+            yield failed(name, part.__name__.strip("_"), str(error), "`tercet up` would fail the same way")
 
 
 def _version(name: str, version: str) -> Check:
@@ -53,14 +76,14 @@ def _version(name: str, version: str) -> Check:
     if found >= OLDEST:
         return ok(name, "API", f"Proxmox VE {version}")
     oldest = ".".join(map(str, OLDEST))
-    return failed(name, "API", f"Proxmox VE {version}", f"upgrade to {oldest} or newer: it passes /dev/net/tun in")
+    return failed(name, "API", f"Proxmox VE {version}", f"upgrade to {oldest} or newer: it takes Debian 13")
 
 
-async def _permissions(_platform: Platform, site: Site, home: str, _template: str | None) -> list[Check]:
-    host = site.host
-    held = await site.api.get("/access/permissions")
+async def _permissions(server: Server) -> list[Check]:
+    host = server.site.host
+    held = await server.site.api.get("/access/permissions")
     checks = []
-    for privilege in privileges(host, home):
+    for privilege in privileges(host, server.home):
         title = f"permission {privilege.name} on {privilege.path}"
         if holds(held, privilege):
             checks.append(ok(host.site, title))
@@ -79,21 +102,32 @@ def _grant(login: str, privilege: Privilege) -> str:
     return f"{command}, with a ROLE that has {privilege.name}{too}"
 
 
-async def _storages(_platform: Platform, site: Site, home: str, _template: str | None) -> list[Check]:
-    host = site.host
-    stored = {str(item["storage"]): item for item in await site.api.get(f"/nodes/{home}/storage")}
-    located = await site.located()
-    missing = [node for node in site.nodes if node.name not in located]
-    disks = sum(host.sizes[node.role].disk for node in missing)
+async def _storages(server: Server) -> list[Check]:
+    host = server.site.host
+    stored = {str(item["storage"]): item for item in await server.site.api.get(f"/nodes/{server.home}/storage")}
+    everywhere = stored.get(host.storage, {}).get("shared") in (1, "1")
+    on_it = [site for site in (server.beside if everywhere else server.here) if site.host.storage == host.storage]
+    disks = {site.host.site: sum(site.host.sizes[node.role].disk for node in await _unmade(site)) for site in on_it}
     return [
         _storage(host, stored, "storage", "rootdir", disks),
-        _storage(host, stored, "template_storage", "vztmpl", TEMPLATE_ROOM_GIB),
+        _storage(host, stored, "template_storage", "vztmpl", {host.site: TEMPLATE_ROOM_GIB}),
     ]
 
 
+async def _unmade(site: Site) -> list[Node]:
+    """The site's nodes that have no container yet."""
+    located = await site.located()
+    return [node for node in site.nodes if node.name not in located]
+
+
 def _storage(
-    host: ProxmoxHost, stored: Mapping[str, Any], key: Literal["storage", "template_storage"], content: str, gib: int
+    host: ProxmoxHost,
+    stored: Mapping[str, Any],
+    key: Literal["storage", "template_storage"],
+    content: str,
+    needs: Mapping[str, int],
 ) -> Check:
+    """`needs`: GiB by site, of all sites that share the storage."""
     name = host.storage if key == "storage" else host.template_storage
     title = f"storage {name} takes {content}"
     item = stored.get(name)
@@ -106,30 +140,52 @@ def _storage(
         return failed(host.site, title, f"it takes {', '.join(contents)}", remedy)
     if not item.get("active", 1) or not item.get("enabled", 1):
         return failed(host.site, title, "it is not active", f"see `pvesm status` for {name}")
-    room = int(item.get("avail", 0)) // GIB
+    room, gib = int(item.get("avail", 0)) // GIB, sum(needs.values())
     if room < gib:
         thin = " (thin storage may promise more than it has)" if "thin" in str(item.get("type", "")) else ""
         make = warning if thin else failed
-        return make(host.site, title, f"{room} GiB free, {gib} GiB needed{thin}", "make room, or name another storage")
+        found = f"{room} GiB free, {gib} GiB needed{_by(site for site in needs if needs[site])}{thin}"
+        return make(host.site, title, found, "make room, or name another storage")
     return ok(host.site, title, f"{room} GiB free")
 
 
-async def _memory(_platform: Platform, site: Site, home: str, _template: str | None) -> list[Check]:
-    title = "memory"
-    wanted = sum(size.memory for size in site.host.sizes.values())
-    node = next(item for item in await site.api.get("/nodes") if item["node"] == home)
+def _by(sites: Iterable[str]) -> str:
+    """ " by A and B", where it is not one site's matter alone."""
+    names = sorted(sites)
+    return f" by {' and '.join(names)}" if len(names) > 1 else ""
+
+
+async def _memory(server: Server) -> list[Check]:
+    """What guests may take at most against what the server has, and what new ones need against what is free now."""
+    name, title, node = server.site.host.site, "memory", server.node
     if not node.get("maxmem"):
-        return [skipped(site.host.site, title, "the login may not see it (Sys.Audit)")]
-    has = int(node["maxmem"]) // MIB
-    found = f"{wanted} MiB for the containers, {has} MiB in the server"
-    if wanted > has * 0.9:
-        return [warning(site.host.site, title, found, "give the containers less at `sizes`, or the server more")]
-    return [ok(site.host.site, title, found)]
+        return [skipped(name, title, "the login may not see it (Sys.Audit)")]
+    wanted, starting, mine = 0, 0, set[int]()
+    for site in server.here:
+        located = await site.located()
+        mine |= {item.vmid for item in located.values()}
+        for each in site.nodes:
+            size = site.host.sizes[each.role].memory
+            wanted += size
+            if (item := located.get(each.name)) is None or not item.running:
+                starting += size
+    resources = await server.site.api.get("/cluster/resources", type="vm")
+    running = [item for item in resources if item.get("node") == server.home and item.get("status") == "running"]
+    others = sum(int(item.get("maxmem", 0)) for item in running if int(item["vmid"]) not in mine) // MIB
+    has, used = int(node["maxmem"]) // MIB, int(node.get("mem", 0)) // MIB
+    by = _by(site.host.site for site in server.here)
+    found = f"{wanted} MiB wanted{by}, {others} MiB promised to other guests that run, {has} MiB in the server"
+    if wanted + others > has * MEMORY_SHARE:
+        return [warning(name, title, found, "give the containers less at `sizes`, or the server more")]
+    if starting > has - used:
+        found = f"{starting} MiB for containers that do not run yet, {has - used} of {has} MiB free"
+        return [warning(name, title, found, "see what takes the server's memory; part of it may be a cache of ZFS")]
+    return [ok(name, title, found)]
 
 
-async def _bridge(_platform: Platform, site: Site, home: str, _template: str | None) -> list[Check]:
-    host, title = site.host, f"bridge {site.host.bridge}"
-    bridges = await site.api.get(f"/nodes/{home}/network", type="any_bridge")
+async def _bridge(server: Server) -> list[Check]:
+    host, title = server.site.host, f"bridge {server.site.host.bridge}"
+    bridges = await server.site.api.get(f"/nodes/{server.home}/network", type="any_bridge")
     found = next((item for item in bridges if item.get("iface") == host.bridge), None)
     if found is None:
         names = ", ".join(sorted(str(item.get("iface")) for item in bridges)) or "none that the login may see"
@@ -141,9 +197,9 @@ async def _bridge(_platform: Platform, site: Site, home: str, _template: str | N
     return [ok(host.site, title)]
 
 
-async def _guests(platform: Platform, site: Site, home: str, _template: str | None) -> list[Check]:
+async def _guests(server: Server) -> list[Check]:
     """VMIDs that are taken, copies, and containers that moved to another site's server."""
-    name = site.host.site
+    site, home, name = server.site, server.home, server.site.host.site
     located = await site.located()
     checks = []
     everyone = {int(item["vmid"]): item for item in await site.api.get("/cluster/resources", type="vm")}
@@ -170,10 +226,21 @@ async def _guests(platform: Platform, site: Site, home: str, _template: str | No
     return checks
 
 
-async def _template(_platform: Platform, site: Site, home: str, template: str | None) -> list[Check]:
-    host, title = site.host, "image"
+async def _template(server: Server) -> list[Check]:
+    host, title, template = server.site.host, "image", server.template
     if template is None:
         return [skipped(host.site, title, "not built yet; `tercet up` builds and uploads it")]
-    content = await site.api.get(f"/nodes/{home}/storage/{host.template_storage}/content", content="vztmpl")
-    there = any(str(item.get("volid", "")).endswith(f"/{template}") for item in content)
-    return [ok(host.site, title, f"{template} is on {host.template_storage}" if there else "`tercet up` uploads it")]
+    path = f"/nodes/{server.home}/storage/{host.template_storage}/content"
+    content = await server.site.api.get(path, content="vztmpl")
+    volume = f"{host.template_storage}:vztmpl/{template}"
+    there = next((int(item.get("size", 0)) for item in content if item.get("volid") == volume), None)
+    if there is None:
+        return [ok(host.site, title, "`tercet up` uploads it")]
+    images = Cache(server.platform.settings.cache).images
+    packed = next((path.stat().st_size for path in images.glob(f"*/{template}")), there)
+    if there != packed:
+        found = (
+            f"{template} is torn on {host.template_storage}, {there} of {packed} bytes: `tercet up` uploads it again"
+        )
+        return [ok(host.site, title, found)]
+    return [ok(host.site, title, f"{template} is on {host.template_storage}")]

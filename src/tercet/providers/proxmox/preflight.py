@@ -27,7 +27,7 @@ async def preflight(platform: Platform, sites: Mapping[str, Site], template: str
     looked: dict[str, Looked] = {}
 
     async def at(name: str, site: Site) -> None:
-        async for check in server_checks(platform, site, template):
+        async for check in server_checks(platform, sites, name, template):
             lists[name].append(check)
         looked[name] = await host_checks(site, lists[name])
 
