@@ -20,7 +20,6 @@ from tercet.drills.healing import (
     GRACE_S,
     Action,
     Fault,
-    FaultError,
     FromOutside,
     Healing,
     HealingError,
@@ -159,9 +158,18 @@ async def test_a_failure_while_making_heals_what_was_begun(step: int, begun: int
 
 
 @pytest.mark.parametrize("step", [4, 5, 6, 7])
-async def test_every_remedy_is_tried_even_if_one_fails(step: int) -> None:
-    world, told = World(fail_at=step), list[tuple[str, str]]()
-    with pytest.raises(HealingError, match=r"the node is silent.*run `tercet up`"):
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (Unreachable("the node is silent"), "the node is silent"),
+        (OSError(28, "No space left on device"), "OSError.*No space left"),
+        (RuntimeError("a bug"), "RuntimeError: a bug"),
+        (ExceptionGroup("two", [Unreachable("a is silent"), ValueError("b")]), "a is silent; ValueError: b"),
+    ],
+)
+async def test_every_remedy_is_tried_even_if_one_fails(step: int, error: Exception, said: str) -> None:
+    world, told = World(fail_at=step, error=error), list[tuple[str, str]]()
+    with pytest.raises(HealingError, match=rf"{said}.*run `tercet up`"):
         await drill(world, told)
     assert world.tried == EVERYTHING
     assert [action for action, _ in told].count("heal failed") == 1
@@ -190,6 +198,29 @@ async def test_an_impatient_operator_cannot_stop_the_healing() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert world.done == EVERYTHING
+
+
+async def test_what_cannot_be_recorded_is_healed_nevertheless() -> None:
+    world = World()
+
+    def full(action: str, fault: Fault, detail: str) -> None:
+        if action in ("healing", "healed"):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(HealingError, match=r"“healed: site killed” could not be recorded: OSError.*No space"):
+        async with Healing(world, world, full) as healing:
+            for fault in THREE:
+                await healing.inject(fault)
+    assert world.done == EVERYTHING
+
+
+async def test_an_error_and_a_failed_healing_are_told_together() -> None:
+    world = World(fail_at=5)
+    with pytest.raises(HealingError, match=r"the platform is sick\. Besides, .*the node is silent"):
+        async with Healing(world, world, lambda *_: None) as healing:
+            for fault in THREE:
+                await healing.inject(fault)
+            raise TercetError("the platform is sick")
 
 
 async def test_a_second_error_does_not_hide_the_first() -> None:
@@ -223,7 +254,7 @@ async def test_a_command_that_fails_is_a_failure() -> None:
         return Completed(1, b"", b"")
 
     world.run = fail  # type: ignore[method-assign]
-    with pytest.raises(FaultError, match="exit status 1 without a word"):
+    with pytest.raises(HealingError, match=r"make “patroni frozen” on c: exit status 1 without a word\. Besides"):
         async with Healing(world, world, lambda *_: None) as healing:
             await healing.inject(THREE[1])
 
@@ -275,7 +306,7 @@ def scripts(actions: Sequence[Action]) -> list[str]:
 def test_every_script_is_a_script(view: View) -> None:
     for name, fault in every_built_in_fault(view):
         for script in scripts((*fault.check, *fault.arm, *fault.inject, *fault.heal)):
-            subprocess.run(["sh", "-n", "-c", script], check=True, timeout=5), name
+            subprocess.run(["sh", "-n", "-c", script], check=True, timeout=60), name
 
 
 def test_the_timer_runs_what_the_tool_runs(view: View) -> None:
@@ -287,6 +318,20 @@ def test_the_timer_runs_what_the_tool_runs(view: View) -> None:
                 ["sh", "-c", f"printf %s {quoted}"], check=True, capture_output=True, text=True, timeout=5
             )
             assert unquoted.stdout == remedy, name
+
+
+def test_the_timer_is_dismissed_only_when_the_remedy_has_worked(tmp_path: Path, view: View) -> None:
+    for name, fault in every_built_in_fault(view):
+        for script in scripts(fault.heal):
+            for works in (True, False):
+                log = tmp_path / "log"
+                log.write_text("")
+                # The unit's start is the remedy's last word; it succeeds or fails as told.
+                says = f'systemctl() {{ echo "$*" >> {log}; [ "$1" != start ] || {"true" if works else "false"}; }}; '
+                harmless = f"{says}kill() {{ :; }}; rm() {{ :; }}; {script}"
+                done = subprocess.run(["sh", "-c", harmless], timeout=60, check=False)
+                assert (done.returncode == 0) == works, name
+                assert ("stop tercet-heal" in log.read_text()) == works, name
 
 
 def test_a_frozen_process_is_thawed_by_its_remedy(tmp_path: Path, view: View) -> None:

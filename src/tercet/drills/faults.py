@@ -157,7 +157,7 @@ def _fill_disk(model: FaultModel, view: View, number: int) -> Fault:
         f'runuser -u postgres -- fallocate -l "$free" {FILL} || true; '
         f"runuser -u postgres -- dd if=/dev/zero of={FILL}.rest bs=64k status=none 2>/dev/null; true"
     )
-    heal = f"rm -f {FILL} {FILL}.rest; systemctl start --no-block {patroni.UNIT}"
+    heal = f"rm -f {FILL} {FILL}.rest && systemctl start --no-block {patroni.UNIT}"
     fault = _on_node(f"disk of {node} full", node, (make, heal), model.lasts, number)
     return replace(fault, check=(OnNode(node, _sh(check)),))
 
@@ -186,7 +186,8 @@ def _on_node(title: str, node: str, scripts: tuple[str, str], lasts: float, numb
         title,
         (node,),
         inject=(OnNode(node, _sh(make)),),
-        heal=(OnNode(node, _sh(f"{heal}; status=$?; {disarm}; exit $status")),),
+        # The timer stays until the remedy has worked: it may be the only one that gets through later.
+        heal=(OnNode(node, _sh(f"{heal}; status=$?; [ $status -ne 0 ] || {{ {disarm}; }}; exit $status")),),
         arm=(OnNode(node, _sh(timer)),),
     )
 

@@ -5,7 +5,7 @@ Invariants
   on a node, the provider's own limit for one from outside. So a killed tool leaves nothing broken for longer
   than the fault's time and GRACE_S.
 - A fault is remembered before anything of it is done, and every remembered fault is healed: in reverse order,
-  each even if another one's healing failed or the operator pressed Ctrl-C meanwhile.
+  each even if another one's healing or its record failed, or the operator pressed Ctrl-C meanwhile.
 - Healing is idempotent: what is whole is left alone.
 """
 
@@ -121,11 +121,11 @@ class Healing:
         """
         failures: list[str] = []
         for fault in list(reversed(self._standing)) if only is None else [only]:
-            self._record("healing", fault, "")
+            failures += self._recorded("healing", fault)
             reasons = [reason for action in fault.heal if (reason := await self._healed(action, fault))]
             self._standing.remove(fault)
             failures += reasons
-            self._record("heal failed" if reasons else "healed", fault, "; ".join(reasons))
+            failures += self._recorded("heal failed" if reasons else "healed", fault, "; ".join(reasons))
         if failures:
             raise HealingError(
                 f"expected everything to be healed, found: {'; '.join(failures)}. A timer on the node or of the "
@@ -139,9 +139,17 @@ class Healing:
                 await self._do(action, fault, "heal")
         except TimeoutError:
             return f"{fault.title}: not healed within {HEAL_LIMIT_S:g} s"
-        except TercetError as error:
-            return str(error)
+        except Exception as error:  # whatever it was, the other remedies are still to be tried
+            return _why(error)
         return ""
+
+    def _recorded(self, action: str, fault: Fault, detail: str = "") -> list[str]:
+        """Empty, or why it could not be recorded: a full disk here must not leave a fault unhealed there."""
+        try:
+            self._record(action, fault, detail)
+        except Exception as error:
+            return [f"“{action}: {fault.title}” could not be recorded: {_why(error)}"]
+        return []
 
     async def _do(self, action: Action, fault: Fault, purpose: str) -> None:
         if isinstance(action, FromOutside):
@@ -183,7 +191,16 @@ class Healing:
         except HealingError as failure:
             if error is None:
                 raise
-            error.add_note(str(failure))  # the first error is the one to be told; this one goes with it
+            if isinstance(error, TercetError):
+                raise HealingError(f"{error}. Besides, {failure}") from error
+            error.add_note(str(failure))  # a bug or Ctrl-C stays what it is; `record` was told of the failure
+
+
+def _why(error: BaseException) -> str:
+    """What an error says; of a group, what each in it says."""
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(_why(one) for one in error.exceptions)
+    return str(error) if isinstance(error, TercetError) else f"{type(error).__name__}: {error}"
 
 
 async def uninterrupted(work: Coroutine[Any, Any, None]) -> None:
@@ -198,7 +215,7 @@ async def uninterrupted(work: Coroutine[Any, Any, None]) -> None:
                 if task.cancelled():
                     raise
                 cancelled = error
-            except TercetError:
+            except Exception:
                 break  # told below
     task.result()
     if cancelled is not None:

@@ -343,6 +343,8 @@ def _recorder(drill: _Drill) -> Callable[[str, Fault, str], None]:
             "sites": tuple(sorted(fault.sites)),
             "detail": detail,
         }
+        if action == "heal failed":
+            drill.say(f"{fault.title} is not healed: {detail}", "failed")
         drill.book.append(journal.parse(entry))
 
     return record

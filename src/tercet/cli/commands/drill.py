@@ -166,7 +166,7 @@ command = Command(
                 ("tercet drill run site-cut --repeat 5 --report cut.html", "median and worst of five, as a report"),
                 ("tercet drill run my-scenario.yml", "a scenario of your own"),
             ),
-            interrupted="Every fault was healed; `tercet verify` says whether the platform is well again.",
+            interrupted="Faults were healed unless a line with ✗ says otherwise; `tercet verify` looks at the rest.",
         ),
     ),
 )

@@ -2,15 +2,17 @@
 
 Invariant: every fault ends by itself. A cut is an element of an nftables set that the kernel expires; a killed
 or frozen node has a healer, a detached shell in the lab's control groups that waits and then starts or thaws
-it. The healer is there before the fault is. What is in force is read from these, so nothing has to be remembered.
+it. The healer is there before the fault is, and until its remedy has worked. What is in force is read from these,
+so nothing has to be remembered.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from tercet.errors import TercetError
 from tercet.providers.base import CUT, CUT_ONE_WAY, FREEZE, KILL, Fault
@@ -18,7 +20,7 @@ from tercet.providers.lab import cuts
 from tercet.providers.lab.cgroup import Cgroups, emptied, kill, pids, read, remove
 from tercet.providers.lab.containers import Containers
 from tercet.providers.lab.host import command
-from tercet.providers.lab.layout import Layout
+from tercet.providers.lab.layout import Container, Layout
 from tercet.providers.lab.network import LabNetwork
 from tercet.providers.lab.observe import observe_network
 from tercet.providers.lab.wan import Pair
@@ -57,13 +59,13 @@ class LabFaults:
 
     async def start(self, nodes: Sequence[str]) -> None:
         containers = [self._layout.container(node) for node in nodes]
-        async with asyncio.TaskGroup() as tasks:
-            for container in containers:
-                tasks.create_task(self._start(container.name))
+        await _each([self._start(container) for container in containers])
 
-    async def _start(self, node: str) -> None:
-        await self._dismiss(node)
-        await self._containers.start(self._layout.container(node))
+    async def _start(self, container: Container) -> None:
+        await self._containers.start(container)
+        # It may be one that was unplugged and not killed.
+        await self._network.plug(container.port, container.network)
+        await self._dismiss(container.name)
 
     async def freeze(self, nodes: Sequence[str], *, seconds: float) -> None:
         for node in nodes:
@@ -76,10 +78,12 @@ class LabFaults:
             self._cgroups.freeze(node, True)
 
     async def thaw(self, nodes: Sequence[str]) -> None:
-        for node in nodes:
-            self._cgroups.freeze(node, False)
-            if self._healer(node)[0] == FREEZE:
-                await self._dismiss(node)
+        await _each([self._thaw(node) for node in nodes])
+
+    async def _thaw(self, node: str) -> None:
+        self._cgroups.freeze(node, False)
+        if self._healer(node)[0] == FREEZE:
+            await self._dismiss(node)
 
     async def cut(self, source: str, target: str | None, *, seconds: float, both: bool = True) -> None:
         await self._network.nft(cuts.cut(self._pairs(source, target, both), seconds), f"cut {source} off")
@@ -142,3 +146,13 @@ class LabFaults:
                 at = words.index(HEALER_NAME)
                 return words[at + 2], max(0.0, float(words[at + 3]) - monotonic())
         return "", 0.0
+
+
+async def _each(remedies: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Apply all, each to its end even if another one fails; then TercetError with every reason."""
+    failures = [end for end in await asyncio.gather(*remedies, return_exceptions=True) if end is not None]
+    for failure in failures:
+        if not isinstance(failure, Exception):
+            raise failure
+    if failures:
+        raise TercetError("; ".join(str(failure) for failure in failures))
