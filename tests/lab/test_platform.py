@@ -251,3 +251,18 @@ def test_ctrl_c_is_clean_and_the_next_run_finishes(platform_lab: Lab) -> None:
     assert process.returncode in (0, 130)
     platform_lab.call("apply")
     assert platform_lab.plan()["empty"]
+
+
+def test_a_consul_server_that_lost_its_data_is_brought_back(platform_lab: Lab) -> None:
+    """The one of a standby's site: PostgreSQL must not notice."""
+    status = platform_lab.json("status")
+    primary = status["postgres"]["primary"]
+    site = next(s["name"] for s in status["sites"] if f"db-{s['name']}" != primary)
+    platform_lab.on(f"consul-nomad-{site}", "systemctl stop consul && rm -r /var/lib/consul")
+    assert platform_lab.call("verify", expect=None).returncode == 1
+    platform_lab.call("consul", "recover", site)
+    wait_until("every promise holds", lambda: platform_lab.call("verify", expect=None).returncode == 0, 120)
+    assert platform_lab.lines() == []
+    assert platform_lab.json("status")["postgres"]["primary"] == primary
+    refused = platform_lab.call("consul", "recover", site, expect=1)
+    assert "nothing to recover" in refused.stderr

@@ -21,10 +21,14 @@ from tercet.inventory.platform import Role
 from tercet.operations.session import Session, operator
 
 RECOVER_S = 60.0
-# The folder itself stays: systemd's StateDirectory owns it.
-FORGET = (
-    f"systemctl stop {UNIT}; find {DATA} -mindepth 1 -delete && systemctl reset-failed {UNIT}; systemctl start {UNIT}"
-)
+# The folder itself stays: systemd's StateDirectory owns it, and makes it anew where it is gone. A server that would
+# start on half of its old data is not started. A unit that has not failed cannot be reset, which is no failure.
+FORGET = f"""
+systemctl stop {UNIT} || exit 1
+[ ! -e {DATA} ] || find {DATA} -mindepth 1 -delete || exit 1
+systemctl reset-failed {UNIT}
+systemctl start {UNIT}
+"""
 
 
 async def recover(session: Session, site: str, emit: Emit, *, force: bool) -> str:
@@ -52,7 +56,11 @@ async def recover(session: Session, site: str, emit: Emit, *, force: bool) -> st
         except Unreachable as error:
             raise TercetError(f"{error}. Raise the node first: `tercet apply`, then recover") from error
         if done.status != 0:
-            raise TercetError(f"{control}: {UNIT} did not start: {done.stderr.decode(errors='replace').strip()}")
+            said = done.stderr.decode(errors="replace").strip() or f"exit status {done.status}"
+            raise TercetError(
+                f"expected {UNIT} on {control} to start with empty data, found: {said}. Look at it with `tercet exec "
+                f"{control} -- systemctl status {UNIT}`, then recover again"
+            )
         detail = await _works_again(session, condition, asked)
         emit(Event("consul", "done", f"{datacenter} works again"))
     return detail
