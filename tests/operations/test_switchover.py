@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tercet.errors import TercetError
+from tercet.inventory.load import load
 from tercet.inventory.platform import Platform
 from tercet.observe.snapshot import MemberStatus, PostgresStatus
 from tercet.operations.switchover import choose
@@ -42,6 +45,16 @@ def test_an_unfit_standby_is_refused(platform: Platform, unfit: MemberStatus, wh
     with pytest.raises(TercetError, match=why):
         choose(platform, cluster(unfit), None)
     assert choose(platform, cluster(unfit, member("db-fsn-01")), None)[1] == "db-fsn-01"
+
+
+def test_the_lag_that_is_too_much_is_the_inventory_s(inventory_file: Path) -> None:
+    text = inventory_file.read_text(encoding="utf-8")
+    lagging = cluster(member("db-sib-03", lag=2_000_000))
+    inventory_file.write_text(f"{text}\npatroni:\n  maximum_lag_on_failover: 4000000\n", encoding="utf-8")
+    assert choose(load(inventory_file), lagging, "sib-03") == ("db-sib-01", "db-sib-03")
+    inventory_file.write_text(f"{text}\npatroni:\n  maximum_lag_on_failover: 1000\n", encoding="utf-8")
+    with pytest.raises(TercetError, match="lags by 2000 bytes"):
+        choose(load(inventory_file), cluster(member("db-sib-03", lag=2000)), None)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ BIN = "/usr/lib/postgresql/17/bin"
 GATE = "/usr/lib/tercet/patroni-may-start"
 BEFORE_STOP = "/usr/lib/tercet/patroni-before-stop"
 PERMISSION = "/run/tercet-bootstrap"  # outside /run/patroni: systemd empties that at each start
+SWITCH_S = 60.0  # seconds for a planned change of the primary, which takes 1 to 2
 REST_USER = "patroni"
 SUPERUSER, REPLICATOR, REWINDER = "postgres", "replicator", "rewinder"
 # As PostgreSQL's own user, for its local socket. setpriv, because runuser opens a PAM session, which takes as long as
@@ -261,6 +262,12 @@ def primary_of(readings: Readings, databases: Iterable[str]) -> str:
         if member.get("role") == "leader" and member.get("state") == "running":
             return str(member["name"])
     return ""
+
+
+def hand_over(service: str, leader: str, candidate: str) -> Exec:
+    """Has Patroni move the lead of the cluster `service` by plan. To be run on the candidate."""
+    words = ("switchover", service, "--leader", leader, "--candidate", candidate, "--force")
+    return Exec(("patronictl", "-c", CONFIG, *words), timeout=SWITCH_S)
 
 
 def _replicated(platform: Platform) -> Callable[[Readings], State]:

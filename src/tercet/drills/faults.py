@@ -167,9 +167,7 @@ def _switchover(model: FaultModel, view: View, facts: Facts) -> Fault:
     candidate = view.platform.at(site, Role.DB).name
     if candidate == view.primary:
         raise TercetError(f"expected a switchover to another site, found that the primary is at {site} already")
-    argv = ("patronictl", "-c", patroni.CONFIG, "switchover", facts.cluster)
-    members = ("--leader", view.primary, "--candidate", candidate, "--force")
-    request = OnNode(view.primary, Exec((*argv, *members), timeout=30))
+    request = OnNode(candidate, patroni.hand_over(facts.cluster, view.primary, candidate))
     return Fault(f"switchover from {view.primary} to {candidate}", (), (request,), ())
 
 

@@ -9,18 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tercet.components import patroni
-from tercet.components.patroni import CONFIG
+from tercet.components.patroni import SWITCH_S
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.events import Emit, Event
 from tercet.converge.gates import wait_for
 from tercet.converge.observe import ask
-from tercet.converge.requests import Exec, Request
+from tercet.converge.requests import Request
 from tercet.errors import TercetError
 from tercet.inventory.platform import Platform, Role
 from tercet.observe.snapshot import MemberStatus, PostgresStatus, look
 from tercet.operations.session import Session, operator
-
-SWITCH_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +35,7 @@ async def switchover(session: Session, site: str | None, emit: Emit) -> Switched
         postgres = (await look(session.platform, session.components, session.provider)).postgres
         old, target = choose(session.platform, postgres, site)
         emit(Event("switchover", "started", f"{old} hands the lead to {target}"))
-        service = session.platform.settings.postgresql.service
-        words = ("switchover", service, "--leader", old, "--candidate", target, "--force")
-        request = Exec(("patronictl", "-c", CONFIG, *words), timeout=SWITCH_S)
+        request = patroni.hand_over(session.platform.settings.postgresql.service, old, target)
         answer = (await ask(session.provider, {target: {"switch": request}}, timeout=SWITCH_S + 5)).get(
             target, "switch"
         )
@@ -58,10 +54,11 @@ def choose(platform: Platform, postgres: PostgresStatus, site: str | None) -> tu
     if postgres.primary is None:
         raise TercetError("there is no primary to switch from: Patroni decides; see `tercet status`")
     standbys = [member for member in postgres.members if member.node != postgres.primary]
+    most_lag = platform.settings.patroni.maximum_lag_on_failover
     if site is None:
-        fit = sorted((m for m in standbys if unfit(m) is None), key=lambda member: member.lag_bytes or 0)
+        fit = sorted((m for m in standbys if unfit(m, most_lag) is None), key=lambda member: member.lag_bytes or 0)
         if not fit:
-            reasons = "; ".join(f"{member.node} {unfit(member)}" for member in standbys) or "there is none"
+            reasons = "; ".join(f"{member.node} {unfit(member, most_lag)}" for member in standbys) or "there is none"
             raise TercetError(f"expected a standby that can take over, found: {reasons}")
         return postgres.primary, fit[0].node
     names = [each.name for each in platform.sites]
@@ -71,7 +68,7 @@ def choose(platform: Platform, postgres: PostgresStatus, site: str | None) -> tu
     if target == postgres.primary:
         raise TercetError(f"{target} is the primary already")
     member = next((each for each in standbys if each.node == target), None)
-    reason = unfit(member) if member else "is not a member of the cluster now"
+    reason = unfit(member, most_lag) if member else "is not a member of the cluster now"
     if reason:
         raise TercetError(
             f"{target} cannot take over: it {reason}. Choose another site, or wait until it has caught up"
@@ -79,8 +76,8 @@ def choose(platform: Platform, postgres: PostgresStatus, site: str | None) -> tu
     return postgres.primary, target
 
 
-def unfit(member: MemberStatus, most_lag: int = 1048576) -> str | None:
-    """Why this standby must not become primary; None if it may. `most_lag` in bytes, as Patroni's default."""
+def unfit(member: MemberStatus, most_lag: int) -> str | None:
+    """Why this standby must not become primary; None if it may. `most_lag` in bytes, as for a failover."""
     if member.state != "streaming":
         return f"is {member.state}, not streaming"
     if not member.sync:
