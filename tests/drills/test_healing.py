@@ -25,6 +25,7 @@ from tercet.drills.healing import (
     HealingError,
     ImpossibleError,
     OnNode,
+    possible,
     victims,
 )
 from tercet.drills.scenario import FaultModel
@@ -242,8 +243,7 @@ async def test_a_fault_that_cannot_be_made_touches_nothing() -> None:
     world.run = refuse  # type: ignore[method-assign]
     fault = Fault("disk full", ("c",), (on("c", "fill"),), (on("c", "rm"),), check=(on("c", "check"),))
     with pytest.raises(ImpossibleError, match="disk full” on c: its data lies on overlayfs"):
-        async with Healing(world, world, lambda *_: None) as healing:
-            await healing.inject(fault)
+        await possible([THREE[0], fault], world)
     assert world.tried == []
 
 

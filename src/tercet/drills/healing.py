@@ -99,15 +99,7 @@ class Healing:
         return tuple(self._standing)
 
     async def inject(self, fault: Fault) -> None:
-        """Make a fault. Raises ImpossibleError if its checks fail, FaultError if making it does.
-
-        Whatever part of it was made is healed on leaving.
-        """
-        for question in fault.check:
-            try:
-                await self._do(question, fault, "make")
-            except FaultError as error:
-                raise ImpossibleError(str(error)) from None
+        """Make a fault (see `possible`). Raises FaultError. Whatever part of it was made is healed on leaving."""
         self._standing.append(fault)
         self._record("injecting", fault, "")
         for action in (*fault.arm, *fault.inject):
@@ -154,16 +146,8 @@ class Healing:
     async def _do(self, action: Action, fault: Fault, purpose: str) -> None:
         if isinstance(action, FromOutside):
             await self._from_outside(action)
-            return
-        request = action.request
-        stdin = request.stdin if isinstance(request.stdin, bytes) else b""
-        done = await self._fleet.run(action.node, request.argv, stdin=stdin, timeout=request.timeout)
-        if done.status:
-            said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-            raise FaultError(
-                f"{purpose} “{fault.title}” on {action.node}: "
-                f"{said[-1] if said else f'exit status {done.status} without a word'}"
-            )
+        else:
+            await _on_node(self._fleet, action, fault, purpose)
 
     async def _from_outside(self, action: FromOutside) -> None:
         match action.verb:
@@ -194,6 +178,28 @@ class Healing:
             if isinstance(error, TercetError):
                 raise HealingError(f"{error}. Besides, {failure}") from error
             error.add_note(str(failure))  # a bug or Ctrl-C stays what it is; `record` was told of the failure
+
+
+async def possible(faults: Iterable[Fault], fleet: Fleet) -> None:
+    """Ask whether these faults can be made. Raises ImpossibleError where one cannot; touches nothing."""
+    for fault in faults:
+        for question in fault.check:
+            try:
+                await _on_node(fleet, question, fault, "make")
+            except FaultError as error:
+                raise ImpossibleError(str(error)) from None
+
+
+async def _on_node(fleet: Fleet, action: OnNode, fault: Fault, purpose: str) -> None:
+    request = action.request
+    stdin = request.stdin if isinstance(request.stdin, bytes) else b""
+    done = await fleet.run(action.node, request.argv, stdin=stdin, timeout=request.timeout)
+    if done.status:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise FaultError(
+            f"{purpose} “{fault.title}” on {action.node}: "
+            f"{said[-1] if said else f'exit status {done.status} without a word'}"
+        )
 
 
 def _why(error: BaseException) -> str:

@@ -1,8 +1,9 @@
 """Running a drill: load from every apps node → faults → healing → back to health → verdict.
 
 Invariants
-- Nothing is touched before the platform is healthy and the provider is known to be capable of the faults.
-- Whatever happens, the faults are healed, the loads ended, the drill's table and job removed.
+- Nothing is touched before the platform is healthy and all faults are known to be possible on it.
+- Whatever happens, the faults are healed, the loads ended, the drill's table and job removed; what a killed tool
+  left of these two, the next drill removes.
 - All that the verdict rests on is in the journal; `result` computes it from there.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,7 +25,8 @@ from tercet.converge.requests import Request
 from tercet.drills import journal, live
 from tercet.drills.clock import NodeClock
 from tercet.drills.faults import fault_of
-from tercet.drills.healing import Fault, Healing, victims
+from tercet.drills.healing import Fault, Healing, possible, uninterrupted, victims
+from tercet.drills.leftovers import TABLE, sweep
 from tercet.drills.load import LoadError, LoadSettings, SiteLoad, Target, create_table, writers_of
 from tercet.drills.predict import predict
 from tercet.drills.scenario import OWN_DISK, Scenario, seconds_of
@@ -41,7 +43,7 @@ from tercet.drills.stage import (
     tables,
     view_of,
 )
-from tercet.drills.targets import View
+from tercet.drills.targets import View, chooses_standby
 from tercet.drills.verdict import Result, result
 from tercet.errors import TercetError
 from tercet.inventory.platform import Role
@@ -94,6 +96,7 @@ async def run(scenario: Scenario, stage: Stage, *, site: str, folder: Path, who:
             f"{scenario.name} needs a provider that can {', '.join(sorted(missing))}; this one cannot. Run it in the "
             f"lab (--lab)"
         )
+    _check_site(scenario, site)
     path = _journal_path(folder, scenario.name)
     try:
         async with stage.provider.lock(who):
@@ -105,6 +108,16 @@ async def run(scenario: Scenario, stage: Stage, *, site: str, folder: Path, who:
         raise _first(group) from group
     emit(Event("drill", "done" if judged.passed else "failed", f"{scenario.name}: journal {path}"))
     return judged
+
+
+def _check_site(scenario: Scenario, site: str) -> None:
+    """--site says which standby is meant; where none is, it would be ignored."""
+    targets = dict.fromkeys(target for fault in scenario.faults for target in fault.targets)
+    if site and not any(chooses_standby(target) for target in targets):
+        raise DrillError(
+            f"expected --site with a drill that is about a standby, found {scenario.name}, which is about "
+            f"{', '.join(targets)}. Leave --site out, or aim a scenario of your own at `site {site}`"
+        )
 
 
 def _journal_path(folder: Path, name: str) -> Path:
@@ -132,7 +145,8 @@ async def _run(scenario: Scenario, stage: Stage, site: str, book: journal.Journa
     seen = await stage.snapshot()
     view = view_of(stage, seen, site)
     faults = [fault_of(model, view, stage.facts(), number) for number, model in enumerate(scenario.faults, 1)]
-    table = f"tercet_drill_{int(time.time())}"
+    await possible(faults, stage.provider)
+    table = f"{TABLE}{int(time.time())}"
     drill = _Drill(scenario, stage, view, faults, seen, book, table, emit)
     book.append(
         journal.Began(
@@ -159,54 +173,45 @@ async def _run(scenario: Scenario, stage: Stage, site: str, book: journal.Journa
     known = await clocks(stage, [node.name for node in stage.platform.nodes])
     for node, clock in known.items():
         book.append(journal.Clock(t=drill.now, node=node, offset=clock.offset, uncertainty=clock.uncertainty))
-    async with _table(drill), _job(drill) as scene:
+    await sweep(stage)
+    try:
+        await _make_table(drill)
+        scene = await _make_job(drill)
         await _under_load(drill, scene)
         await _collect(drill, known)
+    finally:
+        await uninterrupted(sweep(stage))
 
 
 def _silent(drill: _Drill) -> int:
     return max(1, len([node for node in victims(drill.faults) if node != "world"]))
 
 
-@contextlib.asynccontextmanager
-async def _table(drill: _Drill) -> AsyncIterator[None]:
-    """The drill's table, on every database node; dropped at the end by whoever is primary then."""
+async def _make_table(drill: _Drill) -> None:
+    """The drill's table, on every database node."""
     stage, owner = drill.stage, drill.stage.platform.settings.postgresql.user
     await stage.sql(drill.view.primary, ";\n".join(create_table(drill.table, owner)) + ";")
-    try:
-        await caught_up(stage, drill.view.primary, 15.0)
-        yield
-    finally:
-        for node in stage.databases:
-            drop = f'DO $$ BEGIN IF NOT pg_is_in_recovery() THEN DROP TABLE IF EXISTS "{drill.table}"; END IF; END $$'
-            with contextlib.suppress(StageError, Unreachable):
-                await stage.sql(node, drop)
+    await caught_up(stage, drill.view.primary, 15.0)
 
 
-@contextlib.asynccontextmanager
-async def _job(drill: _Drill) -> AsyncIterator[live.Scene]:
-    """A Nomad job at the site that will be lost, if the scenario is about its allocations."""
+async def _make_job(drill: _Drill) -> live.Scene:
+    """The drill's scene, with a Nomad job at the site that will be lost if the scenario is about its allocations."""
     hit = victims(drill.faults)
     platform, fleet = drill.stage.platform, drill.stage.provider
     scene = live.Scene(platform, hit, live.job_name())
     sites = [node.site for node in platform.of(Role.APPS) if node.name in hit]
     if "allocations run elsewhere" not in drill.scenario.expect.promises or not sites:
-        yield scene
-        return
+        return scene
     control = next(iter(scene.controls)).name
     put: dict[str, dict[str, Request]] = {control: {"put": live.put_job(scene, sites[0])}}
     answer = (await ask(fleet, put, timeout=15)).get(control, "put")
     if not answer.ok:
         raise DrillError(f"expected Nomad to take the drill's job, found: {answer.why()}; see `tercet status`")
-    try:
-        condition, asked = live.job_runs_at(scene, sites[0])
-        [(_, state)] = await wait_for([condition], asked, fleet, deadline=30.0)
-        if isinstance(state, Waiting):
-            raise DrillError(f"expected {condition.title}, found: {state.reason}")
-        yield scene
-    finally:
-        purge: dict[str, dict[str, Request]] = {control: {"purge": live.purge_job(scene)}}
-        await ask(fleet, purge, timeout=10)
+    condition, asked = live.job_runs_at(scene, sites[0])
+    [(_, state)] = await wait_for([condition], asked, fleet, deadline=30.0)
+    if isinstance(state, Waiting):
+        raise DrillError(f"expected {condition.title}, found: {state.reason}")
+    return scene
 
 
 async def _under_load(drill: _Drill, scene: live.Scene) -> None:
@@ -227,9 +232,13 @@ async def _under_load(drill: _Drill, scene: live.Scene) -> None:
                 await _until(drill, drill.now + scenario.observe)
             finally:
                 drill.over = True
-                await asyncio.gather(*(load.stop() for load in drill.loads))
+                await uninterrupted(_stop_loads(drill))
     finally:
         drill.over = True
+
+
+async def _stop_loads(drill: _Drill) -> None:
+    await asyncio.gather(*(load.stop() for load in drill.loads))
 
 
 async def _until(drill: _Drill, second: float) -> None:
@@ -285,6 +294,8 @@ async def _keep(drill: _Drill, load: SiteLoad) -> None:
         except (LoadError, Unreachable):
             await asyncio.sleep(0.5)  # between two attempts; the drill's end is the deadline
             continue
+        if drill.over:
+            await load.stop()  # the drill ended while it started, and stopped what was there then
         await load.follow()
 
 
@@ -357,7 +368,9 @@ async def _collect(drill: _Drill, known: dict[str, NodeClock]) -> None:
     seen = await stage.snapshot()
     primary = seen.postgres.primary
     if primary is not None:
-        await caught_up(stage, primary, 30.0)
+        # A primary that does not answer SQL is part of what is to be told, not a reason to tell nothing.
+        with contextlib.suppress(StageError, Unreachable):
+            await caught_up(stage, primary, 30.0)
     found = await component_records(stage, known, drill.began)
     for record in found:
         book.append(record)

@@ -72,6 +72,11 @@ def is_target(text: str, shape: Shape) -> bool:
     return _PATTERNS[shape].fullmatch(text) is not None
 
 
+def chooses_standby(text: str) -> bool:
+    """What the target means depends on the site of --site."""
+    return "a standby" in text or "the other standby" in text
+
+
 def site_of(text: str, view: View) -> str:
     """The site that a target of shape "site" means now. Raises TargetError."""
     match text:
