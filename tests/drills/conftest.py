@@ -87,7 +87,7 @@ def serve(directory: Path, binaries: Path) -> Iterator[Server]:
     try:
         yield Server(directory, port, binaries)
     finally:
-        run(control, "-D", data, "-m", "immediate", "-w", "stop")
+        run(control, "-D", data, "-m", "fast", "-w", "stop")
 
 
 class LocalFleet:
