@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from tercet.errors import TercetError
 if TYPE_CHECKING:
     from tercet.converge.events import Emit
     from tercet.drills.scenario import Scenario
-    from tercet.drills.verdict import Repeated, Result
+    from tercet.drills.verdict import Result
     from tercet.operations.session import Session
 
 JOURNALS = Path("tercet-drills")
@@ -43,7 +44,7 @@ def list_drills(_arguments: argparse.Namespace, call: Invocation) -> int:
 def run_arguments(parser: argparse.ArgumentParser) -> None:
     """NAME and how to run it."""
     parser.add_argument("name", metavar="NAME", help="a drill of `tercet drill list`, or a scenario file (.yml)")
-    parser.add_argument("--site", default="", help="the site it is about; default: what the scenario says")
+    parser.add_argument("--site", default="", help="which standby it is about; default: the first")
     parser.add_argument("--repeat", metavar="N", type=_times, default=1, help="run it N times: median and worst")
     parser.add_argument(
         "--json",
@@ -68,8 +69,6 @@ def _times(text: str) -> int:
 
 def run_drill(arguments: argparse.Namespace, call: Invocation) -> int:
     """Exit 1 if a promise or the budget is broken."""
-    from tercet.drills.report.page import page  # noqa: PLC0415
-    from tercet.drills.report.terminal import render  # noqa: PLC0415
     from tercet.drills.scenario_file import find  # noqa: PLC0415
 
     scenario = find(arguments.name)
@@ -77,60 +76,52 @@ def run_drill(arguments: argparse.Namespace, call: Invocation) -> int:
     if arguments.site and arguments.site not in sites:
         raise TercetError(f"there is no site {arguments.site}: expected one of {', '.join(sites)}")
 
-    async def work(session: Session, emit: Emit) -> Repeated:
-        return await _repeat(scenario, session, arguments, emit)
+    results: list[Result] = []
 
-    repeated = with_progress(call, work)
-    data = _as_data(scenario, repeated)
+    async def work(session: Session, emit: Emit) -> None:
+        await _repeat(scenario, session, arguments, emit, results)
+
+    try:
+        with_progress(call, work)
+    finally:
+        # What was measured is told, even if a later run ended in an error or by Ctrl-C.
+        if results:
+            _tell(scenario, results, arguments, call)
+    return 0 if all(result.passed for result in results) else 1
+
+
+def _tell(scenario: Scenario, results: Sequence[Result], arguments: argparse.Namespace, call: Invocation) -> None:
+    from tercet.cli.drill_results import as_data, spread_table  # noqa: PLC0415
+    from tercet.drills.report.page import page  # noqa: PLC0415
+    from tercet.drills.report.terminal import render  # noqa: PLC0415
+    from tercet.drills.verdict import Repeated  # noqa: PLC0415
+
+    repeated = Repeated(tuple(results))
+    data = as_data(scenario.name, repeated, arguments.repeat)
     if call.json or arguments.json_file == STDOUT:
         call.print_json(data)
     else:
         call.console.print(render(repeated))
+        if len(results) > 1:
+            call.console.print(spread_table(repeated))
+    if arguments.json_file not in (None, STDOUT):
+        _write(arguments.json_file, json.dumps(data, indent=2, allow_nan=False) + "\n")
     if arguments.report:
         _write(arguments.report, page(repeated))
-    if arguments.json_file not in (None, STDOUT):
-        _write(arguments.json_file, json.dumps(data, indent=2) + "\n")
-    return repeated.exit_code
 
 
-async def _repeat(scenario: Scenario, session: Session, arguments: argparse.Namespace, emit: Emit) -> Repeated:
+async def _repeat(
+    scenario: Scenario, session: Session, arguments: argparse.Namespace, emit: Emit, results: list[Result]
+) -> None:
+    """Each run's result goes into `results` as soon as it is there."""
     from tercet.drills.run import run  # noqa: PLC0415
     from tercet.drills.stage import Stage  # noqa: PLC0415
-    from tercet.drills.verdict import Repeated  # noqa: PLC0415
     from tercet.operations.session import operator  # noqa: PLC0415
 
     stage = Stage(session.platform, session.provider, session.context, session.components)
     who = operator(f"drill {scenario.name}")
-    results = [
-        await run(scenario, stage, site=arguments.site, folder=arguments.journals, who=who, emit=emit)
-        for _ in range(arguments.repeat)
-    ]
-    return Repeated(tuple(results))
-
-
-def _as_data(scenario: Scenario, repeated: Repeated) -> dict[str, object]:
-    return {
-        "drill": scenario.name,
-        "passed": repeated.passed,
-        "write_unavailability_s": {"median": repeated.median, "worst": repeated.worst},
-        "runs": [_run_as_data(result) for result in repeated.results],
-    }
-
-
-def _run_as_data(result: Result) -> dict[str, object]:
-    predicted = result.predicted
-    return {
-        "passed": result.passed,
-        "reasons": list(result.reasons),
-        "figures": {
-            one.name: {"measured_s": round(one.measured, 3), "budget_s": one.budget, "detail": one.detail}
-            for one in result.judged
-        },
-        "predicted": {"expected_s": predicted.expected, "bound_s": predicted.bound} if predicted else None,
-        "failovers": result.failovers,
-        "writes": {"acknowledged": result.findings.acknowledged, "lost": len(result.findings.lost)},
-        "promises": [{"name": one.name, "held": one.held, "detail": one.detail} for one in result.promises],
-    }
+    for _ in range(arguments.repeat):
+        results.append(await run(scenario, stage, site=arguments.site, folder=arguments.journals, who=who, emit=emit))
 
 
 def _write(path: Path, text: str) -> None:
