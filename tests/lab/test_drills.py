@@ -1,4 +1,4 @@
-"""Failure drills on the real platform: the specification's four scenarios in every run, all others by `make drills`."""
+"""Failure drills on the real platform: the specification's four scenarios in every run, all by `make drills`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 
 from tercet.drills.scenario_file import built_in
 from tests.lab.conftest import Lab, wait_until
+
+SHARED_DISK = "which other nodes share"  # what `disk-full` is refused with where there are no loop devices
 
 # A datacenter dies, a datacenter is cut off, the primary dies, both standbys are lost.
 SPECIFIED = ("site-killed", "site-cut", "node-killed", "standbys-lost")
@@ -24,6 +26,8 @@ def drill(lab: Lab, name: str, folder: Path) -> dict[str, Any]:
         "drill", "run", name, "--json", str(found), "--report", str(report), "--journals", str(folder),
         expect=None, timeout=600,
     )  # fmt: skip
+    if SHARED_DISK in done.stderr:
+        pytest.skip(f"{name}: {done.stderr.strip().splitlines()[-1]}")
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-4000:]
     assert "<svg" in report.read_text(encoding="utf-8")
     data: dict[str, Any] = json.loads(found.read_text(encoding="utf-8"))
