@@ -60,6 +60,7 @@ def test_every_failure_that_was_promised_has_a_drill() -> None:
         "tailscaled-killed",
         "control-plane-gone",
         "standbys-lost",
+        "standbys-frozen",
         "disk-full",
         "cold-start",
         "switchover",

@@ -51,6 +51,7 @@ class Running:
     guard_poll: float = 0.2  # nodeside/guard.py
     guard_probe: float = 0.2
     strict_look: float = 0.25  # nodeside/strict.py; it acts on the second look
+    strict_silence: float = 3.0  # the same: a standby that answers no heartbeat, one each second, is gone
     replication_timeout: float = 5.0  # wal_sender_timeout
     restart_delay: float = 0.5  # RestartSec of every unit
     load_period: float = 0.05  # between two writes of one site's load
@@ -257,13 +258,14 @@ def _proxy_again(running: Running) -> Term:
 
 
 def _no_standby(running: Running) -> tuple[Term, ...]:
-    look = running.strict_look
+    look, silence = running.strict_look, min(running.strict_silence, running.replication_timeout)
     return (
         Term(
             "standbys missed",
-            running.replication_timeout * 0.75,
-            running.replication_timeout,
-            f"wal_sender_timeout {_s(running.replication_timeout)} where they fell silent",
+            max(0.0, silence - 0.5),
+            silence,
+            f"silent for {_s(silence)}: 12 looks of the strict guard, or wal_sender_timeout; less the age of the last "
+            f"answer, up to 1 s",
         ),
         Term("read-only", 1.5 * look, 2 * look + 0.1, f"the second look of the strict guard, one each {_s(look)}"),
     )

@@ -9,11 +9,13 @@ primary, four times a second:
 
 - Fewer than `needed` confirming standbys in two looks in a row: `default_transaction_read_only` on. New writes
   fail at once with SQLSTATE 25006, reads go on.
+- A standby whose connection stands and that has confirmed nothing for 12 looks (3 s) counts as gone: PostgreSQL
+  itself drops one that froze after wal_sender_timeout (5 s), too late for writes to be refused within 5 s.
 - While that holds, backends that wait for a standby are terminated. Their clients lose the connection, which is
   the honest answer: the outcome is unknown.
 - Enough standbys again: the setting is taken back in the same look. Nobody's hand is needed.
 - Whenever a backend has waited for a standby in two looks in a row, CancelRequests from the network are refused
-  with a reset (nftables) until nobody waits: such a cancel could only lie.
+  with a reset (nftables) until nobody waits, or the node is a standby: such a cancel could only lie.
 - Once a second a few bytes of WAL are written and flushed. On an idle primary a standby after pg_rewind waits
   for a position 24 bytes past the flushed WAL, for ever (seen: 4 minutes, both standbys): without standbys no
   writes, without writes no standbys.
@@ -41,6 +43,10 @@ import psycopg
 
 LOOK_S = 0.25
 HEARTBEAT_S = 1.0
+# A standby answers each flush, so each heartbeat: 12 looks hold two or three of them. Looks are counted, not seconds:
+# on a machine that is starved, or was frozen, looks are late too, and nobody is accused of this program's own pause.
+# If a standby is merely that slow, all it costs is an earlier refusal: a commit would have waited for it as long.
+SILENT_LOOKS = 12
 TABLE = "inet tercet_strict"
 # A CancelRequest is 16 bytes: its length (16) and the code 80877102, see PostgreSQL's protocol documentation.
 CANCEL_REQUEST = "@ih,0,64 0x0000001004d2162e"
@@ -49,7 +55,8 @@ LOOK = """
 SELECT pg_is_in_recovery(),
        current_setting('default_transaction_read_only') = 'on',
        EXISTS (SELECT FROM pg_file_settings WHERE name = 'default_transaction_read_only' AND setting = 'on'),
-       (SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND sync_state IN ('quorum', 'sync')),
+       (SELECT json_object_agg(pid, reply_time::text) FROM pg_stat_replication
+        WHERE state = 'streaming' AND sync_state IN ('quorum', 'sync')),
        (SELECT array_agg(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep')
 """
 
@@ -69,21 +76,22 @@ def connect(port: int) -> psycopg.Connection[Any]:
         os.seteuid(0)
 
 
-def nft(script: str) -> None:
-    """Change the filter; a failure is logged, as the read-only state matters more than the shield."""
+def nft(script: str) -> bool:
+    """Change the filter. A failure is logged and never fatal: the read-only state matters more than the shield."""
     try:
         done = subprocess.run(["nft", "-f", "-"], input=script.encode(), capture_output=True, timeout=2, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         print(f"nft: {error}", flush=True)
-        return
+        return False
     if done.returncode:
         print(f"nft: {done.stderr.decode(errors='replace').strip()}", flush=True)
+    return done.returncode == 0
 
 
-def shield(port: int, up: bool) -> None:
-    """Refuse CancelRequests from the network, or let them through again."""
+def shield(port: int, up: bool) -> bool:
+    """Refuse CancelRequests from the network, or let them through again. False: it is as it was."""
     rule = f"tcp dport {port} {CANCEL_REQUEST} reject with tcp reset" if up else ""
-    nft(f"""
+    return nft(f"""
         table {TABLE} {{}}
         delete table {TABLE}
         table {TABLE} {{
@@ -95,6 +103,25 @@ def shield(port: int, up: bool) -> None:
     """)
 
 
+class Silence:
+    """How long each standby has confirmed nothing, in looks.
+
+    Only whether an answer is new counts, never its time: that is by the standby's clock.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[str | None, int]] = {}  # by walsender: its last answer, looks since then
+
+    def speaking(self, replies: dict[str, str | None]) -> int:
+        """One more look. How many of these walsenders' standbys have answered within SILENT_LOOKS."""
+        before = self._last
+        self._last = {}
+        for pid, reply in replies.items():
+            known, looks = before.get(pid, (None, 0))
+            self._last[pid] = (reply, looks + 1 if pid in before and reply == known else 0)
+        return sum(looks < SILENT_LOOKS for _, looks in self._last.values())
+
+
 class Strict:
     """The state between two looks."""
 
@@ -103,7 +130,8 @@ class Strict:
         self._port = port
         self._short = 0  # looks in a row with too few standbys
         self._waiting: set[int] = set()  # backends that waited at the last look
-        self._shielded = False
+        self._silence = Silence()
+        self._shielded: bool | None = None  # None: not known, a predecessor may have left it up
         self._beat = 0.0
         self._said: bool | None = None  # the state last logged
 
@@ -111,14 +139,16 @@ class Strict:
         row = connection.execute(LOOK).fetchone()
         if row is None:
             return
-        standby, in_force, written, confirming, waiting = row
+        standby, in_force, written, replies, waiting = row
         if standby:
             self._short = 0
+            self._waiting = set()
+            self._guard_cancels(False)
             if written:
                 self._set_read_only(connection, False)
             return
         self._heartbeat(connection)
-        self._short = 0 if confirming >= self._needed else self._short + 1
+        self._short = 0 if self._silence.speaking(replies or {}) >= self._needed else self._short + 1
         if self._short >= 2 and not (in_force and written):
             self._set_read_only(connection, True)
         elif self._short == 0 and (in_force or written):
@@ -144,15 +174,13 @@ class Strict:
             self._said = on
 
     def _guard_cancels(self, wanted: bool) -> None:
-        if wanted != self._shielded:
-            shield(self._port, wanted)
+        if wanted != self._shielded and shield(self._port, wanted):
             self._shielded = wanted
 
 
 def main(config: dict[str, Any]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     strict = Strict(config["needed"], config["port"])
-    shield(config["port"], False)
     while True:
         try:
             with connect(config["port"]) as connection:
