@@ -194,8 +194,15 @@ def test_a_row_without_attempt_is_forgiven_only_where_the_load_was_lost() -> Non
     assert judge(story).unexpected
     story.entries.append(journal.Ended(t=1.7, site="sib-01", reason="lost"))
     assert not judge(story).unexpected
-    story.rows["sib-01/writer"].append((3, "an old number", 1.25))
-    assert [row.id for row in judge(story).unexpected] == ["an old number"]
+    story.write("sib-01", "writer", 1006, 3.0, 0.02, "acknowledged")  # the load was started again
+    assert not judge(story).unexpected
+    for seq, id_ in ((3, "an old number"), (1006, "a new number"), (1007, "after the last")):
+        story.rows["sib-01/writer"].append((seq, id_, 4.0))
+        assert [row.id for row in judge(story).unexpected] == [id_]
+        story.rows["sib-01/writer"].pop()
+    story.entries.append(journal.Ended(t=3.5, site="sib-01", reason="lost"))
+    story.rows["sib-01/writer"].append((1007, "last words again", 3.4))
+    assert not judge(story).unexpected
 
 
 def test_a_late_row_of_unknown_outcome_orders_nothing() -> None:

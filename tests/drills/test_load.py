@@ -217,6 +217,22 @@ async def test_a_broken_configuration_is_an_error_with_the_reason(
         await run.load.start(fleet, load.LoadSettings(writes_per_second=5000), 1.0)
 
 
+async def test_a_load_that_starts_again_leaves_a_gap_and_its_end_is_told(
+    server: Server, table: str, fleet: LocalFleet, tmp_path: Path
+) -> None:
+    run = Run(tmp_path / "j.jsonl", server.conninfo)
+    await (await run.start(fleet, 1.0, reads_per_second=0))
+    before = run.load.last_seq
+    with pytest.raises(load.LoadError):
+        await run.load.start(fleet, load.LoadSettings(writes_per_second=5000), 1.0)
+    following = await run.start(fleet, 60.0, reads_per_second=0)
+    await until(lambda: run.load.last_seq > before)
+    assert run.load.last_seq >= before + load.RESTART_GAP
+    fleet.processes[-1].kill()
+    await following
+    assert [entry.reason for entry in run.of(journal.Ended)] == ["finished", "lost"]  # type: ignore[attr-defined]
+
+
 def test_the_password_is_in_no_repr() -> None:
     assert "hush" not in repr(load.Target("s", "n", "password=hush", "t", ()))
 

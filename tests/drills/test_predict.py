@@ -62,6 +62,12 @@ def test_the_other_figures_measured_by_hand() -> None:
     assert predict(Mechanism.COLD_START, FAST).expected == pytest.approx(16.3 - CHECK_S, abs=2)
 
 
+def test_a_hung_postmaster_is_bounded_by_the_look_that_ends_it() -> None:
+    hung, crash = predict(Mechanism.HUNG, WAN), predict(Mechanism.CRASH, WAN)
+    assert hung.expected == crash.expected
+    assert 7 < hung.bound < 7 + crash.bound
+
+
 def every_mechanism(running: Running) -> list[Prediction]:
     return [predict(mechanism, running) for mechanism in Mechanism]
 

@@ -115,6 +115,10 @@ def test_systemd_speaks_about_a_unit(unit: str, message: str, what: What) -> Non
     assert event.what is what
 
 
+def test_a_route_to_nowhere_is_no_ready_proxy() -> None:
+    assert parse_unit("1.5 node tercet-routes[1]: 198.18.0.1 : nowhere", "node", "tercet-routes.service") == []
+
+
 def test_what_is_no_journal_line_is_left_out() -> None:
     text = (
         '{"torn\n{"MESSAGE":"x"}\n-- Boot --\n\n{"__REALTIME_TIMESTAMP":"1","_SYSTEMD_UNIT":"x.service","MESSAGE":null}'

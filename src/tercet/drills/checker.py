@@ -134,18 +134,26 @@ def _first_of_each(rows: Iterable[Row]) -> Iterable[Row]:
 
 def _unexpected(history: History, rows: Sequence[Row]) -> Iterable[Row]:
     outcomes = {write.id: write.outcome for write in history.writes}
-    last: dict[str, int] = defaultdict(int)
+    attempts: dict[str, list[tuple[float, int]]] = defaultdict(list)
     for write in history.writes:
-        last[write.writer] = max(last[write.writer], write.seq)
+        attempts[write.writer].append((write.attempted, write.seq))
     for row in rows:
         outcome = outcomes.get(row.id)
-        if outcome is Outcome.FAILED:
+        if outcome is Outcome.FAILED or (outcome is None and not _last_words(history, attempts[row.writer], row)):
             yield row
-        elif outcome is None:
-            # The load's node died with its last words unsaid: then one more attempt may have happened.
-            site = row.writer.partition("/")[0]
-            if site not in history.lost_loads or row.seq <= last[row.writer]:
-                yield row
+
+
+def _last_words(history: History, attempts: Sequence[tuple[float, int]], row: Row) -> bool:
+    """The load's node died with its last words unsaid: then one more attempt may have happened.
+
+    Its number lies between those of the attempts before and after the loss; a load that starts again leaves a gap.
+    """
+    for lost in history.lost_loads.get(row.writer.partition("/")[0], ()):
+        before = max((seq for t, seq in attempts if t <= lost), default=0)
+        after = min((seq for t, seq in attempts if t > lost), default=row.seq + 1)
+        if before < row.seq < after:
+            return True
+    return False
 
 
 def _reordered(rows: Sequence[Row], acknowledged: Set[str], tolerance: float) -> Iterable[tuple[Row, Row]]:

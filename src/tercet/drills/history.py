@@ -77,7 +77,7 @@ class History:
     primaries: tuple[journal.Primary, ...]
     faults: tuple[journal.Fault, ...]
     nodes: Mapping[str, journal.NodeOf]  # by address
-    lost_loads: Mapping[str, float]  # site → when its load was lost
+    lost_loads: Mapping[str, tuple[float, ...]]  # site → when its load was lost
     clock_error: float  # seconds that the time of any node may be off
 
 
@@ -102,11 +102,17 @@ def build(entries: Iterable[journal.AnyEntry]) -> History:
         primaries=tuple(primaries),
         faults=tuple(faults),
         nodes={node.address: node for node in began.nodes} if began else {},
-        lost_loads={
-            entry.site: entry.t for entry in _of(entries, journal.Ended) if entry.reason not in ("finished", "stopped")
-        },
+        lost_loads=_lost_loads(entries),
         clock_error=max((abs(clock.offset) + clock.uncertainty for clock in _of(entries, journal.Clock)), default=0.0),
     )
+
+
+def _lost_loads(entries: list[journal.AnyEntry]) -> dict[str, tuple[float, ...]]:
+    lost: dict[str, tuple[float, ...]] = {}
+    for entry in sorted(_of(entries, journal.Ended), key=lambda entry: entry.t):
+        if entry.reason not in ("finished", "stopped"):
+            lost[entry.site] = (*lost.get(entry.site, ()), entry.t)
+    return lost
 
 
 def _of(entries: Iterable[journal.Entry], kind: type[E]) -> list[E]:

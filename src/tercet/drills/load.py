@@ -26,6 +26,7 @@ from tercet.errors import TercetError
 RECEIPTS = {"acknowledged", "failed", "unknown"}
 TIMES = ("t", "scheduled", "sent")
 CLOCK_SAMPLES = 5
+RESTART_GAP = 1000  # numbers that a load started again leaves free: what its predecessor did last may be unknown
 
 
 class LoadError(TercetError):
@@ -115,15 +116,14 @@ class SiteLoad:
     async def start(self, fleet: Fleet, settings: LoadSettings, seconds: float) -> None:
         """Start the program and relate its clock. Raises LoadError if it does not answer within 10 s."""
         argv, source = launch()
-        process = await fleet.spawn(self.target.node, argv)
-        self._process = process
+        self._process = await fleet.spawn(self.target.node, argv)
         configuration = {
             "site": self.target.site,
             "conninfo": self.target.conninfo,
             "table": f'"{self.target.table}"',
             "writers": self.target.writers,
             "seconds": seconds,
-            "first_seq": self.last_seq + 1,
+            "first_seq": self.last_seq + RESTART_GAP if self.last_seq else 1,
             **asdict(settings),
         }
         try:
@@ -132,7 +132,7 @@ class SiteLoad:
                 await self._relate()
         except (TimeoutError, OSError, LoadError) as error:
             said = await self._last_words()
-            await self.stop()
+            await self._end()
             raise LoadError(
                 f"expected the load on {self.target.node} to start within 10 s, found: {said or error}; "
                 f"check python3 and python3-psycopg on the node"
@@ -236,6 +236,9 @@ class SiteLoad:
     async def stop(self) -> None:
         """Close its standard input, which ends it; kill it if it is still there after 3 s. Idempotent."""
         self._stopping = True
+        await self._end()
+
+    async def _end(self) -> None:
         process = self._process
         if process is None:
             return

@@ -29,6 +29,7 @@ class Mechanism(StrEnum):
     SILENCE = "silence"  # the primary's node, or all of its site, says nothing any more
     FROZEN = "frozen"  # the same, but its kernel still accepts connections, so nobody is refused
     CRASH = "crash"  # PostgreSQL is gone, its Patroni lives
+    HUNG = "hung"  # the postmaster takes no connection any more and is ended for it
     SWITCHOVER = "switchover"
     PROXY = "proxy"  # one site's proxy dies and is started again
     NO_STANDBY = "no standby"  # refused at once while it lasts; this is the time until the refusal
@@ -53,6 +54,7 @@ class Running:
     strict_look: float = 0.25  # nodeside/strict.py; it acts on the second look
     strict_silence: float = 3.0  # the same: a standby that answers no heartbeat, one each second, is gone
     replication_timeout: float = 5.0  # wal_sender_timeout
+    postmaster_silence: float = 5.0  # nodeside/liveness.py; a look and its question take two seconds
     restart_delay: float = 0.5  # RestartSec of every unit
     load_period: float = 0.05  # between two writes of one site's load
     backoff_cap: float = 0.2
@@ -96,6 +98,9 @@ def predict(mechanism: Mechanism, running: Running, *, silent: int = 1) -> Predi
             terms = (*gossip(running, silent), *_key_moves(running, asked=_hanging_asked()), *_routes(running))
         case Mechanism.CRASH:
             terms = (*_crash(running), *_key_moves(running, asked=_alive_asked(running)), *_routes(running))
+        case Mechanism.HUNG:
+            moves = _key_moves(running, asked=_alive_asked(running))
+            terms = (_ended(running), *_crash(running), *moves, *_routes(running))
         case Mechanism.SWITCHOVER:
             terms = (*_switchover(running), *_key_moves(running, asked=_alive_asked(running)), *_routes(running))
         case Mechanism.PROXY:
@@ -224,6 +229,16 @@ def _client(running: Running) -> Term:
         running.load_period + running.backoff_cap + running.deadline,
         f"the load: a write each {_s(running.load_period)}, reconnects within {_s(running.backoff_cap)}, "
         f"gives up after {_s(running.deadline)}",
+    )
+
+
+def _ended(running: Running) -> Term:
+    limit = running.postmaster_silence
+    return Term(
+        "killed by the liveness guard",
+        0.0,
+        limit + 2.0,
+        f"connections that stand go on until then; a new one waits for it, {_s(limit)} and a look",
     )
 
 

@@ -64,6 +64,7 @@ class What(StrEnum):
     NODE_EXPIRED = "node expired"  # Nomad missed a client's heartbeat
     LEADER_HANDED = "leadership handed over"
     KILLED = "killed by liveness guard"
+    WOKEN = "Patroni woken"
     UNIT_DIED = "unit died"
     UNIT_STARTED = "unit started"
 
@@ -157,7 +158,11 @@ PROXY = _rules(
     (What.PROXY_READY, r"Reloading config"),  # PgCat main.rs
     (What.PROXY_READY, r"pgpool-II successfully started"),  # pgpool_main.c
 )
-ROUTES = _rules((What.PROXY_READY, r"^198\.18\.0\.1 : (\S+)"))  # components/proxy/routes.py
+ROUTES = _rules(  # nodeside/routes.py
+    (What.PROXY_READY, r"^198\.18\.0\.1 : (\d\S*)"),  # "nowhere" is no place for a write
+    (What.GUARDED, r"^([\d.]+) is silent"),
+    (What.ANSWERS, r"^([\d.]+) answers$"),
+)
 GUARD = _rules((What.GUARDED, r"^silent \S+ (\S+)"), (What.ANSWERS, r"^answers again \S+ (\S+)"))
 STRICT = _rules(
     (What.READ_ONLY, r"^read-only: "),
@@ -165,6 +170,7 @@ STRICT = _rules(
     (What.WAITERS_TERMINATED, r"^terminated (\d+) backends"),
 )
 PLACEMENT = _rules((What.LEADER_HANDED, r"^leader handed to ([^\s:]+)"))
+WAKE = _rules((What.WOKEN, r"^woke Patroni: (.+)"))
 LIVENESS = _rules((What.KILLED, r"^(.+) has not answered for [\d.]+ s: killed"))
 
 SYSTEMD = _rules(
@@ -187,6 +193,7 @@ UNITS: dict[str, tuple[str, tuple[Rule, ...]]] = {
     "tercet-strict.service": ("strict", STRICT),
     "tercet-placement.service": ("placement", PLACEMENT),
     "tercet-liveness.service": ("liveness", LIVENESS),
+    "tercet-wake.service": ("wake", WAKE),
     "tailscaled.service": ("tailscale", ()),
 }
 
