@@ -118,6 +118,8 @@ def test_a_scenario_of_ones_own(tmp_path: Path) -> None:
     assert scenario.faults[0].lasts == 10
     assert scenario.faults[1].targets == ("site of the primary", "site of a standby")
     assert scenario.seconds == 5 + 25 + 5
+    path.write_text(GOOD.replace("at: 5", "at: 5s"))
+    assert load(path) == scenario
 
 
 @pytest.mark.parametrize(
@@ -135,8 +137,12 @@ def test_a_scenario_of_ones_own(tmp_path: Path) -> None:
         ("kill: the primary", "lasts: 3s", "each key once"),
         ("  - kill: the primary\n    lasts: 10s\n", "  - lasts: 10s\n", "not none"),
         ("name: mine", "name: My Drill!", "a host name"),
+        ("    at: 5", "    at: soon", "faults[1].at: expected seconds after the warm-up, such as 0, 2.5, 500ms or 10s, "
+         'found "soon"'),
         ("    at: 5", "    at: -1", "faults[1].at: expected greater than or equal to 0"),
         ("site of a standby]", "site of nobody else]", ":7:32: faults[1].cut[1]: expected a site"),
+        ("site of a standby]", "site of the primary]", ":7:5: faults[1]: expected two different sites, not site of the "
+         "primary twice"),
         ("promise: it holds", "promise: it holds\nexpect: {writes: sometimes}", "expect.writes: expected site_loss, "),
         ("promise: it holds", "promise: it holds\nexpect: {promises: [no rain]}", "expect.promises[0]: expected"),
         ("faults:", "faults: &x", "expected a value, found the alias"),
@@ -152,6 +158,14 @@ def test_a_bad_scenario_is_refused_with_its_line(old: str, new: str, said: str) 
         parse(text.encode(), "mine.yml")
     assert said in str(error.value)
     assert all(line.startswith(("mine.yml:", "    write ")) for line in str(error.value).splitlines())
+
+
+def test_a_single_bad_fault_complains_once() -> None:
+    text = "name: mine\ntitle: x\npromise: y.\nfaults:\n  - kill: the king\n"
+    with pytest.raises(ScenarioError) as error:
+        parse(text.encode(), "mine.yml")
+    assert str(error.value).count("mine.yml:") == 1
+    assert "mine.yml:5:11: faults[0].kill" in str(error.value)
 
 
 def test_a_bad_budget_complains_once() -> None:

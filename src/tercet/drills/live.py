@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tercet.components import nomad
@@ -51,7 +51,28 @@ def judge(name: str, scene: Scene) -> tuple[Condition, Questions] | None:
             return _runs_elsewhere(scene)
         case "other catalogues answer":
             return _catalogues(scene)
+        case "the catalogue names the new primary":
+            return _names_primary(scene)
     return None
+
+
+HOLDS_LOOKS = 6
+"""Looks in a row, half a second each, at which what must go on is seen to go on."""
+
+
+def _lasting(check: Callable[[Readings], State]) -> Callable[[Readings], State]:
+    """Holds once `check` has held at HOLDS_LOOKS looks in a row: right after a fault all may still seem well."""
+    held = 0
+
+    def look(readings: Readings) -> State:
+        nonlocal held
+        state = check(readings)
+        held = held + 1 if isinstance(state, Passing) else 0
+        if isinstance(state, Passing) and held < HOLDS_LOOKS:
+            return Waiting(f"{state.detail}, at {held} of {HOLDS_LOOKS} looks in a row")
+        return state
+
+    return look
 
 
 def _ask(scene: Scene, question: str, url: str) -> dict[str, dict[str, Request]]:
@@ -75,7 +96,7 @@ def _nomad_leads(scene: Scene) -> tuple[Condition, Questions]:
             return Waiting(f"{name}, which is gone, is still named as leader")
         return Passing(f"{name} leads")
 
-    return Condition("nomad keeps a leader", check), asked
+    return Condition("nomad keeps a leader", _lasting(check)), asked
 
 
 def _nomad_failed(scene: Scene) -> tuple[Condition, Questions]:
@@ -83,6 +104,8 @@ def _nomad_failed(scene: Scene) -> tuple[Condition, Questions]:
     lost = [scene.platform.at(site, Role.CONTROL).name for site in sorted(scene.down)]
 
     def check(readings: Readings) -> State:
+        if not lost:
+            return Waiting("the faults hit no Nomad server")
         for node in scene.controls:
             servers = nomad.servers_of(readings, node.name)
             for name in lost:
@@ -123,7 +146,28 @@ def _catalogues(scene: Scene) -> tuple[Condition, Questions]:
         silent = [node.name for node in others if not readings.get(node.name, "catalogue").json()]
         return Waiting(f"{', '.join(silent)} lists no nodes") if silent else Passing(f"{len(others)} of them")
 
-    return Condition("other catalogues answer", check), asked
+    return Condition("other catalogues answer", _lasting(check)), asked
+
+
+def _names_primary(scene: Scene) -> tuple[Condition, Questions]:
+    """As Consul's DNS and the templates ask for primary.SERVICE: who has the tag and passes its check."""
+    settings = scene.platform.settings
+    service = f"health/service/{settings.postgresql.service}?tag=primary&passing=true"
+    asked = _ask(scene, "primary", f"http://127.0.0.1:{settings.ports.dcs_http}/v1/{service}")
+
+    def check(readings: Readings) -> State:
+        named: set[str] = set()
+        for node in scene.controls:
+            listed = readings.get(node.name, "primary").json()
+            names = {str(one["Node"]["Node"]) for one in listed} if isinstance(listed, list) else set[str]()
+            if len(names) != 1:
+                return Waiting(f"{node.name}'s dcs names {', '.join(sorted(names)) or 'nobody'} as primary")
+            named |= names
+        if len(named) != 1 or named & scene.victims:
+            return Waiting(f"dcs names {', '.join(sorted(named)) or 'nobody'} as primary")
+        return Passing(f"{', '.join(named)} is primary.{settings.postgresql.service}")
+
+    return Condition("the catalogue names the new primary", check), asked
 
 
 def job_name() -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from tercet.drills.predict import Mechanism
@@ -30,6 +30,18 @@ def _target(shape: Shape) -> Callable[[str], str]:
     return check
 
 
+def _moment(value: object) -> object:
+    """A duration, as everywhere else, or a plain number of seconds, which may be 0."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return _DURATION.validate_python(value)
+    except ValidationError:
+        expected = "seconds after the warm-up, such as 0, 2.5, 500ms or 10s"
+        raise PydanticCustomError("shape", "expected {expected}", {"expected": expected}) from None
+
+
+_DURATION = TypeAdapter[float](Seconds)
 Site = Annotated[str, AfterValidator(_target("site"))]
 Machines = Annotated[str, AfterValidator(_target("machines"))]
 Process = Annotated[str, AfterValidator(_target("process"))]
@@ -73,7 +85,7 @@ class FaultModel(Model):
     switchover: Site | None = None
     """No fault: the primary moves to this site by plan."""
 
-    at: Annotated[float, Field(ge=0, le=300)] = 0.0
+    at: Annotated[float, Field(ge=0, le=300), BeforeValidator(_moment)] = 0.0
     """Seconds after the warm-up."""
     lasts: Seconds = 20.0
     """Seconds until it is healed."""
@@ -90,6 +102,9 @@ class FaultModel(Model):
                     f"not {' and '.join(given) if given else 'none'}"
                 },
             )
+        if len(set(self.targets)) < len(self.targets):
+            expected = f"two different sites, not {self.targets[0]} twice"
+            raise PydanticCustomError("shape", "expected {expected}", {"expected": expected})
         if self.lasts > 300:
             raise PydanticCustomError("shape", "expected {expected}", {"expected": "a fault that lasts at most 300 s"})
         return self
@@ -140,6 +155,7 @@ PromiseName = Literal[
     "allocations run elsewhere",
     "nomad server seen as failed",
     "other catalogues answer",
+    "the catalogue names the new primary",
 ]
 
 
@@ -155,6 +171,8 @@ class ExpectModel(Model):
     """The same for writes from the healing on, at the sites that the fault spared."""
     back: Budget = "unjudged"
     """From the healing to the first acknowledged write at any site, where all were dark."""
+    refused: Budget = "unjudged"
+    """From the fault to the first write refused with SQLSTATE 25006, at the slowest site."""
     failovers: Annotated[int, Field(ge=0)] | None = None
     """How often the primary changes from the fault to the end of the drill. Not given: not judged."""
     promises: tuple[PromiseName, ...] = ()

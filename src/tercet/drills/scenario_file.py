@@ -84,11 +84,12 @@ def parse(raw: bytes, name: str) -> Scenario:
 
 
 def _distinct(findings: Any) -> list[Finding]:
-    """A union's members each complain: one finding a place is enough."""
+    """A union's members each complain: one finding a place is enough, and none of what holds a wrong value."""
     by_place: dict[Location, Finding] = {}
     for finding in findings:
         by_place.setdefault(finding.at, finding)
-    return list(by_place.values())
+    inner = {at[:length] for at in by_place for length in range(len(at))}
+    return [finding for at, finding in by_place.items() if at not in inner]
 
 
 def _explain(error: ErrorDetails, document: Document) -> Finding:
@@ -142,7 +143,7 @@ _EXAMPLES = {
     "switchover": "site of a standby",
     "mechanism": "silence",
     "promises": "[standbys complete]",
-    **dict.fromkeys(("writes", "reads", "healing", "back"), "unjudged, 4s, or the name of a budget"),
+    **dict.fromkeys(("writes", "reads", "healing", "back", "refused"), "unjudged, 4s, or the name of a budget"),
 }
 
 
