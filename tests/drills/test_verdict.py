@@ -8,6 +8,7 @@ from functools import cache
 import pytest
 
 from tercet.drills import journal
+from tercet.drills.promises import phases_of
 from tercet.drills.records import What
 from tercet.drills.scenario import ExpectModel, Scenario
 from tercet.drills.scenario_file import built_in
@@ -101,6 +102,81 @@ def test_a_load_that_ends_without_recovery_breaks_the_budget() -> None:
     assert any("no end without" in reason and "at fsn-01" in reason for reason in one.reasons)
 
 
+def test_a_spared_site_whose_load_is_lost_is_no_success() -> None:
+    def lose(entries: list[journal.AnyEntry]) -> list[journal.AnyEntry]:
+        kept = [entry for entry in entries if getattr(entry, "site", "") != "fsn-01" or entry.t < 9]
+        return [*kept, journal.Ended(t=9, site="fsn-01", reason="lost")]
+
+    reasons = judged(edit=lose, promises=()).reasons
+    assert "the load at fsn-01 was lost after 9.0 s, although no fault was to take it" in reasons
+    assert "no write was acknowledged at fsn-01 from the healing on" in reasons
+
+
+def without(kind: type[journal.Entry], start: float, end: float) -> Edit:
+    """What the hit site's applications had answered from `start` to `end` is not answered."""
+
+    def edit(entries: list[journal.AnyEntry]) -> list[journal.AnyEntry]:
+        changed: list[journal.AnyEntry] = []
+        for entry in entries:
+            if isinstance(entry, kind) and start < entry.t < end and getattr(entry, "site", "") == "sib-01":
+                names = ("t", "site", "worker", "scheduled", "writer", "seq", "id")
+                base = {name: getattr(entry, name) for name in names if hasattr(entry, name)}
+                other = journal.Unknown if isinstance(entry, journal.Acknowledged) else journal.Failed
+                changed.append(other(**base, stage="statement", message="no answer"))
+            else:
+                changed.append(entry)
+        return changed
+
+    return edit
+
+
+def test_a_hit_site_is_judged_again_once_all_is_healthy() -> None:
+    assert judged(edit=without(journal.Acknowledged, 46, 50), promises=()).passed, "not before"
+    writes = judged(edit=without(journal.Acknowledged, 51, 56), promises=()).reasons
+    assert [reason.partition(":")[0] for reason in writes] == ["healing"]
+    reads = judged(edit=without(journal.Read, 51, 57), promises=()).reasons
+    assert [reason.partition(":")[0] for reason in reads] == ["reads"]
+    never = judged(edit=without(journal.Acknowledged, 38, 99), promises=()).reasons
+    assert "no write was acknowledged at sib-01 from the healing on" in never
+    slow = journal.Promise(t=54, name="healthy again", held=True)
+    late = judged(edit=lambda entries: [*without(journal.Acknowledged, 51, 56)(entries), slow], promises=())
+    assert late.passed, "the platform was not healthy before"
+
+
+def test_the_reads_of_a_hit_site_come_home_again() -> None:
+    def elsewhere(start: float) -> Edit:
+        return lambda entries: [
+            entry.model_copy(update={"node": ADDRESS["db-fsn-01"]})
+            if isinstance(entry, journal.Read) and entry.site == "sib-01" and entry.t > start
+            else entry
+            for entry in entries
+        ]
+
+    assert judged(edit=lambda entries: elsewhere(40)(entries)[:-1], promises=()).findings.misrouted
+    found = judged(edit=elsewhere(40), promises=()).findings.misrouted
+    assert min(one.t for one in found) > 50
+    assert {one.expected for one in found} == {("db-sib-01",)}
+
+
+def test_faults_one_after_another_heal_when_the_last_one_does() -> None:
+    def fault(t: float, action: str, name: str) -> journal.Fault:
+        return journal.Fault.model_validate({"t": t, "action": action, "fault": name})
+
+    def told_of(*moments: tuple[float, float]) -> tuple[float, float]:
+        faults = [
+            fault(t, action, str(number))
+            for number, (start, end) in enumerate(moments)
+            for t, action in ((start, "injecting"), (start + 1, "injected"), (end, "healing"), (end + 1, "healed"))
+        ]
+        phases = phases_of(sorted(faults, key=lambda one: one.t), 99)
+        return phases.healing, phases.healed
+
+    assert told_of((5, 20)) == (20, 21)
+    assert told_of((5, 10), (20, 30)) == (30, 31)
+    assert told_of((5, 40), (10, 30)) == (30, 41), "the earlier one lasts longer"
+    assert (phases_of([], 99).injecting, phases_of([], 99).healing) == (99, 99)
+
+
 def test_an_outage_after_the_healing_is_judged_by_its_own_budget() -> None:
     def break_again(entries: list[journal.AnyEntry]) -> list[journal.AnyEntry]:
         changed: list[journal.AnyEntry] = []
@@ -158,6 +234,20 @@ def standby_unread(entries: list[journal.AnyEntry]) -> list[journal.AnyEntry]:
     return [e for e in entries if not (isinstance(e, journal.Table) and e.node == "db-fsn-01")]
 
 
+def tried(entries: list[journal.AnyEntry]) -> list[journal.AnyEntry]:
+    """An application at the hit site went on and was refused."""
+    base = {"site": "sib-01", "worker": "writer", "writer": "sib-01/writer", "seq": 8000, "id": "t", "scheduled": 9}
+    return [
+        *entries,
+        journal.Attempt(t=9, **base),
+        journal.Failed(t=9.1, **base, stage="connect", message="no"),
+    ]
+
+
+def mute(entries: list[journal.AnyEntry]) -> list[journal.AnyEntry]:
+    return [e for e in entries if not (isinstance(e, journal.Record) and e.node == "db-sib-01")]
+
+
 def rebuilt(entries: list[journal.AnyEntry]) -> list[journal.AnyEntry]:
     text = "replica has been created using basebackup"
     record = journal.Record(t=50, node="db-sib-01", component="patroni", what=What.REBUILT, text=text)
@@ -178,6 +268,8 @@ def reads_stop(entries: list[journal.AnyEntry]) -> list[journal.AnyEntry]:
     ("promise", "edit", "said"),
     [
         ("old primary acknowledges nothing", old_primary_answers, "db-sib-01 acknowledged 1 writes"),
+        ("old primary acknowledges nothing", list, "nobody tried to write at sib-01"),
+        ("rejoined without rebuild", mute, "nothing is known of db-sib-01"),
         ("standbys complete", standby_lacks, "db-fsn-01 lacks"),
         ("standbys complete", standby_unread, "db-fsn-01 could not be read"),
         ("rejoined without rebuild", rebuilt, "db-sib-01 copied all data anew"),
@@ -186,7 +278,7 @@ def reads_stop(entries: list[journal.AnyEntry]) -> list[journal.AnyEntry]:
     ],
 )
 def test_a_broken_promise_is_found(promise: str, edit: Edit, said: str) -> None:
-    before = judged(promises=(promise,), reads="unjudged")
+    before = judged(edit=tried, promises=(promise,), reads="unjudged")
     after = judged(edit=edit, promises=(promise,), reads="unjudged")
     assert before.promises[0].held, before.promises[0].detail
     assert not after.promises[0].held
@@ -199,6 +291,7 @@ def strict(sqlstates: list[str], *, acknowledged: bool = False) -> list[journal.
     entries: list[journal.AnyEntry] = [
         told()[0],
         journal.Primary(t=0, node="db-sib-01"),
+        journal.Fault(t=4.9, action="injecting", **fault),
         journal.Fault(t=5, action="injected", **fault),
         journal.Fault(t=30, action="healing", **fault),
         journal.Fault(t=31, action="healed", **fault),
@@ -224,12 +317,42 @@ def strict_promises(entries: list[journal.AnyEntry]) -> dict[str, journal.Promis
 def test_strict_mode_is_judged() -> None:
     kept = strict_promises(strict(["25006"]))
     assert kept["writes refused with 25006"].held
-    assert kept["writable again by itself"].detail == "first write 1.0 s after a standby streamed again"
+    again = "first write 1.0 s after a standby streamed again, at sib-01, the slowest site"
+    assert kept["writable again by itself"].detail == again
     assert kept["writable again by itself"].held
     mixed = strict_promises(strict(["25006", "08006"]))["writes refused with 25006"]
     assert (mixed.held, mixed.detail) == (False, "writes failed with SQLSTATE 08006 too")
     false = strict_promises(strict(["25006"], acknowledged=True))["writes refused with 25006"]
     assert (false.held, false.detail) == (False, "1 writes were acknowledged without a standby")
+
+
+def test_the_figure_of_strict_mode_is_the_time_until_the_refusal() -> None:
+    scenario = built_in()["standbys-lost"]
+    one = result(strict(["25006"]), scenario, BudgetsModel())
+    assert one.main == "refused"
+    assert one.unavailable == pytest.approx(8.02 - 4.9)
+    never = result(strict(["08006"]), scenario, BudgetsModel())
+    assert any("no write was refused with 25006 at sib-01" in reason for reason in never.reasons)
+    other = [
+        entry.model_copy(update={"site": "fsn-01", "id": f"o{entry.id}"})
+        if isinstance(entry, journal.Failed)
+        else entry
+        for entry in strict(["08006"])
+        if isinstance(entry, journal.Failed)
+    ]
+    silent = result([*strict(["25006"]), *other], scenario, BudgetsModel())
+    assert silent.unavailable == float("inf"), "the slowest site counts"
+
+
+def test_where_no_site_is_spared_there_is_no_figure_but_a_chain() -> None:
+    sites = ("sib-01", "sib-03", "fsn-01")
+    entries = [e.model_copy(update={"sites": sites}) if isinstance(e, journal.Fault) else e for e in told()]
+    one = result(entries, built_in()["cold-start"], BudgetsModel())
+    absent = {figure.name: figure.absent for figure in one.judged}
+    assert absent == {"writes": True, "transactions": True, "healing": False, "reads": True, "back": False}
+    (chain,) = one.chains
+    assert chain.start == one.phases.healing
+    assert sum(link.cost for link in chain.links) == pytest.approx(one.unavailable)
 
 
 def test_a_cold_start_is_measured_from_the_healing_to_the_first_write() -> None:

@@ -78,6 +78,7 @@ def _steps(site: str, victims: frozenset[str], primary: str) -> tuple[_Step, ...
             "session gone",
             lambda r: what(r, What.HEALTH_CRITICAL) and r.component == "dcs" and r.subject in victims,
         ),
+        _Step("dcs leader", lambda r: what(r, What.LEADER_ELECTED) and r.component == "dcs"),
         _Step("leader key free", lambda r: what(r, What.LOCK_FREE, What.LOCK_RELEASED)),
         _Step("leader key taken", lambda r: what(r, What.LOCK_TAKEN) and on_primary(r)),
         # Logged when an answer, or the end of waiting for it, is there; all are asked at once, so the last one
@@ -90,6 +91,7 @@ def _steps(site: str, victims: frozenset[str], primary: str) -> tuple[_Step, ...
                 what(r, What.CHECK_SYNCED) and r.component == "dcs" and on_primary(r) and r.subject.endswith("-primary")
             ),
         ),
+        _Step("counts for commits", lambda r: what(r, What.SYNC_CANDIDATE) and on_primary(r)),
         _Step("writable again", lambda r: what(r, What.WRITABLE) and on_primary(r)),
         _Step("template rendered", lambda r: what(r, What.RENDERED) and at_site(r)),
         _Step("proxy ready", lambda r: what(r, What.PROXY_READY) and at_site(r)),
@@ -103,6 +105,7 @@ _AFTER = {
     "proxy ready": ("template rendered",),
     "check passing": ("promoted",),
     "promoted": ("leader key taken",),
+    "counts for commits": ("promoted",),
 }
 
 

@@ -7,7 +7,7 @@ Invariants
   may cost its last lines.
 - Every time `t` is in seconds since the drill began, on the operator's clock. The times of a node are converted
   with the latest `Clock` of that node, which states the uncertainty that is left.
-- A verdict can be computed again from the journal alone.
+- All that was observed is in the journal: a verdict can be computed again from it, the scenario and the budgets.
 
 The published schema is docs/journal.schema.json; a test keeps it equal to these models.
 """

@@ -46,17 +46,17 @@ Answer = tuple[bool, str]
 
 
 def phases_of(faults: Sequence[journal.Fault], end: float) -> Phases:
-    """The phases of a drill with these fault entries."""
+    """The phases of a drill with these fault entries. It heals once no further fault is made."""
 
-    def first(action: str, default: float) -> float:
-        return min((fault.t for fault in faults if fault.action == action), default=default)
+    def first(action: str, default: float, since: float = 0.0) -> float:
+        return min((fault.t for fault in faults if fault.action == action and fault.t >= since), default=default)
 
     healed = [fault.t for fault in faults if fault.action in ("healed", "heal failed")]
     injecting = first("injecting", end)
     return Phases(
         injecting,
         max((fault.t for fault in faults if fault.action == "injected"), default=injecting),
-        first("healing", end),
+        first("healing", end, max((fault.t for fault in faults if fault.action == "injecting"), default=0.0)),
         max(healed, default=end),
         end,
     )
@@ -86,6 +86,12 @@ def _old_primary_silent(case: Case) -> Answer:
     ]
     if wrong:
         return False, f"{old} acknowledged {len(wrong)} writes that were sent after the fault"
+    site = next((node.site for node in case.history.nodes.values() if node.name == old), "")
+    if not any(
+        write.site == site and case.phases.injected < write.attempted < case.phases.healing
+        for write in case.history.writes
+    ):
+        return False, f"nobody tried to write at {site} while the fault lasted"
     return True, f"{old} acknowledged none"
 
 
@@ -136,22 +142,22 @@ def _refused(case: Case) -> Answer:
 
 
 def _writable_again(case: Case) -> Answer:
+    sites = {site for site, worker in case.history.slots if worker == "writer"}
     returned = min(
         (record.t for record in case.records if record.what == What.STREAMING and record.t >= case.phases.healing),
         default=case.phases.healed,
     )
-    again = min(
-        (
-            write.ended
-            for write in case.history.writes
-            if write.outcome is Outcome.ACKNOWLEDGED and write.ended >= case.phases.healing
-        ),
-        default=None,
-    )
-    if again is None:
-        return False, "no write was acknowledged after a standby was back"
-    after = max(0.0, again - returned)
-    return after <= REFUSED_WITHIN_S, f"first write {after:.1f} s after a standby streamed again"
+    again: dict[str, float] = {}
+    for write in case.history.writes:
+        if write.outcome is Outcome.ACKNOWLEDGED and write.ended >= case.phases.healing:
+            again[write.site] = min(write.ended, again.get(write.site, write.ended))
+    never = sorted(sites - set(again))
+    if never or not again:
+        return False, f"no write was acknowledged at {', '.join(never) or 'any site'} after a standby was back"
+    slowest = max(again, key=lambda site: again[site])
+    after = max(0.0, again[slowest] - returned)
+    said = f"first write {after:.1f} s after a standby streamed again, at {slowest}, the slowest site"
+    return after <= REFUSED_WITHIN_S, said
 
 
 def _standbys_complete(case: Case) -> Answer:
@@ -168,6 +174,11 @@ def _rejoined(case: Case) -> Answer:
     rebuilt = sorted({record.node for record in case.records if record.what == What.REBUILT})
     if rebuilt:
         return False, f"{', '.join(rebuilt)} copied all data anew"
+    hit = {node for fault in case.history.faults for node in fault.nodes}
+    hit &= {node.name for node in case.history.nodes.values() if node.role == "db"}
+    mute = sorted(hit - {record.node for record in case.records if record.t >= case.phases.injecting})
+    if mute:
+        return False, f"nothing is known of {', '.join(mute)}: its journal could not be read"
     return True, "nobody copied all data anew"
 
 

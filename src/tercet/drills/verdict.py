@@ -1,25 +1,31 @@
-"""The verdict: what was measured against what was promised and budgeted, from the journal alone. Pure.
+"""The verdict: what was measured against what was promised and budgeted, from the journal. Pure.
 
-Only sites that the fault spared are judged; what a site that was taken from its applications went through is
-reported with the promises. Transactions have the budget of writes, and a figure of their own: they come seldom, so
-their last success before and first success after lie further apart.
+While the fault lasts only sites that it spared are judged; what a site that was taken from its applications went
+through is reported with the promises. Once the platform is healthy again that site is judged like every other.
+Transactions have the budget of writes, and a figure of their own: they come seldom, so their last success before and
+first success after lie further apart.
 """
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from tercet.drills import journal
 from tercet.drills.availability import Gap
 from tercet.drills.chain import Chain, chain_of
 from tercet.drills.checker import Findings, check
-from tercet.drills.history import History, Outcome, build
-from tercet.drills.promises import Case, Phases, judge, phases_of
+from tercet.drills.history import History, Outcome, Write, build
+from tercet.drills.promises import READ_ONLY_SQLSTATE, Case, Phases, judge, phases_of
 from tercet.drills.scenario import ExpectModel, Scenario, seconds_of
 from tercet.inventory.model import BudgetsModel
+
+SETTLED_S = 8.0
+"""Seconds after the healing before which a site that was hit is not judged, however healthy it says it is."""
+LINGER_S = 3.0
+"""Seconds after the platform's health for which what began before it, a session through the proxy, may last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,7 @@ class Judged:
     measured: float
     budget: float | None
     detail: str = ""
+    absent: bool = False  # nobody was left to measure it at; `measured` is 0
 
     @property
     def kept(self) -> bool:
@@ -61,11 +68,12 @@ class Result:
     @property
     def main(self) -> str:
         """Name of the figure that the drill is about."""
-        return "back" if self.scenario.expect.back != "unjudged" else "writes"
+        expect = self.scenario.expect
+        return "back" if expect.back != "unjudged" else "refused" if expect.refused != "unjudged" else "writes"
 
     @property
     def unavailable(self) -> float:
-        """The drill's figure: seconds without writes at the worst spared site."""
+        """Seconds of the drill's figure; mostly those without writes at the worst spared site."""
         return next(one.measured for one in self.judged if one.name == self.main)
 
     @property
@@ -81,17 +89,19 @@ def result(entries: Sequence[journal.AnyEntry], scenario: Scenario, budgets: Bud
     history = build(entries)
     end = max(entry.t for entry in entries)
     phases = phases_of(history.faults, end)
+    settled = _settled(entries, phases)
+    history = replace(history, routes=_own_again(history, settled))
     down = frozenset(site for fault in history.faults for site in fault.sites)
     truth = history.primaries[-1].node if history.primaries else ""
     findings = check(history, truth=truth)
     records = tuple(entry for entry in entries if isinstance(entry, journal.Record))
     reads_budget = seconds_of(scenario.expect.reads, budgets) or budgets.reads
     case = Case(history, records, phases, down, truth, reads_budget)
-    judged = tuple(_figures(findings.gaps, case, scenario.expect, budgets))
+    judged = tuple(_figures(findings.gaps, case, scenario.expect, budgets, settled))
     promises = tuple(_promises(scenario, case, entries))
     failovers = _failovers(history, phases)
     expected = scenario.expect.failovers
-    reasons = [*_anomalies(findings, truth), *_broken(judged, promises)]
+    reasons = [*_anomalies(findings, truth), *_absent(case), *_broken(judged, promises)]
     if expected is not None and failovers != expected:
         reasons.append(f"{failovers} changes of the primary, expected {expected}")
     return Result(
@@ -111,30 +121,63 @@ def result(entries: Sequence[journal.AnyEntry], scenario: Scenario, budgets: Bud
     )
 
 
-def _figures(found: Sequence[Gap], case: Case, expect: ExpectModel, budgets: BudgetsModel) -> list[Judged]:
+def _settled(entries: Sequence[journal.AnyEntry], phases: Phases) -> float:
+    """From when on a site that was hit is judged like the others."""
+    healthy = [entry.t for entry in entries if isinstance(entry, journal.Promise) and entry.name == "healthy again"]
+    return max([phases.healed + SETTLED_S, *(t + LINGER_S for t in healthy)])
+
+
+def _own_again(history: History, settled: float) -> dict[str, tuple[journal.Route, ...]]:
+    """The journal says nothing of where a hit site's reads belong after the fault: to its own node again."""
+    own = {node.site: node.name for node in history.nodes.values() if node.role == "db"}
+    calm = all(change.t < settled - SETTLED_S for change in history.primaries)
+    routes = dict(history.routes)
+    for site, of_site in routes.items():
+        if calm and site in own and not of_site[-1].reads and of_site[-1].t < settled:
+            routes[site] = (*of_site, journal.Route(t=settled, site=site, reads=(own[site],)))
+    return routes
+
+
+def _figures(
+    found: Sequence[Gap], case: Case, expect: ExpectModel, budgets: BudgetsModel, settled: float
+) -> list[Judged]:
     phases, down = case.phases, case.down
+    loads = {worker for site, worker in case.history.slots if site not in down}
+    hit = [gap for gap in found if gap.site in down and gap.end > settled]
+    since = {gap: gap.end - max(gap.start, settled) for gap in hit}
     spared = [gap for gap in found if gap.site not in down]
     writes = [gap for gap in spared if gap.worker != "reader" and gap.end > phases.injecting]
     reads = [gap for gap in spared if gap.worker == "reader" and gap.end > phases.injecting]
     during = [(gap.seconds, gap) for gap in writes if gap.start < phases.healing]
     # A gap that the fault began may last into the healing: only what comes after counts here.
     after = [(gap.end - max(gap.start, phases.healing), gap) for gap in writes if gap.end > phases.healing]
+    after += [(seconds, gap) for gap, seconds in since.items() if gap.worker != "reader"]
+    unread = [(gap.seconds, gap) for gap in reads]
+    unread += [(seconds, gap) for gap, seconds in since.items() if gap.worker == "reader"]
     budget = seconds_of(expect.writes, budgets)
     figures = [
-        _worst("writes", [one for one in during if one[1].worker == "writer"], budget),
-        _worst("transactions", [one for one in during if one[1].worker == "transactions"], budget),
+        _worst("writes", [one for one in during if one[1].worker == "writer"], budget, "writer" not in loads),
+        _worst(
+            "transactions",
+            [one for one in during if one[1].worker == "transactions"],
+            budget,
+            "transactions" not in loads,
+        ),
         _worst("healing", after, seconds_of(expect.healing, budgets)),
-        _worst("reads", [(gap.seconds, gap) for gap in reads], seconds_of(expect.reads, budgets)),
+        _worst("reads", unread, seconds_of(expect.reads, budgets), "reader" not in loads and not unread),
     ]
     back = seconds_of(expect.back, budgets)
     if back is not None:
         figures.append(_back(case.history, phases, back))
+    refused = seconds_of(expect.refused, budgets)
+    if refused is not None:
+        figures.append(_refused(case.history, phases, refused))
     return figures
 
 
-def _worst(name: str, measured: Sequence[tuple[float, Gap]], budget: float | None) -> Judged:
+def _worst(name: str, measured: Sequence[tuple[float, Gap]], budget: float | None, absent: bool = False) -> Judged:
     if not measured:
-        return Judged(name, 0.0, budget)
+        return Judged(name, 0.0, budget, "no site was spared" if absent else "", absent)
     seconds, gap = max(measured, key=lambda pair: pair[0])
     detail = f"{gap.worker} at {gap.site}" + ("" if gap.recovered else ", and not back when the load ended")
     # What never came back kept no budget, however short the rest of the drill was.
@@ -142,17 +185,22 @@ def _worst(name: str, measured: Sequence[tuple[float, Gap]], budget: float | Non
 
 
 def _back(history: History, phases: Phases, budget: float) -> Judged:
-    first = min(
-        (
-            (write.ended, write.site)
-            for write in history.writes
-            if write.outcome is Outcome.ACKNOWLEDGED and write.attempted > phases.healing
-        ),
-        default=None,
-    )
+    first = _first_write(history, phases.healing)
     if first is None:
         return Judged("back", float("inf"), budget, "no write was acknowledged any more")
-    return Judged("back", first[0] - phases.healing, budget, f"first write at {first[1]}")
+    return Judged("back", first.ended - phases.healing, budget, f"first write at {first.site}")
+
+
+def _refused(history: History, phases: Phases, budget: float) -> Judged:
+    first: dict[str, float] = {site: float("inf") for site, worker in history.slots if worker == "writer"}
+    for failure in history.failures:
+        refusal = failure.sqlstate == READ_ONLY_SQLSTATE and phases.injecting < failure.t < phases.healing
+        if refusal and failure.worker != "reader":
+            first[failure.site] = min(failure.t, first.get(failure.site, failure.t))
+    slowest = max(first, key=lambda site: first[site], default="")
+    if not slowest or first[slowest] == float("inf"):
+        return Judged("refused", float("inf"), budget, f"no write was refused with 25006 at {slowest or 'any site'}")
+    return Judged("refused", first[slowest] - phases.injecting, budget, f"at {slowest}, the slowest site")
 
 
 def _failovers(history: History, phases: Phases) -> int:
@@ -185,7 +233,7 @@ def _chains(
         of_site = [
             gap
             for gap in found
-            if gap.site == site and gap.worker == "writer" and gap.overlaps(phases.injecting, phases.healing)
+            if gap.site == site and gap.worker == "writer" and gap.overlaps(phases.injecting, phases.end)
         ]
         if of_site:
             gap = max(of_site, key=lambda one: one.seconds)
@@ -193,7 +241,19 @@ def _chains(
             leads = [p.node for p in history.primaries if p.t <= gap.end]
             old, new = (before or [""])[-1], (leads or [""])[-1]
             chains.append(chain_of(gap, records, history.faults, new, old))
+    dark = {site for site, _ in history.slots} <= down
+    first = _first_write(history, phases.healing) if dark else None
+    if first is not None:
+        leads = [p.node for p in history.primaries if p.t <= first.ended]
+        start = Gap(first.site, "writer", phases.healing, first.ended, 1)
+        chains.append(chain_of(start, records, history.faults, (leads or [""])[-1]))
     return chains
+
+
+def _first_write(history: History, since: float) -> Write | None:
+    """The first write that was sent after `since` and acknowledged."""
+    written = (write for write in history.writes if write.outcome is Outcome.ACKNOWLEDGED and write.attempted > since)
+    return min(written, key=lambda write: write.ended, default=None)
 
 
 def _anomalies(findings: Findings, truth: str) -> list[str]:
@@ -212,6 +272,23 @@ def _anomalies(findings: Findings, truth: str) -> list[str]:
     if not findings.acknowledged:
         reasons.append("no write was ever acknowledged")
     return reasons
+
+
+def _absent(case: Case) -> list[str]:
+    """A load that is not there sees no outage: silence is no success."""
+    history = case.history
+    reasons = [
+        f"the load at {site} was lost after {times[0]:.1f} s, although no fault was to take it"
+        for site, times in sorted(history.lost_loads.items())
+        if site not in case.down
+    ]
+    again = {
+        write.site
+        for write in history.writes
+        if write.outcome is Outcome.ACKNOWLEDGED and write.ended > case.phases.healing
+    }
+    never = sorted({site for site, worker in history.slots if worker == "writer"} - again)
+    return reasons + [f"no write was acknowledged at {site} from the healing on" for site in never]
 
 
 def _broken(judged: Sequence[Judged], promises: Sequence[journal.Promise]) -> list[str]:
@@ -235,7 +312,7 @@ class Repeated:
 
     @property
     def median(self) -> float:
-        """Seconds without writes at the worst spared site."""
+        """Seconds of the drill's figure."""
         return statistics.median(one.unavailable for one in self.results)
 
     @property

@@ -84,12 +84,24 @@ def seconds(value: float) -> str:
     return f"{value:.1f} s" if math.isfinite(value) else "never"
 
 
+def measured(one: Judged) -> str:
+    """A figure's seconds for people."""
+    return "—" if one.absent else seconds(one.measured)
+
+
+MAIN = {
+    "writes": "without writes",
+    "back": "first write after the start",
+    "refused": "until writes were refused with 25006",
+}
+
+
 def _tiles(repeated: Repeated) -> Markup:
     result = repeated.typical
     many = len(repeated.results) > 1
     by_name = {one.name: one for one in result.judged}
     main = by_name[result.main]
-    said = "first write after the start" if main.name == "back" else "without writes"
+    said = MAIN[main.name]
     lost = sum(len(one.findings.lost) for one in repeated.results)
     if many:
         said = f"{said}, median of {len(repeated.results)}; worst {seconds(repeated.worst)}"
@@ -100,7 +112,7 @@ def _tiles(repeated: Repeated) -> Markup:
     if main.budget is not None:
         tiles.append(_tile(f"{main.budget:g} s", "budget"))
     tiles.append(_tile(str(lost), "acknowledged writes lost", lost > 0))
-    tiles.append(_tile(seconds(by_name["reads"].measured), "without reads", not by_name["reads"].kept))
+    tiles.append(_tile(measured(by_name["reads"]), "without reads", not by_name["reads"].kept))
     tiles.append(_tile(f"{result.findings.acknowledged:,}", "writes acknowledged"))
     return tag("div", *tiles, class_="tiles")
 
@@ -115,7 +127,7 @@ def _section(title: str, text: str, *children: Child) -> Markup:
 
 def _runs(repeated: Repeated) -> Markup | None:
     picture = figures.runs(repeated)
-    return _section("All runs", "Seconds without writes at the worst spared site.", picture) if picture else None
+    return _section("All runs", f"Seconds {MAIN[repeated.typical.main]}, each run.", picture) if picture else None
 
 
 def _chain(result: Result) -> Markup | None:
@@ -172,6 +184,7 @@ FIGURES = {
     "healing": "Longest time without writes from the healing on",
     "reads": "Longest time without reads",
     "back": "First write after the start",
+    "refused": "Until writes were refused with 25006, at the slowest site",
 }
 
 
@@ -180,7 +193,7 @@ def _figure_row(one: Judged) -> Markup:
     return tag(
         "tr",
         tag("td", FIGURES[one.name]),
-        tag("td", seconds(one.measured), class_="n"),
+        tag("td", measured(one), class_="n"),
         tag("td", budget, class_="n"),
         tag("td", one.detail, class_="soft"),
         class_=None if one.kept else "culprit",

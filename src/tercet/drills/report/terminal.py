@@ -15,7 +15,7 @@ from rich.text import Text
 from tercet.drills.chain import Chain
 from tercet.drills.history import Slot
 from tercet.drills.report.figures import LANES, predicted_costs
-from tercet.drills.report.page import CHECKS, seconds
+from tercet.drills.report.page import CHECKS, measured, seconds
 from tercet.drills.verdict import Judged, Repeated, Result
 
 BAR = 40  # characters of a chain's picture
@@ -27,6 +27,7 @@ NAMES = {
     "healing": "writes, from the healing on",
     "reads": "reads",
     "back": "first write after the start",
+    "refused": "until writes were refused with 25006",
 }
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 MARKS = {OK: "━", SOME: "╌", BAD: "x", "": " "}  # told apart without colour too
@@ -78,7 +79,7 @@ def _figures(repeated: Repeated) -> Table:
         shown = guess if one.name == result.main else None
         table.add_row(
             NAMES[one.name],
-            Text(seconds(one.measured), style="bold" if one.kept else f"bold {BAD}"),
+            Text(measured(one), style="bold" if one.kept else f"bold {BAD}"),
             f"{shown.expected:.1f} s" if shown else "",
             f"{shown.bound:.1f} s" if shown else "",
             _budget(one),
