@@ -77,15 +77,15 @@ def look(guard: strict.Strict, primary: Primary, clock: list[float], times: int 
         clock[0] += strict.LOOK_S
 
 
-def test_writes_are_refused_at_the_second_look_without_standbys_and_allowed_at_the_first_with_one(
+def test_writes_are_refused_at_the_sixth_look_without_standbys_and_allowed_at_the_first_with_one(
     kernel: Filter, clock: list[float]
 ) -> None:
     guard, primary = strict.Strict(1, 5432), Primary()
     look(guard, primary, clock, 3)
     assert not primary.read_only
     primary.replies = {}
-    look(guard, primary, clock)
-    assert not primary.read_only, "one look is no loss: a standby reconnects"
+    look(guard, primary, clock, strict.SHORT_LOOKS - 1)
+    assert not primary.read_only, "no loss yet: a standby follows a new primary"
     look(guard, primary, clock)
     assert primary.read_only
     primary.replies = {"13": "1"}
@@ -96,13 +96,11 @@ def test_writes_are_refused_at_the_second_look_without_standbys_and_allowed_at_t
 def test_more_may_be_needed_than_one(kernel: Filter, clock: list[float]) -> None:
     guard, primary = strict.Strict(2, 5432), Primary()
     del primary.replies["11"]
-    look(guard, primary, clock, 2)
+    look(guard, primary, clock, strict.SHORT_LOOKS)
     assert primary.read_only
 
 
-def test_standbys_that_are_connected_and_silent_are_gone_after_three_seconds(
-    kernel: Filter, clock: list[float]
-) -> None:
+def test_standbys_that_are_connected_and_silent_are_refused_in_time(kernel: Filter, clock: list[float]) -> None:
     guard, primary = strict.Strict(1, 5432), Primary()
     look(guard, primary, clock, 20)
     assert not primary.read_only
@@ -112,7 +110,7 @@ def test_standbys_that_are_connected_and_silent_are_gone_after_three_seconds(
         looks += 1
         assert looks < 20
         look(guard, primary, clock)
-    assert 2.5 <= clock[0] - began <= 3.5
+    assert 2.5 <= clock[0] - began <= 4
     primary.answering = True
     look(guard, primary, clock, 5)  # the next heartbeat is answered
     assert not primary.read_only
@@ -129,7 +127,7 @@ def test_nobody_is_called_silent_for_a_pause_of_the_guard_itself(kernel: Filter,
 
 def test_one_silent_standby_of_two_refuses_nothing(kernel: Filter, clock: list[float]) -> None:
     silence = strict.Silence()
-    assert [silence.speaking({"11": "frozen", "12": str(n)}) for n in range(15)] == [2] * 12 + [1] * 3
+    assert [silence.speaking({"11": "frozen", "12": str(n)}) for n in range(15)] == [2] * 8 + [1] * 7
 
 
 def test_a_heartbeat_is_written_each_second_on_the_primary_alone(kernel: Filter, clock: list[float]) -> None:
@@ -146,7 +144,7 @@ def test_backends_that_wait_are_terminated_only_while_writes_are_refused(kernel:
     look(guard, primary, clock, 4)
     assert primary.terminated == []
     primary.replies = {}
-    look(guard, primary, clock, 2)
+    look(guard, primary, clock, strict.SHORT_LOOKS)
     assert primary.terminated == [7]
 
 
@@ -178,9 +176,9 @@ def test_a_shield_that_could_not_be_raised_is_tried_again(kernel: Filter, clock:
 
 def test_a_demoted_primary_takes_everything_back(kernel: Filter, clock: list[float]) -> None:
     guard, primary = strict.Strict(1, 5432), Primary(waiting=[7], replies={})
-    look(guard, primary, clock, 1)
-    primary.waiting = [7]
-    look(guard, primary, clock, 1)
+    for _ in range(strict.SHORT_LOOKS):
+        primary.waiting = [7]
+        look(guard, primary, clock)
     assert (primary.read_only, kernel.up[-1]) == (True, True)
     primary.standby, primary.waiting = True, []
     look(guard, primary, clock)

@@ -51,8 +51,8 @@ class Running:
     guard: bool = True
     guard_poll: float = 0.2  # nodeside/guard.py
     guard_probe: float = 0.2
-    strict_look: float = 0.25  # nodeside/strict.py; it acts on the second look
-    strict_silence: float = 3.0  # the same: a standby that answers no heartbeat, one each second, is gone
+    strict_look: float = 0.25  # nodeside/strict.py; it acts on the sixth look
+    strict_silence: float = 2.0  # the same: a standby that answers no heartbeat, one each second, is gone
     replication_timeout: float = 5.0  # wal_sender_timeout
     postmaster_silence: float = 5.0  # nodeside/liveness.py; a look and its question take two seconds
     restart_delay: float = 0.5  # RestartSec of every unit
@@ -279,10 +279,10 @@ def _no_standby(running: Running) -> tuple[Term, ...]:
             "standbys missed",
             max(0.0, silence - 0.5),
             silence,
-            f"silent for {_s(silence)}: 12 looks of the strict guard, or wal_sender_timeout; less the age of the last "
+            f"silent for {_s(silence)}: 8 looks of the strict guard, or wal_sender_timeout; less the age of the last "
             f"answer, up to 1 s",
         ),
-        Term("read-only", 1.5 * look, 2 * look + 0.1, f"the second look of the strict guard, one each {_s(look)}"),
+        Term("read-only", 5.5 * look, 6 * look + 0.1, f"the sixth look of the strict guard, one each {_s(look)}"),
     )
 
 

@@ -7,9 +7,10 @@ PostgreSQL alone lets commits hang when no standby is left, and a *cancelled* wa
 time-out sends a CancelRequest) is reported as success: an acknowledged write that no standby has. So, on the
 primary, four times a second:
 
-- Fewer than `needed` confirming standbys in two looks in a row: `default_transaction_read_only` on. New writes
-  fail at once with SQLSTATE 25006, reads go on.
-- A standby whose connection stands and that has confirmed nothing for 12 looks (3 s) counts as gone: PostgreSQL
+- Fewer than `needed` confirming standbys in six looks in a row (1.5 s): `default_transaction_read_only` on. New
+  writes fail at once with SQLSTATE 25006, reads go on. Not sooner: a new primary has nobody who confirms until the
+  first standby follows it, a second after its promotion, and commits of that second had better wait than fail.
+- A standby whose connection stands and that has confirmed nothing for 8 looks (2 s) counts as gone: PostgreSQL
   itself drops one that froze after wal_sender_timeout (5 s), too late for writes to be refused within 5 s.
 - While that holds, backends that wait for a standby are terminated. Their clients lose the connection, which is
   the honest answer: the outcome is unknown.
@@ -22,7 +23,7 @@ primary, four times a second:
 
 Not covered: a CancelRequest within the first two looks (0.5 s) of a wait, one inside TLS, and one from the
 node itself (`pg_cancel_backend` by a superuser); a client that says `SET default_transaction_read_only = off`
-(its commit waits and is terminated within 0.5 s, so it is never acknowledged).
+(its commit waits and is terminated at the next look, so it is never acknowledged).
 
 The setting lives in postgresql.auto.conf: it survives a restart and travels with a base backup, which is safe
 (read-only is the safe side), and this program takes it back wherever it runs, on standbys too.
@@ -43,10 +44,11 @@ import psycopg
 
 LOOK_S = 0.25
 HEARTBEAT_S = 1.0
-# A standby answers each flush, so each heartbeat: 12 looks hold two or three of them. Looks are counted, not seconds:
+SHORT_LOOKS = 6
+# A standby answers each flush, so each heartbeat: 8 looks hold one or two of them. Looks are counted, not seconds:
 # on a machine that is starved, or was frozen, looks are late too, and nobody is accused of this program's own pause.
 # If a standby is merely that slow, all it costs is an earlier refusal: a commit would have waited for it as long.
-SILENT_LOOKS = 12
+SILENT_LOOKS = 8
 TABLE = "inet tercet_strict"
 # A CancelRequest is 16 bytes: its length (16) and the code 80877102, see PostgreSQL's protocol documentation.
 CANCEL_REQUEST = "@ih,0,64 0x0000001004d2162e"
@@ -149,14 +151,14 @@ class Strict:
             return
         self._heartbeat(connection)
         self._short = 0 if self._silence.speaking(replies or {}) >= self._needed else self._short + 1
-        if self._short >= 2 and not (in_force and written):
+        if self._short >= SHORT_LOOKS and not (in_force and written):
             self._set_read_only(connection, True)
         elif self._short == 0 and (in_force or written):
             self._set_read_only(connection, False)
         stuck = set(waiting or ()) & self._waiting
         self._waiting = set(waiting or ())
         self._guard_cancels(bool(stuck))
-        if self._short >= 2 and waiting:
+        if self._short >= SHORT_LOOKS and waiting:
             connection.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", (waiting,))
             print(f"terminated {len(waiting)} backends that waited for a standby", flush=True)
 

@@ -95,6 +95,9 @@ def _config(context: Context) -> bytes:
         "disable_load_balance_on_write": "transaction",
         "check_temp_table": "trace",  # else each new relation costs a look at the primary's catalogue
         "check_unlogged_table": "off",
+        # Shared, a catalogue look holds a lock of all processes, and one whose server is aborted meanwhile keeps it for
+        # ever: seen after a cold start, every other session hung until pgpool was restarted.
+        "enable_shared_relcache": "off",
         "sr_check_period": 0,
         "health_check_period": 0,
         "failover_on_backend_error": "off",
