@@ -30,6 +30,7 @@ def test_up_ends_with_an_empty_plan_and_every_promise_proven(platform_lab: Lab) 
         "3 servers",
         "3 clients",
         "quorum",
+        "strict",
         "runs in every",
         "read back",
     ):

@@ -48,9 +48,11 @@ async def verify(
     conditions = conditions_of(components)
     conditions.append(tailscale.direct_paths([node.name for node in platform.nodes]))
     conditions.append(_quorum_commit(platform))
+    conditions.append(_strict(platform))
     asked = {name: dict(batch) for name, batch in questions(components, platform.containers).items()}
     for node in platform.of(Role.DB):
         asked[node.name]["verify.sync"] = SYNC
+        asked[node.name]["verify.config"] = patroni.Patroni(proxy.context).api("/config", node)
     started = time.monotonic()
     async with asyncio.TaskGroup() as group:
         emit(Event("verify", "progress", f"{JOB}; {ROWS}"))
@@ -101,6 +103,32 @@ def _quorum_commit(platform: Platform) -> Condition:
         return Passing(names)
 
     return Condition("postgresql: quorum commit is in force on the primary", check)
+
+
+def _strict(platform: Platform) -> Condition:
+    """What Patroni would do without a standby that confirms: PostgreSQL itself shows it only then."""
+    databases = [node.name for node in platform.of(Role.DB)]
+
+    def check(readings: Readings) -> State:
+        primary = patroni.primary_of(readings, databases)
+        if not primary:
+            return Waiting("no running primary")
+        answer = readings.get(primary, "verify.config")
+        config = answer.json()
+        if not isinstance(config, dict):
+            return Waiting(f"Patroni on {primary} does not say its configuration ({answer.why()})")
+        mode, strict = config.get("synchronous_mode"), config.get("synchronous_mode_strict")
+        if mode != "quorum":
+            return Waiting(f"synchronous_mode is {_shown(mode)} on {primary}, wanted quorum")
+        if str(strict).lower() not in ("true", "on"):
+            return Waiting(f"synchronous_mode_strict is {_shown(strict)} on {primary}, wanted true")
+        return Passing("quorum, strict")
+
+    return Condition("postgresql: strict synchronous mode is configured", check)
+
+
+def _shown(value: object) -> str:
+    return "not set" if value is None else json.dumps(value)
 
 
 JOB = "nomad: a job runs in every datacenter"
