@@ -29,9 +29,12 @@ up: $(SYNCED) ## raise the platform of tercet.yml (written first if there is non
 down: $(SYNCED) ## destroy what `make up` made; asks first
 	@$(AS_ROOT) $(BIN)/tercet down
 
-test: lint ## lint, then every test; the lab's tests need root
-	$(if $(ROOT),@scripts/host-packages lab)
-	$(BIN)/pytest
+# Root's tests take these along: sudo clears the environment.
+TEST_ENV := $(foreach name,TERCET_REQUIRE_LAB TERCET_TEST_PGCAT TERCET_DEBIAN_MIRROR,$(if $($(name)),$(name)=$($(name))))
+
+test: lint ## lint, then every test, as root where there is sudo; else the lab's are skipped
+	$(if $(ROOT)$(AS_ROOT),@scripts/host-packages lab)
+	$(AS_ROOT) env $(TEST_ENV) $(BIN)/pytest
 
 lint: $(SYNCED) ## style, formatting and types
 	$(BIN)/ruff check .
@@ -44,10 +47,13 @@ bench: $(SYNCED) ## measure the lab with its drills (5 runs each, over an hour),
 
 drills: $(SYNCED) ## run the whole set of failure drills on a real lab
 	@scripts/host-packages lab
-	$(AS_ROOT) $(BIN)/pytest -m lab tests/lab/test_drills.py
+	$(AS_ROOT) env $(TEST_ENV) $(BIN)/pytest -m lab tests/lab/test_drills.py
+
+# Some are root's, where tests ran with sudo.
+CACHES := .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 clean: ## remove the virtual environments and caches; no platform is touched
-	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(CACHES) 2>/dev/null || $(AS_ROOT) rm -rf $(CACHES)
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -22,6 +22,7 @@ from tercet.inventory.default import default_text
 # The first `up` on a machine builds the image and every component; afterwards it takes well under a minute.
 FIRST_UP_S = 3600.0
 UP_S = 300.0
+REQUIRED = "TERCET_REQUIRE_LAB"
 
 
 def why_no_lab() -> str | None:
@@ -31,15 +32,29 @@ def why_no_lab() -> str | None:
     return f"the lab needs {', '.join(missing)}: run scripts/host-packages" if missing else None
 
 
+def lab_is_required() -> bool:
+    """Here a lab's test that cannot run is a failure: the continuous integration says so."""
+    return os.environ.get(REQUIRED) == "1"
+
+
+def absent(reason: str) -> NoReturn:
+    """What the test needs is not there: skipped, or failed where the lab is required."""
+    if lab_is_required():
+        pytest.fail(f"{REQUIRED}=1, but {reason}")
+    pytest.skip(reason)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # The shared platform takes more than half a core while it is idle: tests that need it come last.
     items.sort(key=lambda item: "platform_lab" in getattr(item, "fixturenames", ()))
     reason = why_no_lab()
     if reason is None:
         return
-    for item in items:
-        if item.get_closest_marker("lab"):
-            item.add_marker(pytest.mark.skip(reason=reason))
+    labs = [item for item in items if item.get_closest_marker("lab")]
+    if labs and lab_is_required():
+        raise pytest.UsageError(f"{REQUIRED}=1 asks for the lab's tests, but {reason}")
+    for item in labs:
+        item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @dataclass(frozen=True)
