@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,6 +19,9 @@ from typing import Any, NoReturn
 import pytest
 
 from tercet.inventory.default import default_text
+from tercet.providers.lab.cgroup import Cgroups
+from tercet.providers.lab.containers import LOCKS
+from tercet.providers.lab.layout import LABS
 
 # The first `up` on a machine builds the image and every component; afterwards it takes well under a minute.
 FIRST_UP_S = 3600.0
@@ -57,6 +61,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.skip(reason=reason))
 
 
+class Run:
+    """One command with --json while it works: its events as they come, and in the end all that it said."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self._said: list[str] = []
+
+    def until(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
+        """The next event that is wanted; None if the command ended before it came."""
+        assert self.process.stderr
+        for line in self.process.stderr:
+            self._said.append(line)
+            if line.startswith("{") and wanted(event := json.loads(line)):
+                return dict(event)
+        return None
+
+    def end(self) -> tuple[int, str]:
+        """Wait for its end: the exit status, and all of its standard error."""
+        self.until(lambda _event: False)
+        return self.process.wait(timeout=60), "".join(self._said)
+
+
+def is_change(event: dict[str, Any]) -> bool:
+    """The event tells of a change that was made. What a gate waits for is a progress too, but of no node."""
+    return event["state"] == "progress" and bool(event["node"])
+
+
 @dataclass(frozen=True)
 class Lab:
     """One inventory file and the command line for it."""
@@ -78,12 +109,23 @@ class Lab:
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Start one command in a process group of its own; the test ends it."""
         return subprocess.Popen(
-            self.command(*words),
+            # What a shell starts with & ignores Ctrl-C, and so would all that is started from it.
+            ["env", "--default-signal=INT", *self.command(*words)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
         )
+
+    @contextmanager
+    def running(self, *words: str) -> Iterator[Run]:
+        """Start one command with --json; what is left of it afterwards is killed."""
+        process = self.start("--json", *words)
+        try:
+            yield Run(process)
+        finally:
+            if process.poll() is None:
+                kill_group(process)
 
     def json(self, *words: str, expect: int | None = 0) -> Any:
         return json.loads(self.call("--json", *words, expect=expect).stdout)
@@ -150,14 +192,18 @@ def traces() -> Callable[[str], dict[str, list[str]]]:
             done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
             return [line for line in done.stdout.splitlines() if re.search(rf"(tercet-|/labs/){name}\b", line)]
 
-        folder = Path("/var/lib/tercet/labs") / name
+        folder = LABS / name
+        # An operator's, which one who is killed leaves and the next removes, and those of LXC.
+        locks = (Path(f"/run/lock/tercet-{name}.lock"), LOCKS.joinpath(*folder.parts[1:]))
         return {
             "processes": lines("ps", "-eo", "pid,args"),
             "mounts": [line for line in Path("/proc/mounts").read_text().splitlines() if f"/{name}/" in line],
             "namespaces": lines("ip", "netns"),
             "links": lines("ip", "-o", "link"),
-            "cgroups": [str(path) for path in Path("/sys/fs/cgroup").glob(f"*/*{name}*")],
+            "cgroups": [str(path) for path in Cgroups(name).base.glob(name)],
             "folders": [str(folder)] if folder.exists() else [],
+            "loop devices": lines("losetup", "--all"),
+            "locks": [str(path) for path in locks if path.exists()],
         }
 
     return look
