@@ -1,23 +1,27 @@
-"""From nothing to a platform and back: broken-off runs, two labs side by side, and what is left behind."""
+"""From nothing to a platform and back: broken-off runs, a dying node, two labs side by side, what is left behind."""
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.lab.conftest import FIRST_UP_S, UP_S, Lab, kill_group, make_lab
+from tercet.providers.lab.cgroup import Cgroups, kill
+from tests.lab.conftest import FIRST_UP_S, UP_S, Lab, is_change, kill_group, make_lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3700)]
 
-# Each run is killed as soon as it says that this phase has started; the next run goes on from there.
-PHASES = (
+# All that a first `up` does. What does nothing then, since Patroni creates the cluster with its settings:
+# "settings", "restarts" and "lowered", which a changed inventory sets to work.
+PHASES = {
+    "image",
     "containers",
     "headscale",
     "tailscale",
+    "guard",
     "consul",
     "dcs",
     "nomad",
@@ -25,7 +29,8 @@ PHASES = (
     "sentinel",
     "application",
     "proxy",
-)
+    "verify",
+}
 
 
 @pytest.fixture
@@ -38,33 +43,95 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
         lab.call("down", "--yes", expect=None)
 
 
-def kill_at(lab: Lab, phase: str, deadline: float) -> bool:
-    """Start `up`, kill -9 it when the phase starts to change something; False if it ended before."""
-    process = lab.start("--json", "up")
-    started = time.monotonic()
-    if process.stderr is None:
-        pytest.fail("no events to read")
-    for line in process.stderr:
-        if time.monotonic() - started > deadline:
-            kill_group(process)
-            pytest.fail(f"{phase} did not start within {deadline:g} s")
-        event = json.loads(line)
-        if event.get("phase") == phase and event.get("state") in ("started", "progress"):
-            kill_group(process)
-            return True
-    process.wait(timeout=60)
-    return False
+@dataclass(frozen=True)
+class Broken:
+    """A run that was killed: in which phase, and which others had work under way beside it."""
+
+    phase: str
+    beside: frozenset[str]
+
+
+def work(event: dict[str, Any]) -> bool:
+    """The event tells of a piece of work done, with more of its phase to come."""
+    match event["phase"]:
+        case "image":
+            return event["state"] == "progress"
+        case "containers":
+            return event["state"] == "done" and bool(event["node"])
+        case "verify":
+            return event["state"] == "done"
+    return is_change(event)
+
+
+def break_off(lab: Lab, wanted: Callable[[str], bool]) -> Broken | None:
+    """Start `up` and kill -9 it at the first piece of work in a phase that is wanted; None if it ended well before."""
+    under_way = set[str]()
+
+    def now(event: dict[str, Any]) -> bool:
+        if event["state"] == "started" and event["text"].endswith(" changes"):
+            under_way.add(event["phase"])
+        if event["state"] in ("done", "failed"):
+            under_way.discard(event["phase"])
+        return work(event) and wanted(event["phase"])
+
+    with lab.running("up") as run:
+        event = run.until(now)
+        if event is None:
+            status, said = run.end()
+            assert status == 0, f"`up` left with {status}:\n{said[-6000:]}"
+            return None
+        assert run.process.poll() is None, "it ended before it was killed"
+        kill_group(run.process)
+    return Broken(event["phase"], frozenset(under_way))
+
+
+def break_off_in_each(lab: Lab, phases: set[str]) -> tuple[set[str], set[str]]:
+    """Kill `up` once in each phase that has work, until one ends well: those phases, and all that had work under way.
+
+    What runs beside a killed phase may have nothing left for the next run: a unit that was told to start does so.
+    """
+    killed, hit = set[str](), set[str]()
+    while broken := break_off(lab, lambda phase: phase in phases - killed):
+        killed.add(broken.phase)
+        hit |= {broken.phase, *broken.beside}
+    return killed, hit
 
 
 def test_up_killed_at_every_phase_is_finished_by_the_next(
     lab: Lab, traces: Callable[[str], dict[str, list[str]]]
 ) -> None:
-    killed = [phase for phase in PHASES if kill_at(lab, phase, FIRST_UP_S)]
-    assert killed == list(PHASES)
+    killed, hit = break_off_in_each(lab, PHASES)
+    print(f"killed in {sorted(killed)}, beside them in {sorted(hit - killed)}")
+    assert hit >= PHASES
+    assert killed >= {"image", "containers", "headscale", "tailscale", "verify"}, "nothing runs beside these"
+    assert lab.plan()["empty"]
+
+    # A lower value is taken by the primary first, and then by the standbys, whose phase is "lowered".
+    lab.edit(lambda text: text.replace("max_connections: 200", "max_connections: 180"))
+    assert break_off(lab, lambda phase: phase == "lowered")
+    lab.edit(lambda text: text.replace("max_connections: 180", "max_connections: 220"))
+    assert break_off_in_each(lab, {"settings", "restarts"})[0] == {"settings", "restarts"}
+    assert lab.plan()["empty"]
+    assert lab.call("psql", "sib-01", "--", "-XAtc", "SHOW max_connections").stdout.strip() == "220"
+
+    lab.call("down", "--yes")
+    assert not any(traces("t-life").values()), traces("t-life")
+
+
+def test_a_node_that_dies_while_up_works_is_named_and_the_next_run_finishes(lab: Lab) -> None:
+    """A standby's node loses power while it waits for the cluster that it will join."""
+    with lab.running("up") as run:
+        event = run.until(lambda event: event["phase"] == "patroni" and is_change(event))
+        assert event, run.end()
+        victim = "db-sib-03" if event["node"] == "db-fsn-01" else "db-fsn-01"
+        kill(Cgroups("t-life").node(victim))
+        status, said = run.end()
+    assert status == 1, said[-6000:]
+    errors = "".join(line for line in said.splitlines(keepends=True) if not line.startswith("{"))
+    assert victim in errors, errors
+    assert any(f"container {victim}" in line for line in lab.lines())
     lab.call("up", timeout=UP_S)
     assert lab.plan()["empty"]
-    lab.call("down", "--yes")
-    assert all(not found for found in traces("t-life").values()), traces("t-life")
 
 
 def test_two_labs_side_by_side(lab: Lab, platform_lab: Lab) -> None:
@@ -82,10 +149,11 @@ def test_two_labs_side_by_side(lab: Lab, platform_lab: Lab) -> None:
 def test_down_removes_a_half_made_lab_and_is_idempotent(
     lab: Lab, traces: Callable[[str], dict[str, list[str]]]
 ) -> None:
-    assert kill_at(lab, "tailscale", FIRST_UP_S)
-    assert traces("t-life")["processes"]
+    assert break_off(lab, lambda phase: phase == "tailscale")
+    before = traces("t-life")
+    assert all(before[kind] for kind in ("processes", "namespaces", "cgroups", "folders", "locks")), before
     lab.call("down", "--yes")
-    assert all(not found for found in traces("t-life").values()), traces("t-life")
+    assert not any(traces("t-life").values()), traces("t-life")
     lab.call("down", "--yes")
     refused = lab.call("down", expect=1)
     assert "--yes" in refused.stderr
