@@ -105,7 +105,8 @@ class World:
             spaces.join(self.apps, database, network)
             self.servers.append(spaces.start(database, "python3", "-c", SERVER))
             assert self.line(self.servers[-1]) == "listens"
-        config = {"file": str(self.file), "record": str(self.record), "primary": PRIMARY, "read": READ, "port": 5432}
+        config = {"file": str(self.file), "record": str(self.record), "pid_file": str(folder / "pid")}
+        config |= {"primary": PRIMARY, "read": READ, "port": 5432}
         (folder / "routes.json").write_text(json.dumps(config))
         self._daemon = ["python3", "-u", routes.__file__, str(folder / "routes.json")]
 

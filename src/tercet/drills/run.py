@@ -18,10 +18,11 @@ from pathlib import Path
 
 from tercet.converge.component import Condition, Passing, Waiting
 from tercet.converge.events import Emit, Event
-from tercet.converge.fleet import Unreachable
+from tercet.converge.fleet import Fleet, Unreachable
 from tercet.converge.gates import wait_for
 from tercet.converge.observe import ask
 from tercet.converge.requests import Request
+from tercet.converge.resident import Residents
 from tercet.drills import journal, live
 from tercet.drills.clock import NodeClock
 from tercet.drills.faults import fault_of
@@ -224,8 +225,13 @@ async def _under_load(drill: _Drill, scene: live.Scene) -> None:
                 drill.say(f"load from {len(drill.loads)} sites")
                 await _until(drill, drill.now + scenario.warm_up)
                 await _steady(drill)
-                async with Healing(drill.stage.provider, drill.stage.provider.faults, _recorder(drill)) as healing:
-                    await _script(drill, healing, scene)
+                provider = drill.stage.provider
+                # Looks that start a Python each time would take the time from what is measured.
+                async with (
+                    Residents(provider) as fleet,
+                    Healing(provider, provider.faults, _recorder(drill)) as healing,
+                ):
+                    await _script(drill, healing, scene, fleet)
                 drill.say("healed; back to health")
                 wrong = await drill.stage.healthy(HEALTHY_AFTER_S)
                 drill.book.append(journal.Promise(t=drill.now, name="healthy again", held=not wrong, detail=wrong))
@@ -299,7 +305,7 @@ async def _keep(drill: _Drill, load: SiteLoad) -> None:
         await load.follow()
 
 
-async def _script(drill: _Drill, healing: Healing, scene: live.Scene) -> None:
+async def _script(drill: _Drill, healing: Healing, scene: live.Scene, fleet: Fleet) -> None:
     """Make each fault at its time and heal it at its end; meanwhile look at what only the platform can tell."""
     start = drill.now
     steps: list[tuple[float, int, Fault, bool]] = []
@@ -315,7 +321,7 @@ async def _script(drill: _Drill, healing: Healing, scene: live.Scene) -> None:
                 drill.say(fault.title)
                 await healing.inject(fault)
                 if not looking:
-                    looking = _look(drill, scene, first_end)
+                    looking = _look(drill, scene, fleet, first_end)
             else:
                 await asyncio.gather(*looking)
                 drill.say(f"healing: {fault.title}")
@@ -325,7 +331,7 @@ async def _script(drill: _Drill, healing: Healing, scene: live.Scene) -> None:
             task.cancel()
 
 
-def _look(drill: _Drill, scene: live.Scene, ends: float) -> list[asyncio.Task[None]]:
+def _look(drill: _Drill, scene: live.Scene, fleet: Fleet, ends: float) -> list[asyncio.Task[None]]:
     """One task for each promise that only the running platform can tell."""
     promised = [(name, live.judge(name, scene)) for name in drill.scenario.expect.promises]
     budget = seconds_of("reschedule", drill.stage.platform.settings.budgets) or 0.0
@@ -333,7 +339,7 @@ def _look(drill: _Drill, scene: live.Scene, ends: float) -> list[asyncio.Task[No
     async def one(name: str, condition: Condition, asked: live.Questions) -> None:
         began = drill.now
         deadline = max(1.0, ends - began - 0.5)
-        [(_, state)] = await wait_for([condition], asked, drill.stage.provider, deadline=deadline, interval=0.5)
+        [(_, state)] = await wait_for([condition], asked, fleet, deadline=deadline, interval=0.5)
         took = drill.now - began
         held = isinstance(state, Passing) and (name != "allocations run elsewhere" or took <= budget)
         said = state.detail if isinstance(state, Passing) else state.reason

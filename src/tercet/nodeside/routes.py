@@ -20,7 +20,8 @@ connections again, so that the application's next one has both.
 
 Invariant: the map in the kernel is what RECORD says. If this program dies, the last map stays in force.
 
-Argument: a JSON file {"file": …, "record": …, "primary": "198.18.0.1", "read": "198.18.0.2", "port": 5432}.
+Argument: a JSON file {"file": …, "record": …, "pid_file": …, "primary": "198.18.0.1", "read": "198.18.0.2",
+"port": 5432}.
 """
 
 from __future__ import annotations
@@ -167,9 +168,10 @@ class Kernel:
             add rule {TABLE} output dnat to ip daddr map @target
             add rule {TABLE} leave ip saddr {{ {ours} }} masquerade
         """
-        for address in self._addresses:
-            if not run(["ip", "address", "replace", f"{address}/32", "dev", "lo"]):
-                return
+        if self._targets is None:
+            for address in self._addresses:
+                if not run(["ip", "address", "replace", f"{address}/32", "dev", "lo"]):
+                    return
         if not run(["nft", "-f", "-"], script):
             return
         write(self._record, "".join(f"{pair}\n" for pair in pairs))
@@ -262,6 +264,7 @@ def main(config: dict[str, Any]) -> None:
     bell.setblocking(False)
     signal.set_wakeup_fd(bell.fileno())
     signal.signal(signal.SIGHUP, lambda *_: None)
+    write(config["pid_file"], f"{os.getpid()}\n")
     pings, kernel = Pings(), Kernel(config["primary"], config["read"], config["record"])
     legs = Legs(config["primary"], config["read"], config["port"])
     told = set[str]()

@@ -12,7 +12,7 @@ from tercet.inventory.platform import Node, Platform, Role
 class Flavour:
     """One kind of proxy on one apps node.
 
-    `template` is rendered by Consul Template to `rendered`; a reload of `follower` makes it count.
+    `template` is rendered by Consul Template to `rendered`; SIGHUP to the process in `pid_file` makes it count.
     `write_route` is SQL that the proxy sends to the primary and that changes nothing.
     """
 
@@ -20,7 +20,7 @@ class Flavour:
     rendered: str
     owner: str  # user and group of the rendered file
     template: bytes
-    follower: str  # the unit that is reloaded for a new file
+    pid_file: str  # of the process that reads the rendered file; absent while that does not run
     resources: tuple[Resource, ...]  # all but the template, the rendered file and the units' state
     units: tuple[Unit, ...]  # in the order of their start; the proxy itself is the last
     checks: tuple[Object, ...]  # what else must be as rendered

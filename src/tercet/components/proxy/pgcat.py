@@ -18,6 +18,7 @@ from tercet.inventory.platform import Node
 
 UNIT = "pgcat.service"
 CONFIG = "/etc/pgcat/pgcat.toml"
+PID_FILE = "/run/pgcat/pid"
 SERVERS = "tercet-servers-go-here"
 ROLES = {"primary": "primary", "read": "replica"}  # what choose_servers found → PgCat's role for it
 
@@ -29,7 +30,9 @@ def flavour(context: Context, node: Node) -> Flavour:
         {
             "User": "postgres",
             "ExecStartPre": f"/bin/sh -c 'until [ -s {CONFIG} ]; do sleep 0.1; done'",
+            "RuntimeDirectory": "pgcat",  # gone when it stops, and the file with it
             "ExecStart": f"/usr/local/bin/pgcat {CONFIG}",
+            "ExecStartPost": f"/bin/sh -c 'echo $MAINPID > {PID_FILE}'",
             "ExecReload": "/bin/kill -HUP $MAINPID",
             "TimeoutStartSec": "infinity",
             "TimeoutStopSec": 2,
@@ -42,7 +45,7 @@ def flavour(context: Context, node: Node) -> Flavour:
         rendered=CONFIG,
         owner="postgres",
         template=_template(context, node),
-        follower=UNIT,
+        pid_file=PID_FILE,
         resources=(*programs, Directory("/etc/pgcat"), File(unit_path(UNIT), unit)),
         units=(
             Unit(

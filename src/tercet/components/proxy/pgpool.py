@@ -49,7 +49,7 @@ def flavour(context: Context, node: Node) -> Flavour:
         rendered=routes.FILE,
         owner="root",
         template=routes.template(context.platform, node.site),
-        follower=routes.UNIT,
+        pid_file=routes.PID_FILE,
         resources=(
             *routes.resources(context.platform),
             Directory(DIR, purge=False),

@@ -23,6 +23,7 @@ PRIMARY, READ = "198.18.0.1", "198.18.0.2"
 _PROGRAM = "/usr/lib/tercet/routes.py"
 _CONFIG = "/etc/tercet/routes.json"
 _RECORD = "/run/tercet-routes/map"
+PID_FILE = "/run/tercet-routes/pid"  # goes with its directory when the unit stops
 _CHECK = f"nft list map ip tercet_routes target | grep -oE '198[.0-9]+ : [.0-9]+' | sort | cmp -s - {_RECORD}"
 
 
@@ -63,7 +64,7 @@ def resources(platform: Platform) -> tuple[Resource, ...]:
     """The program, its configuration and its unit."""
     source = package_files("tercet.nodeside").joinpath("routes.py").read_bytes()
     port = platform.settings.ports.postgresql
-    config = {"file": FILE, "record": _RECORD, "primary": PRIMARY, "read": READ, "port": port}
+    config = {"file": FILE, "record": _RECORD, "pid_file": PID_FILE, "primary": PRIMARY, "read": READ, "port": port}
     unit = unit_file(
         "Local addresses that lead to the primary and to the node that is read",
         {
