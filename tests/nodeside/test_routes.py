@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,16 +100,20 @@ class World:
         self._spaces = spaces
         self.apps = spaces.new()
         self.line, self.run = spaces.line, spaces.run
-        self.servers = []
-        for network in (1, 2):
-            database = spaces.new()
-            spaces.join(self.apps, database, network)
-            self.servers.append(spaces.start(database, "python3", "-c", SERVER))
-            assert self.line(self.servers[-1]) == "listens"
+        self.servers: list[subprocess.Popen[str]] = []
+        self._databases = [spaces.new(), spaces.new()]
+        for place, database in enumerate(self._databases):
+            spaces.join(self.apps, database, place + 1)
+            self.serve(place)
         config = {"file": str(self.file), "record": str(self.record), "pid_file": str(folder / "pid")}
         config |= {"primary": PRIMARY, "read": READ, "port": 5432}
         (folder / "routes.json").write_text(json.dumps(config))
         self._daemon = ["python3", "-u", routes.__file__, str(folder / "routes.json")]
+
+    def serve(self, place: int) -> None:
+        server = self._spaces.start(self._databases[place], "python3", "-c", SERVER)
+        self.servers[place : place + 1] = [server]
+        assert self.line(server) == "listens"
 
     def daemon(self, *lines: str) -> subprocess.Popen[str]:
         self.file.write_text("".join(f"{line}\n" for line in lines))
@@ -161,6 +166,21 @@ def test_a_leader_that_does_not_pass_stays_primary_while_its_port_is_open(world:
     assert [world.line(daemon) for _ in range(2)] == [f"{PRIMARY} : {ONE}", f"{READ} : {TWO}"]
     world.servers[0].kill()
     assert world.line(daemon) == f"{PRIMARY} : {TWO}"
+
+
+def test_a_primary_that_refuses_is_left_at_once_and_taken_again_when_it_accepts(world: World) -> None:
+    daemon = world.daemon(f"primary {ONE}", f"read {TWO}")
+    assert [world.line(daemon) for _ in range(2)] == [f"{PRIMARY} : {ONE}", f"{READ} : {TWO}"]
+    read = world.client(READ)
+    assert world.line(read) == TWO
+    began = time.monotonic()
+    world.servers[0].kill()
+    assert world.line(daemon) == f"{PRIMARY} : {TWO}"
+    assert time.monotonic() - began < 1, "nobody waits for tags or a ping"
+    assert world.line(world.client(PRIMARY)) == TWO, "a session can be opened, and a write is refused there"
+    world.serve(0)
+    assert world.line(daemon) == f"{PRIMARY} : {ONE}"
+    assert read.poll() is None
 
 
 def test_who_has_the_primary_alone_is_ended_once_both_can_be_had(world: World) -> None:

@@ -9,7 +9,12 @@ ADDRESS" (who holds Patroni's leader key) and "read ADDRESS" (in order of prefer
 Who is primary is decided there alone. A leader that does not pass its check has a Patroni that starts anew or hangs,
 or a PostgreSQL that is gone: it stays the primary as long as PostgreSQL's port is open.
 
-What is added here is to be quick about silence: gossip needs seconds to declare a dead node failed, and until then
+A connection to the primary's port is held open, with nothing said on it: PostgreSQL closes it as it stops or crashes.
+If it then refuses the next one, the primary's address leads where reads go until it accepts again or there is a new
+primary: sessions can be opened, reads go on, and a write is refused by a standby with 25006. Tags and key tell of it a
+second or two later, and until then each application would try in vain to connect, again and again.
+
+What is also added here is to be quick about silence: gossip needs seconds to declare a dead node failed, and until then
 everything that waits for it hangs, reads too, since pgpool waits for all its backends. So each address is pinged every
 0.2 s, and one that has not answered for 0.8 s is not used: reads go to the next one, and the primary's address leads
 where reads go, so that a write is refused by a standby with 25006 at once.
@@ -27,6 +32,7 @@ Argument: a JSON file {"file": …, "record": …, "pid_file": …, "primary": "
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import select
@@ -41,6 +47,7 @@ from typing import Any
 TICK_S = 0.2
 SILENT_S = 0.8  # four pings unanswered; a round trip to Falkenstein takes 0.03
 PROBE_S = 0.3
+HELD_S = 30.0  # PostgreSQL ends a connection that says nothing after authentication_timeout, a minute, and logs it
 LEGS_S = 2.0  # a session that has one leg at two looks is not just being made
 TABLE = "ip tercet_routes"
 ECHO_REQUEST, ECHO_REPLY = 8, 0
@@ -83,6 +90,64 @@ class Pings:
     def silent(self, now: float) -> set[str]:
         """Those that have not answered for SILENT_S."""
         return {address for address, answered in self._answered.items() if now - answered > SILENT_S}
+
+
+class Line:
+    """The connection to the primary's port that is held open. Its descriptor is -1 where there is none just now."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._address = ""
+        self._socket: socket.socket | None = None
+        self._since = 0.0
+        self.open = False
+        self.refused = False
+
+    def fileno(self) -> int:
+        return self._socket.fileno() if self._socket else -1
+
+    def hold(self, address: str, now: float) -> None:
+        """Connect to `address`, if that is not so already or has been for long."""
+        if address != self._address:
+            self._address, self.refused = address, False
+            self._close()
+        if self._socket and now - self._since > HELD_S:
+            self._close()
+        if address and self._socket is None:
+            self._socket = socket.socket()
+            self._socket.setblocking(False)
+            self._since = now
+            self._judge(self._socket.connect_ex((address, self._port)))
+
+    def heard(self) -> bool:
+        """Something happened on it; True if the primary refuses now and did not before, or no longer refuses."""
+        refused = self.refused
+        if self._socket is None:
+            return False
+        if not self.open:
+            self._judge(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+            return self.refused != refused
+        try:
+            if self._socket.recv(512):
+                return False
+        except OSError:
+            pass  # it was reset
+        self._close()
+        self.hold(self._address, time.monotonic())
+        return False
+
+    def _judge(self, error: int) -> None:
+        if error in (errno.EINPROGRESS, errno.EALREADY):
+            return
+        self.open = error == 0
+        self.refused = error == errno.ECONNREFUSED
+        if error:
+            self._close()
+
+    def _close(self) -> None:
+        if self._socket:
+            self._socket.close()
+        self._socket, self.open = None, False
 
 
 def echo_request(identity: int) -> bytes:
@@ -136,10 +201,10 @@ def one_legged(listing: str, primary: str, read: str) -> set[str]:
     return {port for process, port in ports.items() if process not in whole}
 
 
-def choose(primary: str, reads: list[str], silent: set[str]) -> tuple[str, str]:
-    """Where writes and where reads go; "" is nowhere. A silent node is used for reads only if all are."""
-    read = next((address for address in reads if address not in silent), reads[0] if reads else "")
-    return (primary if primary and primary not in silent else read), read
+def choose(primary: str, reads: list[str], away: set[str]) -> tuple[str, str]:
+    """Where writes and where reads go; "" is nowhere. A node that is silent or refuses is read only if all are."""
+    read = next((address for address in reads if address not in away), reads[0] if reads else "")
+    return (primary if primary and primary not in away else read), read
 
 
 class Kernel:
@@ -247,13 +312,19 @@ def ready() -> None:
             connection.send(b"READY=1")
 
 
-def wait(woken: socket.socket, pings: Pings, seconds: float) -> None:
-    """Take answers until the time is over or a signal says that there is a new file."""
+def wait(woken: socket.socket, pings: Pings, line: Line, seconds: float) -> None:
+    """Take answers until the time is over, a signal says that there is a new file, or the primary begins to refuse
+    connections, or ends to."""
     ends = time.monotonic() + seconds
     while (left := ends - time.monotonic()) > 0:
-        heard, _, _ = select.select([woken.fileno(), pings.fileno()], [], [], left)
+        held = [line.fileno()] if line.fileno() >= 0 else []
+        heard, made, _ = select.select(
+            [woken.fileno(), pings.fileno(), *(held if line.open else [])], [] if line.open else held, [], left
+        )
         if pings.fileno() in heard:
             pings.receive(time.monotonic())
+        if held and (held[0] in heard or made) and line.heard():
+            return
         if woken.fileno() in heard:
             woken.recv(4096)
             return
@@ -265,7 +336,7 @@ def main(config: dict[str, Any]) -> None:
     signal.set_wakeup_fd(bell.fileno())
     signal.signal(signal.SIGHUP, lambda *_: None)
     write(config["pid_file"], f"{os.getpid()}\n")
-    pings, kernel = Pings(), Kernel(config["primary"], config["read"], config["record"])
+    pings, line, kernel = Pings(), Line(config["port"]), Kernel(config["primary"], config["read"], config["record"])
     legs = Legs(config["primary"], config["read"], config["port"])
     told = set[str]()
     begun = False
@@ -278,13 +349,14 @@ def main(config: dict[str, Any]) -> None:
         told = silent
         if not primary and leader and leader not in silent and is_open(leader, config["port"]):
             primary = leader
+        line.hold(primary, time.monotonic())
         if primary or reads:
-            kernel.lead(*choose(primary, reads, silent))
+            kernel.lead(*choose(primary, reads, silent | ({primary} if line.refused else set())))
             if not begun:
                 ready()
                 begun = True
             legs.look(time.monotonic())
-        wait(woken, pings, TICK_S)
+        wait(woken, pings, line, TICK_S)
 
 
 if __name__ == "__main__":
