@@ -106,7 +106,7 @@ class World:
             spaces.join(self.apps, database, place + 1)
             self.serve(place)
         config = {"file": str(self.file), "record": str(self.record), "pid_file": str(folder / "pid")}
-        config |= {"primary": PRIMARY, "read": READ, "port": 5432}
+        config |= {"primary": PRIMARY, "read": READ, "port": 5432, "user": "somebody"}
         (folder / "routes.json").write_text(json.dumps(config))
         self._daemon = ["python3", "-u", routes.__file__, str(folder / "routes.json")]
 

@@ -164,7 +164,9 @@ class Patroni:
                     # Silence, not an error, is how a peer goes: three ways not to wait for it for minutes.
                     "wal_sender_timeout": replication_timeout,
                     "wal_receiver_timeout": replication_timeout,
-                    "wal_retrieve_retry_interval": "500ms",  # 5 s by default: a standby finds its new primary late
+                    # 5 s by default. A standby waits for it twice until it follows a new primary: for the connection,
+                    # and at the end of the old timeline. Until it follows, no commit is confirmed.
+                    "wal_retrieve_retry_interval": "100ms",
                     "tcp_user_timeout": replication_timeout,
                     "tcp_keepalives_idle": 1,
                     "tcp_keepalives_interval": 1,

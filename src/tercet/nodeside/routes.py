@@ -9,10 +9,10 @@ ADDRESS" (who holds Patroni's leader key) and "read ADDRESS" (in order of prefer
 Who is primary is decided there alone. A leader that does not pass its check has a Patroni that starts anew or hangs,
 or a PostgreSQL that is gone: it stays the primary as long as PostgreSQL's port is open.
 
-A connection to the primary's port is held open, with nothing said on it: PostgreSQL closes it as it stops or crashes.
-If it then refuses the next one, the primary's address leads where reads go until it accepts again or there is a new
-primary: sessions can be opened, reads go on, and a write is refused by a standby with 25006. Tags and key tell of it a
-second or two later, and until then each application would try in vain to connect, again and again.
+A session at the primary is begun and held: PostgreSQL ends it as it stops or crashes. From then on the primary's
+address leads where reads go, until a session can be begun again or there is a new primary: applications have sessions,
+reads go on, and a write is refused by a standby with 25006. Tags and key tell of it a second or two later, and until
+then each application would try in vain to connect, again and again.
 
 What is also added here is to be quick about silence: gossip needs seconds to declare a dead node failed, and until then
 everything that waits for it hangs, reads too, since pgpool waits for all its backends. So each address is pinged every
@@ -26,7 +26,7 @@ connections again, so that the application's next one has both.
 Invariant: the map in the kernel is what RECORD says. If this program dies, the last map stays in force.
 
 Argument: a JSON file {"file": …, "record": …, "pid_file": …, "primary": "198.18.0.1", "read": "198.18.0.2",
-"port": 5432}.
+"port": 5432, "user": …}.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from typing import Any
 TICK_S = 0.2
 SILENT_S = 0.8  # four pings unanswered; a round trip to Falkenstein takes 0.03
 PROBE_S = 0.3
-HELD_S = 30.0  # PostgreSQL ends a connection that says nothing after authentication_timeout, a minute, and logs it
+HELD_S = 30.0  # PostgreSQL ends a session without its password after authentication_timeout, a minute, and logs it
 LEGS_S = 2.0  # a session that has one leg at two looks is not just being made
 TABLE = "ip tercet_routes"
 ECHO_REQUEST, ECHO_REPLY = 8, 0
@@ -93,21 +93,27 @@ class Pings:
 
 
 class Line:
-    """The connection to the primary's port that is held open. Its descriptor is -1 where there is none just now."""
+    """A session at the primary that is begun and held where its password would be due.
 
-    def __init__(self, port: int) -> None:
+    Begun, because a PostgreSQL that stops or starts still accepts connections; and one that said nothing would keep it
+    from stopping. Its descriptor is -1 where there is none just now.
+    """
+
+    def __init__(self, port: int, user: str) -> None:
         self._port = port
+        words = b"\0".join((b"user", user.encode(), b"database", user.encode(), b"", b""))
+        self._greeting = struct.pack("!ii", len(words) + 8, 196608) + words  # protocol 3.0
         self._address = ""
         self._socket: socket.socket | None = None
         self._since = 0.0
-        self.open = False
+        self.connecting = False
         self.refused = False
 
     def fileno(self) -> int:
         return self._socket.fileno() if self._socket else -1
 
     def hold(self, address: str, now: float) -> None:
-        """Connect to `address`, if that is not so already or has been for long."""
+        """Begin a session at `address`, if there is none or it has been held for long."""
         if address != self._address:
             self._address, self.refused = address, False
             self._close()
@@ -116,38 +122,41 @@ class Line:
         if address and self._socket is None:
             self._socket = socket.socket()
             self._socket.setblocking(False)
-            self._since = now
-            self._judge(self._socket.connect_ex((address, self._port)))
+            self._since, self.connecting = now, True
+            error = self._socket.connect_ex((address, self._port))
+            if error not in (0, errno.EINPROGRESS):
+                self._lost(error)
 
     def heard(self) -> bool:
-        """Something happened on it; True if the primary refuses now and did not before, or no longer refuses."""
+        """Something happened on it; True if the primary refuses sessions now and did not before, or the reverse."""
         refused = self.refused
-        if self._socket is None:
-            return False
-        if not self.open:
-            self._judge(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
-            return self.refused != refused
-        try:
-            if self._socket.recv(512):
-                return False
-        except OSError:
-            pass  # it was reset
-        self._close()
-        self.hold(self._address, time.monotonic())
-        return False
+        if self._socket and self.connecting:
+            error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            self.connecting = False
+            if error:
+                self._lost(error)
+            else:
+                with contextlib.suppress(OSError):  # reading tells of it
+                    self._socket.send(self._greeting)
+        elif self._socket:
+            try:
+                answer = self._socket.recv(512)
+            except OSError:
+                answer = b""  # it was reset
+            self.refused = answer[:1] in (b"", b"E")
+            if self.refused:
+                self._close()
+        return self.refused != refused
 
-    def _judge(self, error: int) -> None:
-        if error in (errno.EINPROGRESS, errno.EALREADY):
-            return
-        self.open = error == 0
-        self.refused = error == errno.ECONNREFUSED
-        if error:
-            self._close()
+    def _lost(self, error: int) -> None:
+        # A silent primary is the pings' affair.
+        self.refused = self.refused or error == errno.ECONNREFUSED
+        self._close()
 
     def _close(self) -> None:
         if self._socket:
             self._socket.close()
-        self._socket, self.open = None, False
+        self._socket, self.connecting = None, False
 
 
 def echo_request(identity: int) -> bytes:
@@ -318,12 +327,11 @@ def wait(woken: socket.socket, pings: Pings, line: Line, seconds: float) -> None
     ends = time.monotonic() + seconds
     while (left := ends - time.monotonic()) > 0:
         held = [line.fileno()] if line.fileno() >= 0 else []
-        heard, made, _ = select.select(
-            [woken.fileno(), pings.fileno(), *(held if line.open else [])], [] if line.open else held, [], left
-        )
+        reading, writing = ([], held) if line.connecting else (held, [])
+        heard, made, _ = select.select([woken.fileno(), pings.fileno(), *reading], writing, [], left)
         if pings.fileno() in heard:
             pings.receive(time.monotonic())
-        if held and (held[0] in heard or made) and line.heard():
+        if (made or set(reading) & set(heard)) and line.heard():
             return
         if woken.fileno() in heard:
             woken.recv(4096)
@@ -336,7 +344,11 @@ def main(config: dict[str, Any]) -> None:
     signal.set_wakeup_fd(bell.fileno())
     signal.signal(signal.SIGHUP, lambda *_: None)
     write(config["pid_file"], f"{os.getpid()}\n")
-    pings, line, kernel = Pings(), Line(config["port"]), Kernel(config["primary"], config["read"], config["record"])
+    pings, line, kernel = (
+        Pings(),
+        Line(config["port"], config["user"]),
+        Kernel(config["primary"], config["read"], config["record"]),
+    )
     legs = Legs(config["primary"], config["read"], config["port"])
     told = set[str]()
     begun = False

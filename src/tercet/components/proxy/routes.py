@@ -65,6 +65,7 @@ def resources(platform: Platform) -> tuple[Resource, ...]:
     source = package_files("tercet.nodeside").joinpath("routes.py").read_bytes()
     port = platform.settings.ports.postgresql
     config = {"file": FILE, "record": _RECORD, "pid_file": PID_FILE, "primary": PRIMARY, "read": READ, "port": port}
+    config["user"] = platform.settings.postgresql.user
     unit = unit_file(
         "Local addresses that lead to the primary and to the node that is read",
         {
