@@ -64,6 +64,13 @@ class Pve(FakePve):
 
     containers: Containers
     first_vmid = 100
+    hurry = False  # end the pauses of everything that goes on
+
+    async def pause(self, secs: float) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + secs * self.time_scale
+        while not self.hurry and loop.time() < end:
+            await asyncio.sleep(0.02)
 
     async def _nextid(self, v: Any, user: str) -> str:
         """From another number on each server, as on servers that have other guests too."""

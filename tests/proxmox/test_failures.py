@@ -327,11 +327,41 @@ async def test_a_server_that_vanishes_halfway_is_named_and_the_others_are_finish
     assert "went silent while the task ran, and it may have gone on: UPID:pve-sib-01:" in text
     assert len(await made.running()) == 6
 
-    host.pve.cts.clear()
+    host.pve.hurry = True  # what it had begun went on meanwhile
     host.pve.ct_secs["create"] = 0
     host.pve.time_scale = 0.0
     host.call(host.come_back())
     await finished(provider)
+    assert len(host.pve.cts) == 3
+
+
+async def test_a_creation_that_still_runs_is_waited_for_and_not_begun_again(
+    provider: Make, hosts: dict[str, FakeHost], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Until the image is unpacked the container has no tags; `up` may have been interrupted in that time."""
+    pve = hosts["sib-01"].pve
+    pve.time_scale = 1.0
+    pve.ct_secs["create"] = 600
+    made = provider()
+    work = asyncio.create_task(made.prepare(await made.survey(), silent))
+    async with asyncio.timeout(60):
+        while len(pve.cts) < 3:
+            await asyncio.sleep(0.05)
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+    assert not any("tags" in ct.config for ct in pve.cts)
+
+    again = asyncio.create_task(provider().survey())
+    async with asyncio.timeout(60):
+        while "still runs; waiting for it: UPID:pve-sib-01:" not in caplog.text:
+            await asyncio.sleep(0.05)
+    assert not again.done()
+    pve.hurry = True
+    plan = await again
+    assert not [change.what for change in plan if change.verb == "create" and "sib-01" in change.what]
+    pve.time_scale = 0.0
+    await finished(provider)
+    assert len(pve.cts) == 3
 
 
 async def test_a_server_that_is_down_is_an_answer_within_seconds(provider: Make, hosts: dict[str, FakeHost]) -> None:

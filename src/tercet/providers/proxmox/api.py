@@ -326,11 +326,21 @@ async def connected(host: ProxmoxHost, secret: Callable[[], Awaitable[str]]) -> 
 
 
 def node_of(upid: str) -> str:
-    """The node that carries a task out: the second part of UPID:NODE:PID:PSTART:START:TYPE:ID:USER:"""
+    """The node that carries a task out."""
+    return _parts(upid)[1]
+
+
+def user_of(upid: str) -> str:
+    """The login that began a task."""
+    return _parts(upid)[7]
+
+
+def _parts(upid: str) -> list[str]:
+    """UPID:NODE:PID:PSTART:START:TYPE:ID:USER:"""
     parts = upid.split(":")
     if len(parts) < 9 or parts[0] != "UPID":
         raise TercetError(f"expected the id of a Proxmox task (UPID:…), found {upid[:80]!r}")
-    return parts[1]
+    return parts
 
 
 def _plain(value: Value) -> str:

@@ -14,10 +14,9 @@ from tercet.inventory.platform import Role
 from tercet.providers.proxmox.api import ApiError
 from tercet.providers.proxmox.guests import TUN, Guest, GuestChange, creation, platform_tag, split_tags
 from tercet.providers.proxmox.reach import in_container, limited
-from tercet.providers.proxmox.site import Listed, Site
+from tercet.providers.proxmox.site import CREATE_TIMEOUT, Listed, Site
 
 PHASE = "containers"
-CREATE_TIMEOUT = 900.0  # seconds: the image is unpacked, on whatever disks the server has
 POWER_TIMEOUT = 180.0  # seconds to start, stop or shut down
 SHUTDOWN_AFTER = 60  # seconds that a container may take to shut down in order before it is stopped
 DESTROY_TIMEOUT = 300.0

@@ -81,9 +81,14 @@ class ProxmoxProvider:
 
     async def _views(self) -> dict[str, View]:
         self._reach()
+        await self._settled()
         views = await together({name: site.look() for name, site in self._sites.items()})
         self._nodes.forget()
         return views
+
+    async def _settled(self) -> None:
+        """No creation that an earlier run began goes on at any server."""
+        await together({name: site.settled() for name, site in self._sites.items()})
 
     async def running(self) -> frozenset[str]:
         """See providers/base.py. The nodes of a server that does not answer do not run, as far as anybody knows.
@@ -179,6 +184,11 @@ class ProxmoxProvider:
 
     async def _act(self, maker: Maker, change: GuestChange, volume: str, guests: Mapping[str, Any]) -> None:
         if change.verb == "create":
+            if change.node in guests:
+                raise TercetError(
+                    f"expected no container with the tags of {change.node}, as when the plan was made, found "
+                    f"{guests[change.node].vmid}: nothing was made; run the command again"
+                )
             await maker.create(change, volume)
             return
         host, vmid = where(dict(guests), change)
@@ -219,6 +229,7 @@ class ProxmoxProvider:
 
         async def of(name: str, site: Site) -> list[Change]:
             try:
+                await site.settled()
                 listed = await site.listed()
                 guests = await asyncio.gather(*(site.guest(item) for item in listed))
             except Unreachable as error:
@@ -235,6 +246,7 @@ class ProxmoxProvider:
 
         async def at(site: Site) -> None:
             try:
+                await site.settled()
                 for item in await site.listed():
                     await Maker(site, emit, began).destroy(item)
             except TercetError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,10 +14,13 @@ from tercet.errors import TercetError
 from tercet.inventory.credentials import read_credential
 from tercet.inventory.platform import Node, Platform
 from tercet.inventory.proxmox import ProxmoxHost, Ssh, host_of
-from tercet.providers.proxmox.api import Api, ApiError
+from tercet.providers.proxmox.api import Api, ApiError, TaskFailed, user_of
 from tercet.providers.proxmox.guests import Guest, guest, platform_tag, split_tags, tags_of
 from tercet.providers.proxmox.hostkeys import HostKeys
 from tercet.providers.proxmox.ssh import SshServer
+
+CREATE_TIMEOUT = 900.0  # seconds: the image is unpacked, on whatever disks the server has
+_log = logging.getLogger("tercet.proxmox")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,20 @@ class Site:
             await server.close()
 
     # ---------------------------------------------------------------------------------------- its containers
+
+    async def settled(self) -> None:
+        """Wait for creations that an earlier run began and that still go on.
+
+        While Proxmox unpacks the image, the container has no tags yet: who did not wait would make a second one.
+        """
+        home = await self.home()
+        tasks = await self.api.get(f"/nodes/{home}/tasks", source="active", typefilter="vzcreate")
+        begun = [str(task["upid"]) for task in tasks if task.get("type") == "vzcreate" and not task.get("endtime")]
+        mine = [upid for upid in begun if user_of(upid) == self.host.login]
+        for upid in mine:
+            _log.warning("%s: an earlier creation still runs; waiting for it: %s", self.host.site, upid)
+            with contextlib.suppress(TaskFailed):  # what it left or not is seen by who looks next
+                await self.api.finish(upid, f"creation at {self.host.site}", CREATE_TIMEOUT)
 
     async def listed(self) -> list[Listed]:
         """Every container with this platform's tag and this site's, on any node of the cluster."""
