@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from tercet.converge.events import Event, silent
-from tercet.converge.fleet import Unreachable
+from tercet.converge.fleet import Completed, Unreachable
 from tercet.converge.plan import Change
 from tercet.errors import TercetError
 from tercet.providers.proxmox.provider import ProxmoxProvider
+from tercet.providers.proxmox.reach import gone
 from tests.proxmox.fakehost import FakeHost
 
 Make = Callable[[], ProxmoxProvider]
@@ -286,6 +287,26 @@ async def test_a_stopped_or_absent_node_is_unreachable_with_the_reason(
     container(hosts["sib-01"], "db").status = "stopped"
     with pytest.raises(Unreachable, match="db-sib-01: the container does not run"):
         await made.run("db-sib-01", ("true",), timeout=10)
+
+
+async def test_what_a_program_says_of_something_absent_is_not_taken_for_its_container(
+    provider: Make, hosts: dict[str, FakeHost]
+) -> None:
+    """psql ends with 2 where a role does not exist; the program must not run a second time."""
+    made = await raised(provider)
+    before = len(hosts["sib-01"].commands)
+    script = """echo 'psql: error: FATAL:  role "x" does not exist' >&2; exit 2"""
+    done = await made.run("db-sib-01", ("sh", "-c", script), timeout=20)
+    assert (done.status, len(hosts["sib-01"].commands)) == (2, before + 1)
+
+
+@pytest.mark.parametrize(
+    "words", ["container '102' not running!", "Configuration file 'nodes/a/lxc/102.conf' does not exist"]
+)
+def test_what_pct_says_of_a_container_that_is_gone_is_recognised(words: str) -> None:
+    warned = f"perl: warning: Setting locale failed.\n{words}\n".encode()
+    assert gone(Completed(255, b"", warned)) == words
+    assert gone(Completed(255, b"", f"x {words}".encode())) is None
 
 
 async def test_one_operator_at_a_time(provider: Make) -> None:

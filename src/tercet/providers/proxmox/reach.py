@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -20,7 +21,9 @@ from tercet.nodeside import leash
 ENVIRONMENT = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8")
 GRACE = 3.0  # seconds that a spawned program has to end by itself once its input ended
 KILL_AFTER = 1.0  # seconds between SIGTERM and SIGKILL of a program whose time is up
-NOT_THERE = (b"not running", b"does not exist")  # what pct says, with status 255 or 2, of a container that is gone
+# What pct itself says, with status 255 or 2, of a container that is gone. Programs say such things too, and psql
+# with the same status: only pct's own words count, for what ran must not be run again.
+NOT_THERE = re.compile(r"container '\d+' not running!|Configuration file 'nodes/\S+/lxc/\d+\.conf' does not exist")
 
 
 def clean(argv: Sequence[str]) -> tuple[str, ...]:
@@ -45,9 +48,10 @@ def in_container(vmid: int, argv: Sequence[str]) -> tuple[str, ...]:
 
 def gone(done: Completed) -> str | None:
     """What pct said if the container does not run on that server; None if the program ran."""
-    if done.status in (2, 255) and any(words in done.stderr for words in NOT_THERE):
-        return done.stderr.decode(errors="replace").strip().splitlines()[-1]
-    return None
+    if done.status not in (2, 255):
+        return None
+    last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2].strip()
+    return last if NOT_THERE.fullmatch(last) else None
 
 
 def as_process(process: asyncssh.SSHClientProcess[bytes]) -> asyncio.subprocess.Process:
