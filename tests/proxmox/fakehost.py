@@ -27,6 +27,7 @@ T = TypeVar("T")
 TOKEN = "tercet@pve!up"
 SECRET = "token-secret-that-nobody-may-see"
 PASSWORD = "password-that-nobody-may-see"
+MAX_SESSIONS = 10
 
 # What docs/production.md tells an operator to grant, and nothing more.
 GRANTS = {
@@ -99,6 +100,25 @@ class Pve(FakePve):
             raise TaskError(f"checksum mismatch: got '{found}' != expect '{expected}'")
         super().store_file(storage, name, size, content)
         self.containers.keep(storage, name, fields.pop("data", b""))
+
+
+class Sshd(asyncssh.SSHServer):
+    """Refuses a session where MAX_SESSIONS are open, as sshd does on one connection."""
+
+    def __init__(self, host: FakeHost) -> None:
+        self._host, self._open = host, 0
+
+    def session_requested(self) -> asyncssh.SSHServerSession[bytes] | bool:
+        if self._open >= MAX_SESSIONS:
+            return False
+        self._open += 1
+        return asyncssh.SSHServerProcess(self._session, None, 0, False)
+
+    async def _session(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
+        try:
+            await self._host.session(process)
+        finally:
+            self._open -= 1
 
 
 class FakeHost:
@@ -183,13 +203,13 @@ class FakeHost:
             0,
             server_host_keys=[self.ssh_key],
             authorized_client_keys=asyncssh.import_authorized_keys(self.client_key.export_public_key().decode()),
-            process_factory=self._session,
+            server_factory=lambda: Sshd(self),
             encoding=None,
             line_editor=False,
         )
         self.ssh_way.target = self._ssh.get_port()
 
-    async def _session(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
+    async def session(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
         """Like sshd: pipes to a shell; when the channel closes, the pipes are closed and nothing is killed."""
         command = process.command or ""
         self.commands.append(command)

@@ -14,7 +14,7 @@ from tercet.converge.plan import Change
 from tercet.errors import TercetError
 from tercet.providers.proxmox.provider import ProxmoxProvider
 from tercet.providers.proxmox.reach import gone
-from tests.proxmox.fakehost import FakeHost
+from tests.proxmox.fakehost import MAX_SESSIONS, FakeHost
 
 Make = Callable[[], ProxmoxProvider]
 NODES = {f"{role}-{site}" for role in ("consul-nomad", "apps", "db") for site in ("sib-01", "sib-03", "fsn-01")}
@@ -307,6 +307,28 @@ def test_what_pct_says_of_a_container_that_is_gone_is_recognised(words: str) -> 
     warned = f"perl: warning: Setting locale failed.\n{words}\n".encode()
     assert gone(Completed(255, b"", warned)) == words
     assert gone(Completed(255, b"", f"x {words}".encode())) is None
+
+
+async def test_a_command_waits_for_a_session_and_ends_no_other(provider: Make, hosts: dict[str, FakeHost]) -> None:
+    made = await raised(provider)
+    host = hosts["fsn-01"]
+
+    async def keep() -> asyncio.subprocess.Process:
+        process = await made.spawn("db-fsn-01", ("sh", "-c", "echo begun; exec sleep 600"))
+        assert process.stdout is not None and await process.stdout.readline() == b"begun\n"
+        return process
+
+    kept = [await keep() for _ in range(MAX_SESSIONS)]
+    before = host.ssh_way.connections
+    with pytest.raises(Unreachable, match="SSH opens no session: Session refused"):
+        await made.run("db-fsn-01", ("true",), timeout=4)
+    waiting = [asyncio.create_task(made.run("db-fsn-01", ("true",), timeout=100)) for _ in range(20)]
+    kept.pop().kill()
+    assert [each.status for each in await asyncio.gather(*waiting)] == [0] * 20
+    assert host.ssh_way.connections == before
+    assert [process.returncode for process in kept] == [None] * (MAX_SESSIONS - 1)
+    for process in kept:
+        process.kill()
 
 
 async def test_one_operator_at_a_time(provider: Make) -> None:

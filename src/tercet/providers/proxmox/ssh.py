@@ -1,13 +1,15 @@
 """One kept SSH connection to a server, and commands on it.
 
 Invariants: every command ends within its time limit here, whatever the server does; one that is given up is told
-to end there too. A connection that broke is made anew by the next command.
+to end there too. A connection that broke is made anew by the next command; one that only takes no further session
+(sshd's MaxSessions) is kept, for other commands run on it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import shlex
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -20,6 +22,9 @@ from tercet.providers.proxmox.hostkeys import GivenKeys, HostKeys, Verifier
 
 CONNECT_TIMEOUT = 15.0  # seconds, login included
 KEEPALIVE_S, KEEPALIVE_COUNT = 10, 3  # a server that is silent for 40 s is gone
+COMMANDS = 8  # at a time on one connection; sshd takes 10 sessions, and some are kept by `spawn`
+REFUSED_PAUSE = 0.1  # seconds, doubled up to a second, until a refused session is asked for again
+FULL = frozenset({asyncssh.OPEN_CONNECT_FAILED, asyncssh.OPEN_RESOURCE_SHORTAGE})  # how sshd says it
 NO_KEYS: tuple[list[str], list[str], list[str]] = ([], [], [])  # none trusted: Verifier decides
 
 
@@ -32,6 +37,7 @@ class SshServer:
     keys: HostKeys | GivenKeys
     _connection: asyncssh.SSHClientConnection | None = field(default=None, repr=False)
     _connecting: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+    _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(COMMANDS), repr=False)
 
     def command(self, argv: Sequence[str]) -> str:
         """Words as one shell command that root runs: with sudo where another user logs in."""
@@ -40,22 +46,13 @@ class SshServer:
     async def run(self, command: str, *, stdin: bytes = b"", timeout: float) -> Completed:
         """Run a shell command. Raises Unreachable where the server is, or where `timeout` seconds pass."""
         try:
-            async with asyncio.timeout(timeout):
-                return await self._run(command, stdin)
+            async with asyncio.timeout(timeout), self._slots:
+                return await self._run(command, stdin, timeout)
         except TimeoutError:
             raise Unreachable(f"{self.name}: a command did not end within {timeout:g} s: {_short(command)}") from None
 
-    async def _run(self, command: str, stdin: bytes) -> Completed:
-        for attempt in (1, 2):
-            connection = await self.connection()
-            try:
-                process = await connection.create_process(command, encoding=None)
-                break
-            except (asyncssh.Error, OSError) as error:
-                # The kept connection broke while nobody looked; nothing was begun on it.
-                await self.close()
-                if attempt == 2:
-                    raise Unreachable(f"{self.name}: SSH opens no session: {error}") from None
+    async def _run(self, command: str, stdin: bytes, timeout: float) -> Completed:
+        process = await self._session(command, timeout)
         try:
             stdout, stderr = await process.communicate(stdin)
         except BaseException:
@@ -70,12 +67,38 @@ class SshServer:
 
     async def spawn(self, command: str) -> asyncssh.SSHClientProcess[bytes]:
         """Start a command with pipes; the caller ends it."""
-        connection = await self.connection()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
+                return await self._session(command, CONNECT_TIMEOUT)
+        except TimeoutError:
+            raise Unreachable(f"{self.name}: SSH opens no session within {CONNECT_TIMEOUT:g} s") from None
+
+    async def _session(self, command: str, timeout: float) -> asyncssh.SSHClientProcess[bytes]:
+        """Begin a command. A refused session is asked for again until `timeout`, a broken connection made anew once."""
+        deadline, pause, broken = time.monotonic() + timeout, REFUSED_PAUSE, False
+        while True:
+            connection = await self.connection()
+            try:
                 return await connection.create_process(command, encoding=None)
-        except (asyncssh.Error, OSError, TimeoutError) as error:
-            raise Unreachable(f"{self.name}: SSH opens no session: {error}") from None
+            except (asyncssh.Error, OSError) as error:
+                failed = Unreachable(f"{self.name}: SSH opens no session: {error}")
+                if isinstance(error, asyncssh.ChannelOpenError) and not connection.is_closed():
+                    if error.code not in FULL or time.monotonic() + pause >= deadline:
+                        raise failed from None
+                    await asyncio.sleep(pause)
+                    pause = min(1.0, pause * 2)
+                    continue
+                # The kept connection broke while nobody looked; nothing was begun on it.
+                self._drop(connection)
+                if broken:
+                    raise failed from None
+                broken = True
+
+    def _drop(self, connection: asyncssh.SSHClientConnection) -> None:
+        """Give up a broken connection, unless another command has replaced it already."""
+        if self._connection is connection:
+            self._connection = None
+        connection.abort()
 
     async def connection(self) -> asyncssh.SSHClientConnection:
         """The kept connection, made anew where it is gone."""
