@@ -354,6 +354,36 @@ async def test_the_lock_needs_most_servers_and_not_all(provider: Make, hosts: di
             pass
 
 
+async def test_who_loses_the_lock_on_most_servers_is_stopped(provider: Make, hosts: dict[str, FakeHost]) -> None:
+    made = provider()
+    reached = []
+    with pytest.raises(TercetError, match=r"most of its 3 servers until the end, found it on 1 of them"):
+        async with made.lock("anna"):
+            hosts["sib-01"].call(hosts["sib-01"].vanish())
+            await asyncio.sleep(0.5)
+            reached.append("one lost is none")
+            hosts["sib-03"].call(hosts["sib-03"].vanish())
+            await asyncio.sleep(60)
+            reached.append("went on")
+    assert reached == ["one lost is none"]
+
+
+async def test_an_error_under_the_lock_is_raised_as_it_is(provider: Make) -> None:
+    with pytest.raises(TimeoutError, match="of the body"):
+        async with provider().lock("anna"):
+            raise TimeoutError("of the body")
+
+
+async def test_two_sites_on_one_server_have_one_lock(
+    provider: Make, hosts: dict[str, FakeHost], inventory: dict[str, Any]
+) -> None:
+    inventory["sites"][1]["proxmox"] = hosts["sib-01"].site()
+    async with provider().lock("anna"):
+        with pytest.raises(TercetError, match="changed by anna"):
+            async with provider().lock("ben"):
+                pass
+
+
 async def test_a_shell_is_the_systems_own_ssh(provider: Make, hosts: dict[str, FakeHost], tmp_path: Any) -> None:
     made = await raised(provider)
     words = made.shell("db-sib-01", ("psql",))

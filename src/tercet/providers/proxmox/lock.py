@@ -3,13 +3,14 @@
 On each server a `flock` is taken by a program that lives as long as it hears from the holder. It is therefore free
 at once when the holder ends, and SILENCE seconds after the holder's machine or network went away. The majority of
 the servers must grant it, so that two operators can never both have it, and a site that is down does not matter.
+Who loses the majority while working is stopped: a connection that is gone is noticed before its lock is free.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
@@ -23,6 +24,9 @@ from tercet.providers.proxmox.ssh import SshServer
 SILENCE = 60  # seconds without a sign of life after which the lock is free
 BEAT = 15.0  # seconds between signs of life
 ANSWER = 20.0  # seconds for a server to grant or refuse
+
+Holder = asyncssh.SSHClientProcess[bytes]
+"""The program on a server that has the lock as long as it lives."""
 
 # $1 names the platform, $2 the holder. The note stays readable by others while the lock is held.
 SCRIPT = r"""
@@ -44,24 +48,58 @@ async def held(sites: Sequence[Site], platform: str, who: str) -> AsyncIterator[
     since = datetime.now().astimezone().isoformat(timespec="seconds")
     note = f"{who} since {since}"
     async with contextlib.AsyncExitStack() as stack:
-        granted, silent = 0, []
+        granted: dict[tuple[str, int], Holder] = {}  # by SSH address: two sites on one server have one lock
+        silent = []
         for site in sites:  # in the inventory's order, so that of two operators one gets all
             try:
                 server = await site.ssh()
-                await stack.enter_async_context(_held_on(server, platform, note))
-                granted += 1
+                place = (server.at.host, server.at.port)
+                if place not in granted:
+                    granted[place] = await stack.enter_async_context(_held_on(server, platform, note))
             except Unreachable as error:
                 silent.append(str(error))
-        if granted * 2 <= len(sites):
+        total = len(granted) + len(silent)
+        if len(granted) * 2 <= total:
             raise TercetError(
-                f"expected to lock the platform {platform} on most of its {len(sites)} servers, found only "
-                f"{granted} reachable:\n  " + "\n  ".join(silent) + "\n  Nothing was changed"
+                f"expected to lock the platform {platform} on most of its {total} servers, found only "
+                f"{len(granted)} reachable:\n  " + "\n  ".join(silent) + "\n  Nothing was changed"
             )
-        yield
+        async with _while_most(granted.values(), total, platform):
+            yield
 
 
 @asynccontextmanager
-async def _held_on(server: SshServer, platform: str, note: str) -> AsyncIterator[None]:
+async def _while_most(granted: Iterable[Holder], total: int, platform: str) -> AsyncIterator[None]:
+    """Run the body as long as most servers hold the lock; then cancel it, and raise a TercetError in its place."""
+    left = set(granted)
+    try:
+        async with asyncio.timeout(None) as until:
+
+            async def watch(process: Holder) -> None:
+                await process.wait_closed()
+                left.discard(process)
+                if len(left) * 2 <= total:
+                    until.reschedule(asyncio.get_running_loop().time())
+
+            watching = [asyncio.create_task(watch(process)) for process in left]
+            try:
+                yield
+            finally:
+                for task in watching:
+                    task.cancel()
+                await asyncio.gather(*watching, return_exceptions=True)
+    except TimeoutError:
+        if not until.expired():
+            raise
+        raise TercetError(
+            f"expected to hold the lock of the platform {platform} on most of its {total} servers until the end, found "
+            f"it on {len(left)} of them: the connections to the others broke. Another operator may have it now, so the "
+            "work was stopped where it was; what was begun on the servers may go on. Run the command again"
+        ) from None
+
+
+@asynccontextmanager
+async def _held_on(server: SshServer, platform: str, note: str) -> AsyncIterator[Holder]:
     process = await server.spawn(server.command(("bash", "-c", SCRIPT, "tercet-lock", platform, note)))
     try:
         try:
@@ -82,7 +120,7 @@ async def _held_on(server: SshServer, platform: str, note: str) -> AsyncIterator
             )
         beat = asyncio.create_task(_beat(process))
         try:
-            yield
+            yield process
         finally:
             beat.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -94,7 +132,7 @@ async def _held_on(server: SshServer, platform: str, note: str) -> AsyncIterator
                 await process.wait_closed()
 
 
-async def _beat(process: asyncssh.SSHClientProcess[bytes]) -> None:
+async def _beat(process: Holder) -> None:
     with contextlib.suppress(asyncssh.Error, OSError):
         while True:
             process.stdin.write(b"\n")
