@@ -154,6 +154,26 @@ async def test_a_migrated_container_is_no_missing_one(
     assert "db-sib-01" in await again.running()
 
 
+async def test_behind_one_api_of_a_cluster_each_site_has_its_nodes_own_ssh(
+    provider: Make, hosts: dict[str, FakeHost], inventory: dict[str, Any]
+) -> None:
+    host = hosts["sib-01"]
+    for site, node in zip(inventory["sites"], ("pve-a", "pve-b", "pve-sib-01"), strict=True):
+        host.pve.add_node(node)
+        site["proxmox"] = {**host.site(), "node": node}
+    host.pve.fail("GET", "/cluster/status", 403, "Permission check failed (/, Sys.Audit)")
+    with pytest.raises(TercetError, match=r"address of pve-b, .* write `ssh.host` of sib-03"):
+        await provider()._sites["sib-03"].ssh()
+
+    host.pve.failures.clear()
+    sites = provider()._sites
+    assert [(await site.ssh()).at.host for site in sites.values()] == ["127.0.0.1", "192.0.2.12", "192.0.2.13"]
+    assert (await sites["sib-03"].ssh("pve-sib-01")).at.host == "192.0.2.13"
+
+    inventory["sites"][1]["proxmox"]["ssh"]["host"] = "ssh.example.org"
+    assert (await provider()._sites["sib-03"].ssh()).at.host == "ssh.example.org"
+
+
 async def test_guests_of_others_are_never_touched(provider: Make, hosts: dict[str, FakeHost]) -> None:
     pve = hosts["sib-01"].pve
     strangers = [

@@ -108,7 +108,7 @@ class SshModel(Model):
     """SSH to the Proxmox host, for what its API cannot do: `pct exec`, and /dev/net/tun where a token logs in."""
 
     host: str | None = None
-    """Name or address. Default: the one of `api`."""
+    """Name or address. Default: the one of `api`; behind one `api` of a cluster, the node's own."""
     port: Port = 22
     user: str = "root"
     """root, or a user who may run every command with `sudo -n`."""
@@ -219,6 +219,7 @@ class ProxmoxHost:
     login: str
     secret: str
     ssh: Ssh
+    ssh_given: bool  # the inventory itself says `ssh.host`
     reach: Literal["host", "tailnet"]
     storage: str
     template_storage: str
@@ -251,6 +252,7 @@ def host_of(inventory: Inventory, site: str) -> ProxmoxHost:
             model.ssh.key,
             model.ssh.host_key,
         ),
+        ssh_given=model.ssh.host is not None,
         reach=model.reach,
         storage=model.storage,
         template_storage=model.template_storage,

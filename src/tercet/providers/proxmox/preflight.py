@@ -74,7 +74,7 @@ def _clocks(looked: Mapping[str, Looked]) -> Check:
 async def _latencies(platform: Platform, sites: Mapping[str, Site]) -> list[Check]:
     """Round trips between the servers, as ping measures them from each first to each second of a pair."""
     pairs = [(one.name, other.name) for one, other in platform.pairs()]
-    times = await asyncio.gather(*(_ping(sites[one], sites[other].host.ssh.host) for one, other in pairs))
+    times = await asyncio.gather(*(_ping(sites[one], sites[other]) for one, other in pairs))
     limit = LATENCY_MS[platform.settings.timing]
     checks = []
     for (one, other), milliseconds in zip(pairs, times, strict=True):
@@ -90,10 +90,10 @@ async def _latencies(platform: Platform, sites: Mapping[str, Site]) -> list[Chec
     return checks
 
 
-async def _ping(site: Site, target: str) -> float | None:
+async def _ping(site: Site, other: Site) -> float | None:
     """Mean round trip in milliseconds; None where ping got no answer."""
     try:
-        server = await site.ssh()
+        server, target = await site.ssh(), (await other.ssh()).at.host
         done = await server.run(
             server.command(("ping", "-n", "-q", "-c", "4", "-i", "0.25", "-w", "4", target)), timeout=SSH_TIMEOUT
         )

@@ -54,6 +54,7 @@ class Site:
     api: Api = field(init=False)
     _servers: dict[str, SshServer] = field(default_factory=dict, repr=False)
     _home: str | None = field(default=None, repr=False)
+    _cluster: tuple[str, ...] = field(default=(), repr=False)  # the names of all nodes behind the API
 
     def __post_init__(self) -> None:
         self.api = Api(self.host, self._secret)
@@ -78,7 +79,7 @@ class Site:
                     f"expected the Proxmox node {self.host.node} behind {self.api.name}, found {', '.join(names)}: "
                     f"put `node` of {self.host.site} right"
                 )
-            self._home = self.host.node or names[0]
+            self._home, self._cluster = self.host.node or names[0], tuple(names)
         return self._home
 
     async def ssh(self, host: str | None = None) -> SshServer:
@@ -86,19 +87,38 @@ class Site:
         home = await self.home()
         name = host or home
         if name not in self._servers:
-            at = self.host.ssh if name == home else await self._elsewhere(name)
+            at = await self._at_home(home) if name == home else await self._elsewhere(name)
             self._servers[name] = SshServer(f"{name} ({self.host.site})", at, self.keys)
         return self._servers[name]
 
+    async def _at_home(self, home: str) -> Ssh:
+        """How the site's own node is reached. One API may serve a cluster whose nodes are several sites' servers."""
+        if self.host.ssh_given or len(self._cluster) == 1:
+            return self.host.ssh
+        try:
+            nodes = {str(item.get("name")): item for item in await self.api.get("/cluster/status")}
+        except ApiError as error:
+            shared = [other.site for other in self.others if other.api == self.host.api and other.node != home]
+            if not shared:
+                return self.host.ssh
+            raise TercetError(
+                f"expected to know the address of {home}, as {self.api.name} is the API of {', '.join(shared)} too, "
+                f"found that it does not say it ({error.status}): write `ssh.host` of {self.host.site}, or let "
+                f"{self.host.login} ask (Sys.Audit on /)"
+            ) from None
+        node = nodes.get(home, {})
+        return self.host.ssh if node.get("local") else replace(self.host.ssh, host=str(node.get("ip") or home))
+
     async def _elsewhere(self, name: str) -> Ssh:
         """How another node of the cluster is reached: as another site's server, else by the cluster's own address."""
-        known = next((other.ssh for other in self.others if other.node == name), None)
+        named = (other for other in self.others if other.node == name)
+        known = next((other.ssh for other in named if other.ssh_given or other.api != self.host.api), None)
         if known is not None:
             return known
         address = name
         with contextlib.suppress(ApiError):  # it takes Sys.Audit on / to ask; the name may do
-            nodes = await self.api.get("/cluster/status")
-            address = next((str(item["ip"]) for item in nodes if item.get("name") == name and item.get("ip")), name)
+            nodes = {str(item.get("name")): item for item in await self.api.get("/cluster/status")}
+            address = str(nodes.get(name, {}).get("ip") or name)
         return replace(self.host.ssh, host=address, host_key=None)
 
     async def close(self) -> None:
