@@ -229,6 +229,28 @@ async def test_the_image_is_sent_once_to_each_storage_and_verified(provider: Mak
     assert len(uploads) == 1
 
 
+async def test_sites_on_one_server_share_its_storage_and_its_numbers(
+    provider: Make, hosts: dict[str, FakeHost], inventory: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One upload, and no VMID that is given to two creations."""
+    host = hosts["sib-01"]
+    for site in inventory["sites"]:
+        site["proxmox"] = host.site()
+    given: list[str] = []
+    nextid = host.pve._nextid
+
+    async def slow(v: Any, user: str) -> str:
+        given.append(await nextid(v, user))
+        await asyncio.sleep(0.1)
+        return given[-1]
+
+    monkeypatch.setattr(host.pve, "_nextid", slow)
+    made = await raised(provider)
+    assert await made.running() == NODES
+    assert len([request for request in host.pve.requests if request[1].endswith("/upload")]) == 1
+    assert sorted(set(given)) == sorted(given)
+
+
 @pytest.mark.parametrize("damage", ["torn", "other content"])
 async def test_a_damaged_template_is_replaced(provider: Make, hosts: dict[str, FakeHost], damage: str) -> None:
     made = await raised(provider)

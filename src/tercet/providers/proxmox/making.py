@@ -47,9 +47,10 @@ class Maker:
             options["dev0"] = TUN
         what = f"create {node.name}"
         for attempt in range(1, VMID_TRIES + 1):
-            vmid = site.host.vmids[node.role] or int(await api.get("/cluster/nextid"))
             try:
-                upid = await api.post(f"/nodes/{home}/lxc", vmid=vmid, **options)
+                async with await site.numbering():
+                    vmid = site.host.vmids[node.role] or int(await api.get("/cluster/nextid"))
+                    upid = await api.post(f"/nodes/{home}/lxc", vmid=vmid, **options)
                 break
             except ApiError as error:
                 if "already exists" not in error.reason:

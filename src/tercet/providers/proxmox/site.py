@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +22,10 @@ from tercet.providers.proxmox.ssh import SshServer
 
 CREATE_TIMEOUT = 900.0  # seconds: the image is unpacked, on whatever disks the server has
 _log = logging.getLogger("tercet.proxmox")
+
+
+Locks = defaultdict[tuple[str, ...], asyncio.Lock]
+"""By what may be done by one site at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,7 @@ class Site:
     platform: str
     keys: HostKeys
     others: tuple[ProxmoxHost, ...] = ()  # the other sites' servers, which may be nodes of the same cluster
+    locks: Locks = field(default_factory=lambda: defaultdict(asyncio.Lock), repr=False)  # shared by a platform's sites
     api: Api = field(init=False)
     _servers: dict[str, SshServer] = field(default_factory=dict, repr=False)
     _home: str | None = field(default=None, repr=False)
@@ -81,6 +87,11 @@ class Site:
                 )
             self._home, self._cluster = self.host.node or names[0], tuple(names)
         return self._home
+
+    async def numbering(self) -> asyncio.Lock:
+        """Held from the choice of a VMID until it is taken. A cluster is known by its nodes' names."""
+        await self.home()
+        return self.locks[("vmid", *self._cluster)]
 
     async def ssh(self, host: str | None = None) -> SshServer:
         """SSH to the site's server, or to the Proxmox node `host` of its cluster, to which a container migrated."""
@@ -191,7 +202,7 @@ class Site:
 
 def sites_of(platform: Platform, known_hosts: Path) -> dict[str, Site]:
     """The sites of a platform by name; `known_hosts` is where their SSH keys are pinned."""
-    keys = HostKeys(known_hosts)
+    keys, locks = HostKeys(known_hosts), defaultdict[tuple[str, ...], asyncio.Lock](asyncio.Lock)
     hosts = {site.name: host_of(platform.settings, site.name) for site in platform.sites}
     return {
         name: Site(
@@ -200,6 +211,7 @@ def sites_of(platform: Platform, known_hosts: Path) -> dict[str, Site]:
             platform.name,
             keys,
             tuple(other for other_name, other in hosts.items() if other_name != name),
+            locks,
         )
         for name, host in hosts.items()
     }

@@ -57,12 +57,15 @@ async def ensure_template(site: Site, template: Template, emit: Emit) -> str:
     """The volume of the template on the site's storage, uploaded where it is not there whole."""
     api, storage, home = site.api, site.host.template_storage, await site.home()
     volume = volume_of(site, template.name)
-    there = await _size_on(api, home, storage, volume)
-    if there is not None and there == template.size and await _intact(site, volume, template):
-        emit(Event(_phase(site), "done", f"{volume} is there"))
-        return volume
-    await _room(api, home, storage, template.size, replaces=there or 0)
-    await _upload(site, template, home, emit)
+    status = await api.get(f"/nodes/{home}/storage/{storage}/status")
+    # Several sites may have the same storage: the first sends the file, the others find it there.
+    async with site.locks[("storage", storage) if status.get("shared") else ("storage", storage, home)]:
+        there = await _size_on(api, home, storage, volume)
+        if there is not None and there == template.size and await _intact(site, volume, template):
+            emit(Event(_phase(site), "done", f"{volume} is there"))
+            return volume
+        await _room(api, home, storage, template.size, replaces=there or 0)
+        await _upload(site, template, home, emit)
     return volume
 
 
