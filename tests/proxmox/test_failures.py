@@ -15,7 +15,8 @@ from tercet.converge.events import silent
 from tercet.converge.fleet import Unreachable
 from tercet.errors import TercetError
 from tercet.providers.proxmox import api as api_module
-from tercet.providers.proxmox.api import Api, TaskFailed
+from tercet.providers.proxmox import provider as provider_module
+from tercet.providers.proxmox.api import Api, NoAnswer, TaskFailed
 from tercet.providers.proxmox.provider import ProxmoxProvider
 from tests.proxmox.fakehost import PASSWORD, SECRET, FakeHost
 
@@ -279,6 +280,39 @@ async def test_a_question_that_got_lost_between_nodes_is_asked_again(
 ) -> None:
     hosts["sib-01"].pve.fail("GET", "/cluster/resources", status, "Connection timed out", html=status == 502, times=2)
     await finished(provider)
+
+
+async def test_a_dead_node_of_a_cluster_is_a_silent_site_and_no_refusal(
+    provider: Make, hosts: dict[str, FakeHost]
+) -> None:
+    made = await up(provider)
+    hosts["sib-01"].pve.fail("GET", "/lxc", 595, "No route to host", times=100)
+    assert len(await made.running()) == 6
+    hosts["sib-01"].pve.fail("POST", "/status/start", 596, "Connection timed out")
+    with pytest.raises(NoAnswer, match=r"from the node behind it \(596.*may or may not have been carried out"):
+        await made._sites["sib-01"].api.post("/nodes/pve-sib-01/lxc/100/status/start")
+
+
+async def test_a_server_that_keeps_silent_is_asked_once_and_given_up(
+    provider: Make, hosts: dict[str, FakeHost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await up(provider)
+    pve = hosts["sib-01"].pve
+    pve.silent = True
+    monkeypatch.setattr(provider_module, "LOOK_TIMEOUT", 3.0)
+    began = time.monotonic()
+    with pytest.raises(Unreachable, match="did not answer within 3 s"):
+        await made.survey()
+    assert len(await made.running()) == 6
+    assert time.monotonic() - began < 20
+
+    monkeypatch.setattr(api_module, "ANSWER_TIMEOUT", 0.5)
+    api = provider()._sites["sib-01"].api
+    before = pve.asked
+    with pytest.raises(NoAnswer, match="was lost"):
+        await api.get("/cluster/resources")
+    assert pve.asked == before + 1
+    pve.silent = False
 
 
 async def test_a_proxy_that_answers_in_between_is_recognised(provider: Make, hosts: dict[str, FakeHost]) -> None:

@@ -2,8 +2,9 @@
 
 Invariants
 - Every call ends within its time limits, and every failure is a TercetError that names the server.
-- A question (GET) is asked again where the way to the server failed. A change never is: where its answer was
-  lost, the error says that it may have happened, and the next `tercet up` looks before it acts.
+- A question (GET) is asked again where the way to the server failed, but not where the server was silent: that took
+  its time already. A change never is: where its answer was lost, the error says that it may have happened, and the
+  next `tercet up` looks before it acts.
 - No credential is in a URL, a message or a repr.
 """
 
@@ -175,16 +176,19 @@ class Api:
     async def _ask(self, method: str, path: str, params: Mapping[str, Value]) -> Any:
         values = {key.replace("_", "-"): _plain(value) for key, value in params.items() if value is not None}
         for attempt in range(TRIES):
-            last = attempt == TRIES - 1 or method != "GET"
             try:
                 response = await self._send(method, path, values)
-                if last or response.status_code not in GATEWAY_ERRORS:
+                if response.status_code not in GATEWAY_ERRORS:
                     return self._data(method, path, response)
+                failed = self._behind(method, path, response)
             except NoAnswer as error:
-                if last or isinstance(error.__cause__, httpx.ConnectTimeout):
+                if isinstance(error.__cause__, httpx.TimeoutException):
                     raise
+                failed = error
+            if method != "GET" or attempt == TRIES - 1:
+                break
             await asyncio.sleep(RETRY_AFTER * 2**attempt)
-        raise NoAnswer(f"{self.name} did not answer {method} {path}")
+        raise failed
 
     async def _send(self, method: str, path: str, values: Mapping[str, str] | None, **content: Any) -> httpx.Response:
         """One request as the logged-in user; a ticket that has expired is replaced once."""
@@ -225,6 +229,12 @@ class Api:
         raise ApiError(
             f"{self.name} refused {method} {path} ({status}): {reason}{self._remedy(status)}", status, reason
         )
+
+    def _behind(self, method: str, path: str, response: httpx.Response) -> NoAnswer:
+        """The server is there; the node behind it, which must answer, is not."""
+        said = f"{response.status_code} {response.reason_phrase}".strip()
+        text = f"{self.name} got no answer to {method} {path} from the node behind it ({said})"
+        return NoAnswer(f"{text}{_state(method)}")
 
     def _remedy(self, status: int) -> str:
         if status == httpx.codes.UNAUTHORIZED:
@@ -300,8 +310,7 @@ class Api:
                 f"expected the Proxmox API at {self.name}, found no answer ({said}): "
                 "is the server up, and can this machine reach it? Nothing was changed by this request"
             )
-        state = "" if method == "GET" else ". It may or may not have been carried out: run `tercet up` again, it looks"
-        return NoAnswer(f"{self.name} was reached, but its answer to {method} {path} was lost ({said}){state}")
+        return NoAnswer(f"{self.name} was reached, but its answer to {method} {path} was lost ({said}){_state(method)}")
 
     async def _untrusted(self, reason: str) -> TercetError:
         parts = urlsplit(self.host.api)
@@ -341,6 +350,11 @@ def _parts(upid: str) -> list[str]:
     if len(parts) < 9 or parts[0] != "UPID":
         raise TercetError(f"expected the id of a Proxmox task (UPID:…), found {upid[:80]!r}")
     return parts
+
+
+def _state(method: str) -> str:
+    """What is known of a request whose answer never came."""
+    return "" if method == "GET" else ". It may or may not have been carried out: run `tercet up` again, it looks"
 
 
 def _plain(value: Value) -> str:

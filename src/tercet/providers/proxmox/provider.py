@@ -11,10 +11,10 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tercet.converge.events import Emit, Event
 from tercet.converge.fleet import Completed, Unreachable
@@ -36,7 +36,8 @@ from tercet.providers.proxmox.tailnet import Tailnet, leave
 from tercet.providers.proxmox.template import ensure_template, packed, template_name
 from tercet.providers.proxmox.waiting import in_own_loop, together
 
-LOOK_TIMEOUT = 30.0  # seconds for all servers to say what runs
+T = TypeVar("T")
+LOOK_TIMEOUT = 30.0  # seconds for a server to say what exists and runs
 TAILNET_ADDRESS = ("/usr/local/bin/tailscale", "ip", "-4")
 ADDRESS_TIMEOUT = 10.0  # seconds for a node to say its address before it is destroyed
 
@@ -82,7 +83,7 @@ class ProxmoxProvider:
     async def _views(self) -> dict[str, View]:
         self._reach()
         await self._settled()
-        views = await together({name: site.look() for name, site in self._sites.items()})
+        views = await together({name: in_time(site, site.look()) for name, site in self._sites.items()})
         self._nodes.forget()
         return views
 
@@ -101,12 +102,9 @@ class ProxmoxProvider:
 
         async def of(site: Site) -> dict[str, Listed]:
             try:
-                async with asyncio.timeout(LOOK_TIMEOUT):
-                    return await site.located()
+                return await in_time(site, site.located())
             except Unreachable as error:
                 silent.append(error)
-            except TimeoutError:
-                silent.append(Unreachable(f"{site.api.name} did not answer within {LOOK_TIMEOUT:g} s"))
             return {}
 
         located = await together({name: of(site) for name, site in self._sites.items()})
@@ -230,10 +228,13 @@ class ProxmoxProvider:
         async def of(name: str, site: Site) -> list[Change]:
             try:
                 await site.settled()
-                listed = await site.listed()
-                guests = await asyncio.gather(*(site.guest(item) for item in listed))
+                return await in_time(site, announced(site))
             except Unreachable as error:
                 return [Change("destroy", f"containers of {name}", f"unknown now, none if it stays so: {error}")]
+
+        async def announced(site: Site) -> list[Change]:
+            listed = await site.listed()
+            guests = await asyncio.gather(*(site.guest(item) for item in listed))
             return [destruction(item, guest) for item, guest in zip(listed, guests, strict=True)]
 
         lists = await together({name: of(name, site) for name, site in self._sites.items()})
@@ -340,3 +341,12 @@ class ProxmoxProvider:
                 self._nodes = Nodes(self.platform, self._sites)
             self._loop = loop
         return self._nodes
+
+
+async def in_time(site: Site, look: Coroutine[Any, Any, T]) -> T:
+    """What a site's server says of itself. Raises Unreachable where that takes longer than LOOK_TIMEOUT."""
+    try:
+        async with asyncio.timeout(LOOK_TIMEOUT):
+            return await look
+    except TimeoutError:
+        raise Unreachable(f"{site.api.name} did not answer within {LOOK_TIMEOUT:g} s") from None
