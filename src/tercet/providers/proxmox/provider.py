@@ -124,7 +124,7 @@ class ProxmoxProvider:
             yield
 
     async def prepare(self, changes: Sequence[Change], emit: Emit) -> None:
-        """See providers/base.py. Sites side by side, a site's containers too; then restarts, one at a time.
+        """See providers/base.py. Sites side by side, a site's containers too; then restarts, one by one.
 
         A site that fails does not stop the others; all failures are raised together at the end.
         """
@@ -201,7 +201,10 @@ class ProxmoxProvider:
                 raise TercetError(f"the plan says `{change.verb} {change.what}`, which is no change here; plan again")
 
     async def _restart(self, todo: Sequence[GuestChange], emit: Emit, began: float, failures: list[str]) -> None:
-        """One container after another, and none after one that failed: the others keep the quorums."""
+        """One container after another, each once systemd in the last one answers, and none after one that failed.
+
+        That is no gate on health, of which a provider knows nothing: a member may still catch up when the next goes.
+        """
         for change in (change for change in todo if change.verb == "restart"):
             maker = Maker(self._sites[change.site], emit, began)
             text = f"restart {change.what}"
