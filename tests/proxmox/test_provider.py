@@ -12,8 +12,11 @@ from tercet.converge.events import Event, silent
 from tercet.converge.fleet import Completed, Unreachable
 from tercet.converge.plan import Change
 from tercet.errors import TercetError
+from tercet.inventory.model import TailnetModel
+from tercet.providers.proxmox import provider as provider_module
 from tercet.providers.proxmox.provider import ProxmoxProvider
 from tercet.providers.proxmox.reach import gone
+from tercet.providers.proxmox.tailnet import Tailnet
 from tests.proxmox.fakehost import MAX_SESSIONS, FakeHost
 
 Make = Callable[[], ProxmoxProvider]
@@ -210,6 +213,45 @@ async def test_down_names_what_it_destroys_and_database_disks_before_all(provide
     assert await made.running() == frozenset()
     assert await made.doomed() == ()
     await made.destroy(silent)
+
+
+async def test_a_container_that_cannot_be_destroyed_stays_as_it_is_and_keeps_no_other(
+    provider: Make, hosts: dict[str, FakeHost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await raised(provider)
+    kept = container(hosts["sib-01"], "consul-nomad")
+    kept.config["protection"] = 1
+    left: list[Any] = []
+
+    async def addresses() -> tuple[dict[str, str], list[str]]:
+        return dict.fromkeys(NODES - {"apps-sib-01"}, "100.64.0.1"), ["apps-sib-01"]
+
+    async def leave(_tailnet: Any, *nodes: Any) -> None:
+        left.extend(nodes[:2])
+
+    monkeypatch.setattr(made, "_tailnet_addresses", addresses)
+    monkeypatch.setattr(provider_module, "leave", leave)
+    with pytest.raises(TercetError, match=r"found it protected: .* `pct set 100 -protection 0` on pve-sib-01"):
+        await made.destroy(silent)
+    assert hosts["sib-01"].pve.cts == [kept] and kept.status == "running"
+    assert not hosts["fsn-01"].pve.cts
+    assert set(left[0]) == NODES - {"apps-sib-01", "consul-nomad-sib-01"}
+    assert left[1] == ["apps-sib-01"]
+
+
+async def test_a_credential_of_the_tailnet_that_is_refused_stops_down_before_it_destroys(
+    provider: Make, hosts: dict[str, FakeHost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await raised(provider)
+
+    async def addresses() -> tuple[dict[str, str], list[str]]:
+        return {"db-sib-01": "100.64.0.1"}, []
+
+    monkeypatch.setattr(made, "_tailnet_addresses", addresses)
+    made._tailnet = Tailnet(TailnetModel(api_key="command:echo x", login_server="https://127.0.0.1:1"))
+    with pytest.raises(TercetError, match=r"control server at https://127.0.0.1:1, found(.|\n)*Nothing was destroyed"):
+        await made.destroy(silent)
+    assert await made.running() == NODES
 
 
 async def test_the_image_is_sent_once_to_each_storage_and_verified(provider: Make, hosts: dict[str, FakeHost]) -> None:

@@ -133,6 +133,11 @@ class Maker:
                 f"expected the container {item.vmid} on {item.host} to have the tag "
                 f"{platform_tag(self.site.platform)}, found it without: it stays"
             )
+        if str(config.get("protection", 0)) == "1":
+            raise TercetError(
+                f"expected to destroy {name}, found it protected: it stays as it is. Take the protection off with "
+                f"`pct set {item.vmid} -protection 0` on {item.host} and run `tercet down` again"
+            )
         self.say("progress", f"destroy container {name} ({item.vmid} on {item.host})", name)
         if item.running:
             try:

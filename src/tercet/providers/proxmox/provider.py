@@ -32,7 +32,7 @@ from tercet.providers.proxmox.preflight import preflight
 from tercet.providers.proxmox.reach import clean, in_container
 from tercet.providers.proxmox.site import Listed, Site, View, sites_of
 from tercet.providers.proxmox.ssh import SshServer
-from tercet.providers.proxmox.tailnet import Tailnet, leave
+from tercet.providers.proxmox.tailnet import Tailnet, check, leave
 from tercet.providers.proxmox.template import ensure_template, packed, template_name
 from tercet.providers.proxmox.waiting import in_own_loop, together
 
@@ -246,24 +246,33 @@ class ProxmoxProvider:
     async def destroy(self, emit: Emit) -> None:
         """See providers/base.py. Templates stay on their storages: other platforms may be made from them."""
         self._reach()
-        began, failures = time.monotonic(), list[str]()
+        began, failures, gone = time.monotonic(), list[str](), set[str]()
 
         async def at(site: Site) -> None:
             try:
                 await site.settled()
-                for item in await site.listed():
-                    await Maker(site, emit, began).destroy(item)
+                listed = await in_time(site, site.listed())
             except TercetError as error:
                 failures.append(f"{site.host.site}: {error}")
+                return
+            for item in listed:  # one that cannot be destroyed does not keep the others
+                try:
+                    await Maker(site, emit, began).destroy(item)
+                    gone.update(site.names(item))
+                except TercetError as error:
+                    failures.append(f"{site.host.site}: {error}")
 
         emit(Event(PHASE, "started", f"destroy the containers of {self.platform.name}"))
         addresses, unknown = await self._tailnet_addresses()
+        if addresses:
+            await check(self._tailnet)
         async with asyncio.TaskGroup() as group:
             for site in self._sites.values():
                 group.create_task(at(site))
         self._nodes.forget()
         try:
-            await leave(self._tailnet, addresses, unknown, emit)
+            left = {node: address for node, address in addresses.items() if node in gone}
+            await leave(self._tailnet, left, [node for node in unknown if node in gone], emit)
         except TercetError as error:
             failures.append(str(error))
         if failures:

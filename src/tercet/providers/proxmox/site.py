@@ -172,12 +172,16 @@ class Site:
         running = {int(item["vmid"]) for items in lists for item in items if item.get("status") == "running"}
         return [replace(item, running=item.vmid in running) for item in found]
 
+    def names(self, item: Listed) -> list[str]:
+        """The nodes that a container is by its tags, whatever its host name: one, or none."""
+        return [node.name for node in self.nodes if tags_of(self.platform, node) <= item.tags]
+
     async def located(self) -> dict[str, Listed]:
         """The site's containers by node name. Raises TercetError where two claim to be the same node."""
         by_node: dict[str, Listed] = {}
         found = await self.listed()
         for node in self.nodes:
-            mine = [item for item in found if tags_of(self.platform, node) <= item.tags]
+            mine = [item for item in found if node.name in self.names(item)]
             if len(mine) > 1:
                 places = " and ".join(f"{item.vmid} on {item.host}" for item in mine)
                 raise TercetError(

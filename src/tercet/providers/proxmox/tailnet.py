@@ -162,6 +162,19 @@ class Tailnet:
             ) from None
 
 
+async def check(tailnet: Tailnet) -> None:
+    """Raise TercetError where nodes could not be removed later, when nobody knows their addresses any more."""
+    if not tailnet.can_remove:
+        return
+    try:
+        await asyncio.to_thread(tailnet.members)
+    except TercetError as error:
+        raise TercetError(
+            f"{error}\n  Nothing was destroyed, for the nodes could not be removed from the tailnet afterwards. To do "
+            "without, put a `tailnet.auth_key` in the place of `tailnet.api_key`"
+        ) from error
+
+
 async def leave(tailnet: Tailnet, nodes: Mapping[str, str], unknown: Sequence[str], emit: Emit) -> None:
     """Remove destroyed nodes from the tailnet, where the credentials allow it; else say what is left.
 
@@ -175,7 +188,13 @@ async def leave(tailnet: Tailnet, nodes: Mapping[str, str], unknown: Sequence[st
         emit(Event(PHASE, "done", text))
         return
     emit(Event(PHASE, "started", f"remove {len(nodes)} nodes from the tailnet"))
-    removed = await asyncio.to_thread(tailnet.remove, nodes) if nodes else ()
+    try:
+        removed = await asyncio.to_thread(tailnet.remove, nodes) if nodes else ()
+    except TercetError as error:
+        names = ", ".join((*(f"{name} ({address})" for name, address in nodes.items()), *unknown))
+        raise TercetError(
+            f"{error}\n  The containers are destroyed; remove what the tailnet still lists of them there: {names}"
+        ) from error
     left = sorted({*nodes, *unknown} - set(removed))
     rest = f"; look for {', '.join(left)} there yourself, for they did not say their addresses" if left else ""
     emit(Event(PHASE, "done", f"{len(removed)} nodes removed from the tailnet{rest}"))
