@@ -125,6 +125,16 @@ async def test_a_change_that_waits_for_a_restart_is_still_in_the_plan(
     del ct.config["features"]
     ct.pending["features"] = "nesting=1"
     assert lines(await provider().survey()) == ["restart container db-sib-01: features takes effect when it starts"]
+    ct.config |= {"features": "nesting=1", "memory": 1024, "cores": 2}
+    ct.pending = {"memory": 512, "cores": 1}
+    assert lines(await provider().survey()) == [
+        "restart container db-sib-01: cores and memory take effect when it starts"
+    ]
+    ct.config |= {"memory": 512, "cores": 1, "startup": "order=9,up=30,down=60"}
+    ct.pending = {}
+    again = provider()
+    await again.prepare(await again.survey(), silent)
+    assert ct.config["startup"] == "order=2,up=30,down=60"
 
 
 async def test_a_disk_grows_and_never_shrinks(

@@ -157,7 +157,7 @@ def changes(platform: str, node: Node, host: ProxmoxHost, found: Guest | None) -
         yield _change("start", what, "stopped", node, found)
         return
     late = [key for key in options if key not in LIVE and not key.startswith("dev")]
-    late += [key for key in ("features", "net0") if key not in options and found.now.get(key) != found.next.get(key)]
+    late += [key for key in wanted if key not in options and not _same(key, found.now.get(key, ""), wanted[key])]
     if device is None and _free_device(found.now) is not None:
         late.append("the device")
     if late:
@@ -225,7 +225,7 @@ def _merged(key: str, has: str, wanted: str) -> str:
     match key:
         case "tags":
             return ";".join(sorted(split_tags(has) | split_tags(wanted)))
-        case "net0" | "features":
+        case "net0" | "features" | "startup":
             kept = {name: value for name, value in properties(has).items() if name not in ("gw", "tag")}
             return ",".join(f"{name}={value}" for name, value in (kept | properties(wanted)).items())
         case _:
