@@ -155,7 +155,7 @@ def stray(host: FakeHost) -> None:
         (no_pct, "pct", "no such command", "`ssh.host`"),
         (old_cgroups, "nesting", "tmpfs, not version 2", "unified_cgroup_hierarchy"),
         (no_way_out, "control server", "no answer", "curl ended with 28"),
-        (stray, "container cache-sib-01", "444 on pve-sib-01 has the tags", "pct destroy 444"),
+        (stray, "container cache-sib-01", "444 on pve-sib-01 has the platform's tag", "pct destroy 444"),
     ],
 )
 async def test_what_is_not_well_is_found(

@@ -192,7 +192,6 @@ async def test_guests_of_others_are_never_touched(provider: Make, hosts: dict[st
     strangers = [
         pve.add_ct(900, "db-sib-01", node="pve-sib-01", status="running"),
         pve.add_ct(901, "apps-sib-01", node="pve-sib-01", config={"tags": "tercet.other;site.sib-01;role.apps"}),
-        pve.add_ct(902, "x", node="pve-sib-01", config={"tags": "tercet.t-pve"}),
     ]
     before = [dict(ct.config) for ct in strangers]
     made = await raised(provider)
@@ -202,6 +201,22 @@ async def test_guests_of_others_are_never_touched(provider: Make, hosts: dict[st
     assert [ct.config for ct in strangers] == before
     assert strangers[0].status == "running"
     assert not hosts["fsn-01"].pve.cts
+
+
+async def test_a_database_that_lost_a_tag_is_neither_made_anew_nor_destroyed(
+    provider: Make, hosts: dict[str, FakeHost]
+) -> None:
+    made = await raised(provider)
+    ct = container(hosts["sib-01"], "db")
+    for tags in ("tercet.t-pve;site.sib-01", "tercet.t-pve;role.db", "tercet.t-pve;site.old;role.db"):
+        ct.config["tags"] = tags
+        with pytest.raises(TercetError, match=r"role of the inventory, found without: db-sib-01 \(102 on pve-sib-01\)"):
+            await provider().survey()
+    doomed = lines(await made.doomed())
+    assert len([line for line in doomed if line.startswith("destroy")]) == 8
+    assert any(line.startswith("keep container db-sib-01 (102 on pve-sib-01): it has the") for line in doomed)
+    await made.destroy(silent)
+    assert hosts["sib-01"].pve.cts == [ct] and ct.status == "running"
 
 
 async def test_two_containers_that_claim_to_be_one_node_stop_everything(

@@ -218,11 +218,10 @@ async def _guests(server: Server) -> list[Check]:
             checks.append(failed(name, title, f"VMID {vmid} belongs to {other}", "write a free one at `vmids`"))
         else:
             checks.append(ok(name, title, "not made yet"))
-    known = {item.vmid for item in located.values()}
-    strays = [item for item in await site.listed() if item.vmid not in known]
-    for item in strays:
-        remedy = f"no node of the inventory: take its tag off, or `pct destroy {item.vmid}` on {item.host}"
-        checks.append(warning(name, f"container {item.name}", f"{item.vmid} on {item.host} has the tags", remedy))
+    for item in await site.strays():
+        found = f"{item.vmid} on {item.host} has the platform's tag, but not a site's and a role's of the inventory"
+        remedy = f"give it the tags that it lost, or take that one off, or `pct destroy {item.vmid}` on {item.host}"
+        checks.append(failed(name, f"container {item.name}", found, remedy))
     return checks
 
 

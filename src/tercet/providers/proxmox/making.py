@@ -160,6 +160,12 @@ def destruction(item: Listed, guest: Guest) -> Change:
     return Change("destroy", f"container {item.name} ({item.vmid} on {item.host})", f"{database}with {volumes}")
 
 
+def keeping(item: Listed) -> Change:
+    """The line that announces that a container of the platform stays, as nobody knows which node it is."""
+    reason = "it has the platform's tag, but not a site's and a role's: destroy it yourself, or take the tag off"
+    return Change("keep", f"container {item.name} ({item.vmid} on {item.host})", reason)
+
+
 def where(guests: dict[str, Guest], change: GuestChange) -> tuple[str, int]:
     """The Proxmox node and VMID that a change is for. TercetError if the container is another one by now."""
     found = guests.get(change.node)

@@ -11,7 +11,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,8 +25,8 @@ from tercet.inventory.platform import Platform
 from tercet.providers.preflight import Check
 from tercet.providers.proxmox import lock
 from tercet.providers.proxmox.faults import ProxmoxFaults
-from tercet.providers.proxmox.guests import GuestChange, changes
-from tercet.providers.proxmox.making import PHASE, Maker, destruction, where
+from tercet.providers.proxmox.guests import GuestChange, changes, platform_tag
+from tercet.providers.proxmox.making import PHASE, Maker, destruction, keeping, where
 from tercet.providers.proxmox.nodes import Nodes
 from tercet.providers.proxmox.preflight import preflight
 from tercet.providers.proxmox.reach import clean, in_container
@@ -62,6 +62,7 @@ class ProxmoxProvider:
     async def survey(self) -> tuple[Change, ...]:
         """See providers/base.py. Raises TercetError where a server cannot be asked: what it needs is unknown."""
         views = await self._views()
+        self._refuse_strays(item for view in views.values() for item in view.strays)
         todo: list[Change] = []
         restarts: list[Change] = []
         for name, site in self._sites.items():
@@ -75,6 +76,15 @@ class ProxmoxProvider:
             todo += [change for change in mine if change.verb != "restart"]
             restarts += [change for change in mine if change.verb == "restart"]
         return (*todo, *restarts)
+
+    def _refuse_strays(self, strays: Iterable[Listed]) -> None:
+        """Raise TercetError where a container may be a node that lost a tag: a second one would be made of it."""
+        if found := list(dict.fromkeys(f"{item.name} ({item.vmid} on {item.host})" for item in strays)):
+            raise TercetError(
+                f"expected every container with the tag {platform_tag(self.platform.name)} to have the tags of a site "
+                f"and a role of the inventory, found without: {', '.join(found)}. Nothing was changed\n  Give it back "
+                "what it lost (site.SITE, role.ROLE), or take the platform's tag off, and it is no concern of tercet"
+            )
 
     def _template_change(self, site: Site) -> Change:
         key = f"image {self._image.key}" if self._image else "the image, once it is built"
@@ -236,12 +246,13 @@ class ProxmoxProvider:
                 return [Change("destroy", f"containers of {name}", f"unknown now, none if it stays so: {error}")]
 
         async def announced(site: Site) -> list[Change]:
-            listed = await site.listed()
+            listed, strays = await asyncio.gather(site.listed(), site.strays())
             guests = await asyncio.gather(*(site.guest(item) for item in listed))
-            return [destruction(item, guest) for item, guest in zip(listed, guests, strict=True)]
+            doomed = [destruction(item, guest) for item, guest in zip(listed, guests, strict=True)]
+            return [*doomed, *(keeping(item) for item in strays)]
 
         lists = await together({name: of(name, site) for name, site in self._sites.items()})
-        return tuple(change for changes in lists.values() for change in changes)
+        return tuple(dict.fromkeys(change for changes in lists.values() for change in changes))
 
     async def destroy(self, emit: Emit) -> None:
         """See providers/base.py. Templates stay on their storages: other platforms may be made from them."""

@@ -41,10 +41,11 @@ class Listed:
 
 @dataclass(frozen=True)
 class View:
-    """One look at a site: the Proxmox node that gets its containers, and its containers by node name."""
+    """One look at a site: the Proxmox node that gets its containers, its containers by node name, and strays."""
 
     home: str
     guests: Mapping[str, Guest]
+    strays: tuple[Listed, ...]
 
 
 @dataclass
@@ -155,15 +156,30 @@ class Site:
                 await self.api.finish(upid, f"creation at {self.host.site}", CREATE_TIMEOUT)
 
     async def listed(self) -> list[Listed]:
-        """Every container with this platform's tag and this site's, on any node of the cluster."""
-        wanted = {platform_tag(self.platform), f"site.{self.host.site}"}
+        """Every container with all tags of one of this site's nodes, on any Proxmox node of the cluster."""
+        return await self._own(await self._tagged())
+
+    async def strays(self) -> tuple[Listed, ...]:
+        """Containers with the platform's tag that are no node of it: one that lost a tag, or one too many."""
+        return self._no_nodes(await self._tagged())
+
+    async def _tagged(self) -> list[Listed]:
+        """Every container with this platform's tag, whichever site's."""
         found = []
         for item in await self.api.get("/cluster/resources", type="vm"):
             tags = split_tags(str(item.get("tags", "")))
-            if item.get("type") == "lxc" and wanted <= tags and not item.get("template"):
+            if item.get("type") == "lxc" and platform_tag(self.platform) in tags and not item.get("template"):
                 name, running = str(item.get("name", "")), item.get("status") == "running"
                 found.append(Listed(int(item["vmid"]), str(item["node"]), name, tags, running))
-        return await self._with_status(found)
+        return found
+
+    async def _own(self, tagged: list[Listed]) -> list[Listed]:
+        return await self._with_status([item for item in tagged if self.names(item)])
+
+    def _no_nodes(self, tagged: list[Listed]) -> tuple[Listed, ...]:
+        sites = {f"site.{host.site}" for host in (self.host, *self.others)}
+        roles = {f"role.{node.role.value}" for node in self.nodes}
+        return tuple(item for item in tagged if not (item.tags & sites and item.tags & roles))
 
     async def _with_status(self, found: list[Listed]) -> list[Listed]:
         """The same with the status of this moment: the cluster's own list may be ten seconds old."""
@@ -178,8 +194,10 @@ class Site:
 
     async def located(self) -> dict[str, Listed]:
         """The site's containers by node name. Raises TercetError where two claim to be the same node."""
+        return self._by_node(await self.listed())
+
+    def _by_node(self, found: list[Listed]) -> dict[str, Listed]:
         by_node: dict[str, Listed] = {}
-        found = await self.listed()
         for node in self.nodes:
             mine = [item for item in found if node.name in self.names(item)]
             if len(mine) > 1:
@@ -194,9 +212,10 @@ class Site:
 
     async def look(self) -> View:
         """Everything that planning needs of this site: its containers with their settings."""
-        home, located = await asyncio.gather(self.home(), self.located())
+        home, tagged = await asyncio.gather(self.home(), self._tagged())
+        located = self._by_node(await self._own(tagged))
         details = await asyncio.gather(*(self.guest(item) for item in located.values()))
-        return View(home, dict(zip(located, details, strict=True)))
+        return View(home, dict(zip(located, details, strict=True)), self._no_nodes(tagged))
 
     async def guest(self, item: Listed) -> Guest:
         """One container with its settings."""
