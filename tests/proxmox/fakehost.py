@@ -156,6 +156,7 @@ class FakeHost:
         self.commands: list[str] = []
         self.api_way, self.ssh_way = Relay(0, address, ports[0]), Relay(0, address, ports[1])
         self.ssh_key = asyncssh.generate_private_key("ssh-ed25519")
+        self.other_keys: list[asyncssh.SSHKey] = []
         self.client_key = asyncssh.generate_private_key("ssh-ed25519")
         self.client_key_file = folder / "id_ed25519"
         self.client_key.write_private_key(self.client_key_file)
@@ -210,7 +211,7 @@ class FakeHost:
         self._ssh = await asyncssh.listen(
             "127.0.0.1",
             0,
-            server_host_keys=[self.ssh_key],
+            server_host_keys=[self.ssh_key, *self.other_keys],
             authorized_client_keys=asyncssh.import_authorized_keys(self.client_key.export_public_key().decode()),
             server_factory=lambda: Sshd(self),
             encoding=None,

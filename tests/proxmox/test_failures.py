@@ -17,6 +17,7 @@ from tercet.errors import TercetError
 from tercet.providers.proxmox import api as api_module
 from tercet.providers.proxmox import provider as provider_module
 from tercet.providers.proxmox.api import Api, NoAnswer, TaskFailed
+from tercet.providers.proxmox.hostkeys import HostKeys
 from tercet.providers.proxmox.provider import ProxmoxProvider
 from tests.proxmox.fakehost import PASSWORD, SECRET, FakeHost
 
@@ -157,6 +158,24 @@ async def test_the_inventorys_host_key_decides_where_it_is_given(
     assert "take out `ssh.host_key` in the inventory" in text
     ssh["host_key"] = hosts["sib-01"].ssh_key.get_fingerprint()
     await finished(provider)
+
+
+@pytest.mark.parametrize("kind", ["ecdsa-sha2-nistp256", "ssh-rsa"])
+async def test_the_inventorys_host_key_may_be_of_any_kind_that_the_server_has(
+    provider: Make, hosts: dict[str, FakeHost], inventory: dict[str, Any], kind: str
+) -> None:
+    host = hosts["sib-01"]
+    host.other_keys = [asyncssh.generate_private_key(kind)]
+    host.call(host.listen_ssh())
+    inventory["sites"][0]["proxmox"]["ssh"]["host_key"] = host.other_keys[0].get_fingerprint()
+    server = await provider()._sites["sib-01"].ssh()
+    assert (await server.run("true", timeout=60)).status == 0
+
+
+async def test_a_host_key_that_cannot_be_pinned_is_an_error_with_the_remedy(tmp_path: Path) -> None:
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    with pytest.raises(TercetError, match=r"nowhere/known_hosts, found: No such file .* write the fingerprint at"):
+        await HostKeys(tmp_path / "nowhere/known_hosts").pin("pve", 22, key)
 
 
 async def test_a_key_that_the_server_does_not_know_is_an_error_with_the_remedy(

@@ -55,11 +55,17 @@ class HostKeys:
             if self.pinned(host, port):
                 return
             public = " ".join(key.export_public_key("openssh").decode().split()[:2])
-            new = not self.path.exists()
-            with self.path.open("a", encoding="utf-8") as file:
-                if new:
-                    file.write("# SSH keys of servers, pinned by tercet when it first met them.\n")
-                file.write(f"{entry_name(host, port)} {public}\n")
+            try:
+                new = not self.path.exists()
+                with self.path.open("a", encoding="utf-8") as file:
+                    if new:
+                        file.write("# SSH keys of servers, pinned by tercet when it first met them.\n")
+                    file.write(f"{entry_name(host, port)} {public}\n")
+            except OSError as error:
+                raise TercetError(
+                    f"expected to pin the SSH host key {key.get_fingerprint()} of {host} in {self.path}, found: "
+                    f"{error.strerror}. Make the file writable, or write the fingerprint at `ssh.host_key`"
+                ) from None
         _log.warning(
             "first contact with %s: its SSH host key %s is pinned in %s. Compare it with what the server itself "
             "says: ssh-keygen -lf /etc/ssh/ssh_host_%s_key.pub",

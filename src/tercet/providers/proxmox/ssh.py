@@ -25,6 +25,11 @@ KEEPALIVE_S, KEEPALIVE_COUNT = 10, 3  # a server that is silent for 40 s is gone
 COMMANDS = 8  # at a time on one connection; sshd takes 10 sessions, and some are kept by `spawn`
 REFUSED_PAUSE = 0.1  # seconds, doubled up to a second, until a refused session is asked for again
 FULL = frozenset({asyncssh.OPEN_CONNECT_FAILED, asyncssh.OPEN_RESOURCE_SHORTAGE})  # how sshd says it
+KINDS = (
+    *("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"),
+    *("rsa-sha2-512", "rsa-sha2-256"),
+)
+"""The kinds of host keys, the usual one first."""
 NO_KEYS: tuple[list[str], list[str], list[str]] = ([], [], [])  # none trusted: Verifier decides
 
 
@@ -114,32 +119,47 @@ class SshServer:
             connection.abort()
 
     async def _connect(self) -> asyncssh.SSHClientConnection:
+        """A new connection. A server has keys of several kinds, and a fingerprint does not say of which kind it is:
+        where `ssh.host_key` is given, one kind after another is asked for until the server shows that key."""
         at = self.at
         allowed = self.keys.pinned(at.host, at.port)
-        verifier = Verifier(allowed, at.host_key)
-        options: dict[str, object] = {}
-        if at.key is not None:
-            options["client_keys"] = [str(at.key)]
-        if allowed and at.host_key is None:
-            options["server_host_key_algs"] = [alg for key in allowed for alg in _algorithms(key)]
-        try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                connection = await asyncssh.connect(
-                    at.host,
-                    at.port,
-                    username=at.user,
-                    known_hosts=NO_KEYS,
-                    client_factory=lambda: verifier,
-                    keepalive_interval=KEEPALIVE_S,
-                    keepalive_count_max=KEEPALIVE_COUNT,
-                    password=None,
-                    **options,
-                )
-        except (asyncssh.Error, OSError, TimeoutError) as error:
-            raise self._refused(error, allowed, verifier) from error
+        kinds = list(KINDS) if at.host_key else [alg for key in allowed for alg in _algorithms(key)]
+        first: TercetError | None = None
+        while True:
+            verifier = Verifier(allowed, at.host_key)
+            try:
+                connection = await self._log_in(verifier, kinds)
+                break
+            except (asyncssh.Error, OSError, TimeoutError) as error:
+                first = first or self._refused(error, allowed, verifier)
+                shown = _algorithms(verifier.shown) if verifier.shown else []
+                kinds = [kind for kind in kinds if kind not in shown]
+                if not (isinstance(error, asyncssh.HostKeyNotVerifiable) and at.host_key and shown and kinds):
+                    raise first from error
         if verifier.shown is not None and not allowed:
             await self.keys.pin(at.host, at.port, verifier.shown)
         return connection
+
+    async def _log_in(self, verifier: Verifier, kinds: list[str]) -> asyncssh.SSHClientConnection:
+        """With the server showing a host key of one of these kinds (none: of any)."""
+        at = self.at
+        options: dict[str, object] = {}
+        if at.key is not None:
+            options["client_keys"] = [str(at.key)]
+        if kinds:
+            options["server_host_key_algs"] = kinds
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            return await asyncssh.connect(
+                at.host,
+                at.port,
+                username=at.user,
+                known_hosts=NO_KEYS,
+                client_factory=lambda: verifier,
+                keepalive_interval=KEEPALIVE_S,
+                keepalive_count_max=KEEPALIVE_COUNT,
+                password=None,
+                **options,
+            )
 
     def _refused(self, error: Exception, allowed: list[asyncssh.SSHKey], verifier: Verifier) -> TercetError:
         """What a failed connection means, in the operator's terms."""
