@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import pickle
 import subprocess
 import sys
@@ -179,6 +180,23 @@ async def test_the_template_is_the_tree(given: Inventory, lock: Path, tmp_path: 
     other = await export_template(image, tmp_path / "out" / "template.tar.zst", silent)
     other.write_bytes(b"old")
     assert (await export_template(image, other, silent)).stat().st_size > 100
+
+
+async def test_the_same_files_make_the_same_template_whenever_they_were_written(tmp_path: Path):
+    packed = []
+    for number in range(2):
+        rootfs = tmp_path / str(number) / "rootfs"
+        modules = rootfs / "usr/lib/python3/dist-packages"
+        modules.mkdir(parents=True)
+        for name, at in (("a.py", 1_700_000_000), ("b.py", 1_600_000_000), ("../../made", 1_800_000_000 + number)):
+            (modules / name).write_text(name)
+            os.utime(modules / name, (at, at))
+        image = Image("k" * 16, rootfs, (), "pgpool", "")
+        packed.append(await export_template(image, tmp_path / f"{number}.tar.zst", silent))
+    assert packed[0].read_bytes() == packed[1].read_bytes()
+    listed = subprocess.run(["tar", "--utc", "-tvf", packed[0]], check=True, timeout=20, capture_output=True, text=True)
+    times = {line.split()[-1].rpartition("/")[2]: line.split()[3] for line in listed.stdout.splitlines()}
+    assert (times["a.py"], times["b.py"], times["made"]) == ("2023-11-14", "2020-09-13", "2023-11-14")
 
 
 async def test_a_template_that_cannot_be_packed_leaves_nothing(tmp_path: Path):

@@ -82,10 +82,13 @@ async def prove(rootfs: Path, program: Program, arguments: tuple[str, ...]) -> N
 
 
 async def export(rootfs: Path, target: Path, emit: Emit) -> None:
-    """Pack the tree as a Proxmox container template, .tar.zst, complete under its name or not there at all."""
+    """Pack the tree as a Proxmox container template, .tar.zst, complete under its name or not there at all.
+
+    The same files make the same bytes, whenever and wherever they were put together.
+    """
     need("zstd", "zstd")
     target.parent.mkdir(parents=True, exist_ok=True)
-    total = await asyncio.to_thread(_count, rootfs)
+    total, newest = await asyncio.to_thread(_survey, rootfs)
     packed = 0
 
     def count(_line: str) -> None:
@@ -98,6 +101,9 @@ async def export(rootfs: Path, target: Path, emit: Emit) -> None:
     new = target.with_name(f".{target.name}.new")
     argv = [
         *("tar", "--create", "--verbose", "--numeric-owner", "--xattrs", "--sort=name", "--one-file-system"),
+        *("--clamp-mtime", f"--mtime=@{newest}"),
+        # Else tar's process ID and the files' own times of use are in it.
+        "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime",
         "--use-compress-program=zstd -T0 -6",
         "--exclude=./dev/*",  # an unprivileged container could not make them; the host mounts its own /dev
         f"--file={new}",
@@ -112,5 +118,11 @@ async def export(rootfs: Path, target: Path, emit: Emit) -> None:
         new.unlink(missing_ok=True)
 
 
-def _count(rootfs: Path) -> int:
-    return 1 + sum(1 for _ in rootfs.rglob("*"))
+def _survey(rootfs: Path) -> tuple[int, int]:
+    """How many files the tree has, and the time of the newest Python module of Debian's (0: there is none).
+
+    Files that the building itself made are younger and get this time; Debian's own keep theirs. Python compares the
+    time of a module with the one in its compiled form, so that of all files these must not be changed.
+    """
+    modules = [path for path in rootfs.glob("usr/lib/python3*/**/*.py") if path.is_file() and not path.is_symlink()]
+    return 1 + sum(1 for _ in rootfs.rglob("*")), max((int(path.stat().st_mtime) for path in modules), default=0)
