@@ -15,7 +15,7 @@ from tercet.converge.events import silent
 from tercet.converge.fleet import Unreachable
 from tercet.errors import TercetError
 from tercet.providers.proxmox import api as api_module
-from tercet.providers.proxmox import provider as provider_module
+from tercet.providers.proxmox import site as site_module
 from tercet.providers.proxmox.api import Api, NoAnswer, TaskFailed
 from tercet.providers.proxmox.hostkeys import HostKeys
 from tercet.providers.proxmox.provider import ProxmoxProvider
@@ -318,7 +318,7 @@ async def test_a_server_that_keeps_silent_is_asked_once_and_given_up(
     made = await up(provider)
     pve = hosts["sib-01"].pve
     pve.silent = True
-    monkeypatch.setattr(provider_module, "LOOK_TIMEOUT", 3.0)
+    monkeypatch.setattr(site_module, "LOOK_TIMEOUT", 3.0)
     began = time.monotonic()
     with pytest.raises(Unreachable, match="did not answer within 3 s"):
         await made.survey()

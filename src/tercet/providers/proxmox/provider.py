@@ -11,10 +11,10 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from tercet.converge.events import Emit, Event
 from tercet.converge.fleet import Completed, Unreachable
@@ -36,8 +36,6 @@ from tercet.providers.proxmox.tailnet import Tailnet, check, leave
 from tercet.providers.proxmox.template import ensure_template, packed, template_name
 from tercet.providers.proxmox.waiting import in_own_loop, together
 
-T = TypeVar("T")
-LOOK_TIMEOUT = 30.0  # seconds for a server to say what exists and runs
 TAILNET_ADDRESS = ("/usr/local/bin/tailscale", "ip", "-4")
 ADDRESS_TIMEOUT = 10.0  # seconds for a node to say its address before it is destroyed
 
@@ -93,7 +91,7 @@ class ProxmoxProvider:
     async def _views(self) -> dict[str, View]:
         self._reach()
         await self._settled()
-        views = await together({name: in_time(site, site.look()) for name, site in self._sites.items()})
+        views = await together({name: site.in_time(site.look()) for name, site in self._sites.items()})
         self._nodes.forget()
         return views
 
@@ -112,7 +110,7 @@ class ProxmoxProvider:
 
         async def of(site: Site) -> dict[str, Listed]:
             try:
-                return await in_time(site, site.located())
+                return await site.in_time(site.located())
             except Unreachable as error:
                 silent.append(error)
             return {}
@@ -241,7 +239,7 @@ class ProxmoxProvider:
         async def of(name: str, site: Site) -> list[Change]:
             try:
                 await site.settled()
-                return await in_time(site, announced(site))
+                return await site.in_time(announced(site))
             except Unreachable as error:
                 return [Change("destroy", f"containers of {name}", f"unknown now, none if it stays so: {error}")]
 
@@ -262,7 +260,7 @@ class ProxmoxProvider:
         async def at(site: Site) -> None:
             try:
                 await site.settled()
-                listed = await in_time(site, site.listed())
+                listed = await site.in_time(site.listed())
             except TercetError as error:
                 failures.append(f"{site.host.site}: {error}")
                 return
@@ -364,12 +362,3 @@ class ProxmoxProvider:
                 self._nodes = Nodes(self.platform, self._sites)
             self._loop = loop
         return self._nodes
-
-
-async def in_time(site: Site, look: Coroutine[Any, Any, T]) -> T:
-    """What a site's server says of itself. Raises Unreachable where that takes longer than LOOK_TIMEOUT."""
-    try:
-        async with asyncio.timeout(LOOK_TIMEOUT):
-            return await look
-    except TimeoutError:
-        raise Unreachable(f"{site.api.name} did not answer within {LOOK_TIMEOUT:g} s") from None

@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from tercet.converge.fleet import Unreachable
 from tercet.errors import TercetError
 from tercet.inventory.credentials import read_credential
 from tercet.inventory.platform import Node, Platform
@@ -20,6 +21,8 @@ from tercet.providers.proxmox.guests import Guest, guest, platform_tag, split_ta
 from tercet.providers.proxmox.hostkeys import HostKeys
 from tercet.providers.proxmox.ssh import SshServer
 
+T = TypeVar("T")
+LOOK_TIMEOUT = 30.0  # seconds for a server to say what exists and runs
 CREATE_TIMEOUT = 900.0  # seconds: the image is unpacked, on whatever disks the server has
 _log = logging.getLogger("tercet.proxmox")
 
@@ -133,6 +136,14 @@ class Site:
             address = str(nodes.get(name, {}).get("ip") or name)
         return replace(self.host.ssh, host=address, host_key=None)
 
+    async def in_time(self, look: Coroutine[Any, Any, T]) -> T:
+        """What the server says of itself. Raises Unreachable where that takes longer than LOOK_TIMEOUT."""
+        try:
+            async with asyncio.timeout(LOOK_TIMEOUT):
+                return await look
+        except TimeoutError:
+            raise Unreachable(f"{self.api.name} did not answer within {LOOK_TIMEOUT:g} s") from None
+
     async def close(self) -> None:
         """End all connections."""
         await self.api.close()
@@ -146,14 +157,17 @@ class Site:
 
         While Proxmox unpacks the image, the container has no tags yet: who did not wait would make a second one.
         """
-        home = await self.home()
-        tasks = await self.api.get(f"/nodes/{home}/tasks", source="active", typefilter="vzcreate")
-        begun = [str(task["upid"]) for task in tasks if task.get("type") == "vzcreate" and not task.get("endtime")]
-        mine = [upid for upid in begun if user_of(upid) == self.host.login]
-        for upid in mine:
+        for upid in await self.in_time(self._creations()):
             _log.warning("%s: an earlier creation still runs; waiting for it: %s", self.host.site, upid)
             with contextlib.suppress(TaskFailed):  # what it left or not is seen by who looks next
                 await self.api.finish(upid, f"creation at {self.host.site}", CREATE_TIMEOUT)
+
+    async def _creations(self) -> list[str]:
+        """The tasks of creations that this login began and that still run."""
+        home = await self.home()
+        tasks = await self.api.get(f"/nodes/{home}/tasks", source="active", typefilter="vzcreate")
+        begun = [str(task["upid"]) for task in tasks if task.get("type") == "vzcreate" and not task.get("endtime")]
+        return [upid for upid in begun if user_of(upid) == self.host.login]
 
     async def listed(self) -> list[Listed]:
         """Every container with all tags of one of this site's nodes, on any Proxmox node of the cluster."""
