@@ -112,7 +112,8 @@ def test_the_same_holder_wakes_nobody_and_an_index_that_fell_is_no_end(agent: Ag
     assert agent.patches.empty()
 
 
-def test_the_end_of_the_postmaster_wakes_patroni(tmp_path: Path) -> None:
+@pytest.mark.parametrize("crashed", [True, False])
+def test_a_crash_of_the_postmaster_wakes_patroni_and_a_planned_stop_does_not(tmp_path: Path, crashed: bool) -> None:
     reasons: queue.Queue[str] = queue.Queue()
     pid_file = tmp_path / "postmaster.pid"
     threading.Thread(target=wake.watch_postmaster, args=(str(pid_file), reasons.put), daemon=True).start()
@@ -120,10 +121,16 @@ def test_the_end_of_the_postmaster_wakes_patroni(tmp_path: Path) -> None:
         pid_file.write_text(f"{postmaster.pid}\n/data\n")
         with pytest.raises(queue.Empty):
             reasons.get(timeout=1)
+        if not crashed:
+            pid_file.unlink()  # as PostgreSQL does right before it leaves
         postmaster.kill()
         postmaster.wait()
-    pid_file.unlink()
-    assert reasons.get(timeout=5) == f"postmaster {postmaster.pid} ended"
+    if crashed:
+        assert reasons.get(timeout=5) == f"postmaster {postmaster.pid} crashed"
+    else:
+        with pytest.raises(queue.Empty):
+            reasons.get(timeout=1.5)
+    pid_file.unlink(missing_ok=True)
 
 
 def test_a_patroni_that_is_away_is_said_and_harms_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,8 @@ A new Consul leader starts every session's TTL anew. Were leader and primary at 
 would cost an election *and* a whole TTL where gossip is late; apart, it costs neither. So the leader itself
 looks every 2 s where the primary is, and hands its lead to another site's server after seeing it at its own
 site five times in a row: an election stops every question to `dcs` for half a second, and a new primary asks many
-until its first commit is confirmed (seen: 1.4 s more without writes after a switchover). Only the leader acts, and only to a server that gossip holds for alive.
+until its first commit is confirmed (seen: 1.4 s more without writes after a switchover). Only the leader acts, and
+only to a server that gossip holds for alive.
 
 Argument: a JSON file {"url": "http://127.0.0.1:9500/v1", "node": …, "sites": {node: site}, "leader_key": …}.
 """

@@ -105,12 +105,21 @@ def watch_key(key: Key, node: str, wake: Wake) -> None:
         known = holder
 
 
+def postmaster(pid_file: str) -> int:
+    """Its process id as its file has it, 0 if there is none."""
+    try:
+        with open(pid_file) as file:
+            return int(file.readline())
+    except (OSError, ValueError):
+        return 0
+
+
 def watch_postmaster(pid_file: str, wake: Wake) -> None:
-    """For ever."""
+    """For ever. A postmaster that stops by plan removes its file first, and nobody needs to be woken: Patroni stops it
+    itself and is busy with that (woken in a switchover, it gave the key away 1.2 s later)."""
     while True:
+        pid = postmaster(pid_file)
         try:
-            with open(pid_file) as file:
-                pid = int(file.readline())
             process = os.pidfd_open(pid)
         except (OSError, ValueError):
             time.sleep(RETRY_S)
@@ -119,7 +128,8 @@ def watch_postmaster(pid_file: str, wake: Wake) -> None:
         waiting.register(process, select.POLLIN)
         waiting.poll()
         os.close(process)
-        wake(f"postmaster {pid} ended")
+        if postmaster(pid_file) == pid:
+            wake(f"postmaster {pid} crashed")
         time.sleep(RETRY_S)  # the file of one that crashed stays until the next one starts
 
 
