@@ -39,11 +39,17 @@ SUPERUSER, REPLICATOR, REWINDER = "postgres", "replicator", "rewinder"
 AS_POSTGRES = ("setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups")
 
 
-# Patroni sends the signal and then looks once a second whether PostgreSQL has stopped; pg_ctl looks ten times. A
-# fast shutdown waits until every connected standby has all WAL. What takes longer than a second is left to Patroni.
+# A switchover's longest link. Patroni looks once a second whether PostgreSQL has stopped, and where it finds it shut
+# down but not gone yet, it waits for another second before it gives the leader key away (ha.py, demote, on_shutdown). So
+# PostgreSQL is stopped before that, until its process is gone. A fast shutdown waits until every connected standby has
+# all WAL. What takes longer than two seconds is left to Patroni.
 _BEFORE_STOP = f"""#!/bin/sh
 # Run by Patroni before it stops PostgreSQL.
-{BIN}/pg_ctl stop --pgdata {DATA} --mode fast --timeout 1 --silent || exit 0
+[ -s {DATA}/postmaster.pid ] && read -r pid < {DATA}/postmaster.pid && kill -INT "$pid" || exit 0
+for _ in $(seq 40); do
+  read -r _ _ state _ 2>/dev/null < "/proc/$pid/stat" && [ "$state" != Z ] || exit 0
+  sleep 0.05
+done
 """
 
 
