@@ -40,9 +40,9 @@ AS_POSTGRES = ("setpriv", "--reuid=postgres", "--regid=postgres", "--clear-group
 
 
 # A switchover's longest link. Patroni looks once a second whether PostgreSQL has stopped, and where it finds it shut
-# down but not gone yet, it waits for another second before it gives the leader key away (ha.py, demote, on_shutdown). So
-# PostgreSQL is stopped before that, until its process is gone. A fast shutdown waits until every connected standby has
-# all WAL. What takes longer than two seconds is left to Patroni.
+# down but not gone yet, it waits for another second before it gives the leader key away (ha.py, demote, on_shutdown).
+# So PostgreSQL is stopped before that, until its process is gone. A fast shutdown waits until every connected standby
+# has all WAL. What takes longer than two seconds is left to Patroni.
 _BEFORE_STOP = f"""#!/bin/sh
 # Run by Patroni before it stops PostgreSQL.
 [ -s {DATA}/postmaster.pid ] && read -r pid < {DATA}/postmaster.pid && kill -INT "$pid" || exit 0
