@@ -192,16 +192,26 @@ exec psql -XAtq -v ON_ERROR_STOP=1 -h localhost -p "$1" -U "$2" -d "$3" -c "$4"
 """
 
 
+# A proof that was killed leaves its schema; the next one, ten minutes later, removes it. (Nomad forgets a job itself.)
+SWEEP = """
+DO $$ DECLARE old text; BEGIN
+  FOR old IN SELECT nspname FROM pg_namespace
+    WHERE nspname ~ '^tercet_verify_[0-9]+_' AND nspowner = current_user::regrole
+      AND split_part(nspname, '_', 3)::bigint < extract(epoch FROM now()) - 600
+  LOOP EXECUTE format('DROP SCHEMA %I CASCADE', old); END LOOP;
+END $$"""
+
+
 async def _rows_travel(platform: Platform, proxy: Proxy, fleet: Fleet) -> State:
     settings, apps = platform.settings, platform.of(Role.APPS)
-    schema = f"tercet_verify_{secrets.token_hex(4)}"
+    schema = f"tercet_verify_{int(time.time())}_{secrets.token_hex(4)}"
     words = (str(settings.ports.proxy), settings.postgresql.user, settings.postgresql.database)
 
     def sql(text: str) -> Exec:
         return Exec(("sh", "-c", RUN, "sh", *words, text), timeout=10)
 
     first = apps[0].name
-    make = sql(f"CREATE SCHEMA {schema} CREATE TABLE proof (what text)")
+    make = sql(f"{SWEEP}; CREATE SCHEMA {schema} CREATE TABLE proof (what text)")
     answer = (await ask(fleet, {first: {"make": make}}, timeout=15)).get(first, "make")
     if not answer.ok:
         return Waiting(f"{first} could not create a table: {answer.why()}")
