@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,11 @@ import pytest
 from tercet.inventory.default import default_text
 from tercet.inventory.load import load
 from tercet.inventory.platform import Platform
+
+
+def pytest_configure() -> None:
+    # What a shell starts with & ignores Ctrl-C, and so would all that these tests start and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -109,8 +109,7 @@ class Lab:
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Start one command in a process group of its own; the test ends it."""
         return subprocess.Popen(
-            # What a shell starts with & ignores Ctrl-C, and so would all that is started from it.
-            ["env", "--default-signal=INT", *self.command(*words)],
+            self.command(*words),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
