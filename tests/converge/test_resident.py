@@ -59,6 +59,19 @@ async def test_side_by_side_each_has_its_own_and_nodes_share_none(machine: Machi
         assert len(machine.spawned) == 3
 
 
+async def test_what_two_cannot_take_goes_the_ordinary_way(machine: Machine) -> None:
+    async with Residents(machine) as fleet:
+        await asyncio.gather(*(say(fleet, "import time; time.sleep(0.3)") for _ in range(4)))
+        assert (len(machine.spawned), machine.ran) == (2, [ARGV, ARGV])
+        await asyncio.gather(*(say(fleet, "print(1)") for _ in range(2)))
+        assert (len(machine.spawned), len(machine.ran)) == (2, 2)
+
+
+async def test_a_long_answer_is_whole(machine: Machine) -> None:
+    async with Residents(machine) as fleet:
+        assert (await say(fleet, "print('x' * 3_000_000, end='')")).stdout == b"x" * 3_000_000
+
+
 async def test_a_program_that_fails_says_why_and_the_next_one_runs(machine: Machine) -> None:
     async with Residents(machine) as fleet:
         failed = await say(fleet, "raise ValueError('broken')")

@@ -5,7 +5,8 @@ that waits on the node for it; everything else goes the ordinary way. An empty l
 start Python, load the agent and end again, and over a slow way no new session.
 
 Invariants
-- A call has an interpreter to itself; where all of a node's are busy, one more is started.
+- A call has an interpreter to itself. Where both of a node's are busy, it goes the ordinary way: over SSH each holds
+  one of the ten sessions that a server's connection may have, and three nodes share one.
 - One that did not answer in time, or whose caller was cancelled, is ended and never asked again.
 - None outlives the context: their input is closed, and who has not left after END_S is killed.
 """
@@ -22,6 +23,7 @@ from tercet.converge.fleet import Completed, Fleet, Unreachable
 from tercet.converge.node import ARGV
 
 END_S = 2.0
+MOST = 2  # a node
 
 # Reads programs, each after a line with its length, and answers with a line "STATUS LENGTH LENGTH", then what the
 # program printed and what it complained of. What it defined is kept: the agent's modules are loaded once.
@@ -50,17 +52,18 @@ class Residents:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._idle: defaultdict[str, list[asyncio.subprocess.Process]] = defaultdict(list)
+        self._number: defaultdict[str, int] = defaultdict(int)  # idle and busy ones of each node
 
     async def run(self, node: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> Completed:
         """See Fleet."""
-        if tuple(argv) != ARGV:
+        if tuple(argv) != ARGV or (not self._idle[node] and self._number[node] >= MOST):
             return await self._fleet.run(node, argv, stdin=stdin, timeout=timeout)
         try:
             async with asyncio.timeout(timeout):
                 while self._idle[node]:
                     with contextlib.suppress(EOFError, ConnectionError):  # it went down with its node, or was killed
                         return await self._ask(node, self._idle[node].pop(), stdin)
-                return await self._ask(node, await self._fleet.spawn(node, RESIDENT), stdin)
+                return await self._ask(node, await self._start(node), stdin)
         except TimeoutError:
             raise Unreachable(f"{node}: `{' '.join(ARGV)}` did not end within {timeout:g} s and was killed") from None
         except (EOFError, ConnectionError, OSError) as error:
@@ -70,15 +73,27 @@ class Residents:
         """See Fleet."""
         return await self._fleet.spawn(node, argv)
 
+    async def _start(self, node: str) -> asyncio.subprocess.Process:
+        self._number[node] += 1
+        try:
+            return await self._fleet.spawn(node, RESIDENT)
+        except BaseException:
+            self._number[node] -= 1
+            raise
+
     async def _ask(self, node: str, resident: asyncio.subprocess.Process, program: bytes) -> Completed:
         try:
             if resident.stdin is None or resident.stdout is None:
                 raise OSError("it was started without pipes")
             resident.stdin.write(b"%d\n%b" % (len(program), program))
             await resident.stdin.drain()
-            status, *lengths = map(int, (await resident.stdout.readuntil()).split())
-            texts = [await resident.stdout.readexactly(length) for length in lengths]
+            head = await resident.stdout.readline()
+            if not head.endswith(b"\n"):
+                raise EOFError
+            status, *lengths = map(int, head.split())
+            texts = [await _exactly(resident.stdout, length) for length in lengths]
         except BaseException:
+            self._number[node] -= 1
             await _end(resident, at_once=True)
             raise
         self._idle[node].append(resident)
@@ -93,6 +108,17 @@ class Residents:
         idle = [resident for of_node in self._idle.values() for resident in of_node]
         self._idle.clear()
         await asyncio.gather(*(_end(resident) for resident in idle))
+
+
+async def _exactly(stream: asyncio.StreamReader, length: int) -> bytes:
+    """Not `readexactly`: a stream over SSH has `read` and `readline` alone."""
+    pieces: list[bytes] = []
+    while length:
+        pieces.append(await stream.read(length))
+        if not pieces[-1]:
+            raise EOFError
+        length -= len(pieces[-1])
+    return b"".join(pieces)
 
 
 async def _end(resident: asyncio.subprocess.Process, *, at_once: bool = False) -> None:
