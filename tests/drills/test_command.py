@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tercet.cli.commands import drill
 from tercet.cli.main import main
 from tercet.drills.scenario_file import built_in
-from tercet.drills.verdict import Repeated, result
+from tercet.drills.verdict import result
 from tercet.inventory.model import BudgetsModel
 
 from .sample import Drill
@@ -20,7 +22,12 @@ from .sample import Drill
 def drilled(inventory_file: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The words that name a drill, which has happened before."""
     outcome = result(Drill(seed=0).entries(), built_in()["site-killed"], BudgetsModel())
-    monkeypatch.setattr(drill, "with_progress", lambda _call, _work: Repeated((outcome,)))
+
+    async def repeat(*given: Any) -> None:
+        given[-1].append(outcome)
+
+    monkeypatch.setattr(drill, "_repeat", repeat)
+    monkeypatch.setattr(drill, "with_progress", lambda _call, work: asyncio.run(work(None, None)))
     return ["-f", str(inventory_file), "drill", "run", "site-killed"]
 
 

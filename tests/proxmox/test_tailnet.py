@@ -148,7 +148,7 @@ async def test_without_credentials_the_names_that_stay_are_said(control: Control
 
 
 async def test_what_could_not_be_removed_is_named_with_its_address(control: Control) -> None:
-    control.refuses = True
+    control.refuses = "/"
     given = tailnet(control, api_key="env:TS_SECRET")
     with pytest.raises(TercetError, match=r"still lists of them there: db-sib-01 \(100.64.0.1\), db-sib-03"):
         await leave(given, {"db-sib-01": "100.64.0.1"}, ["db-sib-03"], lambda _: None)
