@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -38,7 +39,7 @@ def acquire(path: Path) -> int:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = describe(os.pread(file, 4096, 0))
+            holder = describe(note(file))
             os.close(file)
             raise TercetError(f"{holder}; wait until it is done, or end it, then run this again") from None
         with suppress(FileNotFoundError):
@@ -47,10 +48,19 @@ def acquire(path: Path) -> int:
         os.close(file)  # the former holder removed the name between our two calls
 
 
-def describe(note: bytes) -> str:
+def note(file: int) -> bytes:
+    """What the holder wrote of itself, which it does right after it took the lock: a moment later, if need be."""
+    for _ in range(10):
+        if said := os.pread(file, 4096, 0):
+            return said
+        time.sleep(0.05)
+    return b""
+
+
+def describe(said: bytes) -> str:
     """The holder's note as the start of a sentence."""
     try:
-        holder = json.loads(note)
+        holder = json.loads(said)
         process = "" if str(holder["pid"]) in holder["who"] else f" (process {holder['pid']})"
         return f"the platform is being changed by {holder['who']}{process} since {holder['since']}"
     except (ValueError, KeyError, TypeError):
