@@ -210,5 +210,5 @@ def test_a_server_that_vanishes_while_up_works_stops_only_its_own_site(farm: Far
 def test_down_leaves_no_container_and_no_node_in_the_tailnet(farm: Farm) -> None:
     farm.call("down", "--yes", timeout=300)
     assert all(not containers for containers in farm.obey("containers").values())
-    assert members(farm) == []
+    assert set(members(farm)) <= {"operator"}  # the operator's own machine is none of the platform's nodes
     assert not [path for path in Path("/sys/fs/cgroup").glob(f"*/tercet/{NAME}/nodes/*") if path.is_dir()]
