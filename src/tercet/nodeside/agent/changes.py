@@ -86,7 +86,11 @@ class Node:
         return show([unit])[unit]["ActiveState"] not in DEAD and systemctl("stop", unit)
 
     def disable(self, unit: str) -> bool:
-        return show([unit])[unit]["UnitFileState"].startswith("enabled") and systemctl("disable", OFFLINE, unit)
+        if not show([unit])[unit]["UnitFileState"].startswith("enabled"):
+            return False
+        systemctl("disable", OFFLINE, unit)
+        self.remembered([unit], "disabled")
+        return True
 
     def enable(self, units: list[str]) -> list[bool]:
         """All at once, as each call of systemctl takes longer than all that it does."""
@@ -95,7 +99,12 @@ class Node:
             systemctl("unmask", OFFLINE, *masked)
         if missing := [unit for unit in units if states[unit] != "enabled"]:
             systemctl("enable", OFFLINE, *missing)
+            self.remembered(missing, "enabled")
         return [unit in missing for unit in units]
+
+    def remembered(self, units: list[str], wanted: str) -> None:
+        """systemd remembers how it found a unit that it has loaded, until it reads its files again."""
+        self.unit_files_changed |= any(state["UnitFileState"] != wanted for state in show(units).values())
 
     def run(self, units: list[dict[str, Any]]) -> list[bool | str]:
         """Start, restart or reload units side by side, whichever each needs now: for each, what `file` and the
