@@ -62,10 +62,13 @@ async def verify(
         verdicts = [Verdict(condition.title, state) for condition, state in results]
         for verdict in verdicts:
             _tell(emit, verdict, started)
-    acted = [(JOB, job.result()), (ROWS, rows.result())]
-    if not isinstance(acted[1][1], Passing):  # it may have begun before all had settled
-        acted[1] = (ROWS, await _rows_travel(platform, proxy, fleet))
-    for title, state in acted:
+    # What did not hold may have begun before all had settled: once more.
+    states = [job.result(), rows.result()]
+    if not isinstance(states[0], Passing):
+        states[0] = await _job_runs(platform, fleet)
+    if not isinstance(states[1], Passing):
+        states[1] = await _rows_travel(platform, proxy, fleet)
+    for title, state in zip((JOB, ROWS), states, strict=True):
         verdicts.append(Verdict(title, state))
         _tell(emit, verdicts[-1], started)
     return verdicts
