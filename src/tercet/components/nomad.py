@@ -71,8 +71,8 @@ class Nomad:
                 "enabled": True,
                 "bootstrap_expect": len(servers),
                 "server_join": {"retry_join": servers, "retry_interval": "1s"},
-                # At rest the leader speaks to each follower every 50 ms times this, four times as often as Consul's
-                # heartbeats need; an election takes a second longer for it.
+                # Raft's leader speaks to each follower every 50 to 100 ms, times this, also at rest (CommitTimeout,
+                # which Nomad multiplies and Consul does not); an election takes a second longer for it.
                 "raft_multiplier": 2,
                 "heartbeat_grace": f"{timing.nomad_heartbeat_grace_s}s",
                 "min_heartbeat_ttl": f"{timing.nomad_min_heartbeat_ttl_s}s",
