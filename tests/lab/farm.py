@@ -112,14 +112,24 @@ def raised_farm(folder: Path, name: str = NAME) -> Iterator[Farm]:
         os.environ |= {"T_PVE_SECRET": SECRET, "T_HEADSCALE_KEY": key}
         yield Farm(file, namespace, servers)
     finally:
-        for process in (servers, headscale):
-            if process is not None:
-                if process.stdin:
-                    process.stdin.close()
-                else:
-                    process.terminate()
-                process.wait(timeout=60)
-        clean(namespace, place)
+        try:
+            if servers is not None and servers.stdin:
+                servers.stdin.close()  # which ends them, and their containers
+                servers.wait(timeout=60)
+        finally:
+            if headscale is not None:
+                end(headscale)
+            clean(namespace, place)
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """headscale waits for its clients, of which some are silent by then: seen to ignore SIGTERM for a minute."""
+    process.terminate()
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(timeout=10)
 
 
 def inside(namespace: str, *argv: str) -> list[str]:
@@ -178,7 +188,11 @@ def operator_in_the_tailnet(farm: Farm) -> Iterator[None]:
     with (folder / "tailscaled.log").open("w") as log:
         options = ["--tun=tailscale0", "--state=mem:", socket, "--no-logs-no-support"]
         daemon = subprocess.Popen(
-            [*prefix, tailscaled, *options], stdout=log, stderr=log, env=os.environ | {"SSL_CERT_DIR": str(authorities)}
+            [*prefix, tailscaled, *options],
+            stdout=log,
+            stderr=log,
+            text=True,
+            env=os.environ | {"SSL_CERT_DIR": str(authorities)},
         )
     try:
         wait_until("tailscaled listens", (folder / "tailscaled.sock").exists, 30)
@@ -187,8 +201,7 @@ def operator_in_the_tailnet(farm: Farm) -> Iterator[None]:
         subprocess.run(up, check=True, timeout=90, capture_output=True)
         yield
     finally:
-        daemon.terminate()
-        daemon.wait(timeout=30)
+        end(daemon)
 
 
 SOON = (datetime.now(UTC) + timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -3,6 +3,10 @@
 Invariant: a datacenter needs no other: its server bootstraps alone (`bootstrap_expect 1`) and joins the others
 by `retry_join_wan`. The loss of one leaves the others' Consul as it was. Nothing of PostgreSQL's failover
 depends on these three; that is the fourth datacenter's part (components/dcs.py).
+
+Server and clients join each other, whoever comes second. A server that comes back without its data knows no member;
+its clients hold it for failed and try it with probability 1/2 every 30 s only (serf's reconnect, seen to take over a
+minute).
 """
 
 from __future__ import annotations
@@ -48,9 +52,11 @@ class Consul:
         }
         if node.role is Role.CONTROL:
             others = [control.name for control in platform.of(Role.CONTROL) if control != node]
+            clients = [each.name for each in platform.nodes if each.site == node.site and each != node]
             settings |= {
                 "server": True,
                 "bootstrap_expect": 1,
+                "retry_join": [f"{name}:{ports.consul_serf_lan}" for name in clients],
                 "retry_join_wan": [f"{name}:{ports.consul_serf_wan}" for name in others],
                 "retry_interval_wan": "1s",
             }

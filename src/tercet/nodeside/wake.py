@@ -92,14 +92,18 @@ class Key:
 def watch_key(key: Key, node: str, wake: Wake) -> None:
     """For ever."""
     known: str | None = None
+    silent = False
     while True:
         try:
             holder = key.holder()
             candidate = "" if holder else key.candidate()
         except (OSError, ValueError, http.client.HTTPException) as error:
-            print(f"the dcs agent does not answer: {error}", flush=True)
+            if not silent:  # said once: an agent may be gone for hours
+                print(f"the dcs agent does not answer: {error}", flush=True)
+            silent = True
             time.sleep(RETRY_S)
             continue
+        silent = False
         if known not in (None, holder) and candidate in ("", node):
             wake(f"{holder or 'nobody'} holds the leader key")
         known = holder
