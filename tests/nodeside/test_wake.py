@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
+import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -21,7 +24,8 @@ class Agent(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answers)
         self.changed = threading.Condition()
-        self.index, self.holder, self.failover = 5, "db-one", ""
+        self.index, self.holder, self.failover, self.begun = 5, "db-one", "", 3
+        self.told = threading.Semaphore(0)
         self.patches: queue.Queue[tuple[str, str]] = queue.Queue()
         self.asked = threading.Semaphore(0)
 
@@ -31,15 +35,26 @@ class Agent(ThreadingHTTPServer):
             self.holder = holder
             self.changed.notify_all()
 
+    def switch(self, leader: str, member: str) -> None:
+        """Returns when it is known."""
+        with self.changed:
+            self.failover = json.dumps({"leader": leader, "member": member})
+            self.begun += 1
+            self.changed.notify_all()
+        assert self.told.acquire(timeout=5)
+
 
 class Answers(BaseHTTPRequestHandler):
     server: Agent
 
     def do_GET(self) -> None:
-        if "/failover?" in self.path:
-            return self._answer(200 if self.server.failover else 404, self.server.failover.encode(), 1)
-        seen = int(self.path.split("index=")[1].split("&")[0])
         server = self.server
+        seen = int(self.path.split("index=")[1].split("&")[0])
+        if "/failover?" in self.path:
+            server.told.release()
+            with server.changed:
+                server.changed.wait_for(lambda: server.begun != seen, timeout=10)
+            return self._answer(200 if server.failover else 404, server.failover.encode(), server.begun)
         server.asked.release()
         with server.changed:
             server.changed.wait_for(lambda: server.index != seen, timeout=10)
@@ -74,10 +89,13 @@ def agent() -> Iterator[Agent]:
 def start(agent: Agent) -> None:
     port = agent.server_address[1]
     waker = wake.waker(("127.0.0.1", port), "patroni", "secret")
-    key = wake.Key(port, "service/x")
-    threading.Thread(target=wake.watch_key, args=(key, "db-two", waker), daemon=True).start()
-    for _ in range(2):  # the first look, and the one that waits
-        assert agent.asked.acquire(timeout=5)
+    leader, failover = (wake.Key(port, "service/x", name) for name in ("leader", "failover"))
+    switchover = wake.Switchover()
+    threading.Thread(target=wake.watch_switchover, args=(failover, switchover), daemon=True).start()
+    threading.Thread(target=wake.watch_leader, args=(leader, switchover, "db-two", waker), daemon=True).start()
+    for looks in (agent.asked, agent.told):
+        for _ in range(2):  # the first look, and the one that waits
+            assert looks.acquire(timeout=5)
 
 
 def test_a_new_holder_and_none_wake_patroni_with_a_change_of_nothing(agent: Agent) -> None:
@@ -97,9 +115,39 @@ def test_a_free_key_wakes_only_the_candidate_of_a_switchover(agent: Agent) -> No
     assert agent.patches.empty()
     agent.move("db-three")
     agent.patches.get(timeout=5)
-    agent.failover = json.dumps({"leader": "db-three", "member": "db-two"})
+    agent.switch("db-three", "db-two")
     agent.move("")
     agent.patches.get(timeout=5)
+
+
+@pytest.mark.parametrize(("candidate", "woken"), [("db-three", True), ("db-two", False), ("", False)])
+def test_the_end_of_the_stream_wakes_who_looks_on_in_a_switchover(tmp_path: Path, candidate: str, woken: bool) -> None:
+    reasons: queue.Queue[str] = queue.Queue()
+    pid_file, switchover = tmp_path / "postmaster.pid", wake.Switchover()
+    switchover.candidate = candidate
+    fork = "sleep 60 & bash -c 'exec -a \"postgres: x: walreceiver streaming 0/1\" sleep 60' & wait"
+    with subprocess.Popen(["bash", "-c", fork], start_new_session=True) as postmaster:
+        try:
+            pid_file.write_text(f"{postmaster.pid}\n/data\n")
+            wait_until(lambda: wake.walreceiver(postmaster.pid) > 0)
+            args = (str(pid_file), switchover, "db-two", reasons.put)
+            threading.Thread(target=wake.watch_stream, args=args, daemon=True).start()
+            with pytest.raises(queue.Empty):
+                reasons.get(timeout=1)
+            os.kill(wake.walreceiver(postmaster.pid), signal.SIGKILL)
+            if woken:
+                assert reasons.get(timeout=5) == "the old primary's stream ended, db-three is to lead"
+            with pytest.raises(queue.Empty):
+                reasons.get(timeout=1)
+        finally:
+            os.killpg(postmaster.pid, signal.SIGKILL)
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_the_same_holder_wakes_nobody_and_an_index_that_fell_is_no_end(agent: Agent) -> None:

@@ -8,12 +8,14 @@ turn:
   nobody who confirms its commits;
 - a primary whose PostgreSQL crashed gives up the lead late.
 
-Here the leader key is watched through the local `dcs` agent, and the postmaster by a pidfd; on a change Patroni is
+Here the leader key is watched through the local `dcs` agent, and processes by a pidfd; on a change Patroni is
 woken by a PATCH of its configuration that changes nothing (Patroni 4.0, api.py: do_PATCH_config ends in a wake-up).
-With a loop_wait of one second Patroni watches nothing itself, which has a reason: in a switchover, a standby that
-wakes while nobody holds the key sleeps for two seconds, to leave the key to the candidate (ha.py,
+With a loop_wait of one second Patroni watches nothing itself, which has a reason: in a switchover, a standby whose
+turn comes while nobody holds the key sleeps for two seconds, to leave the key to the candidate (ha.py,
 process_unhealthy_cluster). So a switchover wakes its candidate alone when the key is free, and the others when it is
-taken. Nothing is decided here. If this program is dead, a failover takes a second longer.
+taken; and the others once more before, when the old primary has sent its last WAL (their walreceiver ends), so that
+their next turn is a loop_wait away while the key changes hands. Nothing is decided here. If this program is dead, a
+failover takes a second longer.
 
 Argument: a JSON file {"dcs_port": …, "scope": "service/NAME", "node": …, "api": [host, port], "user": …,
 "password": …, "pid_file": …}.
@@ -60,53 +62,72 @@ def waker(api: tuple[str, int], user: str, password: str) -> Wake:
 
 
 class Key:
-    """The leader key, asked of the local agent; each question waits until it changes."""
+    """One of Patroni's keys, asked of the local agent."""
 
-    def __init__(self, port: int, scope: str) -> None:
-        self._port, self._scope = port, scope
+    def __init__(self, port: int, scope: str, name: str) -> None:
+        self._port, self._path = port, f"/v1/kv/{scope}/{name}?raw"
         self._index = 0
 
-    def candidate(self) -> str:
-        """Whom a switchover that is under way wants to lead; "" if there is none, or anybody may."""
-        status, body, _ = self._get("failover?raw")
-        return str(json.loads(body).get("member") or "") if status == 200 and body else ""
-
-    def holder(self) -> str:
-        """Who holds it, "" for nobody; returns after a change, or WAIT_S. Raises OSError, HTTPException."""
-        status, body, index = self._get(f"leader?raw&index={self._index}&wait={WAIT_S}s")
-        if status not in (200, 404):
-            raise http.client.HTTPException(f"status {status}")
-        self._index = index if index >= self._index else 0  # an agent that lost its state counts anew
-        return body if status == 200 else ""
-
-    def _get(self, what: str) -> tuple[int, str, int]:
+    def changed(self) -> str:
+        """Its value, "" where there is no such key; returns after a change or WAIT_S. Raises OSError, HTTPException."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=WAIT_S + 5)
         try:
-            connection.request("GET", f"/v1/kv/{self._scope}/{what}")
+            connection.request("GET", f"{self._path}&index={self._index}&wait={WAIT_S}s")
             answer = connection.getresponse()
-            return answer.status, answer.read().decode(), int(answer.headers.get("X-Consul-Index", "0"))
+            body = answer.read().decode()
         finally:
             connection.close()
+        if answer.status not in (200, 404):
+            raise http.client.HTTPException(f"status {answer.status}")
+        index = int(answer.headers.get("X-Consul-Index", "0"))
+        self._index = index if index >= self._index else 0  # an agent that lost its state counts anew
+        return body if answer.status == 200 else ""
 
 
-def watch_key(key: Key, node: str, wake: Wake) -> None:
+class Switchover:
+    """The one that is under way, as Patroni's key `failover` tells of it."""
+
+    def __init__(self) -> None:
+        self.candidate = ""  # "" if there is none, or anybody may lead
+
+    def learn(self, value: str) -> None:
+        self.candidate = str(json.loads(value).get("member") or "") if value else ""
+
+    def to_another(self, node: str) -> bool:
+        return self.candidate not in ("", node)
+
+
+def watch_switchover(key: Key, switchover: Switchover) -> None:
     """For ever."""
+    _watch(key, switchover.learn)
+
+
+def watch_leader(key: Key, switchover: Switchover, node: str, wake: Wake) -> None:
+    """For ever. Wakes when the key changes hands."""
+
     known: str | None = None
+
+    def look(holder: str) -> None:
+        nonlocal known
+        if known not in (None, holder) and (holder or not switchover.to_another(node)):
+            wake(f"{holder or 'nobody'} holds the leader key")
+        known = holder
+
+    _watch(key, look)
+
+
+def _watch(key: Key, look: Callable[[str], None]) -> None:
+    """`look` at each value, for ever."""
     silent = False
     while True:
         try:
-            holder = key.holder()
-            candidate = "" if holder else key.candidate()
+            look(key.changed())
+            silent = False
         except (OSError, ValueError, http.client.HTTPException) as error:
             if not silent:  # said once: an agent may be gone for hours
                 print(f"the dcs agent does not answer: {error}", flush=True)
             silent = True
             time.sleep(RETRY_S)
-            continue
-        silent = False
-        if known not in (None, holder) and candidate in ("", node):
-            wake(f"{holder or 'nobody'} holds the leader key")
-        known = holder
 
 
 def postmaster(pid_file: str) -> int:
@@ -118,31 +139,68 @@ def postmaster(pid_file: str) -> int:
         return 0
 
 
+def walreceiver(pid: int) -> int:
+    """The process of that postmaster which receives WAL, 0 if there is none."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            children = file.read().split()
+        for child in children:
+            with open(f"/proc/{child}/cmdline") as file:
+                if "walreceiver" in file.read():
+                    return int(child)
+    except OSError:
+        pass
+    return 0
+
+
+def wait_for_end(pid: int) -> bool:
+    """Wait until that process is gone; False if there is none to begin with."""
+    try:
+        process = os.pidfd_open(pid)
+    except (OSError, ValueError):
+        return False
+    try:
+        waiting = select.poll()
+        waiting.register(process, select.POLLIN)
+        waiting.poll()
+        return True
+    finally:
+        os.close(process)
+
+
 def watch_postmaster(pid_file: str, wake: Wake) -> None:
     """For ever. A postmaster that stops by plan removes its file first, and nobody needs to be woken: Patroni stops it
     itself and is busy with that (woken in a switchover, it gave the key away 1.2 s later)."""
     while True:
         pid = postmaster(pid_file)
-        try:
-            process = os.pidfd_open(pid)
-        except (OSError, ValueError):
-            time.sleep(RETRY_S)
-            continue
-        waiting = select.poll()
-        waiting.register(process, select.POLLIN)
-        waiting.poll()
-        os.close(process)
-        if postmaster(pid_file) == pid:
+        if wait_for_end(pid) and postmaster(pid_file) == pid:
             wake(f"postmaster {pid} crashed")
         time.sleep(RETRY_S)  # the file of one that crashed stays until the next one starts
+
+
+def watch_stream(pid_file: str, switchover: Switchover, node: str, wake: Wake) -> None:
+    """For ever. Wakes the standby that a switchover does not mean, when the old primary has sent its last WAL."""
+    while True:
+        if wait_for_end(walreceiver(postmaster(pid_file))) and switchover.to_another(node):
+            wake(f"the old primary's stream ended, {switchover.candidate} is to lead")
+            while switchover.to_another(node):  # once: what ends from here on is an attempt to stream again
+                time.sleep(RETRY_S)
+        time.sleep(RETRY_S)
 
 
 def main(config: dict[str, Any]) -> None:
     host, port = config["api"]
     wake = waker((host, port), config["user"], config["password"])
     print("watching", flush=True)
-    threading.Thread(target=watch_postmaster, args=(config["pid_file"], wake), daemon=True).start()
-    watch_key(Key(config["dcs_port"], config["scope"]), config["node"], wake)
+    leader, failover = (Key(config["dcs_port"], config["scope"], name) for name in ("leader", "failover"))
+    node, pid_file, switchover = config["node"], config["pid_file"], Switchover()
+    for target, args in (
+        (watch_postmaster, (pid_file, wake)),
+        (watch_stream, (pid_file, switchover, node, wake)),
+        (watch_switchover, (failover, switchover)),
+    ):
+        threading.Thread(target=target, args=args, daemon=True).start()
+    watch_leader(leader, switchover, node, wake)
 
 
 if __name__ == "__main__":
