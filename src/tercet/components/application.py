@@ -16,7 +16,7 @@ from tercet.converge.requests import Answer, Exec, Request
 from tercet.converge.resources import Object, Resource
 from tercet.inventory.platform import Node, Role
 
-_LOCAL = f'local_psql() {{ {" ".join(patroni.AS_POSTGRES)} psql -XAtq -v ON_ERROR_STOP=1 "$@"; }}'
+_LOCAL = f'local_psql() {{ {" ".join(patroni.AS_POSTGRES)} {patroni.PSQL} -XAtq -v ON_ERROR_STOP=1 "$@"; }}'
 
 # The password comes on standard input and reaches psql by its environment, which only root and postgres can read.
 PROBE = f"""
@@ -34,7 +34,7 @@ case "$found" in
   *) echo "database $2 belongs to ${{found##*|}}"; exit 0 ;;
 esac
 export PGPASSWORD="$password" PGCONNECT_TIMEOUT=2
-psql -XAtq -h "$(hostname)" -p "$3" -U "$1" -d "$2" -c 'SELECT 1' >/dev/null 2>&1 \\
+{patroni.PSQL} -XAtq -h "$(hostname)" -p "$3" -U "$1" -d "$2" -c 'SELECT 1' >/dev/null 2>&1 \\
   || {{ echo "user $1 cannot log in with its password"; exit 0; }}
 echo ready
 """

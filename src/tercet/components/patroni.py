@@ -28,6 +28,7 @@ UNIT = "patroni.service"
 CONFIG = "/etc/patroni/patroni.yml"
 DATA = "/var/lib/postgresql/17/tercet"
 BIN = "/usr/lib/postgresql/17/bin"
+PSQL = f"{BIN}/psql"  # the one in PATH is Debian's wrapper: Perl, which takes as long again
 GATE = "/usr/lib/tercet/patroni-may-start"
 BEFORE_STOP = "/usr/lib/tercet/patroni-before-stop"
 PERMISSION = "/run/tercet-bootstrap"  # outside /run/patroni: systemd empties that at each start

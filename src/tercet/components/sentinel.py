@@ -17,7 +17,13 @@ from tercet.converge.resources import Resource
 from tercet.inventory.platform import Node, Platform, Role
 
 STRICT = "tercet-strict.service"
-READ_ONLY = Exec((*patroni.AS_POSTGRES, "psql", "-XAtq", "-c", "SHOW default_transaction_read_only"))
+# A standby is not asked: it refuses writes anyway, and a psql takes 0.03 s of a core.
+READ_ONLY = Exec(
+    (
+        *("sh", "-c", f'[ -e {patroni.DATA}/standby.signal ] || exec "$@"', "sh", *patroni.AS_POSTGRES),
+        *(patroni.PSQL, "-XAtq", "-c", "SHOW default_transaction_read_only"),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ class Stage:
 
     async def sql(self, node: str, statement: str) -> list[list[str]]:
         """Run as the superuser over the node's own socket; the rows. Raises StageError, Unreachable."""
-        argv = (*patroni.AS_POSTGRES, "psql", "-XAtq", "-F", "\t", "-v", "ON_ERROR_STOP=1")
+        argv = (*patroni.AS_POSTGRES, patroni.PSQL, "-XAtq", "-F", "\t", "-v", "ON_ERROR_STOP=1")
         where = ("-d", self.platform.settings.postgresql.database, "-f", "-")
         done = await self.provider.run(node, (*argv, *where), stdin=statement.encode(), timeout=SQL_S)
         if done.status:

@@ -83,7 +83,7 @@ def _tell(emit: Emit, verdict: Verdict, started: float) -> None:
 SYNC = Exec(
     (
         *patroni.AS_POSTGRES,
-        *("psql", "-XAtq", "-c"),
+        *(patroni.PSQL, "-XAtq", "-c"),
         "SELECT current_setting('synchronous_standby_names') || '|' || (SELECT count(*) FROM pg_stat_replication "
         "WHERE sync_state IN ('quorum', 'sync')) WHERE NOT pg_is_in_recovery()",
     )
@@ -181,7 +181,7 @@ async def _job_runs(platform: Platform, fleet: Fleet) -> State:
 # Prints who executed the INSERT and who executed the transaction's write.
 WRITE = f"""
 export PGPASSFILE={PASSFILE} PGCONNECT_TIMEOUT=3
-psql -XAtq -v ON_ERROR_STOP=1 -h localhost -p "$1" -U "$2" -d "$3" <<SQL
+{patroni.PSQL} -XAtq -v ON_ERROR_STOP=1 -h localhost -p "$1" -U "$2" -d "$3" <<SQL
 INSERT INTO $4.proof VALUES ('$5 insert') RETURNING inet_server_addr();
 BEGIN;
 SELECT count(*) IS NULL FROM $4.proof;
@@ -191,7 +191,7 @@ SQL
 """
 RUN = f"""
 export PGPASSFILE={PASSFILE} PGCONNECT_TIMEOUT=3
-exec psql -XAtq -v ON_ERROR_STOP=1 -h localhost -p "$1" -U "$2" -d "$3" -c "$4"
+exec {patroni.PSQL} -XAtq -v ON_ERROR_STOP=1 -h localhost -p "$1" -U "$2" -d "$3" -c "$4"
 """
 
 

@@ -38,7 +38,7 @@ FLAVOURS = {"pgcat": pgcat.flavour, "pgpool": pgpool.flavour}
 # The port is the one that the node has now: while a changed one is rolled out, the nodes differ.
 ROUTES = f"""
 export PGPASSFILE={PASSFILE} PGCONNECT_TIMEOUT=2
-timeout 3 psql -XAtq -h localhost -p "$(cut -d: -f2 {PASSFILE})" -U "$1" -d "$2" \\
+timeout 3 {patroni.PSQL} -XAtq -h localhost -p "$(cut -d: -f2 {PASSFILE})" -U "$1" -d "$2" \\
   -c '\\echo read' -c 'SELECT inet_server_addr()' -c '\\echo write' -c "$3" |
 awk 'FNR == NR {{ if (!($1 in name)) name[$1] = $2; next }}
      /^(read|write)$/ {{ kind = $1; next }}
