@@ -35,11 +35,13 @@ RECORD = "/var/lib/tercet/proxy-rendered.sha256"
 FLAVOURS = {"pgcat": pgcat.flavour, "pgpool": pgpool.flavour}
 
 # Prints who answers a read and who answers a write, each on a line of its own, or no line where nobody does.
-# The port is the one that the node has now: while a changed one is rolled out, the nodes differ.
+# Asked of the proxy that the node has now: while another kind or a changed port is rolled out, the nodes differ. Both
+# kinds send the second question to the primary: PgCat every explicit transaction, pgpool-II what has that comment.
 ROUTES = f"""
 export PGPASSFILE={PASSFILE} PGCONNECT_TIMEOUT=2
 timeout 3 {patroni.PSQL} -XAtq -h localhost -p "$(cut -d: -f2 {PASSFILE})" -U "$1" -d "$2" \\
-  -c '\\echo read' -c 'SELECT inet_server_addr()' -c '\\echo write' -c "$3" |
+  -c '\\echo read' -c 'SELECT inet_server_addr()' \\
+  -c '\\echo write' -c '/*NO LOAD BALANCE*/ BEGIN; SELECT inet_server_addr(); COMMIT' |
 awk 'FNR == NR {{ if (!($1 in name)) name[$1] = $2; next }}
      /^(read|write)$/ {{ kind = $1; next }}
      $1 in name {{ print kind, name[$1] }}' /etc/hosts -
@@ -137,16 +139,15 @@ class Proxy:
             unit={**NEEDS_TAILNET, "After": "tailnet-ready.service consul-dcs.service"},
         )
 
-    def routes(self, node: Node) -> Exec:
-        """Two lines, in any order: `read NODE` and `write NODE`, as this apps node finds them."""
+    def routes(self) -> Exec:
+        """Two lines, in any order: `read NODE` and `write NODE`, as an apps node finds them."""
         settings = self.context.platform.settings
-        chosen = FLAVOURS[self.context.proxy](self.context, node)
         words = (settings.postgresql.user, settings.postgresql.database)
-        return Exec(("sh", "-c", ROUTES, "sh", *words, chosen.write_route), timeout=8)
+        return Exec(("sh", "-c", ROUTES, "sh", *words), timeout=8)
 
     def questions(self, node: Node) -> Mapping[str, Request]:
         if node.role is Role.APPS:
-            return {"routes": self.routes(node)}
+            return {"routes": self.routes()}
         return patroni.Patroni(self.context).questions(node)
 
     def healthy(self) -> Iterable[Condition]:

@@ -13,7 +13,6 @@ class Flavour:
     """One kind of proxy on one apps node.
 
     `template` is rendered by Consul Template to `rendered`; SIGHUP to the process in `pid_file` makes it count.
-    `write_route` is SQL that the proxy sends to the primary and that changes nothing.
     """
 
     kind: str
@@ -24,7 +23,6 @@ class Flavour:
     resources: tuple[Resource, ...]  # all but the template, the rendered file and the units' state
     units: tuple[Unit, ...]  # in the order of their start; the proxy itself is the last
     checks: tuple[Object, ...]  # what else must be as rendered
-    write_route: str
 
     @property
     def unit(self) -> str:

@@ -56,7 +56,6 @@ def flavour(context: Context, node: Node) -> Flavour:
         ),
         checks=(),
         # Outside a transaction block reads go to the replica; a block goes to `default_role` as a whole.
-        write_route="BEGIN; SELECT inet_server_addr(); COMMIT",
     )
 
 

@@ -64,7 +64,6 @@ def flavour(context: Context, node: Node) -> Flavour:
             Unit(UNIT, restart_on=(unit_path(UNIT), CONFIG, HBA, PASSWORDS, PCP), rolling=in_turn("proxies")),
         ),
         checks=(routes.in_force(node.name),),
-        write_route="/*NO LOAD BALANCE*/ SELECT inet_server_addr()",
     )
 
 
