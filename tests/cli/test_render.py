@@ -64,7 +64,28 @@ def test_a_plan_is_grouped_by_component_then_node() -> None:
 
 def test_an_empty_plan_says_so() -> None:
     assert shown(Plan()) == "Nothing to change.\n"
-    assert plan_json(Plan()) == {"empty": True, "changes": {}, "infrastructure": [], "steps": [], "unreachable": []}
+    assert plan_json(Plan()) == {
+        "empty": True,
+        "changes": {},
+        "infrastructure": [],
+        "steps": [],
+        "restarts": [],
+        "unreachable": [],
+    }
+
+
+def test_restarts_of_containers_come_last() -> None:
+    change = Change("restart", "container db-sib-01", "features takes effect when it starts", restarts="db-sib-01")
+    plan = Plan(restarts=(change,))
+    assert not plan.empty
+    assert shown(plan) == (
+        "restarts of containers  (one at a time, while all else is well)\n"
+        "  restart  container db-sib-01  features takes effect when it starts\n"
+        "1 change: 1 restart.\n"
+    )
+    assert plan_json(plan)["restarts"] == [
+        {"verb": "restart", "what": "container db-sib-01", "reason": "features takes effect when it starts"}
+    ]
 
 
 def test_one_change_is_singular() -> None:

@@ -348,3 +348,34 @@ def test_what_is_shared_or_comes_from_before_is_no_contradiction() -> None:
 def test_secrets_stay_out_of_the_plan() -> None:
     todo = plan([Part("c", {"n": [File("/etc/s", b"hunter2", secret=True)]})], nodes("n"), Observation({}), ())
     assert "hunter2" not in repr(todo)
+
+
+# --- restarts of nodes ------------------------------------------------------------------------------------------
+
+
+MEMBER = Unit("a.service", rolling=Rolling("servers", GET, lambda answer: int(answer.text)))
+
+
+def restart_of(node: str) -> Change:
+    return Change("restart", f"container {node}", "a setting takes effect when it starts", restarts=node)
+
+
+def member(rank: str, active: str = "active") -> NodeFacts:
+    return NodeFacts({}, {"a.service": UnitFact(active=active)}, {GET: Answer(0, rank)})
+
+
+def test_nodes_that_serve_are_restarted_last_and_by_the_highest_rank_of_their_units() -> None:
+    other = Unit("b.service", rolling=Rolling("others", Exec(("other",)), lambda answer: int(answer.text)))
+    leads = member("0")
+    leads = replace(
+        leads,
+        units={**leads.units, "b.service": UnitFact()},
+        answers={**leads.answers, Exec(("other",)): Answer(0, "3")},
+    )
+    seen = {"primary": member("2"), "leader": leads, "standby": member("1"), "down": member("9", "activating")}
+    components = [Part("c", {**{name: [MEMBER] for name in seen}, "leader": [MEMBER, other]})]
+    first = Change("grow", "disk of primary", "smaller")
+    infrastructure = (first, *(restart_of(name) for name in (*seen, "silent", "unknown")))
+    todo = plan(components, nodes(*seen, "silent"), Observation(seen, {"silent": "no answer"}), infrastructure)
+    assert [change.restarts for change in todo.restarts] == ["standby", "primary", "leader"]
+    assert [change.restarts for change in todo.infrastructure] == ["", "down", "silent", "unknown"]

@@ -99,7 +99,7 @@ class World:
         def execute(argv: list[str], stdin: bytes = b"", timeout: float = 5.0) -> dict[str, Any]:
             if argv[0] == "systemctl":
                 status, text = machine.systemd.call(argv[1:])
-                if argv[1] != "show":
+                if argv[1] not in ("show", "is-active"):
                     self.log.append((node, " ".join(argv[1:])))
             else:
                 status, text = self._program(node, argv, stdin)

@@ -144,7 +144,7 @@ class Lab:
     def lines(self) -> list[str]:
         """Every change of the plan as "node: verb what: reason"."""
         plan = self.plan()
-        lines = [f"{c['verb']} {c['what']}: {c['reason']}" for c in plan["infrastructure"]]
+        lines = [f"{c['verb']} {c['what']}: {c['reason']}" for c in plan["infrastructure"] + plan["restarts"]]
         for step in plan["steps"]:
             lines += [f"{step['node']}: {c['verb']} {c['what']}: {c['reason']}" for c in step["changes"]]
         return lines

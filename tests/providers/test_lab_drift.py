@@ -126,6 +126,37 @@ def test_container(platform: Platform, change: dict[str, object], expected: str)
     assert lines(layout, Observed(network(layout), states, 1024)) == [expected]
 
 
+@pytest.mark.parametrize(
+    ("change", "waits"),
+    [({}, True), ({"init": None}, False), ({"frozen": True}, False), ({"addresses": frozenset()}, False)],
+)
+def test_restart_of_a_container_in_reach_disturbs_somebody(
+    platform: Platform, change: dict[str, object], waits: bool
+) -> None:
+    layout = layout_of(platform)
+    states = dict(containers(layout))
+    text = f"{states['db-sib-01'].config}lxc.prlimit.nofile = 1024\n"
+    states["db-sib-01"] = replace(states["db-sib-01"], config=text, **change)  # type: ignore[arg-type]
+    (update,) = drift(layout, Observed(network(layout), states, 1024))
+    assert update.reason == "its configuration differs: lxc.prlimit.nofile is 1024, wanted none"
+    assert update.restarts == ("db-sib-01" if waits else "")
+
+
+def test_container_whose_network_moves_cannot_wait(platform: Platform) -> None:
+    layout = layout_of(platform)
+    states = {name: replace(state, disk_exists=False) for name, state in containers(layout).items()}
+    found = network(layout)
+    devices = dict(found.devices)
+    devices["br-sib-01"] = replace(devices["br-sib-01"], addresses=("10.99.1.1/24",))
+    changes = drift(layout, Observed(replace(found, devices=devices), states, 1024))
+    assert {change.what: change.restarts for change in changes} == {
+        "network sib-01": "",
+        "container db-sib-01": "",
+        "container db-sib-03": "db-sib-03",
+        "container db-fsn-01": "db-fsn-01",
+    }
+
+
 def test_container_made_without_a_disk_goes_on_without(platform: Platform) -> None:
     """A lab of an earlier version, or a machine without loop devices."""
     layout = layout_of(platform)

@@ -109,6 +109,7 @@ async def test_what_needs_a_restart_is_restarted_last_and_one_by_one(
         "restart container db-sib-01: features takes effect when it starts",
         "restart container db-fsn-01: features takes effect when it starts",
     ]
+    assert [change.restarts for change in plan] == ["", "", "db-sib-01", "db-fsn-01"]
     began = {site: container(hosts[site], "db").started_at for site in ("sib-01", "fsn-01")}
     await again.prepare(plan, silent)
     assert await again.survey() == ()

@@ -30,6 +30,9 @@ def render_plan(plan: Plan, console: Console) -> None:
             rolling = any(step.group for step in plan.steps if (step.component, step.node) == (component, node))
             console.print(Text(f"  {node}").append("  (one node at a time)" if rolling else "", "dim"))
             _print_changes(changes, console, indent=4)
+    if plan.restarts:
+        console.print(Text("restarts of containers", "bold").append("  (one at a time, while all else is well)", "dim"))
+        _print_changes(plan.restarts, console, indent=2)
     if plan.unreachable:
         console.print(Text("not read", "bold red"))
         for node, reason in plan.unreachable:
@@ -74,6 +77,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             }
             for step in plan.steps
         ],
+        "restarts": [_change_json(change) for change in plan.restarts],
         "unreachable": [{"node": node, "reason": reason} for node, reason in plan.unreachable],
     }
 
@@ -83,7 +87,7 @@ def _change_json(change: Change) -> dict[str, str]:
 
 
 def _changes(plan: Plan) -> Iterator[Change]:
-    return chain(plan.infrastructure, chain.from_iterable(step.changes for step in plan.steps))
+    return chain(plan.infrastructure, chain.from_iterable(step.changes for step in plan.steps), plan.restarts)
 
 
 def _by_component(plan: Plan) -> dict[str, dict[str, list[Change]]]:

@@ -13,12 +13,16 @@ from tercet.converge.resources import Object, Resource
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One line of the plan."""
+    """One line of the plan.
+
+    `restarts` is set by a provider where the change stops a node that runs: its name.
+    """
 
     verb: str  # create, update, remove, start, restart, reload, stop, enable, disable, change
     what: str  # "file /etc/hosts", "unit patroni.service", "container db-sib-01"
     reason: str  # "absent", "content differs", "not active (failed)", "its file … changes"
     resource: Resource | None = field(default=None, repr=False)
+    restarts: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,8 @@ class Step:
 class Plan:
     """`infrastructure` is the provider's part (containers, networks), done first; then `steps`, in order.
 
+    `restarts` is the provider's, too: restarts of whole nodes that serve. They come last, one at a time in this order,
+    each while the platform is well.
     `unreachable` maps a node that could not be read to the reason: what it needs is unknown, so the plan is
     not empty as long as there is one.
     """
@@ -46,10 +52,11 @@ class Plan:
     infrastructure: tuple[Change, ...] = ()
     steps: tuple[Step, ...] = ()
     unreachable: tuple[tuple[str, str], ...] = ()
+    restarts: tuple[Change, ...] = ()
 
     @property
     def empty(self) -> bool:
-        return not (self.infrastructure or self.steps or self.unreachable)
+        return not (self.infrastructure or self.steps or self.unreachable or self.restarts)
 
 
 __all__ = ["Change", "Object", "Plan", "Step"]

@@ -10,11 +10,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
-from tercet.converge.compare import Seen, compare
+from tercet.converge.compare import RUNNING, Seen, compare
 from tercet.converge.component import Component
 from tercet.converge.observe import Observation
 from tercet.converge.order import ancestors, in_order
 from tercet.converge.plan import Change, Plan, Step
+from tercet.converge.requests import NO_ANSWER
 from tercet.converge.resources import Object, Resource, Rolling, Unit
 from tercet.converge.watch import covers, path_of, watches
 from tercet.inventory.platform import Node
@@ -36,8 +37,9 @@ def plan(
 ) -> Plan:
     """The steps that make the platform as wanted.
 
-    `infrastructure` is what the provider will do first; a node it creates counts as empty, and one that is
-    only stopped as unknown. ValueError for components that contradict each other: a mistake of theirs.
+    `infrastructure` is what the provider has to do: first, but for restarts of nodes that serve, which come last. A
+    node it creates counts as empty, and one that is only stopped as unknown. ValueError for components that contradict
+    each other: a mistake of theirs.
     """
     components = in_order(components)
     wanted = {component.name: _wanted(component, nodes, observation) for component in components}
@@ -59,7 +61,28 @@ def plan(
         ranked.sort(key=lambda pair: pair[0])
         steps += (step for _, step in ranked)
         changed |= {c.what for _, step in ranked for c in step.changes if isinstance(c.resource, Object)}
-    return Plan(tuple(infrastructure), tuple(steps), tuple(sorted(observation.unreachable.items())))
+    restarts = _restarts(infrastructure, seen)
+    at_once = tuple(change for change in infrastructure if change not in restarts)
+    return Plan(at_once, tuple(steps), tuple(sorted(observation.unreachable.items())), restarts)
+
+
+def _restarts(infrastructure: Sequence[Change], seen: Mapping[str, Seen]) -> tuple[Change, ...]:
+    """The restarts of nodes that serve: ascending by the highest rank among a node's units, so the primary is late.
+
+    A node on which a unit of a rolling group is down, or which is silent, does not serve: it is repaired with the rest
+    of the infrastructure, before and without waiting for the healthy ones.
+    """
+    ranked = []
+    for change in infrastructure:
+        node = seen.get(change.restarts)
+        if node is None or (facts := node.facts) is None:
+            continue
+        members = [r for r in node.resources if isinstance(r, Unit) and r.active and r.rolling]
+        if all(facts.units[unit.name].active in RUNNING for unit in members):
+            rollings = [unit.rolling for unit in members if unit.rolling]
+            ranks = [rolling.order(facts.answers.get(rolling.rank, NO_ANSWER)) for rolling in rollings]
+            ranked.append((max(ranks, default=_UNDISTURBED), change))
+    return tuple(change for _, change in sorted(ranked, key=lambda pair: pair[0]))
 
 
 def _wanted(component: Component, nodes: Sequence[Node], observation: Observation) -> dict[str, list[Resource]]:

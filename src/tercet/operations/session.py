@@ -30,6 +30,7 @@ from tercet.inventory.load import load
 from tercet.inventory.platform import Platform
 from tercet.inventory.secrets import holds_any, load_or_create, peek
 from tercet.inventory.timing import timing_of
+from tercet.operations.restarts import restart
 from tercet.providers.base import Provider
 
 OBSERVE_TIMEOUT_S = 15.0
@@ -140,7 +141,8 @@ async def make_plan(session: Session) -> Plan:
 
 
 async def carry_out(session: Session, todo: Plan, fleet: Fleet, emit: Emit) -> None:
-    """Execute exactly this plan: containers first, then each component, gated by health. `fleet` has the nodes."""
+    """Execute exactly this plan: containers first, then each component, gated by health, then the restarts of
+    containers that serve. `fleet` has the nodes."""
     if todo.unreachable:
         names = "; ".join(f"{name}: {reason}" for name, reason in todo.unreachable)
         raise TercetError(
@@ -151,6 +153,15 @@ async def carry_out(session: Session, todo: Plan, fleet: Fleet, emit: Emit) -> N
         await session.provider.prepare(todo.infrastructure, emit)
     nodes = session.platform.containers
     await apply(todo, session.components, nodes, fleet, emit, gate_timeout=GATE_S)
+    await restart(
+        todo.restarts,
+        session.components,
+        nodes,
+        provider=session.provider,
+        fleet=fleet,
+        emit=emit,
+        gate_timeout=GATE_S,
+    )
 
 
 def operator(action: str) -> str:

@@ -119,12 +119,15 @@ def node(
     image = image_of(found.config) or Path("none")
     disk = container.disk and (found.disk_exists or has_disk(found.config))
     difference = differences(found.config, config_text(layout, container, image, disk=disk))
+    restarts = container.name if in_reach(container, found, network) else ""
     if difference:
-        yield Change("update", what, f"its configuration differs: {difference}")
+        yield Change("update", what, f"its configuration differs: {difference}", restarts=restarts)
     elif not found.image_exists:
-        yield Change("update", what, f"its image {image} is gone; it goes on with its own files on the present image")
+        reason = f"its image {image} is gone; it goes on with its own files on the present image"
+        yield Change("update", what, reason, restarts=restarts)
     elif disk and not found.disk_exists:
-        yield Change("update", what, "its disk is gone, and the data with it; it gets an empty one")
+        reason = "its disk is gone, and the data with it; it gets an empty one"
+        yield Change("update", what, reason, restarts=restarts)
     elif found.init is None:
         yield Change("start", what, "stopped")
     elif network is None or container.port not in network.devices:
@@ -137,6 +140,16 @@ def node(
             state = "down" if not port.up else f"in {port.master or 'no bridge'}"
             yield Change("update", f"cable {container.name}", f"it is {state}, wanted up in {container.network.bridge}")
         yield from inner_network(container, found)
+
+
+def in_reach(container: Container, found: ContainerState, network: NetworkState | None) -> bool:
+    """It runs where the others can reach it, so its restart disturbs somebody. One that must move to be reached at all
+    cannot wait until all are well."""
+    if found.init is None or found.frozen or network is None or any(bridge(container.network, network)):
+        return False
+    port = network.devices.get(container.port)
+    plugged = port is not None and port.up and port.master == container.network.bridge
+    return plugged and not any(inner_network(container, found))
 
 
 def inner_network(container: Container, found: ContainerState) -> Iterator[Change]:

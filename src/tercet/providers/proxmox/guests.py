@@ -11,7 +11,7 @@ and `ss -K` (the container owns its network namespace), and /dev/net/tun (passed
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tercet.converge.plan import Change
 from tercet.errors import TercetError
@@ -162,13 +162,13 @@ def changes(platform: str, node: Node, host: ProxmoxHost, found: Guest | None) -
         late.append("the device")
     if late:
         reason = f"{' and '.join(late)} {'take' if len(late) > 1 else 'takes'} effect when it starts"
-        yield _change("restart", what, reason, node, found)
+        yield replace(_change("restart", what, reason, node, found), restarts=node.name)
 
 
 def _change(
     verb: str, what: str, reason: str, node: Node, found: Guest, *, options: tuple[tuple[str, str], ...] = ()
 ) -> GuestChange:
-    return GuestChange(verb, what, reason, None, node.site, node.name, found.vmid, options)
+    return GuestChange(verb, what, reason, site=node.site, node=node.name, vmid=found.vmid, options=options)
 
 
 def _disk(node: Node, host: ProxmoxHost, found: Guest) -> Iterator[GuestChange]:

@@ -211,7 +211,7 @@ class ProxmoxProvider:
     async def _restart(self, todo: Sequence[GuestChange], emit: Emit, began: float, failures: list[str]) -> None:
         """One container after another, each once systemd in the last one answers, and none after one that failed.
 
-        That is no gate on health, of which a provider knows nothing: a member may still catch up when the next goes.
+        A provider knows nothing of health: who wants that waited for gives one restart at a time.
         """
         for change in (change for change in todo if change.verb == "restart"):
             maker = Maker(self._sites[change.site], emit, began)

@@ -1,0 +1,84 @@
+"""Restarts of containers that serve: one at a time, in the plan's order, each only while all of the platform is well.
+
+The same as for a unit of a rolling group, for a whole node: its members of every group are disturbed together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from tercet.converge.component import Component, Condition, Passing, Readings, State, Waiting
+from tercet.converge.events import Emit, Event
+from tercet.converge.fleet import Fleet
+from tercet.converge.gates import explain, wait_for
+from tercet.converge.plan import Change
+from tercet.errors import TercetError
+from tercet.inventory.platform import Node
+from tercet.observe.snapshot import UNITS, conditions_of, questions, units_of
+from tercet.providers.base import Provider
+
+PHASE = "restarts"
+
+
+async def restart(
+    changes: Sequence[Change],
+    components: Sequence[Component],
+    nodes: Sequence[Node],
+    *,
+    provider: Provider,
+    fleet: Fleet,
+    emit: Emit,
+    gate_timeout: float,
+) -> None:
+    """Carry out `Plan.restarts`. Raises TercetError that says which containers were restarted and which were not.
+
+    `gate_timeout` is in seconds, for the platform to be well before the first and after each.
+    """
+
+    async def well() -> None:
+        judged = await wait_for(
+            [*conditions_of(components), *_units_run(components, nodes)],
+            questions(components, nodes),
+            fleet,
+            deadline=gate_timeout,
+            waiting=lambda condition, state: emit(
+                Event(PHASE, "progress", f"waiting: {condition.title}: {state.reason}")
+            ),
+        )
+        if text := await explain(judged, fleet):
+            raise TercetError(f"the platform is not well after {gate_timeout:g} s, and must be for a restart\n{text}")
+
+    done: list[str] = []
+    try:
+        if changes:
+            await well()
+        for change in changes:
+            await provider.prepare([change], emit)
+            done.append(change.restarts)
+            await well()
+    except TercetError as error:
+        left = [change.restarts for change in changes[len(done) :]]
+        raise TercetError(f"{error}\n{_stand(done, left)}") from error
+
+
+def _stand(done: Sequence[str], left: Sequence[str]) -> str:
+    """How things are when the restarts broke off."""
+    return f"Restarted: {', '.join(done) or 'none'}. Not restarted: {', '.join(left) or 'none'}; `tercet apply` goes on"
+
+
+def _units_run(components: Sequence[Component], nodes: Sequence[Node]) -> Iterator[Condition]:
+    """Every node's units run: what others say of a node may be older than its restart."""
+    for node in nodes:
+        if units := [unit for of_component in units_of(components, node).values() for unit in of_component]:
+            yield Condition(f"{node.name}: all units run", _run(node.name, units), tuple((node.name, u) for u in units))
+
+
+def _run(node: str, units: Sequence[str]) -> Callable[[Readings], State]:
+    def check(readings: Readings) -> State:
+        if not readings.reachable(node):
+            return Waiting(f"{node} does not answer")
+        states = dict(zip(units, readings.get(node, UNITS).text.split(), strict=False))
+        down = [f"{unit} is {state}" for unit in units if (state := states.get(unit, "unknown")) != "active"]
+        return Waiting(", ".join(down)) if down else Passing()
+
+    return check
