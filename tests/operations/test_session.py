@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from tercet.converge.fleet import Completed, Unreachable
-from tercet.converge.plan import Change
+from tercet.converge.events import Emit, silent
+from tercet.converge.fleet import Completed, Fleet, Unreachable
+from tercet.converge.plan import Change, Plan
 from tercet.errors import TercetError
 from tercet.inventory.secrets import STAND_IN, load_or_create
 from tercet.operations import session
-from tercet.operations.session import for_change, make_plan, open_session, secrets_file
+from tercet.operations.session import Session, carry_out, for_change, make_plan, open_session, secrets_file
 
 
 class Nothing:
@@ -88,3 +91,18 @@ async def test_secrets_that_are_there_are_used(inventory_file: Path, provider: N
     opened = open_session(inventory_file)
     assert opened.context.secrets == made
     assert not (await make_plan(opened)).empty
+
+
+async def test_containers_that_serve_are_restarted_after_everything_else() -> None:
+    prepared: list[str] = []
+
+    async def prepare(changes: Sequence[Change], _emit: Emit) -> None:
+        prepared.append(", ".join(change.what for change in changes))
+
+    opened = SimpleNamespace(
+        components=(), platform=SimpleNamespace(containers=()), provider=SimpleNamespace(prepare=prepare)
+    )
+    first = (Change("create", "a", "absent"), Change("start", "b", "stopped"))
+    last = tuple(Change("restart", name, "a setting", restarts=name) for name in ("c", "d"))
+    await carry_out(cast(Session, opened), Plan(first, restarts=last), cast(Fleet, None), silent)
+    assert prepared == ["a, b", "c", "d"]
