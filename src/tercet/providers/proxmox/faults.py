@@ -1,8 +1,8 @@
 """Faults on Proxmox, for drills: power cuts, frozen nodes, cut ways between sites.
 
 Invariant: every fault ends by itself, whatever becomes of the tool. A killed or frozen container has a healer on its
-server, a detached shell that waits and then starts or thaws it; it is there before the fault is. A cut is made of
-elements of an nftables set on the cut-off site's nodes, which their kernels expire.
+server, a detached shell that waits and then starts or thaws it; it is there before the fault is, and until its remedy
+has worked. A cut is made of elements of an nftables set on the cut-off site's nodes, which their kernels expire.
 
 What they are, precisely: a killed container's cable is taken down before its processes are killed, so that nothing of
 it says farewell. A frozen one's processes stand still in the cgroup freezer. A cut drops all that goes through the
@@ -16,8 +16,9 @@ import asyncio
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tercet.converge.events import silent
@@ -32,15 +33,17 @@ from tercet.providers.proxmox.ssh import SshServer
 TIMEOUT = 30.0  # seconds for a script on a server or a node
 TABLE = "inet tercet-cut"
 
-# $1 platform, $2 kind, $3 seconds, then VMIDs. A healer's own words say what it is for and when it acts.
+# $1 platform, $2 kind, $3 seconds, $4 older healers that end once the new ones are there, then VMIDs. A healer's own
+# words say what it is for and when it acts.
 HARM = r"""
-platform=$1 kind=$2 seconds=$3; shift 3
+platform=$1 kind=$2 seconds=$3 older=$4; shift 4
 end=$(awk -v s="$seconds" '{ printf "%.1f", $1 + s }' /proc/uptime)
 case $kind in kill) remedy='pct start "$3"' ;; freeze) remedy='lxc-unfreeze --name "$3"' ;; esac
 for id; do
     setsid bash -c "sleep \"\$4\"; exec $remedy" tercet-healer "$platform" "$kind" "$id" "$seconds" "$end" \
         </dev/null >/dev/null 2>&1 &
 done
+for pid in $older; do kill -- "-$pid"; done
 if [ "$kind" = freeze ]; then
     for id; do lxc-freeze --name "$id" || exit 1; done
     exit 0
@@ -113,8 +116,11 @@ class ProxmoxFaults:
         await self._harm(FREEZE, nodes, seconds)
 
     async def _harm(self, kind: str, nodes: Sequence[str], seconds: float) -> None:
-        """One script a server, so that what fails together fails at once; any older healer is dismissed first."""
-        await self._dismiss(nodes)
+        """One script a server, so that what fails together fails at once."""
+        older: defaultdict[str, list[str]] = defaultdict(list)
+        for each in await self._healers():
+            if each.node in nodes:
+                older[each.server.name].append(each.pid)
         by_server: dict[str, tuple[SshServer, list[str]]] = {}
         for node in nodes:
             try:
@@ -124,13 +130,12 @@ class ProxmoxFaults:
             by_server.setdefault(server.name, (server, []))[1].append(str(item.vmid))
         await asyncio.gather(
             *(
-                self._on(server, HARM, self._platform.name, kind, f"{seconds:.1f}", *ids)
-                for server, ids in by_server.values()
+                self._on(server, HARM, self._platform.name, kind, f"{seconds:.1f}", " ".join(older[name]), *ids)
+                for name, (server, ids) in by_server.items()
             )
         )
 
     async def start(self, nodes: Sequence[str]) -> None:
-        await self._dismiss(nodes)
         self._nodes.forget()
 
         async def one(node: str) -> None:
@@ -141,13 +146,32 @@ class ProxmoxFaults:
             maker = Maker(site, silent, 0.0)
             await (maker.ready if item.running else maker.start)(item.host, item.vmid, node)
 
-        await asyncio.gather(*(one(node) for node in nodes))
+        await self._each(nodes, one)
 
     async def thaw(self, nodes: Sequence[str]) -> None:
-        await self._dismiss(nodes)
-        for node in nodes:
+        async def one(node: str) -> None:
             item, server = await self._nodes.located(node)
             await self._on(server, 'lxc-unfreeze --name "$1"', str(item.vmid))
+
+        await self._each(nodes, one)
+
+    async def _each(self, nodes: Sequence[str], remedy: Callable[[str], Awaitable[None]]) -> None:
+        """Apply it to every node, even if another one's failed. Who is healed needs no healer; who is not keeps it."""
+        healed: list[str] = []
+        failures: list[str] = []
+
+        async def one(node: str) -> None:
+            try:
+                await remedy(node)
+            except TercetError as error:
+                failures.append(f"{node}: {error}")
+            else:
+                healed.append(node)
+
+        await asyncio.gather(*(one(node) for node in nodes))
+        await self._dismiss(healed)
+        if failures:
+            raise TercetError("\n".join(failures))
 
     async def cut(self, source: str, target: str | None, *, seconds: float, both: bool = True) -> None:
         await self._cutting("cut", source, target, seconds, both=both)
@@ -182,21 +206,32 @@ class ProxmoxFaults:
 
     async def heal_all(self) -> None:
         active = await self.faults_active()
-        await self.thaw([fault.target for fault in active if fault.kind == FREEZE])
-        await self.start([fault.target for fault in active if fault.kind == KILL])
-        for source in {fault.target.split("→")[0] for fault in active if fault.kind == CUT}:
-            await self.join(source, None)
+        sources = {fault.target.split("→")[0] for fault in active if fault.kind == CUT}
+        failures: list[str] = []
+        for remedy in (  # one that fails keeps no other from being tried
+            partial(self.thaw, [fault.target for fault in active if fault.kind == FREEZE]),
+            partial(self.start, [fault.target for fault in active if fault.kind == KILL]),
+            *(partial(self.join, source, None) for source in sources),
+        ):
+            try:
+                await remedy()
+            except TercetError as error:
+                failures.append(str(error))
+        if failures:
+            raise TercetError("\n".join(failures))
 
     # ------------------------------------------------------------------------------------------------- healers
 
     async def _dismiss(self, nodes: Sequence[str]) -> None:
-        """End the healers of these nodes, before they act."""
+        """End the healers of these nodes, which are healed. One whose time came meanwhile has ended by itself."""
+        if not nodes:
+            return
         by_server: dict[str, tuple[SshServer, list[str]]] = {}
         for each in await self._healers():
             if each.node in nodes:
                 by_server.setdefault(each.server.name, (each.server, []))[1].append(each.pid)
         for server, pids in by_server.values():
-            await self._on(server, 'for pid; do kill -- "-$pid"; done', *pids)
+            await self._on(server, 'for pid; do kill -- "-$pid" 2>/dev/null; done; true', *pids)
 
     async def _healers(self) -> list[Healer]:
         """All healers of this platform's nodes.
