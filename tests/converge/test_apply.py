@@ -213,6 +213,8 @@ async def test_a_gate_that_fails_says_all_an_operator_needs(world: World) -> Non
         "a.service on two is active (running, result success); its journal ends:",
         "  two: panic: no space left",
         "try: tercet exec two -- journalctl --no-pager --lines=100 --unit=a.service",
+        "",
+        "Carried out, in nodes: a 3 of 3. `tercet apply` looks at what is there and does the rest",
     ]
 
 
@@ -230,6 +232,8 @@ async def test_a_unit_that_does_not_start_says_all_an_operator_needs(world: Worl
         "a.service on one is failed (failed, result exit-code); its journal ends:",
         "  bad configuration",
         "try: tercet exec one -- journalctl --no-pager --lines=100 --unit=a.service",
+        "",
+        "Carried out, in nodes: a 1 of 2. `tercet apply` looks at what is there and does the rest",
     ]
     assert events[-1].state == "failed"
     assert world.machines["two"].systemd.service("a.service").active == "active"
@@ -279,11 +283,19 @@ async def test_all_that_failed_is_told(world: World) -> None:
 
 
 async def test_a_node_that_falls_silent_is_an_error_that_names_it(world: World) -> None:
-    part = Part("a", everywhere(world, "a"))
-    todo = await make_plan(world, part)
+    parts = [Part("a", everywhere(world, "a")), Part("b", everywhere(world, "b"), ("a",))]
+    todo = await make_plan(world, *parts)
     world.machines["two"].reachable = False
-    with pytest.raises(TercetError, match="a on two: two does not answer"):
-        await apply(todo, [part], world.nodes, world, silent)
+    with pytest.raises(TercetError) as error:
+        await apply(todo, parts, world.nodes, world, silent)
+    assert str(error.value).splitlines() == [
+        "a on two: two does not answer",
+        "",
+        "Carried out, in nodes: a 2 of 3, b 0 of 3. `tercet apply` looks at what is there and does the rest",
+    ]
+    world.machines["two"].reachable = True
+    await converge(world, *parts)
+    assert (await make_plan(world, *parts)).empty
 
 
 async def test_cancelled_in_the_middle_the_next_run_finishes(world: World) -> None:

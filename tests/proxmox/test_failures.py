@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -54,9 +55,15 @@ async def test_a_wrong_fingerprint_stops_before_anything_is_sent(
     inventory["sites"][1]["proxmox"]["fingerprint"] = ":".join(["AB"] * 32)
     text = await failing(provider)
     assert hosts["sib-03"].fingerprint in text
+    assert (
+        f"the API at {hosts['sib-03'].api_way.address}:{hosts['sib-03'].api_way.port} to show the certificate" in text
+    )
     assert "AB:AB:AB" in text
-    assert "pvenode cert info" in text
+    assert "Nothing was sent. If the certificate was renewed, compare with `pvenode cert info`" in text
     assert hosts["sib-03"].pve.requests == []
+    assert not any(host.pve.cts for host in hosts.values())
+    inventory["sites"][1]["proxmox"]["fingerprint"] = hosts["sib-03"].fingerprint
+    await finished(provider)
 
 
 async def test_a_certificate_that_nobody_signed_is_refused_with_what_to_pin(
@@ -206,6 +213,10 @@ async def test_a_task_that_ends_in_an_error_shows_its_log_and_stops_no_other(
     assert "create container db-sib-03: start db-sib-03: the task on pve-sib-03" in text
     assert "startup for container '102' failed" in text
     assert "TASK ERROR" in text
+    assert "What was done before stays as it is; put the cause right and run `tercet up` again" in text
+    last = text.splitlines()[-1]  # those beside it may have failed with it
+    assert re.match(r"Done: [678] of 9 changes of containers. Not done, or not known to be: .*db-sib-03", last)
+    assert last.endswith("Run `tercet up` again: it looks at what exists and does the rest")
     host.containers.match = original  # type: ignore[method-assign]
     assert len(hosts["fsn-01"].pve.cts) == 3
     await finished(provider)
@@ -222,6 +233,8 @@ async def test_a_full_storage_says_so_and_leaves_nothing_torn(
     text = await failing(provider)
     assert ("expected room for the image" if where == "template" else "No space left on device") in text
     assert "make room" in text
+    assert ("Nothing was uploaded" if where == "template" else "No template was made on local") in text
+    assert "Done: 6 of 9 changes of containers. Not done, or not known to be: create container " in text
     assert not pve.cts
     assert "volumes" not in pve.storages["local"]
     assert len(hosts["sib-03"].pve.cts) == 3
@@ -259,13 +272,19 @@ async def test_an_upload_that_breaks_off_is_begun_anew(
 ) -> None:
     pve = hosts["sib-01"].pve
 
+    whole = pve._read_body
+
     async def hang_up(request: Any) -> Any:
+        if not request.path.endswith("/upload"):
+            return await whole(request)
         request.transport.close()
         raise ConnectionResetError
 
     monkeypatch.setattr(pve, "_read_body", hang_up, raising=True)
     text = await failing(provider)
-    assert "lost" in text
+    assert "its answer to POST /nodes/pve-sib-01/storage/local/upload was lost" in text
+    assert "run `tercet up` again, it looks" in text
+    assert "Done: 6 of 9 changes" in text
     monkeypatch.undo()
     monkeypatch.setenv("PVE_SECRET", SECRET)
     await finished(provider)
@@ -286,9 +305,12 @@ async def test_an_api_that_answers_500_is_quoted(
 ) -> None:
     if path == "/pending":
         await up(provider)
+    name = f"{hosts['sib-01'].api_way.address}:{hosts['sib-01'].api_way.port}"
     hosts["sib-01"].pve.fail(method, path, 500, "got no worker upid - start worker failed")
     text = await failing(provider)
+    assert f"{name} refused {method} /" in text
     assert "(500): got no worker upid - start worker failed" in text
+    assert (len(hosts["fsn-01"].pve.cts) == 3) == (path != "/cluster/resources"), "others are finished once it began"
     hosts["sib-01"].pve.failures.clear()
     await finished(provider)
 
@@ -378,6 +400,12 @@ async def test_a_server_that_vanishes_halfway_is_named_and_the_others_are_finish
         await work
     text = str(caught.value)
     assert "went silent while the task ran, and it may have gone on: UPID:pve-sib-01:" in text
+    assert (
+        "found no answer" in text and "When the server is back, run `tercet up` again: it looks at what exists" in text
+    )
+    last = text.splitlines()[-1]
+    assert last.startswith("Done: 6 of 9 changes of containers. Not done, or not known to be: create container ")
+    assert last.count("-sib-01") == 3 and "sib-03" not in last
     assert len(await made.running()) == 6
 
     host.pve.hurry = True  # what it had begun went on meanwhile
@@ -386,6 +414,56 @@ async def test_a_server_that_vanishes_halfway_is_named_and_the_others_are_finish
     host.call(host.come_back())
     await finished(provider)
     assert len(host.pve.cts) == 3
+
+
+async def test_a_server_that_vanishes_during_a_restart_is_named_and_the_next_run_finishes(
+    provider: Make, hosts: dict[str, FakeHost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_module, "LOST_FOR", 1.0)
+    made = await up(provider)
+    host, other = hosts["sib-01"], hosts["fsn-01"]
+    for each in (host, other):
+        each.pve.ct(102).config["features"] = "fuse=1"
+    host.pve.time_scale = 1.0
+    host.pve.ct(102).shutdown_secs = 50
+    plan = await made.survey()
+    assert [change.restarts for change in plan] == ["", "", "db-sib-01", "db-fsn-01"]
+    work = asyncio.create_task(made.prepare(plan, silent))
+    async with asyncio.timeout(60):
+        while not any("/status/reboot" in path for _, path, *_ in host.pve.requests):
+            await asyncio.sleep(0.05)
+    host.call(host.vanish())
+    with pytest.raises(TercetError) as caught:
+        await work
+    text = str(caught.value)
+    assert text.startswith("restart container db-sib-01: restart db-sib-01: ")
+    assert "went silent while the task ran, and it may have gone on: UPID:pve-sib-01:" in text
+    assert text.splitlines()[-1] == (
+        "Done: 2 of 4 changes of containers. Not done, or not known to be: restart container db-sib-01, "
+        "restart container db-fsn-01. Run `tercet up` again: it looks at what exists and does the rest"
+    )
+    host.pve.hurry = True
+    host.pve.time_scale = 0.0
+    host.call(host.come_back())
+    await finished(provider)
+
+
+async def test_a_server_that_vanishes_before_its_first_change_is_named_and_nothing_was_changed_there(
+    provider: Make, hosts: dict[str, FakeHost]
+) -> None:
+    made = provider()
+    plan = await made.survey()
+    host = hosts["sib-01"]
+    host.call(host.vanish())
+    with pytest.raises(TercetError) as caught:
+        await made.prepare(plan, silent)
+    text = str(caught.value)
+    assert f"sib-01: expected the Proxmox API at {host.api_way.address}:{host.api_way.port}, found no answer" in text
+    assert "Nothing was changed by this request" in text
+    assert "Done: 6 of 9 changes" in text
+    assert not host.pve.cts
+    host.call(host.come_back())
+    await finished(provider)
 
 
 async def test_a_creation_that_still_runs_is_waited_for_and_not_begun_again(

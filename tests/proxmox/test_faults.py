@@ -1,4 +1,4 @@
-"""Faults: told apart by site, where all servers have the same name and VMIDs too; who is not healed keeps the healer."""
+"""Faults: told apart by site, also on servers of one name with the same VMIDs; who is not healed keeps the healer."""
 
 from __future__ import annotations
 

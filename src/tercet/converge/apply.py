@@ -39,14 +39,14 @@ async def apply(
     """Carry out `plan.steps` (the provider has carried out `plan.infrastructure` before).
 
     `gate_timeout` is in seconds for each gate. Unchanged components are gated too where a changed one comes
-    right after them. Raises TercetError with all that went wrong.
+    right after them. Raises TercetError with all that went wrong and how far it came.
     """
     run = _Run(plan, in_order(components), nodes, fleet, emit=emit, gate_timeout=gate_timeout)
     async with asyncio.TaskGroup() as group:
         for component in run.components:
             group.create_task(run.phase(component))
     if run.errors:
-        raise TercetError("\n\n".join(dict.fromkeys(run.errors)))
+        raise TercetError("\n\n".join(dict.fromkeys((*run.errors, run.stand()))))
 
 
 class _Halted(Exception):  # noqa: N818 - no error but the way out
@@ -77,12 +77,22 @@ class _Run:
         self._steps: dict[str, list[Step]] = {component.name: [] for component in components}
         for step in plan.steps:
             self._steps[step.component].append(step)
+        self._done: list[Step] = []
         changed = [component for component in components if self._steps[component.name]]
         self._gated = {name for component in changed for name in (component.name, *component.after)}
 
     def _may_go_on(self) -> None:
         if self.errors:
             raise _Halted
+
+    def stand(self) -> str:
+        """How much of each component was carried out."""
+        parts = [
+            f"{name} {sum(step.component == name for step in self._done)} of {len(steps)}"
+            for name, steps in self._steps.items()
+            if steps
+        ]
+        return f"Carried out, in nodes: {', '.join(parts)}. `tercet apply` looks at what is there and does the rest"
 
     async def phase(self, component: Component) -> None:
         """Everything of one component, once the components before it have ended theirs."""
@@ -112,13 +122,13 @@ class _Run:
         await self._side_by_side((step for step in steps if not step.group), report)
         await self._gate(component, report, disturbing[0] if disturbing else None)
         for step in disturbing:
-            await self._hands.carry_out(step, report.of(step))
+            await self._hand(step, report)
             await self._gate(component, report)
 
     async def _side_by_side(self, steps: Iterable[Step], report: _Report) -> None:
         async def one(step: Step) -> None:
             try:
-                await self._hands.carry_out(step, report.of(step))
+                await self._hand(step, report)
             except _Halted:
                 pass
             except TercetError as error:  # the other nodes' scripts are finished all the same
@@ -128,6 +138,10 @@ class _Run:
             for step in steps:
                 group.create_task(one(step))
         self._may_go_on()
+
+    async def _hand(self, step: Step, report: _Report) -> None:
+        await self._hands.carry_out(step, report.of(step))
+        self._done.append(step)
 
     async def _gate(self, component: Component, report: _Report, before: Step | None = None) -> None:
         """Wait for the component's conditions; `before` is the disturbing step that comes next."""

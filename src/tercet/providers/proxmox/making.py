@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tercet.converge.events import Emit, Event
 from tercet.converge.fleet import Unreachable
@@ -116,7 +116,7 @@ class Maker:
             done = await server.run(server.command(argv), timeout=READY_TIMEOUT)
         except Unreachable as error:
             raise TercetError(
-                f"expected systemd in {node} (container {vmid} on {host}) to answer {READY_TIMEOUT:g} s after its "
+                f"expected systemd in {node} (container {vmid} on {host}) to answer within {READY_TIMEOUT:g} s of its "
                 f"start, found: {error}. Look at it with `pct enter {vmid}` on the server"
             ) from error
         if done.status != 0:
@@ -151,6 +151,26 @@ class Maker:
     async def _warn(self, warnings: Sequence[str], node: str) -> None:
         for line in warnings:
             self.say("progress", f"warning of Proxmox: {line}", node)
+
+
+@dataclass
+class Outcome:
+    """What became of a plan's changes."""
+
+    todo: Sequence[GuestChange]
+    done: list[GuestChange] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def judge(self) -> None:
+        """Raise TercetError with every failure and with how things stand, if there is a failure."""
+        if not self.failures:
+            return
+        left = ", ".join(f"{change.verb} {change.what}" for change in self.todo if change not in self.done)
+        stand = (
+            f"Done: {len(self.done)} of {len(self.todo)} changes of containers. Not done, or not known to be: {left}. "
+            "Run `tercet up` again: it looks at what exists and does the rest"
+        )
+        raise TercetError("\n".join([*self.failures, stand]))
 
 
 def destruction(item: Listed, guest: Guest) -> Change:

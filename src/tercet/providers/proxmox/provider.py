@@ -26,7 +26,7 @@ from tercet.providers.preflight import Check
 from tercet.providers.proxmox import lock
 from tercet.providers.proxmox.faults import ProxmoxFaults
 from tercet.providers.proxmox.guests import GuestChange, changes, platform_tag
-from tercet.providers.proxmox.making import PHASE, Maker, destruction, keeping, where
+from tercet.providers.proxmox.making import PHASE, Maker, Outcome, destruction, keeping, where
 from tercet.providers.proxmox.nodes import Nodes
 from tercet.providers.proxmox.preflight import preflight
 from tercet.providers.proxmox.reach import clean, in_container
@@ -134,7 +134,7 @@ class ProxmoxProvider:
     async def prepare(self, changes: Sequence[Change], emit: Emit) -> None:
         """See providers/base.py. Sites side by side, a site's containers too; then restarts, one by one.
 
-        A site that fails does not stop the others; all failures are raised together at the end.
+        A site that fails does not stop the others; all failures are raised together at the end, with how things stand.
         """
         self._reach()
         began = time.monotonic()
@@ -144,7 +144,7 @@ class ProxmoxProvider:
             if self._image is None:
                 raise TercetError("expected an image to make containers from, found none: run `tercet up`")
             template = await packed(self._image, self._image.rootfs.parent, emit)
-        failures: list[str] = []
+        outcome = Outcome(todo)
 
         async def at(site: Site) -> None:
             maker = Maker(site, emit, began)
@@ -154,21 +154,20 @@ class ProxmoxProvider:
                 if template is not None and any(change.verb == "create" for change in mine):
                     volume = await ensure_template(site, template, emit)
                 guests = dict((await site.look()).guests) if mine else {}
-                await self._carry_out(maker, mine, volume, guests, failures)
+                await self._carry_out(maker, mine, volume, guests, outcome)
             except TercetError as error:
-                failures.append(f"{site.host.site}: {error}")
+                outcome.failures.append(f"{site.host.site}: {error}")
 
         async with asyncio.TaskGroup() as group:
             for site in self._sites.values():
                 group.create_task(at(site))
         self._nodes.forget()
-        if not failures:
-            await self._restart(todo, emit, began, failures)
-        if failures:
-            raise TercetError("\n".join(failures))
+        if not outcome.failures:
+            await self._restart(todo, emit, began, outcome)
+        outcome.judge()
 
     async def _carry_out(
-        self, maker: Maker, todo: Sequence[GuestChange], volume: str, guests: Mapping[str, Any], failures: list[str]
+        self, maker: Maker, todo: Sequence[GuestChange], volume: str, guests: Mapping[str, Any], outcome: Outcome
     ) -> None:
         """All changes of one site: each container's in order, containers side by side."""
 
@@ -180,8 +179,9 @@ class ProxmoxProvider:
                     await self._act(maker, change, volume, guests)
                 except TercetError as error:
                     maker.say("failed", f"{text}: {str(error).partition(chr(10))[0]}", node)
-                    failures.append(f"{text}: {error}")
+                    outcome.failures.append(f"{text}: {error}")
                     return
+                outcome.done.append(change)
                 maker.say("done", text, node)
 
         async with asyncio.TaskGroup() as group:
@@ -208,7 +208,7 @@ class ProxmoxProvider:
             case _:
                 raise TercetError(f"the plan says `{change.verb} {change.what}`, which is no change here; plan again")
 
-    async def _restart(self, todo: Sequence[GuestChange], emit: Emit, began: float, failures: list[str]) -> None:
+    async def _restart(self, todo: Sequence[GuestChange], emit: Emit, began: float, outcome: Outcome) -> None:
         """One container after another, each once systemd in the last one answers, and none after one that failed.
 
         A provider knows nothing of health: who wants that waited for gives one restart at a time.
@@ -222,8 +222,9 @@ class ProxmoxProvider:
                 await maker.restart(host, vmid, change.node)
             except TercetError as error:
                 maker.say("failed", text, change.node)
-                failures.append(f"{text}: {error}")
+                outcome.failures.append(f"{text}: {error}")
                 return
+            outcome.done.append(change)
             maker.say("done", text, change.node)
 
     async def preflight(self) -> tuple[Check, ...]:
