@@ -31,7 +31,8 @@ def test_productions_exit_status_is_its_judgement(
         figures[f"plan at {label}"] = plans
 
     monkeypatch.setattr(production, "raised_farm", lambda *_: nullcontext(farm))
+    monkeypatch.setattr(production, "pack", lambda _farm: None)
     monkeypatch.setattr(production, "measure", measure)
     assert production.main(["--output", str(tmp_path / "figures.json")]) == status
-    assert f"goal 5 s {said}" in capsys.readouterr().out
+    assert f"empty plan at 40 ms: {plans[0]:g} s, goal 5 s {said}" in capsys.readouterr().out
     assert json.loads((tmp_path / "figures.json").read_text())["seconds"]["plan at 40 ms"] == plans

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import json
 import os
@@ -25,6 +26,7 @@ from cryptography.x509.oid import NameOID
 from tercet.converge.events import silent
 from tercet.image.build import ensure_image
 from tercet.inventory.load import load
+from tercet.providers.lab.cgroup import Cgroups, emptied, kill, remove
 from tests.lab.conftest import Lab, make_lab, wait_until
 from tests.proxmox.fakehost import SECRET, TOKEN
 
@@ -87,7 +89,7 @@ def raised_farm(folder: Path, name: str = NAME) -> Iterator[Farm]:
     """The servers, the control server and the inventory, in `folder`; all is gone afterwards."""
     place = Path("/var/lib") / f"tercet-{name}"  # containers' root cannot enter pytest's private folders
     namespace = f"tercet-{name}"
-    clean(namespace, place)
+    clean(namespace, place, name)
     place.mkdir()
     subprocess.run(["ip", "netns", "add", namespace], check=True, timeout=20)
     servers = headscale = None
@@ -116,10 +118,14 @@ def raised_farm(folder: Path, name: str = NAME) -> Iterator[Farm]:
             if servers is not None and servers.stdin:
                 servers.stdin.close()  # which ends them, and their containers
                 servers.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            servers.kill()
+            servers.wait(timeout=10)
+            raise
         finally:
             if headscale is not None:
                 end(headscale)
-            clean(namespace, place)
+            clean(namespace, place, name)
 
 
 def end(process: subprocess.Popen[str]) -> None:
@@ -138,7 +144,13 @@ def inside(namespace: str, *argv: str) -> list[str]:
     return ["ip", "netns", "exec", namespace, "sh", "-c", script, "sh", *argv]
 
 
-def clean(namespace: str, place: Path) -> None:
+def clean(namespace: str, place: Path, name: str) -> None:
+    """Nothing is left, not even of a farm whose servers were killed."""
+    cgroups = Cgroups(name)
+    kill(cgroups.lab)
+    asyncio.run(emptied(cgroups.lab, 20))
+    with contextlib.suppress(OSError):
+        remove(cgroups.lab)
     subprocess.run(["ip", "netns", "del", namespace], check=False, capture_output=True, timeout=20)
     shutil.rmtree(place, ignore_errors=True)
 
