@@ -37,6 +37,7 @@ from tests.proxmox.fakehost import FakeHost, _say, _start
 FIRST_ID, IDS = 100000, 65536  # as Proxmox maps unprivileged containers
 NETWORK = "10.79"
 START_LIMIT = 60.0
+SHUTDOWN_LIMIT = 60
 UNPACK_LIMIT = 300.0
 SHIMS = {
     # "pct start 101" and the like, for scripts that a server runs by itself; `pct exec` takes a shorter way.
@@ -66,6 +67,7 @@ class Lxc:
         self.cgroups = Cgroups(farm)
         self.host: Any = None
         self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._began: dict[int, Any] = {}  # when the API started each container: another time is a reboot
         for each in (self.path, self.files, self.bin):
             each.mkdir(parents=True, exist_ok=True)
         for name, text in SHIMS.items():
@@ -80,6 +82,9 @@ class Lxc:
             wanted = {ct.vmid: ct for ct in list(pve.cts)}
             for vmid, ct in wanted.items():
                 async with self._locks[vmid]:
+                    if ct.status == "running" and self._began.setdefault(vmid, ct.started_at) != ct.started_at:
+                        await self.shut_down(vmid)
+                    self._began[vmid] = ct.started_at
                     if ct.status == "running" and not self.running(vmid):
                         await self.start(ct)
                     elif ct.status != "running" and self.running(vmid):
@@ -134,6 +139,13 @@ class Lxc:
             await local(argv, doing=f"start {name}", timeout=START_LIMIT)
         except TercetError as error:
             raise TercetError(f"{error}\n{log.read_text() if log.exists() else ''}") from None
+
+    async def shut_down(self, vmid: int) -> None:
+        """In order, as a reboot does it, else by force."""
+        if self.running(vmid):
+            stop = ["lxc-stop", "-P", str(self.path), "-n", str(vmid), "--timeout", str(SHUTDOWN_LIMIT)]
+            await local(stop, doing=f"shut {self.name(vmid)} down", timeout=SHUTDOWN_LIMIT + 30)
+        await self.stop(vmid)
 
     async def stop(self, vmid: int) -> None:
         node, monitor = self.cgroups.node(self.name(vmid)), self.cgroups.monitor(self.name(vmid))

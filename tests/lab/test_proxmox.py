@@ -81,6 +81,26 @@ def test_a_changed_setting_is_in_the_plan_and_put_right(farm: Farm) -> None:
     assert farm.lines() == []
 
 
+def test_databases_that_need_a_restart_get_it_one_at_a_time_the_primary_last(farm: Farm) -> None:
+    nodes = [f"db-{site}" for site in SITES]
+    primary = farm.json("status")["postgres"]["primary"]
+
+    def started() -> dict[str, int]:
+        return {node: int(farm.on(node, "awk '{print $22}' /proc/1/stat")) for node in nodes}
+
+    before = started()
+    for site in SITES:
+        farm.obey("config", site, "db", "features", "fuse=1")
+    restarts = [line for line in farm.lines() if line.startswith("restart")]
+    assert len(restarts) == 3 and restarts[-1].startswith(f"restart container {primary}: ")
+    farm.call("apply", timeout=900)
+    after = started()
+    assert all(after[node] > before[node] for node in nodes)
+    assert max(nodes, key=after.__getitem__) == primary
+    assert farm.lines() == []
+    farm.call("verify", timeout=300)
+
+
 def test_a_server_that_vanished_is_said_and_the_rest_is_shown(farm: Farm) -> None:
     farm.obey("vanish", "fsn-01")
     try:
