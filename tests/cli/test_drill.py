@@ -19,16 +19,15 @@ from tercet.cli.main import main
 from tercet.converge.events import silent
 from tercet.drills.scenario_file import built_in
 from tercet.drills.targets import TargetError
-from tercet.drills.verdict import Judged, Repeated, Result, result
-from tercet.inventory.model import BudgetsModel
-from tests.drills.sample import Drill
+from tercet.drills.verdict import Judged, Repeated, Result
+from tests.drills.sample import Drill, judge
 
 NAME = "site-killed"
 
 
 @pytest.fixture(scope="module")
 def judged() -> Result:
-    return result(Drill().entries(), built_in()[NAME], BudgetsModel())
+    return judge(Drill().entries(), built_in()[NAME])
 
 
 @pytest.fixture
@@ -97,7 +96,7 @@ def test_an_error_in_the_first_run_writes_nothing(inventory_file: Path, runs: li
 
 
 def test_one_run_as_data(judged: Result) -> None:
-    data: Any = as_data(NAME, Repeated((judged,)), 1)
+    data: Any = as_data(Repeated((judged,)), 1)
     (run,) = data["runs"]
     assert [site["site"] for site in run["sites"]] == ["sib-01", "sib-03", "fsn-01"]
     assert [site["hit"] for site in run["sites"]] == [True, False, False]
@@ -120,7 +119,7 @@ def test_what_never_came_back_is_null(judged: Result) -> None:
         judged=tuple(Judged(one.name, math.inf, one.budget) for one in judged.judged),
     )
     repeated = Repeated((endless,))
-    data: Any = json.loads(json.dumps(as_data(NAME, repeated, 1), allow_nan=False))
+    data: Any = json.loads(json.dumps(as_data(repeated, 1), allow_nan=False))
     assert data["figures"]["writes"]["worst_s"] is None
     assert data["write_unavailability_s"] == {"median": None, "worst": None}
     assert data["runs"][0]["figures"]["reads"]["measured_s"] is None

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from hypothesis import strategies as st
 
 from tercet.drills import journal
+from tercet.drills.expect import ExpectModel
+from tercet.inventory.model import BudgetsModel
 
 SITES = ("sib-01", "sib-03", "fsn-01")
 NODES = tuple(
@@ -75,6 +77,9 @@ def begin() -> Story:
             t=0,
             scenario="test",
             title="Test",
+            promise="It holds.",
+            expect=ExpectModel(),
+            budgets=BudgetsModel(),
             platform="tercet",
             unix=1.0,
             nodes=NODES,

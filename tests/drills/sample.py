@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tercet.drills import journal
+from tercet.drills.expect import ExpectModel
 from tercet.drills.predict import Mechanism, Running, predict
 from tercet.drills.records import What
+from tercet.drills.scenario import Scenario
+from tercet.drills.verdict import Result, result
+from tercet.inventory.model import BudgetsModel
 
 SITES = ("sib-01", "sib-03", "fsn-01")
 ROLES = ("consul-nomad", "apps", "db")
@@ -63,6 +68,9 @@ class Drill:
                 t=0,
                 scenario="site-killed",
                 title="The whole site of the primary loses its power",
+                promise="A standby is promoted; nothing is lost.",
+                expect=ExpectModel(writes="site_loss", failovers=1),
+                budgets=BudgetsModel(),
                 platform="tercet",
                 unix=1795416339.0,
                 nodes=NODES,
@@ -97,6 +105,7 @@ class Drill:
             *tables,
             journal.Promise(t=self.end, name="nomad keeps a leader", held=True, detail="2 of 3 servers"),
             journal.Promise(t=self.end, name="allocations run elsewhere", held=True, detail="after 13.2 s"),
+            journal.Collected(t=self.end),
         ]
 
     def _faults(self) -> list[journal.AnyEntry]:
@@ -196,3 +205,16 @@ class Drill:
         self.rows.setdefault(base["writer"], []).append((seq, base["id"], at + took / 2))  # type: ignore[arg-type]
         inside = {"read_node": ADDRESS[node]} if worker == "transactions" else {}
         return [first, journal.Acknowledged(t=at + took, **base, node=ADDRESS[node], **inside)]
+
+
+def judge(entries: Sequence[journal.AnyEntry], scenario: Scenario, budgets: BudgetsModel | None = None) -> Result:
+    """The verdict on these entries as if that scenario had been run, and all had been collected."""
+    asked = {
+        "scenario": scenario.name,
+        "title": scenario.title,
+        "promise": scenario.promise,
+        "expect": scenario.expect,
+        "budgets": budgets or BudgetsModel(),
+    }
+    told = [entry.model_copy(update=asked) if isinstance(entry, journal.Began) else entry for entry in entries]
+    return result([*told, journal.Collected(t=max(entry.t for entry in entries))])

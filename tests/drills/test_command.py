@@ -12,16 +12,14 @@ import pytest
 from tercet.cli.commands import drill
 from tercet.cli.main import main
 from tercet.drills.scenario_file import built_in
-from tercet.drills.verdict import result
-from tercet.inventory.model import BudgetsModel
 
-from .sample import Drill
+from .sample import Drill, judge
 
 
 @pytest.fixture
 def drilled(inventory_file: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The words that name a drill, which has happened before."""
-    outcome = result(Drill(seed=0).entries(), built_in()["site-killed"], BudgetsModel())
+    outcome = judge(Drill(seed=0).entries(), built_in()["site-killed"])
 
     async def repeat(*given: Any) -> None:
         given[-1].append(outcome)

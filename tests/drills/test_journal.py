@@ -43,8 +43,12 @@ def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
     for cut in (2, 20, 60):
         path.write_bytes(whole[:-cut])
         assert len(journal.read(path)) == len(entries) - 1
+    torn: list[int] = []
+    journal.read(path, torn.append)
+    assert torn == [len(entries)]
     path.write_bytes(whole[:-1])
-    assert len(journal.read(path)) == len(entries), "only the line end is missing: the entry is whole"
+    assert len(journal.read(path, torn.append)) == len(entries), "only the line end is missing: the entry is whole"
+    assert len(torn) == 1
 
 
 def test_a_bad_line_elsewhere_is_refused_with_its_number(tmp_path: Path) -> None:
@@ -56,8 +60,8 @@ def test_a_bad_line_elsewhere_is_refused_with_its_number(tmp_path: Path) -> None
 
 
 def test_a_journal_of_another_version_is_refused() -> None:
-    line = b'{"kind":"began","version":2,"t":0}\n'
-    with pytest.raises(journal.JournalError, match="line 1"):
+    line = b'{"kind":"began","version":1,"t":0}\n'
+    with pytest.raises(journal.JournalError, match="line 1: expected a journal of version 2, found version 1"):
         list(journal.read_lines([line]))
 
 

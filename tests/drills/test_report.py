@@ -17,16 +17,16 @@ from tercet.drills.report.markup import Markup, tag
 from tercet.drills.report.page import page
 from tercet.drills.report.terminal import BAR, bar, render
 from tercet.drills.scenario_file import built_in
-from tercet.drills.verdict import Repeated, Result, result
+from tercet.drills.verdict import Repeated, Result
 from tercet.inventory.model import BudgetsModel
 
-from .sample import Drill
+from .sample import Drill, judge
 
 
 @cache
 def one(seed: int = 0, writable: float = 11.9, loss: float = 10.0) -> Result:
     drill = Drill(seed=seed, writable=writable)
-    return result(drill.entries(), built_in()["site-killed"], BudgetsModel(site_loss=loss))
+    return judge(drill.entries(), built_in()["site-killed"], BudgetsModel(site_loss=loss))
 
 
 class Reader(HTMLParser):
@@ -122,7 +122,7 @@ def test_whatever_was_logged_is_only_text() -> None:
     entries = Drill().entries()
     entries.append(journal.Record(t=9, node=evil, component="dcs", what=What.ELECTION, subject=evil, text=evil))
     entries.append(journal.Failed(t=9, site="sib-03", worker="reader", scheduled=9, stage="connect", message=evil))
-    html = page(Repeated((result(entries, built_in()["site-killed"], BudgetsModel()),)))
+    html = page(Repeated((judge(entries, built_in()["site-killed"]),)))
     assert read(html).foreign == []
     assert "&lt;script&gt;" in html
 
@@ -137,7 +137,7 @@ def test_stale_reads_are_drawn_where_there_were_any() -> None:
             stuck.append(entry.model_copy(update={"seen": frozen}))
         else:
             stuck.append(entry)
-    behind = result(stuck, built_in()["site-killed"], BudgetsModel())
+    behind = judge(stuck, built_in()["site-killed"])
     assert "Staleness of reads" in page(Repeated((behind,)))
     assert "Staleness of reads" not in page(Repeated((one(),)))
     assert max(stale.seconds for stale in behind.findings.stalest) > 30
@@ -145,7 +145,7 @@ def test_stale_reads_are_drawn_where_there_were_any() -> None:
 
 def test_a_drill_in_which_nothing_happened_has_a_report() -> None:
     entries = [entry for entry in Drill().entries() if isinstance(entry, journal.Began | journal.Predicted)]
-    empty = Repeated((result(entries, built_in()["switchover"], BudgetsModel()),))
+    empty = Repeated((judge(entries, built_in()["switchover"]),))
     assert not empty.passed
     assert "no write was ever acknowledged" in " ".join(read(page(empty)).texts)
     assert "no write was ever acknowledged" in shown(empty)

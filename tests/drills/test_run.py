@@ -7,7 +7,7 @@ import contextlib
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,15 @@ from tercet.converge.fleet import Completed
 from tercet.converge.requests import Answer, Http
 from tercet.drills import journal, leftovers
 from tercet.drills import run as runner
+from tercet.drills.expect import ExpectModel
 from tercet.drills.faults import Facts
 from tercet.drills.healing import HealingError, ImpossibleError
 from tercet.drills.leftovers import sweep
 from tercet.drills.load import LoadError
 from tercet.drills.run import DrillError, run
-from tercet.drills.scenario import ExpectModel, FaultModel, Scenario
+from tercet.drills.scenario import FaultModel, Scenario
 from tercet.drills.stage import StageError
-from tercet.drills.verdict import Result
+from tercet.drills.verdict import Result, result
 from tercet.inventory.platform import Platform
 from tests.drills.conftest import Server
 from tests.drills.sample import RUNNING
@@ -214,6 +215,24 @@ async def test_a_drill_leaves_nothing_but_its_journal(fake: Fake, tmp_path: Path
     assert fake.stage.provider.done == ["kill db-sib-03 30.3", "start db-sib-03"]
     (book,) = (tmp_path / "journals").iterdir()
     assert isinstance(journal.read(book)[-1], journal.Verdict)
+
+
+async def test_the_journal_alone_gives_the_same_verdict_again(fake: Fake, tmp_path: Path) -> None:
+    """Whatever the inventory's budgets are by then."""
+    settings = fake.stage.platform.settings
+    strict = settings.model_copy(update={"budgets": settings.budgets.model_copy(update={"reads": 0.001})})
+    fake.stage.platform = replace(fake.stage.platform, settings=strict)
+    asked = scenario()
+    expect = ExpectModel(healing="unjudged", failovers=1, promises=("standbys complete", "local reads go on"))
+    judged = await drill(fake, tmp_path, asked.model_copy(update={"expect": expect}))
+    (book,) = (tmp_path / "journals").iterdir()
+    again = result(journal.read(book))
+    assert again == judged
+    assert [reason.partition(" (")[0] for reason in again.reasons] == [
+        "broken: local reads go on",
+        "0 changes of the primary, expected 1",
+    ]
+    assert again.began.budgets.reads == 0.001
 
 
 @pytest.mark.parametrize("moment", ["load from", "db-sib-03 killed", "healing:", "healed;", "collecting"])

@@ -8,8 +8,9 @@ from typing import get_args
 import pytest
 
 from tercet import inventory
+from tercet.drills.expect import BudgetName, PromiseName, seconds_of
 from tercet.drills.predict import Mechanism
-from tercet.drills.scenario import KINDS, BudgetName, PromiseName, Scenario, seconds_of
+from tercet.drills.scenario import KINDS, Scenario
 from tercet.drills.scenario_file import ScenarioError, built_in, find, load, parse
 from tercet.drills.targets import TargetError, View, is_target, nodes_of, process_of, site_of
 from tercet.inventory.load import load as load_inventory

@@ -8,14 +8,15 @@ from functools import cache
 import pytest
 
 from tercet.drills import journal
+from tercet.drills.expect import ExpectModel
 from tercet.drills.promises import phases_of
 from tercet.drills.records import What
-from tercet.drills.scenario import ExpectModel, Scenario
+from tercet.drills.scenario import Scenario
 from tercet.drills.scenario_file import built_in
 from tercet.drills.verdict import Repeated, Result, result
 from tercet.inventory.model import BudgetsModel
 
-from .sample import ADDRESS, Drill
+from .sample import ADDRESS, Drill, judge
 
 SCENARIO = built_in()["site-killed"]
 Edit = Callable[[list[journal.AnyEntry]], list[journal.AnyEntry]]
@@ -34,7 +35,7 @@ def judged(
         merged = {**SCENARIO.expect.model_dump(), **expect}
         scenario = Scenario(**{**dict(SCENARIO), "expect": ExpectModel(**merged)})
     entries = drill.entries() if drill else list(told())
-    return result(edit(entries), scenario, budgets or BudgetsModel())
+    return judge(edit(entries), scenario, budgets)
 
 
 def test_a_good_drill_passes_with_its_figure() -> None:
@@ -311,7 +312,7 @@ def strict(sqlstates: list[str], *, acknowledged: bool = False) -> list[journal.
 
 def strict_promises(entries: list[journal.AnyEntry]) -> dict[str, journal.Promise]:
     scenario = built_in()["standbys-lost"]
-    return {promise.name: promise for promise in result(entries, scenario, BudgetsModel()).promises}
+    return {promise.name: promise for promise in judge(entries, scenario).promises}
 
 
 def test_strict_mode_is_judged() -> None:
@@ -328,10 +329,10 @@ def test_strict_mode_is_judged() -> None:
 
 def test_the_figure_of_strict_mode_is_the_time_until_the_refusal() -> None:
     scenario = built_in()["standbys-lost"]
-    one = result(strict(["25006"]), scenario, BudgetsModel())
+    one = judge(strict(["25006"]), scenario)
     assert one.main == "refused"
     assert one.unavailable == pytest.approx(8.02 - 4.9)
-    never = result(strict(["08006"]), scenario, BudgetsModel())
+    never = judge(strict(["08006"]), scenario)
     assert any("no write was refused with 25006 at sib-01" in reason for reason in never.reasons)
     other = [
         entry.model_copy(update={"site": "fsn-01", "id": f"o{entry.id}"})
@@ -340,14 +341,14 @@ def test_the_figure_of_strict_mode_is_the_time_until_the_refusal() -> None:
         for entry in strict(["08006"])
         if isinstance(entry, journal.Failed)
     ]
-    silent = result([*strict(["25006"]), *other], scenario, BudgetsModel())
+    silent = judge([*strict(["25006"]), *other], scenario)
     assert silent.unavailable == float("inf"), "the slowest site counts"
 
 
 def test_where_no_site_is_spared_there_is_no_figure_but_a_chain() -> None:
     sites = ("sib-01", "sib-03", "fsn-01")
     entries = [e.model_copy(update={"sites": sites}) if isinstance(e, journal.Fault) else e for e in told()]
-    one = result(entries, built_in()["cold-start"], BudgetsModel())
+    one = judge(entries, built_in()["cold-start"])
     absent = {figure.name: figure.absent for figure in one.judged}
     assert absent == {"writes": True, "transactions": True, "healing": False, "reads": True, "back": False}
     (chain,) = one.chains
@@ -357,7 +358,7 @@ def test_where_no_site_is_spared_there_is_no_figure_but_a_chain() -> None:
 
 def test_a_cold_start_is_measured_from_the_healing_to_the_first_write() -> None:
     scenario = built_in()["cold-start"]
-    one = result(told(), scenario, BudgetsModel())
+    one = judge(told(), scenario)
     back = next(figure for figure in one.judged if figure.name == "back")
     assert 0 <= back.measured < 0.1
     assert one.unavailable == back.measured
@@ -373,6 +374,10 @@ def test_repeated_runs_give_median_and_worst() -> None:
     assert failed.exit_code == 1
 
 
-def test_a_journal_without_beginning_is_refused() -> None:
-    with pytest.raises(journal.JournalError, match="cut short"):
-        result([journal.Primary(t=1, node="db-a")], SCENARIO, BudgetsModel())
+def test_a_journal_that_is_not_whole_is_refused() -> None:
+    with pytest.raises(journal.JournalError, match="begins with `began`, found none"):
+        result([journal.Primary(t=1, node="db-a")])
+    with pytest.raises(journal.JournalError, match="found nothing at all"):
+        result([])
+    with pytest.raises(journal.JournalError, match=r"cut short after 58\.0 s: .* Run the drill again"):
+        result([entry for entry in told() if not isinstance(entry, journal.Table | journal.Collected) and entry.t < 58])

@@ -60,10 +60,10 @@ def spread_table(repeated: Repeated) -> Table:
     return table
 
 
-def as_data(name: str, repeated: Repeated, asked: int) -> dict[str, object]:
+def as_data(repeated: Repeated, asked: int) -> dict[str, object]:
     """`asked` is the number of runs that were wanted; fewer mean that an error ended them."""
     return {
-        "drill": name,
+        "drill": repeated.results[0].began.scenario,
         "passed": repeated.passed and len(repeated.results) == asked,
         "runs_asked": asked,
         "write_unavailability_s": {"median": _seconds(repeated.median), "worst": _seconds(repeated.worst)},

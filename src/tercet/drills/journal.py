@@ -7,7 +7,8 @@ Invariants
   may cost its last lines.
 - Every time `t` is in seconds since the drill began, on the operator's clock. The times of a node are converted
   with the latest `Clock` of that node, which states the uncertainty that is left.
-- All that was observed is in the journal: a verdict can be computed again from it, the scenario and the budgets.
+- The journal suffices by itself: what was observed, what was expected and the budgets are in it, so its verdict
+  is computed from it alone (drills.verdict), at the end of the drill as at any later time.
 
 The published schema is docs/journal.schema.json; a test keeps it equal to these models.
 """
@@ -16,15 +17,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from tercet.drills.expect import ExpectModel
 from tercet.errors import TercetError
 from tercet.inventory.base import Model
+from tercet.inventory.model import BudgetsModel
 
+VERSION = 2
 Worker = Literal["writer", "reader", "transactions"]
 
 
@@ -42,13 +46,19 @@ class NodeOf(Model):
 
 
 class Began(Entry):
-    """The first line: what is run, on what, and when t = 0 was."""
+    """The first line: what is run, on what, what is expected of it, and when t = 0 was."""
 
     kind: Literal["began"] = "began"
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     """Of this schema."""
     scenario: str
     title: str
+    promise: str
+    """What the specification says must come out."""
+    expect: ExpectModel
+    """What is judged."""
+    budgets: BudgetsModel
+    """The inventory's, in seconds; `expect` names them."""
     platform: str
     unix: float
     """The operator's clock at t = 0, seconds since 1970."""
@@ -232,6 +242,12 @@ class Predicted(Entry):
     """(link of the chain, expected seconds, bound in seconds, source of the numbers)."""
 
 
+class Collected(Entry):
+    """All that the verdict rests on is above. A journal without this line was cut short and cannot be judged."""
+
+    kind: Literal["collected"] = "collected"
+
+
 class Verdict(Entry):
     """The last line of a drill that was judged."""
 
@@ -259,6 +275,7 @@ AnyEntry = Annotated[
     | Table
     | Promise
     | Predicted
+    | Collected
     | Verdict,
     Field(discriminator="kind"),
 ]
@@ -312,7 +329,14 @@ def parse(data: Any) -> AnyEntry:
     return _ADAPTER.validate_python(data)
 
 
-def read(path: Path) -> list[AnyEntry]:
+Torn = Callable[[int], None]
+"""Told the number of a last line that was torn by a crash and is left out."""
+
+
+def _silent(_line: int) -> None: ...
+
+
+def read(path: Path, torn: Torn = _silent) -> list[AnyEntry]:
     """All entries in order. A last line that was torn by a crash is left out; any other bad line is an error."""
     try:
         text = path.read_bytes()
@@ -320,18 +344,24 @@ def read(path: Path) -> list[AnyEntry]:
         raise JournalError(
             f"cannot read the journal {path}: {error.strerror}; give the path of a drill's .jsonl file"
         ) from error
-    return list(read_lines(text.splitlines(keepends=True), str(path)))
+    return list(read_lines(text.splitlines(keepends=True), str(path), torn))
 
 
-def read_lines(lines: Iterable[bytes], name: str = "journal") -> Iterator[AnyEntry]:
+def read_lines(lines: Iterable[bytes], name: str = "journal", torn: Torn = _silent) -> Iterator[AnyEntry]:
     """The same from lines with their line ends. `name` is what errors call the source."""
     for number, line in enumerate(lines, 1):
-        torn = not line.endswith(b"\n")
         try:
             entry = _ADAPTER.validate_json(line)
         except ValidationError as error:
-            if torn:
+            if not line.endswith(b"\n"):
+                torn(number)
                 return
+            version = _version(line)
+            if version not in (None, VERSION):
+                raise JournalError(
+                    f"{name}, line {number}: expected a journal of version {VERSION}, found version {version}; "
+                    f"another version of tercet wrote it and can read it"
+                ) from None
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise JournalError(
@@ -339,6 +369,15 @@ def read_lines(lines: Iterable[bytes], name: str = "journal") -> Iterator[AnyEnt
                 f"{' at ' + where if where else ''}; the file is no drill journal or was edited"
             ) from error
         yield entry
+
+
+def _version(line: bytes) -> Any:
+    """Of the schema that a journal's first line names; None where it is no such line."""
+    try:
+        said = json.loads(line)
+    except ValueError:
+        return None
+    return said.get("version") if isinstance(said, dict) and said.get("kind") == "began" else None
 
 
 def schema() -> dict[str, Any]:

@@ -4,7 +4,7 @@ Invariants
 - Nothing is touched before the platform is healthy and all faults are known to be possible on it.
 - Whatever happens, the faults are healed, the loads ended, the drill's table and job removed; what a killed tool
   left of these two, the next drill removes.
-- All that the verdict rests on is in the journal; `result` computes it from there.
+- All that the verdict rests on is in the journal; `result` computes it from there alone.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from tercet.converge.requests import Request
 from tercet.converge.resident import Residents
 from tercet.drills import journal, live
 from tercet.drills.clock import NodeClock
+from tercet.drills.expect import seconds_of
 from tercet.drills.faults import fault_of
 from tercet.drills.healing import Fault, Healing, possible, uninterrupted, victims
 from tercet.drills.leftovers import TABLE, sweep
 from tercet.drills.load import LoadError, LoadSettings, SiteLoad, Target, create_table, writers_of
 from tercet.drills.predict import predict
-from tercet.drills.scenario import OWN_DISK, Scenario, seconds_of
+from tercet.drills.scenario import OWN_DISK, Scenario
 from tercet.drills.stage import (
     Stage,
     StageError,
@@ -103,7 +104,7 @@ async def run(scenario: Scenario, stage: Stage, *, site: str, folder: Path, who:
         async with stage.provider.lock(who):
             with journal.Journal(path) as book:
                 await _run(scenario, stage, site, book, emit)
-                judged = result(journal.read(path), scenario, stage.platform.settings.budgets)
+                judged = result(journal.read(path))
                 book.append(judged.verdict)
     except BaseExceptionGroup as group:
         raise _first(group) from group
@@ -154,6 +155,9 @@ async def _run(scenario: Scenario, stage: Stage, site: str, book: journal.Journa
             t=0.0,
             scenario=scenario.name,
             title=scenario.title,
+            promise=scenario.promise,
+            expect=scenario.expect,
+            budgets=stage.platform.settings.budgets,
             platform=stage.platform.name,
             unix=drill.began,
             nodes=nodes_of(seen),
@@ -368,7 +372,7 @@ def _recorder(drill: _Drill) -> Callable[[str, Fault, str], None]:
 
 
 async def _collect(drill: _Drill, known: dict[str, NodeClock]) -> None:
-    """Put the records, the roles over time and the tables into the journal."""
+    """Put the records, the roles over time and the tables into the journal, and that they all are there."""
     stage, book = drill.stage, drill.book
     drill.say("collecting records and tables")
     seen = await stage.snapshot()
@@ -390,3 +394,4 @@ async def _collect(drill: _Drill, known: dict[str, NodeClock]) -> None:
         book.append(route)
     for table in await tables(stage, drill.table, drill.began, drill.now):
         book.append(table)
+    book.append(journal.Collected(t=drill.now))

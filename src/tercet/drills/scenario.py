@@ -11,10 +11,10 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from tercet.drills.expect import ExpectModel
 from tercet.drills.predict import Mechanism
 from tercet.drills.targets import EXPECTED, Shape, is_target
 from tercet.inventory.base import Model
-from tercet.inventory.model import BudgetsModel
 from tercet.inventory.shapes import Hostname, Seconds
 from tercet.providers.base import CUT, CUT_ONE_WAY, FREEZE, KILL
 
@@ -129,56 +129,6 @@ class LoadModel(Model):
     """After this long a client gives up a statement."""
 
 
-BudgetName = Literal[
-    "site_loss",
-    "site_cut",
-    "primary_loss",
-    "postmaster_loss",
-    "switchover",
-    "healing",
-    "reads",
-    "reschedule",
-    "cold_start",
-]
-Budget = BudgetName | Literal["unjudged"] | Seconds
-
-PromiseName = Literal[
-    "old primary acknowledges nothing",
-    "local reads go on",
-    "writes refused with 25006",
-    "writable again by itself",
-    "reads go on everywhere",
-    "standbys complete",
-    "rejoined without rebuild",
-    "proxies follow the primary",
-    "nomad keeps a leader",
-    "allocations run elsewhere",
-    "nomad server seen as failed",
-    "other catalogues answer",
-    "the catalogue names the new primary",
-]
-
-
-class ExpectModel(Model):
-    """What is judged. A budget is a name from the inventory's `budgets`, a duration, or `unjudged`."""
-
-    writes: Budget = "unjudged"
-    """Longest time without an acknowledged write at any site that the fault spares, while it lasts. `unjudged`
-    where writes must be refused."""
-    reads: Budget = "reads"
-    """The same for reads."""
-    healing: Budget = "healing"
-    """The same for writes from the healing on, at the sites that the fault spared."""
-    back: Budget = "unjudged"
-    """From the healing to the first acknowledged write at any site, where all were dark."""
-    refused: Budget = "unjudged"
-    """From the fault to the first write refused with SQLSTATE 25006, at the slowest site."""
-    failovers: Annotated[int, Field(ge=0)] | None = None
-    """How often the primary changes from the fault to the end of the drill. Not given: not judged."""
-    promises: tuple[PromiseName, ...] = ()
-    """Further statements that must hold; docs/drills.md explains each."""
-
-
 class Scenario(Model):
     """A scenario. Lost acknowledged writes must be 0 in every one: that is not for a scenario to say."""
 
@@ -206,10 +156,3 @@ class Scenario(Model):
     def seconds(self) -> float:
         """How long the load runs, without waiting for the platform's health."""
         return self.warm_up + max(fault.at + fault.lasts for fault in self.faults) + self.observe
-
-
-def seconds_of(budget: Budget, budgets: BudgetsModel) -> float | None:
-    """A budget's seconds in this inventory; None if it is not judged."""
-    if budget == "unjudged":
-        return None
-    return float(getattr(budgets, budget)) if isinstance(budget, str) else budget

@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from tercet.drills.scenario import ExpectModel, FaultModel, LoadModel, Scenario
+from tercet.drills.expect import ExpectModel
+from tercet.drills.scenario import FaultModel, LoadModel, Scenario
 from tercet.errors import TercetError
 from tercet.inventory.document import Document, read, value_at
 from tercet.inventory.problems import Finding, Location, Problem, quoted

@@ -17,9 +17,9 @@ from tercet.drills import journal
 from tercet.drills.availability import Gap
 from tercet.drills.chain import Chain, chain_of
 from tercet.drills.checker import Findings, check
+from tercet.drills.expect import ExpectModel, seconds_of
 from tercet.drills.history import History, Outcome, Write, build
 from tercet.drills.promises import READ_ONLY_SQLSTATE, Case, Phases, judge, phases_of
-from tercet.drills.scenario import ExpectModel, Scenario, seconds_of
 from tercet.inventory.model import BudgetsModel
 
 SETTLED_S = 8.0
@@ -47,7 +47,6 @@ class Judged:
 class Result:
     """One run of a drill, judged."""
 
-    scenario: Scenario
     began: journal.Began
     history: History
     findings: Findings
@@ -68,7 +67,7 @@ class Result:
     @property
     def main(self) -> str:
         """Name of the figure that the drill is about."""
-        expect = self.scenario.expect
+        expect = self.began.expect
         return "back" if expect.back != "unjudged" else "refused" if expect.refused != "unjudged" else "writes"
 
     @property
@@ -81,11 +80,10 @@ class Result:
         return journal.Verdict(t=self.phases.end, passed=self.passed, reasons=self.reasons)
 
 
-def result(entries: Sequence[journal.AnyEntry], scenario: Scenario, budgets: BudgetsModel) -> Result:
-    """Judge a drill's journal. Raises JournalError if it has no beginning."""
-    began = next((entry for entry in entries if isinstance(entry, journal.Began)), None)
-    if began is None:
-        raise journal.JournalError("expected a journal that begins with `began`, found none; it is cut short")
+def result(entries: Sequence[journal.AnyEntry]) -> Result:
+    """Judge a drill's journal by what stands in it, and nothing else. Raises JournalError if it is not whole."""
+    began = _whole(entries)
+    expect, budgets = began.expect, began.budgets
     history = build(entries)
     end = max(entry.t for entry in entries)
     phases = phases_of(history.faults, end)
@@ -95,17 +93,15 @@ def result(entries: Sequence[journal.AnyEntry], scenario: Scenario, budgets: Bud
     truth = history.primaries[-1].node if history.primaries else ""
     findings = check(history, truth=truth)
     records = tuple(entry for entry in entries if isinstance(entry, journal.Record))
-    reads_budget = seconds_of(scenario.expect.reads, budgets) or budgets.reads
+    reads_budget = seconds_of(expect.reads, budgets) or budgets.reads
     case = Case(history, records, phases, down, truth, reads_budget)
-    judged = tuple(_figures(findings.gaps, case, scenario.expect, budgets, settled))
-    promises = tuple(_promises(scenario, case, entries))
+    judged = tuple(_figures(findings.gaps, case, expect, budgets, settled))
+    promises = tuple(_promises(expect, case, entries))
     failovers = _failovers(history, phases)
-    expected = scenario.expect.failovers
     reasons = [*_anomalies(findings, truth), *_absent(case), *_broken(judged, promises)]
-    if expected is not None and failovers != expected:
-        reasons.append(f"{failovers} changes of the primary, expected {expected}")
+    if expect.failovers is not None and failovers != expect.failovers:
+        reasons.append(f"{failovers} changes of the primary, expected {expect.failovers}")
     return Result(
-        scenario=scenario,
         began=began,
         history=history,
         findings=findings,
@@ -119,6 +115,23 @@ def result(entries: Sequence[journal.AnyEntry], scenario: Scenario, budgets: Bud
         predicted=next((entry for entry in entries if isinstance(entry, journal.Predicted)), None),
         reasons=tuple(reasons),
     )
+
+
+def _whole(entries: Sequence[journal.AnyEntry]) -> journal.Began:
+    """The beginning of a journal that has an end, too."""
+    began = next((entry for entry in entries if isinstance(entry, journal.Began)), None)
+    if began is None:
+        found = "none" if entries else "nothing at all"
+        raise journal.JournalError(
+            f"expected a journal that begins with `began`, found {found}; the drill ended before it began"
+        )
+    if not any(isinstance(entry, journal.Collected) for entry in entries):
+        raise journal.JournalError(
+            f"expected a journal with the tables at its end, found that it is cut short after "
+            f"{max(entry.t for entry in entries):.1f} s: the tool was stopped or an error ended the drill, so nothing "
+            f"is known of lost writes. Run the drill again"
+        )
+    return began
 
 
 def _settled(entries: Sequence[journal.AnyEntry], phases: Phases) -> float:
@@ -209,11 +222,11 @@ def _failovers(history: History, phases: Phases) -> int:
     return sum(1 for one, other in pairwise([*before, *after]) if one != other)
 
 
-def _promises(scenario: Scenario, case: Case, entries: Sequence[journal.AnyEntry]) -> list[journal.Promise]:
+def _promises(expect: ExpectModel, case: Case, entries: Sequence[journal.AnyEntry]) -> list[journal.Promise]:
     asked = {entry.name: entry for entry in entries if isinstance(entry, journal.Promise)}
     # Asked in every drill, and worth a line only where it failed.
     found = [entry for name, entry in asked.items() if name == "healthy again" and not entry.held]
-    for name in scenario.expect.promises:
+    for name in expect.promises:
         promise = judge(name, case) or asked.get(name)
         found.append(
             promise or journal.Promise(t=case.phases.end, name=name, held=False, detail="it was not looked at")

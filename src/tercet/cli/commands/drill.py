@@ -1,4 +1,4 @@
-"""`tercet drill list`, `tercet drill run NAME`: failures provoked on the real platform, and measured."""
+"""`tercet drill list`, `run NAME`, `report JOURNAL`: failures provoked on the real platform, measured and judged."""
 
 from __future__ import annotations
 
@@ -46,6 +46,21 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="a drill of `tercet drill list`, or a scenario file (.yml)")
     parser.add_argument("--site", default="", help="which standby it is about; default: the first")
     parser.add_argument("--repeat", metavar="N", type=_times, default=1, help="run it N times: median and worst")
+    _output_arguments(parser)
+    parser.add_argument(
+        "--journals", metavar="DIR", type=Path, default=JOURNALS, help=f"where journals go; default: {JOURNALS}/"
+    )
+
+
+def report_arguments(parser: argparse.ArgumentParser) -> None:
+    """JOURNAL and where its verdict goes."""
+    parser.add_argument(
+        "journals", metavar="JOURNAL", nargs="+", type=Path, help=f"a drill's .jsonl file, as in {JOURNALS}/"
+    )
+    _output_arguments(parser)
+
+
+def _output_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json",
         metavar="FILE",
@@ -56,9 +71,6 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
         help="write verdict and figures there; without FILE print them",
     )
     parser.add_argument("--report", metavar="FILE", type=Path, help="write one self-contained HTML file")
-    parser.add_argument(
-        "--journals", metavar="DIR", type=Path, default=JOURNALS, help=f"where journals go; default: {JOURNALS}/"
-    )
 
 
 def _times(text: str) -> int:
@@ -86,18 +98,49 @@ def run_drill(arguments: argparse.Namespace, call: Invocation) -> int:
     finally:
         # What was measured is told, even if a later run ended in an error or by Ctrl-C.
         if results:
-            _tell(scenario, results, arguments, call)
+            _tell(results, arguments.repeat, arguments, call)
     return 0 if all(result.passed for result in results) else 1
 
 
-def _tell(scenario: Scenario, results: Sequence[Result], arguments: argparse.Namespace, call: Invocation) -> None:
+def report_drill(arguments: argparse.Namespace, call: Invocation) -> int:
+    """Judge the journals of one drill by what stands in them. Exit 1 if a promise or the budget is broken."""
+    results = [_judged(path, call) for path in arguments.journals]
+    first = results[0].began
+    for path, result in zip(arguments.journals, results, strict=True):
+        other = result.began
+        if (other.scenario, other.expect, other.budgets) != (first.scenario, first.expect, first.budgets):
+            what = "other budgets or expectations" if other.scenario == first.scenario else other.scenario
+            raise TercetError(
+                f"expected runs of one drill, found {first.scenario} in {arguments.journals[0]} and {what} in {path}; "
+                f"report them one by one"
+            )
+    _tell(results, len(results), arguments, call)
+    return 0 if all(result.passed for result in results) else 1
+
+
+def _judged(path: Path, call: Invocation) -> Result:
+    from tercet.drills.journal import JournalError, read  # noqa: PLC0415
+    from tercet.drills.verdict import result  # noqa: PLC0415
+
+    def torn(line: int) -> None:
+        said = f"{path}:{line}: the last line is torn and left out; the tool or its machine was stopped meanwhile"
+        call.errors.print(said, markup=False, soft_wrap=True)
+
+    entries = read(path, torn)
+    try:
+        return result(entries)
+    except JournalError as error:
+        raise JournalError(f"{path}: {error}") from None
+
+
+def _tell(results: Sequence[Result], asked: int, arguments: argparse.Namespace, call: Invocation) -> None:
     from tercet.cli.drill_results import as_data, spread_table  # noqa: PLC0415
     from tercet.drills.report.page import page  # noqa: PLC0415
     from tercet.drills.report.terminal import render  # noqa: PLC0415
     from tercet.drills.verdict import Repeated  # noqa: PLC0415
 
     repeated = Repeated(tuple(results))
-    data = as_data(scenario.name, repeated, arguments.repeat)
+    data = as_data(repeated, asked)
     if call.json or arguments.json_file == STDOUT:
         call.print_json(data)
     else:
@@ -158,6 +201,17 @@ command = Command(
                 ("tercet drill run my-scenario.yml", "a scenario of your own"),
             ),
             interrupted="Faults were healed unless a line with ✗ says otherwise; `tercet verify` looks at the rest.",
+        ),
+        Command(
+            name="report",
+            summary="judge saved journals again, without a platform; exit 1 if a promise or the budget is broken",
+            section=Section.PROOF,
+            run=report_drill,
+            arguments=report_arguments,
+            examples=(
+                ("tercet drill report tercet-drills/site-killed-20261123-064539.jsonl", "the verdict of that run"),
+                ("tercet drill report tercet-drills/site-cut-*.jsonl --report cut.html", "all runs as one report"),
+            ),
         ),
     ),
 )

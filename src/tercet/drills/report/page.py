@@ -29,7 +29,7 @@ NOTED = (
 def page(repeated: Repeated) -> str:
     """The file's whole text. The pictures are those of the run nearest to the median."""
     result = repeated.typical
-    title = f"{result.scenario.name} — {result.began.platform}"
+    title = f"{result.began.scenario} — {result.began.platform}"
     body = tag(
         "main",
         _head(repeated),
@@ -62,8 +62,8 @@ def _head(repeated: Repeated) -> Markup:
         "header",
         tag(
             "div",
-            tag("h1", result.scenario.title),
-            tag("p", result.scenario.promise, class_="soft"),
+            tag("h1", result.began.title),
+            tag("p", result.began.promise, class_="soft"),
         ),
         tag("span", verdict.capitalize(), class_=f"verdict {verdict}"),
     )
@@ -292,4 +292,4 @@ def _foot(result: Result) -> Markup:
         f"{result.began.transactions_per_second:g} transactions a second at each site"
     )
     clock = f"node clocks within {result.history.clock_error * 1000:.1f} ms"
-    return tag("footer", f"{result.scenario.name} on {result.began.platform}, {began}; load: {load}; {clock}.")
+    return tag("footer", f"{result.began.scenario} on {result.began.platform}, {began}; load: {load}; {clock}.")

@@ -57,7 +57,7 @@ def _title(text: str) -> Text:
 def _head(repeated: Repeated) -> Text:
     result = repeated.typical
     passed = Text(" PASSED ", style=f"bold white on {OK}") if repeated.passed else Text(" FAILED ", "bold white on red")
-    return Text.assemble(passed, "  ", (result.scenario.name, "bold"), f"  {result.scenario.title}")
+    return Text.assemble(passed, "  ", (result.began.scenario, "bold"), f"  {result.began.title}")
 
 
 def _reasons(repeated: Repeated) -> Iterable[Text]:

@@ -1,0 +1,67 @@
+"""What a drill is judged by: a scenario's `expect`, and the seconds that the budgets in it have. Data alone."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tercet.inventory.base import Model
+from tercet.inventory.model import BudgetsModel
+from tercet.inventory.shapes import Seconds
+
+BudgetName = Literal[
+    "site_loss",
+    "site_cut",
+    "primary_loss",
+    "postmaster_loss",
+    "switchover",
+    "healing",
+    "reads",
+    "reschedule",
+    "cold_start",
+]
+Budget = BudgetName | Literal["unjudged"] | Seconds
+
+PromiseName = Literal[
+    "old primary acknowledges nothing",
+    "local reads go on",
+    "writes refused with 25006",
+    "writable again by itself",
+    "reads go on everywhere",
+    "standbys complete",
+    "rejoined without rebuild",
+    "proxies follow the primary",
+    "nomad keeps a leader",
+    "allocations run elsewhere",
+    "nomad server seen as failed",
+    "other catalogues answer",
+    "the catalogue names the new primary",
+]
+
+
+class ExpectModel(Model):
+    """What is judged. A budget is a name from the inventory's `budgets`, a duration, or `unjudged`."""
+
+    writes: Budget = "unjudged"
+    """Longest time without an acknowledged write at any site that the fault spares, while it lasts. `unjudged`
+    where writes must be refused."""
+    reads: Budget = "reads"
+    """The same for reads."""
+    healing: Budget = "healing"
+    """The same for writes from the healing on, at the sites that the fault spared."""
+    back: Budget = "unjudged"
+    """From the healing to the first acknowledged write at any site, where all were dark."""
+    refused: Budget = "unjudged"
+    """From the fault to the first write refused with SQLSTATE 25006, at the slowest site."""
+    failovers: Annotated[int, Field(ge=0)] | None = None
+    """How often the primary changes from the fault to the end of the drill. Not given: not judged."""
+    promises: tuple[PromiseName, ...] = ()
+    """Further statements that must hold; docs/drills.md explains each."""
+
+
+def seconds_of(budget: Budget, budgets: BudgetsModel) -> float | None:
+    """A budget's seconds in this inventory; None if it is not judged."""
+    if budget == "unjudged":
+        return None
+    return float(getattr(budgets, budget)) if isinstance(budget, str) else budget
