@@ -95,6 +95,15 @@ def test_an_error_in_the_first_run_writes_nothing(inventory_file: Path, runs: li
     assert call(inventory_file) == (1, None)
 
 
+def test_a_scenario_that_names_an_unknown_site_is_refused_before_anything(
+    inventory_file: Path, runs: list[Result | BaseException], capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = inventory_file.with_name("mine.yml")
+    mine.write_text("name: mine\ntitle: x\npromise: y.\nfaults:\n  - kill: site sib-02\n")
+    assert main(["-f", str(inventory_file), "drill", "run", str(mine)]) == 1
+    assert f"tercet: {mine}:5:11: faults[0].kill: expected a site of this platform" in capsys.readouterr().err
+
+
 def test_one_run_as_data(judged: Result) -> None:
     data: Any = as_data(Repeated((judged,)), 1)
     (run,) = data["runs"]

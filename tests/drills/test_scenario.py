@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -159,6 +160,48 @@ def test_a_bad_scenario_is_refused_with_its_line(old: str, new: str, said: str) 
         parse(text.encode(), "mine.yml")
     assert said in str(error.value)
     assert all(line.startswith(("mine.yml:", "    write ")) for line in str(error.value).splitlines())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("kill: the primary", "kill: site sib-02", ":5:11: faults[0].kill: expected a site of this platform (sib-01, "
+         'sib-03, fsn-01), found "sib-02"\n    write kill: site sib-0'),
+        ("kill: the primary", "freeze: node db-fsn-1", ":5:13: faults[0].freeze: expected a node of this platform "
+         "(world, consul-nomad-sib-01, apps-sib-01, db-sib-01, consul-nomad-sib-03, apps-sib-03, db-sib-03, "
+         'consul-nomad-fsn-01, apps-fsn-01, db-fsn-01), found "db-fsn-1"\n    write freeze: node db-fsn-01'),
+        ("kill: the primary", "crash: patroni on db at site nowhere", ":5:12: faults[0].crash: expected a site of this "
+         'platform (sib-01, sib-03, fsn-01), found "nowhere"\n    write crash: patroni on db at site sib-01'),
+        ("site of a standby]", "site fsn]", ":7:32: faults[1].cut[1]: expected a site of this platform (sib-01, "
+         'sib-03, fsn-01), found "fsn"\n    write site fsn-01'),
+    ],
+)  # fmt: skip
+def test_what_the_platform_has_not_is_refused_with_its_line(
+    old: str, new: str, said: str, platform: Platform, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.yml"
+    path.write_text(GOOD.replace(old, new, 1))
+    assert load(path), "without a platform nobody knows"
+    with pytest.raises(ScenarioError) as error:
+        find(str(path), platform)
+    assert str(error.value).startswith(f"{path}{said}")
+
+
+def test_every_target_that_the_platform_has_not_is_told_at_once(platform: Platform) -> None:
+    text = GOOD.replace("kill: the primary", "kill: site x").replace("site of a standby", "site y")
+    with pytest.raises(ScenarioError) as error:
+        parse(text.encode(), "mine.yml", platform)
+    assert [line[:11] for line in str(error.value).splitlines()[::2]] == ["mine.yml:5:", "mine.yml:7:"]
+    good = parse(GOOD.replace("kill: the primary", "kill: node db-fsn-01").encode(), "mine.yml", platform)
+    assert good.faults[0].kill == "node db-fsn-01"
+
+
+def test_a_control_plane_out_of_reach_is_refused_with_its_line(platform: Platform) -> None:
+    text = GOOD.replace("kill: the primary", "kill: the control plane").encode()
+    assert parse(text, "mine.yml", platform)
+    elsewhere = replace(platform, settings=platform.settings.model_copy(update={"provider": "proxmox"}))
+    with pytest.raises(ScenarioError, match=r"^mine.yml:5:11: .* only the lab has a control plane of its own"):
+        parse(text, "mine.yml", elsewhere)
 
 
 def test_a_single_bad_fault_complains_once() -> None:

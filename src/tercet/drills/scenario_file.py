@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
@@ -14,8 +14,10 @@ from pydantic_core import ErrorDetails
 
 from tercet.drills.expect import ExpectModel
 from tercet.drills.scenario import FaultModel, LoadModel, Scenario
+from tercet.drills.targets import unknown
 from tercet.errors import TercetError
 from tercet.inventory.document import Document, read, value_at
+from tercet.inventory.platform import Platform
 from tercet.inventory.problems import Finding, Location, Problem, quoted
 
 MAX_BYTES = 1 << 16
@@ -40,10 +42,10 @@ def built_in() -> dict[str, Scenario]:
     return {scenario.name: scenario for scenario in scenarios}
 
 
-def find(name: str) -> Scenario:
-    """The built-in scenario of that name, or the one in the file of that path."""
+def find(name: str, platform: Platform | None = None) -> Scenario:
+    """The built-in scenario of that name, or the one in the file of that path, whose targets the platform has."""
     if name.endswith((".yml", ".yaml")) or "/" in name:
-        return load(Path(name))
+        return load(Path(name), platform)
     known = built_in()
     if name in known:
         return known[name]
@@ -52,7 +54,7 @@ def find(name: str) -> Scenario:
     raise ScenarioError(f"expected the name of a drill, found {name!r}; {hint}")
 
 
-def load(path: Path) -> Scenario:
+def load(path: Path, platform: Platform | None = None) -> Scenario:
     """A scenario of one's own. Raises ScenarioError."""
     try:
         with path.open("rb") as file:
@@ -64,24 +66,41 @@ def load(path: Path) -> Scenario:
         ) from None
     if len(raw) > MAX_BYTES:
         raise ScenarioError(f"expected a scenario at {path}, found a file of more than {MAX_BYTES >> 10} KiB")
-    return parse(raw, str(path))
+    return parse(raw, str(path), platform)
 
 
-def parse(raw: bytes, name: str) -> Scenario:
-    """The scenario of a file's bytes; `name` is what errors call the file."""
+def parse(raw: bytes, name: str, platform: Platform | None = None) -> Scenario:
+    """The scenario of a file's bytes; `name` is what errors call the file.
+
+    With `platform`, sites and nodes that a target names and that are not there are refused, too.
+    """
     document = read(raw)
     problems = list(document.problems)
     if not problems and not isinstance(document.data, dict):
         problems.append(Problem(1, 1, "", "a scenario", "no keys", "name:, title:, promise:, faults:"))
     if not problems:
         try:
-            return Scenario.model_validate_json(json.dumps(document.data), strict=True)
+            scenario = Scenario.model_validate_json(json.dumps(document.data), strict=True)
         except ValidationError as error:
-            problems = [
-                document.problem(finding)
-                for finding in _distinct(_explain(one, document) for one in error.errors(include_url=False))
-            ]
+            findings = _distinct(_explain(one, document) for one in error.errors(include_url=False))
+        else:
+            findings = list(_strangers(scenario, platform)) if platform else []
+            if not findings:
+                return scenario
+        problems = [document.problem(finding) for finding in findings]
     raise ScenarioError("\n".join(f"{name}:{p.line}:{p.column}: {p}" for p in sorted(problems)))
+
+
+def _strangers(scenario: Scenario, platform: Platform) -> Iterator[Finding]:
+    """Targets that this platform has not."""
+    for number, fault in enumerate(scenario.faults):
+        single = len(fault.targets) == 1
+        for place, target in enumerate(fault.targets):
+            wrong = unknown(target, platform)
+            if wrong:
+                at: Location = ("faults", number, fault.kind, *(() if single else (place,)))
+                write = f"{fault.kind}: {wrong.write}" if single and wrong.write else wrong.write
+                yield Finding(at, wrong.expected, quoted(wrong.found), write or f"{fault.kind}: {_example(fault.kind)}")
 
 
 def _distinct(findings: Any) -> list[Finding]:

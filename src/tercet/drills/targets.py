@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Literal
 
 from tercet.errors import TercetError
 from tercet.inventory.platform import Platform, Role
+from tercet.inventory.problems import quoted
 
 PROCESSES = (
     "postmaster",
@@ -52,6 +54,9 @@ EXPECTED: dict[Shape, str] = {
 }
 
 
+_NAMED = re.compile(r"(?:^| )(site|node) (\S+)$")
+
+
 class TargetError(TercetError):
     """A target that does not exist on this platform as it stands."""
 
@@ -72,6 +77,36 @@ def is_target(text: str, shape: Shape) -> bool:
     return _PATTERNS[shape].fullmatch(text) is not None
 
 
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """What a target names and the platform has not. `write` is the target as it may have been meant, if any."""
+
+    expected: str
+    found: str
+    write: str = ""
+
+
+def unknown(text: str, platform: Platform) -> Unknown | None:
+    """What is wrong with a target on this platform, whoever is primary; None if nothing is."""
+    if text.endswith("the control plane") and platform.world is None:
+        return Unknown("a node that the tool can reach; only the lab has a control plane of its own (--lab)", text)
+    named = _NAMED.search(text)
+    if named is None:
+        return None
+    kind, name = named.groups()
+    known = [one.name for one in (platform.sites if kind == "site" else platform.containers)]
+    if name in known:
+        return None
+    close = get_close_matches(name, known, n=1, cutoff=0.5) or known
+    return Unknown(f"a {kind} of this platform ({', '.join(known)})", name, text[: named.start(2)] + close[0])
+
+
+def _check(text: str, platform: Platform) -> None:
+    wrong = unknown(text, platform)
+    if wrong:
+        raise TargetError(f"expected {wrong.expected}, found {quoted(wrong.found)}")
+
+
 def chooses_standby(text: str) -> bool:
     """What the target means depends on the site of --site."""
     return "a standby" in text or "the other standby" in text
@@ -86,15 +121,13 @@ def site_of(text: str, view: View) -> str:
             return _site(_standby(view), view)
         case "site of the other standby":
             return _site(_other_standby(view), view)
-    name = text.removeprefix("site ")
-    known = [site.name for site in view.platform.sites]
-    if name not in known:
-        raise TargetError(f"expected a site of this platform ({', '.join(known)}), found {name!r}")
-    return name
+    _check(text, view.platform)
+    return text.removeprefix("site ")
 
 
 def nodes_of(text: str, view: View) -> tuple[str, ...]:
     """The nodes that a target of shape "node" or "machines" means now. Raises TargetError."""
+    _check(text, view.platform)
     match text:
         case "the primary":
             return (_known(view.primary, "a primary"),)
@@ -109,12 +142,12 @@ def nodes_of(text: str, view: View) -> tuple[str, ...]:
         case "every site":
             return tuple(node.name for node in view.platform.nodes)
         case "the control plane":
-            return (_world(view),)
+            return ("world",)
     role, at, site = text.partition(" at ")
     if at:
         return (view.platform.at(site_of(site, view), Role(role)).name,)
     if text.startswith("node "):
-        return (_node(text.removeprefix("node "), view),)
+        return (text.removeprefix("node "),)
     name = site_of(text, view)
     return tuple(node.name for node in view.platform.nodes if node.site == name)
 
@@ -150,17 +183,3 @@ def _standby(view: View) -> str:
 def _other_standby(view: View) -> str:
     first = _standby(view)
     return _known(next((name for name in view.standbys if name != first), ""), "a second standby")
-
-
-def _world(view: View) -> str:
-    if view.platform.world is None:
-        raise TargetError("expected a control plane that the tool can reach; only the lab has one (--lab)")
-    return view.platform.world.name
-
-
-def _node(name: str, view: View) -> str:
-    try:
-        return view.platform.node(name).name
-    except KeyError:
-        known = ", ".join(node.name for node in view.platform.containers)
-        raise TargetError(f"expected a node of this platform ({known}), found {name!r}") from None

@@ -83,8 +83,9 @@ def run_drill(arguments: argparse.Namespace, call: Invocation) -> int:
     """Exit 1 if a promise or the budget is broken."""
     from tercet.drills.scenario_file import find  # noqa: PLC0415
 
-    scenario = find(arguments.name)
-    sites = [site.name for site in call.platform().sites]
+    platform = call.platform()
+    scenario = find(arguments.name, platform)
+    sites = [site.name for site in platform.sites]
     if arguments.site and arguments.site not in sites:
         raise TercetError(f"there is no site {arguments.site}: expected one of {', '.join(sites)}")
 
