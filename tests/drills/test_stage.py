@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tercet.converge.component import Passing, Readings, State, Waiting
-from tercet.converge.requests import Answer, Http
+from tercet.converge.requests import NO_ANSWER, Answer, Http
 from tercet.drills import journal, live
 from tercet.drills.records import What
 from tercet.drills.scenario_file import built_in
@@ -141,10 +141,10 @@ def test_what_must_go_on_is_looked_at_more_than_once(platform: Platform) -> None
     found = live.judge("other catalogues answer", live.Scene(platform, frozenset(), "job"))
     assert found is not None
     condition, asked = found
-    well = Readings({node: {"catalogue": Answer(200, "[{}]")} for node in asked})
+    well = Readings({node: dict.fromkeys(questions, Answer(200, "[{}]")) for node, questions in asked.items()})
     states = [condition.check(readings) for readings in (well, well, Readings({}), *[well] * live.HOLDS_LOOKS)]
     assert [isinstance(state, Passing) for state in states] == [False] * (2 + live.HOLDS_LOOKS) + [True]
-    assert states[1] == Waiting(f"3 of them, at 2 of {live.HOLDS_LOOKS} looks in a row")
+    assert states[1] == Waiting(f"3 of them, and dcs, at 2 of {live.HOLDS_LOOKS} looks in a row")
 
 
 def test_the_catalogue_must_name_one_primary_and_a_new_one(platform: Platform) -> None:
@@ -194,10 +194,51 @@ def test_allocations_count_where_they_really_run(platform: Platform) -> None:
 
 def test_the_other_catalogues_must_answer(platform: Platform) -> None:
     scene = live.Scene(platform, frozenset({"consul-nomad-sib-03"}), "job")
-    both = {"consul-nomad-sib-01": {"catalogue": [{}]}, "consul-nomad-fsn-01": {"catalogue": [{}]}}
-    assert judged("other catalogues answer", scene, both) == Passing("2 of them")
-    one = {"consul-nomad-sib-01": {"catalogue": [{}]}}
+    one: dict[str, dict[str, object]] = {"consul-nomad-sib-01": {"catalogue": [{}], "dcs": [{}]}}
+    both = {**one, "consul-nomad-fsn-01": {"catalogue": [{}], "dcs": [{}]}}
+    assert judged("other catalogues answer", scene, both) == Passing("2 of them, and dcs")
     assert judged("other catalogues answer", scene, one) == Waiting("consul-nomad-fsn-01 lists no nodes")
+    without = {**both, "consul-nomad-fsn-01": {"catalogue": [{}], "dcs": []}}
+    said = Waiting("consul-nomad-fsn-01 lists no nodes of dcs")
+    assert judged("other catalogues answer", scene, without) == said
+    nobody = live.Scene(platform, frozenset(node.name for node in platform.nodes), "job")
+    assert judged("other catalogues answer", nobody, {}) == Waiting("the faults spare no Consul server")
+
+
+def test_the_lost_servers_catalogue_must_be_gone_wherever_it_is_asked(platform: Platform) -> None:
+    scene = live.Scene(platform, frozenset({"consul-nomad-sib-03", "db-sib-01"}), "job")
+    found = live.judge("its own catalogue is gone", scene)
+    assert found is not None
+    _, asked = found
+    urls = {
+        node: batch["dc2"].url.partition("/v1/")[2] for node, batch in asked.items() if isinstance(batch["dc2"], Http)
+    }
+    assert urls == {
+        "apps-sib-03": "catalog/nodes",
+        "db-sib-03": "catalog/nodes",
+        "consul-nomad-sib-01": "catalog/nodes?dc=dc2",
+        "consul-nomad-fsn-01": "catalog/nodes?dc=dc2",
+    }
+    refused, lists = Answer(500, "No known Consul servers"), Answer(200, "[{}]")
+
+    def state(edit: Mapping[str, Mapping[str, Answer]]) -> State:
+        found = live.judge("its own catalogue is gone", scene)
+        assert found is not None
+        told = {node: {"dcs": lists, "dc2": refused, **edit.get(node, {})} for node in urls}
+        states = [found[0].check(Readings(told)) for _ in range(live.HOLDS_LOOKS)]
+        assert not isinstance(states[0], Passing), "one look is not enough"
+        return states[-1]
+
+    assert state({}) == Passing("dc2, at each of 4 nodes")
+    assert state({"db-sib-03": {"dc2": Answer(-1, error="no whole answer within 2 s")}}) == state({})
+    still = "db-sib-03 still lists the nodes of dc2"
+    assert state({"db-sib-03": {"dc2": lists}}) == Waiting(still)
+    silence = {"dcs": NO_ANSWER, "dc2": NO_ANSWER}
+    unheard = "consul-nomad-fsn-01 lists no nodes of dcs either"
+    assert state({"consul-nomad-fsn-01": silence}) == Waiting(unheard), "who is not heard proves nothing"
+    unhurt = live.Scene(platform, frozenset({"db-sib-01"}), "job")
+    spared = judged("its own catalogue is gone", unhurt, {})
+    assert spared == Waiting("the faults hit no Consul server, or spare no node")
 
 
 def test_the_job_begins_at_the_site_that_will_be_lost(platform: Platform) -> None:

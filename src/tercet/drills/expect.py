@@ -36,6 +36,7 @@ PromiseName = Literal[
     "allocations run elsewhere",
     "nomad server seen as failed",
     "other catalogues answer",
+    "its own catalogue is gone",
     "the catalogue names the new primary",
 ]
 

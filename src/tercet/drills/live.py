@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from tercet.components import nomad
@@ -36,6 +36,10 @@ class Scene:
         """Sites whose control node is hit."""
         return frozenset(n.site for n in self.platform.of(Role.CONTROL) if n.name in self.victims)
 
+    def catalogue(self, port: int, datacenter: str = "") -> Http:
+        """The nodes of the datacenter of the agent at that port, or of another one that it forwards to."""
+        return Http(f"http://127.0.0.1:{port}/v1/catalog/nodes{f'?dc={datacenter}' if datacenter else ''}")
+
     def nomad(self, path: str) -> str:
         return f"http://127.0.0.1:{self.platform.settings.ports.nomad_http}/v1/{path}"
 
@@ -51,6 +55,8 @@ def judge(name: str, scene: Scene) -> tuple[Condition, Questions] | None:
             return _runs_elsewhere(scene)
         case "other catalogues answer":
             return _catalogues(scene)
+        case "its own catalogue is gone":
+            return _catalogue_gone(scene)
         case "the catalogue names the new primary":
             return _names_primary(scene)
     return None
@@ -138,15 +144,62 @@ def running_on(readings: Readings, control: str) -> list[str]:
 
 
 def _catalogues(scene: Scene) -> tuple[Condition, Questions]:
-    port = scene.platform.settings.ports.consul_http
-    others = [node for node in scene.controls if node.site not in scene.down]
-    asked = {node.name: {"catalogue": Http(f"http://127.0.0.1:{port}/v1/catalog/nodes")} for node in others}
+    ports = scene.platform.settings.ports
+    asked: dict[str, dict[str, Request]] = {
+        node.name: {"catalogue": scene.catalogue(ports.consul_http), "dcs": scene.catalogue(ports.dcs_http)}
+        for node in scene.controls
+    }
 
     def check(readings: Readings) -> State:
-        silent = [node.name for node in others if not readings.get(node.name, "catalogue").json()]
-        return Waiting(f"{', '.join(silent)} lists no nodes") if silent else Passing(f"{len(others)} of them")
+        silent = {what: _silent(readings, list(asked), what) for what in ("catalogue", "dcs")}
+        if not asked:
+            return Waiting("the faults spare no Consul server")
+        if silent["catalogue"]:
+            return Waiting(f"{', '.join(silent['catalogue'])} lists no nodes")
+        if silent["dcs"]:
+            return Waiting(f"{', '.join(silent['dcs'])} lists no nodes of dcs")
+        return Passing(f"{len(asked)} of them, and dcs")
 
     return Condition("other catalogues answer", _lasting(check)), asked
+
+
+def _silent(readings: Readings, nodes: Iterable[str], question: str) -> list[str]:
+    """The nodes whose agent lists nothing."""
+    return [node for node in nodes if not readings.get(node, question).json()]
+
+
+def _catalogue_gone(scene: Scene) -> tuple[Condition, Questions]:
+    """Asked of the lost server's own clients, and of the other servers, which forward the question.
+
+    Each is asked for `dcs` too: only from a node that answers this can the other's silence be believed.
+    """
+    platform, ports = scene.platform, scene.platform.settings.ports
+    asked: dict[str, dict[str, Request]] = {}
+    for site in sorted(scene.down):
+        datacenter = platform.site(site).datacenter
+        for node in platform.nodes:
+            if node.name not in scene.victims and (node.site == site or node.role is Role.CONTROL):
+                batch = asked.setdefault(node.name, {"dcs": scene.catalogue(ports.dcs_http)})
+                batch[datacenter] = scene.catalogue(ports.consul_http, "" if node.site == site else datacenter)
+
+    def check(readings: Readings) -> State:
+        unheard = _silent(readings, asked, "dcs")
+        answered = [
+            f"{node} still lists the nodes of {name}"
+            for node, batch in asked.items()
+            for name in batch
+            if name != "dcs" and readings.get(node, name).ok
+        ]
+        if not asked:
+            return Waiting("the faults hit no Consul server, or spare no node")
+        if answered:
+            return Waiting("; ".join(answered))
+        if unheard:
+            return Waiting(f"{', '.join(unheard)} lists no nodes of dcs either")
+        lost = ", ".join(platform.site(site).datacenter for site in sorted(scene.down))
+        return Passing(f"{lost}, at each of {len(asked)} nodes")
+
+    return Condition("its own catalogue is gone", _lasting(check)), asked
 
 
 def _names_primary(scene: Scene) -> tuple[Condition, Questions]:
