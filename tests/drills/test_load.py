@@ -9,10 +9,12 @@ import signal
 import socket
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from tercet.converge.fleet import Unreachable
 from tercet.drills import journal, load
 
 from .conftest import LocalFleet, Server, free_port, until
@@ -231,6 +233,82 @@ async def test_a_load_that_starts_again_leaves_a_gap_and_its_end_is_told(
     fleet.processes[-1].kill()
     await following
     assert [entry.reason for entry in run.of(journal.Ended)] == ["finished", "lost"]  # type: ignore[attr-defined]
+
+
+class SlowFleet(LocalFleet):
+    """A node on which a program begins only when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.let = asyncio.Event(), asyncio.Event()
+
+    async def spawn(self, node: str, argv: Sequence[str]) -> asyncio.subprocess.Process:
+        self.asked.set()
+        await self.let.wait()
+        return await super().spawn(node, argv)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "SPAWN_S", 3000.0)
+
+
+async def starting(tmp_path: Path) -> tuple[load.SiteLoad, SlowFleet, asyncio.Task[None]]:
+    """A load whose start is under way."""
+    run, fleet = (
+        Run(tmp_path / "j.jsonl", f"host=127.0.0.1 port={free_port()} dbname=postgres user=tercet"),
+        SlowFleet(),
+    )
+    task = asyncio.create_task(run.load.start(fleet, load.LoadSettings(), 60.0))
+    await fleet.asked.wait()
+    return run.load, fleet, task
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_load_that_is_stopped_while_it_starts_leaves_no_process(tmp_path: Path) -> None:
+    stopped, fleet, start = await starting(tmp_path)
+    stop = asyncio.create_task(stopped.stop())
+    await asyncio.sleep(0.05)
+    assert not stop.done(), "it waits for what is under way"
+    fleet.let.set()
+    with pytest.raises(load.LoadError, match="apps-sib-01 was stopped before it ran"):
+        await start
+    await stop
+    assert [process.returncode is None for process in fleet.processes] == [False]
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_load_whose_start_was_cancelled_leaves_no_process(tmp_path: Path) -> None:
+    stopped, fleet, start = await starting(tmp_path)
+    start.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await start
+    fleet.let.set()
+    await stopped.stop()
+    assert [process.returncode is None for process in fleet.processes] == [False]
+
+
+async def test_a_start_that_does_not_end_is_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "SPAWN_S", 0.05)
+    stopped, fleet, start = await starting(tmp_path)
+    await stopped.stop()
+    with pytest.raises(load.LoadError, match="was stopped"):
+        await start
+    fleet.let.set()
+    with pytest.raises(load.LoadError, match="was stopped"):
+        await stopped.start(fleet, load.LoadSettings(), 60.0)
+    assert fleet.processes == []
+
+
+async def test_a_start_that_failed_is_stopped_in_peace(tmp_path: Path) -> None:
+    class Gone(LocalFleet):
+        async def spawn(self, node: str, argv: Sequence[str]) -> asyncio.subprocess.Process:
+            raise Unreachable("the container does not run")
+
+    gone = Run(tmp_path / "j.jsonl", "").load
+    with pytest.raises(Unreachable):
+        await gone.start(Gone(), load.LoadSettings(), 60.0)
+    await gone.stop()
 
 
 def test_the_password_is_in_no_repr() -> None:

@@ -3,6 +3,8 @@
 Invariant: an outcome is in the journal before its receipt is sent, and without the receipt the writing
 connection on the node does not go on. So no acknowledged write is missing from the journal, whenever the tool
 is killed.
+Invariant: what was begun on a node is ended by `stop`, and nothing is begun after it: a start under way meanwhile,
+even one whose caller was cancelled, is waited for and ended.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from tercet.errors import TercetError
 RECEIPTS = {"acknowledged", "failed", "unknown"}
 TIMES = ("t", "scheduled", "sent")
 CLOCK_SAMPLES = 5
+SPAWN_S = 30.0  # how long `stop` waits for a start under way; then it is cancelled
 RESTART_GAP = 1000  # numbers that a load started again leaves free: what its predecessor did last may be unknown
 
 
@@ -111,12 +114,16 @@ class SiteLoad:
         self.succeeded: dict[str, float] = {}  # by worker: the drill's second of its last success
         self._book, self._began = book, began
         self._process: asyncio.subprocess.Process | None = None
+        self._spawning: asyncio.Future[asyncio.subprocess.Process] | None = None
         self._stopping = False
 
     async def start(self, fleet: Fleet, settings: LoadSettings, seconds: float) -> None:
-        """Start the program and relate its clock. Raises LoadError if it does not answer within 10 s."""
+        """Start the program and relate its clock.
+
+        Raises LoadError if it does not answer within 10 s, or if it was stopped.
+        """
         argv, source = launch()
-        self._process = await fleet.spawn(self.target.node, argv)
+        await self._spawn(fleet, argv)
         configuration = {
             "site": self.target.site,
             "conninfo": self.target.conninfo,
@@ -137,6 +144,17 @@ class SiteLoad:
                 f"expected the load on {self.target.node} to start within 10 s, found: {said or error}; "
                 f"check python3 and python3-psycopg on the node"
             ) from error
+
+    async def _spawn(self, fleet: Fleet, argv: list[str]) -> None:
+        """The program's process, which `stop` learns of even if who started it was cancelled meanwhile."""
+        if not self._stopping:
+            self._spawning = asyncio.ensure_future(fleet.spawn(self.target.node, argv))
+            await asyncio.wait([self._spawning])
+            if not self._spawning.cancelled():
+                self._process = self._spawning.result()
+        if self._stopping:
+            await self._end()
+            raise LoadError(f"the load on {self.target.node} was stopped before it ran")
 
     async def _relate(self) -> None:
         samples: list[Sample] = []
@@ -234,8 +252,14 @@ class SiteLoad:
         return lines[-1] if lines else ""
 
     async def stop(self) -> None:
-        """Close its standard input, which ends it; kill it if it is still there after 3 s. Idempotent."""
+        """Close its standard input, which ends it; kill it if it is still there after 3 s. For good, and idempotent."""
         self._stopping = True
+        if self._spawning is not None:
+            _, late = await asyncio.wait([self._spawning], timeout=SPAWN_S)
+            if late:
+                self._spawning.cancel()
+            elif not self._spawning.cancelled() and self._spawning.exception() is None:
+                self._process = self._spawning.result()
         await self._end()
 
     async def _end(self) -> None:
