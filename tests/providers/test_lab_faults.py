@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,10 +12,12 @@ import pytest
 
 from tercet.errors import TercetError
 from tercet.inventory.platform import Platform
-from tercet.providers.base import FREEZE
+from tercet.providers.base import FREEZE, KILL
+from tercet.providers.lab import faults
 from tercet.providers.lab.containers import START
 from tercet.providers.lab.faults import LabFaults
 from tercet.providers.lab.layout import Container, Network, layout_of
+from tercet.providers.lab.observe import Device, NetworkState
 
 A, B, C = "db-sib-01", "db-sib-03", "db-fsn-01"
 
@@ -69,6 +71,74 @@ async def test_all_nodes_are_thawed_even_if_one_is_not(platform: Platform) -> No
     with pytest.raises(TercetError, match="Input/output error"):
         await Faults(platform, lab).thaw([A, B, C])
     assert lab.done == [f"thaw {A}", f"dismiss {A}", f"thaw {C}", f"dismiss {C}"]
+
+
+class Standing(Faults):
+    """Faults in a lab whose cables and nodes are as given: (lives, frozen, cable is up, kind of the healer's fault)."""
+
+    def __init__(self, platform: Platform, **nodes: tuple[bool, bool, bool, str]) -> None:
+        super().__init__(platform, Lab("", TercetError()))
+        self.nodes = {name.replace("_", "-"): state for name, state in nodes.items()}
+        self._cgroups = cast(Any, self)
+
+    def state(self, node: str) -> tuple[bool, bool, bool, str]:
+        return self.nodes.get(node, (True, False, True, ""))
+
+    def init(self, node: str) -> int | None:
+        return 1000 if self.state(node)[0] else None
+
+    def frozen(self, node: str) -> bool:
+        return self.state(node)[1]
+
+    def _healer(self, node: str) -> tuple[str, float]:
+        kind = self.state(node)[3]
+        return kind, 30.0 if kind else 0.0
+
+    def freeze(self, node: str, on: bool) -> None:
+        self.lab.freeze(node, on)
+
+    async def observed(self, *_: object) -> NetworkState:
+        cables = {
+            container.port: Device((), "", self.state(container.name)[2], container.network.bridge)
+            for container in self._layout.containers
+        }
+        return NetworkState(True, cables, {}, True, {}, True)
+
+
+@pytest.fixture
+def standing(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Standing]:
+    def make(**nodes: tuple[bool, bool, bool, str]) -> Standing:
+        made = Standing(platform, **nodes)
+        monkeypatch.setattr(faults, "observe_network", made.observed)
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("state", "found"),
+    [
+        ((True, False, True, ""), []),
+        ((True, False, True, KILL), []),  # it was started by hand before its healer came
+        ((False, False, False, KILL), [(KILL, 30.0)]),
+        ((False, False, False, ""), []),  # stopped: no fault, and `survey` tells it
+        ((True, True, True, FREEZE), [(FREEZE, 30.0)]),
+        ((True, False, False, KILL), [(KILL, 30.0)]),
+        ((True, False, False, ""), [(KILL, 0.0)]),
+        ((True, True, False, KILL), [(FREEZE, 0.0), (KILL, 30.0)]),
+    ],
+)
+async def test_every_fault_of_a_node_is_found_even_if_it_lives(
+    standing: Callable[..., Standing], state: tuple[bool, bool, bool, str], found: list[tuple[str, float]]
+) -> None:
+    active = await standing(db_sib_01=state).faults_active()
+    assert [(fault.kind, fault.target, fault.seconds) for fault in active] == [(kind, A, left) for kind, left in found]
+
+
+async def test_a_living_node_that_was_left_unplugged_is_healed_with_all(standing: Callable[..., Standing]) -> None:
+    made = standing(db_sib_01=(True, True, False, KILL))
+    await made.heal_all()
+    assert made.lab.done == [f"thaw {A}", f"start {A}", "plug d-sib-01", f"dismiss {A}"]
 
 
 def start(folder: Path, populated: int) -> Sequence[str]:

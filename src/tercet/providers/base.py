@@ -61,9 +61,9 @@ CUT_ONE_WAY = "cut-one-way"
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault in force. `target` is a node, or "SITE→SITE" for a cut; `seconds` until it ends by itself."""
+    """A fault in force. `target` is a node, or "SITE→SITE" for a cut; `seconds` until it ends by itself, 0 if never."""
 
-    kind: str  # KILL, FREEZE or CUT
+    kind: str  # KILL (also of a node that lives unplugged), FREEZE or CUT
     target: str
     seconds: float
 

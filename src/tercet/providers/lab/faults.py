@@ -2,14 +2,14 @@
 
 Invariant: every fault ends by itself. A cut is an element of an nftables set that the kernel expires; a killed
 or frozen node has a healer, a detached shell in the lab's control groups that waits and then starts or thaws
-it. The healer is there before the fault is, and until its remedy has worked. What is in force is read from these,
-so nothing has to be remembered.
+it. The healer is there before the fault is, and until its remedy has worked. What is in force is read from these and
+from the nodes and cables themselves, so nothing has to be remembered.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -22,7 +22,7 @@ from tercet.providers.lab.containers import Containers
 from tercet.providers.lab.host import command
 from tercet.providers.lab.layout import Container, Layout
 from tercet.providers.lab.network import LabNetwork
-from tercet.providers.lab.observe import observe_network
+from tercet.providers.lab.observe import NetworkState, observe_network
 from tercet.providers.lab.wan import Pair
 
 # $1 its control group, $2 the kind of fault, $3 when it ends on the monotonic clock, $4 seconds; then the remedy.
@@ -104,15 +104,21 @@ class LabFaults:
             Fault(CUT, f"{names.get(source, source)}→{names.get(target, target)}", left)
             for (source, target), left in (state.cut if state else {}).items()
         ]
-        nodes: list[Fault] = []
-        for container in self._layout.containers:
-            name = container.name
-            kind, left = self._healer(name)
-            if self._cgroups.frozen(name):
-                nodes.append(Fault(FREEZE, name, left))
-            elif kind == KILL and self._cgroups.init(name) is None:
-                nodes.append(Fault(KILL, name, left))
+        nodes = [fault for container in self._layout.containers for fault in self._of_node(container, state)]
         return (*nodes, *links)
+
+    def _of_node(self, container: Container, state: NetworkState | None) -> Iterator[Fault]:
+        name = container.name
+        kind, left = self._healer(name)
+        if self._cgroups.frozen(name):
+            yield Fault(FREEZE, name, left if kind == FREEZE else 0.0)
+        cable = state.devices.get(container.port) if state else None
+        if self._cgroups.init(name) is None:
+            if kind == KILL:
+                yield Fault(KILL, name, left)
+        elif cable is not None and not cable.up:
+            # The tool was killed between taking the cable down and killing the node: `start` plugs it in.
+            yield Fault(KILL, name, left if kind == KILL else 0.0)
 
     async def heal_all(self) -> None:
         active = await self.faults_active()
