@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+from pathlib import Path
 from typing import Any
 
 from tercet.components import Context, consul, dcs, nomad, patroni, tailscale
-from tercet.components.application import _differs
+from tercet.components.application import CHANGE, Application
 from tercet.components.patroni import _nobody_has_data
 from tercet.components.proxy.component import Proxy, routes_of
 from tercet.components.proxy.flavour import preference
@@ -14,6 +17,7 @@ from tercet.components.sentinel import Sentinel
 from tercet.components.settings import _config_differs, _restart_needed
 from tercet.converge.component import Passing, Readings, Waiting
 from tercet.converge.requests import NO_ANSWER, Answer
+from tercet.converge.resources import Object
 from tercet.inventory.platform import Role
 
 
@@ -159,10 +163,28 @@ def test_a_standby_is_restarted_for_a_lower_value_only_after_the_primary() -> No
     assert _restart_needed(pending("replica", 100, "100"))
 
 
-def test_the_application_is_planned_once_while_there_is_no_cluster() -> None:
-    assert _differs(True)(NO_ANSWER) and _differs(False)(NO_ANSWER) is None
-    assert _differs(True)(Answer(0, "standby\n")) is None
-    assert _differs(False)(Answer(0, "user app cannot log in with its password\n"))
+def test_the_application_belongs_to_the_primary(context: Context) -> None:
+    (wanted,) = (each for node in context.platform.nodes for each in Application(context).desired(node))
+    assert isinstance(wanted, Object)
+    standby, refused = Answer(0, "standby\n"), Answer(0, "user app cannot log in with its password\n")
+    assert wanted.holder({"db-sib-01": standby, "db-sib-03": refused, "db-fsn-01": NO_ANSWER}) == "db-sib-03"
+    assert (
+        wanted.holder({"db-sib-01": standby, "db-sib-03": Answer(1), "db-fsn-01": Answer(0, "ready\n")}) == "db-fsn-01"
+    )
+    assert wanted.holder({"db-sib-01": Answer(0, "ready\n"), "db-sib-03": refused}) == ""
+    assert wanted.differs(Answer(0, "ready\n")) is None and wanted.differs(refused)
+    for nobody in (standby, NO_ANSWER, Answer(1)):
+        assert wanted.differs(nobody) == "no database node is primary"
+    assert wanted.on[0] == context.platform.initial_primary.name
+
+
+def test_a_change_of_the_application_fails_where_the_primary_was_demoted(tmp_path: Path) -> None:
+    (tmp_path / "setpriv").write_text("#!/bin/sh\necho t\n")
+    (tmp_path / "setpriv").chmod(0o755)
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    words = ("sh", "-c", CHANGE, "sh", "app", "data", "5432")
+    done = subprocess.run(words, input="secret\n", env=path, text=True, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "is no primary any more\n")
 
 
 def test_writable_is_what_the_primary_says(context: Context) -> None:

@@ -516,6 +516,98 @@ async def test_an_object_of_nobody_is_changed_once(world: World) -> None:
     assert world.did("set") == ["two set s"]
 
 
+PRIMARY: Callable[[Answer], bool] = lambda a: a.ok and a.text != "standby"  # noqa: E731
+
+
+def held(world: World, primary: str, **more: object) -> Part:
+    """One object that is at the primary. Only there it can be changed."""
+
+    def change(node: str, argv: Sequence[str], stdin: bytes) -> tuple[int, str]:
+        if world.machines[node].objects["s"] == "standby":
+            return 1, "is no primary"
+        world.machines[node].objects["s"] = "x"
+        world.log.append((node, "set s"))
+        return 0, ""
+
+    world.handlers["change"] = change
+    lead(world, primary)
+    more = {"settle": 60.0, **more}
+    return Part("a", {"one": [setting("x", change=(Exec(("change",)),), on=NAMES, here=PRIMARY, **more)]})
+
+
+def lead(world: World, primary: str) -> None:
+    for name, machine in world.machines.items():
+        machine.objects["s"] = "old" if name == primary else "standby"
+
+
+async def test_an_object_of_the_primary_is_changed_where_the_primary_is_by_then(world: World) -> None:
+    part = held(world, "two")
+    todo = await make_plan(world, part)
+    assert [(step.node, step.changes[0].reason) for step in todo.steps] == [("two", "is old")]
+    lead(world, "three")
+    events: list[Event] = []
+    await apply(todo, [part], world.nodes, world, events.append)
+    assert world.did("set") == ["three set s"]
+    assert [event.node for event in events if event.state == "progress"] == ["three"]
+    assert (await make_plan(world, part)).empty
+
+
+async def test_a_change_that_the_new_primary_does_not_have_is_made_there_too(world: World) -> None:
+    part = held(world, "one")
+    todo = await make_plan(world, part)
+    change = world.handlers["change"]
+
+    def change_and_die(node: str, argv: Sequence[str], stdin: bytes) -> tuple[int, str]:
+        done = change(node, argv, stdin)
+        if node == "one":
+            lead(world, "two")
+            world.machines["one"].reachable = False
+        return done
+
+    world.handlers["change"] = change_and_die
+    await apply(todo, [part], world.nodes, world, silent)
+    assert world.did("set") == ["one set s", "two set s"]
+
+
+async def test_a_primary_that_is_demoted_under_the_change_is_left_for_the_next(world: World) -> None:
+    part = held(world, "one")
+    todo = await make_plan(world, part)
+    change = world.handlers["change"]
+    moves = iter(("two", "one"))
+
+    def demoted(node: str, argv: Sequence[str], stdin: bytes) -> tuple[int, str]:
+        if primary := next(moves, None):
+            lead(world, primary)
+        return change(node, argv, stdin)
+
+    world.handlers["change"] = demoted
+    await apply(todo, [part], world.nodes, world, silent)
+    assert world.did("set") == ["one set s"]
+
+
+async def test_while_there_is_no_primary_or_two_the_change_waits(world: World) -> None:
+    part = held(world, "")
+    todo = await make_plan(world, part)
+    assert [(step.node, step.changes[0].reason) for step in todo.steps] == [("one", "is standby")]
+    doing = asyncio.create_task(apply(todo, [part], world.nodes, world, silent))
+    await asyncio.sleep(0.05)
+    world.machines["one"].objects["s"] = world.machines["two"].objects["s"] = "old"
+    await asyncio.sleep(0.05)
+    assert world.did("set") == [] and not doing.done()
+    lead(world, "two")
+    await doing
+    assert world.did("set") == ["two set s"]
+
+
+async def test_a_primary_that_never_comes_is_an_error_with_what_each_said(world: World) -> None:
+    part = held(world, "", settle=0.05, differs=lambda _: "nobody is primary")
+    world.machines["two"].reachable = False
+    found = "waited 0.05 s, but nobody is primary; .*one: standby; two: the node did not answer; three: standby"
+    with pytest.raises(TercetError, match=found):
+        await converge(world, part)
+    assert world.did("set") == []
+
+
 # --- programs -----------------------------------------------------------------------------------------------------
 
 

@@ -266,6 +266,19 @@ def test_an_object_of_nobody_goes_to_the_first_node_that_answers() -> None:
     assert plan(wanted, nodes(*"abc"), Observation({}, dict.fromkeys("abc", "silent")), ()).steps == ()
 
 
+def test_an_object_that_is_held_is_planned_at_its_holder_and_without_one_at_the_first_that_answers() -> None:
+    held = role(on=("a", "b", "c"), here=lambda answer: answer.status in (0, 1))
+    standby, bad = NodeFacts(answers={GET: Answer(2)}), NodeFacts(answers={GET: Answer(1, error="no")})
+
+    def planned(**facts: NodeFacts) -> list[str]:
+        return lines(plan([Part("x", {"a": [held]})], nodes(*"abc"), Observation(facts), ()))
+
+    assert planned(a=standby, b=bad, c=standby) == ["b: change role (it is not there: status 1: no)"]
+    assert planned(a=standby, b=standby, c=NodeFacts(answers={GET: Answer(0)})) == []
+    for nobody in ({"c": standby}, {"b": bad, "c": bad}):
+        assert [line[:14] for line in planned(a=standby, **nobody)] == ["a: change role"]
+
+
 def test_an_object_that_follows_another_is_planned_with_it() -> None:
     follower = role("restart", follows=("setting",))
     components = [Part("later", {"n": [follower]}, ("first",)), Part("first", {"m": [role("setting")]})]

@@ -123,8 +123,7 @@ DRIFT = (
 
 
 def test_what_a_person_changed_is_planned_with_its_reason_and_repaired(platform_lab: Lab) -> None:
-    # The damage to db-sib-03 restarts its tunnel. Were it the primary, that might be a failover in the midst of it all,
-    # and a password is set on the node that was primary when the plan was made.
+    # The damage to db-sib-03 restarts its tunnel. Were it the primary, that might be a failover in the midst of it all.
     primary = platform_lab.json("status")["postgres"]["primary"]
     if primary != "db-sib-01":
         platform_lab.call("switchover", "--to", "sib-01")

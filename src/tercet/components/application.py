@@ -1,12 +1,12 @@
 """What belongs to the application: its database and its user, owner of that database and nothing more.
 
-Both live in the replicated database, so they are looked at and made on whichever node is primary; a standby
-answers "standby", and there is nothing to do there.
+Both live in the replicated database, so they are looked at and made on whichever node is primary when that happens: it
+may be another one than when the plan was made. A standby answers "standby".
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tercet.components import patroni
@@ -42,7 +42,7 @@ echo ready
 CHANGE = f"""
 read -r password
 {_LOCAL}
-[ "$(local_psql -c 'SELECT pg_is_in_recovery()')" = f ] || exit 0
+[ "$(local_psql -c 'SELECT pg_is_in_recovery()')" = f ] || {{ echo "is no primary any more" >&2; exit 1; }}
 local_psql <<SQL || exit 1
 SET log_statement = 'none'; SET log_min_duration_statement = -1; SET log_min_error_statement = 'panic';
 DO \\$do\\$ BEGIN
@@ -65,18 +65,21 @@ class Application:
     after: tuple[str, ...] = ("lowered",)
 
     def desired(self, node: Node) -> Iterable[Resource]:
-        if node.role is not Role.DB:
+        platform = self.context.platform
+        if node != platform.initial_primary:  # given once; while there is no cluster yet, it is planned there
             return
-        settings = self.context.platform.settings
-        postgresql, port = settings.postgresql, str(settings.ports.postgresql)
+        postgresql, port = platform.settings.postgresql, str(platform.settings.ports.postgresql)
         password = self.context.secrets.postgres_application.encode() + b"\n"
         words = (postgresql.user, postgresql.database, port)
-        first = node == self.context.platform.initial_primary
+        others = (database.name for database in platform.of(Role.DB) if database != node)
         yield Object(
             f"database {postgresql.database} and its user {postgresql.user}",
             Exec(("sh", "-c", PROBE, "sh", *words), stdin=password),
-            _differs(first),
+            _differs,
             (Exec(("sh", "-c", CHANGE, "sh", *words), stdin=password, timeout=20),),
+            on=(node.name, *others),
+            here=_primary,
+            settle=self.context.timing.ttl + 30.0,  # a failover takes up to ttl where gossip does not end the session
         )
 
     def questions(self, node: Node) -> Mapping[str, Request]:
@@ -86,13 +89,12 @@ class Application:
         return ()
 
 
-def _differs(first_primary: bool) -> Callable[[Answer], str | None]:
-    """While there is no cluster yet, the change is planned on the node that will be its first primary."""
+def _primary(answer: Answer) -> bool:
+    return answer.ok and answer.text.strip() != "standby"
 
-    def differs(answer: Answer) -> str | None:
-        if not answer.ok:
-            return "there is no database yet" if first_primary else None
-        text = answer.text.strip()
-        return None if text in ("ready", "standby") else text
 
-    return differs
+def _differs(answer: Answer) -> str | None:
+    if not _primary(answer):
+        return "no database node is primary"
+    text = answer.text.strip()
+    return None if text == "ready" else text

@@ -22,7 +22,7 @@ from tercet.converge.gates import explain, wait_for
 from tercet.converge.order import in_order
 from tercet.converge.plan import Change, Plan, Step
 from tercet.converge.planner import desired
-from tercet.converge.steps import Hands, Tell
+from tercet.converge.steps import Hands
 from tercet.errors import TercetError
 from tercet.inventory.platform import Node
 
@@ -140,7 +140,7 @@ class _Run:
         self._may_go_on()
 
     async def _hand(self, step: Step, report: _Report) -> None:
-        await self._hands.carry_out(step, report.of(step))
+        await self._hands.carry_out(step, report.made)
         self._done.append(step)
 
     async def _gate(self, component: Component, report: _Report, before: Step | None = None) -> None:
@@ -172,13 +172,9 @@ class _Report:
     def __call__(self, state: str, text: str, node: str = "") -> None:
         self._emit(Event(self._phase, state, text, node, time.monotonic() - self._started))
 
-    def of(self, step: Step) -> Tell:
-        """Tells of the changes of one step."""
-
-        def tell(change: Change) -> None:
-            self("progress", f"{change.verb} {change.what}: {change.reason}", step.node)
-
-        return tell
+    def made(self, change: Change, node: str) -> None:
+        """Tells of a change."""
+        self("progress", f"{change.verb} {change.what}: {change.reason}", node)
 
     def waiting(self, condition: Condition, state: Waiting) -> None:
         """Tells what a gate waits for."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from tercet.converge.fleet import Fleet
@@ -26,25 +26,40 @@ class Objects:
         self._kitchen = kitchen
         self._may_go_on = may_go_on
 
-    async def bring_about(self, wanted: Object, node: str) -> bool:
-        """Change an object until `differs` is None; False if it was from the start, so that nothing was done.
+    async def bring_about(self, wanted: Object, node: str) -> str:
+        """Change an object until `differs` is None, at `node` or at whoever holds it at the time; where it was changed
+        last, "" if all was well from the start.
 
-        A change that fails is tried again for `settle` seconds, as what holds the object may still be starting.
-        Raises TercetError with the reason and the last answer.
+        A change that fails is tried again for `settle` seconds, as what holds the object may still be starting; where
+        the holder is another since, the change is made there, too. Raises TercetError with the reason and the last
+        answer.
         """
-        attempts, problem, ends = 0, "", 0.0
-        while (reason := wanted.differs(answer := await self._answer(node, wanted.probe))) is not None:
-            if attempts and time.monotonic() >= ends:
-                found = f"the change failed: {problem}" if problem else f"the answer was: {answer.why()}"
-                raise TercetError(f"still {wanted.settle:g} s after the change: {reason}; {found}")
-            if attempts:
+        changed, problem, ends = "", "", time.monotonic() + wanted.settle
+        while True:
+            at, answer = await self._find(wanted, node)
+            if (reason := wanted.differs(answer)) is None:
+                return changed
+            if changed or not at:
+                if time.monotonic() >= ends:
+                    raise TercetError(_too_late(wanted, changed, reason, problem or f"the answer was: {answer.why()}"))
                 await asyncio.sleep(RETRY_S)
-            if problem or not attempts:
-                problem = await self._change(wanted, node)
-                attempts += 1
-                if attempts == 1 or not problem:
+            if at and (problem or at != changed):
+                failed = await self._change(wanted, at)
+                if not changed or not failed:
                     ends = time.monotonic() + wanted.settle
-        return attempts > 0
+                changed, problem = at, failed and f"the change failed: {failed}"
+
+    async def _find(self, wanted: Object, node: str) -> tuple[str, Answer]:
+        """Where the object is, and its answer there; "" and a reason for that where nobody holds it."""
+        if not wanted.here:
+            return node, await self._answer(node, wanted.probe)
+        answers = await self._answers(wanted.on, wanted.probe)
+        if at := wanted.holder(answers):
+            return at, answers[at]
+        said = "; ".join(
+            f"{name}: {(answer.text if answer.ok else answer.why()).strip()}" for name, answer in answers.items()
+        )
+        return "", Answer(-1, error=said)
 
     async def _change(self, wanted: Object, node: str) -> str:
         """Send the object's requests, if its `permit` lets us. What went wrong, or ""."""
@@ -62,9 +77,19 @@ class Objects:
         return ""
 
     async def _answer(self, node: str, request: Request) -> Answer:
+        return (await self._answers((node,), request))[node]
+
+    async def _answers(self, nodes: Sequence[str], request: Request) -> dict[str, Answer]:
         self._may_go_on()
-        readings = await ask(self._fleet, {node: {"": request}}, timeout=patience([request]))
-        return readings.get(node, "")
+        readings = await ask(self._fleet, {node: {"": request} for node in nodes}, timeout=patience([request]))
+        return {node: readings.get(node, "") for node in nodes}
+
+
+def _too_late(wanted: Object, changed: str, reason: str, found: str) -> str:
+    if not changed:
+        return f"waited {wanted.settle:g} s, but {reason}; {found}"
+    where = f" on {changed}" if wanted.here else ""
+    return f"still {wanted.settle:g} s after the change{where}: {reason}; {found}"
 
 
 def _without_input(text: str, request: Request) -> str:

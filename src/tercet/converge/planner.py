@@ -92,14 +92,18 @@ def _wanted(component: Component, nodes: Sequence[Node], observation: Observatio
         for resource in component.desired(node):
             place = node.name
             if isinstance(resource, Object) and resource.on:
-                place = _carrier(resource.on, observation)
+                place = _carrier(resource, observation)
             if resource not in wanted[place]:
                 wanted[place].append(resource)
     return wanted
 
 
-def _carrier(candidates: Sequence[str], observation: Observation) -> str:
-    """The first that answered, else the first that will be started, else one that is left out as unreachable."""
+def _carrier(wanted: Object, observation: Observation) -> str:
+    """The holder, else the first that answered, else the first that will be started, else one that is left out as
+    unreachable."""
+    candidates = wanted.on
+    if holder := wanted.holder({name: observation.answer(name, wanted.probe) for name in candidates}):
+        return holder
     answered = [name for name in candidates if name in observation.nodes]
     dark = [name for name in candidates if name not in observation.unreachable]
     return (*answered, *dark, candidates[0])[0]

@@ -6,7 +6,7 @@ how a resource is called in plans and messages.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -124,9 +124,12 @@ class Object:
     `probe` is asked; `differs(answer)` is None when all is well, else the reason for the change; `change` are
     the requests that make it so, in order. `needs` are further questions to other nodes which `permit` judges
     before the change: it returns None to go on, else why the change must not happen (then apply stops there).
-    With `on`, the object belongs to no single node: the first reachable one of `on` carries it out. `follows`
-    names objects and paths of components before this one: when one of them changes, this object may come to
-    differ, so it is planned too; as with every object, `apply` asks again and leaves it alone if all is well.
+    With `on`, the object belongs to no single node: the first reachable one of `on` carries it out. With `here`
+    as well, it is held by the one whose answer `here` recognises, such as the primary: that one carries it out,
+    whoever it is by then. While nobody holds it `apply` waits, `settle` seconds at most, and `differs` must give
+    a reason for any answer. `follows` names objects and paths of components before this one: when one of them
+    changes, this object may come to differ, so it is planned too; as with every object, `apply` asks again and
+    leaves it alone if all is well.
     """
 
     name: str
@@ -136,6 +139,7 @@ class Object:
     needs: tuple[tuple[str, Request], ...] = ()
     permit: Callable[[dict[str, Answer]], str | None] | None = None
     on: tuple[str, ...] = ()
+    here: Callable[[Answer], bool] | None = None
     rolling: Rolling | None = None
     follows: tuple[str, ...] = ()
     settle: float = 30.0  # seconds within which `differs` must be None after the change
@@ -143,6 +147,11 @@ class Object:
     @property
     def what(self) -> str:
         return self.name
+
+    def holder(self, answers: Mapping[str, Answer]) -> str:
+        """The one of `on` that holds the object, by the answers to `probe`; "" where none does, or not one alone."""
+        holders = [name for name in self.on if self.here and name in answers and self.here(answers[name])]
+        return holders[0] if len(holders) == 1 else ""
 
 
 Resource = File | Directory | Absent | Program | Unit | Object

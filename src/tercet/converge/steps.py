@@ -21,7 +21,7 @@ from tercet.errors import TercetError
 
 LOOK_S = 15.0
 
-Tell = Callable[[Change], None]
+Tell = Callable[[Change, str], None]  # the change, and the node where it was made
 
 
 class Hands:
@@ -42,24 +42,26 @@ class Hands:
         for batch in _batches(step.changes):
             self._may_go_on()
             try:
-                outcomes = await self._outcomes(step.node, batch)
+                at, outcomes = await self._outcomes(step.node, batch)
             except TercetError as error:
                 raise TercetError(f"{step.component} on {step.node}: {error}") from None
             for change, outcome in zip(batch, outcomes, strict=False):
                 if outcome.startswith("failed"):
                     raise TercetError(await self._failure(step, change, outcome))
                 if outcome == "done":
-                    tell(change)
+                    tell(change, at)
 
-    async def _outcomes(self, node: str, batch: Sequence[Change]) -> list[str]:
-        """One outcome for each change of the batch up to the first that failed: "done", "unchanged", "failed: …"."""
+    async def _outcomes(self, node: str, batch: Sequence[Change]) -> tuple[str, list[str]]:
+        """The node that was changed, and one outcome for each change of the batch up to the first that failed: "done",
+        "unchanged", "failed: …"."""
         wanted = batch[0].resource
         if not isinstance(wanted, Object):
-            return await self._script(node, batch)
+            return node, await self._script(node, batch)
         try:
-            return ["done" if await self._objects.bring_about(wanted, node) else "unchanged"]
+            at = await self._objects.bring_about(wanted, node)
         except TercetError as error:
             raise TercetError(f"{_words(batch[0])}: {error}") from None
+        return at, ["done" if at else "unchanged"]
 
     async def _failure(self, step: Step, change: Change, outcome: str) -> str:
         units = [(step.node, change.resource.name)] if isinstance(change.resource, Unit) else []
