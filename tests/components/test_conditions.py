@@ -14,7 +14,7 @@ from tercet.components.patroni import _nobody_has_data
 from tercet.components.proxy.component import Proxy, routes_of
 from tercet.components.proxy.flavour import preference
 from tercet.components.sentinel import Sentinel
-from tercet.components.settings import _config_differs, _restart_needed
+from tercet.components.settings import Restarts, _config_differs, _restart_needed, restarts_of_lowered
 from tercet.converge.component import Passing, Readings, Waiting
 from tercet.converge.requests import NO_ANSWER, Answer
 from tercet.converge.resources import Object
@@ -161,6 +161,15 @@ def test_a_standby_is_restarted_for_a_lower_value_only_after_the_primary() -> No
     assert _restart_needed(pending("replica", 120, "100")) is None
     assert _restart_needed(pending("primary", 120, "100"))
     assert _restart_needed(pending("replica", 100, "100"))
+
+
+def test_standbys_follow_the_restart_of_a_primary_wherever_it_is(context: Context) -> None:
+    first = [each for node in context.platform.nodes for each in Restarts(context).desired(node)]
+    second = [each for node in context.platform.nodes for each in restarts_of_lowered(context).desired(node)]
+    assert len(first) == len(second) == 3
+    for each in second:
+        assert isinstance(each, Object)
+        assert set(each.follows) == {restart.what for restart in first}
 
 
 def test_the_application_belongs_to_the_primary(context: Context) -> None:

@@ -92,7 +92,7 @@ class Restarts:
     context: Context
     name: str = "restarts"
     after: tuple[str, ...] = ("settings",)
-    follows: str = DYNAMIC
+    follows: tuple[str, ...] = (DYNAMIC,)
 
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is not Role.DB:
@@ -101,12 +101,12 @@ class Restarts:
         url = f"http://{node.name}:{settings.ports.patroni}/patroni"
         words = ("patronictl", "-c", CONFIG, "restart", settings.postgresql.service, node.name, "--pending", "--force")
         yield Object(
-            f"PostgreSQL of {node.name}, {self.name}",
+            _restart_of(node, self.name),
             Exec(("sh", "-c", PENDING, "sh", url)),
             _restart_needed,
             (Exec(words, timeout=60),),
             rolling=primary_last("postgresql", node, self.context.platform),
-            follows=(self.follows,),
+            follows=self.follows,
         )
 
     def questions(self, node: Node) -> Mapping[str, Request]:
@@ -118,8 +118,12 @@ class Restarts:
 
 def restarts_of_lowered(context: Context) -> Restarts:
     """The second round: standbys whose primary runs with the lower value by now."""
-    primary = context.platform.initial_primary.name
-    return Restarts(context, "lowered", ("restarts",), f"PostgreSQL of {primary}, restarts")
+    first_round = tuple(_restart_of(node, "restarts") for node in context.platform.of(Role.DB))
+    return Restarts(context, "lowered", ("restarts",), first_round)
+
+
+def _restart_of(node: Node, component: str) -> str:
+    return f"PostgreSQL of {node.name}, {component}"
 
 
 def _differs_from(wanted: Mapping[str, Any]) -> Callable[[Answer], str | None]:
