@@ -73,8 +73,12 @@ class LocalFleet:
             raise Unreachable(f"{node} was silent for {timeout:g} s") from None
         finally:
             if process.returncode is None:
-                process.terminate()
-                await process.wait()
+                process.terminate()  # the agent ends its programs
+                try:
+                    await asyncio.wait_for(process.wait(), 30)
+                except TimeoutError:
+                    process.kill()
+                    await process.wait()
         return Completed(process.returncode or 0, out, err)
 
     async def spawn(self, node: str, argv: Sequence[str]) -> asyncio.subprocess.Process:

@@ -62,12 +62,12 @@ async def test_what_passed_is_not_asked_again(world: World) -> None:
             [up("one"), up("two")],
             ASK,
             world,
-            deadline=10,
+            deadline=60,
             interval=0.01,
             waiting=lambda _, state: heard.append(state.reason),
         )
     )
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(world.machines["two"].calls) < 4:
             await asyncio.sleep(0.001)
     world.machines["two"].objects["state"] = "up"
@@ -86,12 +86,12 @@ async def test_a_condition_that_gets_further_is_judged_by_a_full_look(world: Wor
             [all_up(list(ASK))],
             ASK,
             world,
-            deadline=10,
+            deadline=60,
             interval=0.01,
             waiting=lambda _, state: heard.append(state.reason),
         )
     )
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(world.machines["one"].calls) < 3:
             await asyncio.sleep(0.001)
     world.machines["one"].objects["state"] = "up"
@@ -105,7 +105,7 @@ async def test_the_deadline_ends_it_with_the_last_reason(world: World) -> None:
     world.machines["two"].reachable = False
     started = time.monotonic()
     judged = await wait_for([up("one"), up("two")], ASK, world, deadline=0.5, interval=0.05)
-    assert 0.4 < time.monotonic() - started < 5
+    assert 0.4 < time.monotonic() - started < 60
     assert judged[1][1] == Waiting("two is the node did not answer")
 
 
