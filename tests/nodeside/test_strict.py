@@ -190,7 +190,7 @@ def test_a_demoted_primary_takes_everything_back(kernel: Filter, clock: list[flo
     [
         ("exit 0", True, ""),
         ("echo no such thing >&2; exit 1", False, "nft: no such thing"),
-        ("exec sleep 9", False, "timed out"),
+        ("exec sleep 99", False, "timed out"),
     ],
 )
 def test_a_failure_of_nft_is_told(
@@ -227,7 +227,7 @@ with socket.create_server(("", 5432)) as listener:
 """
 CLIENT = """
 import socket, sys
-with socket.create_connection(("10.9.1.2", 5432), timeout=5) as connection:
+with socket.create_connection(("10.9.1.2", 5432), timeout=60) as connection:
     connection.sendall(bytes.fromhex(sys.argv[1]))
     try:
         print("answered" if connection.recv(1) else "closed")

@@ -10,12 +10,16 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tercet.nodeside import wake
+
+PATIENCE_S = 60.0
 
 
 class Agent(ThreadingHTTPServer):
@@ -26,6 +30,7 @@ class Agent(ThreadingHTTPServer):
         self.changed = threading.Condition()
         self.index, self.holder, self.failover, self.begun = 5, "db-one", "", 3
         self.told = threading.Semaphore(0)
+        self.over = False
         self.patches: queue.Queue[tuple[str, str]] = queue.Queue()
         self.asked = threading.Semaphore(0)
 
@@ -35,13 +40,19 @@ class Agent(ThreadingHTTPServer):
             self.holder = holder
             self.changed.notify_all()
 
+    def end(self) -> None:
+        """Nobody waits for an answer any more."""
+        with self.changed:
+            self.over = True
+            self.changed.notify_all()
+
     def switch(self, leader: str, member: str) -> None:
         """Returns when it is known."""
         with self.changed:
             self.failover = json.dumps({"leader": leader, "member": member})
             self.begun += 1
             self.changed.notify_all()
-        assert self.told.acquire(timeout=5)
+        assert self.told.acquire(timeout=PATIENCE_S)
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -53,11 +64,11 @@ class Answers(BaseHTTPRequestHandler):
         if "/failover?" in self.path:
             server.told.release()
             with server.changed:
-                server.changed.wait_for(lambda: server.begun != seen, timeout=10)
+                server.changed.wait_for(lambda: server.over or server.begun != seen, timeout=10)
             return self._answer(200 if server.failover else 404, server.failover.encode(), server.begun)
         server.asked.release()
         with server.changed:
-            server.changed.wait_for(lambda: server.index != seen, timeout=10)
+            server.changed.wait_for(lambda: server.over or server.index != seen, timeout=10)
             status, body, index = (200 if server.holder else 404), server.holder.encode(), server.index
         return self._answer(status, body, index)
 
@@ -78,65 +89,113 @@ class Answers(BaseHTTPRequestHandler):
         pass
 
 
+Start = Callable[..., None]
+
+
+class OverError(Exception):
+    """The test is over."""
+
+
 @pytest.fixture
-def agent() -> Iterator[Agent]:
+def watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Starts what watches for ever. At the end of the test it ends, too: as soon as it would rest."""
+    over, threads = threading.Event(), list[threading.Thread]()
+
+    def rest(seconds: float) -> None:
+        if over.wait(seconds):
+            raise OverError
+
+    def until_over(target: Callable[..., None], *args: object) -> None:
+        with suppress(OverError):
+            target(*args)
+
+    def begin(target: Callable[..., None], *args: object) -> None:
+        threads.append(threading.Thread(target=until_over, args=(target, *args), daemon=True))
+        threads[-1].start()
+
+    monkeypatch.setattr(wake, "time", SimpleNamespace(sleep=rest))
+    monkeypatch.setattr(wake, "print", lambda *_, **__: None, raising=False)  # else it may come between two tests
+    yield begin
+    over.set()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def agent(watch: Start) -> Iterator[Agent]:
     with Agent() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
+        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        serving.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            serving.join()
+            server.end()
 
 
-def start(agent: Agent) -> None:
+def start(agent: Agent, watch: Start) -> None:
     port = agent.server_address[1]
     waker = wake.waker(("127.0.0.1", port), "patroni", "secret")
     leader, failover = (wake.Key(port, "service/x", name) for name in ("leader", "failover"))
     switchover = wake.Switchover()
-    threading.Thread(target=wake.watch_switchover, args=(failover, switchover), daemon=True).start()
-    threading.Thread(target=wake.watch_leader, args=(leader, switchover, "db-two", waker), daemon=True).start()
+    watch(wake.watch_switchover, failover, switchover)
+    watch(wake.watch_leader, leader, switchover, "db-two", waker)
     for looks in (agent.asked, agent.told):
         for _ in range(2):  # the first look, and the one that waits
-            assert looks.acquire(timeout=5)
+            assert looks.acquire(timeout=PATIENCE_S)
 
 
-def test_a_new_holder_and_none_wake_patroni_with_a_change_of_nothing(agent: Agent) -> None:
-    start(agent)
+def watched(pid: int) -> bool:
+    """Somebody here waits for the end of that process."""
+    for info in Path("/proc/self/fdinfo").iterdir():
+        with suppress(OSError):
+            if f"Pid:\t{pid}\n" in info.read_text():
+                return True
+    return False
+
+
+def test_a_new_holder_and_none_wake_patroni_with_a_change_of_nothing(agent: Agent, watch: Start) -> None:
+    start(agent, watch)
     agent.move("")
-    assert agent.patches.get(timeout=5) == ("Basic cGF0cm9uaTpzZWNyZXQ=", json.dumps({"tercet_wake": None}))
+    assert agent.patches.get(timeout=PATIENCE_S) == ("Basic cGF0cm9uaTpzZWNyZXQ=", json.dumps({"tercet_wake": None}))
     agent.move("db-two")
-    agent.patches.get(timeout=5)
+    agent.patches.get(timeout=PATIENCE_S)
     assert agent.patches.empty()
 
 
-def test_a_free_key_wakes_only_the_candidate_of_a_switchover(agent: Agent) -> None:
+def test_a_free_key_wakes_only_the_candidate_of_a_switchover(agent: Agent, watch: Start) -> None:
     agent.failover = json.dumps({"leader": "db-one", "member": "db-three"})
-    start(agent)
+    start(agent, watch)
     agent.move("")
-    assert agent.asked.acquire(timeout=5)
+    assert agent.asked.acquire(timeout=PATIENCE_S)
     assert agent.patches.empty()
     agent.move("db-three")
-    agent.patches.get(timeout=5)
+    agent.patches.get(timeout=PATIENCE_S)
     agent.switch("db-three", "db-two")
     agent.move("")
-    agent.patches.get(timeout=5)
+    agent.patches.get(timeout=PATIENCE_S)
 
 
 @pytest.mark.parametrize(("candidate", "woken"), [("db-three", True), ("db-two", False), ("", False)])
-def test_the_end_of_the_stream_wakes_who_looks_on_in_a_switchover(tmp_path: Path, candidate: str, woken: bool) -> None:
+def test_the_end_of_the_stream_wakes_who_looks_on_in_a_switchover(
+    tmp_path: Path, watch: Start, candidate: str, woken: bool
+) -> None:
     reasons: queue.Queue[str] = queue.Queue()
     pid_file, switchover = tmp_path / "postmaster.pid", wake.Switchover()
     switchover.candidate = candidate
-    fork = "sleep 60 & bash -c 'exec -a \"postgres: x: walreceiver streaming 0/1\" sleep 60' & wait"
+    fork = "sleep 600 & bash -c 'exec -a \"postgres: x: walreceiver streaming 0/1\" sleep 600' & wait"
     with subprocess.Popen(["bash", "-c", fork], start_new_session=True) as postmaster:
         try:
             pid_file.write_text(f"{postmaster.pid}\n/data\n")
             wait_until(lambda: wake.walreceiver(postmaster.pid) > 0)
-            args = (str(pid_file), switchover, "db-two", reasons.put)
-            threading.Thread(target=wake.watch_stream, args=args, daemon=True).start()
-            with pytest.raises(queue.Empty):
-                reasons.get(timeout=1)
+            watch(wake.watch_stream, str(pid_file), switchover, "db-two", reasons.put)
+            wait_until(lambda: watched(wake.walreceiver(postmaster.pid)))
+            assert reasons.empty()
             os.kill(wake.walreceiver(postmaster.pid), signal.SIGKILL)
             if woken:
-                assert reasons.get(timeout=5) == "the old primary's stream ended, db-three is to lead"
+                assert reasons.get(timeout=PATIENCE_S) == "the old primary's stream ended, db-three is to lead"
             with pytest.raises(queue.Empty):
                 reasons.get(timeout=1)
         finally:
@@ -144,37 +203,41 @@ def test_the_end_of_the_stream_wakes_who_looks_on_in_a_switchover(tmp_path: Path
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
-def test_the_same_holder_wakes_nobody_and_an_index_that_fell_is_no_end(agent: Agent) -> None:
-    start(agent)
+def test_the_same_holder_wakes_nobody_and_an_index_that_fell_is_no_end(agent: Agent, watch: Start) -> None:
+    start(agent, watch)
     agent.move("db-one")
     agent.move("db-one", index=2)
-    assert agent.asked.acquire(timeout=5)
+    assert agent.asked.acquire(timeout=PATIENCE_S)
     agent.move("db-two")
-    agent.patches.get(timeout=5)
+    agent.patches.get(timeout=PATIENCE_S)
     assert agent.patches.empty()
 
 
 @pytest.mark.parametrize("crashed", [True, False])
-def test_a_crash_of_the_postmaster_wakes_patroni_and_a_planned_stop_does_not(tmp_path: Path, crashed: bool) -> None:
+def test_a_crash_of_the_postmaster_wakes_patroni_and_a_planned_stop_does_not(
+    tmp_path: Path, watch: Start, crashed: bool
+) -> None:
     reasons: queue.Queue[str] = queue.Queue()
     pid_file = tmp_path / "postmaster.pid"
-    threading.Thread(target=wake.watch_postmaster, args=(str(pid_file), reasons.put), daemon=True).start()
-    with subprocess.Popen(["sleep", "60"]) as postmaster:
-        pid_file.write_text(f"{postmaster.pid}\n/data\n")
-        with pytest.raises(queue.Empty):
-            reasons.get(timeout=1)
-        if not crashed:
-            pid_file.unlink()  # as PostgreSQL does right before it leaves
-        postmaster.kill()
-        postmaster.wait()
+    watch(wake.watch_postmaster, str(pid_file), reasons.put)
+    with subprocess.Popen(["sleep", "600"]) as postmaster:
+        try:
+            pid_file.write_text(f"{postmaster.pid}\n/data\n")
+            wait_until(lambda: watched(postmaster.pid))
+            assert reasons.empty()
+            if not crashed:
+                pid_file.unlink()  # as PostgreSQL does right before it leaves
+        finally:
+            postmaster.kill()
+            postmaster.wait()
     if crashed:
-        assert reasons.get(timeout=5) == f"postmaster {postmaster.pid} crashed"
+        assert reasons.get(timeout=PATIENCE_S) == f"postmaster {postmaster.pid} crashed"
     else:
         with pytest.raises(queue.Empty):
             reasons.get(timeout=1.5)
