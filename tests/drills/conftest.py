@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +40,7 @@ class Server:
             check=True,
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
         )
         return [line.split("\t") for line in done.stdout.splitlines()]
 
@@ -63,7 +63,7 @@ def server() -> Iterator[Server]:
         pytest.skip("no psql installed")
     binaries = found[-1].parent
     # Not below pytest's own folder, which other users may not enter.
-    with tempfile.TemporaryDirectory(prefix="tercet-postgresql-") as directory:
+    with tempfile.TemporaryDirectory(prefix="tercet-postgresql-", ignore_cleanup_errors=True) as directory:
         yield from serve(Path(directory), binaries)
 
 
@@ -74,20 +74,26 @@ def serve(directory: Path, binaries: Path) -> Iterator[Server]:
         account = pwd.getpwnam("nobody")  # PostgreSQL refuses to run as root
         os.chown(directory, account.pw_uid, account.pw_gid)
         user = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": ()}
-    port = free_port()
 
-    def run(*argv: str) -> None:
-        subprocess.run(argv, check=True, capture_output=True, timeout=60, cwd=directory, **user)  # type: ignore[call-overload]
+    def run(*argv: str, check: bool = True) -> bool:
+        done = subprocess.run(argv, check=check, capture_output=True, timeout=100, cwd=directory, **user)  # type: ignore[call-overload]
+        return bool(done.returncode == 0)
 
     data = str(directory / "data")
     run(str(binaries / "initdb"), "-D", data, "-U", "tercet", "-A", "trust", "-E", "UTF8", "--no-sync")
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
-    control = str(binaries / "pg_ctl")
-    run(control, "-D", data, "-l", str(directory / "log"), "-o", options, "-w", "start")
+    control = (str(binaries / "pg_ctl"), "-D", data, "-w", "-t", "90")
+
+    def start(port: int) -> bool:
+        options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
+        return run(*control, "-l", str(directory / "log"), "-o", options, "start", check=False)
+
+    # Between the look for a free port and the start somebody else may have taken it.
+    port = next((port for port in (free_port() for _ in range(3)) if start(port)), None)
+    assert port is not None, (directory / "log").read_text()
     try:
         yield Server(directory, port, binaries)
     finally:
-        run(control, "-D", data, "-m", "fast", "-w", "stop")
+        run(*control, "-m", "immediate", "stop", check=False)  # nobody needs its data
 
 
 class LocalFleet:
@@ -108,11 +114,16 @@ class LocalFleet:
 
 
 @pytest.fixture
-def fleet() -> LocalFleet:
-    return LocalFleet()
+async def fleet() -> AsyncIterator[LocalFleet]:
+    fleet = LocalFleet()
+    yield fleet
+    for process in fleet.processes:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
-async def until(condition: object, seconds: float = 10.0) -> None:
+async def until(condition: object, seconds: float = 60.0) -> None:
     """Wait until a callable is true; fails the test at the deadline."""
     end = time.monotonic() + seconds
     while not condition():  # type: ignore[operator]
