@@ -270,7 +270,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 async def starting(tmp_path: Path) -> tuple[load.SiteLoad, SlowFleet, asyncio.Task[None]]:
     """A load whose start is under way."""
     run, fleet = (
-        Run(tmp_path / "j.jsonl", f"host=127.0.0.1 port={free_port()} dbname=postgres user=tercet"),
+        Run(tmp_path / "j.jsonl", "host=127.0.0.1 port=1 dbname=postgres user=tercet"),
         SlowFleet(),
     )
     task = asyncio.create_task(run.load.start(fleet, load.LoadSettings(), 60.0))
