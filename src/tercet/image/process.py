@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from tercet.errors import TercetError
 
@@ -37,7 +38,7 @@ async def run(
     """
     what = what or argv[0]
     try:
-        process = await asyncio.create_subprocess_exec(
+        process = await start(
             "setpriv",
             "--pdeathsig",
             "KILL",
@@ -49,7 +50,6 @@ async def run(
             limit=1 << 20,
             cwd=cwd,
             env=None if env is None else dict(env),
-            start_new_session=True,
         )
     except OSError as error:
         raise TercetError(f"cannot start {what}: {error}") from error
@@ -68,6 +68,24 @@ async def run(
     if status != 0:
         raise TercetError(f"{what} left with status {status}; its last output:\n{tail(errors or lines)}")
     return lines
+
+
+async def start(*argv: str, **options: Any) -> asyncio.subprocess.Process:
+    """Start a program as the leader of a process group, which is ended where the caller is cancelled meanwhile.
+
+    Left to itself asyncio would then kill the program alone, and wait until its children have closed their pipes.
+    """
+    starting = asyncio.ensure_future(asyncio.create_subprocess_exec(*argv, start_new_session=True, **options))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.shield(_end_started(starting))
+        raise
+
+
+async def _end_started(starting: asyncio.Future[asyncio.subprocess.Process]) -> None:
+    with suppress(OSError):
+        await _insist(await starting)
 
 
 async def _read(stream: asyncio.StreamReader | None, lines: list[str], on_line: Callable[[str], None] | None) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tercet.errors import TercetError
+from tercet.image.process import start
 
 
 class HostCommandError(TercetError):
@@ -23,12 +24,11 @@ async def command(argv: Sequence[str], *, doing: str, stdin: str = "", timeout: 
     killed with its children). `doing` opens the message: "start db-sib-01".
     """
     try:
-        process = await asyncio.create_subprocess_exec(
+        process = await start(
             *argv,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
         )
     except FileNotFoundError:
         raise HostCommandError(
