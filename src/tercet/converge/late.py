@@ -12,7 +12,7 @@ from tercet.converge.observe import ask
 from tercet.converge.requests import Answer, Late, Request, patience
 from tercet.errors import TercetError
 
-DEADLINE_S = 30.0
+DEADLINE_S = 120.0  # the slowest that is waited for is another node's tailnet login: 45 s, and once more if it failed
 INTERVAL_S = 0.5
 
 

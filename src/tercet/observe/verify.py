@@ -25,7 +25,9 @@ from tercet.converge.requests import Exec, Http
 from tercet.inventory.platform import Platform, Role
 from tercet.observe.snapshot import conditions_of, questions
 
-SETTLE_S = 30.0  # how long conditions may take to hold: a direct path is found within seconds of traffic
+# How long conditions may take to hold. A direct path is found within seconds of traffic, once both ends know their own
+# addresses; tailscaled looks for those anew every 20 to 26 s: time for two looks.
+SETTLE_S = 60.0
 JOB_S = 20.0
 
 

@@ -20,7 +20,9 @@ from tercet.errors import TercetError
 from tercet.inventory.platform import Role
 from tercet.operations.session import Session, operator
 
-RECOVER_S = 60.0
+# The server elects itself and joins its clients within seconds. Where that fails, a client tries the failed server
+# every 30 s with probability 1/2 (serf's reconnect): time for four tries.
+RECOVER_S = 120.0
 # The folder itself stays: systemd's StateDirectory owns it, and makes it anew where it is gone. A server that would
 # start on half of its old data is not started. A unit that has not failed cannot be reset, which is no failure.
 FORGET = f"""
