@@ -8,6 +8,7 @@ import ipaddress
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -59,7 +60,7 @@ class Farm(Lab):
             ["nsenter", f"--net=/run/netns/{self.namespace}", "--", sys.executable, "-c", text],
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=600,
             check=False,
         )
         assert done.returncode == 0, done.stderr
@@ -91,7 +92,7 @@ def raised_farm(folder: Path, name: str = NAME) -> Iterator[Farm]:
     namespace = f"tercet-{name}"
     clean(namespace, place, name)
     place.mkdir()
-    subprocess.run(["ip", "netns", "add", namespace], check=True, timeout=20)
+    subprocess.run(["ip", "netns", "add", namespace], check=True, timeout=60)
     servers = headscale = None
     try:
         servers = subprocess.Popen(
@@ -117,25 +118,22 @@ def raised_farm(folder: Path, name: str = NAME) -> Iterator[Farm]:
         try:
             if servers is not None and servers.stdin:
                 servers.stdin.close()  # which ends them, and their containers
-                servers.wait(timeout=60)
-        except subprocess.TimeoutExpired:
-            servers.kill()
-            servers.wait(timeout=10)
-            raise
+                end(servers, 180)
         finally:
             if headscale is not None:
-                end(headscale)
+                headscale.terminate()
+                end(headscale, 10)
             clean(namespace, place, name)
 
 
-def end(process: subprocess.Popen[str]) -> None:
-    """headscale waits for its clients, of which some are silent by then: seen to ignore SIGTERM for a minute."""
-    process.terminate()
+def end(process: subprocess.Popen[str], seconds: float) -> None:
+    """Kill what has not ended by then. headscale waits for its clients, of which some are silent at the end: seen to
+    ignore SIGTERM for a minute."""
     try:
-        process.wait(timeout=10)
+        process.wait(timeout=seconds)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.wait(timeout=10)
+        process.wait(timeout=60)
 
 
 def inside(namespace: str, *argv: str) -> list[str]:
@@ -148,10 +146,10 @@ def clean(namespace: str, place: Path, name: str) -> None:
     """Nothing is left, not even of a farm whose servers were killed."""
     cgroups = Cgroups(name)
     kill(cgroups.lab)
-    asyncio.run(emptied(cgroups.lab, 20))
+    asyncio.run(emptied(cgroups.lab, 60))
     with contextlib.suppress(OSError):
         remove(cgroups.lab)
-    subprocess.run(["ip", "netns", "del", namespace], check=False, capture_output=True, timeout=20)
+    subprocess.run(["ip", "netns", "del", namespace], check=False, capture_output=True, timeout=60)
     shutil.rmtree(place, ignore_errors=True)
 
 
@@ -196,9 +194,9 @@ def operator_in_the_tailnet(farm: Farm) -> Iterator[None]:
     authorities.mkdir()
     shutil.copy(folder / "headscale.crt", authorities)
     key = json.loads(headscale(farm, "/preauthkey", {"reusable": True, "aclTags": ["tag:tercet"], "expiration": SOON}))
-    socket = f"--socket={folder / 'tailscaled.sock'}"
+    way = f"--socket={folder / 'tailscaled.sock'}"
     with (folder / "tailscaled.log").open("w") as log:
-        options = ["--tun=tailscale0", "--state=mem:", socket, "--no-logs-no-support"]
+        options = ["--tun=tailscale0", "--state=mem:", way, "--no-logs-no-support"]
         daemon = subprocess.Popen(
             [*prefix, tailscaled, *options],
             stdout=log,
@@ -207,13 +205,14 @@ def operator_in_the_tailnet(farm: Farm) -> Iterator[None]:
             env=os.environ | {"SSL_CERT_DIR": str(authorities)},
         )
     try:
-        wait_until("tailscaled listens", (folder / "tailscaled.sock").exists, 30)
+        wait_until("tailscaled listens", lambda: listens(folder / "tailscaled.sock"), 120)
         login = [f"--login-server=https://{WORLD}", f"--auth-key={key['preAuthKey']['key']}", "--hostname=operator"]
-        up = [*prefix, tailscale, socket, "up", *login, "--accept-dns=false", "--netfilter-mode=off", "--timeout=60s"]
-        subprocess.run(up, check=True, timeout=90, capture_output=True)
+        up = [*prefix, tailscale, way, "up", *login, "--accept-dns=false", "--netfilter-mode=off", "--timeout=180s"]
+        subprocess.run(up, check=True, timeout=200, capture_output=True)
         yield
     finally:
-        end(daemon)
+        daemon.terminate()
+        end(daemon, 10)
 
 
 SOON = (datetime.now(UTC) + timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -275,10 +274,16 @@ def start_headscale(folder: Path, namespace: str, program: Path) -> tuple[subpro
     prefix = ["nsenter", f"--net=/run/netns/{namespace}", "--", str(program), "--config", str(path)]
     with (folder / "headscale.log").open("w") as log:
         process = subprocess.Popen([*prefix, "serve"], stdout=log, stderr=log, text=True)
-    wait_until("headscale listens", (folder / "headscale.sock").exists, 60)
+    wait_until("headscale listens", lambda: listens(folder / "headscale.sock"), 120)
     create = [*prefix, "apikeys", "create", "--expiration", "1h"]
     done = subprocess.run(create, capture_output=True, text=True, timeout=60, check=True)
     return process, done.stdout.strip().splitlines()[-1]
+
+
+def listens(path: Path) -> bool:
+    """Somebody accepts connections there. The file alone exists a moment earlier, or is an old one."""
+    with socket.socket(socket.AF_UNIX) as way:
+        return way.connect_ex(str(path)) == 0
 
 
 def self_signed(address: str) -> tuple[bytes, bytes]:

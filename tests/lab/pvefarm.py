@@ -36,7 +36,7 @@ from tests.proxmox.fakehost import FakeHost, _say, _start
 
 FIRST_ID, IDS = 100000, 65536  # as Proxmox maps unprivileged containers
 NETWORK = "10.79"
-START_LIMIT = 60.0
+START_LIMIT = 120.0
 SHUTDOWN_LIMIT = 60
 UNPACK_LIMIT = 300.0
 SHIMS = {
@@ -150,8 +150,8 @@ class Lxc:
     async def stop(self, vmid: int) -> None:
         node, monitor = self.cgroups.node(self.name(vmid)), self.cgroups.monitor(self.name(vmid))
         kill(node)
-        await emptied(node, 20)
-        await emptied(monitor, 10)
+        await emptied(node, 60)
+        await emptied(monitor, 60)
         for group in (node, monitor):
             with contextlib.suppress(OSError):
                 remove(group)
@@ -314,7 +314,7 @@ def main() -> None:
             host.__exit__()
         cgroups = Cgroups(farm)
         kill(cgroups.lab)
-        asyncio.run(emptied(cgroups.lab, 20))
+        asyncio.run(emptied(cgroups.lab, 60))
         with contextlib.suppress(OSError):
             remove(cgroups.lab)
 

@@ -20,11 +20,11 @@ SPECIFIED = ("site-killed", "site-cut", "node-killed", "standbys-lost")
 def drill(lab: Lab, name: str, folder: Path) -> dict[str, Any]:
     """Run one drill; fails with its report if it did not pass."""
     ready = "the platform is as before the drill"
-    wait_until(ready, lambda: lab.call("status", expect=None, timeout=60).returncode == 0, 180)
+    wait_until(ready, lambda: lab.call("status", expect=None, timeout=180).returncode == 0, 600)
     found, report = folder / f"{name}.json", folder / f"{name}.html"
     done = lab.call(
         "drill", "run", name, "--json", str(found), "--report", str(report), "--journals", str(folder),
-        expect=None, timeout=600,
+        expect=None, timeout=1200,
     )  # fmt: skip
     if SHARED_DISK in done.stderr:
         pytest.skip(f"{name}: {done.stderr.strip().splitlines()[-1]}")
@@ -35,7 +35,7 @@ def drill(lab: Lab, name: str, folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.lab
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 @pytest.mark.parametrize("name", SPECIFIED)
 def test_a_specified_failure_comes_out_as_promised(platform_lab: Lab, tmp_path: Path, name: str) -> None:
     data = drill(platform_lab, name, tmp_path)
@@ -45,7 +45,7 @@ def test_a_specified_failure_comes_out_as_promised(platform_lab: Lab, tmp_path: 
 
 @pytest.mark.lab
 @pytest.mark.drill
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 @pytest.mark.parametrize("name", sorted(set(built_in()) - set(SPECIFIED)))
 def test_every_other_drill(platform_lab: Lab, tmp_path: Path, name: str) -> None:
     assert drill(platform_lab, name, tmp_path)["passed"] is True

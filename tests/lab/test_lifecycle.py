@@ -12,7 +12,7 @@ import pytest
 from tercet.providers.lab.cgroup import Cgroups, kill
 from tests.lab.conftest import FIRST_UP_S, UP_S, Lab, is_change, kill_group, make_lab
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(3700)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(3 * 3600)]  # the first one raises a platform some fifteen times
 
 # All that a first `up` does. What does nothing then, since Patroni creates the cluster with its settings:
 # "settings", "restarts" and "lowered", which a changed inventory sets to work.

@@ -152,7 +152,7 @@ def test_what_a_person_changed_is_planned_with_its_reason_and_repaired(platform_
 
 def test_a_stopped_or_destroyed_container_is_raised_again(platform_lab: Lab) -> None:
     platform_lab.on("apps-sib-03", "systemctl poweroff --force --force || true")
-    wait_until("the plan says so", lambda: any("container apps-sib-03" in line for line in platform_lab.lines()), 20)
+    wait_until("the plan says so", lambda: any("container apps-sib-03" in line for line in platform_lab.lines()), 120)
     platform_lab.call("apply")
     assert platform_lab.plan()["empty"]
     platform_lab.call("verify")
@@ -162,7 +162,12 @@ def test_of_two_operators_one_is_told_who_the_other_is(platform_lab: Lab) -> Non
     """Both at once: whoever comes second, by however little, is refused and changes nothing."""
     platform_lab.on("apps-sib-01", "systemctl stop nomad")
     operators = [platform_lab.start("apply") for _ in range(2)]
-    said = [process.communicate(timeout=200)[1] for process in operators]
+    try:
+        said = [process.communicate(timeout=900)[1] for process in operators]
+    finally:
+        for process in operators:
+            if process.poll() is None:
+                kill_group(process)
     assert sorted(process.returncode for process in operators) == [0, 1], said
     holder, refused = sorted(range(2), key=lambda i: operators[i].returncode)
     assert str(operators[holder].pid) in said[refused] and "apply" in said[refused]
@@ -180,15 +185,15 @@ def test_a_silent_node_does_not_hang_the_tool(platform_lab: Lab) -> None:
     platform_lab.on(name, stop)
     try:
         started = time.monotonic()
-        status = platform_lab.call("--json", "status", expect=1, timeout=60)
-        assert time.monotonic() - started < 30
+        status = platform_lab.call("--json", "status", expect=1, timeout=180)
+        assert time.monotonic() - started < 90, "it waits for what will never answer"
         assert json.loads(status.stdout)["healthy"] is False
-        planned = platform_lab.call("plan", expect=None, timeout=60)
+        planned = platform_lab.call("plan", expect=None, timeout=180)
         assert planned.returncode in (1, 2)
         assert name in planned.stdout + planned.stderr
     finally:
         platform_lab.on(name, "for p in /proc/[0-9]*; do kill -CONT ${p#/proc/} 2>/dev/null; done; true")
-    wait_until("the platform is as before", lambda: platform_lab.call("verify", expect=None).returncode == 0, 120)
+    wait_until("the platform is as before", lambda: platform_lab.call("verify", expect=None).returncode == 0, 300)
 
 
 CONTROLS = ("consul-nomad-sib-01", "consul-nomad-sib-03", "consul-nomad-fsn-01")
@@ -209,7 +214,8 @@ exec timeout 10 psql -XAtq -h localhost -p "$port" -U proposalsapp -d proposalsa
 class Watch:
     """Looks for `dcs`'s leader, Nomad's leader and a write's success while something else goes on.
 
-    `longest` is for each of them how many seconds lay between two looks that found it.
+    `longest` is for each of them how many seconds lay between two looks that found it, `slowest` how many seconds a
+    look took at most: the measure of how busy the machine is.
     """
 
     def __init__(self, lab: Lab) -> None:
@@ -217,14 +223,17 @@ class Watch:
         self._stop = False
         self.longest = dict.fromkeys(("dcs", "nomad", "write"), 0.0)
         self.found = dict.fromkeys(self.longest, 0)
+        self.slowest = 0.0
 
     def run(self) -> None:
         last = dict.fromkeys(self.longest, time.monotonic())
         while not self._stop:
+            began = time.monotonic()
             seen = self._leaders()
             if self.write("INSERT INTO watch VALUES (1)"):
                 seen.add("write")
             now = time.monotonic()
+            self.slowest = max(self.slowest, now - began)
             for what in self.longest:
                 self.longest[what] = max(self.longest[what], now - last[what])
                 if what in seen:
@@ -246,10 +255,10 @@ class Watch:
         return seen
 
     def _ask(self, node: str, *script: str) -> str | None:
-        """What a script prints there; None if it fails or takes longer than 15 s."""
+        """What a script prints there; None if it fails or takes longer than 30 s."""
         words = ("exec", node, "--", "sh", "-c", script[0], "sh", *script[1:])
         try:
-            done = self._lab.call(*words, expect=None, timeout=15)
+            done = self._lab.call(*words, expect=None, timeout=30)
         except subprocess.TimeoutExpired:
             return None
         return done.stdout if done.returncode == 0 else None
@@ -272,22 +281,23 @@ def test_changed_settings_roll_out_without_losing_quorum(platform_lab: Lab) -> N
         with ThreadPoolExecutor() as pool:
             watching = pool.submit(watch.run)
             try:
-                platform_lab.call("apply", timeout=400)
+                platform_lab.call("apply")
             finally:
                 watch.stop()
-                watching.result(timeout=60)
+                watching.result(timeout=240)
         assert platform_lab.lines() == []
         assert platform_lab.call("psql", "sib-01", "--", "-XAtc", "SHOW max_connections").stdout.strip() == "220"
-        print(f"longest without: {watch.longest}, found: {watch.found}")
+        print(f"longest without: {watch.longest}, found: {watch.found}, slowest look: {watch.slowest}")
         assert min(watch.found.values()) >= 3, "the watch saw next to nothing"
-        # The watch itself needs seconds for one look while the machine is busy.
-        assert watch.longest["dcs"] < 20, "one election, after the leader's own restart"
-        assert watch.longest["nomad"] < 20, "nothing of Nomad was changed"
+        # Between two looks that find something lie up to two that were late themselves.
+        busy = 2 * watch.slowest
+        assert watch.longest["dcs"] < 15 + busy, "one election, after the leader's own restart"
+        assert watch.longest["nomad"] < 15 + busy, "nothing of Nomad was changed"
         # The primary restarts for max_connections and its clients connect anew; then this site's proxy restarts.
-        assert watch.longest["write"] < 30
+        assert watch.longest["write"] < 25 + busy
     finally:
         platform_lab.file.write_text(before, encoding="utf-8")
-        platform_lab.call("apply", timeout=400)
+        platform_lab.call("apply")
     assert watch.write("DROP TABLE watch")
     assert platform_lab.plan()["empty"]
     platform_lab.call("verify")
@@ -313,7 +323,7 @@ def test_a_consul_server_that_lost_its_data_is_brought_back(platform_lab: Lab) -
     platform_lab.on(f"consul-nomad-{site}", "systemctl stop consul && rm -r /var/lib/consul")
     assert platform_lab.call("verify", expect=None).returncode == 1
     platform_lab.call("consul", "recover", site)
-    wait_until("every promise holds", lambda: platform_lab.call("verify", expect=None).returncode == 0, 120)
+    wait_until("every promise holds", lambda: platform_lab.call("verify", expect=None).returncode == 0, 300)
     assert platform_lab.lines() == []
     assert platform_lab.json("status")["postgres"]["primary"] == primary
     refused = platform_lab.call("consul", "recover", site, expect=1)

@@ -38,7 +38,7 @@ from tercet.providers.lab.layout import LABS, layout_of
 from tercet.providers.lab.observe import WATCHERS
 from tercet.providers.lab.provider import LabProvider
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 A, B, FAR = "db-sib-01", "db-sib-03", "db-fsn-01"
 
@@ -136,14 +136,14 @@ def alive(word: str) -> list[int]:
     return found
 
 
-async def out(lab: LabProvider, node: str, *argv: str, timeout: float = 30) -> str:
+async def out(lab: LabProvider, node: str, *argv: str, timeout: float = 60) -> str:
     done = await lab.run(node, argv, timeout=timeout)
     assert done.status == 0, (argv, done.status, done.stderr)
     return done.stdout.decode()
 
 
 def in_namespace(*argv: str) -> str:
-    return subprocess.run(inside("tercet-t-lab1", argv), check=True, capture_output=True, text=True, timeout=30).stdout
+    return subprocess.run(inside("tercet-t-lab1", argv), check=True, capture_output=True, text=True, timeout=60).stdout
 
 
 def lines(changes: tuple[Change, ...]) -> list[str]:
@@ -180,7 +180,7 @@ async def test_nodes_have_control_groups_of_their_own(lab: LabProvider) -> None:
 
 async def test_lab_has_no_way_out(lab: LabProvider) -> None:
     assert "default" not in in_namespace("ip", "route")
-    assert (await lab.run(A, ["ping", "-c", "1", "-W", "1", "192.0.2.1"], timeout=30)).status != 0
+    assert (await lab.run(A, ["ping", "-c", "1", "-W", "1", "192.0.2.1"], timeout=60)).status != 0
 
 
 async def test_events_tell_each_change(rootfs: Path) -> None:
@@ -211,7 +211,7 @@ async def test_prepare_without_image_says_what_is_missing() -> None:
 
 async def test_run_passes_everything_through(lab: LabProvider) -> None:
     blob = os.urandom(300_000)
-    done = await lab.run(A, ["sh", "-c", 'cat; echo "$1" >&2; exit 7', "sh", "two words"], stdin=blob, timeout=30)
+    done = await lab.run(A, ["sh", "-c", 'cat; echo "$1" >&2; exit 7', "sh", "two words"], stdin=blob, timeout=60)
     assert (done.status, done.stdout, done.stderr) == (7, blob, b"two words\n")
 
 
@@ -225,34 +225,32 @@ async def test_run_gives_a_clean_environment(lab: LabProvider) -> None:
 
 
 async def test_run_reports_missing_programs_and_signals_as_a_shell_does(lab: LabProvider) -> None:
-    missing = await lab.run(A, ["no-such-program"], timeout=30)
+    missing = await lab.run(A, ["no-such-program"], timeout=60)
     assert (missing.status, missing.stderr) == (127, b"no-such-program: No such file or directory\n")
-    assert (await lab.run(A, ["sh", "-c", "kill -9 $$"], timeout=30)).status == 137
+    assert (await lab.run(A, ["sh", "-c", "kill -9 $$"], timeout=60)).status == 137
 
 
 async def test_run_does_not_wait_for_a_daemon(lab: LabProvider) -> None:
     nap = unique_nap()
-    began = monotonic()
-    done = await lab.run(A, ["sh", "-c", f"setsid sleep {nap} & echo started"], timeout=30)
-    assert (done.status, done.stdout) == (0, b"started\n")
-    assert monotonic() - began < 20
+    done = await lab.run(A, ["sh", "-c", f"setsid sleep {nap} & echo started"], timeout=60)
+    assert (done.status, done.stdout) == (0, b"started\n"), "it was waited for until the deadline"
     assert alive(nap), "a daemon outlives the program that started it"
-    await lab.run(A, ["pkill", "-f", nap], timeout=30)
+    await lab.run(A, ["pkill", "-f", nap], timeout=60)
 
 
 async def test_run_ends_the_whole_tree_at_its_time_limit(lab: LabProvider) -> None:
     nap = unique_nap()
     with pytest.raises(Unreachable, match=r"db-sib-01: .* did not end within 0\.5 s"):
         await lab.run(A, ["sh", "-c", f"setsid sleep {nap} & sleep {nap}"], timeout=0.5)
-    await eventually(lambda: not alive(nap), 30, "the program and its child in a session of its own are gone")
+    await eventually(lambda: not alive(nap), 60, "the program and its child in a session of its own are gone")
 
 
 async def test_run_ends_with_its_caller(lab: LabProvider) -> None:
     nap = unique_nap()
     task = asyncio.create_task(lab.run(A, ["sleep", nap], timeout=60))
-    await eventually(lambda: bool(alive(nap)), 30, "the program runs")
+    await eventually(lambda: bool(alive(nap)), 60, "the program runs")
     task.cancel()
-    await eventually(lambda: not alive(nap), 30, "the program is gone")
+    await eventually(lambda: not alive(nap), 60, "the program is gone")
 
 
 TOOL = """
@@ -280,9 +278,12 @@ async def test_programs_on_nodes_die_with_the_tool(lab: LabProvider, what: str, 
     nap = unique_nap()
     script = TOOL.format(here=str(Path(__file__).parent), what=what.format(nap=nap))
     with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL) as tool:
-        await eventually(lambda: bool(alive(nap)), 30, "the program runs")
-        tool.send_signal(death)
-        await eventually(lambda: not alive(nap), 30, "the program is gone")
+        try:
+            await eventually(lambda: bool(alive(nap)), 60, "the program runs")
+            tool.send_signal(death)
+            await eventually(lambda: not alive(nap), 60, "the program is gone")
+        finally:
+            tool.kill()
 
 
 async def test_spawn_has_pipes_and_ends_with_its_input(lab: LabProvider) -> None:
@@ -290,21 +291,21 @@ async def test_spawn_has_pipes_and_ends_with_its_input(lab: LabProvider) -> None
     assert process.stdin
     assert process.stdout
     process.stdin.write(b"hello\n")
-    assert await asyncio.wait_for(process.stdout.readline(), 30) == b"hello\n"
+    assert await asyncio.wait_for(process.stdout.readline(), 60) == b"hello\n"
     process.stdin.close()
-    assert await asyncio.wait_for(process.stdout.read(), 30) == b"end\n"
-    assert await asyncio.wait_for(process.wait(), 30) == 5
+    assert await asyncio.wait_for(process.stdout.read(), 60) == b"end\n"
+    assert await asyncio.wait_for(process.wait(), 60) == 5
 
 
 @pytest.mark.parametrize("how", ["close", "terminate", "kill"])
 async def test_spawned_program_that_reads_nothing_ends_too(lab: LabProvider, how: str) -> None:
     nap = unique_nap()
     process = await lab.spawn(A, ["sleep", nap])
-    await eventually(lambda: bool(alive(nap)), 30, "the program runs")
+    await eventually(lambda: bool(alive(nap)), 60, "the program runs")
     assert process.stdin
     {"close": process.stdin.close, "terminate": process.terminate, "kill": process.kill}[how]()
-    await eventually(lambda: not alive(nap), 30, "the program is gone")
-    await asyncio.wait_for(process.communicate(), 30)
+    await eventually(lambda: not alive(nap), 60, "the program is gone")
+    await asyncio.wait_for(process.communicate(), 60)
 
 
 async def test_shell_has_a_terminal(lab: LabProvider) -> None:
@@ -315,19 +316,19 @@ async def test_shell_has_a_terminal(lab: LabProvider) -> None:
 
 async def test_unknown_node_is_an_error_with_the_names(lab: LabProvider) -> None:
     with pytest.raises(TercetError, match="there is no node db-sib-02; the nodes are world, consul-nomad-sib-01"):
-        await lab.run("db-sib-02", ["true"], timeout=30)
+        await lab.run("db-sib-02", ["true"], timeout=60)
 
 
 async def test_stopped_node_is_unreachable_at_once(lab: LabProvider) -> None:
     await lab._containers.kill(A)
     with pytest.raises(Unreachable, match="db-sib-01: the container does not run"):
-        await lab.run(A, ["true"], timeout=30)
+        await lab.run(A, ["true"], timeout=60)
 
 
 async def test_node_that_dies_under_a_program_is_unreachable(lab: LabProvider) -> None:
     nap = unique_nap()
     task = asyncio.create_task(lab.run(A, ["sleep", nap], timeout=60))
-    await eventually(lambda: bool(alive(nap)), 30, "the program runs")
+    await eventually(lambda: bool(alive(nap)), 60, "the program runs")
     await lab.faults.kill([A], seconds=60)
     with pytest.raises(Unreachable, match="db-sib-01: the container was stopped while `sleep"):
         await asyncio.wait_for(task, 30)
@@ -389,7 +390,7 @@ async def drop_faults_table(lab: LabProvider) -> None:
 
 async def kill_emulator(lab: LabProvider) -> None:
     kill(lab._cgroups.wan)
-    await emptied(lab._cgroups.wan, 5)
+    await emptied(lab._cgroups.wan, 60)
 
 
 async def forget_delays(lab: LabProvider) -> None:
@@ -397,15 +398,15 @@ async def forget_delays(lab: LabProvider) -> None:
 
 
 async def cut_link(lab: LabProvider) -> None:
-    await lab.faults.cut("sib-01", "sib-03", seconds=60, both=False)
+    await lab.faults.cut("sib-01", "sib-03", seconds=600, both=False)
 
 
 async def flush_address(lab: LabProvider) -> None:
-    await lab.run(A, ["ip", "address", "flush", "dev", "eth0"], timeout=30)
+    await lab.run(A, ["ip", "address", "flush", "dev", "eth0"], timeout=60)
 
 
 async def drop_route(lab: LabProvider) -> None:
-    await lab.run(A, ["ip", "route", "delete", "default"], timeout=30)
+    await lab.run(A, ["ip", "route", "delete", "default"], timeout=60)
 
 
 async def freeze(lab: LabProvider) -> None:
@@ -465,7 +466,7 @@ ALL_LINKS = [
         (drop_faults_table, ["update namespace tercet-t-lab1: its table of cut links is absent or incomplete"]),
         (kill_emulator, ALL_LINKS),
         (forget_delays, ALL_LINKS),
-        (cut_link, ["join cut sib-01→sib-03: a drill or a person cut it, for 59 s more"]),
+        (cut_link, ["join cut sib-01→sib-03: a drill or a person cut it, for a while"]),
         (
             flush_address,
             [
@@ -484,7 +485,7 @@ async def test_drift_is_named_and_repaired(
         pytest.skip("this kernel has netem, so there is no emulator to kill")
     await breakage(lab)
     changes = await lab.survey()
-    assert lines(changes) == expected
+    assert [re.sub(r"for \d+ s more", "for a while", line) for line in lines(changes)] == expected
     await lab.prepare(changes, silent)
     assert await lab.survey() == ()
     await out(lab, A, "ping", "-c", "1", "-W", "2", "10.77.3.13")
@@ -503,7 +504,7 @@ async def test_everything_returns_after_a_reboot(rootfs: Path) -> None:
     async with temporary(one_site("t-lab2"), rootfs) as lab:
         await out(lab, A, "sh", "-c", "echo precious > /var/tmp/kept; sync")
         kill(lab._cgroups.lab)
-        await emptied(lab._cgroups.lab, 10)
+        await emptied(lab._cgroups.lab, 60)
         await lab._network.remove_namespace()
         stale = Path("/run/netns/tercet-t-lab2")
         stale.touch()  # what a reboot may leave of a namespace: its name
@@ -554,7 +555,7 @@ async def test_one_that_fails_to_start_does_not_stop_the_others(rootfs: Path) ->
 
 async def round_trips(lab: LabProvider, node: str, address: str, count: int = 20) -> list[float]:
     """Milliseconds."""
-    text = await out(lab, node, "ping", "-c", str(count), "-i", "0.05", address, timeout=30)
+    text = await out(lab, node, "ping", "-c", str(count), "-i", "0.05", address, timeout=60)
     return [float(found) for found in re.findall(r"time=([\d.]+)", text)]
 
 
@@ -563,10 +564,12 @@ async def round_trips(lab: LabProvider, node: str, address: str, count: int = 20
     [(A, "10.77.3.13", 30.0), (B, "10.77.3.12", 30.0), (FAR, "10.77.1.13", 30.0), (A, "10.77.2.13", 1.0)],
 )
 async def test_latency_between_sites(lab: LabProvider, node: str, address: str, expected: float) -> None:
+    own = next(c.address for c in layout_of(platform_named("t-lab1")).containers if c.name == node)
+    busy = statistics.median(await round_trips(lab, node, str(own)))  # what the machine itself takes, just now
     times = await round_trips(lab, node, address)
     assert len(times) == 20
     assert min(times) > expected - 1.2
-    assert statistics.median(times) < expected + 3
+    assert statistics.median(times) < expected + 3 + 10 * busy
 
 
 @pytest.mark.parametrize("address", ["10.77.1.11", "10.77.250.20"])
@@ -597,13 +600,13 @@ async def reaches(lab: LabProvider, node: str, address: str) -> bool:
 
 
 async def test_cut_both_ways_and_healed(lab: LabProvider) -> None:
-    await lab.faults.cut("sib-01", "sib-03", seconds=60)
+    await lab.faults.cut("sib-01", "sib-03", seconds=600)
     assert not await reaches(lab, A, "10.77.2.13")
     assert not await reaches(lab, B, "10.77.1.13")
     assert await reaches(lab, A, "10.77.3.13")
     active = await lab.faults.faults_active()
     assert {(fault.kind, fault.target) for fault in active} == {(CUT, "sib-01→sib-03"), (CUT, "sib-03→sib-01")}
-    assert all(50 < fault.seconds <= 60 for fault in active)
+    assert all(500 < fault.seconds <= 600 for fault in active)
     await lab.faults.join("sib-01", "sib-03")
     assert await lab.faults.faults_active() == ()
     assert await reaches(lab, A, "10.77.2.13")
@@ -613,14 +616,14 @@ LISTEN = "import socket; s = socket.socket(2, 2); s.bind(('', 7777)); print('rea
 SAY = "import socket, sys; socket.socket(2, 2).sendto(b'heard', (sys.argv[1], 7777))"
 
 
-async def heard(lab: LabProvider, speaker: str, listener: str, address: str) -> bool:
-    """One datagram from speaker reaches listener."""
+async def heard(lab: LabProvider, speaker: str, listener: str, address: str, within: float) -> bool:
+    """One datagram from speaker reaches listener, `within` seconds after it was sent."""
     process = await lab.spawn(listener, ["python3", "-c", LISTEN])
     try:
         assert process.stdout
-        assert await asyncio.wait_for(process.stdout.readline(), 30) == b"ready\n"
+        assert await asyncio.wait_for(process.stdout.readline(), 60) == b"ready\n"
         await out(lab, speaker, "python3", "-c", SAY, address)
-        return await asyncio.wait_for(process.stdout.readline(), 1) == b"b'heard'\n"
+        return await asyncio.wait_for(process.stdout.readline(), within) == b"b'heard'\n"
     except TimeoutError:
         return False
     finally:
@@ -631,8 +634,8 @@ async def heard(lab: LabProvider, speaker: str, listener: str, address: str) -> 
 
 async def test_cut_one_way_only(lab: LabProvider) -> None:
     await lab.faults.cut("sib-01", "sib-03", seconds=60, both=False)
-    assert not await heard(lab, A, B, "10.77.2.13")
-    assert await heard(lab, B, A, "10.77.1.13")
+    assert not await heard(lab, A, B, "10.77.2.13", within=2)
+    assert await heard(lab, B, A, "10.77.1.13", within=60)
 
 
 async def test_site_cut_off_from_everything_but_itself(lab: LabProvider) -> None:
@@ -652,9 +655,9 @@ async def test_cut_from_the_world_alone(lab: LabProvider) -> None:
 async def test_cut_ends_by_itself(lab: LabProvider) -> None:
     """By the kernel alone: nothing of the tool takes part."""
     await lab.faults.cut("sib-01", "sib-03", seconds=60)
-    await lab.faults.cut("sib-01", "sib-03", seconds=4)
+    await lab.faults.cut("sib-01", "sib-03", seconds=15)
     assert not await reaches(lab, A, "10.77.2.13")
-    await eventually(lambda: reaches(lab, A, "10.77.2.13"), 30, "the cut is over")
+    await eventually(lambda: reaches(lab, A, "10.77.2.13"), 60, "the cut is over")
     assert await lab.faults.faults_active() == ()
 
 
@@ -662,6 +665,7 @@ HOLD = """
 import socket, sys
 s = socket.create_connection((sys.argv[1], 7778), 5)
 print("connected", flush=True)
+sys.stdin.readline()  # the power is cut by now
 s.settimeout(2.5)
 try:
     print("closed" if s.recv(1) == b"" else "data", flush=True)
@@ -683,14 +687,16 @@ async def test_power_cut_is_silent(lab: LabProvider) -> None:
     """Its peers see neither FIN nor RST, as when a real server loses power."""
     server = await lab.spawn(A, ["python3", "-c", SERVE])
     assert server.stdout
-    assert await asyncio.wait_for(server.stdout.readline(), 30) == b"ready\n"
+    assert await asyncio.wait_for(server.stdout.readline(), 60) == b"ready\n"
     client = await lab.spawn(B, ["python3", "-c", HOLD, "10.77.1.13"])
     assert client.stdout
-    assert await asyncio.wait_for(client.stdout.readline(), 30) == b"connected\n"
+    assert await asyncio.wait_for(client.stdout.readline(), 60) == b"connected\n"
     site = [node.name for node in platform_named("t-lab1").nodes if node.site == "sib-01"]
     await lab.faults.kill(site, seconds=60)
     assert not await lab.running() & set(site)
-    assert await asyncio.wait_for(client.stdout.readline(), 30) == b"silence\n"
+    assert client.stdin
+    client.stdin.write(b"\n")
+    assert await asyncio.wait_for(client.stdout.readline(), 60) == b"silence\n"
     assert {(fault.kind, fault.target) for fault in await lab.faults.faults_active()} == {(KILL, node) for node in site}
     await lab.faults.start(site)
     assert await lab.survey() == ()
@@ -700,19 +706,19 @@ async def test_power_cut_is_silent(lab: LabProvider) -> None:
 
 async def test_killed_node_returns_by_itself(lab: LabProvider) -> None:
     """The healer is no child of the tool and needs nothing from it."""
-    await lab.faults.kill([A], seconds=3)
+    await lab.faults.kill([A], seconds=15)
     assert A not in await lab.running()
-    await eventually(lambda: lab._cgroups.init(A) is not None, 30, "it is started")
+    await eventually(lambda: lab._cgroups.init(A) is not None, 120, "it is started")
     await lab._containers.booted(A)
     assert await lab.survey() == ()
     assert await lab.faults.faults_active() == ()
 
 
 async def test_healer_leaves_a_node_alone_that_runs_again(lab: LabProvider) -> None:
-    await lab.faults.kill([A], seconds=8)
+    await lab.faults.kill([A], seconds=30)
     await lab.prepare(await lab.survey(), silent)  # not by `faults.start`, which would dismiss the healer
     init = lab._cgroups.init(A)
-    await eventually(lambda: lab._cgroups.names("healers") == () or not lab.faults._healer(A)[0], 30, "the healer came")
+    await eventually(lambda: lab._cgroups.names("healers") == () or not lab.faults._healer(A)[0], 90, "the healer came")
     await asyncio.sleep(0.3)  # what it would break, it would break at once
     assert lab._cgroups.init(A) == init
     assert await lab.survey() == ()
@@ -723,7 +729,7 @@ async def test_frozen_node_is_unreachable_within_the_time_limit(lab: LabProvider
     began = monotonic()
     with pytest.raises(Unreachable, match="the container is frozen"):
         await lab.run(A, ["true"], timeout=0.5)
-    assert monotonic() - began < 10
+    assert monotonic() - began < 30, "it waits until the node thaws, after a minute"
     (fault,) = await lab.faults.faults_active()
     assert (fault.kind, fault.target) == (FREEZE, A)
     await lab.faults.thaw([A])
@@ -732,9 +738,9 @@ async def test_frozen_node_is_unreachable_within_the_time_limit(lab: LabProvider
 
 
 async def test_frozen_node_thaws_by_itself(lab: LabProvider) -> None:
-    await lab.faults.freeze([A], seconds=3)
+    await lab.faults.freeze([A], seconds=10)
     assert lab._cgroups.frozen(A)
-    await eventually(lambda: not lab._cgroups.frozen(A), 30, "it is thawed")
+    await eventually(lambda: not lab._cgroups.frozen(A), 60, "it is thawed")
     assert await lab.faults.faults_active() == ()
 
 
@@ -765,7 +771,7 @@ KEPT = f"{POSTGRESQL}/kept"
 
 def loop_devices(name: str) -> list[str]:
     """The loop devices on this machine that lie on files of the lab."""
-    listed = subprocess.run(["losetup", "--all"], check=True, capture_output=True, text=True, timeout=30).stdout
+    listed = subprocess.run(["losetup", "--all"], check=True, capture_output=True, text=True, timeout=60).stdout
     return [line for line in listed.splitlines() if f"/{name}/" in line]
 
 
@@ -795,7 +801,7 @@ async def test_full_disk_is_its_owners_alone(lab: LabProvider) -> None:
     free = shutil.disk_usage(LABS).free
     fill = f"fallocate -l $(df --output=avail -B1 {POSTGRESQL} | tail -1) {KEPT}"
     more = f"dd if=/dev/zero of={KEPT}.rest bs=64k status=none"
-    done = await lab.run(A, ["runuser", "-u", "postgres", "--", "sh", "-c", f"{fill} || true; {more}"], timeout=30)
+    done = await lab.run(A, ["runuser", "-u", "postgres", "--", "sh", "-c", f"{fill} || true; {more}"], timeout=60)
     assert b"No space left on device" in done.stderr
     assert free - shutil.disk_usage(LABS).free < 4 << 30
     await out(lab, B, "sh", "-c", f"echo room > {KEPT} && rm {KEPT}")
@@ -814,7 +820,7 @@ async def test_database_survives_a_kill(lab: LabProvider) -> None:
     await out(lab, A, "sh", "-c", f"echo precious > {KEPT}")
     before = loop_devices("t-lab1")
     await lab.faults.kill([A], seconds=2)
-    await eventually(lambda: lab._cgroups.init(A) is not None, 30, "it is started")
+    await eventually(lambda: lab._cgroups.init(A) is not None, 120, "it is started")
     await lab._containers.booted(A)
     assert await out(lab, A, "cat", KEPT) == "precious\n"
     assert len(loop_devices("t-lab1")) == len(before)
@@ -825,7 +831,7 @@ async def test_database_survives_a_kill(lab: LabProvider) -> None:
 async def test_killed_node_holds_no_loop_device(lab: LabProvider) -> None:
     before = loop_devices("t-lab1")
     await lab.faults.kill([A], seconds=60)
-    await eventually(lambda: len(loop_devices("t-lab1")) == len(before) - 1, 10, "its loop device is free again")
+    await eventually(lambda: len(loop_devices("t-lab1")) == len(before) - 1, 60, "its loop device is free again")
 
 
 @pytest.mark.usefixtures("with_loops")
@@ -877,6 +883,7 @@ async def test_two_labs_do_not_know_of_each_other(lab: LabProvider, rootfs: Path
         assert await lab.survey() == ()
         assert alive(nap)
         held.cancel()
+        await asyncio.gather(held, return_exceptions=True)
 
 
 async def test_second_operator_is_told_who_holds_the_lock(lab: LabProvider) -> None:
@@ -961,7 +968,7 @@ async def test_destroy_removes_a_half_made_lab(rootfs: Path) -> None:
     provider = LabProvider(one_site("t-lab2"), rootfs)
     changes = await provider.survey()
     task = asyncio.create_task(provider.prepare(changes, silent))
-    await eventually(lambda: bool(provider._cgroups.names("nodes")), 20, "the first container starts")
+    await eventually(lambda: bool(provider._cgroups.names("nodes")), 120, "the first container starts")
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await provider.destroy(silent)
@@ -972,7 +979,7 @@ async def test_broken_off_prepare_is_finished_by_the_next(rootfs: Path) -> None:
     provider = LabProvider(one_site("t-lab2"), rootfs)
     try:
         task = asyncio.create_task(provider.prepare(await provider.survey(), silent))
-        await eventually(lambda: bool(provider._cgroups.names("nodes")), 20, "the first container starts")
+        await eventually(lambda: bool(provider._cgroups.names("nodes")), 120, "the first container starts")
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await provider.prepare(await provider.survey(), silent)

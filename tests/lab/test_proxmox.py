@@ -18,9 +18,9 @@ from tests.lab.conftest import FIRST_UP_S, wait_until
 from tests.lab.farm import NAME, SITES, Farm, headscale, operator_in_the_tailnet, raised_farm
 from tests.proxmox.fakehost import SECRET
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(FIRST_UP_S + 900)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(FIRST_UP_S + 3600)]
 
-PLAN_S = 5.0  # an empty plan at 40 ms round trip
+PLAN_S = 5.0  # an empty plan at 40 ms round trip; on a slower machine twice what it takes without delay
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +36,12 @@ def members(farm: Farm) -> list[str]:
 
 def test_up_raises_a_platform_that_verify_proves(farm: Farm) -> None:
     began = time.monotonic()
-    done = farm.call("up", timeout=900)
+    done = farm.call("up", timeout=1800)
     print(f"up took {time.monotonic() - began:.1f} s")
     output = done.stdout + done.stderr
     assert SECRET not in output and os.environ["T_HEADSCALE_KEY"] not in output
     assert "pinned in" in done.stderr
-    farm.call("verify", timeout=300)
+    farm.call("verify", timeout=900)
     assert len(members(farm)) == 9
 
 
@@ -55,14 +55,17 @@ def test_containers_are_what_the_inventory_says(farm: Farm) -> None:
 
 
 def test_a_second_plan_is_empty_also_over_a_slow_way(farm: Farm) -> None:
-    assert farm.lines() == []
-    farm.obey("delay", "0.02")  # each way: 40 ms a round trip
-    try:
+    def plan() -> float:
         began = time.monotonic()
         assert farm.lines() == []
-        took = time.monotonic() - began
-        print(f"an empty plan at 40 ms took {took:.1f} s")
-        assert took <= PLAN_S
+        return time.monotonic() - began
+
+    at_once = plan()
+    farm.obey("delay", "0.02")  # each way: 40 ms a round trip
+    try:
+        took = plan()
+        print(f"an empty plan at 40 ms took {took:.1f} s, without delay {at_once:.1f} s")
+        assert took <= max(PLAN_S, 2 * at_once)
     finally:
         farm.obey("delay", "0")
 
@@ -70,14 +73,14 @@ def test_a_second_plan_is_empty_also_over_a_slow_way(farm: Farm) -> None:
 def test_a_stopped_container_is_in_the_plan_and_started_again(farm: Farm) -> None:
     farm.obey("kill", "sib-03", "apps")
     assert "start container apps-sib-03: stopped" in farm.lines()
-    farm.call("up", timeout=600)
+    farm.call("up", timeout=1200)
     assert farm.lines() == []
 
 
 def test_a_changed_setting_is_in_the_plan_and_put_right(farm: Farm) -> None:
     farm.obey("config", "fsn-01", "db", "memory", "512")
     assert farm.lines() == ["update container db-fsn-01: memory is 512, wanted 1024: applied at once, no restart"]
-    farm.call("apply", timeout=300)
+    farm.call("apply", timeout=900)
     assert farm.lines() == []
 
 
@@ -104,7 +107,7 @@ def test_databases_that_need_a_restart_get_it_one_at_a_time_the_primary_last(far
 def test_a_server_that_vanished_is_said_and_the_rest_is_shown(farm: Farm) -> None:
     farm.obey("vanish", "fsn-01")
     try:
-        done = farm.call("plan", expect=1, timeout=120)
+        done = farm.call("plan", expect=1, timeout=300)
         assert "expected the Proxmox API at 10.79.3.1:8006, found no answer" in done.stderr
         status = farm.json("status", expect=None)
         reachable = {site["name"]: any(node["healthy"] for node in site["nodes"]) for site in status["sites"]}
@@ -141,17 +144,17 @@ async def quiet():
     return await v.faults.faults_active() == ()
 async def all_there():
     return len(await v.running()) == 9
-await v.faults.cut("fsn-01", "sib-03", seconds=6, both=False)
+await v.faults.cut("fsn-01", "sib-03", seconds=15, both=False)
 out += [[fault.target for fault in await v.faults.faults_active()], await reaches("apps-fsn-01", "apps-sib-01")]
-await until(30, quiet)
+await until(90, quiet)
 out += [await reaches("apps-fsn-01", "apps-sib-03")]
-await v.faults.freeze(["apps-sib-03"], seconds=4)
+await v.faults.freeze(["apps-sib-03"], seconds=15)
 out += [await silent("apps-sib-03")]
-await until(30, quiet)
+await until(90, quiet)
 out += [await silent("apps-sib-03")]
-await v.faults.kill(["apps-sib-03"], seconds=4)
+await v.faults.kill(["apps-sib-03"], seconds=15)
 out += [sorted(nodes - await v.running())]
-out += [await until(60, all_there)]
+out += [await until(180, all_there)]
 await v.faults.kill(["apps-fsn-01", "db-fsn-01"], seconds=300)
 out += [sorted(fault.target for fault in await v.faults.faults_active())]
 await v.faults.heal_all()
@@ -174,7 +177,7 @@ out += [await all_there(), await quiet()]
 def test_a_drill_measures_and_loses_nothing(farm: Farm, tmp_path: Path) -> None:
     file = tmp_path / "drill.json"
     words = ("drill", "run", "postmaster-killed", "--json", str(file), "--journals", str(tmp_path))
-    done = farm.call(*words, timeout=600, expect=None)
+    done = farm.call(*words, timeout=1200, expect=None)
     assert file.exists(), done.stdout[-4000:] + done.stderr[-4000:]
     (run,) = json.loads(file.read_text())["runs"]
     assert run["figures"] and run["writes"]["acknowledged"] > 0
@@ -200,20 +203,20 @@ out += sorted(v._nodes._direct)
 
 
 def test_an_interrupted_up_is_finished_by_the_next(farm: Farm) -> None:
-    farm.call("down", "--yes", timeout=300)
+    farm.call("down", "--yes", timeout=900)
     process = farm.start("up")
-    wait_until("containers are being made", lambda: len(farm.obey("containers")["sib-01"]) == 3, 300)
+    wait_until("containers are being made", lambda: len(farm.obey("containers")["sib-01"]) == 3, 900)
     process.kill()
-    process.wait(timeout=30)
-    farm.call("up", timeout=900)
+    process.wait(timeout=60)
+    farm.call("up", timeout=1800)
     assert farm.lines() == []
 
 
 def test_a_server_that_vanishes_while_up_works_stops_only_its_own_site(farm: Farm) -> None:
-    farm.call("down", "--yes", timeout=300)
+    farm.call("down", "--yes", timeout=900)
     process = farm.start("up")
     try:
-        wait_until("fsn-01 makes its containers", lambda: len(farm.obey("containers")["fsn-01"]) > 0, 300)
+        wait_until("fsn-01 makes its containers", lambda: len(farm.obey("containers")["fsn-01"]) > 0, 900)
         farm.obey("vanish", "fsn-01")
         _, err = process.communicate(timeout=1200)
         assert process.returncode == 1
@@ -222,13 +225,14 @@ def test_a_server_that_vanishes_while_up_works_stops_only_its_own_site(farm: Far
         assert [len(made[site]) for site in SITES[:2]] == [3, 3]
     finally:
         process.kill()
+        process.wait(timeout=60)
         farm.obey("come-back", "fsn-01")
-    farm.call("up", timeout=900)
+    farm.call("up", timeout=1800)
     assert farm.lines() == []
 
 
 def test_down_leaves_no_container_and_no_node_in_the_tailnet(farm: Farm) -> None:
-    farm.call("down", "--yes", timeout=300)
+    farm.call("down", "--yes", timeout=900)
     assert all(not containers for containers in farm.obey("containers").values())
     assert set(members(farm)) <= {"operator"}  # the operator's own machine is none of the platform's nodes
     assert not [path for path in Path("/sys/fs/cgroup").glob(f"*/tercet/{NAME}/nodes/*") if path.is_dir()]
