@@ -157,7 +157,7 @@ def progress(events: list[Event]) -> Progress:
 
 @pytest.fixture
 def downloads(cache: Cache) -> Downloads:
-    return Downloads(cache.downloads, connect=1.0, stall=0.5)
+    return Downloads(cache.downloads, connect=60.0, stall=60.0)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from pathlib import Path
 from tercet.converge.events import silent
 from tercet.image.cache import Cache
 async def main():
-    async with Cache(Path(sys.argv[1])).writing("a test that holds it", silent, 5):
+    async with Cache(Path(sys.argv[1])).writing("a test that holds it", silent, 60):
         print("held", flush=True)
         await asyncio.to_thread(sys.stdin.read)
 asyncio.run(main())
@@ -35,9 +35,12 @@ def holder(cache: Cache) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(cache.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        yield process
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "held\n"
+            yield process
+        finally:
+            process.kill()
 
 
 async def test_a_second_process_is_told_who_holds_the_cache(cache: Cache, events: list[Event]):
@@ -57,18 +60,18 @@ async def test_a_second_process_goes_on_when_the_first_ends(cache: Cache):
         assert not waiting.done()
         assert process.stdin is not None
         process.stdin.close()
-        await asyncio.wait_for(waiting, 10)
+        await asyncio.wait_for(waiting, 60)
 
 
 async def test_a_killed_holder_blocks_nobody(cache: Cache):
     with holder(cache) as process:
         process.kill()
-        process.wait(10)
-        await asyncio.wait_for(_take(cache), 5)
+        process.wait(60)
+        await asyncio.wait_for(_take(cache), 60)
 
 
 async def _take(cache: Cache) -> None:
-    async with cache.writing("me", silent, timeout=10):
+    async with cache.writing("me", silent, timeout=60):
         pass
 
 

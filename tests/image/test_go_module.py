@@ -21,6 +21,8 @@ from tercet.image.sources.source import Wanted, Workshop
 from tercet.inventory.model import Inventory
 
 BUILT = (CONSUL, NOMAD, CONSUL_TEMPLATE, TAILSCALE, HEADSCALE)
+# Each test has an empty cache of Go's, so its build begins with the standard library: ten seconds, or a minute.
+pytestmark = pytest.mark.timeout(600)
 needs_go = pytest.mark.skipif(not system_programs(), reason="needs a Go toolchain")
 
 
@@ -109,7 +111,7 @@ async def test_builds_run_one_at_a_time(tiny: GoModule, workshop: Workshop):
         _, pending = await asyncio.wait({build}, timeout=1.5)
         assert pending == {build}
         assert not (workshop.scratch / "tinyd").exists()
-    assert (await asyncio.wait_for(build, 60)).files["tinyd"].is_file()
+    assert (await asyncio.wait_for(build, 500)).files["tinyd"].is_file()
 
 
 def test_the_stamp_names_dependencies_and_flags(tiny: GoModule):

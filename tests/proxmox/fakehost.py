@@ -176,7 +176,9 @@ class FakeHost:
     def __exit__(self, *_: object) -> None:
         self.call(self._stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
+        if not self._thread.is_alive():
+            self._loop.close()
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Run something on the server's own loop."""
@@ -194,6 +196,10 @@ class FakeHost:
         if self._ssh is not None:
             self._ssh.close()
         await self.pve.stop()
+        if going_on := asyncio.all_tasks() - {asyncio.current_task()}:  # what nobody will see the end of
+            for task in going_on:
+                task.cancel()
+            await asyncio.wait(going_on, timeout=10)
 
     async def vanish(self) -> None:
         """From now on nobody reaches the server; what it has begun goes on."""

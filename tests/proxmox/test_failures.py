@@ -140,7 +140,7 @@ async def test_another_ssh_host_key_is_refused(provider: Make, hosts: dict[str, 
     host.call(host.listen_ssh())
     commands = len(host.commands)
     with pytest.raises(Unreachable) as caught:
-        await provider().run("db-sib-01", ("true",), timeout=20)
+        await provider().run("db-sib-01", ("true",), timeout=60)
     text = str(caught.value)
     assert old in text and host.ssh_key.get_fingerprint() in text
     assert f"take out its line in {tmp_path / 'known_hosts'}" in text
@@ -153,7 +153,7 @@ async def test_a_host_key_of_another_kind_is_refused_too(provider: Make, hosts: 
     host.ssh_key = asyncssh.generate_private_key("ecdsa-sha2-nistp256")
     host.call(host.listen_ssh())
     with pytest.raises(Unreachable, match="offers none of that kind"):
-        await provider().run("db-sib-01", ("true",), timeout=20)
+        await provider().run("db-sib-01", ("true",), timeout=60)
 
 
 async def test_the_inventorys_host_key_decides_where_it_is_given(
@@ -340,12 +340,12 @@ async def test_a_server_that_keeps_silent_is_asked_once_and_given_up(
     made = await up(provider)
     pve = hosts["sib-01"].pve
     pve.silent = True
-    monkeypatch.setattr(site_module, "LOOK_TIMEOUT", 3.0)
+    monkeypatch.setattr(site_module, "LOOK_TIMEOUT", 6.0)
     began = time.monotonic()
-    with pytest.raises(Unreachable, match="did not answer within 3 s"):
+    with pytest.raises(Unreachable, match="did not answer within 6 s"):
         await made.survey()
     assert len(await made.running()) == 6
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
 
     monkeypatch.setattr(api_module, "ANSWER_TIMEOUT", 0.5)
     api = provider()._sites["sib-01"].api
@@ -392,7 +392,7 @@ async def test_a_server_that_vanishes_halfway_is_named_and_the_others_are_finish
     made = provider()
     plan = await made.survey()
     work = asyncio.create_task(made.prepare(plan, silent))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not host.pve.cts:
             await asyncio.sleep(0.05)
     host.call(host.vanish())
@@ -502,11 +502,11 @@ async def test_a_server_that_is_down_is_an_answer_within_seconds(provider: Make,
     began = time.monotonic()
     assert len(await made.running()) == 6
     with pytest.raises(Unreachable, match="found no answer"):
-        await made.run("db-sib-01", ("true",), timeout=15)
-    assert (await made.run("db-fsn-01", ("true",), timeout=15)).status == 0
+        await made.run("db-sib-01", ("true",), timeout=60)
+    assert (await made.run("db-fsn-01", ("true",), timeout=60)).status == 0
     with pytest.raises(TercetError, match=r"expected the Proxmox API at 127.0.0.1:.*, found no answer"):
         await made.survey()
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 45
 
 
 async def test_a_task_that_does_not_end_is_given_up_with_its_id(hosts: dict[str, FakeHost], provider: Make) -> None:

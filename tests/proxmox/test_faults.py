@@ -33,7 +33,7 @@ def healers(alike: dict[str, FakeHost]) -> Iterator[dict[str, subprocess.Popen[b
     started = {}
     try:
         for site, host in alike.items():
-            process = started[site] = subprocess.Popen(["sleep", "300"], start_new_session=True)
+            process = started[site] = subprocess.Popen(["sleep", "900"], start_new_session=True)
             line = f"{process.pid} bash -c sleep tercet-healer t-pve freeze 101 60.0 99999999.0"
             host.containers.programs["pgrep"] = f"echo '{line}'"  # type: ignore[attr-defined]
             host.containers.programs["lxc-unfreeze"] = "exit 0"  # type: ignore[attr-defined]
@@ -41,7 +41,7 @@ def healers(alike: dict[str, FakeHost]) -> Iterator[dict[str, subprocess.Popen[b
     finally:
         for process in started.values():
             process.kill()
-            process.wait(10)
+            process.wait(60)
 
 
 async def test_servers_of_one_name_do_not_hide_each_others_faults(
@@ -56,7 +56,7 @@ async def test_servers_of_one_name_do_not_hide_each_others_faults(
     assert sorted((fault.kind, fault.target) for fault in active) == sorted((FREEZE, name) for name in names.values())
 
     await made.faults.thaw([names["sib-03"]])
-    assert healers["sib-03"].wait(10) != 0
+    assert healers["sib-03"].wait(60) != 0
     assert healers["sib-01"].poll() is None and healers["fsn-01"].poll() is None
 
 
