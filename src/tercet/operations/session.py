@@ -34,9 +34,7 @@ from tercet.operations.restarts import restart
 from tercet.providers.base import Provider
 
 OBSERVE_TIMEOUT_S = 15.0
-GATE_S = (
-    180.0  # seconds for one gate; a start on a busy machine with two cores takes up to 60, on a slow one thrice that
-)
+GATE_S = 180.0  # seconds for one gate; on two busy cores a start takes up to 60, on a slow machine thrice that
 
 
 @dataclass(frozen=True)
