@@ -192,6 +192,7 @@ class FakeHost:
         await self.ssh_way.start()
 
     async def _stop(self) -> None:
+        self.pve.silent, self.pve.hurry = False, True  # a test that broke off left it waiting
         await self.vanish()
         if self._ssh is not None:
             self._ssh.close()
