@@ -306,8 +306,10 @@ class Pretend:
         locks.mkdir(exist_ok=True)
         programs.mkdir(exist_ok=True)
         for name, script in self.programs.items():
-            (programs / name).write_text(f"#!/bin/sh\n{script}\n")
-            (programs / name).chmod(0o755)
+            whole = programs / f".{name}"  # another command may run the program just now
+            whole.write_text(f"#!/bin/sh\n{script}\n")
+            whole.chmod(0o755)
+            whole.replace(programs / name)
         path = f"PATH={programs}:{os.environ['PATH']}"
         return await _start(["env", path, "sh", "-c", command.replace("/run/lock/", f"{locks}/")])
 
