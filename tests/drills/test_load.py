@@ -27,13 +27,25 @@ PATIENT = {"deadline": 60.0, "connect_timeout": 60.0}
 LONG_S = 600.0
 
 
+class Kept(journal.Journal):
+    """A journal that keeps its entries at hand, those said while the load starts, too."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.entries: list[journal.Entry] = []
+
+    def append(self, entry: journal.Entry) -> None:
+        super().append(entry)
+        self.entries.append(entry)
+
+
 class Run:
     """A load of one site under way."""
 
     def __init__(self, path: Path, conninfo: str, table: str = "drill") -> None:
-        self.book = journal.Journal(path)
+        self.book = Kept(path)
         self.path = path
-        self.entries: list[journal.Entry] = []
+        self.entries = self.book.entries
         target = load.Target("sib-01", "apps-sib-01", conninfo, table, WRITERS)
         self.began = time.time()
         self.load = load.SiteLoad(target, self.book, self.began)
@@ -43,7 +55,7 @@ class Run:
 
     async def start(self, fleet: LocalFleet, seconds: float, **settings: float) -> asyncio.Task[None]:
         await self.load.start(fleet, load.LoadSettings(**settings), seconds)
-        return asyncio.create_task(self.load.follow(self.entries.append))
+        return asyncio.create_task(self.load.follow())
 
 
 @pytest.fixture

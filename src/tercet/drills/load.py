@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from typing import Any
@@ -179,21 +178,19 @@ class SiteLoad:
             )
         )
 
-    async def follow(self, watch: Callable[[journal.Entry], None] = lambda _entry: None) -> None:
-        """Record and confirm everything until the program ends. `watch` sees each entry after it is recorded."""
+    async def follow(self) -> None:
+        """Record and confirm everything until the program ends."""
         reason = "lost"
         while (said := await self._line()) is not None:
             if said["kind"] == "ended":
                 reason = str(said["reason"])
             elif said["kind"] != "clock":
-                watch(await self._record(said))
+                await self._record(said)
         if self._stopping and reason == "lost":
             reason = "stopped"
-        ended = journal.Ended(t=time.time() - self._began, site=self.target.site, reason=reason)
-        self._book.append(ended)
-        watch(ended)
+        self._book.append(journal.Ended(t=time.time() - self._began, site=self.target.site, reason=reason))
 
-    async def _record(self, said: dict[str, Any]) -> journal.Entry:
+    async def _record(self, said: dict[str, Any]) -> None:
         times = {name: self.clock.drill_time(said[name], self._began) for name in TIMES if name in said}
         try:
             entry = journal.parse({**said, **times})
@@ -210,7 +207,6 @@ class SiteLoad:
         if entry_kind(entry) in RECEIPTS and said["worker"] != "reader":
             with contextlib.suppress(OSError):
                 await self._send(said["worker"][0].encode())
-        return entry
 
     async def _line(self) -> dict[str, Any] | None:
         """The next thing that the program says; None at its end. A torn last line is the end."""
