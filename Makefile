@@ -13,7 +13,7 @@ endif
 export UV_PYTHON_DOWNLOADS := never
 # The certificates that the machine trusts, which may be more than uv's own.
 export UV_SYSTEM_CERTS := 1
-# Else every command compiles its imports anew where Python may not write.
+# Else every command compiles its imports anew where Python may not write. tercet's own are compiled below.
 export UV_COMPILE_BYTECODE := 1
 
 ROOT := $(filter 0,$(shell id -u))
@@ -61,6 +61,7 @@ help: ## show this list
 $(SYNCED): pyproject.toml uv.lock | $(filter .tools/%,$(UV))
 	@scripts/host-packages python
 	$(UV) sync --locked --quiet
+	$(BIN)/python -m compileall -q src
 	@touch $@
 
 .tools/bin/uv:

@@ -13,7 +13,7 @@ import pytest
 
 from tercet import __version__
 
-MAIN = "import sys; from tercet.cli.main import main; sys.exit(main())"
+MAIN = "from tercet.cli.main import program; program()"
 
 # A command that waits for what never happens, added as a file, as any command is.
 NAP = """

@@ -14,7 +14,7 @@ from tercet.converge.component import Readings
 from tercet.inventory.platform import Platform
 from tercet.inventory.secrets import Secrets
 from tercet.inventory.timing import timing_of
-from tercet.observe.snapshot import NodeStatus, SiteStatus, Snapshot, snapshot
+from tercet.observe.snapshot import NodeStatus, SiteStatus, Snapshot, snapshot, units_of
 
 ADDRESS = "100.64.0.11"
 
@@ -24,7 +24,8 @@ def silent(platform: Platform) -> Snapshot:
     """Nobody answers; db-sib-01 has said why."""
     secrets = Secrets(**{field.name: "x" for field in dataclasses.fields(Secrets)})
     parts = components(Context(platform, secrets, timing_of(platform.settings), (), "pgpool"))
-    return snapshot(platform, parts, Readings({}, {"db-sib-01": "db-sib-01: the container does not run"}))
+    silent = Readings({}, {"db-sib-01": "db-sib-01: the container does not run"})
+    return snapshot(platform, parts, units_of(parts, platform.containers), silent)
 
 
 def table(seen: Snapshot, width: int = 80) -> list[str]:

@@ -208,15 +208,21 @@ def test_routes_are_local_for_reads_and_the_primary_for_writes(context: Context)
     condition = next(iter(Proxy(context).healthy()))
     database = {"patroni": cluster(db_sib_01="streaming", db_sib_03="running", db_fsn_01="streaming")}
 
-    def judged(text: str) -> object:
-        return condition.check(Readings({"db-sib-01": database, "apps-sib-01": {"routes": Answer(0, text)}}))
+    hosts = "127.0.0.1 localhost\n# 10.0.0.4\n10.0.0.1 db-sib-01\n10.0.0.2 db-sib-03 two\n10.0.0.3 db-fsn-01\n"
 
-    assert isinstance(judged("write db-sib-03\nread db-sib-01\n"), Passing)
+    def judged(text: str, status: int = 0) -> object:
+        answer = Answer(status, f"{hosts}{text}")
+        return condition.check(Readings({"db-sib-01": database, "apps-sib-01": {"routes": answer}}))
+
+    assert isinstance(judged("read\n10.0.0.1\nwrite\n10.0.0.2\n"), Passing)
+    assert isinstance(judged("read\n10.0.0.1\nwrite\n10.0.0.2\n", status=-1), Passing), "it did not end in time"
     for bad in (
-        "read db-fsn-01\nwrite db-sib-03\n",
-        "read db-sib-01\nwrite db-fsn-01\n",
-        "write db-sib-03\n",
-        "read db-sib-01\nwrite -\n",
+        "read\n10.0.0.3\nwrite\n10.0.0.2\n",
+        "read\n10.0.0.1\nwrite\n10.0.0.3\n",
+        "read\nwrite\n10.0.0.2\n",
+        "read\n10.0.0.1\nwrite\n",
+        "read\n10.0.0.1\nwrite\n10.0.0.4\n",
+        "read\n10.0.0.1\n",
         "",
     ):
         assert isinstance(judged(bad), Waiting), bad

@@ -14,7 +14,7 @@ import pytest
 from tercet.converge.fleet import Completed, Unreachable
 from tercet.converge.node import do, look, send
 from tercet.converge.observe import ask, observe
-from tercet.converge.requests import Exec, Http, Late, Request
+from tercet.converge.requests import Active, Exec, Http, Late, Request
 from tercet.converge.resources import Absent, Directory, File, Program, Unit
 
 from .local import LocalFleet
@@ -93,6 +93,45 @@ async def test_what_many_want_to_know_is_asked_once(fleet: LocalFleet, tmp_path:
     count = Exec(("sh", "-c", f"echo >> {tmp_path}/asked"))
     await ask(fleet, {"one": {"a": count, "b": Exec(count.argv), "c": count}}, timeout=PATIENCE_S)
     assert (tmp_path / "asked").read_text() == "\n"
+
+
+async def test_units_are_asked_for_in_one_call_and_each_has_its_answer(fleet: LocalFleet) -> None:
+    fleet.path("one", "state/b.service").write_text("failed\n")
+    asked: dict[str, Request] = {name: Active(f"{name}.service") for name in "abc"}
+    readings = await ask(fleet, {"one": {**asked, "echo": Exec(("echo", "x"))}}, timeout=PATIENCE_S)
+    assert fleet.calls("one") == ["is-active -- a.service b.service c.service"]
+    assert [readings.get("one", name).text for name in asked] == ["active", "failed", "active"]
+    assert [readings.get("one", name).ok for name in asked] == [True, False, True]
+    assert readings.get("one", "echo").text == "x\n"
+
+
+async def test_a_systemctl_that_says_too_little_is_no_answer(fleet: LocalFleet) -> None:
+    fleet.path("one", "state/b.service").write_text("")
+    readings = await ask(fleet, {"one": {name: Active(f"{name}.service") for name in "ab"}}, timeout=PATIENCE_S)
+    answers = [readings.get("one", name) for name in "ab"]
+    assert [(answer.status, answer.text) for answer in answers] == [(-1, "")] * 2
+    assert "systemctl is-active" in answers[0].why()
+
+
+async def test_the_agent_is_compiled_once_and_nowhere_before_something_was_changed(fleet: LocalFleet) -> None:
+    folder = fleet.path("one", "/run/tercet")
+
+    async def said() -> str:
+        hangs: dict[str, Request] = {"hangs": Exec(("sleep", "60"), timeout=0.1)}
+        return (await ask(fleet, {"one": hangs}, timeout=PATIENCE_S)).get("one", "hangs").error
+
+    right = "sleep: still running after 0.1 s, killed"
+    assert (await said(), folder.exists()) == (right, False)
+    folder.mkdir()
+    assert await said() == right
+    (kept,) = folder.iterdir()
+    code = kept.read_bytes()
+    kept.write_bytes(code.replace(b"still running", b"STILL running"))
+    assert await said() == right.replace("still", "STILL"), "what is kept is what runs"
+    for torn in (b"", code[:1000], b"N"):
+        kept.write_bytes(torn)
+        assert await said() == right
+        assert [(path, path.read_bytes()) for path in folder.iterdir()] == [(kept, code)]
 
 
 async def test_changes_are_made_in_order_and_what_is_so_stays(fleet: LocalFleet) -> None:

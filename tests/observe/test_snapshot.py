@@ -11,7 +11,7 @@ from tercet.converge.component import Readings
 from tercet.inventory.platform import Platform
 from tercet.inventory.secrets import Secrets
 from tercet.inventory.timing import timing_of
-from tercet.observe.snapshot import Snapshot, questions, snapshot
+from tercet.observe.snapshot import Snapshot, questions, snapshot, units_of
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "status.schema.json"
 
@@ -21,13 +21,18 @@ def context_of(platform: Platform) -> Context:
     return Context(platform, secrets, timing_of(platform.settings), (), "pgpool")
 
 
+def look_of(platform: Platform, readings: Readings, *, proxy_reason: str | None = "") -> Snapshot:
+    parts = components(context_of(platform))
+    return snapshot(platform, parts, units_of(parts, platform.containers), readings, proxy_reason=proxy_reason)
+
+
 def test_the_published_schema_is_the_model() -> None:
     expected = json.dumps(Snapshot.model_json_schema(), indent=2) + "\n"
     assert SCHEMA.read_text(encoding="utf-8") == expected, f"write {SCHEMA.name} anew from Snapshot.model_json_schema()"
 
 
 def test_a_platform_that_does_not_answer_is_not_healthy(platform: Platform) -> None:
-    found = snapshot(platform, components(context_of(platform)), Readings({}))
+    found = look_of(platform, Readings({}))
     assert not found.healthy and not found.postgres.writable and found.postgres.primary is None
     assert len(found.sites) == 3 and all(len(site.nodes) == 3 for site in found.sites)
     states = {state for site in found.sites for node in site.nodes for state in node.components.values()}
@@ -37,10 +42,9 @@ def test_a_platform_that_does_not_answer_is_not_healthy(platform: Platform) -> N
 
 
 def test_a_proxy_that_is_undecided_is_not_guessed(platform: Platform) -> None:
-    parts = components(context_of(platform))
-    found = snapshot(platform, parts, Readings({}), proxy_reason=None)
+    found = look_of(platform, Readings({}), proxy_reason=None)
     assert {route.proxy for route in found.routes} == {""} and found.proxy_reason.startswith("undecided: ")
-    told = snapshot(platform, parts, Readings({}), proxy_reason="pgpool-II, as the inventory says")
+    told = look_of(platform, Readings({}), proxy_reason="pgpool-II, as the inventory says")
     assert {route.proxy for route in told.routes} == {"pgpool"}
     assert told.proxy_reason == "pgpool-II, as the inventory says"
 

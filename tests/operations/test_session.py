@@ -15,7 +15,8 @@ from tercet.converge.plan import Change, Plan
 from tercet.errors import TercetError
 from tercet.inventory.secrets import STAND_IN, load_or_create
 from tercet.operations import session
-from tercet.operations.session import Session, carry_out, for_change, make_plan, open_session, secrets_file
+from tercet.operations.change import carry_out, for_change, make_plan
+from tercet.operations.session import Session, open_session, secrets_file
 
 
 class Nothing:

@@ -13,13 +13,12 @@ from tercet.components.context import Context
 from tercet.components.systemd import CONTROL_PLANE, unit_file, unit_path
 from tercet.components.text import as_json
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
-from tercet.converge.requests import Exec, Request
+from tercet.converge.requests import Active, Request
 from tercet.converge.resources import Directory, File, Resource, Unit
 from tercet.inventory.platform import Node, Role
 
 GUARD = "tercet-guard.service"
 PLACEMENT = "tercet-placement.service"
-GUARD_ACTIVE = Exec(("systemctl", "is-active", GUARD))
 
 
 def daemon(
@@ -80,7 +79,7 @@ class Guard:
             yield from daemon("placement", "Keeps the leader of dcs away from the primary", placement)
 
     def questions(self, node: Node) -> Mapping[str, Request]:
-        return {} if node.role is Role.WORLD else {"guard": GUARD_ACTIVE}
+        return {} if node.role is Role.WORLD else {"guard": Active(GUARD)}
 
     def healthy(self) -> Iterable[Condition]:
         names = [node.name for node in self.context.platform.nodes]

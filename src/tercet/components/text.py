@@ -7,6 +7,9 @@ from collections.abc import Mapping
 
 import yaml
 
+# The same bytes from either; libyaml's, where PyYAML was built with it, takes a tenth of the time.
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
 
 def as_json(data: Mapping[str, object]) -> bytes:
     """Indented JSON with a newline at its end; keys stay in the order given."""
@@ -15,4 +18,4 @@ def as_json(data: Mapping[str, object]) -> bytes:
 
 def as_yaml(data: Mapping[str, object]) -> bytes:
     """Block-style YAML; keys stay in the order given."""
-    return yaml.safe_dump(data, sort_keys=False, default_flow_style=False).encode()
+    return yaml.dump(data, Dumper=_DUMPER, sort_keys=False, default_flow_style=False).encode()

@@ -10,30 +10,20 @@ import json
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from tercet import nodeside
 from tercet.converge.fleet import Fleet, Unreachable
-from tercet.converge.requests import Answer, Exec, Late, Request
+from tercet.converge.requests import Active, Answer, Exec, Http, Late, Request
 
 ARGV = ("python3", "-I", "-S", "-")
 DO_TIMEOUT_S = 180.0  # a stop, a start and what comes before them, each within the agent's own limit of 60 s
 
+NOT_ACTIVE = 3  # the exit status of `systemctl is-active` where the one unit asked for is not (systemctl(1))
+_IS_ACTIVE = ("systemctl", "is-active", "--")
 _FOLDER = Path(nodeside.__path__[0], "agent")
-_AGENT = "tercet.nodeside.agent"
-_LOADER = f"""
-import sys
-agent = sys.modules.setdefault("{_AGENT}", type(sys)("{_AGENT}"))
-def load(name, source):
-    known = getattr(agent, name, None)
-    if known and known.source == source:  # an interpreter that was asked before
-        return
-    module = sys.modules["{_AGENT}." + name] = type(sys)(name)
-    module.source = source
-    exec(compile(source, name, "exec"), module.__dict__)
-    setattr(agent, name, module)
-"""
 
 
 async def look(
@@ -51,14 +41,21 @@ async def look(
     end before `timeout` (seconds), so that one that hangs costs its own answer only. Raises Unreachable.
     """
     limit = max(timeout - 1.0, timeout / 2)
+    active = [request for request in requests if isinstance(request, Active)]
+    sent: list[Exec | Http] = [request for request in requests if not isinstance(request, Active)]
+    if active:
+        sent.append(Exec((*_IS_ACTIVE, *(request.unit for request in active)), timeout=active[0].timeout))
     asked = {
         "call": "look",
         "paths": paths or {},
         "units": units or {},
-        "requests": [_wire(request, limit) for request in requests],
+        "requests": [_wire(request, limit) for request in sent],
     }
     said = await _call(fleet, node, asked, ("requests", "facts", "stamps", "main"), timeout)
-    return said, [Answer(**answer) for answer in said["answers"]]
+    answers: dict[Request, Answer] = dict(zip(sent, (Answer(**answer) for answer in said["answers"]), strict=True))
+    if active:
+        answers |= _states(active, answers[sent[-1]])
+    return said, [answers[request] for request in requests]
 
 
 async def do(
@@ -86,7 +83,7 @@ async def send(fleet: Fleet, node: str, data: bytes, target: str, sha256: str) -
 async def _call(
     fleet: Fleet, node: str, request: Mapping[str, Any], modules: tuple[str, ...], timeout: float
 ) -> dict[str, Any]:
-    program = f"{_sources(modules)}agent.main.main({request!r})\n"
+    program = f"{_agent(modules)}agent.main.main({request!r})\n"
     done = await fleet.run(node, ARGV, stdin=program.encode(), timeout=timeout)
     try:
         if done.status != 0:
@@ -100,16 +97,26 @@ async def _call(
 
 
 @cache
-def _sources(modules: tuple[str, ...]) -> str:
-    loads = (f"load({name!r}, {_source(name)!r})\n" for name in modules)
-    return _LOADER + "".join(loads)
+def _agent(modules: tuple[str, ...]) -> str:
+    sources = repr({name: _source(name) for name in modules})
+    return f"{_source('loader')}\nload({sha256(sources.encode()).hexdigest()[:16]!r}, {sources})\n"
 
 
 def _source(module: str) -> str:
     return Path(_FOLDER, f"{module}.py").read_text()
 
 
-def _wire(request: Request, limit: float) -> dict[str, Any]:
+def _states(asked: Sequence[Active], answer: Answer) -> dict[Request, Answer]:
+    """What `systemctl is-active` says of each unit: a line in the order asked."""
+    lines = answer.text.split()
+    if len(lines) != len(asked):
+        return dict.fromkeys(asked, Answer(-1, error=f"`systemctl is-active`: {answer.why()}"))
+    return {
+        request: Answer(0 if line == "active" else NOT_ACTIVE, line) for request, line in zip(asked, lines, strict=True)
+    }
+
+
+def _wire(request: Exec | Http, limit: float) -> dict[str, Any]:
     """A request as it travels. Late bytes must have been rendered before."""
     data = request.stdin if isinstance(request, Exec) else request.body
     if isinstance(data, Late):

@@ -11,7 +11,7 @@ from dataclasses import replace
 from tercet.converge.fleet import Fleet
 from tercet.converge.late import Kitchen
 from tercet.converge.observe import ask
-from tercet.converge.requests import Answer, Exec, Late, Request, patience
+from tercet.converge.requests import Answer, Exec, Http, Late, Request, patience
 from tercet.converge.resources import Object
 from tercet.errors import TercetError
 
@@ -94,7 +94,7 @@ def _too_late(wanted: Object, changed: str, reason: str, found: str) -> str:
 
 def _without_input(text: str, request: Request) -> str:
     """A message without what went in on standard input: it may hold secrets, and programs quote it in errors."""
-    data = request.stdin if isinstance(request, Exec) else request.body
+    data = request.stdin if isinstance(request, Exec) else request.body if isinstance(request, Http) else b""
     for word in re.findall(rb"[^\s'\"]{6,}", data if isinstance(data, bytes) else b""):
         text = text.replace(word.decode(errors="replace"), "…")
     return text

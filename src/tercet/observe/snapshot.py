@@ -16,13 +16,12 @@ from tercet.components.sentinel import read_only
 from tercet.converge.component import Component, Condition, Passing, Readings
 from tercet.converge.fleet import Fleet
 from tercet.converge.observe import ask
-from tercet.converge.requests import Exec, Request
+from tercet.converge.requests import Active, Request
 from tercet.converge.resources import Unit
 from tercet.inventory.platform import Node, Platform, Role
 
 LOOK_TIMEOUT_S = 10.0
 UNDECIDED = "undecided: `tercet up` takes PgCat if it can be had, else pgpool-II"
-UNITS = "units"  # the question that asks for the state of a node's units
 
 
 class Model(BaseModel):
@@ -101,14 +100,20 @@ class Snapshot(Model):
     proxy_reason: str = ""
 
 
-def units_of(components: Sequence[Component], node: Node) -> dict[str, list[str]]:
-    """The units that must be active on this node, by component."""
-    found: dict[str, list[str]] = {}
-    for component in components:
-        units = [r.name for r in component.desired(node) if isinstance(r, Unit) and r.active]
-        if units:
-            found[component.name] = units
-    return found
+Units = Mapping[str, Mapping[str, Sequence[str]]]
+"""By node and component: the units that must be active."""
+
+
+def units_of(components: Sequence[Component], nodes: Sequence[Node]) -> Units:
+    """What must be active where. It takes all configuration to say so, some 0.05 s: once is enough."""
+    return {
+        node.name: {
+            component.name: units
+            for component in components
+            if (units := [r.name for r in component.desired(node) if isinstance(r, Unit) and r.active])
+        }
+        for node in nodes
+    }
 
 
 def conditions_of(components: Sequence[Component]) -> list[Condition]:
@@ -117,18 +122,24 @@ def conditions_of(components: Sequence[Component]) -> list[Condition]:
     return list(by_title.values())
 
 
-def questions(components: Sequence[Component], nodes: Sequence[Node]) -> dict[str, Mapping[str, Request]]:
-    """Everything that a snapshot needs to know, one batch a node."""
+def questions(
+    components: Sequence[Component], nodes: Sequence[Node], units: Units | None = None
+) -> dict[str, Mapping[str, Request]]:
+    """All questions of the components, one batch a node; and by its name the state of each of `units`."""
     asked: dict[str, Mapping[str, Request]] = {}
     for node in nodes:
         batch: dict[str, Request] = {}
         for component in components:
             batch |= component.questions(node)
-        names = [unit for units in units_of(components, node).values() for unit in units]
-        if names:
-            batch[UNITS] = Exec(("systemctl", "is-active", *names))
+        for names in (units or {}).get(node.name, {}).values():
+            batch |= {name: Active(name) for name in names}
         asked[node.name] = batch
     return asked
+
+
+def state_of(readings: Readings, node: str, unit: str) -> str:
+    """The unit's state in systemd's word; "unknown" where the node does not say."""
+    return readings.get(node, unit).text or "unknown"
 
 
 async def look(
@@ -138,12 +149,18 @@ async def look(
 
     `proxy_reason` is the session's: None where the proxy is undecided.
     """
-    readings = await ask(fleet, questions(components, platform.containers), timeout=LOOK_TIMEOUT_S)
-    return snapshot(platform, components, readings, proxy_reason=proxy_reason)
+    units = units_of(components, platform.containers)
+    readings = await ask(fleet, questions(components, platform.containers, units), timeout=LOOK_TIMEOUT_S)
+    return snapshot(platform, components, units, readings, proxy_reason=proxy_reason)
 
 
 def snapshot(
-    platform: Platform, components: Sequence[Component], readings: Readings, *, proxy_reason: str | None = ""
+    platform: Platform,
+    components: Sequence[Component],
+    units: Units,
+    readings: Readings,
+    *,
+    proxy_reason: str | None = "",
 ) -> Snapshot:
     """Pure: the same readings give the same snapshot."""
     conditions = [_judged(condition, readings) for condition in conditions_of(components)]
@@ -151,7 +168,7 @@ def snapshot(
         SiteStatus(
             name=site.name,
             datacenter=site.datacenter,
-            nodes=[_node(components, node, readings) for node in platform.nodes if node.site == site.name],
+            nodes=[_node(node, units[node.name], readings) for node in platform.nodes if node.site == site.name],
         )
         for site in platform.sites
     ]
@@ -175,16 +192,12 @@ def _judged(condition: Condition, readings: Readings) -> ConditionStatus:
     return ConditionStatus(title=condition.title, passing=isinstance(state, Passing), detail=detail)
 
 
-def _node(components: Sequence[Component], node: Node, readings: Readings) -> NodeStatus:
-    units = units_of(components, node)
+def _node(node: Node, units: Mapping[str, Sequence[str]], readings: Readings) -> NodeStatus:
     if not readings.reachable(node.name):
         states = dict.fromkeys(units, "no answer")
     else:
-        lines = readings.get(node.name, UNITS).text.split()
-        names = [unit for many in units.values() for unit in many]
-        by_unit = dict(zip(names, lines, strict=False))
         states = {
-            component: next((s for u in many if (s := by_unit.get(u, "unknown")) != "active"), "active")
+            component: next((s for unit in many if (s := state_of(readings, node.name, unit)) != "active"), "active")
             for component, many in units.items()
         }
     return NodeStatus(

@@ -14,7 +14,7 @@ from tercet.converge.gates import explain, wait_for
 from tercet.converge.plan import Change
 from tercet.errors import TercetError
 from tercet.inventory.platform import Node
-from tercet.observe.snapshot import UNITS, conditions_of, questions, units_of
+from tercet.observe.snapshot import Units, conditions_of, questions, state_of, units_of
 from tercet.providers.base import Provider
 
 PHASE = "restarts"
@@ -35,10 +35,12 @@ async def restart(
     `gate_timeout` is in seconds, for the platform to be well before the first and after each.
     """
 
+    units = units_of(components, nodes) if changes else {}
+
     async def well() -> None:
         judged = await wait_for(
-            [*conditions_of(components), *_units_run(components, nodes)],
-            questions(components, nodes),
+            [*conditions_of(components), *_units_run(units)],
+            questions(components, nodes, units),
             fleet,
             deadline=gate_timeout,
             waiting=lambda condition, state: emit(
@@ -66,19 +68,18 @@ def _stand(done: Sequence[str], left: Sequence[str]) -> str:
     return f"Restarted: {', '.join(done) or 'none'}. Not restarted: {', '.join(left) or 'none'}; `tercet apply` goes on"
 
 
-def _units_run(components: Sequence[Component], nodes: Sequence[Node]) -> Iterator[Condition]:
+def _units_run(units: Units) -> Iterator[Condition]:
     """Every node's units run: what others say of a node may be older than its restart."""
-    for node in nodes:
-        if units := [unit for of_component in units_of(components, node).values() for unit in of_component]:
-            yield Condition(f"{node.name}: all units run", _run(node.name, units), tuple((node.name, u) for u in units))
+    for node, by_component in units.items():
+        if names := [name for of_component in by_component.values() for name in of_component]:
+            yield Condition(f"{node}: all units run", _run(node, names), tuple((node, name) for name in names))
 
 
 def _run(node: str, units: Sequence[str]) -> Callable[[Readings], State]:
     def check(readings: Readings) -> State:
         if not readings.reachable(node):
             return Waiting(f"{node} does not answer")
-        states = dict(zip(units, readings.get(node, UNITS).text.split(), strict=False))
-        down = [f"{unit} is {state}" for unit in units if (state := states.get(unit, "unknown")) != "active"]
+        down = [f"{unit} is {state}" for unit in units if (state := state_of(readings, node, unit)) != "active"]
         return Waiting(", ".join(down)) if down else Passing()
 
     return check

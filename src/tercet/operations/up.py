@@ -15,7 +15,8 @@ from tercet.converge.fleet import Fleet
 from tercet.converge.plan import Plan
 from tercet.converge.resident import Residents
 from tercet.observe.verify import Verdict, verify
-from tercet.operations.session import Session, carry_out, for_change, make_plan, operator
+from tercet.operations.change import carry_out, for_change, make_plan
+from tercet.operations.session import Session, operator
 
 
 @dataclass(frozen=True, slots=True)

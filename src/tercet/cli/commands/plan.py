@@ -14,7 +14,7 @@ def run(_arguments: argparse.Namespace, call: Invocation) -> int:
     """Exit 0 when there is nothing to change, 2 when there is."""
     from tercet.cli.render import plan_json, render_plan  # noqa: PLC0415
     from tercet.cli.waiting import wait  # noqa: PLC0415
-    from tercet.operations.session import make_plan  # noqa: PLC0415
+    from tercet.operations.change import make_plan  # noqa: PLC0415
 
     plan = wait(make_plan(session_of(call)))
     if call.json:

@@ -34,17 +34,16 @@ RECORD = "/var/lib/tercet/proxy-rendered.sha256"
 
 FLAVOURS = {"pgcat": pgcat.flavour, "pgpool": pgpool.flavour}
 
-# Prints who answers a read and who answers a write, each on a line of its own, or no line where nobody does.
+# Prints which address answers a read and which a write, after the names that the node has for addresses.
 # Asked of the proxy that the node has now: while another kind or a changed port is rolled out, the nodes differ. Both
 # kinds send the second question to the primary: PgCat every explicit transaction, pgpool-II what has that comment.
 ROUTES = f"""
 export PGPASSFILE={PASSFILE} PGCONNECT_TIMEOUT=2
-timeout 3 {patroni.PSQL} -XAtq -h localhost -p "$(cut -d: -f2 {PASSFILE})" -U "$1" -d "$2" \\
+cat /etc/hosts
+IFS=: read -r _ port _ < {PASSFILE}
+exec {patroni.PSQL} -XAtq -h localhost -p "$port" -U "$1" -d "$2" \\
   -c '\\echo read' -c 'SELECT inet_server_addr()' \\
-  -c '\\echo write' -c '/*NO LOAD BALANCE*/ BEGIN; SELECT inet_server_addr(); COMMIT' |
-awk 'FNR == NR {{ if (!($1 in name)) name[$1] = $2; next }}
-     /^(read|write)$/ {{ kind = $1; next }}
-     $1 in name {{ print kind, name[$1] }}' /etc/hosts -
+  -c '\\echo write' -c '/*NO LOAD BALANCE*/ BEGIN; SELECT inet_server_addr(); COMMIT'
 """
 
 
@@ -140,10 +139,11 @@ class Proxy:
         )
 
     def routes(self) -> Exec:
-        """Two lines, in any order: `read NODE` and `write NODE`, as an apps node finds them."""
+        """Where an apps node's reads and writes go, for `routes_of`. What was found until then counts also where it
+        does not end in time."""
         settings = self.context.platform.settings
         words = (settings.postgresql.user, settings.postgresql.database)
-        return Exec(("sh", "-c", ROUTES, "sh", *words), timeout=8)
+        return Exec(("sh", "-c", ROUTES, "sh", *words), timeout=3)
 
     def questions(self, node: Node) -> Mapping[str, Request]:
         if node.role is Role.APPS:
@@ -162,8 +162,16 @@ class Proxy:
 
 def routes_of(answer: Answer) -> tuple[str, str]:
     """(who answers reads, who answers writes); "" where nobody does."""
-    found = dict(line.split(maxsplit=1) for line in answer.text.splitlines() if " " in line)
-    return found.get("read", "-").strip("-"), found.get("write", "-").strip("-")
+    names, found, asked = dict[str, str](), dict[str, str](), ""
+    for line in answer.text.splitlines():
+        match line.split():
+            case ["read" | "write" as asked]:
+                pass
+            case [address] if address in names:
+                found[asked] = names[address]
+            case [address, name, *_]:
+                names.setdefault(address, name)
+    return found.get("read", ""), found.get("write", "")
 
 
 def _routed(platform: Platform, node: Node) -> Callable[[Readings], State]:
