@@ -16,7 +16,7 @@ from tercet.image.cache import write_atomically
 
 
 class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class ProgramEntry(_Entry):
