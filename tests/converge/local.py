@@ -1,8 +1,7 @@
 """Nodes as directories on this machine: the agent runs as it does on a node, in a process of its own.
 
 Absolute paths of a node (/etc, /run, /opt, /usr/local) are moved below the node's directory in all that is
-sent. `systemctl` is a script that writes down its calls and shows what the file `shown` says; a unit is active unless
-its file in the folder `state` says something else.
+sent. `systemctl` is a script that writes down its calls and shows what the file `shown` says.
 """
 
 from __future__ import annotations
@@ -25,8 +24,6 @@ show) shift 4
     cat "$NODE/shown"
     printf 'InvocationID=%s\\n' "$(cat "$NODE/invocation" 2>/dev/null)"
   done ;;
-is-active) shift 2
-  for unit; do cat "$NODE/state/$unit" 2>/dev/null || echo active; done ;;
 start|restart) echo "$$" > "$NODE/invocation"; sed -i s/inactive/active/ "$NODE/shown" ;;
 esac
 """
@@ -40,7 +37,7 @@ class LocalFleet:
         self.root = root
         for name in names:
             home = root / name
-            for folder in ("etc/systemd/system", "usr/local/bin", "bin", "run", "state"):
+            for folder in ("etc/systemd/system", "usr/local/bin", "bin", "run"):
                 (home / folder).mkdir(parents=True)
             (home / "bin/systemctl").write_text(SYSTEMCTL)
             (home / "bin/systemctl").chmod(0o755)

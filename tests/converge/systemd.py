@@ -52,8 +52,6 @@ class Systemd:
             return 0, self._show(names[0])
         if verb == "show":
             return 0, "\n".join(self._show(name) for name in names[1:])
-        if verb == "is-active":
-            return 0, "\n".join(self.service(name).active for name in names)
         self.effect()
         if verb == "daemon-reload":
             for name, unit in self.units.items():

@@ -99,7 +99,7 @@ class World:
         def execute(argv: list[str], stdin: bytes = b"", timeout: float = 5.0) -> dict[str, Any]:
             if argv[0] == "systemctl":
                 status, text = machine.systemd.call(argv[1:])
-                if argv[1] not in ("show", "is-active"):
+                if argv[1] != "show":
                     self.log.append((node, " ".join(argv[1:])))
             else:
                 status, text = self._program(node, argv, stdin)
@@ -116,6 +116,9 @@ class World:
             patch.object(changes, "execute", execute),
             patch.object(changes, "ask", ask),
             patch.object(main, "ask", ask),
+            patch.object(
+                main, "active_states", lambda names: {name: machine.systemd.service(name).active for name in names}
+            ),
             contextlib.ExitStack() as stack,
         ):
             for name in EFFECTS:

@@ -21,8 +21,9 @@ from tercet.converge.requests import Active, Answer, Exec, Http, Late, Request
 ARGV = ("python3", "-I", "-S", "-")
 DO_TIMEOUT_S = 180.0  # a stop, a start and what comes before them, each within the agent's own limit of 60 s
 
-NOT_ACTIVE = 3  # the exit status of `systemctl is-active` where the one unit asked for is not (systemctl(1))
-_IS_ACTIVE = ("systemctl", "is-active", "--")
+NOT_ACTIVE = 3  # the status that `systemctl is-active` has for it
+LOOK = ("requests", "systemd", "facts", "stamps", "main")
+DO = ("requests", "systemd", "facts", "stamps", "changes", "main")
 _FOLDER = Path(nodeside.__path__[0], "agent")
 
 
@@ -42,19 +43,17 @@ async def look(
     """
     limit = max(timeout - 1.0, timeout / 2)
     active = [request for request in requests if isinstance(request, Active)]
-    sent: list[Exec | Http] = [request for request in requests if not isinstance(request, Active)]
-    if active:
-        sent.append(Exec((*_IS_ACTIVE, *(request.unit for request in active)), timeout=active[0].timeout))
+    sent = [request for request in requests if not isinstance(request, Active)]
     asked = {
         "call": "look",
         "paths": paths or {},
         "units": units or {},
+        "active": [request.unit for request in active],
         "requests": [_wire(request, limit) for request in sent],
     }
-    said = await _call(fleet, node, asked, ("requests", "facts", "stamps", "main"), timeout)
+    said = await _call(fleet, node, asked, LOOK, timeout)
     answers: dict[Request, Answer] = dict(zip(sent, (Answer(**answer) for answer in said["answers"]), strict=True))
-    if active:
-        answers |= _states(active, answers[sent[-1]])
+    answers |= {request: _state(request.unit, said["active"]) for request in active}
     return said, [answers[request] for request in requests]
 
 
@@ -66,7 +65,7 @@ async def do(
     `watch` names all managed units of the node with the paths they watch. Raises Unreachable.
     """
     asked = {"call": "do", "changes": changes, "watch": watch}
-    said = await _call(fleet, node, asked, ("requests", "facts", "stamps", "changes", "main"), DO_TIMEOUT_S)
+    said = await _call(fleet, node, asked, DO, DO_TIMEOUT_S)
     return list(said["outcomes"])
 
 
@@ -106,14 +105,11 @@ def _source(module: str) -> str:
     return Path(_FOLDER, f"{module}.py").read_text()
 
 
-def _states(asked: Sequence[Active], answer: Answer) -> dict[Request, Answer]:
-    """What `systemctl is-active` says of each unit: a line in the order asked."""
-    lines = answer.text.split()
-    if len(lines) != len(asked):
-        return dict.fromkeys(asked, Answer(-1, error=f"`systemctl is-active`: {answer.why()}"))
-    return {
-        request: Answer(0 if line == "active" else NOT_ACTIVE, line) for request, line in zip(asked, lines, strict=True)
-    }
+def _state(unit: str, said: dict[str, str] | str) -> Answer:
+    """What systemd says of a unit, as an answer; `said` is why it does not where it is a text."""
+    if not isinstance(said, dict) or unit not in said:
+        return Answer(-1, error=said if isinstance(said, str) else f"systemd says nothing of {unit}")
+    return Answer(0 if said[unit] == "active" else NOT_ACTIVE, said[unit])
 
 
 def _wire(request: Exec | Http, limit: float) -> dict[str, Any]:

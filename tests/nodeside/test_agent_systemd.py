@@ -1,0 +1,118 @@
+"""The agent's question to systemd, against a socket that answers with what a systemd (257, Debian 13) did answer."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+import threading
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tercet.nodeside.agent import main, systemd
+
+NAMES = ["tailnet-ready.service", "nope.service"]
+OK = b"OK cd372b19761d4da49b34b37908226300\r\n"
+CALL = b64decode(
+    "bAEAATEAAAABAAAAgAAAAAEBbwAZAAAAL29yZy9mcmVlZGVza3RvcC9zeXN0ZW1kMQAAAAAAAAACAXMAIAAAAG9yZy5mcmVlZGVza3RvcC5zeXN0"
+    "ZW1kMS5NYW5hZ2VyAAAAAAAAAAADAXMAEAAAAExpc3RVbml0c0J5TmFtZXMAAAAAAAAAAAgBZwACYXMALQAAABUAAAB0YWlsbmV0LXJlYWR5LnNl"
+    "cnZpY2UAAAAMAAAAbm9wZS5zZXJ2aWNlAA=="
+)
+ANSWER = b64decode(
+    "bAIBAWoBAAABAAAAQwAAAAUBdQABAAAABwFzABgAAABvcmcuZnJlZWRlc2t0b3Auc3lzdGVtZDEAAAAAAAAAAAgBZwANYShzc3Nzc3NvdXNvKQAA"
+    "AAAAAGIBAAAAAAAAFQAAAHRhaWxuZXQtcmVhZHkuc2VydmljZQAAABoAAABUaGUgdGFpbG5ldCBhZGRyZXNzIGV4aXN0cwAABgAAAGxvYWRlZAAA"
+    "BgAAAGFjdGl2ZQAABgAAAGV4aXRlZAAAAAAAAAAAAAA4AAAAL29yZy9mcmVlZGVza3RvcC9zeXN0ZW1kMS91bml0L3RhaWxuZXRfMmRyZWFkeV8y"
+    "ZXNlcnZpY2UAAAAAAAAAAAAAAAAAAAAAAQAAAC8AAAAAAAAADAAAAG5vcGUuc2VydmljZQAAAAAMAAAAbm9wZS5zZXJ2aWNlAAAAAAkAAABub3Qt"
+    "Zm91bmQAAAAIAAAAaW5hY3RpdmUAAAAABAAAAGRlYWQAAAAAAAAAAAAAAAAtAAAAL29yZy9mcmVlZGVza3RvcC9zeXN0ZW1kMS91bml0L25vcGVf"
+    "MmVzZXJ2aWNlAAAAAAAAAAAAAAAAAAAAAAEAAAAvAA=="
+)
+SIGNAL = b64decode(
+    "bAQBAUYAAAACAAAAmAAAAAEBbwAZAAAAL29yZy9mcmVlZGVza3RvcC9zeXN0ZW1kMQAAAAAAAAACAXMAIAAAAG9yZy5mcmVlZGVza3RvcC5zeXN0"
+    "ZW1kMS5NYW5hZ2VyAAAAAAAAAAADAXMABwAAAFVuaXROZXcABwFzABgAAABvcmcuZnJlZWRlc2t0b3Auc3lzdGVtZDEAAAAAAAAAAAgBZwACc28A"
+    "DAAAAG5vcGUuc2VydmljZQAAAAAtAAAAL29yZy9mcmVlZGVza3RvcC9zeXN0ZW1kMS91bml0L25vcGVfMmVzZXJ2aWNlAA=="
+)
+ERROR = b"l\3\1\1" + bytes((8, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0)) + b"\4\0\0\0oops"
+
+Says = Callable[[bytes, list[bytes]], list[bytes]]
+
+
+@pytest.fixture
+def says(monkeypatch: pytest.MonkeyPatch) -> Iterator[Says]:
+    """Sets what systemd says first and then to the call; gives the list of what it was sent. It says it in two pieces,
+    then nothing more."""
+    sockets, threads, over = [], [], threading.Event()
+    with tempfile.TemporaryDirectory() as folder:  # its path is shorter than pytest's; a socket's has 108 bytes
+        path = Path(folder, "private")
+        monkeypatch.setattr(systemd, "SOCKET", str(path))
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(path))
+        listener.listen()
+
+        def said(welcome: bytes, answers: list[bytes]) -> list[bytes]:
+            heard: list[bytes] = []
+
+            def serve() -> None:
+                connection, _ = listener.accept()
+                sockets.append(connection)
+                connection.settimeout(30)
+                heard.append(connection.recv(1000))
+                connection.sendall(welcome)
+                heard.append(connection.recv(1000))
+                for answer in answers:
+                    connection.sendall(answer[:9])
+                    connection.sendall(answer[9:])
+                if not answers:
+                    connection.close()
+                over.wait(30)
+
+            threads.append(threading.Thread(target=serve))
+            threads[-1].start()
+            return heard
+
+        yield said
+        over.set()
+        for thread in threads:
+            thread.join(60)
+        for each in (listener, *sockets):
+            each.close()
+
+
+def test_one_call_tells_of_all(says: Says) -> None:
+    heard = says(OK, [ANSWER])
+    assert systemd.active_states(NAMES) == {"tailnet-ready.service": "active", "nope.service": "inactive"}
+    assert heard == [b"\0AUTH EXTERNAL 30\r\nBEGIN\r\n", CALL]
+
+
+def test_signals_that_come_first_are_no_answer(says: Says) -> None:
+    says(OK, [SIGNAL, SIGNAL, ANSWER])
+    assert systemd.active_states(NAMES)["tailnet-ready.service"] == "active"
+
+
+def test_what_goes_wrong_is_a_reason(says: Says, monkeypatch: pytest.MonkeyPatch) -> None:
+    says(b"REJECTED\r\n", [])
+    assert main.activity(NAMES) == "systemd says REJECTED"
+
+
+def test_an_error_is_a_reason(says: Says) -> None:
+    says(OK, [ERROR])
+    assert main.activity(NAMES) == "systemd says oops"
+
+
+def test_a_connection_that_ends_early_is_a_reason(says: Says) -> None:
+    says(OK, [])
+    assert main.activity(NAMES) == "systemd closed the connection in the middle of its answer"
+
+
+@pytest.mark.parametrize("answers", [[SIGNAL], [ANSWER[:100]]])
+def test_silence_is_a_reason(says: Says, monkeypatch: pytest.MonkeyPatch, answers: list[bytes]) -> None:
+    monkeypatch.setattr(systemd, "TIMEOUT_S", 0.3)
+    says(OK, answers)
+    assert main.activity(NAMES) == "timed out"
+
+
+def test_nothing_is_asked_where_nothing_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(systemd, "SOCKET", "/nowhere")
+    assert main.activity([]) == {}
+    assert isinstance(main.activity(["a.service"]), str)
