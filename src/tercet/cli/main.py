@@ -33,7 +33,7 @@ def program() -> NoReturn:
     """`tercet` as a process of its own: its arguments are the command line, its exit status what came of it."""
     # Imports alone make some 70,000 objects that stay. To look for garbage among them every 700 takes 0.08 s, and once
     # more at the end 0.1 s.
-    gc.set_threshold(50_000)
+    gc.set_threshold(200_000)
     # Pydantic would look for plug-ins in the metadata of every package: 0.02 s. tercet's models want none.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:

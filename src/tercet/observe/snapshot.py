@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tercet.components import consul, dcs, nomad, patroni, tailscale
 from tercet.components.proxy.component import routes_of
+from tercet.components.proxy.flavour import preference
 from tercet.components.sentinel import read_only
 from tercet.converge.component import Component, Condition, Passing, Readings
 from tercet.converge.fleet import Fleet
@@ -149,11 +150,18 @@ async def look(
 
     `proxy_reason` is the session's: None where the proxy is undecided.
     """
-    # Who takes longest is asked first: a new session through the proxy is six round trips to the primary.
-    nodes = sorted(platform.containers, key=lambda node: node.role is not Role.APPS)
+    nodes = _longest_first(platform)
     units = units_of(components, nodes)
     readings = await ask(fleet, questions(components, nodes, units), timeout=LOOK_TIMEOUT_S)
     return snapshot(platform, components, units, readings, proxy_reason=proxy_reason)
+
+
+def _longest_first(platform: Platform) -> list[Node]:
+    """All containers, first those whose answers take longest: apps nodes, since a new session through the proxy is six
+    round trips to the primary; and of these the farthest from where the primary began."""
+    near = [platform.node(database).site for database in preference(platform, platform.initial_primary.site)]
+    far = [platform.at(site, Role.APPS) for site in reversed(near)]
+    return [*far, *(node for node in platform.containers if node not in far)]
 
 
 def snapshot(
