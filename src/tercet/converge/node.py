@@ -22,8 +22,9 @@ ARGV = ("python3", "-I", "-S", "-")
 DO_TIMEOUT_S = 180.0  # a stop, a start and what comes before them, each within the agent's own limit of 60 s
 
 NOT_ACTIVE = 3  # the status that `systemctl is-active` has for it
-LOOK = ("requests", "systemd", "facts", "stamps", "main")
-DO = ("requests", "systemd", "facts", "stamps", "changes", "main")
+ASK = ("requests", "systemd", "main")  # the modules of the agent that it takes to answer questions
+LOOK = (*ASK, "facts", "stamps")
+DO = (*LOOK, "changes")
 _FOLDER = Path(nodeside.__path__[0], "agent")
 
 
@@ -51,7 +52,7 @@ async def look(
         "active": [request.unit for request in active],
         "requests": [_wire(request, limit) for request in sent],
     }
-    said = await _call(fleet, node, asked, LOOK, timeout)
+    said = await _call(fleet, node, asked, LOOK if paths or units else ASK, timeout)
     answers: dict[Request, Answer] = dict(zip(sent, (Answer(**answer) for answer in said["answers"]), strict=True))
     answers |= {request: _state(request.unit, said["active"]) for request in active}
     return said, [answers[request] for request in requests]

@@ -8,7 +8,7 @@ changed on the node: a look at a node that is nobody's yet leaves nothing behind
 from __future__ import annotations
 
 import marshal
-import os
+import posix
 import sys
 
 TYPE_CHECKING = False
@@ -41,9 +41,9 @@ def compiled(key: str, sources: dict[str, str]) -> dict[str, CodeType]:
     except (OSError, EOFError, ValueError, TypeError, KeyError):  # absent, or no longer what was written
         codes = {name: compile(source, name, "exec") for name, source in sources.items()}
     try:
-        with open(f"{path}.{os.getpid()}", "wb") as file:
+        with open(f"{path}.{posix.getpid()}", "wb") as file:
             marshal.dump(codes, file)
-        os.replace(f"{path}.{os.getpid()}", path)  # whole or not at all, whoever else does the same
+        posix.replace(f"{path}.{posix.getpid()}", path)  # whole or not at all, whoever else does the same
     except OSError:  # there is no such folder yet, or no room: then it is compiled anew next time
         pass
     return codes

@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import _json
 import _signal  # type: ignore[import-not-found]  # no stub; `signal` is slow to import
-import os
+import posix
 
-from tercet.nodeside.agent import stamps
-from tercet.nodeside.agent.facts import fact, show
 from tercet.nodeside.agent.requests import ask, running
 from tercet.nodeside.agent.systemd import active_states
 
@@ -28,12 +26,20 @@ def look(
 ) -> dict[str, Any]:
     """Everything that was asked for."""
     answers = ask(requests)
+    return {**facts(paths, units), "active": activity(active), "answers": answers()}
+
+
+def facts(paths: dict[str, str], units: dict[str, list[str]]) -> dict[str, Any]:
+    """What is at the paths, and how the units are."""
+    if not paths and not units:
+        return {"paths": {}, "units": {}}
+    from tercet.nodeside.agent import stamps  # noqa: PLC0415 - sent only when something is asked of it
+    from tercet.nodeside.agent.facts import fact, show  # noqa: PLC0415
+
     states = show(units)
     return {
-        "active": activity(active),
         "paths": {path: fact(path, want) for path, want in paths.items()},
         "units": {unit: {**states[unit], "stale": stamps.stale(unit, watched)} for unit, watched in units.items()},
-        "answers": answers(),
     }
 
 
@@ -59,10 +65,10 @@ def end(number: int, _frame: object) -> None:
     """When this program is told to end, so are the programs that it runs."""
     for group in running.copy():
         try:
-            os.killpg(group, _signal.SIGKILL)
+            posix.killpg(group, _signal.SIGKILL)
         except ProcessLookupError:
             continue
-    os._exit(128 + number)
+    posix._exit(128 + number)
 
 
 def dumps(value: object) -> str:
@@ -81,9 +87,16 @@ def dumps(value: object) -> str:
     raise TypeError(f"{value!r} has no place in an answer")
 
 
+def setenv(name: bytes, value: bytes) -> None:
+    """For the programs that are run, and for who looks for them."""
+    posix.environ[name] = value
+    posix.putenv(name, value)
+
+
 def main(request: dict[str, Any]) -> None:
     for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
         _signal.signal(number, end)
-    os.environ.setdefault("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-    os.environ["LC_ALL"] = "C.UTF-8"  # messages of programs in one language
+    if b"PATH" not in posix.environ:
+        setenv(b"PATH", b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    setenv(b"LC_ALL", b"C.UTF-8")  # messages of programs in one language
     print(dumps(handle(request)), flush=True)
