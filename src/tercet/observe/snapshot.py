@@ -22,6 +22,7 @@ from tercet.converge.resources import Unit
 from tercet.inventory.platform import Node, Platform, Role
 
 LOOK_TIMEOUT_S = 10.0
+APART_S = 0.02  # what Python's start takes of a core: with ten at once, as in the lab, the first is ready with the last
 UNDECIDED = "undecided: `tercet up` takes PgCat if it can be had, else pgpool-II"
 
 
@@ -152,7 +153,7 @@ async def look(
     """
     nodes = _longest_first(platform)
     units = units_of(components, nodes)
-    readings = await ask(fleet, questions(components, nodes, units), timeout=LOOK_TIMEOUT_S)
+    readings = await ask(fleet, questions(components, nodes, units), timeout=LOOK_TIMEOUT_S, apart=APART_S)
     return snapshot(platform, components, units, readings, proxy_reason=proxy_reason)
 
 
