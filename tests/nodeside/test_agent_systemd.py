@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tercet.nodeside.agent import main, systemd
+from tercet.nodeside.agent import requests, systemd
 
 NAMES = ["tailnet-ready.service", "nope.service"]
 OK = b"OK cd372b19761d4da49b34b37908226300\r\n"
@@ -33,8 +33,10 @@ SIGNAL = b64decode(
     "ZW1kMS5NYW5hZ2VyAAAAAAAAAAADAXMABwAAAFVuaXROZXcABwFzABgAAABvcmcuZnJlZWRlc2t0b3Auc3lzdGVtZDEAAAAAAAAAAAgBZwACc28A"
     "DAAAAG5vcGUuc2VydmljZQAAAAAtAAAAL29yZy9mcmVlZGVza3RvcC9zeXN0ZW1kMS91bml0L25vcGVfMmVzZXJ2aWNlAA=="
 )
-ERROR = b"l\3\1\1" + bytes((8, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0)) + b"\4\0\0\0oops"
+ERROR = b"l\3\1\1" + bytes((9, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0)) + b"\4\0\0\0oops\0"
 
+PATIENCE_S = 60.0
+DRIP_S = 0.01
 Says = Callable[[bytes, list[bytes]], list[bytes]]
 
 
@@ -62,6 +64,7 @@ def says(monkeypatch: pytest.MonkeyPatch) -> Iterator[Says]:
                 heard.append(connection.recv(1000))
                 for answer in answers:
                     connection.sendall(answer[:9])
+                    over.wait(DRIP_S)
                     connection.sendall(answer[9:])
                 if not answers:
                     connection.close()
@@ -81,38 +84,43 @@ def says(monkeypatch: pytest.MonkeyPatch) -> Iterator[Says]:
 
 def test_one_call_tells_of_all(says: Says) -> None:
     heard = says(OK, [ANSWER])
-    assert systemd.active_states(NAMES) == {"tailnet-ready.service": "active", "nope.service": "inactive"}
+    assert states() == (0, "tailnet-ready.service active\nnope.service inactive\n", "")
     assert heard == [b"\0AUTH EXTERNAL 30\r\nBEGIN\r\n", CALL]
 
 
 def test_signals_that_come_first_are_no_answer(says: Says) -> None:
     says(OK, [SIGNAL, SIGNAL, ANSWER])
-    assert systemd.active_states(NAMES)["tailnet-ready.service"] == "active"
+    assert states()[0] == 0
 
 
-def test_what_goes_wrong_is_a_reason(says: Says, monkeypatch: pytest.MonkeyPatch) -> None:
-    says(b"REJECTED\r\n", [])
-    assert main.activity(NAMES) == "systemd says REJECTED"
+@pytest.mark.parametrize(
+    ("welcome", "answers", "reason"),
+    [
+        (b"REJECTED\r\n", [], "it says REJECTED"),
+        (OK, [ERROR], "it says oops"),
+        (OK, [], "it closed the connection in the middle of its answer"),
+        (OK, [SIGNAL], "no whole answer within 0.3 s"),
+        (OK, [ANSWER[:100]], "no whole answer within 0.3 s"),
+    ],
+)
+def test_what_goes_wrong_is_the_answer(says: Says, welcome: bytes, answers: list[bytes], reason: str) -> None:
+    says(welcome, answers)
+    assert states(0.3 if "0.3" in reason else PATIENCE_S) == (-1, "", f"systemd: {reason}")
 
 
-def test_an_error_is_a_reason(says: Says) -> None:
-    says(OK, [ERROR])
-    assert main.activity(NAMES) == "systemd says oops"
-
-
-def test_a_connection_that_ends_early_is_a_reason(says: Says) -> None:
-    says(OK, [])
-    assert main.activity(NAMES) == "systemd closed the connection in the middle of its answer"
-
-
-@pytest.mark.parametrize("answers", [[SIGNAL], [ANSWER[:100]]])
-def test_silence_is_a_reason(says: Says, monkeypatch: pytest.MonkeyPatch, answers: list[bytes]) -> None:
-    monkeypatch.setattr(systemd, "TIMEOUT_S", 0.3)
-    says(OK, answers)
-    assert main.activity(NAMES) == "timed out"
-
-
-def test_nothing_is_asked_where_nothing_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_systemd_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(systemd, "SOCKET", "/nowhere")
-    assert main.activity([]) == {}
-    assert isinstance(main.activity(["a.service"]), str)
+    assert states()[2] == "systemd: [Errno 2] No such file or directory"
+
+
+def test_one_that_drips_for_ever_costs_its_own_answer_only(says: Says) -> None:
+    says(OK, [SIGNAL] * 400)
+    drips, echo = {"active": NAMES}, {"argv": ["echo", "x"]}
+    common = {"data": "", "timeout": 0.5}
+    slow, quick = requests.ask([{**drips, **common}, {**echo, **common, "timeout": PATIENCE_S}])()
+    assert (slow["status"], slow["error"]) == (-1, "no whole answer within 0.5 s") and quick["text"] == "x\n"
+
+
+def states(timeout: float = PATIENCE_S) -> tuple[int, str, str]:
+    said = systemd.states(NAMES, timeout)
+    return said["status"], said["text"], said["error"]

@@ -45,17 +45,17 @@ async def look(
     limit = max(timeout - 1.0, timeout / 2)
     active = [request for request in requests if isinstance(request, Active)]
     sent = [request for request in requests if not isinstance(request, Active)]
-    asked = {
-        "call": "look",
-        "paths": paths or {},
-        "units": units or {},
-        "active": [request.unit for request in active],
-        "requests": [_wire(request, limit) for request in sent],
-    }
+    wire = [_wire(request, limit) for request in sent]
+    if active:
+        names = [request.unit for request in active]
+        wire.append({"active": names, "data": "", "timeout": min(active[0].timeout, limit)})
+    asked = {"call": "look", "paths": paths or {}, "units": units or {}, "requests": wire}
     said = await _call(fleet, node, asked, LOOK if paths or units else ASK, timeout)
-    answers: dict[Request, Answer] = dict(zip(sent, (Answer(**answer) for answer in said["answers"]), strict=True))
-    answers |= {request: _state(request.unit, said["active"]) for request in active}
-    return said, [answers[request] for request in requests]
+    answers = [Answer(**answer) for answer in said["answers"]]
+    by_request: dict[Request, Answer] = dict(zip(sent, answers, strict=False))
+    if active:
+        by_request |= _states(active, answers[-1])
+    return said, [by_request[request] for request in requests]
 
 
 async def do(
@@ -106,11 +106,17 @@ def _source(module: str) -> str:
     return Path(_FOLDER, f"{module}.py").read_text()
 
 
-def _state(unit: str, said: dict[str, str] | str) -> Answer:
-    """What systemd says of a unit, as an answer; `said` is why it does not where it is a text."""
-    if not isinstance(said, dict) or unit not in said:
-        return Answer(-1, error=said if isinstance(said, str) else f"systemd says nothing of {unit}")
-    return Answer(0 if said[unit] == "active" else NOT_ACTIVE, said[unit])
+def _states(asked: Iterable[Active], answer: Answer) -> dict[Request, Answer]:
+    """Each unit's own answer out of the one of them all."""
+    states = dict(line.split() for line in answer.text.splitlines())
+    found: dict[Request, Answer] = {}
+    for request in asked:
+        state = states.get(request.unit)
+        if state is None:
+            found[request] = Answer(-1, error=answer.error or f"systemd says nothing of {request.unit}")
+        else:
+            found[request] = Answer(0 if state == "active" else NOT_ACTIVE, state)
+    return found
 
 
 def _wire(request: Exec | Http, limit: float) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """The way in: one request, one answer as JSON on standard output.
 
-    {"call": "look", "paths": {path: what of it}, "units": {unit: [watched path]}, "active": [unit],
-     "requests": [request]}
+    {"call": "look", "paths": {path: what of it}, "units": {unit: [watched path]}, "requests": [request]}
     {"call": "do", "changes": [change], "watch": {unit: [watched path]}}
 
 `look` reads everything in one go and changes nothing; `do` carries out changes (see changes.do).
@@ -14,19 +13,16 @@ import _signal  # type: ignore[import-not-found]  # no stub; `signal` is slow to
 import posix
 
 from tercet.nodeside.agent.requests import ask, running
-from tercet.nodeside.agent.systemd import active_states
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is slow to import
     from typing import Any
 
 
-def look(
-    paths: dict[str, str], units: dict[str, list[str]], active: list[str], requests: list[dict[str, Any]]
-) -> dict[str, Any]:
+def look(paths: dict[str, str], units: dict[str, list[str]], requests: list[dict[str, Any]]) -> dict[str, Any]:
     """Everything that was asked for."""
     answers = ask(requests)
-    return {**facts(paths, units), "active": activity(active), "answers": answers()}
+    return {**facts(paths, units), "answers": answers()}
 
 
 def facts(paths: dict[str, str], units: dict[str, list[str]]) -> dict[str, Any]:
@@ -41,14 +37,6 @@ def facts(paths: dict[str, str], units: dict[str, list[str]]) -> dict[str, Any]:
         "paths": {path: fact(path, want) for path, want in paths.items()},
         "units": {unit: {**states[unit], "stale": stamps.stale(unit, watched)} for unit, watched in units.items()},
     }
-
-
-def activity(names: list[str]) -> dict[str, str] | str:
-    """The active states of units, or why systemd does not say."""
-    try:
-        return active_states(names) if names else {}
-    except OSError as error:
-        return f"{error}"
 
 
 def handle(request: dict[str, Any]) -> dict[str, Any]:

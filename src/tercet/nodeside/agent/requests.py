@@ -1,4 +1,4 @@
-"""Programs and HTTP requests, run side by side. Each ends by its own deadline, whatever the other side does.
+"""Programs, HTTP requests and units' states, side by side. Each ends by its own deadline, whatever the other side does.
 
 Written upon what Python's own os, socket, threading and subprocess modules are written upon: to import the last three
 takes longer than a plan has for all that a node has to say, and `os` a sixth of what an empty look takes.
@@ -42,6 +42,10 @@ def ask(requests: list[dict[str, Any]]) -> Callable[[], list[dict[str, Any]]]:
         try:
             if "argv" in request:
                 answers[place] = execute(request["argv"], data, request["timeout"])
+            elif "active" in request:
+                from tercet.nodeside.agent.systemd import states  # noqa: PLC0415 - it reads with `Incoming`
+
+                answers[place] = states(request["active"], request["timeout"])
             else:
                 answers[place] = http(request["method"], request["url"], data, request["timeout"], request["socket"])
         finally:

@@ -8,16 +8,15 @@ in little-endian as both amd64 and arm64 are.
 from __future__ import annotations
 
 import _socket
-import time
 
-from tercet.nodeside.agent.requests import Incoming
+from tercet.nodeside.agent.requests import Incoming, answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is slow to import
     from collections.abc import Iterator
+    from typing import Any
 
 SOCKET = "/run/systemd/private"
-TIMEOUT_S = 5.0
 SIGN_IN = b"\0AUTH EXTERNAL 30\r\nBEGIN\r\n"  # as the user 0, whose number is written in hexadecimal digits of ASCII
 MANAGER = ((1, b"o", "/org/freedesktop/systemd1"), (2, b"s", "org.freedesktop.systemd1.Manager"))
 METHOD = (3, b"s", "ListUnitsByNames")
@@ -27,19 +26,23 @@ NAME, ACTIVE = 0, 3  # name, description, load state, active state, and six more
 UNIT = "ssssssouso"
 
 
-def active_states(names: list[str]) -> dict[str, str]:
-    """The active state of each unit; one that does not exist is inactive. OSError where systemd does not say."""
+def states(names: list[str], timeout: float) -> dict[str, Any]:
+    """An answer with a line "UNIT STATE" for each; one that does not exist is inactive."""
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
-        connection.settimeout(TIMEOUT_S)
+        connection.settimeout(timeout)  # of each wait; `ask` keeps the deadline of the whole
         connection.connect(SOCKET)
         connection.sendall(SIGN_IN)
         incoming = Incoming(connection)
         welcome = incoming.line()
         if not welcome.startswith(b"OK "):
-            raise PermissionError(f"systemd says {welcome.decode(errors='replace').strip()}")
+            raise ValueError(f"it says {welcome.decode(errors='replace').strip()}")
         connection.sendall(call(names))  # not before: systemd may leave unread what comes together with BEGIN
-        return {unit[NAME]: unit[ACTIVE] for unit in units(reply(incoming))}
+        return answer(0, "".join(f"{unit[NAME]} {unit[ACTIVE]}\n" for unit in units(reply(incoming))).encode())
+    except TimeoutError:
+        return answer(-1, error=f"systemd: no whole answer within {timeout:g} s")
+    except (OSError, ValueError) as error:
+        return answer(-1, error=f"systemd: {error}")
     finally:
         connection.close()
 
@@ -58,20 +61,18 @@ def call(names: list[str]) -> bytes:
 
 
 def reply(incoming: Incoming) -> bytes:
-    """The body of the answer. Signals, which systemd sends to everybody, may come before it."""
-    ends = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < ends:
+    """The body of the answer; ValueError if it is none. Signals, which systemd sends to everybody, may come first."""
+    while True:
         head = incoming.bytes(16)  # with the lengths of the body and of the fields, which are padded
         length, fields = int.from_bytes(head[4:8], "little"), int.from_bytes(head[12:16], "little")
         incoming.bytes(fields + -fields % 8)
         body = incoming.bytes(length)
         if len(head) < 16 or len(body) < length:
-            raise ConnectionError("systemd closed the connection in the middle of its answer")
+            raise ValueError("it closed the connection in the middle of its answer")
         if head[1] == ERROR:
-            raise OSError(f"systemd says {body[4:].decode(errors='replace')}")
+            raise ValueError(f"it says {body[4:-1].decode(errors='replace')}")
         if head[1] == RETURN:
             return body
-    raise TimeoutError("systemd sends signals and no answer")
 
 
 def units(body: bytes) -> Iterator[list[str]]:

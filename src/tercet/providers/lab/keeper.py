@@ -13,8 +13,8 @@ INIT is the process id of the container's PID 1 and GROUP a control group to mak
 STATUS is the exit code, or 128 and the signal's number.
 """
 
-# It is waited for whenever something is asked of the nodes. Without pathlib, contextlib, typing, and the modules upon
-# those that `socket` and `signal` are written upon, it takes half the time to start.
+# Whoever asks something of a node waits until it has started. That takes half as long without pathlib, contextlib,
+# typing, signal and socket; the last two are written upon what is imported here instead.
 # ruff: noqa: PTH103, PTH106, PTH123, SIM105
 
 from __future__ import annotations
