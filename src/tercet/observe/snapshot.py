@@ -107,7 +107,7 @@ Units = Mapping[str, Mapping[str, Sequence[str]]]
 
 
 def units_of(components: Sequence[Component], nodes: Sequence[Node]) -> Units:
-    """What must be active where. It takes all configuration to say so, some 0.05 s: once is enough."""
+    """What must be active where. All configuration is made to say so, 0.01 s of each look: once is enough."""
     return {
         node.name: {
             component.name: units
