@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Iterator, Mapping
 from difflib import get_close_matches
 from itertools import combinations
@@ -192,6 +193,15 @@ def _timing(inventory: Inventory) -> Iterator[Finding]:
             "loop_wait + 2 * retry_timeout <= ttl: else a primary that cannot renew its key loses it unaware",
             f"{timing.loop_wait} + 2 * {timing.retry_timeout} = {needed} > {timing.ttl}",
             f"ttl: {max(needed, 20)}, or a smaller loop_wait or retry_timeout",
+            uses=values,
+        )
+    elif timing.keepalive_s > timing.fence_s:
+        own = [key for key in keys if key in inventory.patroni.model_fields_set]
+        yield Finding(
+            ("patroni", own[0]) if own else ("timing",),
+            "loop_wait + retry_timeout + 2 <= 0.6 * ttl: else a primary is fenced while its Patroni waits for `dcs`",
+            f"{timing.loop_wait} + {timing.retry_timeout} + 2 = {timing.keepalive_s:g} > {timing.fence_s:g}",
+            f"ttl: {math.ceil(timing.keepalive_s / 0.6)}, or a smaller loop_wait or retry_timeout",
             uses=values,
         )
 
