@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 from tercet.inventory.model import Inventory
 
+FENCE = 0.6
+"""Share of the ttl. The rest is for Consul, which may count it from a renewal seconds older than the keepalive."""
+
 
 @dataclass(frozen=True, slots=True)
 class Timing:
@@ -37,7 +40,7 @@ class Timing:
     @property
     def fence_s(self) -> float:
         """A primary without a keepalive for so long is killed: well before its leader key can expire."""
-        return 0.6 * self.ttl
+        return FENCE * self.ttl
 
 
 FAST = Timing(20, 1, 5, 300, 200, 100, 3, 5, 5, 5, 10)
