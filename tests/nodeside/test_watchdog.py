@@ -157,6 +157,23 @@ def test_a_restarted_patroni_has_the_rest_of_the_time(tmp_path: Path, clock: lis
     assert world.done == ["patroni killed"] * 6, "killed once in each silence of ten seconds, never fenced"
 
 
+def test_a_patroni_that_takes_long_to_start_is_not_killed_and_gains_no_time(tmp_path: Path, clock: list[float]) -> None:
+    """Seen on a starved machine: killed at each start, it never came up, and as each start emptied the file, the
+    primary was never fenced."""
+    world = World(tmp_path)
+    world.keepalive()
+    world.look()
+    world.file.write_bytes(b"")  # it was killed, and a new one starts
+    for _ in range(11):
+        clock[0] += 1
+        world.look()
+    assert world.done == []
+    world.file.write_bytes(b"")
+    clock[0] += 1
+    world.look()
+    assert world.done == ["fenced", "key given up"]
+
+
 @pytest.mark.parametrize("role", ["standby", "dead"])
 def test_only_a_primary_is_fenced(tmp_path: Path, clock: list[float], role: str) -> None:
     world = World(tmp_path)

@@ -9,8 +9,9 @@ as the leader. Neither side can block the other: the file is an ordinary one.
   acknowledged before anybody else could be promoted. Afterwards the session that holds the leader key is destroyed:
   PostgreSQL is known to be dead, so nobody needs to wait for the rest of the ttl.
 - **A hung Patroni.** `hung_s` without a keepalive on a primary means that Patroni's loop hangs, even if its REST API
-  still answers. Patroni is killed; systemd starts it again, and it finds its PostgreSQL running. The same happens, on
-  primary and standby, when the REST API is silent or /liveness fails for 6 s.
+  still answers. Patroni is killed once; systemd starts it again, and it finds its PostgreSQL running. One that merely
+  takes long to start is left alone until the fence. On primary and standby, a Patroni is also killed when its REST API
+  is silent or /liveness fails for 6 s.
 - **A hung postmaster.** A postmaster that accepts a connection and says nothing for 5 s is killed. Patroni's own old
   connections would work for ever, so nothing else would notice.
 
@@ -78,16 +79,23 @@ class Silence:
 
 
 class Keepalives:
-    """The file that Patroni writes to. A change of its time is a keepalive; clocks are never compared."""
+    """The file that Patroni writes to: empty while Patroni starts, then longer with each keepalive.
+
+    Clocks are never compared: a keepalive is a change of the file's time, whatever that time is.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._last = self._stamp()
 
     def came(self) -> bool:
-        """One or more since the last call."""
+        """One or more since the last call. A file that was emptied for a new Patroni says nothing yet."""
         before, self._last = self._last, self._stamp()
-        return self._last != before
+        return self._last != before and self.begun()
+
+    def begun(self) -> bool:
+        """The Patroni that runs has written at least once, so it has been through its start."""
+        return self._last[1] > 0
 
     def disarmed(self) -> bool:
         """Patroni has switched its watchdog off: PostgreSQL is stopped, a standby, or Patroni is paused."""
@@ -197,7 +205,7 @@ class Fence:
             self._postmaster.kill()
             self._silence.heard()
             give_up()
-        elif self._silence.lasted(self._hung_s) and not self._ended:
+        elif self._silence.lasted(self._hung_s) and self._keepalives.begun() and not self._ended:
             end_patroni(f"its loop has renewed nothing for {self._silence.seconds:.1f} s")
             self._ended = True
 
@@ -251,12 +259,14 @@ def postmaster_answers(path: str, timeout: float) -> bool:
 
 def end_patroni(why: str) -> None:
     """Kill its main process, if there is one; systemd starts it again."""
-    print(f"patroni is killed: {why}", flush=True)
     argv = ["systemctl", "kill", "--kill-whom=main", "--signal=KILL", "patroni.service"]
     try:
-        subprocess.run(argv, timeout=3, check=False)
+        done = subprocess.run(argv, capture_output=True, timeout=3, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        print(f"systemctl: {error}", flush=True)
+        print(f"patroni cannot be killed: {error}", flush=True)
+        return
+    said = done.stderr.decode(errors="replace").strip()
+    print(f"patroni cannot be killed: {said}" if done.returncode else f"patroni is killed: {why}", flush=True)
 
 
 def ask_for_ever(watches: tuple[Watch, ...]) -> None:
