@@ -197,11 +197,19 @@ def test_a_change_of_the_application_fails_where_the_primary_was_demoted(tmp_pat
 
 
 def test_writable_is_what_the_primary_says(context: Context) -> None:
-    (condition,) = Sentinel(context).healthy()
+    condition, _ = Sentinel(context).healthy()
     answers = {"patroni": cluster(db_sib_01="running"), "read_only": Answer(0, "off\n")}
     assert isinstance(condition.check(Readings({"db-sib-01": answers})), Passing)
     answers["read_only"] = Answer(0, "on\n")
     assert isinstance(condition.check(Readings({"db-sib-01": answers})), Waiting)
+
+
+def test_the_watchdog_runs_on_every_database_node(context: Context) -> None:
+    _, condition = Sentinel(context).healthy()
+    active = {name: {"watchdog": Answer(0, "active\n")} for name in ("db-sib-01", "db-sib-03", "db-fsn-01")}
+    assert isinstance(condition.check(Readings(active)), Passing)
+    active["db-sib-03"] = {"watchdog": Answer(3, "failed\n")}
+    assert condition.check(Readings(active)) == Waiting("not active on db-sib-03")
 
 
 def test_routes_are_local_for_reads_and_the_primary_for_writes(context: Context) -> None:

@@ -135,7 +135,7 @@ def test_a_scenario_of_ones_own(tmp_path: Path) -> None:
         ("    lasts: 10s", "    lasts: soon", ":6:12: faults[0].lasts: expected a duration above zero"),
         ("    lasts: 10s", "    lasts: 400s", "expected a fault that lasts at most 300 s"),
         ("    lasts: 10s", "    freeze: the primary", ":5:5: faults[0]: expected exactly one of kill, freeze, cut_off, "
-         "cut, cut_one_way, crash, hang, hold_down, fill_disk, switchover in a fault, not kill and freeze"),
+         "cut, cut_one_way, crash, hang, hang_loop, hold_down, fill_disk, switchover in a fault, not kill and freeze"),
         ("kill: the primary", "lasts: 3s", "each key once"),
         ("  - kill: the primary\n    lasts: 10s\n", "  - lasts: 10s\n", "not none"),
         ("name: mine", "name: My Drill!", "a host name"),

@@ -146,7 +146,7 @@ def inventories(draw: st.DrawFn) -> dict[str, object]:
     free = st.integers(1024, 65535).filter(lambda port: port != 9898 and not 20000 <= port <= 32000)
     ports = draw(st.lists(free, min_size=len(PortsModel.model_fields), unique=True))
     loop_wait, retry_timeout = draw(st.integers(1, 20)), draw(st.integers(3, 20))
-    ttl = draw(st.integers(max(20, loop_wait + 2 * retry_timeout), 200))
+    ttl = draw(st.integers(max(20, loop_wait + 2 * retry_timeout, 2 * (loop_wait + retry_timeout + 2)), 200))
     return {
         "platform": draw(labels(32)),
         "timing": draw(st.sampled_from(["fast", "relaxed"])),

@@ -31,6 +31,7 @@ BIN = "/usr/lib/postgresql/17/bin"
 PSQL = f"{BIN}/psql"  # the one in PATH is Debian's wrapper: Perl, which takes as long again
 GATE = "/usr/lib/tercet/patroni-may-start"
 BEFORE_STOP = "/usr/lib/tercet/patroni-before-stop"
+KEEPALIVES = "/run/patroni/keepalives"  # written by Patroni, read by nodeside/watchdog.py
 PERMISSION = "/run/tercet-bootstrap"  # outside /run/patroni: systemd empties that at each start
 SWITCH_S = 60.0  # seconds for a planned change of the primary, which takes 1 to 2
 REST_USER = "patroni"
@@ -86,7 +87,7 @@ class Patroni:
         return Http(f"http://{node.name}:{self.context.platform.settings.ports.patroni}{path}")
 
     def _config(self, node: Node) -> dict[str, object]:
-        settings, secrets = self.context.platform.settings, self.context.secrets
+        settings, secrets, timing = self.context.platform.settings, self.context.secrets, self.context.timing
         ports = settings.ports
         return {
             "scope": settings.postgresql.service,
@@ -100,6 +101,14 @@ class Patroni:
                 "host": f"127.0.0.1:{ports.dcs_http}",
                 "register_service": False,  # see components/dcs.py
                 "checks": ["serfHealth"],  # gossip ends a dead node's session long before its TTL does
+            },
+            # Containers have no /dev/watchdog. The driver "testing" makes the same calls on an ordinary file, which
+            # nodeside/watchdog.py watches. `required`: nobody becomes primary without it.
+            "watchdog": {
+                "mode": "required",
+                "driver": "testing",
+                "device": KEEPALIVES,
+                "safety_margin": timing.ttl - int(timing.fence_s),
             },
             "bootstrap": {
                 "dcs": self.dynamic(),
@@ -194,7 +203,10 @@ class Patroni:
         key = f"service/{settings.postgresql.service}/initialize"
         url = f"http://127.0.0.1:{settings.ports.dcs_http}/v1/kv/{key}"
         return f"""#!/bin/sh
-# Ends when Patroni may start: there is data here, or a cluster to clone, or the leave to create one.
+# Patroni writes its keepalives from the start of the file. "V" at its end says that the watchdog is switched off, and
+# stays so until Patroni switches it on.
+if [ "$(tail -c 1 {KEEPALIVES} 2>/dev/null)" = V ]; then printf V > {KEEPALIVES}; else : > {KEEPALIVES}; fi
+# Ends when Patroni may start: there is data here, or a cluster to clone, or the permission to create one.
 until [ -s {DATA}/PG_VERSION ] || [ -e {PERMISSION} ] || curl -sf -m 2 -o /dev/null '{url}'; do sleep 0.2; done
 """
 

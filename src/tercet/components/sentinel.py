@@ -1,6 +1,6 @@
-"""The small daemons beside each PostgreSQL: strict mode made true, an end for what is frozen, no wait for a turn.
+"""The small daemons beside each PostgreSQL: strict mode made true, Patroni's watchdog, no wait for a turn.
 
-What they do, and what they cannot cover, is in nodeside/strict.py, nodeside/liveness.py and nodeside/wake.py.
+What they do, and what they cannot cover, is in nodeside/strict.py, nodeside/watchdog.py and nodeside/wake.py.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from tercet.components import patroni
 from tercet.components.context import Context
 from tercet.components.guard import daemon
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
-from tercet.converge.requests import Exec, Request
+from tercet.converge.requests import Active, Exec, Request
 from tercet.converge.resources import Resource
 from tercet.inventory.platform import Node, Platform, Role
 
 STRICT = "tercet-strict.service"
+WATCHDOG = "tercet-watchdog.service"
 # A standby is not asked: it refuses writes anyway, and a psql takes 0.03 s of a core.
 READ_ONLY = Exec(
     (
@@ -44,22 +45,28 @@ class Sentinel:
             "Refuses writes while no standby confirms them",
             {"needed": settings.patroni.synchronous_node_count, "port": ports.postgresql},
         )
+        scope = f"service/{settings.postgresql.service}"
         yield from daemon(
-            "liveness",
-            "Ends a frozen Patroni or postmaster",
+            "watchdog",
+            "Patroni's watchdog: fences PostgreSQL, ends what hangs",
             {
+                "node": node.name,
                 "api": [node.name, ports.patroni],
+                "dcs_port": ports.dcs_http,
+                "scope": scope,
+                "keepalives": patroni.KEEPALIVES,
+                "data": patroni.DATA,
                 "socket": f"/run/postgresql/.s.PGSQL.{ports.postgresql}",
-                "pid_file": f"{patroni.DATA}/postmaster.pid",
+                "hung_s": self.context.timing.keepalive_s,
+                "fence_s": self.context.timing.fence_s,
             },
         )
-
         yield from daemon(
             "wake",
             "Wakes Patroni for a new leader and for a crash",
             {
                 "dcs_port": ports.dcs_http,
-                "scope": f"service/{settings.postgresql.service}",
+                "scope": scope,
                 "node": node.name,
                 "api": [node.name, ports.patroni],
                 "user": patroni.REST_USER,
@@ -72,11 +79,14 @@ class Sentinel:
     def questions(self, node: Node) -> Mapping[str, Request]:
         if node.role is not Role.DB:
             return {}
-        return {**patroni.Patroni(self.context).questions(node), "read_only": READ_ONLY}
+        questions = patroni.Patroni(self.context).questions(node)
+        return {**questions, "read_only": READ_ONLY, "watchdog": Active(WATCHDOG)}
 
     def healthy(self) -> Iterable[Condition]:
-        databases = tuple((node.name, STRICT) for node in self.context.platform.of(Role.DB))
-        yield Condition("postgresql: the primary accepts writes", _writable(self.context.platform), databases)
+        names = [node.name for node in self.context.platform.of(Role.DB)]
+        strict, watchdog = (tuple((name, unit) for name in names) for unit in (STRICT, WATCHDOG))
+        yield Condition("postgresql: the primary accepts writes", _writable(self.context.platform), strict)
+        yield Condition("patroni: its watchdog runs on every database node", _watched(names), watchdog)
 
 
 def read_only(readings: Readings, node: str) -> bool:
@@ -94,5 +104,13 @@ def _writable(platform: Platform) -> Callable[[Readings], State]:
         if read_only(readings, primary):
             return Waiting(f"{primary} is read-only: no standby confirms writes")
         return Passing(primary)
+
+    return check
+
+
+def _watched(names: list[str]) -> Callable[[Readings], State]:
+    def check(readings: Readings) -> State:
+        down = [name for name in names if readings.get(name, "watchdog").text.strip() != "active"]
+        return Waiting(f"not active on {', '.join(down)}") if down else Passing(f"{len(names)} nodes")
 
     return check

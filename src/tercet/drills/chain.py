@@ -71,7 +71,8 @@ def _steps(site: str, victims: frozenset[str], primary: str) -> tuple[_Step, ...
             lambda r: what(r, What.MEMBER_FAILED) and r.component == "dcs" and r.subject in victims,
         ),
         _Step("crash seen by Patroni", lambda r: what(r, What.CRASHED) and r.component == "patroni"),
-        _Step("killed by the liveness guard", lambda r: what(r, What.KILLED)),
+        _Step("killed by the watchdog", lambda r: what(r, What.KILLED)),
+        _Step("fenced", lambda r: what(r, What.FENCED)),
         _Step("switchover asked", lambda r: what(r, What.SWITCHOVER_ASKED)),
         _Step("old primary demoted", lambda r: what(r, What.DEMOTED)),
         _Step(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib.resources import files
 
 from tercet.components import consul, dcs, nomad, patroni, tailscale
 from tercet.components.proxy import component as proxy
@@ -45,6 +46,7 @@ def fault_of(model: FaultModel, view: View, facts: Facts, number: int) -> Fault:
         "cut_one_way": lambda: _cut(model, view, both=False),
         "crash": lambda: _process(model, view, facts, number),
         "hang": lambda: _process(model, view, facts, number),
+        "hang_loop": lambda: _hang_loop(model, view, number),
         "hold_down": lambda: _process(model, view, facts, number),
         "fill_disk": lambda: _fill_disk(model, view, number),
         "switchover": lambda: _switchover(model, view, facts),
@@ -139,6 +141,23 @@ def _postmaster(kind: Kind, number: int) -> tuple[str, str]:
             kill = f"systemctl kill --kill-whom=main --signal=KILL {patroni.UNIT}; systemctl stop {patroni.UNIT}"
             return f"{kill}; kill -KILL {pid}", start
     return f"kill -KILL {pid}", start
+
+
+def _hang_loop(model: FaultModel, view: View, number: int) -> Fault:
+    (node,) = nodes_of(model.targets[0], view)
+    if view.platform.node(node).role is not Role.DB:
+        raise TercetError(f"expected a database node for hang_loop, found {node}; name one, such as: the primary")
+    unit, program = f"tercet-hang-{number}", f"/run/tercet-hang-{number}.py"
+    limit = model.lasts + GRACE_S
+    make = (
+        f"cat > {program} && pid=$(systemctl show --value --property=MainPID {patroni.UNIT}) && "
+        f"systemd-run --quiet --collect --unit={unit} --property=RuntimeMaxSec={limit:g} "
+        f"/usr/bin/python3 -I {program} $pid {node} {view.platform.settings.ports.patroni}"
+    )
+    heal = f"systemctl stop {unit} 2>/dev/null; rm -f {program}; systemctl start --no-block {patroni.UNIT}"
+    source = files("tercet.nodeside").joinpath("hold_thread.py").read_bytes()
+    fault = _on_node(f"loop of Patroni on {node} hung", node, (make, heal), model.lasts, number)
+    return replace(fault, inject=(OnNode(node, replace(_sh(make), stdin=source)),))
 
 
 def _fill_disk(model: FaultModel, view: View, number: int) -> Fault:

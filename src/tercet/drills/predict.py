@@ -54,7 +54,7 @@ class Running:
     strict_look: float = 0.25  # nodeside/strict.py; it acts on the sixth look
     strict_silence: float = 2.0  # the same: a standby that answers no heartbeat, one each second, is gone
     replication_timeout: float = 5.0  # wal_sender_timeout
-    postmaster_silence: float = 5.0  # nodeside/liveness.py; a look and its question take two seconds
+    postmaster_silence: float = 5.0  # nodeside/watchdog.py; a look and its question take two seconds
     restart_delay: float = 0.5  # RestartSec of every unit
     load_period: float = 0.05  # between two writes of one site's load
     backoff_cap: float = 0.2
@@ -235,7 +235,7 @@ def _client(running: Running) -> Term:
 def _ended(running: Running) -> Term:
     limit = running.postmaster_silence
     return Term(
-        "killed by the liveness guard",
+        "killed by the watchdog",
         0.0,
         limit + 2.0,
         f"connections that stand go on until then; a new one waits for it, {_s(limit)} and a look",

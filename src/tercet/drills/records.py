@@ -63,7 +63,8 @@ class What(StrEnum):
     WAITERS_TERMINATED = "waiters terminated"
     NODE_EXPIRED = "node expired"  # Nomad missed a client's heartbeat
     LEADER_HANDED = "leadership handed over"
-    KILLED = "killed by liveness guard"
+    KILLED = "killed by the watchdog"
+    FENCED = "fenced"
     WOKEN = "Patroni woken"
     UNIT_DIED = "unit died"
     UNIT_STARTED = "unit started"
@@ -171,7 +172,10 @@ STRICT = _rules(
 )
 PLACEMENT = _rules((What.LEADER_HANDED, r"^leader handed to ([^\s:]+)"))
 WAKE = _rules((What.WOKEN, r"^woke Patroni: (.+)"))
-LIVENESS = _rules((What.KILLED, r"^(.+) has not answered for [\d.]+ s: killed"))
+WATCHDOG = _rules(
+    (What.KILLED, r"^(?:the )?(patroni|postmaster) is killed: "),
+    (What.FENCED, r"^(PostgreSQL) is fenced: "),
+)
 
 SYSTEMD = _rules(
     (What.UNIT_DIED, r"Main process exited, code=(?:killed|dumped|exited), status=(\S+)"),
@@ -192,7 +196,7 @@ UNITS: dict[str, tuple[str, tuple[Rule, ...]]] = {
     "tercet-guard.service": ("guard", GUARD),
     "tercet-strict.service": ("strict", STRICT),
     "tercet-placement.service": ("placement", PLACEMENT),
-    "tercet-liveness.service": ("liveness", LIVENESS),
+    "tercet-watchdog.service": ("watchdog", WATCHDOG),
     "tercet-wake.service": ("wake", WAKE),
     "tailscaled.service": ("tailscale", ()),
 }

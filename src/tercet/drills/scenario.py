@@ -48,7 +48,17 @@ Process = Annotated[str, AfterValidator(_target("process"))]
 Node = Annotated[str, AfterValidator(_target("node"))]
 
 Kind = Literal[
-    "kill", "freeze", "cut_off", "cut", "cut_one_way", "crash", "hang", "hold_down", "fill_disk", "switchover"
+    "kill",
+    "freeze",
+    "cut_off",
+    "cut",
+    "cut_one_way",
+    "crash",
+    "hang",
+    "hang_loop",
+    "hold_down",
+    "fill_disk",
+    "switchover",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _NEEDS: dict[Kind, str] = {
@@ -62,7 +72,7 @@ _NEEDS: dict[Kind, str] = {
 
 
 class FaultModel(Model):
-    """One thing that goes wrong: exactly one of the first ten keys, and when."""
+    """One thing that goes wrong: exactly one of the keys before `at`, and when."""
 
     kill: Machines | None = None
     """Power cut: a site, a node, `every standby` or `every site` vanishes at once."""
@@ -78,6 +88,8 @@ class FaultModel(Model):
     """A process is killed with SIGKILL; its supervisor does what it does."""
     hang: Process | None = None
     """A process is stopped with SIGSTOP: it exists and says nothing."""
+    hang_loop: Node | None = None
+    """The loop of this database node's Patroni is stopped; its REST API goes on answering."""
     hold_down: Process | None = None
     """A process is killed with SIGKILL and kept from being started again."""
     fill_disk: Node | None = None

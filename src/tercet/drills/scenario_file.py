@@ -158,6 +158,7 @@ _EXAMPLES = {
     "cut_one_way": "[site of the primary, site of a standby]",
     "crash": "postmaster on the primary",
     "hang": "patroni on the primary",
+    "hang_loop": "the primary",
     "hold_down": "consul on consul-nomad at site of a standby",
     "fill_disk": "the primary",
     "switchover": "site of a standby",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Iterator, Mapping
 from difflib import get_close_matches
 from itertools import combinations
@@ -10,7 +11,7 @@ from tercet.inventory import networks, parameters, proxmox
 from tercet.inventory.model import Inventory
 from tercet.inventory.platform import Role
 from tercet.inventory.problems import Finding, Location, quoted
-from tercet.inventory.timing import timing_of
+from tercet.inventory.timing import FENCE, timing_of
 
 RESERVED_SITE = "world"  # the lab's outside world has a container and a network of that name
 RESERVED_DATACENTER = "dcs"  # the stretched Consul datacenter of the leader election
@@ -185,15 +186,25 @@ def _timing(inventory: Inventory) -> Iterator[Finding]:
             "ttl: 20",
         )
     needed = timing.loop_wait + 2 * timing.retry_timeout
-    if needed > timing.ttl:
-        own = [key for key in keys if key in inventory.patroni.model_fields_set]
-        yield Finding(
-            ("patroni", own[0]) if own else ("timing",),
+    rules = (
+        (
+            needed > timing.ttl,
             "loop_wait + 2 * retry_timeout <= ttl: else a primary that cannot renew its key loses it unaware",
             f"{timing.loop_wait} + 2 * {timing.retry_timeout} = {needed} > {timing.ttl}",
-            f"ttl: {max(needed, 20)}, or a smaller loop_wait or retry_timeout",
-            uses=values,
-        )
+        ),
+        (
+            timing.keepalive_s > timing.fence_s,
+            "loop_wait + retry_timeout + 2 <= 0.6 * ttl: else a primary is fenced while its Patroni waits for `dcs`",
+            f"{timing.loop_wait} + {timing.retry_timeout} + 2 = {timing.keepalive_s:g} > {timing.fence_s:g}",
+        ),
+    )
+    least = max(20, needed, math.ceil(timing.keepalive_s / FENCE))
+    own = [key for key in keys if key in inventory.patroni.model_fields_set]
+    for broken, expected, found in rules:
+        if broken:
+            at: Location = ("patroni", own[0]) if own else ("timing",)
+            yield Finding(at, expected, found, f"ttl: {least}, or a smaller loop_wait or retry_timeout", uses=values)
+            return
 
 
 RESERVED_USERS = ("postgres", "replicator", "rewind", "public", "none")

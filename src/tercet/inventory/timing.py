@@ -3,7 +3,8 @@
 Source of `fast`: measured in the lab. With a gossip probe each 500 ms a dead member was declared failed after 2.7
 to 3.2 s, with 300 ms after 1.5 to 2.5 s. A `loop_wait` of one second, with which it is
 nodeside/wake.py that wakes Patroni in time. A ttl of 20 is Consul's floor. `relaxed` is Consul's WAN default and
-Patroni's default.
+Patroni's defaults, except `loop_wait`: with 10 s and a silent `dcs`, keepalives come 20 s apart, too late for the fence
+at 0.6 of the ttl (18 s).
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tercet.inventory.model import Inventory
+
+FENCE = 0.6
+"""Share of the ttl. The rest is for Consul, which may count it from a renewal seconds older than the keepalive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +31,20 @@ class Timing:
     nomad_min_heartbeat_ttl_s: int
     nomad_failover_heartbeat_ttl_s: int
 
+    @property
+    def keepalive_s(self) -> float:
+        """The longest time in which a healthy Patroni sends a keepalive: it sleeps for `loop_wait`, tries to reach
+        `dcs` for `retry_timeout`, and in failsafe mode asks the members, which takes at most 2 s (ha.py)."""
+        return self.loop_wait + self.retry_timeout + 2.0
+
+    @property
+    def fence_s(self) -> float:
+        """A primary without a keepalive for so long is killed: well before its leader key can expire."""
+        return FENCE * self.ttl
+
 
 FAST = Timing(20, 1, 5, 300, 200, 100, 3, 5, 5, 5, 10)
-RELAXED = Timing(30, 10, 10, 1000, 500, 200, 4, 10, 10, 10, 60)
+RELAXED = Timing(30, 5, 10, 1000, 500, 200, 4, 10, 10, 10, 60)
 
 
 def timing_of(inventory: Inventory) -> Timing:

@@ -42,6 +42,21 @@ def preference(platform: Platform, site: str) -> list[str]:
     return [node.name for node in sorted(platform.of(Role.DB), key=distance)]
 
 
+def leader_of(service: str) -> str:
+    """Template text that sets $leader to the node that holds Patroni's leader key; "" if nobody does.
+
+    A Patroni that was killed and starts again deletes the key of its old session before it takes it anew (consul.py,
+    _update_leader). In that moment its member key still says that PostgreSQL runs as the primary, and that counts:
+    applications keep their sessions. Of a dead node both keys vanish together, with the session.
+    """
+    return (
+        f'{{{{- $leader := keyOrDefault "service/{service}/leader" "" }}}}'
+        f'{{{{ if eq $leader "" }}}}{{{{ range ls "service/{service}/members" }}}}{{{{ $member := parseJSON .Value }}}}'
+        '{{ if and (eq $member.role "primary") (eq $member.state "running") }}{{ $leader = .Key }}{{ end }}'
+        "{{ end }}{{ end -}}\n"
+    )
+
+
 def choose_servers(platform: Platform, site: str) -> str:
     """Template text that leaves the primary's and the reads' address in scratch: "primary" and "read".
 
@@ -57,7 +72,7 @@ def choose_servers(platform: Platform, site: str) -> str:
         # Both questions are asked whatever the branches below need, so that no answer has to be waited for later.
         f'{{{{- $primaries := service "primary.{service}" }}}}{{{{ $replicas := service "replica.{service}" }}}}',
         '{{- scratch.Set "primary" "" }}{{ scratch.Set "read" "" }}',
-        f'{{{{- $leader := keyOrDefault "service/{service}/leader" "" }}}}',
+        leader_of(service).rstrip(),
         f'{{{{- range $primaries }}}}{{{{ scratch.Set "primary" .Address }}}}{is_local}{{{{ end }}}}',
         f'{{{{- range service "{service}|any" }}}}{{{{ if eq .Node $leader }}}}'
         '{{ scratch.Set "primary" .Address }}{{ end }}{{ end }}',

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from importlib.resources import files as package_files
 
-from tercet.components.proxy.flavour import preference
+from tercet.components.proxy.flavour import leader_of, preference
 from tercet.components.rolling import in_turn
 from tercet.components.systemd import CONTROL_PLANE, NEEDS_TAILNET, unit_file, unit_path
 from tercet.components.text import as_json
@@ -42,7 +42,7 @@ def template(platform: Platform, site: str) -> bytes:
     return "".join(
         (
             *(f'{{{{ ${variable} := service "{service}" -}}}}\n' for variable, service in services),
-            f'{{{{ $leader := keyOrDefault "service/{name}/leader" "" -}}}}\n',
+            leader_of(name),
             _line("primary", "$primaries"),
             *(_line("primary", nodes, "$leader") for nodes in ("$replicas", "$primaries")),
             _line("leader", "$all", "$leader"),

@@ -1,0 +1,305 @@
+"""No PostgreSQL outlives its Patroni, and nothing hangs unseen (`tercet-watchdog.service`, database nodes).
+
+A container has no /dev/watchdog, so this program is Patroni's watchdog in user space. Patroni writes one byte to the
+keepalive file each time it has renewed its leader key, or, in failsafe mode, each time all members have confirmed it
+as the leader. Neither side can block the other: the file is an ordinary one.
+
+- **Fence.** A primary whose Patroni has sent no keepalive for `fence_s` (0.6 of the ttl) is killed with all its
+  processes. The leader key cannot expire before the whole ttl is over, so whatever the primary acknowledged, it
+  acknowledged before anybody else could be promoted. Afterwards the session that holds the leader key is destroyed:
+  PostgreSQL is known to be dead, so nobody needs to wait for the rest of the ttl.
+- **A hung Patroni.** `hung_s` without a keepalive on a primary means that Patroni's loop hangs, even if its REST API
+  still answers. Patroni is killed once; systemd starts it again, and it finds its PostgreSQL running. One that merely
+  takes long to start is left alone until the fence. On primary and standby, a Patroni is also killed when its REST API
+  is silent or /liveness fails for 6 s.
+- **A hung postmaster.** A postmaster that accepts a connection and says nothing for 5 s is killed. Patroni's own old
+  connections would work for ever, so nothing else would notice.
+
+A silence counts only if it lasted through several looks: a program that was suspended or starved has seen nothing
+meanwhile and must not blame others for it. A process is signalled only if it is the postmaster of this data directory
+beyond doubt.
+
+Not covered: this program and Patroni both suspended while PostgreSQL runs on, and `patronictl pause`, during which
+Patroni switches its watchdog off ("V" as the last byte) and promises not to promote anybody.
+
+Argument: a JSON file {"node": …, "api": [host, port], "dcs_port": …, "scope": "service/NAME", "keepalives": PATH,
+"data": PATH, "socket": PATH, "fence_s": …, "hung_s": …}.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+LOOK_S = 0.25  # between two looks at the keepalives
+MIN_LOOKS = 8  # a fence takes at least as many: 2 s, in which a Patroni that was suspended too sends a keepalive
+ASK_S = 1.0  # between two questions, and the time for an answer
+PATRONI_SILENT_S = 6.0
+POSTMASTER_SILENT_S = 5.0
+MIN_ASKED = 3
+DISARMED = b"V"  # what Patroni writes when it switches its watchdog off, as to a device with "magic close"
+DCS_S = 2.0
+SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # the shortest question a postmaster's child answers, with one byte
+
+
+class Silence:
+    """How long something has been silent, by the clock and in looks: `lasted` needs both.
+
+    The clock alone would count this program's own pauses; looks alone would be slow on a starved machine.
+    """
+
+    def __init__(self, min_looks: int) -> None:
+        self._min_looks = min_looks
+        self.heard()
+
+    def heard(self) -> None:
+        self._since, self._looks = time.monotonic(), 0
+
+    def missed(self) -> None:
+        self._looks += 1
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._since
+
+    def lasted(self, limit: float) -> bool:
+        return self._looks >= self._min_looks and self.seconds >= limit
+
+
+class Keepalives:
+    """The file that Patroni writes to: empty while Patroni starts, then longer with each keepalive.
+
+    Clocks are never compared: a keepalive is a change of the file's time, whatever that time is.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._last = self._stamp()
+
+    def came(self) -> bool:
+        """One or more since the last call. A file that was emptied for a new Patroni says nothing yet."""
+        before, self._last = self._last, self._stamp()
+        return self._last != before and self.begun()
+
+    def begun(self) -> bool:
+        """The Patroni that runs has written at least once, so it has been through its start."""
+        return self._last[1] > 0
+
+    def disarmed(self) -> bool:
+        """Patroni has switched its watchdog off: PostgreSQL is stopped, a standby, or Patroni is paused."""
+        try:
+            with open(self._path, "rb") as file:
+                file.seek(-1, os.SEEK_END)
+                return file.read(1) == DISARMED
+        except OSError:  # missing or empty
+            return False
+
+    def _stamp(self) -> tuple[int, int]:
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            return 0, 0
+        return found.st_mtime_ns, found.st_size
+
+
+class Postmaster:
+    """The postmaster of one data directory."""
+
+    def __init__(self, data: str) -> None:
+        self._data = data
+
+    def pid(self) -> int:
+        """Its process id; 0 if none runs.
+
+        postmaster.pid alone proves nothing: it outlives a crash, its number may be another program's by now, and a
+        single-user backend (pg_rewind starts one) writes a negative one, which kill(2) takes for a process group.
+        """
+        try:
+            with open(f"{self._data}/postmaster.pid") as file:
+                pid = int(file.readline())
+            if pid <= 1 or not os.path.samefile(f"/proc/{pid}/cwd", self._data):
+                return 0
+            with open(f"/proc/{pid}/comm") as file:
+                return pid if file.read().strip() == "postgres" else 0
+        except (OSError, ValueError):
+            return 0
+
+    def is_primary(self) -> bool:
+        """It runs, and not as a standby. Patroni's standbys always have standby.signal."""
+        return self.pid() > 0 and not os.path.exists(f"{self._data}/standby.signal")
+
+    def kill(self) -> None:
+        """End it with all its processes at once, as a power cut would: a backend that is busy does not notice the end
+        of its postmaster by itself."""
+        pid = self.pid()
+        if pid == 0:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)  # so that it starts no more processes
+            with open(f"/proc/{pid}/task/{pid}/children") as file:
+                children = [int(child) for child in file.read().split()]
+            for child in (*children, pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+
+
+class Lead:
+    """The leader key in `dcs`, through the local agent."""
+
+    def __init__(self, port: int, scope: str, node: str) -> None:
+        self._port, self._key, self._node = port, f"/v1/kv/{scope}/leader", node
+
+    def give_up(self) -> None:
+        """Destroy the session that holds the leader key, if it is this node's; else it ends with its ttl."""
+        try:
+            held = json.loads(self._ask("GET", self._key) or "[]")
+            if held and base64.b64decode(held[0]["Value"]).decode() == self._node and held[0].get("Session"):
+                self._ask("PUT", f"/v1/session/destroy/{held[0]['Session']}")
+                print("the leader key is given up", flush=True)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            print(f"the leader key ends with its ttl: {error}", flush=True)
+
+    def _ask(self, method: str, path: str) -> bytes:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=DCS_S)
+        try:
+            connection.request(method, path)
+            answer = connection.getresponse()
+            body = answer.read()
+        finally:
+            connection.close()
+        if answer.status not in (200, 404):
+            raise http.client.HTTPException(f"status {answer.status}")
+        return body if answer.status == 200 else b""
+
+
+class Fence:
+    """Watches the keepalives while this node is the primary."""
+
+    def __init__(self, postmaster: Postmaster, keepalives: Keepalives, hung_s: float, fence_s: float) -> None:
+        self._postmaster, self._keepalives = postmaster, keepalives
+        self._hung_s, self._fence_s = hung_s, fence_s
+        self._silence = Silence(MIN_LOOKS)
+        self._ended = False  # Patroni was killed in this silence
+
+    def look(self, end_patroni: Callable[[str], None], give_up: Callable[[], None]) -> None:
+        came = self._keepalives.came()
+        if came or not self._postmaster.is_primary() or self._keepalives.disarmed():
+            self._silence.heard()
+            self._ended = False
+            return
+        self._silence.missed()
+        if self._silence.lasted(self._fence_s):
+            print(f"PostgreSQL is fenced: Patroni has renewed nothing for {self._silence.seconds:.1f} s", flush=True)
+            self._postmaster.kill()
+            self._silence.heard()
+            give_up()
+        elif self._silence.lasted(self._hung_s) and self._keepalives.begun() and not self._ended:
+            end_patroni(f"its loop has renewed nothing for {self._silence.seconds:.1f} s")
+            self._ended = True
+
+
+class Watch:
+    """Calls `end` once `ask` has been answered by nobody for `limit` seconds."""
+
+    def __init__(self, name: str, limit: float, ask: Callable[[], bool], end: Callable[[str], None]) -> None:
+        self._name, self._limit, self._ask, self._end = name, limit, ask, end
+        self._silence = Silence(MIN_ASKED)
+
+    def look(self) -> None:
+        if self._ask():
+            self._silence.heard()
+            return
+        self._silence.missed()
+        if self._silence.lasted(self._limit):
+            self._end(f"{self._name} has not answered for {self._silence.seconds:.1f} s")
+            self._silence.heard()  # its successor gets the full time
+
+
+def patroni_is_well(host: str, port: int, timeout: float) -> bool:
+    """/liveness says 200, or nobody listens: a Patroni that is down is systemd's affair.
+
+    503 is what a Patroni says of itself whose loop has not run for a ttl (on a standby: two).
+    """
+    try:
+        with socket.create_connection((host, port), timeout=timeout) as connection:
+            connection.settimeout(timeout)
+            connection.sendall(f"GET /liveness HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+            return connection.recv(16).split()[1:2] == [b"200"]
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+
+
+def postmaster_answers(path: str, timeout: float) -> bool:
+    """It accepts and forks a child that answers; a socket that refuses or is not there counts as an answer."""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(timeout)
+            connection.connect(path)
+            connection.sendall(SSL_REQUEST)
+            return connection.recv(1) != b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+
+
+def end_patroni(why: str) -> None:
+    """Kill its main process, if there is one; systemd starts it again."""
+    argv = ["systemctl", "kill", "--kill-whom=main", "--signal=KILL", "patroni.service"]
+    try:
+        done = subprocess.run(argv, capture_output=True, timeout=3, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        print(f"patroni cannot be killed: {error}", flush=True)
+        return
+    said = done.stderr.decode(errors="replace").strip()
+    print(f"patroni cannot be killed: {said}" if done.returncode else f"patroni is killed: {why}", flush=True)
+
+
+def ask_for_ever(watches: tuple[Watch, ...]) -> None:
+    while True:
+        for watch in watches:
+            watch.look()
+        time.sleep(ASK_S)
+
+
+def main(config: dict[str, Any]) -> None:
+    postmaster = Postmaster(config["data"])
+    fence = Fence(postmaster, Keepalives(config["keepalives"]), config["hung_s"], config["fence_s"])
+    lead = Lead(config["dcs_port"], config["scope"], config["node"])
+    host, port = config["api"]
+
+    def end_postmaster(why: str) -> None:
+        print(f"the postmaster is killed: {why}", flush=True)
+        postmaster.kill()
+
+    watches = (
+        Watch("patroni", PATRONI_SILENT_S, lambda: patroni_is_well(host, port, ASK_S), end_patroni),
+        Watch(
+            "the postmaster", POSTMASTER_SILENT_S, lambda: postmaster_answers(config["socket"], ASK_S), end_postmaster
+        ),
+    )
+    # Questions may wait for their answers; the fence may not wait for them.
+    threading.Thread(target=ask_for_ever, args=(watches,), daemon=True).start()
+    print("watching", flush=True)
+    while True:
+        fence.look(end_patroni, lead.give_up)
+        time.sleep(LOOK_S)
+
+
+if __name__ == "__main__":
+    with open(sys.argv[1]) as file:
+        main(json.load(file))
