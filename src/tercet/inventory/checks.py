@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from itertools import combinations
 
 from tercet.inventory import networks, parameters, proxmox
+from tercet.inventory.database import RESERVED_DATABASES, RESERVED_USERS
 from tercet.inventory.model import Inventory
 from tercet.inventory.platform import Role
 from tercet.inventory.problems import Finding, Location, quoted
@@ -194,10 +195,6 @@ def _timing(inventory: Inventory) -> Iterator[Finding]:
             f"ttl: {max(needed, 20)}, or a smaller loop_wait or retry_timeout",
             uses=values,
         )
-
-
-RESERVED_USERS = ("postgres", "replicator", "rewind", "public", "none")
-RESERVED_DATABASES = ("postgres", "template0", "template1")
 
 
 def _database(inventory: Inventory) -> Iterator[Finding]:
