@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from tercet.errors import TercetError
 from tercet.inventory.certificates import LIFETIME, Pair, make_authority, make_headscale, signed_by
-from tercet.inventory.secrets import NAMES, PASSWORDS, Secrets, load, load_or_create
+from tercet.inventory.secrets import NAMES, PASSWORDS, PUNCTUATION, Secrets, load, load_or_create, peek
 
 
 @pytest.fixture
@@ -117,6 +117,25 @@ def test_a_broken_file_is_one_clear_error_and_stays_as_it_is(path: Path, content
     assert "hunter2" not in str(caught.value)
     assert path.read_text() == content
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(
+    "password", ["it's", "a:b", "{{ key }}", "a\\b", 'a"b', "with space", "a$b", "a`b", "ä", "a\nb"]
+)
+def test_a_password_that_files_or_sql_would_misread_is_refused(path: Path, made: dict[str, str], password: str) -> None:
+    write(path, made | {"postgres_application": password})
+    before = path.read_text()
+    for read in (load, peek, load_or_create):
+        with pytest.raises(TercetError, match="a character in postgres_application that is neither") as caught:
+            read(path)
+        assert password not in str(caught.value)
+    assert path.read_text() == before
+
+
+def test_a_password_may_have_the_punctuation_that_the_error_names(path: Path, made: dict[str, str]) -> None:
+    write(path, made | {"postgres_application": f"aZ09{PUNCTUATION}"})
+    loaded = load(path)
+    assert loaded is not None and loaded.postgres_application == f"aZ09{PUNCTUATION}"
 
 
 def test_a_certificate_of_another_authority_is_refused(path: Path, made: dict[str, str]) -> None:

@@ -32,7 +32,7 @@ from fakepve.server import FakePve
 from tercet.errors import TercetError
 from tercet.providers.lab.cgroup import Cgroups, emptied, kill, remove
 from tercet.providers.lab.host import command as local
-from tests.proxmox.fakehost import FakeHost, _say, _start
+from tests.proxmox.fakehost import FakeHost, _say, _start, own_folder
 
 FIRST_ID, IDS = 100000, 65536  # as Proxmox maps unprivileged containers
 NETWORK = "10.79"
@@ -233,7 +233,7 @@ class Lxc:
             *("env", f"PATH={self.bin}:{os.environ['PATH']}", "LXC_BIN=/usr/bin"),
             f"PVE_FOLDER={self.folder}",
         ]
-        return await _start([*environment, "bash", "-c", command.replace("/run/lock/", f"{locks}/")])
+        return await _start([*environment, "bash", "-c", own_folder(command, locks)])
 
 
 UNPACKING = threading.Lock()

@@ -910,6 +910,58 @@ async def test_lock_of_a_dead_operator_is_free(lab: LabProvider) -> None:
         pass
 
 
+@pytest.mark.parametrize("call", ["run", "spawn"])
+async def test_lock_of_a_dead_operator_is_held_until_its_programs_are_gone(lab: LabProvider, call: str) -> None:
+    """Who ends the program is stopped here, as where the machine is starved: the program outlives its caller."""
+    nap = unique_nap()
+    runs = {
+        "run": f'await lab.run("{A}", ["sleep", "{nap}"], timeout=600)',
+        "spawn": f'await (await lab.spawn("{A}", ["sleep", "{nap}"])).wait()',
+    }
+    what = f'async with lab.lock("victim"): {runs[call]}'
+    script = TOOL.format(here=str(Path(__file__).parent), what=what)
+    with subprocess.Popen([sys.executable, "-c", script]) as tool:
+        keepers: list[int] = []
+        try:
+            await eventually(lambda: bool(alive(nap)), 60, "the program runs")
+            (program,) = alive(nap)
+            keepers = [parent_of(program)]
+            os.kill(keepers[0], signal.SIGSTOP)
+            tool.kill()
+            tool.wait()
+            with pytest.raises(TercetError, match="victim"):
+                async with lab.lock("second"):
+                    pytest.fail("the lock is free, and the program runs")
+            assert alive(nap) == [program]
+        finally:
+            tool.kill()
+            for keeper in keepers:
+                os.kill(keeper, signal.SIGCONT)
+
+    async def free() -> bool:
+        try:
+            async with lab.lock("second"):
+                assert not alive(nap)
+                return True
+        except TercetError:
+            return False
+
+    await eventually(free, 60, "the lock is free once the program has ended")
+
+
+def parent_of(process: int) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+async def test_lock_is_free_at_once_after_work_that_was_broken_off(lab: LabProvider) -> None:
+    for _ in range(5):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.0), lab.lock("first"):
+                await asyncio.gather(*(lab.run(A, ["sleep", "60"], timeout=600) for _ in range(5)))
+        async with lab.lock("second"):
+            pass
+
+
 def traces(name: str) -> dict[str, list[str]]:
     """Everything on this machine that carries the lab's name."""
     processes = []

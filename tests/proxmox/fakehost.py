@@ -21,6 +21,7 @@ from fakepve.certs import make_cert
 from fakepve.model import TaskError
 from fakepve.server import FakePve
 
+from tercet.providers.proxmox.reach import FENCE
 from tests.proxmox.relay import Relay
 
 T = TypeVar("T")
@@ -293,6 +294,8 @@ class Pretend:
                 if not running:
                     return await _say(f"container '{vmid}' not running!", 255)
                 ready = any("system_bus_socket" in word for word in argv)
+                own = str(host.folder / f"fence-{vmid}")  # each container has its own, and this machine none
+                argv = [own if word == FENCE else word for word in argv]
                 return await _start(self.answer(int(vmid), argv) or (("true",) if ready else argv))
             case ["pct", "set", vmid, *pairs]:
                 ct = host.pve.ct(int(vmid))
@@ -311,7 +314,12 @@ class Pretend:
             whole.chmod(0o755)
             whole.replace(programs / name)
         path = f"PATH={programs}:{os.environ['PATH']}"
-        return await _start(["env", path, "sh", "-c", command.replace("/run/lock/", f"{locks}/")])
+        return await _start(["env", path, "sh", "-c", own_folder(command, locks)])
+
+
+def own_folder(command: str, folder: Path) -> str:
+    """The same command with the lock's files in `folder`: all servers of a test are on one machine."""
+    return command.replace("/run/lock/", f"{folder}/").replace("/var/lib/tercet/terms", f"{folder}/terms")
 
 
 async def _pump(source: asyncio.StreamReader | None, sink: asyncssh.SSHWriter[bytes]) -> None:

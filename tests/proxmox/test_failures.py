@@ -495,6 +495,25 @@ async def test_a_creation_that_still_runs_is_waited_for_and_not_begun_again(
     assert len(pve.cts) == 3
 
 
+async def test_a_container_that_is_still_being_stopped_is_not_taken_for_running(
+    provider: Make, hosts: dict[str, FakeHost], caplog: pytest.LogCaptureFixture
+) -> None:
+    await up(provider)
+    pve = hosts["sib-01"].pve
+    pve.time_scale = 1.0
+    pve.cts[0].stop_secs = 600
+    stopper = provider()
+    await stopper.running()
+    await stopper._sites["sib-01"].api.post(f"/nodes/pve-sib-01/lxc/{pve.cts[0].vmid}/status/stop")
+
+    look = asyncio.create_task(provider().survey())
+    async with asyncio.timeout(60):
+        while "still runs; waiting for it: UPID:pve-sib-01:" not in caplog.text:
+            await asyncio.sleep(0.05)
+    pve.hurry = True
+    assert [change.verb for change in await look] == ["start"]
+
+
 async def test_a_server_that_is_down_is_an_answer_within_seconds(provider: Make, hosts: dict[str, FakeHost]) -> None:
     made = await up(provider)
     host = hosts["sib-01"]

@@ -22,6 +22,7 @@ from tercet.components.text import as_yaml
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.requests import Answer, Exec, Http, Request
 from tercet.converge.resources import Directory, File, Object, Resource, Unit
+from tercet.inventory.database import REPLICATOR, REWINDER, SUPERUSER
 from tercet.inventory.platform import Node, Platform, Role
 
 UNIT = "patroni.service"
@@ -35,7 +36,6 @@ KEEPALIVES = "/run/patroni/keepalives"  # written by Patroni, read by nodeside/w
 PERMISSION = "/run/tercet-bootstrap"  # outside /run/patroni: systemd empties that at each start
 SWITCH_S = 60.0  # seconds for a planned change of the primary, which takes 1 to 2
 REST_USER = "patroni"
-SUPERUSER, REPLICATOR, REWINDER = "postgres", "replicator", "rewinder"
 # As PostgreSQL's own user, for its local socket. setpriv, because runuser opens a PAM session, which takes as long as
 # the query.
 AS_POSTGRES = ("setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups")

@@ -10,6 +10,7 @@ address. Consul resolves `GetInterfaceIP "tailscale0"` once, at its start, so it
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -118,12 +119,11 @@ class Tailscale:
     def _login(self, node: Node) -> Object:
         tailnet = self.context.platform.settings.tailnet
         server = f"https://{headscale.HOSTNAME}" if self.context.platform.world else tailnet.login_server
-        # The key travels on standard input; single quotes are safe as hostnames and URLs hold none.
-        options = " ".join(
+        options = shlex.join(
             (
-                *((f"--login-server='{server}'",) if server else ()),
-                f"--hostname='{node.name}'",
-                "--auth-key=file:/dev/stdin",
+                *((f"--login-server={server}",) if server else ()),
+                f"--hostname={node.name}",
+                "--auth-key=file:/dev/stdin",  # the key travels on standard input
                 "--accept-dns=false",
                 "--accept-routes=false",
                 "--netfilter-mode=off",

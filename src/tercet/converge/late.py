@@ -20,6 +20,9 @@ class Kitchen:
     """Renders late content for one `apply`.
 
     All nodes often need the same answers at the same time, such as everybody's address: they share one look.
+
+    Invariant: rendering never holds up the event loop, in which the provider's lock is kept alive. It may ask a
+    password manager, which asks its user. One is rendered at a time, so what is cached is asked for once.
     """
 
     def __init__(self, fleet: Fleet, may_go_on: Callable[[], None]) -> None:
@@ -27,6 +30,7 @@ class Kitchen:
         self._may_go_on = may_go_on
         self._locks: defaultdict[frozenset[tuple[str, Request]], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._answers: dict[frozenset[tuple[str, Request]], tuple[float, dict[str, Answer]]] = {}
+        self._rendering = asyncio.Lock()
 
     async def render(self, late: Late, *, shared: bool, deadline: float = DEADLINE_S) -> bytes:
         """The bytes, waited for `deadline` seconds. `shared` is False where each asking has an effect of its own,
@@ -36,7 +40,8 @@ class Kitchen:
             self._may_go_on()
             answers = await (self._shared(late.needs) if shared else self._ask(late.needs))
             try:
-                return late.render(answers)
+                async with self._rendering:
+                    return await asyncio.to_thread(late.render, answers)
             except LookupError as error:
                 if time.monotonic() >= ends:
                     raise TercetError(f"waited {deadline:g} s until {late.why}, but {error.args[0]}") from None

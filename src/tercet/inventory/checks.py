@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from itertools import combinations
 
 from tercet.inventory import networks, parameters, proxmox
+from tercet.inventory.database import RESERVED_DATABASES, RESERVED_USERS
 from tercet.inventory.model import Inventory
 from tercet.inventory.platform import Role
 from tercet.inventory.problems import Finding, Location, quoted
@@ -205,10 +206,6 @@ def _timing(inventory: Inventory) -> Iterator[Finding]:
             at: Location = ("patroni", own[0]) if own else ("timing",)
             yield Finding(at, expected, found, f"ttl: {least}, or a smaller loop_wait or retry_timeout", uses=values)
             return
-
-
-RESERVED_USERS = ("postgres", "replicator", "rewind", "public", "none")
-RESERVED_DATABASES = ("postgres", "template0", "template1")
 
 
 def _database(inventory: Inventory) -> Iterator[Finding]:

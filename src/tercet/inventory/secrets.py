@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
 import stat
 import tempfile
@@ -43,6 +44,10 @@ PASSWORDS = tuple(name for name in NAMES if not name.startswith("lab_"))
 AUTHORITY = ("lab_ca_cert", "lab_ca_key")
 HEADSCALE = ("lab_headscale_cert", "lab_headscale_key")
 STAND_IN = "made by `tercet up`"
+# A password goes into SQL, password files, shell scripts and templates. What one of them takes for its own
+# (quotes, backslashes, colons, braces, dollars, white space) is refused instead of quoted six times.
+PUNCTUATION = "!#%&()*+,-./;<=>?@[]^_|~"
+_PASSWORD = re.compile(rf"[A-Za-z0-9{re.escape(PUNCTUATION)}]+")
 
 _HEADER = """\
 # Passwords and keys that tercet generated for the inventory beside this file. Keep it private and keep a copy:
@@ -137,6 +142,9 @@ def _read(path: Path) -> dict[str, str]:
     for name, value in data.items():
         if not isinstance(value, str) or not value.strip():
             raise _broken(path, f"a value of {name} that is no text" if name in NAMES else "a value that is no text")
+        if name in PASSWORDS and not _PASSWORD.fullmatch(value):
+            found = f"a character in {name} that is neither a letter nor a digit of ASCII nor one of {PUNCTUATION}"
+            raise _broken(path, found, "the others mean something to SQL, password files or templates; restore it")
     return {name: value for name, value in data.items() if isinstance(value, str)}
 
 

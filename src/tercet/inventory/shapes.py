@@ -92,12 +92,13 @@ Tag = Annotated[
     Field(json_schema_extra={"pattern": f"^tag:{LABEL}$"}),
 ]
 
+# Without the characters that RFC 3986 does not allow in a URL, and without a query: it is where a server is.
 Url = Annotated[
     str,
     _text(
-        r"https?://[^\s/]+(/\S*)?",
-        "a URL, such as https://headscale.example.org",
-        lambda value: f"https://{value.strip()}",
+        r"https?://[A-Za-z0-9._~:\[\]-]+(/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?",
+        "the URL of a server, such as https://headscale.example.org",
+        lambda value: value if "://" in value else f"https://{value.strip()}",
     ),
 ]
 

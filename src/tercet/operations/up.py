@@ -36,16 +36,16 @@ async def up(session: Session, emit: Emit) -> Raised:
     """Image, containers, components, proof. TercetError says what stopped it; running it again goes on."""
     session = await for_change(session, emit)
     _announce_proxy(session, emit)
-    async with Residents(session.provider) as fleet:
-        async with session.provider.lock(operator("up")):
-            plan = await _converge(session, fleet, emit, lambda _plan: None)
-        return Raised(session, plan, await _prove(session, fleet, emit))
+    # What is started under the lock ends before it is given away; the proof needs no lock.
+    async with session.provider.lock(operator("up")), Residents(session.provider) as fleet:
+        plan = await _converge(session, fleet, emit, lambda _plan: None)
+    return Raised(session, plan, await prove(session, emit))
 
 
 async def apply(session: Session, emit: Emit, show: Callable[[Plan], None]) -> Plan:
     """Make a plan under the lock, show it, and execute exactly it."""
     session = await for_change(session, emit)
-    async with Residents(session.provider) as fleet, session.provider.lock(operator("apply")):
+    async with session.provider.lock(operator("apply")), Residents(session.provider) as fleet:
         return await _converge(session, fleet, emit, show)
 
 
@@ -65,11 +65,7 @@ async def _converge(session: Session, fleet: Fleet, emit: Emit, show: Callable[[
 async def prove(session: Session, emit: Emit) -> list[Verdict]:
     """The specification's promises on the running platform."""
     async with Residents(session.provider) as fleet:
-        return await _prove(session, fleet, emit)
-
-
-async def _prove(session: Session, fleet: Fleet, emit: Emit) -> list[Verdict]:
-    return await verify(session.platform, session.components, Proxy(session.context), fleet, emit)
+        return await verify(session.platform, session.components, Proxy(session.context), fleet, emit)
 
 
 async def down(session: Session, emit: Emit) -> None:

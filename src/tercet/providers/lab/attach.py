@@ -25,6 +25,7 @@ from tercet.providers.lab.layout import Layout
 
 KEEPER = [sys.executable, "-I", "-S", keeper.__file__]
 SO_SNDBUFFORCE = 32
+LOCK = 3  # the number of the lock's file in a keeper
 KILLED = 128 + signal.SIGKILL
 LAST_WORDS = 0.2  # seconds that output may still come in after the program ended, from what it left running
 
@@ -36,6 +37,7 @@ class Attachment:
         self._layout = layout
         self._cgroups = cgroups
         self._line: Line | None = None
+        self._lock: int | None = None  # the open file of the lab's lock while it is held
         self._names = (f"{os.getpid()}-{secrets.token_hex(3)}-{n}" for n in itertools.count(1))
 
     async def run(self, node: str, argv: Sequence[str], *, stdin: bytes, timeout: float) -> Completed:
@@ -56,6 +58,17 @@ class Attachment:
             raise Unreachable(f"{node}: the container was stopped while `{' '.join(argv)[:80]}` ran there")
         return done
 
+    @contextlib.contextmanager
+    def under(self, lock: int) -> Iterator[None]:
+        """What runs meanwhile holds the lock, too (lock.py). What still runs at the end is ended."""
+        self._let_go()
+        self._lock = lock
+        try:
+            yield
+        finally:
+            self._lock = None
+            self._let_go()
+
     async def spawn(self, node: str, argv: Sequence[str]) -> asyncio.subprocess.Process:
         """See converge/fleet.py."""
         init = self.init(node)
@@ -68,6 +81,7 @@ class Attachment:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            pass_fds=() if self._lock is None else (self._lock,),
         )
 
     def init(self, node: str) -> int:
@@ -96,10 +110,15 @@ class Attachment:
     def _connected(self) -> Line:
         """The keeper's line; a new one where there is none, it broke, or another event loop had it."""
         if self._line is None or self._line.broken or self._line.loop is not asyncio.get_running_loop():
-            if self._line is not None:
-                self._line.hang_up()
-            self._line = Line()
+            self._let_go()
+            self._line = Line(self._lock)
         return self._line
+
+    def _let_go(self) -> None:
+        """The keeper ends, and whatever it still runs."""
+        if self._line is not None:
+            self._line.hang_up()
+            self._line = None
 
 
 class NotStartedError(Exception):
@@ -107,19 +126,20 @@ class NotStartedError(Exception):
 
 
 class Line:
-    """A keeper of one's own and the socket to it."""
+    """A keeper of one's own and the socket to it. The keeper shares the open file `lock`, if there is one."""
 
-    def __init__(self) -> None:
+    def __init__(self, lock: int | None) -> None:
         self.loop = asyncio.get_running_loop()
         self.broken = False
         self._ended: dict[str, asyncio.Future[int]] = {}
         self._socket, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with other:
+            files = {0: other.fileno()} if lock is None else {0: other.fileno(), LOCK: lock}
             os.posix_spawn(
                 KEEPER[0],
                 [*KEEPER, "serve"],
                 os.environ,
-                file_actions=[(os.POSIX_SPAWN_DUP2, other.fileno(), 0)],
+                file_actions=[(os.POSIX_SPAWN_DUP2, file, target) for target, file in files.items()],
                 setsid=True,  # Ctrl-C on the terminal is for the tool; the keeper sees the tool go
             )
         self._socket.setblocking(False)

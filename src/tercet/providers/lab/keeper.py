@@ -11,11 +11,14 @@ A request on the socket is one packet of fields parted by NUL: `run` ID INIT GRO
 standard streams as file descriptors; or `kill` ID. The answer is `ended` ID STATUS or `failed` ID REASON.
 INIT is the process id of the container's PID 1 and GROUP a control group to make for the program.
 STATUS is the exit code, or 128 and the signal's number.
+
+A keeper that was started under the lab's lock shares its open file (lock.py), and is the last to let go of it: the
+programs on nodes do not get it, since daemons that they leave there would keep it for ever.
 """
 
 # Whoever asks something of a node waits until it has started. That takes half as long without pathlib, contextlib,
 # typing, signal and socket; the last two are written upon what is imported here instead.
-# ruff: noqa: PTH103, PTH106, PTH123, SIM105
+# ruff: noqa: PTH103, PTH106, PTH123, PTH208, SIM105
 
 from __future__ import annotations
 
@@ -240,8 +243,19 @@ def watch(job: Job, answer: int) -> None:
         deadline = time.monotonic() + GRACE
 
 
+def keep_files() -> None:
+    """What this process was given beside its standard streams goes to no program."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) >= STREAMS:
+            try:
+                os.set_inheritable(int(name), False)
+            except OSError:  # the folder's own, closed by now
+                pass
+
+
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_files()
     match sys.argv[1:]:
         case ["serve"]:
             serve(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, 0))

@@ -1,33 +1,66 @@
-"""One operator at a time: a lock that the kernel releases when its holder dies, with the holder's name in it."""
+"""One operator at a time: a lock that the kernel releases when its holder dies, with the holder's name in it.
+
+Invariant: the lock is not free while a program runs on a node that its holder started there. The open file of the lock
+is shared with the keepers of these programs (keeper.py), and a keeper ends only after it has ended its programs: so the
+kernel itself keeps the lock until the last of them is gone, also where the holder was killed.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
 from tercet.errors import TercetError
 
 LOCKS = Path("/run/lock")
+POLL = 0.005
+KEEPERS_S = 5.0  # seconds for killed programs to go; it takes some milliseconds
 
 
-@contextmanager
-def held(name: str, who: str) -> Iterator[None]:
-    """Hold the lock `name`. TercetError with the holder's words if another process has it."""
+@asynccontextmanager
+async def held(name: str, who: str) -> AsyncIterator[int]:
+    """Hold the lock `name`; its file, for keepers. TercetError with the holder's words if another process has it."""
     path = LOCKS / f"{name}.lock"
     file = acquire(path)
     try:
         note = {"who": who, "pid": os.getpid(), "since": datetime.now().astimezone().isoformat(timespec="seconds")}
         os.truncate(file, 0)
         os.pwrite(file, json.dumps(note).encode(), 0)
-        yield
+        yield file
     finally:
+        os.close(file)
+        await _remove(path)
+
+
+async def _remove(path: Path) -> None:
+    """Remove the file once the keepers have let go of it, or leave it to whoever has it by then."""
+    for _ in range(int(KEEPERS_S / POLL)):
+        if _removed(path):
+            return
+        await asyncio.sleep(POLL)
+
+
+def _removed(path: Path) -> bool:
+    """The file is removed, or is another's; False while our keepers still have it."""
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return f'"pid": {os.getpid()},'.encode() not in note(file)
+    else:
         path.unlink(missing_ok=True)  # while it is held, so that nobody is left with a file without a name
+        return True
+    finally:
         os.close(file)
 
 

@@ -56,8 +56,9 @@ class LabProvider:
     @asynccontextmanager
     async def lock(self, who: str) -> AsyncIterator[None]:
         """See providers/base.py. The kernel releases it if this process dies."""
-        with held(self._layout.namespace, who):
-            yield
+        async with held(self._layout.namespace, who) as file:
+            with self._attachment.under(file):
+                yield
 
     async def survey(self) -> tuple[Change, ...]:
         return drift(self._layout, await observe(self._layout, self._cgroups))

@@ -3,15 +3,29 @@
 On each server a `flock` is taken by a program that lives as long as it hears from the holder. It is therefore free
 at once when the holder ends, and SILENCE seconds after the holder's machine or network went away. The majority of
 the servers must grant it, so that two operators can never both have it, and a site that is down does not matter.
-Who loses the majority while working is stopped: a connection that is gone is noticed before its lock is free.
+A holder that loses the majority while it works is stopped: it notices a connection that is gone before its lock is
+free.
+
+That is not enough: a holder that was suspended or cut off has left programs on nodes, which run for minutes, and what
+it sent may arrive when the lock is another's already. So each grant has a term, which every program on a node carries.
+
+Invariant: when the first program of a holder runs on a node, no program of an earlier holder runs there any more, and
+none can start. So what a holder finds on a node is changed by nobody else. Why this is so:
+- Terms grow. Each server keeps the highest term that was granted there, on its disk; a new one is higher than those
+  of a majority, and a majority has kept it before it is used. Two majorities have a server in common.
+- nodeside/fence.py on the node refuses a program of a lower term than it has seen, and ends those that still run
+  before it starts the first one of a higher term.
+What Proxmox itself was told to do (tasks) is waited for by the next look at a site, see Site.settled.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
 
 import asyncssh
@@ -28,27 +42,46 @@ ANSWER = 20.0  # seconds for a server to grant or refuse
 Holder = asyncssh.SSHClientProcess[bytes]
 """The program on a server that has the lock as long as it lives."""
 
-# $1 names the platform, $2 the holder. The note stays readable by others while the lock is held.
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The lock on one server, and the highest term that this server knew."""
+
+    server: str
+    process: Holder
+    known: int
+
+
+# $1 names the platform, $2 the holder. The note stays readable by others while the lock is held. It says the highest
+# term that it knows, and reads the new one.
 SCRIPT = r"""
 file=/run/lock/tercet-$1.lock
+terms=/var/lib/tercet/terms
 exec 9>>"$file" || exit 1
 if ! flock -n 9; then
     echo refused; cat "$file"; exit 0
 fi
 printf '%s\n' "$2" > "$file"
-echo granted
+mkdir -p "$terms" || exit 1
+term=0
+if [ -e "$terms/$1" ]; then read -r term < "$terms/$1" || exit 1; fi
+echo "granted $term"
+term=
+while [ -z "$term" ]; do IFS= read -r -t SILENCE term || exit 1; done  # signs of life are empty lines
+printf '%s\n' "$term" > "$terms/.$1" && sync "$terms/.$1" && mv "$terms/.$1" "$terms/$1" && sync "$terms" || exit 1
+echo "kept $term"
 while IFS= read -r -t SILENCE beat; do :; done
 : > "$file"
 """.replace("SILENCE", str(SILENCE))
 
 
 @asynccontextmanager
-async def held(sites: Sequence[Site], platform: str, who: str) -> AsyncIterator[None]:
-    """Hold the platform's lock. TercetError names the holder where another has it."""
+async def held(sites: Sequence[Site], platform: str, who: str) -> AsyncIterator[int]:
+    """Hold the platform's lock; its term. TercetError names the holder where another has it."""
     since = datetime.now().astimezone().isoformat(timespec="seconds")
     note = f"{who} since {since}"
     async with contextlib.AsyncExitStack() as stack:
-        granted: dict[tuple[str, int], Holder] = {}  # by SSH address: two sites on one server have one lock
+        granted: dict[tuple[str, int], Grant] = {}  # by SSH address: two sites on one server have one lock
         silent = []
         for site in sites:  # in the inventory's order, so that of two operators one gets all
             try:
@@ -64,8 +97,12 @@ async def held(sites: Sequence[Site], platform: str, who: str) -> AsyncIterator[
                 f"expected to lock the platform {platform} on most of its {total} servers, found only "
                 f"{len(granted)} reachable:\n  " + "\n  ".join(silent) + "\n  Nothing was changed"
             )
-        async with _while_most(granted.values(), total, platform):
-            yield
+        # The time is for servers that were installed anew and know no terms: nodes may have seen some.
+        term = max(int(time.time()), *(grant.known + 1 for grant in granted.values()))
+        for grant in granted.values():
+            await _keep(grant, term)
+        async with _while_most([grant.process for grant in granted.values()], total, platform):
+            yield term
 
 
 @asynccontextmanager
@@ -94,33 +131,31 @@ async def _while_most(granted: Iterable[Holder], total: int, platform: str) -> A
         raise TercetError(
             f"expected to hold the lock of the platform {platform} on most of its {total} servers until the end, found "
             f"it on {len(left)} of them: the connections to the others broke. Another operator may have it now, so the "
-            "work was stopped where it was; what was begun on the servers may go on. Run the command again"
+            "work was stopped where it was; what was begun on nodes ends there, or is ended by who has the lock next. "
+            "Run the command again"
         ) from None
 
 
 @asynccontextmanager
-async def _held_on(server: SshServer, platform: str, note: str) -> AsyncIterator[Holder]:
+async def _held_on(server: SshServer, platform: str, note: str) -> AsyncIterator[Grant]:
     process = await server.spawn(server.command(("bash", "-c", SCRIPT, "tercet-lock", platform, note)))
     try:
-        try:
-            async with asyncio.timeout(ANSWER):
-                answer = (await process.stdout.readline()).decode(errors="replace").strip()
-                holder = "" if answer == "granted" else (await process.stdout.read()).decode(errors="replace").strip()
-        except (TimeoutError, asyncssh.Error):
-            raise Unreachable(f"{server.name}: no answer to the lock within {ANSWER:g} s") from None
+        answer = await _line(process, server.name)
         if answer == "refused":
+            holder = (await process.stdout.read()).decode(errors="replace").strip()
             raise TercetError(
                 f"the platform is being changed by {holder or 'another process'} (lock on {server.name}). Wait until "
                 f"it is done, or end it; the lock of a holder that vanished is free after {SILENCE} s"
             )
-        if answer != "granted":
+        granted, _, known = answer.partition(" ")
+        if granted != "granted" or not known.isdigit():
             said = (await process.stderr.read()).decode(errors="replace").strip()
             raise TercetError(
                 f"expected {server.name} to take the platform's lock, found: {said or answer or 'nothing'}"
             )
         beat = asyncio.create_task(_beat(process))
         try:
-            yield process
+            yield Grant(server.name, process, int(known))
         finally:
             beat.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -130,6 +165,26 @@ async def _held_on(server: SshServer, platform: str, note: str) -> AsyncIterator
         with contextlib.suppress(TimeoutError, asyncssh.Error):
             async with asyncio.timeout(5):
                 await process.wait_closed()
+
+
+async def _line(process: Holder, server: str) -> str:
+    """What the program says next. Raises Unreachable where it says nothing in time."""
+    try:
+        async with asyncio.timeout(ANSWER):
+            return (await process.stdout.readline()).decode(errors="replace").strip()
+    except (TimeoutError, asyncssh.Error):
+        raise Unreachable(f"{server}: no answer to the lock within {ANSWER:g} s") from None
+
+
+async def _keep(grant: Grant, term: int) -> None:
+    """Have the server keep the term on its disk, before any node hears of it."""
+    grant.process.stdin.write(f"{term}\n".encode())
+    if (answer := await _line(grant.process, grant.server)) != f"kept {term}":
+        said = (await grant.process.stderr.read()).decode(errors="replace").strip()
+        raise TercetError(
+            f"expected {grant.server} to keep the lock's number in /var/lib/tercet/terms, found: "
+            f"{said or answer or 'nothing'}. Nothing was changed"
+        )
 
 
 async def _beat(process: Holder) -> None:

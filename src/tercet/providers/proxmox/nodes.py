@@ -20,7 +20,7 @@ from tercet.errors import TercetError
 from tercet.inventory.platform import Platform
 from tercet.inventory.proxmox import Ssh
 from tercet.providers.proxmox.hostkeys import GivenKeys
-from tercet.providers.proxmox.reach import as_process, gone, in_container, leashed, limited
+from tercet.providers.proxmox.reach import as_process, fenced, gone, in_container, leashed, limited, refused
 from tercet.providers.proxmox.site import Listed, Site
 from tercet.providers.proxmox.ssh import SshServer
 
@@ -42,11 +42,15 @@ cat /etc/ssh/ssh_host_*_key.pub
 
 @dataclass
 class Nodes:
-    """Every node of a platform. What it finds out is kept until `forget`."""
+    """Every node of a platform. What it finds out is kept until `forget`.
+
+    `term` is set while the platform's lock is held: programs are then fenced (nodeside/fence.py).
+    """
 
     platform: Platform
     sites: Mapping[str, Site]
     places: dict[str, Listed] = field(default_factory=dict)
+    term: int | None = None
     _finding: dict[str, asyncio.Lock] = field(default_factory=dict, repr=False)
     _direct: dict[str, SshServer] = field(default_factory=dict, repr=False)
     _silent: dict[str, float] = field(default_factory=dict, repr=False)  # when a direct way was last tried in vain
@@ -60,16 +64,16 @@ class Nodes:
         said: str | None = ""
         try:
             async with asyncio.timeout(timeout):
-                words = limited(argv, timeout)
+                words = limited(fenced(argv, self.term), timeout)
                 if (direct := await self._directly(node)) is not None:
-                    return await direct.run(direct.command(words), stdin=stdin, timeout=timeout)
+                    return _started(await direct.run(direct.command(words), stdin=stdin, timeout=timeout))
                 for _ in range(2):
                     item, server = await self.located(node)
                     command = server.command(in_container(item.vmid, words))
                     done = await server.run(command, stdin=stdin, timeout=timeout)
                     said = gone(done)
                     if said is None:
-                        return done
+                        return _started(done)
                     self.places.pop(node, None)  # it moved to another server, or stopped
         except TimeoutError:
             shown = " ".join(argv)[:80]
@@ -80,11 +84,12 @@ class Nodes:
 
     async def spawn(self, node: str, argv: Sequence[str]) -> asyncio.subprocess.Process:
         """See converge/fleet.py."""
+        words = leashed(fenced(argv, self.term))
         try:
             if (direct := await self._directly(node)) is not None:
-                return as_process(await direct.spawn(direct.command(leashed(argv))))
+                return as_process(await direct.spawn(direct.command(words)))
             item, server = await self.located(node)
-            return as_process(await server.spawn(server.command(in_container(item.vmid, leashed(argv)))))
+            return as_process(await server.spawn(server.command(in_container(item.vmid, words))))
         except TercetError as error:
             raise Unreachable(f"{node}: {error}") from error
 
@@ -140,6 +145,13 @@ class Nodes:
             raise Unreachable(f"{node} is not in the tailnet yet")
         given = GivenKeys(node, tuple(asyncssh.import_public_key(line) for line in lines[1:]))
         return SshServer(node, Ssh(lines[0], 22, "root", operator.key, None), given)
+
+
+def _started(done: Completed) -> Completed:
+    """The same, unless the fence did not start the program."""
+    if (said := refused(done)) is not None:
+        raise TercetError(f"{said}. Nothing was done; run the command again")
+    return done
 
 
 async def public_keys(operator: Ssh) -> list[str]:

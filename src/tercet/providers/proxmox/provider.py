@@ -127,9 +127,13 @@ class ProxmoxProvider:
     @asynccontextmanager
     async def lock(self, who: str) -> AsyncIterator[None]:
         """See providers/base.py."""
-        self._reach()
-        async with lock.held(list(self._sites.values()), self.platform.name, who):
-            yield
+        nodes = self._reach()
+        async with lock.held(list(self._sites.values()), self.platform.name, who) as term:
+            nodes.term = term
+            try:
+                yield
+            finally:
+                nodes.term = None
 
     async def prepare(self, changes: Sequence[Change], emit: Emit) -> None:
         """See providers/base.py. Sites side by side, a site's containers too; then restarts, one by one.

@@ -16,9 +16,10 @@ from typing import cast
 import asyncssh
 
 from tercet.converge.fleet import Completed
-from tercet.nodeside import leash
+from tercet.nodeside import fence, leash
 
 ENVIRONMENT = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8")
+FENCE = "/var/lib/tercet/fence"  # where a node keeps what fence.py remembers
 GRACE = 3.0  # seconds that a spawned program has to end by itself once its input ended
 KILL_AFTER = 1.0  # seconds between SIGTERM and SIGKILL of a program whose time is up
 # What pct itself says, with status 255 or 2, of a container that is gone. Programs say such things too, and psql
@@ -39,6 +40,19 @@ def limited(argv: Sequence[str], timeout: float) -> tuple[str, ...]:
 def leashed(argv: Sequence[str]) -> tuple[str, ...]:
     """Ended on the node itself when its standard input ends."""
     return clean(("python3", "-I", "-S", "-c", Path(leash.__file__).read_text(), f"{GRACE:g}", *argv))
+
+
+def fenced(argv: Sequence[str], term: int | None) -> tuple[str, ...]:
+    """As a program of the lock's holder, if `term` is given: refused on the node once a later holder was there."""
+    if term is None:
+        return tuple(argv)
+    return ("python3", "-I", "-S", "-c", Path(fence.__file__).read_text(), FENCE, str(term), *argv)
+
+
+def refused(done: Completed) -> str | None:
+    """What the fence said if it did not start the program."""
+    said = done.stderr.decode(errors="replace").strip()
+    return said if done.status == fence.REFUSED and said.startswith(fence.OVER) else None
 
 
 def in_container(vmid: int, argv: Sequence[str]) -> tuple[str, ...]:

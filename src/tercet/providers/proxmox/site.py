@@ -23,6 +23,7 @@ from tercet.providers.proxmox.ssh import SshServer
 
 T = TypeVar("T")
 LOOK_TIMEOUT = 30.0  # seconds for a server to say what exists and runs
+TASKS = frozenset({"vzcreate", "vzdestroy", "vzstart", "vzstop", "vzshutdown", "vzreboot", "resize"})
 CREATE_TIMEOUT = 900.0  # seconds: the image is unpacked, on whatever disks the server has
 _log = logging.getLogger("tercet.proxmox")
 
@@ -153,20 +154,21 @@ class Site:
     # ---------------------------------------------------------------------------------------- its containers
 
     async def settled(self) -> None:
-        """Wait for creations that an earlier run began and that still go on.
+        """Wait for changes of containers that an earlier run told Proxmox to make and that still go on.
 
-        While Proxmox unpacks the image, the container has no tags yet: who did not wait would make a second one.
+        While Proxmox unpacks the image, the container has no tags yet: who did not wait would make a second one. And
+        a container that is being stopped or destroyed still looks as if it were there.
         """
-        for upid in await self.in_time(self._creations()):
-            _log.warning("%s: an earlier creation still runs; waiting for it: %s", self.host.site, upid)
+        for upid in await self.in_time(self._tasks()):
+            _log.warning("%s: a task of an earlier run still runs; waiting for it: %s", self.host.site, upid)
             with contextlib.suppress(TaskFailed):  # what it left or not is seen by who looks next
-                await self.api.finish(upid, f"creation at {self.host.site}", CREATE_TIMEOUT)
+                await self.api.finish(upid, f"a task of an earlier run at {self.host.site}", CREATE_TIMEOUT)
 
-    async def _creations(self) -> list[str]:
-        """The tasks of creations that this login began and that still run."""
+    async def _tasks(self) -> list[str]:
+        """The tasks that change containers, were begun by this login and still run."""
         home = await self.home()
-        tasks = await self.api.get(f"/nodes/{home}/tasks", source="active", typefilter="vzcreate")
-        begun = [str(task["upid"]) for task in tasks if task.get("type") == "vzcreate" and not task.get("endtime")]
+        tasks = await self.api.get(f"/nodes/{home}/tasks", source="active")
+        begun = [str(task["upid"]) for task in tasks if task.get("type") in TASKS and not task.get("endtime")]
         return [upid for upid in begun if user_of(upid) == self.host.login]
 
     async def listed(self) -> list[Listed]:

@@ -1,0 +1,140 @@
+"""Runs a program for the holder of the platform's lock: `fence.py FOLDER TERM PROGRAM…`.
+
+Every holder has a term, a number that is higher than those of all holders before it. A holder that was cut off or
+suspended may have left programs on the node, and what it sent may still arrive when another one works already.
+
+Invariant: when the first program of a term starts on the node, no program of an earlier term runs there, nor anything
+that one started and that still has its files open, and none can start any more.
+
+FOLDER/known is the highest term that was seen here; it is on the disk, so that it outlives a reboot. FOLDER/TERM is
+locked (shared) by the programs of that term for as long as they live: they inherit the open file. A program looks at
+the known term and takes the lock of its own in one critical section, so it is either refused or found by the next term.
+That one first raises the known term, then waits until it has each older lock for itself, and ends who still has one
+after GRACE.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+REFUSED = 77  # the exit status of a program that was not started
+OVER = "refused: "  # what it then says first on standard error
+GRACE = 3.0  # seconds that programs of an earlier holder have to end by themselves
+DEATH = 5.0  # seconds that a killed process may take to go
+POLL = 0.02
+
+
+def main() -> None:
+    folder, term, argv = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
+    try:
+        enter(folder, term)
+    except RefusedError as error:
+        sys.stderr.write(f"{OVER}{error}\n")
+        sys.exit(REFUSED)
+    try:
+        os.execvp(argv[0], argv)
+    except OSError as error:
+        sys.stderr.write(f"{argv[0]}: {error.strerror}\n")
+        sys.exit(127 if isinstance(error, FileNotFoundError) else 126)
+
+
+class RefusedError(Exception):
+    """The program must not start."""
+
+
+def enter(folder: str, term: int) -> None:
+    """Hold the lock of `term` from now on, and end what earlier terms left. RefusedError where it is over."""
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    with locked(os.path.join(folder, "lock")):
+        known = highest(folder)
+        if term < known:
+            raise RefusedError(f"another operator holds the platform's lock since (term {known}; this is {term})")
+        own = os.open(os.path.join(folder, str(term)), os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(own, fcntl.LOCK_SH)
+        os.set_inheritable(own, True)
+        if term > known:
+            remember(folder, term)
+    with locked(os.path.join(folder, "ending")):  # one at a time: who has an old lock open is killed
+        for name in os.listdir(folder):
+            if name.isdigit() and int(name) < term:
+                end(os.path.join(folder, name))
+
+
+@contextlib.contextmanager
+def locked(path: str) -> Iterator[None]:
+    """Hold the lock at `path` alone."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)
+
+
+def highest(folder: str) -> int:
+    """The highest term that was seen here; 0 where there was none."""
+    try:
+        with open(os.path.join(folder, "known")) as file:
+            return int(file.read())
+    except FileNotFoundError:
+        return 0
+
+
+def remember(folder: str, term: int) -> None:
+    path = os.path.join(folder, "known")
+    with open(f"{path}.new", "w") as file:
+        file.write(f"{term}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(f"{path}.new", path)
+    directory = os.open(folder, os.O_RDONLY)
+    os.fsync(directory)
+    os.close(directory)
+
+
+def end(path: str) -> None:
+    """Wait until nobody has this lock, whose term is over; kill who has it after GRACE. Then it is removed."""
+    file = os.open(path, os.O_RDWR)
+    began = time.monotonic()
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            waited = time.monotonic() - began
+        if waited > GRACE + DEATH:
+            raise RefusedError(f"processes of an earlier operator's program do not die: {sorted(holders(file))}")
+        if waited > GRACE:
+            for process in holders(file):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+        time.sleep(POLL)
+    os.unlink(path)
+    os.close(file)
+
+
+def holders(file: int) -> set[int]:
+    """The processes that have the same file open, except for this one."""
+    wanted, found = os.fstat(file), set()
+    for process in os.listdir("/proc"):
+        if not process.isdigit() or int(process) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            for each in os.listdir(f"/proc/{process}/fd"):
+                with contextlib.suppress(OSError):
+                    if os.path.samestat(os.stat(f"/proc/{process}/fd/{each}"), wanted):
+                        found.add(int(process))
+    return found
+
+
+if __name__ == "__main__":
+    main()
