@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from tercet.cli.render import plan_json, render_plan, summary
-from tercet.converge.plan import Change, Plan, Step
+from tercet.converge.plan import Change, Held, Plan, Step
 from tercet.converge.resources import File
 
 SECRET = File("/etc/patroni/patroni.yml", b"password: hunter2", mode=0o640, secret=True)
@@ -58,7 +58,7 @@ def test_a_plan_is_grouped_by_component_then_node() -> None:
         "not read\n"
         "  db-sib-03  no answer within 15 s\n"
         "6 changes on 3 nodes: 2 create, 1 update, 2 start, 1 restart. "
-        "1 node could not be read: what they need is unknown.\n"
+        "1 node could not be read: what must change there is unknown.\n"
     )
 
 
@@ -70,7 +70,43 @@ def test_an_empty_plan_says_so() -> None:
         "infrastructure": [],
         "steps": [],
         "restarts": [],
+        "waiting": [],
         "unreachable": [],
+    }
+
+
+def test_what_waits_is_shown_by_the_site_that_it_waits_for() -> None:
+    change = Change("change", "PostgreSQL of db-sib-01", "max_connections needs a restart of PostgreSQL")
+    waiting = (
+        Held("restarts", "db-sib-01", (change,), ("fsn-01",), "postgresql is without db-fsn-01 already"),
+        Held("dcs", "apps-sib-01", (Change("restart", "unit consul-dcs.service", "x"),), ("fsn-01",), "dcs"),
+    )
+    plan = Plan(waiting=waiting, unreachable=(("db-fsn-01", "db-fsn-01: its server lost power"),))
+    assert shown(plan) == (
+        "waits for fsn-01\n"
+        "  db-sib-01  postgresql is without db-fsn-01 already\n"
+        "    change   PostgreSQL of db-sib-01  max_connections needs a restart of PostgreSQL\n"
+        "  apps-sib-01  dcs\n"
+        "    restart  unit consul-dcs.service  x\n"
+        "not read\n"
+        "  db-fsn-01  its server lost power\n"
+        "Nothing can be changed now. 2 changes wait for fsn-01. "
+        "1 node could not be read: what must change there is unknown.\n"
+    )
+    data = plan_json(plan)
+    assert data["empty"] is True and data["changes"] == {}
+    assert data["waiting"][0] == {
+        "component": "restarts",
+        "node": "db-sib-01",
+        "for": ["fsn-01"],
+        "reason": "postgresql is without db-fsn-01 already",
+        "changes": [
+            {
+                "verb": "change",
+                "what": "PostgreSQL of db-sib-01",
+                "reason": "max_connections needs a restart of PostgreSQL",
+            }
+        ],
     }
 
 

@@ -8,14 +8,16 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tercet.components import Context, consul, dcs, nomad, patroni, tailscale
+import pytest
+
+from tercet.components import Context, components, consul, dcs, nomad, patroni, tailscale
 from tercet.components.application import CHANGE, Application
 from tercet.components.patroni import _nobody_has_data
 from tercet.components.proxy.component import Proxy, routes_of
 from tercet.components.proxy.flavour import preference
 from tercet.components.sentinel import Sentinel
 from tercet.components.settings import Restarts, _config_differs, _restart_needed, restarts_of_lowered
-from tercet.converge.component import Passing, Readings, Waiting
+from tercet.converge.component import Passing, Readings, Skipped, Waiting
 from tercet.converge.requests import NO_ANSWER, Answer
 from tercet.converge.resources import Object
 from tercet.inventory.platform import Role
@@ -60,6 +62,80 @@ def test_hosts_file_names_every_node_and_waits_for_every_address(context: Contex
         assert "db-sib-03" in str(error)
     else:
         raise AssertionError("an address that is not there was accepted")
+
+
+def test_hosts_keeps_the_address_that_the_others_have_for_a_node_that_is_away(context: Context) -> None:
+    names = [node.name for node in context.platform.nodes]
+    addresses = {name: f"100.64.0.{i}" for i, name in enumerate(names, 1)}
+
+    def status(name: str, *stale: str) -> Answer:
+        peers = [{"HostName": other, "TailscaleIPs": [addresses[other], "fd7a::1"]} for other in names if other != name]
+        peers += [{"HostName": "db-fsn-01", "TailscaleIPs": [address]} for address in stale]
+        own = {"TailscaleIPs": [addresses[name]], "Peer": {str(i): peer for i, peer in enumerate(peers)}}
+        return Answer(0, json.dumps(own))
+
+    component = tailscale.Tailscale(context)
+    whole = component._hosts({name: status(name) for name in names})
+    rest = {name: status(name) for name in names if name != "db-fsn-01"}
+    assert component._hosts(rest) == whole
+    for answers in ({**rest, "apps-sib-01": status("apps-sib-01", "100.64.0.77")}, {names[0]: Answer(1)}):
+        with pytest.raises(LookupError):
+            component._hosts(answers)
+    silent = {**rest, "db-fsn-01": NO_ANSWER}  # it is to be started, and may come up with another address
+    with pytest.raises(LookupError, match="db-fsn-01 has no tailnet address yet"):
+        component._hosts(silent)
+
+
+def test_what_is_away_is_not_judged_and_the_others_are(context: Context) -> None:
+    """Every condition passes or says that it cannot be asked, while all of a site is away; none passes on nothing."""
+    platform = context.platform
+    gone = frozenset(node.name for node in platform.nodes if node.site == "fsn-01")
+    names = [node.name for node in platform.nodes if node.name not in gone]
+    controls = [node.name for node in platform.of(Role.CONTROL)]
+    raft = ok({"Servers": [{"Node": name, "Leader": name == controls[0], "Voter": True} for name in controls]})
+    servers = [
+        {"Name": f"{name}.global", "Status": "failed" if name in gone else "alive", "Addr": ""} for name in controls
+    ]
+    clients = [
+        {"Name": f"apps-{site.name}", "Status": "down" if site.name == "fsn-01" else "ready"} for site in platform.sites
+    ]
+    wan = members([f"{control}.{site.datacenter}" for control, site in zip(controls, platform.sites, strict=True)])
+    addresses = {"db-sib-01": "100.64.0.1", "db-sib-03": "100.64.0.2"}
+    hosts = "".join(f"{address} {name}\n" for name, address in addresses.items())
+    answers: dict[str, dict[str, Answer]] = {}
+    for name in names:
+        peers = {other: {"HostName": other} for other in names if other != name}
+        answers[name] = {
+            "tailscale": ok({"BackendState": "Running", "Peer": peers}),
+            "guard": Answer(0, "active"),
+            "dcs.members": members(names),
+            "dcs.leader": ok("100.64.0.1:9300"),
+            "dcs.peers": raft,
+            "consul.leader": ok("100.64.0.1:8300"),
+            "consul.lan": members([other for other in names if other.endswith(name[-6:])]),
+            "consul.wan": wan,
+            "nomad.leader": ok("100.64.0.1:4647"),
+            "nomad.servers": ok({"Members": servers}),
+            "nomad.clients": ok(clients),
+            "patroni": cluster(db_sib_01="running", db_sib_03="streaming", db_fsn_01="stopped"),
+            "read_only": Answer(0, "off"),
+            "headscale": Answer(0),
+            "routes": Answer(0, f"{hosts}read\n{addresses[f'db-{name[-6:]}']}\nwrite\n{addresses['db-sib-01']}"),
+        }
+    answers["world"] = {"headscale": Answer(0)}
+    conditions = [condition for component in components(context) for condition in component.healthy()]
+    states = {c.title: c.check(Readings(answers, away=gone)) for c in conditions}
+    assert not {title: state for title, state in states.items() if isinstance(state, Waiting)}
+    assert {title for title, state in states.items() if isinstance(state, Skipped)} == {
+        "dc3: a leader and all three members",
+        "apps-fsn-01: reads stay at the site, writes reach the primary",
+    }
+    assert sum(isinstance(c.check(Readings(answers)), Waiting) for c in conditions) >= 8, (
+        "nothing is away: it is missed"
+    )
+    lost = {name: {} if name == "apps-sib-03" else batch for name, batch in answers.items()}
+    waiting = [c.title for c in conditions if isinstance(c.check(Readings(lost, away=gone)), Waiting)]
+    assert len(waiting) == 4, "another node's silence is no excuse"
 
 
 def test_a_datacenter_needs_its_leader_and_its_three_members(context: Context) -> None:

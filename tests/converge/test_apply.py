@@ -601,10 +601,11 @@ async def test_while_there_is_no_primary_or_two_the_change_waits(world: World) -
 
 async def test_a_primary_that_never_comes_is_an_error_with_what_each_said(world: World) -> None:
     part = held(world, "", settle=0.05, differs=lambda _: "nobody is primary")
+    todo = await make_plan(world, part)
     world.machines["two"].reachable = False
     found = "waited 0.05 s, but nobody is primary; .*one: standby; two: the node did not answer; three: standby"
     with pytest.raises(TercetError, match=found):
-        await converge(world, part)
+        await apply(todo, [part], world.nodes, world, silent)
     assert world.did("set") == []
 
 

@@ -365,6 +365,47 @@ def test_killed_anywhere_the_next_run_finishes(
     asyncio.run(run())
 
 
+@settings(max_examples=60, deadline=None)
+@given(stories(), st.sampled_from(NODES))
+def test_while_a_node_is_away_its_groups_are_left_alone_and_its_return_finishes_the_rest(
+    story: tuple[Spec, Spec, list[tuple[Callable[[Machine, str], None], str, str]]], away: str
+) -> None:
+    first, second, by_hand = story
+
+    async def run() -> None:
+        with a_world() as world:
+            await converge(world, first.components(world))
+            for act, node, name in by_hand:
+                act(world.machines[node], name)
+            gone = world.machines[away]
+            before, world.log = everything(gone), []
+            ran = {(node, name) for node, name in units(world) if runs(world, node, name)}
+            gone.reachable = False
+            todo = await converge(world, second.components(world))
+            assert everything(gone) == before
+            disturbed = {tuple(line.split()[::2]) for line in world.did("restart", "stop")}
+            for name, by_node in second.wishes.items():
+                shared = all(node in by_node and by_node[node].unit and by_node[node].rolling for node in NODES)
+                for node in by_node if shared else ():
+                    assert (node, f"{name}.service") not in disturbed & ran, (todo.waiting, world.log)
+            again = await look(world, second.components(world))
+            assert again.empty, "what could be done was done"
+            gone.reachable = True
+            await converge(world, second.components(world))
+            is_true(world, second)
+            assert (await look(world, second.components(world))) == Plan()
+
+    asyncio.run(run())
+
+
+def units(world: World) -> set[tuple[str, str]]:
+    return {(node, name) for node, machine in world.machines.items() for name in machine.systemd.units}
+
+
+def runs(world: World, node: str, name: str) -> bool:
+    return world.machines[node].systemd.service(name).active == "active"
+
+
 @pytest.mark.parametrize("booted", [False, True], ids=["started by the tool", "started by boot"])
 @pytest.mark.parametrize("how", ["restart", "reload", "both"])
 @pytest.mark.parametrize("afterwards", ["nothing", "reboot", "restart by hand"])

@@ -198,7 +198,8 @@ def test_new_stopped_and_silent_nodes() -> None:
         "stopped: change login (unknown while the container is stopped)",
     ]
     assert todo.unreachable == (("silent", "no answer within 5 s"),)
-    assert not Plan(unreachable=todo.unreachable).empty
+    assert todo.away == {"silent"} and not todo.waiting
+    assert Plan(unreachable=todo.unreachable).empty, "there is nothing to be done now"
 
 
 # --- late content -----------------------------------------------------------------------------------------------

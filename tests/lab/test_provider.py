@@ -83,7 +83,7 @@ def standing(rootfs: Path) -> Iterator[LabProvider]:
 
     async def raise_it() -> None:
         await provider.destroy(silent)
-        await provider.prepare(await provider.survey(), silent)
+        await provider.prepare((await provider.survey()).changes, silent)
 
     asyncio.run(raise_it())
     yield provider
@@ -95,7 +95,7 @@ async def lab(standing: LabProvider) -> AsyncIterator[LabProvider]:
     """The standing lab; whatever a test left broken is repaired for the next."""
     yield standing
     await standing.faults.heal_all()
-    await standing.prepare(await standing.survey(), silent)
+    await standing.prepare((await standing.survey()).changes, silent)
 
 
 @asynccontextmanager
@@ -103,7 +103,7 @@ async def temporary(platform: Platform, rootfs: Path) -> AsyncIterator[LabProvid
     provider = LabProvider(platform, rootfs)
     await provider.destroy(silent)
     try:
-        await provider.prepare(await provider.survey(), silent)
+        await provider.prepare((await provider.survey()).changes, silent)
         yield provider
     finally:
         await provider.destroy(silent)
@@ -154,8 +154,8 @@ def lines(changes: tuple[Change, ...]) -> list[str]:
 
 
 async def test_raised_lab_needs_nothing_more(lab: LabProvider) -> None:
-    assert await lab.survey() == ()
-    assert await lab.running() == {node.name for node in platform_named("t-lab1").containers}
+    assert (await lab.survey()).changes == ()
+    assert (await lab.survey()).running == {node.name for node in platform_named("t-lab1").containers}
 
 
 async def test_every_node_is_itself(lab: LabProvider) -> None:
@@ -186,7 +186,7 @@ async def test_lab_has_no_way_out(lab: LabProvider) -> None:
 async def test_events_tell_each_change(rootfs: Path) -> None:
     provider, events = LabProvider(one_site("t-lab2"), rootfs), list[Event]()
     try:
-        changes = await provider.survey()
+        changes = (await provider.survey()).changes
         await provider.prepare(changes, events.append)
         done = [event.text for event in events if event.state == "done"]
         assert sorted(done) == sorted(f"{change.verb} {change.what}" for change in changes)
@@ -198,7 +198,7 @@ async def test_events_tell_each_change(rootfs: Path) -> None:
 async def test_prepare_without_image_says_what_is_missing() -> None:
     provider = LabProvider(one_site("t-lab2"), None)
     try:
-        changes = await provider.survey()
+        changes = (await provider.survey()).changes
         assert "create container world: absent" in lines(changes)
         with pytest.raises(TercetError, match="no image is built"):
             await provider.prepare(changes, silent)
@@ -484,10 +484,10 @@ async def test_drift_is_named_and_repaired(
     if breakage is kill_emulator and "netem" in in_namespace("tc", "qdisc"):
         pytest.skip("this kernel has netem, so there is no emulator to kill")
     await breakage(lab)
-    changes = await lab.survey()
+    changes = (await lab.survey()).changes
     assert [re.sub(r"for \d+ s more", "for a while", line) for line in lines(changes)] == expected
     await lab.prepare(changes, silent)
-    assert await lab.survey() == ()
+    assert (await lab.survey()).changes == ()
     await out(lab, A, "ping", "-c", "1", "-W", "2", "10.77.3.13")
     await out(lab, "consul-nomad-sib-01", "ping", "-c", "1", "-W", "2", "10.77.1.13")
 
@@ -495,7 +495,7 @@ async def test_drift_is_named_and_repaired(
 async def test_data_survives_a_changed_configuration(lab: LabProvider) -> None:
     await out(lab, A, "sh", "-c", "echo precious > /var/tmp/kept; sync")
     await edit_configuration(lab)
-    await lab.prepare(await lab.survey(), silent)
+    await lab.prepare((await lab.survey()).changes, silent)
     assert await out(lab, A, "cat", "/var/tmp/kept") == "precious\n"
 
 
@@ -508,7 +508,7 @@ async def test_everything_returns_after_a_reboot(rootfs: Path) -> None:
         await lab._network.remove_namespace()
         stale = Path("/run/netns/tercet-t-lab2")
         stale.touch()  # what a reboot may leave of a namespace: its name
-        changes = await lab.survey()
+        changes = (await lab.survey()).changes
         assert lines(changes) == [
             "create namespace tercet-t-lab2: absent",
             "create network sib-01: absent; 10.77.1.0/24",
@@ -519,23 +519,23 @@ async def test_everything_returns_after_a_reboot(rootfs: Path) -> None:
             ),
         ]
         await lab.prepare(changes, silent)
-        assert await lab.survey() == ()
+        assert (await lab.survey()).changes == ()
         assert await out(lab, A, "cat", "/var/tmp/kept") == "precious\n"
 
 
 async def test_namespace_removed_under_running_nodes(rootfs: Path) -> None:
     async with temporary(one_site("t-lab2"), rootfs) as lab:
         await lab._network.remove_namespace()
-        changes = await lab.survey()
+        changes = (await lab.survey()).changes
         assert lines(changes)[-1] == "restart container db-sib-01: it runs, but has no cable in the lab's network"
         await lab.prepare(changes, silent)
-        assert await lab.survey() == ()
+        assert (await lab.survey()).changes == ()
         await out(lab, A, "ping", "-c", "1", "-W", "2", "10.77.250.20")
 
 
 async def test_containers_keep_their_image(lab: LabProvider, rootfs: Path, tmp_path: Path) -> None:
     assert rootfs in images_in_use()
-    assert await LabProvider(platform_named("t-lab1"), tmp_path).survey() == ()
+    assert (await LabProvider(platform_named("t-lab1"), tmp_path).survey()).changes == ()
 
 
 async def test_one_that_fails_to_start_does_not_stop_the_others(rootfs: Path) -> None:
@@ -544,8 +544,8 @@ async def test_one_that_fails_to_start_does_not_stop_the_others(rootfs: Path) ->
         (LABS / "t-lab2" / A / "upper" / "etc").mkdir(parents=True)
         (LABS / "t-lab2" / A / "upper" / "sbin").write_text("no program is found below a file")
         with pytest.raises(TercetError, match="start db-sib-01"):
-            await provider.prepare(await provider.survey(), silent)
-        assert await provider.running() == {"world", "consul-nomad-sib-01", "apps-sib-01"}
+            await provider.prepare((await provider.survey()).changes, silent)
+        assert (await provider.survey()).running == {"world", "consul-nomad-sib-01", "apps-sib-01"}
     finally:
         await provider.destroy(silent)
 
@@ -578,18 +578,18 @@ async def test_no_latency_within_a_site_and_to_the_world(lab: LabProvider, addre
 
 
 async def test_changed_latency_is_applied_without_touching_containers(lab: LabProvider) -> None:
-    inits = {name: lab._cgroups.init(name) for name in await lab.running()}
+    inits = {name: lab._cgroups.init(name) for name in (await lab.survey()).running}
     changed = LabProvider(with_delay(platform_named("t-lab1"), 10), None)
-    changes = await changed.survey()
+    changes = (await changed.survey()).changes
     assert lines(changes) == [
         "update link sib-01→fsn-01: delay is 15 ms, wanted 10 ms",
         "update link fsn-01→sib-01: delay is 15 ms, wanted 10 ms",
     ]
     await changed.prepare(changes, silent)
-    assert await changed.survey() == ()
+    assert (await changed.survey()).changes == ()
     assert 18.8 < min(await round_trips(lab, A, "10.77.3.13")) < 23
     assert 28.8 < min(await round_trips(lab, B, "10.77.3.13")) < 33
-    assert {name: lab._cgroups.init(name) for name in await lab.running()} == inits
+    assert {name: lab._cgroups.init(name) for name in (await lab.survey()).running} == inits
 
 
 # --- faults ----------------------------------------------------------------------------------------------
@@ -693,13 +693,13 @@ async def test_power_cut_is_silent(lab: LabProvider) -> None:
     assert await asyncio.wait_for(client.stdout.readline(), 60) == b"connected\n"
     site = [node.name for node in platform_named("t-lab1").nodes if node.site == "sib-01"]
     await lab.faults.kill(site, seconds=60)
-    assert not await lab.running() & set(site)
+    assert not (await lab.survey()).running & set(site)
     assert client.stdin
     client.stdin.write(b"\n")
     assert await asyncio.wait_for(client.stdout.readline(), 60) == b"silence\n"
     assert {(fault.kind, fault.target) for fault in await lab.faults.faults_active()} == {(KILL, node) for node in site}
     await lab.faults.start(site)
-    assert await lab.survey() == ()
+    assert (await lab.survey()).changes == ()
     assert await lab.faults.faults_active() == ()
     await asyncio.gather(server.communicate(), client.communicate())
 
@@ -707,21 +707,22 @@ async def test_power_cut_is_silent(lab: LabProvider) -> None:
 async def test_killed_node_returns_by_itself(lab: LabProvider) -> None:
     """The healer is no child of the tool and needs nothing from it."""
     await lab.faults.kill([A], seconds=15)
-    assert A not in await lab.running()
+    assert A not in (await lab.survey()).running
     await eventually(lambda: lab._cgroups.init(A) is not None, 120, "it is started")
     await lab._containers.booted(A)
-    assert await lab.survey() == ()
+    assert (await lab.survey()).changes == ()
     assert await lab.faults.faults_active() == ()
 
 
 async def test_healer_leaves_a_node_alone_that_runs_again(lab: LabProvider) -> None:
     await lab.faults.kill([A], seconds=30)
-    await lab.prepare(await lab.survey(), silent)  # not by `faults.start`, which would dismiss the healer
+    await lab._containers.start(lab._layout.container(A))  # not by `faults.start`, which would dismiss the healer
+    await lab._network.plug(lab._layout.container(A).port, lab._layout.container(A).network)
     init = lab._cgroups.init(A)
     await eventually(lambda: lab._cgroups.names("healers") == () or not lab.faults._healer(A)[0], 90, "the healer came")
     await asyncio.sleep(0.3)  # what it would break, it would break at once
     assert lab._cgroups.init(A) == init
-    assert await lab.survey() == ()
+    assert (await lab.survey()).changes == ()
 
 
 async def test_frozen_node_is_unreachable_within_the_time_limit(lab: LabProvider) -> None:
@@ -751,7 +752,7 @@ async def test_heal_all(lab: LabProvider) -> None:
     assert len(await lab.faults.faults_active()) == 6 + 1 + 1
     await lab.faults.heal_all()
     assert await lab.faults.faults_active() == ()
-    assert await lab.survey() == ()
+    assert (await lab.survey()).changes == ()
 
 
 async def test_unknown_names_are_refused_before_anything_happens(lab: LabProvider) -> None:
@@ -760,7 +761,7 @@ async def test_unknown_names_are_refused_before_anything_happens(lab: LabProvide
     with pytest.raises(TercetError, match="there is no site sib-02"):
         await lab.faults.cut("sib-01", "sib-02", seconds=60)
     assert await lab.faults.faults_active() == tuple[Fault, ...]()
-    assert A in await lab.running()
+    assert A in (await lab.survey()).running
 
 
 # --- disks -----------------------------------------------------------------------------------------------
@@ -811,7 +812,7 @@ async def test_full_disk_is_its_owners_alone(lab: LabProvider) -> None:
 async def test_database_survives_stop_and_start(lab: LabProvider) -> None:
     await out(lab, A, "sh", "-c", f"echo precious > {KEPT}")
     await lab._containers.stop(A)
-    await lab.prepare(await lab.survey(), silent)
+    await lab.prepare((await lab.survey()).changes, silent)
     assert await out(lab, A, "cat", KEPT) == "precious\n"
 
 
@@ -824,7 +825,7 @@ async def test_database_survives_a_kill(lab: LabProvider) -> None:
     await lab._containers.booted(A)
     assert await out(lab, A, "cat", KEPT) == "precious\n"
     assert len(loop_devices("t-lab1")) == len(before)
-    assert await lab.survey() == ()
+    assert (await lab.survey()).changes == ()
 
 
 @pytest.mark.usefixtures("with_loops")
@@ -838,12 +839,12 @@ async def test_killed_node_holds_no_loop_device(lab: LabProvider) -> None:
 async def test_lost_disk_is_named_and_made_again(lab: LabProvider) -> None:
     await lab._containers.kill(A)
     (LABS / "t-lab1" / A / "disk.img").unlink()
-    changes = await lab.survey()
+    changes = (await lab.survey()).changes
     assert lines(changes) == [
         "update container db-sib-01: its disk is gone, and the data with it; it gets an empty one"
     ]
     await lab.prepare(changes, silent)
-    assert await lab.survey() == ()
+    assert (await lab.survey()).changes == ()
     assert await out(lab, A, "ls", POSTGRESQL) == "lost+found\n"
 
 
@@ -859,10 +860,10 @@ async def test_machine_without_loop_devices_has_the_shared_disk(rootfs: Path, mo
             assert (await out(lab, A, "stat", "-f", "-c", "%T", POSTGRESQL)).strip() == "overlayfs"
             await out(lab, A, "sh", "-c", f"echo precious > {KEPT}; sync")
             patched.undo()
-            assert await lab.survey() == ()
+            assert (await lab.survey()).changes == ()
             config = LABS / "t-lab2" / A / "config"
             config.write_text(config.read_text().replace("10.77.1.13/24", "10.77.1.99/24"))
-            await lab.prepare(await lab.survey(), silent)
+            await lab.prepare((await lab.survey()).changes, silent)
             assert await out(lab, A, "cat", KEPT) == "precious\n"
 
 
@@ -871,16 +872,16 @@ async def test_machine_without_loop_devices_has_the_shared_disk(rootfs: Path, mo
 
 async def test_two_labs_do_not_know_of_each_other(lab: LabProvider, rootfs: Path) -> None:
     async with temporary(one_site("t-lab2"), rootfs) as other:
-        assert await lab.survey() == ()
-        assert await other.survey() == ()
+        assert (await lab.survey()).changes == ()
+        assert (await other.survey()).changes == ()
         await other.faults.kill([A], seconds=60)
-        assert A in await lab.running()
+        assert A in (await lab.survey()).running
         assert not await reaches(other, "apps-sib-01", "10.77.1.13")
         assert await reaches(lab, "apps-sib-01", "10.77.1.13")
         nap = unique_nap()
         held = asyncio.create_task(lab.run(A, ["sleep", nap], timeout=60))
         await other.destroy(silent)
-        assert await lab.survey() == ()
+        assert (await lab.survey()).changes == ()
         assert alive(nap)
         held.cancel()
         await asyncio.gather(held, return_exceptions=True)
@@ -991,7 +992,7 @@ async def test_destroy_leaves_nothing(rootfs: Path) -> None:
     before = machine()
     provider = LabProvider(platform_named("t-lab2"), rootfs)
     await provider.destroy(silent)
-    await provider.prepare(await provider.survey(), silent)
+    await provider.prepare((await provider.survey()).changes, silent)
     assert all(traces("t-lab2")[kind] for kind in ("processes", "namespaces", "folders", "groups"))
     await provider.faults.kill([A], seconds=60)
     await provider.faults.freeze([B], seconds=60)
@@ -1000,13 +1001,13 @@ async def test_destroy_leaves_nothing(rootfs: Path) -> None:
     assert not any(traces("t-lab2").values()), traces("t-lab2")
     assert machine() == before
     await provider.destroy(silent)  # nothing is there any more
-    assert Change("create", "namespace tercet-t-lab2", "absent") in await provider.survey()
+    assert Change("create", "namespace tercet-t-lab2", "absent") in (await provider.survey()).changes
 
 
 @pytest.mark.parametrize("kept", ["folders", "namespace"])
 async def test_destroy_finishes_what_broke_off(rootfs: Path, kept: str) -> None:
     provider = LabProvider(one_site("t-lab2"), rootfs)
-    await provider.prepare(await provider.survey(), silent)
+    await provider.prepare((await provider.survey()).changes, silent)
     kill(provider._cgroups.lab)
     if kept == "folders":
         await provider._network.remove_namespace()
@@ -1018,7 +1019,7 @@ async def test_destroy_finishes_what_broke_off(rootfs: Path, kept: str) -> None:
 
 async def test_destroy_removes_a_half_made_lab(rootfs: Path) -> None:
     provider = LabProvider(one_site("t-lab2"), rootfs)
-    changes = await provider.survey()
+    changes = (await provider.survey()).changes
     task = asyncio.create_task(provider.prepare(changes, silent))
     await eventually(lambda: bool(provider._cgroups.names("nodes")), 120, "the first container starts")
     task.cancel()
@@ -1030,11 +1031,11 @@ async def test_destroy_removes_a_half_made_lab(rootfs: Path) -> None:
 async def test_broken_off_prepare_is_finished_by_the_next(rootfs: Path) -> None:
     provider = LabProvider(one_site("t-lab2"), rootfs)
     try:
-        task = asyncio.create_task(provider.prepare(await provider.survey(), silent))
+        task = asyncio.create_task(provider.prepare((await provider.survey()).changes, silent))
         await eventually(lambda: bool(provider._cgroups.names("nodes")), 120, "the first container starts")
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await provider.prepare(await provider.survey(), silent)
-        assert await provider.survey() == ()
+        await provider.prepare((await provider.survey()).changes, silent)
+        assert (await provider.survey()).changes == ()
     finally:
         await provider.destroy(silent)

@@ -17,6 +17,7 @@ from tercet.inventory.secrets import STAND_IN, load_or_create
 from tercet.operations import session
 from tercet.operations.change import carry_out, for_change, make_plan
 from tercet.operations.session import Session, open_session, secrets_file
+from tercet.providers.base import Survey
 
 
 class Nothing:
@@ -25,11 +26,8 @@ class Nothing:
     def __init__(self) -> None:
         self.made: tuple[Change, ...] = ()
 
-    async def survey(self) -> tuple[Change, ...]:
-        return (Change("create", "container db-sib-01", "absent"),)
-
-    async def running(self) -> frozenset[str]:
-        return frozenset()
+    async def survey(self) -> Survey:
+        return Survey((Change("create", "container db-sib-01", "absent"),))
 
     async def doomed(self) -> tuple[Change, ...]:
         return self.made

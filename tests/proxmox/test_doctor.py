@@ -229,7 +229,7 @@ async def test_a_torn_image_is_not_said_to_be_there(
 ) -> None:
     inventory["cache"] = str(tmp_path)
     made = provider()
-    await made.prepare(await made.survey(), silent)
+    await made.prepare((await made.survey()).changes, silent)
     name = template_name("0123456789abcdef")
     hosts["sib-01"].pve.storages["local"]["volumes"][f"vztmpl/{name}"]["size"] -= 1
     found = {check.about: check.found for check in await made.preflight() if check.title == "image"}
@@ -295,7 +295,7 @@ async def test_containers_are_recognised_and_one_that_moved_is_noted(
 ) -> None:
     inventory["sites"][2]["proxmox"]["node"] = "pve-fsn-01"
     made = provider()
-    await made.prepare(await made.survey(), silent)
+    await made.prepare((await made.survey()).changes, silent)
     checks = {check.title: check for check in await made.preflight()}
     assert checks["container db-fsn-01"].found == "102 on pve-fsn-01, running"
     hosts["fsn-01"].pve.add_node("spare")

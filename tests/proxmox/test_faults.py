@@ -48,7 +48,7 @@ async def test_servers_of_one_name_do_not_hide_each_others_faults(
     provider: Make, alike: dict[str, FakeHost], healers: dict[str, subprocess.Popen[bytes]]
 ) -> None:
     made = provider()
-    await made.prepare(await made.survey(), silent)
+    await made.prepare((await made.survey()).changes, silent)
     names = {site: host.pve.ct(101).config["hostname"] for site, host in alike.items()}
     assert len(set(names.values())) == 3
 
@@ -66,7 +66,7 @@ def program(host: FakeHost, name: str, script: str) -> None:
 
 async def nodes_of_101(made: ProxmoxProvider, alike: dict[str, FakeHost]) -> dict[str, str]:
     """Raise the platform; the node that is the container 101 at each site."""
-    await made.prepare(await made.survey(), silent)
+    await made.prepare((await made.survey()).changes, silent)
     return {site: host.pve.ct(101).config["hostname"] for site, host in alike.items()}
 
 

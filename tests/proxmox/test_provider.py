@@ -26,7 +26,7 @@ NODES = {f"{role}-{site}" for role in ("consul-nomad", "apps", "db") for site in
 
 async def raised(make: Make) -> ProxmoxProvider:
     provider = make()
-    await provider.prepare(await provider.survey(), silent)
+    await provider.prepare((await provider.survey()).changes, silent)
     return provider
 
 
@@ -40,12 +40,12 @@ def container(host: FakeHost, role: str) -> Any:
 
 async def test_nine_containers_are_made_as_the_inventory_says(provider: Make, hosts: dict[str, FakeHost]) -> None:
     first = provider()
-    plan = await first.survey()
+    plan = (await first.survey()).changes
     assert [change.verb for change in plan] == ["upload", "create", "create", "create"] * 3
 
     await first.prepare(plan, silent)
 
-    assert await first.survey() == ()
+    assert (await first.survey()).changes == ()
     assert await first.running() == NODES
     config = container(hosts["sib-03"], "db").config
     assert config["hostname"] == "db-sib-03"
@@ -70,7 +70,7 @@ async def test_root_with_a_password_needs_no_ssh_for_the_device(
 
 async def test_a_second_look_finds_everything_again_from_nothing(provider: Make) -> None:
     await raised(provider)
-    assert await provider().survey() == ()
+    assert (await provider().survey()).changes == ()
 
 
 async def test_drift_is_found_with_its_reason_and_repaired(provider: Make, hosts: dict[str, FakeHost]) -> None:
@@ -82,7 +82,7 @@ async def test_drift_is_found_with_its_reason_and_repaired(provider: Make, hosts
     del container(fsn, "db").config["dev0"]
 
     again = provider()
-    plan = await again.survey()
+    plan = (await again.survey()).changes
     assert lines(plan) == [
         "start container apps-sib-01: stopped",
         "update container db-sib-01: renamed to db-old: applied at once, no restart; "
@@ -92,7 +92,7 @@ async def test_drift_is_found_with_its_reason_and_repaired(provider: Make, hosts
         "else when it starts",
     ]
     await again.prepare(plan, silent)
-    assert await again.survey() == ()
+    assert (await again.survey()).changes == ()
     assert "mine" in container(fsn, "consul-nomad").config["tags"]
 
 
@@ -103,7 +103,7 @@ async def test_what_needs_a_restart_is_restarted_last_and_one_by_one(
     for site in ("sib-01", "fsn-01"):
         container(hosts[site], "db").config["features"] = "fuse=1"
     again = provider()
-    plan = await again.survey()
+    plan = (await again.survey()).changes
     assert lines(plan) == [
         "update container db-sib-01: features is fuse=1, wanted nesting=1: applied by a restart",
         "update container db-fsn-01: features is fuse=1, wanted nesting=1: applied by a restart",
@@ -113,7 +113,7 @@ async def test_what_needs_a_restart_is_restarted_last_and_one_by_one(
     assert [change.restarts for change in plan] == ["", "", "db-sib-01", "db-fsn-01"]
     began = {site: container(hosts[site], "db").started_at for site in ("sib-01", "fsn-01")}
     await again.prepare(plan, silent)
-    assert await again.survey() == ()
+    assert (await again.survey()).changes == ()
     first, second = (container(hosts[site], "db") for site in ("sib-01", "fsn-01"))
     assert began["sib-01"] < first.started_at < second.started_at
     assert first.config["features"] == "fuse=1,nesting=1"
@@ -126,16 +126,18 @@ async def test_a_change_that_waits_for_a_restart_is_still_in_the_plan(
     ct = container(hosts["sib-01"], "db")
     del ct.config["features"]
     ct.pending["features"] = "nesting=1"
-    assert lines(await provider().survey()) == ["restart container db-sib-01: features takes effect when it starts"]
+    assert lines((await provider().survey()).changes) == [
+        "restart container db-sib-01: features takes effect when it starts"
+    ]
     ct.config |= {"features": "nesting=1", "memory": 1024, "cores": 2}
     ct.pending = {"memory": 512, "cores": 1}
-    assert lines(await provider().survey()) == [
+    assert lines((await provider().survey()).changes) == [
         "restart container db-sib-01: cores and memory take effect when it starts"
     ]
     ct.config |= {"memory": 512, "cores": 1, "startup": "order=9,up=30,down=60"}
     ct.pending = {}
     again = provider()
-    await again.prepare(await again.survey(), silent)
+    await again.prepare((await again.survey()).changes, silent)
     assert ct.config["startup"] == "order=2,up=30,down=60"
 
 
@@ -145,10 +147,10 @@ async def test_a_disk_grows_and_never_shrinks(
     await raised(provider)
     inventory["proxmox"]["sizes"]["db"] = {"cores": 1, "memory": "512M", "disk": "6G"}
     again = provider()
-    plan = await again.survey()
+    plan = (await again.survey()).changes
     assert lines(plan)[0] == "grow disk of db-sib-01: disk is 4 GiB, wanted 6 GiB: applied at once, no restart"
     await again.prepare(plan, silent)
-    assert await again.survey() == ()
+    assert (await again.survey()).changes == ()
     assert "size=6G" in container(hosts["fsn-01"], "db").config["rootfs"]
 
     inventory["proxmox"]["sizes"]["db"] = {"cores": 1, "memory": "512M", "disk": "5G"}
@@ -165,7 +167,7 @@ async def test_a_migrated_container_is_no_missing_one(
     await raised(provider)
     container(hosts["sib-01"], "db").node = "spare"
     again = provider()
-    assert await again.survey() == ()
+    assert (await again.survey()).changes == ()
     assert "db-sib-01" in await again.running()
 
 
@@ -284,7 +286,7 @@ async def test_a_credential_of_the_tailnet_that_is_refused_stops_down_before_it_
 async def test_the_image_is_sent_once_to_each_storage_and_verified(provider: Make, hosts: dict[str, FakeHost]) -> None:
     events: list[Event] = []
     made = provider()
-    await made.prepare(await made.survey(), events.append)
+    await made.prepare((await made.survey()).changes, events.append)
     template = [event for event in events if event.phase.startswith("template/")]
     assert len([event for event in template if event.state == "done"]) == 3
     assert any(event.fraction == 1.0 for event in template)

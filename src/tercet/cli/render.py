@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from tercet.converge.plan import Change, Plan
+from tercet.converge.plan import Change, Held, Plan
 
 COLORS = {"create": "green", "start": "green", "enable": "green", "remove": "red", "stop": "red", "disable": "red"}
 ORDER = ("build", "create", "update", "change", "enable", "start", "reload", "restart", "disable", "stop", "remove")
@@ -18,9 +18,6 @@ ORDER = ("build", "create", "update", "change", "enable", "start", "reload", "re
 
 def render_plan(plan: Plan, console: Console) -> None:
     """Every change under its component and node, with its reason; the last line counts them."""
-    if plan.empty:
-        console.print("Nothing to change.")
-        return
     if plan.infrastructure:
         console.print(Text("containers and networks", "bold"))
         _print_changes(plan.infrastructure, console, indent=2)
@@ -33,25 +30,38 @@ def render_plan(plan: Plan, console: Console) -> None:
     if plan.restarts:
         console.print(Text("restarts of containers", "bold").append("  (one at a time, while all else is well)", "dim"))
         _print_changes(plan.restarts, console, indent=2)
+    render_waiting(plan, console)
+    console.print(Text(summary(plan)), soft_wrap=True)
+
+
+def render_waiting(plan: Plan, console: Console) -> None:
+    """What waits, for whom and why; then the nodes that could not be read."""
+    for awaits, held in _by_awaited(plan).items():
+        console.print(Text(f"waits for {awaits}", "bold yellow"))
+        for step in held:
+            console.print(Text(f"  {step.node}").append(f"  {step.reason}", "dim"), soft_wrap=True)
+            _print_changes(step.changes, console, indent=4)
     if plan.unreachable:
         console.print(Text("not read", "bold red"))
         for node, reason in plan.unreachable:
-            console.print(Text(f"  {node}  {reason}"), soft_wrap=True)
-    console.print(Text(summary(plan)), soft_wrap=True)
+            console.print(Text(f"  {node}  {reason.removeprefix(f'{node}: ')}"), soft_wrap=True)
 
 
 def summary(plan: Plan) -> str:
     """The plan in one line: "5 changes on 3 nodes: 2 create, 3 restart." """
-    if plan.empty:
+    if plan.empty and not plan.unreachable:
         return "Nothing to change."
     counts = counted(plan)
     total = sum(counts.values())
     nodes = len({step.node for step in plan.steps})
     verbs = ", ".join(f"{count} {verb}" for verb, count in counts.items())
     where = f" on {_number(nodes, 'node')}" if nodes else ""
-    parts = [f"{_number(total, 'change')}{where}: {verbs}."] if total else []
+    parts = [f"{_number(total, 'change')}{where}: {verbs}."] if total else ["Nothing can be changed now."]
+    for awaits, held in _by_awaited(plan).items():
+        waiting = sum(len(step.changes) for step in held)
+        parts.append(f"{_number(waiting, 'change')} {'waits' if waiting == 1 else 'wait'} for {awaits}.")
     if plan.unreachable:
-        parts.append(f"{_number(len(plan.unreachable), 'node')} could not be read: what they need is unknown.")
+        parts.append(f"{_number(len(plan.unreachable), 'node')} could not be read: what must change there is unknown.")
     return " ".join(parts)
 
 
@@ -78,6 +88,16 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             for step in plan.steps
         ],
         "restarts": [_change_json(change) for change in plan.restarts],
+        "waiting": [
+            {
+                "component": held.component,
+                "node": held.node,
+                "for": list(held.awaits),
+                "reason": held.reason,
+                "changes": [_change_json(change) for change in held.changes],
+            }
+            for held in plan.waiting
+        ],
         "unreachable": [{"node": node, "reason": reason} for node, reason in plan.unreachable],
     }
 
@@ -95,6 +115,14 @@ def _by_component(plan: Plan) -> dict[str, dict[str, list[Change]]]:
     grouped: dict[str, dict[str, list[Change]]] = {}
     for step in plan.steps:
         grouped.setdefault(step.component, {}).setdefault(step.node, []).extend(step.changes)
+    return grouped
+
+
+def _by_awaited(plan: Plan) -> dict[str, list[Held]]:
+    """What waits by the sites or nodes that it waits for, as words."""
+    grouped: dict[str, list[Held]] = {}
+    for held in plan.waiting:
+        grouped.setdefault(" and ".join(held.awaits), []).append(held)
     return grouped
 
 

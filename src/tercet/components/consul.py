@@ -18,7 +18,7 @@ from tercet.components import consul_agent
 from tercet.components.consul_agent import Agent
 from tercet.components.context import Context
 from tercet.components.rolling import in_turn
-from tercet.converge.component import Condition, Passing, Readings, State, Waiting
+from tercet.converge.component import Condition, Passing, Readings, Skipped, State, Waiting
 from tercet.converge.requests import Http, Request
 from tercet.converge.resources import Resource
 from tercet.inventory.platform import Node, Platform, Role
@@ -103,12 +103,14 @@ def alive(readings: Readings, node: str, question: str) -> set[str]:
 
 def _leads(platform: Platform, control: str) -> Callable[[Readings], State]:
     site = platform.node(control).site
-    expected = {node.name for node in platform.nodes if node.site == site}
+    members = [node.name for node in platform.nodes if node.site == site]
 
     def check(readings: Readings) -> State:
+        if control in readings.away:
+            return Skipped(f"{control} cannot be reached")
         if not leader_of(readings, control):
             return Waiting(f"no leader ({readings.get(control, 'consul.leader').why()})")
-        missing = sorted(expected - alive(readings, control, "consul.lan"))
+        missing = sorted(set(readings.present(members)) - alive(readings, control, "consul.lan"))
         return Waiting(f"not a member: {', '.join(missing)}") if missing else Passing(control)
 
     return check
@@ -116,13 +118,14 @@ def _leads(platform: Platform, control: str) -> Callable[[Readings], State]:
 
 def _federated(platform: Platform) -> Callable[[Readings], State]:
     datacenters = {platform.at(site.name, Role.CONTROL).name: site.datacenter for site in platform.sites}
-    expected = {f"{name}.{datacenter}" for name, datacenter in datacenters.items()}
 
     def check(readings: Readings) -> State:
-        for control in datacenters:
+        present = readings.present(datacenters)
+        expected = {f"{name}.{datacenters[name]}" for name in present}
+        for control in present:
             missing = sorted(expected - alive(readings, control, "consul.wan"))
             if missing:
                 return Waiting(f"{control} does not see {', '.join(missing)}")
-        return Passing(", ".join(datacenters.values()))
+        return Passing(", ".join(datacenters[name] for name in present))
 
     return check

@@ -123,10 +123,10 @@ def _elected(platform: Platform) -> Callable[[Readings], State]:
     controls = [node.name for node in platform.of(Role.CONTROL)]
 
     def check(readings: Readings) -> State:
-        for control in controls:
+        for control in readings.present(controls):
             if not readings.get(control, "dcs.leader").json():
                 return Waiting(f"{control} knows no leader ({readings.get(control, 'dcs.leader').why()})")
-        leader, voters = raft_of(readings, controls)
+        leader, voters = raft_of(readings, controls)  # a server that is away stays a voter
         if voters != len(controls):
             return Waiting(f"{voters} voters")
         return Passing(leader)
@@ -135,9 +135,10 @@ def _elected(platform: Platform) -> Callable[[Readings], State]:
 
 
 def _members(platform: Platform) -> Callable[[Readings], State]:
-    expected = {node.name for node in platform.nodes}
+    names = [node.name for node in platform.nodes]
 
     def check(readings: Readings) -> State:
+        expected = set(readings.present(names))
         for node in sorted(expected):
             missing = sorted(expected - alive(readings, node, "dcs.members"))
             if missing:

@@ -88,7 +88,8 @@ class Guard:
 
 def _active(names: list[str]) -> Callable[[Readings], State]:
     def check(readings: Readings) -> State:
-        down = [name for name in names if readings.get(name, "guard").text.strip() != "active"]
-        return Waiting(f"not active on {', '.join(down)}") if down else Passing(f"{len(names)} nodes")
+        present = readings.present(names)
+        down = [name for name in present if readings.get(name, "guard").text.strip() != "active"]
+        return Waiting(f"not active on {', '.join(down)}") if down else Passing(f"{len(present)} nodes")
 
     return check

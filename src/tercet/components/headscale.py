@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tercet.components.context import Context
 from tercet.components.systemd import unit_file, unit_path
 from tercet.components.text import as_yaml
-from tercet.converge.component import Condition, Passing, Readings, State, Waiting
+from tercet.converge.component import Condition, Passing, Readings, Skipped, State, Waiting
 from tercet.converge.requests import Exec, Request
 from tercet.converge.resources import Directory, File, Resource, Unit
 from tercet.inventory.platform import Node, Role
@@ -128,6 +128,8 @@ class Headscale:
 
 def _answers(world: str) -> Callable[[Readings], State]:
     def check(readings: Readings) -> State:
+        if world in readings.away:
+            return Skipped(f"{world} cannot be reached")
         answer = readings.get(world, "headscale")
         return Passing() if answer.ok else Waiting(answer.why())
 

@@ -151,11 +151,12 @@ def _elected(platform: Platform) -> Callable[[Readings], State]:
     controls = [node.name for node in platform.of(Role.CONTROL)]
 
     def check(readings: Readings) -> State:
-        for control in controls:
+        present = readings.present(controls)
+        for control in present:
             if not leader_of(readings, [control]):
                 return Waiting(f"{control} knows no leader ({readings.get(control, 'nomad.leader').why()})")
             servers = servers_of(readings, control)
-            dead = sorted(name for name in controls if servers.get(name, ("", ""))[0] != "alive")
+            dead = sorted(name for name in present if servers.get(name, ("", ""))[0] != "alive")
             if dead:
                 return Waiting(f"{control} does not see {', '.join(dead)} alive")
         return Passing(leader_of(readings, controls))
@@ -168,8 +169,8 @@ def _clients(platform: Platform) -> Callable[[Readings], State]:
     expected = [node.name for node in platform.of(Role.APPS)]
 
     def check(readings: Readings) -> State:
-        clients = clients_of(readings, controls)
-        late = [f"{name} is {clients.get(name, 'unknown')}" for name in expected if clients.get(name) != "ready"]
-        return Waiting(", ".join(late)) if late else Passing(", ".join(expected))
+        clients, present = clients_of(readings, controls), readings.present(expected)
+        late = [f"{name} is {clients.get(name, 'unknown')}" for name in present if clients.get(name) != "ready"]
+        return Waiting(", ".join(late)) if late else Passing(", ".join(present))
 
     return check

@@ -306,11 +306,9 @@ def _replicated(platform: Platform) -> Callable[[Readings], State]:
         if not primary:
             return Waiting("no running primary")
         ready = {m["name"] for m in members if m.get("state") == "streaming" and "standby" in str(m.get("role"))}
-        late = [f"{m['name']} is {m.get('role')}, {m.get('state')}" for m in members if m["name"] not in ready]
-        missing = sorted(set(databases) - {m["name"] for m in members})
-        if len(ready) < len(databases) - 1:
-            late = [text for text in late if not text.startswith(primary)]
-            return Waiting("; ".join([*late, *(f"{name} is not a member" for name in missing)]))
-        return Passing(f"{primary} is primary")
+        states = {m["name"]: f"is {m.get('role')}, {m.get('state')}" for m in members}
+        standbys = [name for name in readings.present(databases) if name != primary]
+        late = [f"{name} {states.get(name, 'is not a member')}" for name in standbys if name not in ready]
+        return Waiting("; ".join(late)) if late else Passing(f"{primary} is primary")
 
     return check

@@ -15,8 +15,8 @@ DOWN, APPS, STANDBY, FOLLOWER, PRIMARY, LEADER = range(-1, 5)
 
 
 def in_turn(group: str) -> Rolling:
-    """One after another, in any order."""
-    return Rolling(group, Exec(("true",)), lambda _answer: 0)
+    """One after another, in any order; each works alone, so one that cannot be reached keeps no other waiting."""
+    return Rolling(group, Exec(("true",)), lambda _answer: 0, alone=True)
 
 
 def primary_last(group: str, node: Node, platform: Platform) -> Rolling:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tercet.components import patroni
 from tercet.components.context import Context
 from tercet.components.guard import daemon
-from tercet.converge.component import Condition, Passing, Readings, State, Waiting
+from tercet.converge.component import Condition, Passing, Readings, Skipped, State, Waiting
 from tercet.converge.requests import Active, Exec, Request
 from tercet.converge.resources import Resource
 from tercet.inventory.platform import Node, Platform, Role
@@ -101,6 +101,8 @@ def _writable(platform: Platform) -> Callable[[Readings], State]:
         primary = patroni.primary_of(readings, databases)
         if not primary:
             return Waiting("no running primary")
+        if primary in readings.away:
+            return Skipped(f"{primary} is primary and cannot be reached")
         if read_only(readings, primary):
             return Waiting(f"{primary} is read-only: no standby confirms writes")
         return Passing(primary)
@@ -110,7 +112,8 @@ def _writable(platform: Platform) -> Callable[[Readings], State]:
 
 def _watched(names: list[str]) -> Callable[[Readings], State]:
     def check(readings: Readings) -> State:
-        down = [name for name in names if readings.get(name, "watchdog").text.strip() != "active"]
-        return Waiting(f"not active on {', '.join(down)}") if down else Passing(f"{len(names)} nodes")
+        present = readings.present(names)
+        down = [name for name in present if readings.get(name, "watchdog").text.strip() != "active"]
+        return Waiting(f"not active on {', '.join(down)}") if down else Passing(f"{len(present)} nodes")
 
     return check

@@ -6,6 +6,7 @@ Invariants
 - At most one running member of a rolling group is disturbed at a time, and only while the component's gate
   passes.
 - Once something failed nothing new is started: scripts that run are finished, and the error is raised.
+- Nodes that the plan found unreachable are asked nothing, and gates judge the others (Readings.present).
 - Cancelled at any point, whatever was half done is found by the next plan (see nodeside/agent/stamps.py).
 """
 
@@ -72,7 +73,8 @@ class _Run:
         self._fleet = fleet
         self._emit = emit
         self._gate_timeout = gate_timeout
-        self._hands = Hands(fleet, desired(components, nodes), self._may_go_on)
+        self._away = plan.away
+        self._hands = Hands(fleet, desired(components, nodes), self._may_go_on, self._away)
         self._ended = {component.name: asyncio.Event() for component in components}
         self._steps: dict[str, list[Step]] = {component.name: [] for component in components}
         for step in plan.steps:
@@ -152,11 +154,12 @@ class _Run:
             questions,
             self._fleet,
             deadline=self._gate_timeout,
+            away=self._away,
             go_on=lambda: not self.errors,
             waiting=report.waiting,
         )
         self._may_go_on()
-        if text := await explain(judged, self._fleet):
+        if text := await explain(judged, self._fleet, away=self._away):
             held = f" Nothing of {before.group} that runs was disturbed: that needs all others well." if before else ""
             raise TercetError(f"{component.name} is not healthy after {self._gate_timeout:g} s.{held}\n{text}")
 

@@ -88,10 +88,9 @@ def _file(file: File, seen: Seen) -> list[Change]:
 
 def render(late: Late, observation: Observation) -> bytes | None:
     """Late content as far as it can be known now; None if it cannot."""
-    if not all(node in observation.nodes for node in late.needs):
-        return None
+    needs = {node: request for node, request in late.needs.items() if node not in observation.unreachable}
     try:
-        return late.render({node: observation.answer(node, request) for node, request in late.needs.items()})
+        return late.render({node: observation.answer(node, request) for node, request in needs.items()})
     except LookupError:
         return None
 

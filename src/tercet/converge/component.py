@@ -40,14 +40,28 @@ State = Passing | Waiting | Skipped
 
 
 class Readings:
-    """The answers of one look at the platform, by node and question. A question not answered is NO_ANSWER."""
+    """The answers of one look at the platform, by node and question. A question not answered is NO_ANSWER.
 
-    def __init__(self, answers: Mapping[str, Mapping[str, Answer]], silent: Mapping[str, str] | None = None) -> None:
+    `away` are the nodes that are known to be unreachable: they were not asked, and what is judged is judged without
+    them.
+    """
+
+    def __init__(
+        self,
+        answers: Mapping[str, Mapping[str, Answer]],
+        silent: Mapping[str, str] | None = None,
+        away: frozenset[str] = frozenset(),
+    ) -> None:
         self._answers = answers
         self._silent = silent or {}
+        self.away = away
 
     def get(self, node: str, question: str) -> Answer:
         return self._answers.get(node, {}).get(question, NO_ANSWER)
+
+    def present(self, nodes: Iterable[str]) -> list[str]:
+        """Those of `nodes` that are not away: what a condition says of nodes, it says of these."""
+        return [node for node in nodes if node not in self.away]
 
     def reachable(self, node: str) -> bool:
         """The node answered at all."""

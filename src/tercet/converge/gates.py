@@ -25,6 +25,7 @@ class _Recorded(Readings):
     """Readings that note what was read of them, so that the next look asks nothing else."""
 
     def __init__(self, readings: Readings, left_out: set[tuple[str, str]]) -> None:
+        super().__init__({}, away=readings.away)
         self._readings = readings
         self._left_out = left_out
         self.read: set[tuple[str, str]] = set()
@@ -54,6 +55,7 @@ async def wait_for(
     *,
     deadline: float,
     interval: float = 0.25,
+    away: frozenset[str] = frozenset(),
     go_on: Callable[[], bool] = lambda: True,
     waiting: Callable[[Condition, Waiting], None] = lambda _condition, _state: None,
 ) -> list[tuple[Condition, State]]:
@@ -61,10 +63,11 @@ async def wait_for(
 
     Looks at once and at least once, then only at what a condition that does not hold yet has read. Between two
     looks it rests for `interval` seconds, and for as long as the last look took: nodes that start up have better
-    things to do than to answer. Returns each condition with its last state, in the order given; `waiting` is
-    told each new reason.
+    things to do than to answer. Nodes that are `away` are not asked (see Readings). Returns each condition with its
+    last state, in the order given; `waiting` is told each new reason.
     """
     conditions = list(conditions)
+    questions = {node: batch for node, batch in questions.items() if node not in away}
     states: list[State] = [Waiting("it was not asked")] * len(conditions)
     everything = {(node, name) for node, batch in questions.items() for name in ("", *batch)}
     read = [everything for _ in conditions]
@@ -72,7 +75,8 @@ async def wait_for(
     while open_ := [place for place, state in enumerate(states) if isinstance(state, Waiting)]:
         wanted = set[tuple[str, str]]().union(*(read[place] for place in open_))
         began = time.monotonic()
-        readings = await ask(fleet, _only(questions, wanted), timeout=min(max(ends - time.monotonic(), 1.0), ROUND_S))
+        limit = min(max(ends - time.monotonic(), 1.0), ROUND_S)
+        readings = await ask(fleet, _only(questions, wanted), timeout=limit, away=away)
         complete = True
         for place in open_:
             recorded = _Recorded(readings, everything - wanted)
@@ -101,16 +105,18 @@ def _only(questions: Questions, wanted: set[tuple[str, str]]) -> Questions:
     }
 
 
-async def explain(judged: Sequence[tuple[Condition, State]], fleet: Fleet) -> str:
+async def explain(
+    judged: Sequence[tuple[Condition, State]], fleet: Fleet, *, away: frozenset[str] = frozenset()
+) -> str:
     """What an operator needs to know of the conditions that do not hold, as lines of text.
 
-    Each with its last reason; then the state and the last journal lines of the units behind it; then the next
-    command to try. Empty if all hold.
+    Each with its last reason; then the state and the last journal lines of the units behind it, but of nodes that are
+    `away`; then the next command to try. Empty if all hold.
     """
     failed = [(condition, state.reason) for condition, state in judged if isinstance(state, Waiting)]
     if not failed:
         return ""
-    units = dict.fromkeys(unit for condition, _ in failed for unit in condition.units)
+    units = dict.fromkeys(unit for condition, _ in failed for unit in condition.units if unit[0] not in away)
     reasons = " ".join(reason for _, reason in failed)
     return "\n".join([*(f"{c.title}: {reason}" for c, reason in failed), await explain_units(units, fleet, reasons)])
 

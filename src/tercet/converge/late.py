@@ -17,7 +17,7 @@ INTERVAL_S = 0.5
 
 
 class Kitchen:
-    """Renders late content for one `apply`.
+    """Renders late content for one `apply`; nodes that are `away` are not asked.
 
     All nodes often need the same answers at the same time, such as everybody's address: they share one look.
 
@@ -25,9 +25,10 @@ class Kitchen:
     password manager, which asks its user. One is rendered at a time, so what is cached is asked for once.
     """
 
-    def __init__(self, fleet: Fleet, may_go_on: Callable[[], None]) -> None:
+    def __init__(self, fleet: Fleet, may_go_on: Callable[[], None], away: frozenset[str]) -> None:
         self._fleet = fleet
         self._may_go_on = may_go_on
+        self._away = away
         self._locks: defaultdict[frozenset[tuple[str, Request]], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._answers: dict[frozenset[tuple[str, Request]], tuple[float, dict[str, Answer]]] = {}
         self._rendering = asyncio.Lock()
@@ -48,9 +49,9 @@ class Kitchen:
             await asyncio.sleep(INTERVAL_S)
 
     async def _ask(self, needs: Mapping[str, Request]) -> dict[str, Answer]:
-        questions = {node: {"need": request} for node, request in needs.items()}
+        questions = {node: {"need": request} for node, request in needs.items() if node not in self._away}
         readings = await ask(self._fleet, questions, timeout=patience(needs.values()))
-        return {node: readings.get(node, "need") for node in needs}
+        return {node: readings.get(node, "need") for node in questions}
 
     async def _shared(self, needs: Mapping[str, Request]) -> dict[str, Answer]:
         key = frozenset(needs.items())

@@ -19,12 +19,14 @@ RETRY_S = 0.5
 
 
 class Objects:
-    """Brings objects about on the nodes of `fleet`. `may_go_on` raises where nothing new may be started."""
+    """Brings objects about on the nodes of `fleet` that are not `away`. `may_go_on` raises where nothing new may be
+    started."""
 
-    def __init__(self, fleet: Fleet, kitchen: Kitchen, may_go_on: Callable[[], None]) -> None:
+    def __init__(self, fleet: Fleet, kitchen: Kitchen, may_go_on: Callable[[], None], away: frozenset[str]) -> None:
         self._fleet = fleet
         self._kitchen = kitchen
         self._may_go_on = may_go_on
+        self._away = away
 
     async def bring_about(self, wanted: Object, node: str) -> str:
         """Change an object until `differs` is None, at `node` or at whoever holds it at the time; where it was changed
@@ -81,7 +83,8 @@ class Objects:
 
     async def _answers(self, nodes: Sequence[str], request: Request) -> dict[str, Answer]:
         self._may_go_on()
-        readings = await ask(self._fleet, {node: {"": request} for node in nodes}, timeout=patience([request]))
+        questions = {node: {"": request} for node in nodes}
+        readings = await ask(self._fleet, questions, timeout=patience([request]), away=self._away)
         return {node: readings.get(node, "") for node in nodes}
 
 

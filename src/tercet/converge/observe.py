@@ -55,10 +55,13 @@ class NodeFacts:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One look at the platform. A node that is in neither mapping does not run."""
+    """One look at the platform. A node that is in neither mapping does not run.
+
+    `unreachable` maps a node to the reason: its server cannot be reached, or it runs and did not answer.
+    """
 
     nodes: Mapping[str, NodeFacts] = field(default_factory=dict)
-    unreachable: Mapping[str, str] = field(default_factory=dict)  # runs, but did not answer: why
+    unreachable: Mapping[str, str] = field(default_factory=dict)
 
     def answer(self, node: str, request: Request) -> Answer:
         """The answer to a request; NO_ANSWER where it could not be asked."""
@@ -67,12 +70,17 @@ class Observation:
 
 
 async def ask(
-    fleet: Fleet, questions: Mapping[str, Mapping[str, Request]], *, timeout: float, apart: float = 0.0
+    fleet: Fleet,
+    questions: Mapping[str, Mapping[str, Request]],
+    *,
+    timeout: float,
+    apart: float = 0.0,
+    away: frozenset[str] = frozenset(),
 ) -> Readings:
     """Ask many nodes many questions: one run a node, each over within `timeout` seconds.
 
-    A node that does not answer has no answers in the readings, only the reason of its silence. All nodes are asked at
-    once; with `apart` in their order, this many seconds after one another.
+    A node that does not answer has no answers in the readings, only the reason of its silence; one that is `away` is
+    not asked. All nodes are asked at once; with `apart` in their order, this many seconds after one another.
     """
     answered: dict[str, dict[str, Answer]] = {}
     silent: dict[str, str] = {}
@@ -89,21 +97,27 @@ async def ask(
         answered[node] = {name: by_request[request] for name, request in questions[node].items()}
 
     async with asyncio.TaskGroup() as group:
-        for place, node in enumerate(questions):
+        for place, node in enumerate(node for node in questions if node not in away):
             group.create_task(one(place, node))
-    return Readings(answered, silent)
+    return Readings(answered, silent, away)
 
 
 async def observe(
-    fleet: Fleet, wanted: Mapping[str, Sequence[Resource]], running: frozenset[str], *, timeout: float
+    fleet: Fleet,
+    wanted: Mapping[str, Sequence[Resource]],
+    running: frozenset[str],
+    *,
+    timeout: float,
+    away: Mapping[str, str] | None = None,
 ) -> Observation:
     """Read all that planning needs of the nodes that run, one run a node, all at once.
 
-    `wanted` has the resources of every node (see planner.desired), `timeout` is in seconds a node.
+    `wanted` has the resources of every node (see planner.desired), `timeout` is in seconds a node. `away` maps nodes
+    that are known to be unreachable to the reason.
     """
     requests = _requests(wanted)
     nodes: dict[str, NodeFacts] = {}
-    unreachable: dict[str, str] = {}
+    unreachable = dict(away or {})
 
     async def one(node: str) -> None:
         try:
@@ -112,7 +126,7 @@ async def observe(
             unreachable[node] = str(error)
 
     async with asyncio.TaskGroup() as group:
-        for node in wanted.keys() & running:
+        for node in (wanted.keys() & running) - unreachable.keys():
             group.create_task(one(node))
     return Observation(nodes, unreachable)
 

@@ -40,23 +40,45 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """A step that is needed and is not carried out while nodes cannot be reached.
+
+    `awaits` are the sites, or single nodes, that must be back first, `reason` is why. `component` is "" for changes of
+    the container itself.
+    """
+
+    component: str
+    node: str
+    changes: tuple[Change, ...]
+    awaits: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """`infrastructure` is the provider's part (containers, networks), done first; then `steps`, in order.
 
     `restarts` is the provider's, too: restarts of whole nodes that serve. They come last, one at a time in this order,
     each while the platform is well.
-    `unreachable` maps a node that could not be read to the reason: what it needs is unknown, so the plan is
-    not empty as long as there is one.
+    `unreachable` maps a node that could not be read to the reason: what it needs is unknown. `waiting` is what the
+    others need and must not get before it is back. Neither is carried out, so a plan may have both and be empty.
     """
 
     infrastructure: tuple[Change, ...] = ()
     steps: tuple[Step, ...] = ()
     unreachable: tuple[tuple[str, str], ...] = ()
     restarts: tuple[Change, ...] = ()
+    waiting: tuple[Held, ...] = ()
 
     @property
     def empty(self) -> bool:
-        return not (self.infrastructure or self.steps or self.unreachable or self.restarts)
+        """Nothing is to be done now."""
+        return not (self.infrastructure or self.steps or self.restarts)
+
+    @property
+    def away(self) -> frozenset[str]:
+        """The names of the nodes that could not be read."""
+        return frozenset(name for name, _ in self.unreachable)
 
 
-__all__ = ["Change", "Object", "Plan", "Step"]
+__all__ = ["Change", "Held", "Object", "Plan", "Step"]

@@ -2,7 +2,7 @@
 
 Invariants: a step comes after all steps of the components that its component comes after; a change of a path
 that a unit watches restarts or reloads the unit in the same plan; nothing is changed without a line and a
-reason.
+reason; what must wait for nodes that cannot be reached is said too (hold.py).
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tercet.converge.compare import RUNNING, Seen, compare
 from tercet.converge.component import Component
+from tercet.converge.hold import UNDISTURBED, Holds, disturbed
 from tercet.converge.observe import Observation
 from tercet.converge.order import ancestors, in_order
-from tercet.converge.plan import Change, Plan, Step
+from tercet.converge.plan import Change, Held, Plan, Step
 from tercet.converge.requests import NO_ANSWER
-from tercet.converge.resources import Object, Resource, Rolling, Unit
+from tercet.converge.resources import Object, Resource, Unit
 from tercet.converge.watch import covers, path_of, watches
 from tercet.inventory.platform import Node
-
-_UNDISTURBED = -1  # below every rank of a member that serves
 
 
 def desired(components: Iterable[Component], nodes: Iterable[Node]) -> dict[str, list[Resource]]:
@@ -50,7 +49,9 @@ def plan(
         resources = _consistent(node.name, {name: of[node.name] for name, of in wanted.items()}, components)
         facts = observation.nodes.get(node.name)
         seen[node.name] = Seen(observation, facts, node.name in created, resources, watches(resources), changed)
+    holds = Holds(components, nodes, wanted.values(), observation)
     steps: list[Step] = []
+    waiting: list[Held] = []
     for component in components:
         ranked = [
             _step(component.name, node.name, changes, observation)
@@ -59,11 +60,24 @@ def plan(
             and (changes := _changes(wanted[component.name][node.name], seen[node.name]))
         ]
         ranked.sort(key=lambda pair: pair[0])
-        steps += (step for _, step in ranked)
-        changed |= {c.what for _, step in ranked for c in step.changes if isinstance(c.resource, Object)}
+        for _, step in ranked:
+            if held := holds.step(step):
+                waiting.append(held)
+            else:
+                steps.append(step)
+                changed |= {change.what for change in step.changes if isinstance(change.resource, Object)}
     restarts = _restarts(infrastructure, seen)
     at_once = tuple(change for change in infrastructure if change not in restarts)
-    return Plan(at_once, tuple(steps), tuple(sorted(observation.unreachable.items())), restarts)
+    held_restarts = {
+        change: held for change in restarts if (held := holds.restart(change, seen[change.restarts].resources))
+    }
+    return Plan(
+        at_once,
+        tuple(steps),
+        tuple(sorted(observation.unreachable.items())),
+        tuple(change for change in restarts if change not in held_restarts),
+        (*waiting, *held_restarts.values()),
+    )
 
 
 def _restarts(infrastructure: Sequence[Change], seen: Mapping[str, Seen]) -> tuple[Change, ...]:
@@ -81,7 +95,7 @@ def _restarts(infrastructure: Sequence[Change], seen: Mapping[str, Seen]) -> tup
         if all(facts.units[unit.name].active in RUNNING for unit in members):
             rollings = [unit.rolling for unit in members if unit.rolling]
             ranks = [rolling.order(facts.answers.get(rolling.rank, NO_ANSWER)) for rolling in rollings]
-            ranked.append((max(ranks, default=_UNDISTURBED), change))
+            ranked.append((max(ranks, default=UNDISTURBED), change))
     return tuple(change for _, change in sorted(ranked, key=lambda pair: pair[0]))
 
 
@@ -159,20 +173,8 @@ def _changes(resources: Sequence[Resource], seen: Seen) -> list[Change]:
 
 def _step(component: str, node: str, changes: Sequence[Change], observation: Observation) -> tuple[int, Step]:
     """The step with its place among those of its component: ascending, undisturbing ones first."""
-    rank, group = _UNDISTURBED, None
-    for change in changes:
-        rolling = _disturbed(change) if node in observation.nodes else None
-        place = rolling.order(observation.answer(node, rolling.rank)) if rolling else _UNDISTURBED
-        if rolling and place > rank:
-            rank, group = place, rolling.group
-    return rank, Step(component, node, tuple(changes), group)
-
-
-def _disturbed(change: Change) -> Rolling | None:
-    """The rolling group whose running member this change disturbs."""
-    match change.resource:
-        case Unit(rolling=rolling) if change.verb in ("restart", "stop"):
-            return rolling
-        case Object(rolling=rolling):
-            return rolling
-    return None
+    found = [place for change in changes if (place := disturbed(change, node, observation))]
+    if not found:
+        return UNDISTURBED, Step(component, node, tuple(changes))
+    rank, rolling = max(found, key=lambda place: place[0])
+    return rank, Step(component, node, tuple(changes), rolling.group)

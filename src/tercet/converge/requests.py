@@ -18,8 +18,8 @@ class Late:
     """Bytes that are known only once the platform runs, such as an address or a join key.
 
     `needs` maps a node to the one request whose answer is needed; `render` turns the answers into the bytes
-    and raises LookupError, with a sentence, where an answer does not hold what it needs. `why` completes the
-    plan's line "content is known once …".
+    and raises LookupError, with a sentence, where an answer does not hold what it needs. A node that cannot be
+    reached has no answer. `why` completes the plan's line "content is known once …".
     """
 
     why: str

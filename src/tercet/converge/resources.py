@@ -88,11 +88,15 @@ class Rolling:
     `rank` is asked of each member before; members are taken by ascending `order(answer)`, so that a leader or
     a primary, which answers higher, comes last. Below 0 means that the member certainly does not serve: then
     nobody is disturbed by its restart, and it is repaired before, and without waiting for, the healthy ones.
+
+    Members need one another, as those of a quorum do: while one of them cannot be reached none of the others is
+    disturbed, unless each works `alone`.
     """
 
     group: str
     rank: Request
     order: Callable[[Answer], int]
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

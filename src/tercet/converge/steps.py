@@ -26,14 +26,20 @@ Tell = Callable[[Change, str], None]  # the change, and the node where it was ma
 
 class Hands:
     """Changes nodes. `desired` is all that is wanted of each node; `may_go_on` is called before anything new is
-    started, and raises to prevent it."""
+    started, and raises to prevent it. Nodes that are `away` are asked nothing."""
 
-    def __init__(self, fleet: Fleet, desired: Mapping[str, Sequence[Resource]], may_go_on: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        desired: Mapping[str, Sequence[Resource]],
+        may_go_on: Callable[[], None],
+        away: frozenset[str] = frozenset(),
+    ) -> None:
         self._fleet = fleet
         self._desired = desired
         self._may_go_on = may_go_on
-        self._kitchen = Kitchen(fleet, may_go_on)
-        self._objects = Objects(fleet, self._kitchen, may_go_on)
+        self._kitchen = Kitchen(fleet, may_go_on, away)
+        self._objects = Objects(fleet, self._kitchen, may_go_on, away)
         self._deliveries: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._sending = asyncio.Semaphore(2)  # a program is a hundred megabytes, in memory while it is sent
 

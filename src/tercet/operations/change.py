@@ -42,9 +42,10 @@ async def _refuse_lost_secrets(session: Session) -> None:
 
 
 async def make_plan(session: Session) -> Plan:
-    """Compare the inventory with what runs. Changes nothing."""
+    """Compare the inventory with what runs. Changes nothing. A site that cannot be reached is left out."""
     await _refuse_lost_secrets(session)
-    infrastructure = await session.provider.survey()
+    survey = await session.provider.survey()
+    infrastructure = survey.changes
     if session.image is None:
         undecided = "; the proxy is undecided until then: PgCat if it can be had, else pgpool-II"
         why = "not in the cache" + (undecided if session.proxy_reason is None else "")
@@ -54,20 +55,13 @@ async def make_plan(session: Session) -> Plan:
         node.name: [resource for component in session.components for resource in component.desired(node)]
         for node in nodes
     }
-    running = await session.provider.running()
-    observation = await observe(session.provider, wanted, running, timeout=OBSERVE_TIMEOUT_S)
+    observation = await observe(session.provider, wanted, survey.running, timeout=OBSERVE_TIMEOUT_S, away=survey.away)
     return plan(session.components, nodes, observation, infrastructure)
 
 
 async def carry_out(session: Session, todo: Plan, fleet: Fleet, emit: Emit) -> None:
     """Execute exactly this plan: containers first, then each component, gated by health, then the restarts of
-    containers that serve. `fleet` has the nodes."""
-    if todo.unreachable:
-        names = "; ".join(f"{name}: {reason}" for name, reason in todo.unreachable)
-        raise TercetError(
-            f"nodes that run but do not answer: {names}. Nothing was changed. Look at them with "
-            f"`tercet status`, or stop them so that they are started anew"
-        )
+    containers that serve. `fleet` has the nodes. What waits is left, and nodes that cannot be reached are not asked."""
     if todo.infrastructure:
         await session.provider.prepare(todo.infrastructure, emit)
     nodes = session.platform.containers
@@ -80,4 +74,5 @@ async def carry_out(session: Session, todo: Plan, fleet: Fleet, emit: Emit) -> N
         fleet=fleet,
         emit=emit,
         gate_timeout=GATE_S,
+        away=todo.away,
     )

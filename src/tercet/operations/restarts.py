@@ -29,13 +29,15 @@ async def restart(
     fleet: Fleet,
     emit: Emit,
     gate_timeout: float,
+    away: frozenset[str] = frozenset(),
 ) -> None:
     """Carry out `Plan.restarts`. Raises TercetError that says which containers were restarted and which were not.
 
-    `gate_timeout` is in seconds, for the platform to be well before the first and after each.
+    `gate_timeout` is in seconds, for the platform to be well before the first and after each: all of it but the nodes
+    that are `away`.
     """
 
-    units = units_of(components, nodes) if changes else {}
+    units = units_of(components, [node for node in nodes if node.name not in away]) if changes else {}
 
     async def well() -> None:
         judged = await wait_for(
@@ -43,11 +45,12 @@ async def restart(
             questions(components, nodes, units),
             fleet,
             deadline=gate_timeout,
+            away=away,
             waiting=lambda condition, state: emit(
                 Event(PHASE, "progress", f"waiting: {condition.title}: {state.reason}")
             ),
         )
-        if text := await explain(judged, fleet):
+        if text := await explain(judged, fleet, away=away):
             raise TercetError(f"the platform is not well after {gate_timeout:g} s, and must be for a restart\n{text}")
 
     done: list[str] = []

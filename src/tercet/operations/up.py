@@ -7,7 +7,7 @@ platform that is as it should be is empty.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tercet.components.proxy.component import Proxy
 from tercet.converge.events import Emit, Event
@@ -43,7 +43,7 @@ async def up(session: Session, emit: Emit) -> Raised:
 
 
 async def apply(session: Session, emit: Emit, show: Callable[[Plan], None]) -> Plan:
-    """Make a plan under the lock, show it, and execute exactly it."""
+    """Make a plan under the lock, show it, and execute exactly it. The plan that is returned has what still waits."""
     session = await for_change(session, emit)
     async with session.provider.lock(operator("apply")), Residents(session.provider) as fleet:
         return await _converge(session, fleet, emit, show)
@@ -51,7 +51,11 @@ async def apply(session: Session, emit: Emit, show: Callable[[Plan], None]) -> P
 
 async def _converge(session: Session, fleet: Fleet, emit: Emit, show: Callable[[Plan], None]) -> Plan:
     """Plan, show, execute. What is in a node that is silent because its container is frozen or cut off can only be
-    known once the provider has repaired that, so then there are two plans, and both are shown."""
+    known once the provider has repaired that, so then there are two plans, and both are shown.
+
+    Returns the plan that was carried out, with what waits after it: a restart that a change may need, and which would
+    have to wait, is known to be needed only then.
+    """
     plan = await make_plan(session)
     show(plan)
     if plan.unreachable and plan.infrastructure:
@@ -59,6 +63,9 @@ async def _converge(session: Session, fleet: Fleet, emit: Emit, show: Callable[[
         plan = await make_plan(session)
         show(plan)
     await carry_out(session, plan, fleet, emit)
+    if plan.waiting and not plan.empty:
+        left = await make_plan(session)
+        plan = replace(plan, unreachable=left.unreachable, waiting=left.waiting)
     return plan
 
 

@@ -5,15 +5,28 @@ A provider finds its platform again from what exists (running containers, tags);
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from tercet.converge.events import Emit
 from tercet.converge.fleet import Fleet
 from tercet.converge.plan import Change
 from tercet.errors import TercetError
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """One look at the containers of all sites.
+
+    `away` maps each node whose server cannot be reached to the reason. Nothing is known of these nodes, so no change
+    is for them. `running` are the nodes that run, `changes` what the containers, networks and links need, in order.
+    """
+
+    changes: tuple[Change, ...] = ()
+    running: frozenset[str] = frozenset()
+    away: Mapping[str, str] = field(default_factory=dict)
 
 
 class Provider(Fleet, Protocol):
@@ -23,16 +36,15 @@ class Provider(Fleet, Protocol):
         """Held while anything is changed. Raises TercetError naming the holder, since when and what it does."""
         ...
 
-    async def survey(self) -> tuple[Change, ...]:
-        """Compare containers, networks and links with the inventory: the changes that are needed, in order."""
+    async def survey(self) -> Survey:
+        """Compare containers, networks and links with the inventory.
+
+        A silent server costs no more than its deadline. Raises TercetError where no server can be reached.
+        """
         ...
 
     async def prepare(self, changes: Sequence[Change], emit: Emit) -> None:
         """Carry out exactly these changes (from `survey`), idempotently; ends when every node can `run`."""
-        ...
-
-    async def running(self) -> frozenset[str]:
-        """The names of the nodes that run right now."""
         ...
 
     async def doomed(self) -> tuple[Change, ...]:

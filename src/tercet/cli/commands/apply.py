@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 
 def run(_arguments: argparse.Namespace, call: Invocation) -> int:
-    """Show what is done while it is done; the last line counts it."""
-    from tercet.cli.render import plan_json, render_plan, summary  # noqa: PLC0415
+    """Show what is done while it is done; the last lines count it and say what still waits. Exit 0 if all that could be
+    done was done."""
+    from tercet.cli.render import plan_json, render_plan, render_waiting, summary  # noqa: PLC0415
 
     async def work(session: Session, emit: Emit) -> Plan:
         from tercet.operations.up import apply  # noqa: PLC0415
@@ -31,13 +32,14 @@ def run(_arguments: argparse.Namespace, call: Invocation) -> int:
     if call.json:
         call.print_json(plan_json(plan))
     elif not plan.empty:
+        render_waiting(plan, call.console)
         call.print(f"Applied: {summary(plan)}")
     return 0
 
 
 command = Command(
     name="apply",
-    summary="execute the plan: exactly what `tercet plan` shows",
+    summary="execute the plan: exactly what `tercet plan` shows, without what waits for a site that cannot be reached",
     section=Section.PLATFORM,
     order=3,
     run=run,

@@ -11,7 +11,7 @@ CHANGES_PENDING = 2
 
 
 def run(_arguments: argparse.Namespace, call: Invocation) -> int:
-    """Exit 0 when there is nothing to change, 2 when there is."""
+    """Exit 2 when something can be changed now, else 0: what waits for a site that cannot be reached is listed only."""
     from tercet.cli.render import plan_json, render_plan  # noqa: PLC0415
     from tercet.cli.waiting import wait  # noqa: PLC0415
     from tercet.operations.change import make_plan  # noqa: PLC0415
@@ -26,7 +26,7 @@ def run(_arguments: argparse.Namespace, call: Invocation) -> int:
 
 command = Command(
     name="plan",
-    summary="every change that is needed, with its node and reason; exit 2 if there is one",
+    summary="every change that is needed, with its node and reason; exit 2 if `apply` would make one, 0 if not",
     section=Section.PLATFORM,
     order=2,
     run=run,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 def run(_arguments: argparse.Namespace, call: Invocation) -> int:
     """Raise the platform, then show it. Exit 1 if a promise does not hold."""
+    from tercet.cli.render import plan_json, render_waiting  # noqa: PLC0415
     from tercet.cli.status_view import render_status  # noqa: PLC0415
     from tercet.cli.verdicts import render_broken, verdicts_json  # noqa: PLC0415
 
@@ -30,9 +31,11 @@ def run(_arguments: argparse.Namespace, call: Invocation) -> int:
 
     raised, snapshot = with_progress(call, work)
     if call.json:
-        call.print_json({"status": snapshot.model_dump(), "verdicts": verdicts_json(raised.verdicts)})
+        left = {key: plan_json(raised.plan)[key] for key in ("waiting", "unreachable")}
+        call.print_json({"status": snapshot.model_dump(), "verdicts": verdicts_json(raised.verdicts), **left})
     else:
         render_status(snapshot, call.console)
+        render_waiting(raised.plan, call.console)
         render_broken(raised.verdicts, call.errors)
         if raised.proven:
             call.print(f"\nEvery promise was proven. Connect: tercet psql {raised.session.platform.sites[0].name}")

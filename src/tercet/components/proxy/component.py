@@ -19,7 +19,7 @@ from tercet.components.proxy.flavour import Flavour
 from tercet.components.rolling import in_turn
 from tercet.components.systemd import NEEDS_TAILNET, unit_file, unit_path
 from tercet.components.text import as_json
-from tercet.converge.component import Condition, Passing, Readings, State, Waiting
+from tercet.converge.component import Condition, Passing, Readings, Skipped, State, Waiting
 from tercet.converge.requests import Answer, Exec, Request
 from tercet.converge.resources import Absent, Directory, File, Object, Resource, Unit
 from tercet.inventory.platform import Node, Platform, Role
@@ -179,12 +179,14 @@ def _routed(platform: Platform, node: Node) -> Callable[[Readings], State]:
     local = platform.at(node.site, Role.DB).name
 
     def check(readings: Readings) -> State:
+        if node.name in readings.away:
+            return Skipped(f"{node.name} cannot be reached")
         answer = readings.get(node.name, "routes")
         read, write = routes_of(answer)
         primary = patroni.primary_of(readings, databases)
         if not read or not write:
             return Waiting(f"reads: {read or 'no answer'}, writes: {write or 'no answer'} ({answer.error.strip()})")
-        if read != local:
+        if read != local and local not in readings.away:
             return Waiting(f"reads are answered by {read}, not by {local}")
         if write != primary:
             return Waiting(f"writes are answered by {write}, the primary is {primary or 'unknown'}")

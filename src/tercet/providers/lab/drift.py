@@ -6,7 +6,7 @@ verb alone, so the plan that is shown is the plan that is executed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from tercet.converge.plan import Change
@@ -19,8 +19,9 @@ LOOPBACK = "lo"
 WATCHERS_WANTED = 1024
 
 
-def drift(layout: Layout, observed: Observed) -> tuple[Change, ...]:
-    """The changes that make the lab what the inventory says, in the order in which they are carried out."""
+def drift(layout: Layout, observed: Observed, away: Collection[str] = ()) -> tuple[Change, ...]:
+    """The changes that make the lab what the inventory says, in the order in which they are carried out; none for nodes
+    that are `away`."""
     return (
         *limits(observed),
         *strangers(layout, observed),
@@ -30,6 +31,7 @@ def drift(layout: Layout, observed: Observed) -> tuple[Change, ...]:
         *(
             change
             for container in layout.containers
+            if container.name not in away
             for change in node(layout, container, observed.containers.get(container.name), observed.network)
         ),
     )

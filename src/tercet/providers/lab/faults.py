@@ -120,6 +120,20 @@ class LabFaults:
             # The tool was killed between taking the cable down and killing the node: `start` plugs it in.
             yield Fault(KILL, name, left if kind == KILL else 0.0)
 
+    def struck(self) -> dict[str, str]:
+        """The nodes that a fault in force has taken, with the reason: servers that are dead until its time is over.
+
+        A node that is stopped or frozen without a healer is no fault of a server; it is repaired.
+        """
+        found: dict[str, str] = {}
+        for container in self._layout.containers:
+            kind, left = self._healer(container.name)
+            if kind == KILL and self._cgroups.init(container.name) is None:
+                found[container.name] = f"its server lost power (a fault that ends by itself in {left:.0f} s)"
+            elif kind == FREEZE and self._cgroups.frozen(container.name):
+                found[container.name] = f"its server hangs (a fault that ends by itself in {left:.0f} s)"
+        return found
+
     async def heal_all(self) -> None:
         active = await self.faults_active()
         if any(fault.kind == CUT for fault in active):

@@ -21,6 +21,7 @@ from tercet.converge.fleet import Completed, Unreachable
 from tercet.converge.plan import Change
 from tercet.errors import TercetError
 from tercet.inventory.platform import Platform, Role
+from tercet.providers.base import Survey
 from tercet.providers.lab import cuts, wan
 from tercet.providers.lab.attach import Attachment
 from tercet.providers.lab.cgroup import Cgroups, emptied, kill, remove
@@ -60,8 +61,12 @@ class LabProvider:
             with self._attachment.under(file):
                 yield
 
-    async def survey(self) -> tuple[Change, ...]:
-        return drift(self._layout, await observe(self._layout, self._cgroups))
+    async def survey(self) -> Survey:
+        """See providers/base.py. A server that cannot be reached is one that a fault has struck."""
+        away = self.faults.struck()
+        observed = await observe(self._layout, self._cgroups)
+        running = frozenset(name for name, found in observed.containers.items() if found.init is not None)
+        return Survey(drift(self._layout, observed, away), running - away.keys(), away)
 
     async def prepare(self, changes: Sequence[Change], emit: Emit) -> None:
         """See providers/base.py. The network first, in order; then all containers at once.
@@ -141,9 +146,6 @@ class LabProvider:
         known = {network.name: network.subnet for network in self._layout.networks}
         source, target = (known.get(end) or IPv4Network(end) for end in name.split("→"))
         return source, target
-
-    async def running(self) -> frozenset[str]:
-        return frozenset(c.name for c in self._layout.containers if self._cgroups.init(c.name) is not None)
 
     async def run(self, node: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> Completed:
         return await self._attachment.run(node, argv, stdin=stdin, timeout=timeout)

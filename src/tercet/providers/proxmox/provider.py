@@ -22,6 +22,7 @@ from tercet.converge.plan import Change
 from tercet.errors import TercetError
 from tercet.image.build import Image
 from tercet.inventory.platform import Platform
+from tercet.providers.base import Survey
 from tercet.providers.preflight import Check
 from tercet.providers.proxmox import lock
 from tercet.providers.proxmox.faults import ProxmoxFaults
@@ -57,23 +58,25 @@ class ProxmoxProvider:
 
     # ------------------------------------------------------------------------------------------- what exists
 
-    async def survey(self) -> tuple[Change, ...]:
-        """See providers/base.py. Raises TercetError where a server cannot be asked: what it needs is unknown."""
-        views = await self._views()
+    async def survey(self) -> Survey:
+        """See providers/base.py. A server that answers and refuses is an error, not one that is away."""
+        views, away = await self._views()
         self._refuse_strays(item for view in views.values() for item in view.strays)
         todo: list[Change] = []
         restarts: list[Change] = []
-        for name, site in self._sites.items():
+        for name, view in views.items():
+            site = self._sites[name]
             mine = [
                 change
                 for node in site.nodes
-                for change in changes(self.platform.name, node, site.host, views[name].guests.get(node.name))
+                for change in changes(self.platform.name, node, site.host, view.guests.get(node.name))
             ]
             if any(change.verb == "create" for change in mine):
                 todo.append(self._template_change(site))
             todo += [change for change in mine if change.verb != "restart"]
             restarts += [change for change in mine if change.verb == "restart"]
-        return (*todo, *restarts)
+        running = {node for view in views.values() for node, found in view.guests.items() if found.running}
+        return Survey((*todo, *restarts), frozenset(running), away)
 
     def _refuse_strays(self, strays: Iterable[Listed]) -> None:
         """Raise TercetError where a container may be a node that lost a tag: a second one would be made of it."""
@@ -88,19 +91,29 @@ class ProxmoxProvider:
         key = f"image {self._image.key}" if self._image else "the image, once it is built"
         return Change("upload", f"template of {site.host.site}", f"{key}, unless {site.host.template_storage} has it")
 
-    async def _views(self) -> dict[str, View]:
+    async def _views(self) -> tuple[dict[str, View], dict[str, str]]:
+        """What each server has, once no creation that an earlier run began goes on there; and the nodes of those that
+        cannot be reached, with the reason. Raises Unreachable where that is all of them."""
         self._reach()
-        await self._settled()
-        views = await together({name: site.in_time(site.look()) for name, site in self._sites.items()})
-        self._nodes.forget()
-        return views
+        silent: dict[str, Unreachable] = {}
 
-    async def _settled(self) -> None:
-        """No creation that an earlier run began goes on at any server."""
-        await together({name: site.settled() for name, site in self._sites.items()})
+        async def of(name: str, site: Site) -> View | None:
+            try:
+                await site.settled()
+                return await site.in_time(site.look())
+            except Unreachable as error:
+                silent[name] = error
+                return None
+
+        found = await together({name: of(name, site) for name, site in self._sites.items()})
+        self._nodes.forget()
+        if len(silent) == len(self._sites):
+            raise next(iter(silent.values()))
+        away = {node.name: str(error) for name, error in silent.items() for node in self._sites[name].nodes}
+        return {name: view for name, view in found.items() if view is not None}, away
 
     async def running(self) -> frozenset[str]:
-        """See providers/base.py. The nodes of a server that does not answer do not run, as far as anybody knows.
+        """The nodes that run right now. Those of a server that does not answer do not, as far as anybody knows.
 
         Raises TercetError where no server answers, or where one answers and refuses.
         """
