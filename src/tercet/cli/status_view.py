@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tercet.observe.snapshot import NodeStatus, Snapshot
+from tercet.observe.snapshot import AsideStatus, NodeStatus, Snapshot
+
+UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def render_status(snapshot: Snapshot, console: Console) -> None:
@@ -15,6 +20,8 @@ def render_status(snapshot: Snapshot, console: Console) -> None:
     console.print(head.append("healthy", "bold green") if snapshot.healthy else head.append("not healthy", "bold red"))
     for table in (_nodes(snapshot), _postgres(snapshot), _leaders(snapshot), _routes(snapshot)):
         console.print(table)
+    if snapshot.aside:
+        render_aside(snapshot.aside, console)
     if snapshot.proxy_reason:
         console.print(Text("proxy: ", "dim").append(snapshot.proxy_reason), soft_wrap=True)
     for condition in snapshot.conditions:
@@ -22,10 +29,34 @@ def render_status(snapshot: Snapshot, console: Console) -> None:
             console.print(Text("✗ ", "red").append(f"{condition.title}: {condition.detail}"), soft_wrap=True)
 
 
+def render_aside(aside: Sequence[AsideStatus], console: Console) -> None:
+    """Database files that were moved aside; then what is removed soon."""
+    table = _table("MOVED ASIDE", "SIZE", "ON", "KEPT UNTIL", "WHY")
+    for each in aside:
+        table.add_row(f"{each.node} {each.name}", size(each.bytes), day(each.moved), day(each.until), each.reason)
+    console.print(table)
+    for each in aside:
+        if each.warning:
+            console.print(Text("! ", "yellow").append(f"{each.node} {each.name}: {each.warning}"), soft_wrap=True)
+
+
+def day(iso: str) -> str:
+    """An ISO 8601 time as date and minute, in its own zone."""
+    return datetime.fromisoformat(iso).strftime("%Y-%m-%d %H:%M")
+
+
+def size(count: int) -> str:
+    """So many bytes, with a decimal unit: 31.8 MB."""
+    value, unit = float(count), 0
+    while value >= 1000 and unit < len(UNITS) - 1:
+        value, unit = value / 1000, unit + 1
+    return f"{value:.1f} {UNITS[unit]}" if unit else f"{count} B"
+
+
 def _table(*columns: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", title_justify="left")
     for column in columns:
-        if column == "STATE":  # prose gives way in a narrow terminal, names and addresses stay whole
+        if column in ("STATE", "WHY"):  # prose gives way in a narrow terminal, names and addresses stay whole
             table.add_column(column, overflow="fold")
         else:
             table.add_column(column, no_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tercet.components.application import Application
+from tercet.components.aside import Aside
 from tercet.components.consul import Consul
 from tercet.components.context import Context
 from tercet.components.dcs import Dcs
@@ -34,6 +35,7 @@ def components(context: Context) -> tuple[Component, ...]:
         Restarts(context),
         restarts_of_lowered(context),
         Sentinel(context),
+        Aside(context),
         Application(context),
         Proxy(context),
     )

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tercet.components.context import Context
+from tercet.components.rewind import PG_REWIND, rewind
 from tercet.components.rolling import primary_last
 from tercet.components.systemd import NEEDS_TAILNET, unit_file, unit_path
 from tercet.components.text import as_yaml
@@ -71,6 +72,7 @@ class Patroni:
         yield File(CONFIG, as_yaml(self._config(node)), mode=0o640, group="postgres", secret=True)
         yield File(GATE, self._gate().encode(), mode=0o755)
         yield File(BEFORE_STOP, _BEFORE_STOP.encode(), mode=0o755)
+        yield from rewind(BIN)
         yield File(unit_path(UNIT), self._unit())
         if node == self.context.platform.initial_primary:
             yield self._bootstrap(node)
@@ -121,12 +123,14 @@ class Patroni:
                 "use_unix_socket_repl": False,
                 "data_dir": DATA,
                 "bin_dir": BIN,
+                "bin_name": {"pg_rewind": PG_REWIND},
                 "pgpass": "/run/patroni/pgpass",
                 "before_stop": BEFORE_STOP,
                 # A spread checkpoint, the default, lets a new standby wait for minutes before the first byte.
                 "basebackup": [{"checkpoint": "fast"}],
-                "remove_data_directory_on_rewind_failure": True,
-                "remove_data_directory_on_diverged_timelines": True,
+                # What cannot be rewound is moved aside by PG_REWIND; Patroni must not delete it.
+                "remove_data_directory_on_rewind_failure": False,
+                "remove_data_directory_on_diverged_timelines": False,
                 "parameters": {"unix_socket_directories": "/run/postgresql"},
                 "authentication": {
                     "superuser": {"username": SUPERUSER, "password": secrets.postgres_superuser},
