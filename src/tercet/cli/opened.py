@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
@@ -47,6 +48,17 @@ def with_progress(call: Invocation, work: Callable[[Session, Emit], Awaitable[T]
             return await work(session, emit)
 
         return wait(run())
+
+
+def destroy_option(parser: argparse.ArgumentParser) -> None:
+    """--destroy NODE."""
+    parser.add_argument(
+        "--destroy",
+        metavar="NODE",
+        action="append",
+        default=[],
+        help="remove the container of this node, which the inventory no longer has, with its DATABASE",
+    )
 
 
 def confirm(what: str, name: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.table import Table
@@ -20,29 +20,26 @@ def render_status(snapshot: Snapshot, console: Console) -> None:
     console.print(head.append("healthy", "bold green") if snapshot.healthy else head.append("not healthy", "bold red"))
     for table in (_nodes(snapshot), _postgres(snapshot), _leaders(snapshot), _routes(snapshot)):
         console.print(table)
-    if snapshot.aside:
-        render_aside(snapshot.aside, console)
     if snapshot.proxy_reason:
         console.print(Text("proxy: ", "dim").append(snapshot.proxy_reason), soft_wrap=True)
+    render_aside(snapshot.aside, console)
     for condition in snapshot.conditions:
         if not condition.passing:
             console.print(Text("✗ ", "red").append(f"{condition.title}: {condition.detail}"), soft_wrap=True)
 
 
 def render_aside(aside: Sequence[AsideStatus], console: Console) -> None:
-    """Database files that were moved aside; then what is removed soon."""
-    table = _table("MOVED ASIDE", "SIZE", "ON", "KEPT UNTIL", "WHY")
+    """Database files that were moved aside, a line each, and another for what is removed soon."""
     for each in aside:
-        table.add_row(f"{each.node} {each.name}", size(each.bytes), day(each.moved), day(each.until), each.reason)
-    console.print(table)
-    for each in aside:
+        line = f"{each.node} {each.name}, {size(each.bytes)}, kept until {day(each.until)}: {each.reason}"
+        console.print(Text("moved aside: ", "dim").append(line), soft_wrap=True)
         if each.warning:
             console.print(Text("! ", "yellow").append(f"{each.node} {each.name}: {each.warning}"), soft_wrap=True)
 
 
 def day(iso: str) -> str:
-    """An ISO 8601 time as date and minute, in its own zone."""
-    return datetime.fromisoformat(iso).strftime("%Y-%m-%d %H:%M")
+    """An ISO 8601 time in UTC as date and minute."""
+    return datetime.fromisoformat(iso).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def size(count: int) -> str:
@@ -56,7 +53,7 @@ def size(count: int) -> str:
 def _table(*columns: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", title_justify="left")
     for column in columns:
-        if column in ("STATE", "WHY"):  # prose gives way in a narrow terminal, names and addresses stay whole
+        if column == "STATE":  # prose gives way in a narrow terminal, names and addresses stay whole
             table.add_column(column, overflow="fold")
         else:
             table.add_column(column, no_wrap=True)

@@ -42,6 +42,7 @@ NAMES = tuple(secret.name for secret in fields(Secrets))
 PASSWORDS = tuple(name for name in NAMES if not name.startswith("lab_"))
 AUTHORITY = ("lab_ca_cert", "lab_ca_key")
 HEADSCALE = ("lab_headscale_cert", "lab_headscale_key")
+PLATFORM = "platform"  # no secret: the name of the platform that lives with these
 STAND_IN = "made by `tercet up`"
 
 _HEADER = """\
@@ -71,6 +72,21 @@ def peek(path: Path) -> Secrets:
 def holds_any(path: Path) -> bool:
     """There is a secret in the file at `path`. Raises TercetError as `peek` does."""
     return not _read(path).keys().isdisjoint(NAMES)
+
+
+def owner(path: Path) -> str:
+    """The platform that the secrets in the file at `path` belong to; "" if none has claimed them.
+
+    Raises TercetError as `peek` does.
+    """
+    return _read(path).get(PLATFORM, "")
+
+
+def claim(path: Path, platform: str) -> None:
+    """Note in the file at `path` that its secrets belong to this platform. Raises TercetError as `load_or_create`."""
+    if owner(path) != platform:
+        with _alone(path):
+            _write(path, {**_read(path), PLATFORM: platform})
 
 
 def load_or_create(path: Path) -> Secrets:

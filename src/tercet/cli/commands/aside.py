@@ -43,7 +43,7 @@ def run_remove(arguments: argparse.Namespace, call: Invocation) -> int:
 
     session = session_of(call)
     found = wait(find(session, node_of(session, arguments.node), arguments.name))
-    what = f"{size(found.bytes)} of database files that were moved aside on {found.node} at {day(found.moved)} UTC"
+    what = f"{size(found.bytes)} of database files that were moved aside on {found.node} at {day(found.moved)}"
     if not arguments.yes:
         confirm(f"This removes {what}, for good", found.name)
     wait(remove(session, found))
