@@ -121,10 +121,11 @@ def test_a_renamed_site_loses_its_database_only_on_demand(platform_lab: Lab) -> 
             assert "--destroy db-fsn-01" in refused.stderr and "Nothing was changed" in refused.stderr
     finally:
         lab.file.write_text(before, encoding="utf-8")
-    lab.file.write_text(before.replace("platform: t-shared", "platform: t-renamed"), encoding="utf-8")
+    name = lab.json("status")["platform"]
+    lab.file.write_text(before.replace(f"platform: {name}", "platform: t-renamed"), encoding="utf-8")
     try:
         refused = lab.call("up", expect=1)
-        assert "expected `platform: t-shared`" in refused.stderr and "db-fsn-01" in refused.stderr
+        assert f"expected `platform: {name}`" in refused.stderr and "db-fsn-01" in refused.stderr
     finally:
         lab.file.write_text(before, encoding="utf-8")
     assert lab.plan()["empty"]
