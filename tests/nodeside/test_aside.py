@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tercet.nodeside import aside, rewind
+from tercet.nodeside import aside
 
 NOW = 1_795_000_000.0
 
@@ -28,7 +31,7 @@ def moved(data: Path, days: float) -> str:
     away = data.rename(data.with_name("away"))
     (data / "base" / "5").mkdir(parents=True)
     (data / "base" / "5" / "16384").write_text("the only copy")
-    name = rewind.move_aside(data, "3", "no WAL", NOW - days * aside.DAY_S).name
+    name = aside.move(data, "3", "no WAL", NOW - days * aside.DAY_S).name
     away.rename(data)
     return name
 
@@ -132,12 +135,80 @@ def test_a_link_inside_is_removed_not_what_it_leads_to(data: Path, tmp_path: Pat
     assert not data.with_name(name).exists() and (precious / "file").exists()
 
 
-def test_one_that_a_server_runs_in_stays(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@contextmanager
+def server(data: Path, tmp_path: Path) -> Iterator[None]:
+    """A process that looks like PostgreSQL's in this directory."""
+    program = tmp_path / "postgres"
+    shutil.copy(shutil.which("sleep") or "", program)
+    with subprocess.Popen([program, "60"], cwd=data) as process:
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+def test_one_that_a_server_runs_in_stays(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     name = moved(data, 1)
-    with subprocess.Popen([sys.executable, "-c", "input()"], cwd=data.with_name(name), stdin=subprocess.PIPE):
+    with server(data.with_name(name), tmp_path):
         assert aside.main({"data": str(data)}, ["remove", name]) == 1
-    assert "a process runs in it" in capsys.readouterr().out
+    assert "stays: PostgreSQL runs in it" in capsys.readouterr().err
     assert aside.main({"data": str(data)}, ["remove", name]) == 0
+
+
+def controlled(data: Path, tmp_path: Path, script: str) -> dict[str, object]:
+    """The settings of a node whose pg_controldata is this script."""
+    (tmp_path / "pg_controldata").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "pg_controldata").chmod(0o755)
+    (data / "pg_wal").mkdir()
+    (data / "pg_tblspc").mkdir()
+    return {"data": str(data), "programs": str(tmp_path)}
+
+
+CONTROL = """
+echo "Latest checkpoint's TimeLineID:       3"
+echo "Latest checkpoint's PrevTimeLineID:   2"
+"""
+
+
+@pytest.mark.parametrize(("script", "timeline"), [(CONTROL, "3"), ("exit 1", "unknown")])
+def test_a_database_is_moved_whole(data: Path, tmp_path: Path, script: str, timeline: str) -> None:
+    (data / "base").write_bytes(b"x" * 100_000)
+    assert aside.main(controlled(data, tmp_path, script), ["move", "no WAL"]) == 0
+    assert not data.exists()
+    [kept] = aside.all_aside(data)
+    assert re.fullmatch(rf"tercet\.aside-\d{{8}}T\d{{6}}Z-timeline-{timeline}", kept.name)
+    assert kept.reason == "no WAL" and kept.bytes >= 100_000
+    assert (Path(kept.path) / "base").read_bytes() == b"x" * 100_000
+
+
+def test_what_must_not_be_moved_stays(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = controlled(data, tmp_path, CONTROL)
+    with server(data, tmp_path):
+        assert aside.main(config, ["move", "no WAL"]) == 1
+    assert "PostgreSQL runs in it" in capsys.readouterr().err
+    (data / "pg_tblspc" / "16400").symlink_to(tmp_path)
+    assert aside.main(config, ["move", "no WAL"]) == 1
+    assert "16400 leads out of it" in capsys.readouterr().err
+    (data / "PG_VERSION").unlink()
+    assert aside.main(config, ["move", "no WAL"]) == 1
+    assert "it holds no database" in capsys.readouterr().err
+    assert data.exists() and aside.all_aside(data) == []
+
+
+def test_a_move_that_fails_leaves_the_database(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = controlled(data, tmp_path, CONTROL)
+
+    def refuse(_: Path, _target: Path) -> Path:
+        raise OSError(30, "Read-only file system")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", refuse)
+        assert aside.main(config, ["move", "no WAL"]) == 1
+    assert "cannot be moved aside" in capsys.readouterr().err
+    assert (data / "PG_VERSION").exists() and aside.all_aside(data) == []
+    assert aside.main(config, ["move", "no WAL"]) == 0, "a mark that was left is no hindrance"
 
 
 def test_a_removal_that_was_broken_off_is_gone_on_with(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,12 +30,12 @@ def components(context: Context) -> tuple[Component, ...]:
         Dcs(context),
         Guard(context),
         Nomad(context),
+        Aside(context),
         Patroni(context),
         Settings(context),
         Restarts(context),
         restarts_of_lowered(context),
         Sentinel(context),
-        Aside(context),
         Application(context),
         Proxy(context),
     )

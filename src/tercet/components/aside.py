@@ -1,6 +1,6 @@
 """Database files that could not be rewound: moved aside instead of deleted, shown, and removed when they are too old.
 
-What moves them is in nodeside/rewind.py, what lists and removes them in nodeside/aside.py.
+When that happens is in nodeside/rewind.py, how in nodeside/aside.py.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from importlib.resources import files
 
 from tercet.components import patroni
 from tercet.components.context import Context
+from tercet.components.rewind import ASIDE, ASIDE_SETTINGS
 from tercet.components.systemd import unit_path
 from tercet.components.text import as_json
 from tercet.converge.component import Condition
@@ -26,8 +27,7 @@ REMOVE_S = 600.0  # for one removal; files of a terabyte take ext4 about a minut
 NEAR = 0.25  # the part of keep_days before its end in which `status` warns
 NEAR_PERCENT = 10.0  # and the distance from min_free_percent
 
-_PROGRAM, _SETTINGS = "/usr/lib/tercet/aside.py", "/etc/tercet/aside.json"
-_COMMAND = ("/usr/bin/python3", "-I", _PROGRAM, _SETTINGS)
+_COMMAND = ("/usr/bin/python3", "-I", ASIDE, ASIDE_SETTINGS)
 # Python is started only where there is something to list: each `status` asks.
 _LIST = f'for each in {patroni.DATA}.aside-*; do [ -e "$each" ] && exec "$@"; done; echo "{{}}"'
 
@@ -75,20 +75,26 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Aside:
-    """What shows and removes them, on each database node."""
+    """What moves, shows and removes them, on each database node. Before Patroni, which has it move data aside."""
 
     context: Context
     name: str = "aside"
-    after: tuple[str, ...] = ("patroni",)
+    after: tuple[str, ...] = ("guard",)
 
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is not Role.DB:
             return
         keep = self.context.platform.settings.aside
-        settings = {"data": patroni.DATA, "keep_days": keep.keep_days, "min_free_percent": keep.min_free_percent}
+        settings = {
+            "data": patroni.DATA,
+            "programs": patroni.BIN,
+            "keep_days": keep.keep_days,
+            "min_free_percent": keep.min_free_percent,
+        }
         yield Directory("/etc/tercet")
-        yield File(_PROGRAM, files("tercet.nodeside").joinpath("aside.py").read_bytes())
-        yield File(_SETTINGS, as_json(settings))
+        yield patroni.HOME
+        yield File(ASIDE, files("tercet.nodeside").joinpath("aside.py").read_bytes())
+        yield File(ASIDE_SETTINGS, as_json(settings))
         yield File(unit_path(SERVICE), _SERVICE.encode())
         yield File(unit_path(TIMER), _TIMER.encode())
         yield Unit(TIMER, restart_on=(unit_path(SERVICE), unit_path(TIMER)))

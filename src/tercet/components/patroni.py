@@ -28,6 +28,7 @@ from tercet.inventory.platform import Node, Platform, Role
 UNIT = "patroni.service"
 CONFIG = "/etc/patroni/patroni.yml"
 DATA = "/var/lib/postgresql/17/tercet"
+HOME = Directory("/var/lib/postgresql/17", owner="postgres", group="postgres")
 BIN = "/usr/lib/postgresql/17/bin"
 PSQL = f"{BIN}/psql"  # the one in PATH is Debian's wrapper: Perl, which takes as long again
 GATE = "/usr/lib/tercet/patroni-may-start"
@@ -62,13 +63,13 @@ class Patroni:
 
     context: Context
     name: str = "patroni"
-    after: tuple[str, ...] = ("dcs",)
+    after: tuple[str, ...] = ("dcs", "aside")
 
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is not Role.DB:
             return
         yield Directory("/etc/patroni", purge=True, owner="root", group="postgres", mode=0o750)
-        yield Directory("/var/lib/postgresql/17", owner="postgres", group="postgres")
+        yield HOME
         yield File(CONFIG, as_yaml(self._config(node)), mode=0o640, group="postgres", secret=True)
         yield File(GATE, self._gate().encode(), mode=0o755)
         yield File(BEFORE_STOP, _BEFORE_STOP.encode(), mode=0o755)

@@ -8,6 +8,7 @@ from importlib.resources import files
 from tercet.converge.resources import File, Resource
 
 PG_REWIND = "/usr/lib/tercet/pg_rewind"
+ASIDE, ASIDE_SETTINGS = "/usr/lib/tercet/aside.py", "/etc/tercet/aside.json"  # see components/aside.py
 _PROGRAM = "/usr/lib/tercet/rewind.py"
 
 
@@ -18,7 +19,7 @@ def rewind(programs: str) -> Iterable[Resource]:
     # If Patroni is killed, its rewind must not go on: the next Patroni may start PostgreSQL on the same data.
     script = f"""#!/bin/sh
 [ "$1" = --help ] && exec {programs}/pg_rewind --help
-exec setpriv --pdeathsig KILL /usr/bin/python3 -I {_PROGRAM} {programs} "$@"
+exec setpriv --pdeathsig KILL /usr/bin/python3 -I {_PROGRAM} {programs} {ASIDE} {ASIDE_SETTINGS} "$@"
 """
     yield File(_PROGRAM, source)
     yield File(PG_REWIND, script.encode(), mode=0o755)

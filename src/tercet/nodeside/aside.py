@@ -1,14 +1,16 @@
-"""Lists database files that were moved aside, and removes them: oldest first, when their time or the room is over.
+"""Moves a node's database aside, lists what was moved, and removes it: oldest first, when time or room is over.
 
-Run by `tercet-aside.timer` once a minute, and by `tercet status` and `tercet aside`; always as PostgreSQL's own user.
-nodeside/rewind.py moves data aside.
+Run by nodeside/rewind.py for data that cannot be rewound, by `tercet-aside.timer` once a minute, and by `tercet status`
+and `tercet aside`; always as PostgreSQL's own user.
 
-Invariant: nothing is removed but a directory beside the data whose name is one that rewind.py gives, that belongs to
-this user, lies on the same file system, and holds a mark that names it; and no process runs in it. The mark goes last,
-so that a removal that was broken off can be gone on with.
+Invariants: a database is moved by one rename on the same file system, with a mark in it that says why, unless a server
+runs in it. Nothing is removed but a directory beside the data whose name is one that `move` gives, that belongs to this
+user, lies on the same file system and holds a mark that names it; and no server runs in it. The mark is there before
+the rename and goes last, so that both can be broken off anywhere.
 
-Arguments: a JSON file {"data": …, "keep_days": …, "min_free_percent": …}, then one of
+Arguments: a JSON file {"data": …, "programs": …, "keep_days": …, "min_free_percent": …}, then one of
 
+    move REASON    move the database aside
     list           print {"free_percent": …, "aside": [{"name", "path", "bytes", "moved", "reason"}, …]}, oldest first
     clean          remove what is older than keep_days, and more while less than min_free_percent of the disk is free
     remove NAME    remove this one
@@ -22,6 +24,7 @@ import os
 import re
 import shutil
 import stat
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -43,6 +46,52 @@ class Aside:
     bytes: int
     moved: int
     reason: str
+
+
+def timeline(programs: str, data: Path) -> str:
+    """The timeline that the data is on, as its control file has it; "unknown" if that cannot be read."""
+    argv = [f"{programs}/pg_controldata", "-D", str(data)]
+    done = subprocess.run(argv, env={**os.environ, "LC_ALL": "C"}, capture_output=True, text=True, check=False)
+    found = re.search(r"^Latest checkpoint's TimeLineID: +(\d+)$", done.stdout, re.MULTILINE)
+    return found[1] if found else "unknown"
+
+
+def why_not(data: Path) -> str:
+    """Why this directory must not be moved; "" if it may be."""
+    if not (data / "PG_VERSION").is_file():
+        return "it holds no database"
+    linked = [path for path in (data / "pg_wal", *(data / "pg_tblspc").iterdir()) if path.is_symlink()]
+    if linked:
+        return f"{linked[0]} leads out of it, and would be left behind"
+    return "PostgreSQL runs in it" if in_use(data) else ""
+
+
+def size(data: Path) -> int:
+    """The bytes that a directory takes on the disk."""
+    return sum(
+        os.lstat(os.path.join(folder, name)).st_blocks * 512 for folder, _, files in os.walk(data) for name in files
+    )
+
+
+def sync(path: Path) -> None:
+    """Bring a file or a directory to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def move(data: Path, on_timeline: str, reason: str, now: float) -> Path:
+    """Rename the directory; where it is then. Raises OSError, and then it is where it was."""
+    name = f"{data.name}.aside-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}-timeline-{on_timeline}"
+    mark = {"name": name, "moved": int(now), "bytes": size(data), "reason": reason}
+    (data / MARK).write_text(json.dumps(mark) + "\n", encoding="utf-8")
+    sync(data / MARK)
+    sync(data)
+    target = data.rename(data.with_name(name))
+    sync(data.parent)
+    return target
 
 
 def examine(data: Path, name: str) -> Aside | str:
@@ -71,22 +120,22 @@ def all_aside(data: Path) -> list[Aside]:
     return sorted((each for each in found if isinstance(each, Aside)), key=lambda each: (each.moved, each.name))
 
 
-def in_use(path: str) -> bool:
-    """A process of this user runs in the directory, as a server of PostgreSQL does in its data."""
+def in_use(path: str | Path) -> bool:
+    """A server of PostgreSQL runs in the directory: its processes have it as their own."""
+    inside = os.path.realpath(path)
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            where = os.readlink(process / "cwd")
+            if (process / "comm").read_text() == "postgres\n" and os.readlink(process / "cwd") == inside:
+                return True
         except OSError:  # it is gone, or another user's
             continue
-        if where == path or where.startswith(f"{path}/"):
-            return True
     return False
 
 
 def remove(aside: Aside, why: str) -> bool:
-    """Remove the directory and say why; its mark last. False if a process runs in it."""
+    """Remove the directory and say why; its mark last. False if PostgreSQL runs in it."""
     if in_use(aside.path):
-        print(f"{aside.path} stays: a process runs in it", flush=True)
+        print(f"{aside.path} stays: PostgreSQL runs in it", file=sys.stderr)
         return False
     with os.scandir(aside.path) as entries:
         for entry in entries:
@@ -126,10 +175,26 @@ def clean(data: Path, keep_days: float, min_free_percent: float, now: float) -> 
             remove(aside, f"it was moved aside {keep_days:g} days ago")
 
 
+def moved(data: Path, programs: str, reason: str) -> int:
+    """Move the database aside and say so; the exit status."""
+    if refused := why_not(data):
+        print(f"{data} is not moved aside: {refused}", file=sys.stderr)
+        return 1
+    try:
+        target = move(data, timeline(programs, data), reason, time.time())
+    except OSError as error:
+        print(f"{data} cannot be moved aside: {error}", file=sys.stderr)
+        return 1
+    print(f"{data} was moved aside to {target}: {reason}", file=sys.stderr)
+    return 0
+
+
 def main(config: dict[str, object], words: list[str]) -> int:
     """The exit status."""
     data = Path(str(config["data"]))
     match words:
+        case ["move", reason]:
+            return moved(data, str(config["programs"]), reason)
         case ["list"]:
             print(json.dumps({"free_percent": free_percent(data), "aside": [asdict(each) for each in all_aside(data)]}))
         case ["clean"]:
@@ -143,7 +208,7 @@ def main(config: dict[str, object], words: list[str]) -> int:
                     return 1
                 return 0 if remove(found, "an operator said so") else 1
         case _:
-            print("expected list, clean or remove NAME", file=sys.stderr)
+            print("expected move REASON, list, clean or remove NAME", file=sys.stderr)
             return 1
     return 0
 
