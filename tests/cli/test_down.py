@@ -60,7 +60,7 @@ def types(monkeypatch: pytest.MonkeyPatch, text: str) -> list[str]:
 @pytest.mark.parametrize(("said", "found"), [("proposal", "found proposal"), ("", "found nothing"), ("y", "found y")])
 def test_another_name_destroys_nothing(command: Down, monkeypatch: pytest.MonkeyPatch, said: str, found: str) -> None:
     types(monkeypatch, said)
-    with pytest.raises(TercetError, match=f"expected proposals, {found}: nothing was destroyed"):
+    with pytest.raises(TercetError, match=f"expected proposals, {found}: nothing was changed"):
         command.run()
     assert command.destroyed == []
 

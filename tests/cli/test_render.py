@@ -70,6 +70,7 @@ def test_an_empty_plan_says_so() -> None:
         "infrastructure": [],
         "steps": [],
         "restarts": [],
+        "destructions": [],
         "waiting": [],
         "unreachable": [],
     }
@@ -175,3 +176,13 @@ def test_every_change_is_shown_once(plan: Plan) -> None:
     assert sum(line.split()[0] in verbs and len(line.split()) >= 3 for line in lines) == expected
     document = plan_json(plan)
     assert sum(document["changes"].values()) == expected
+
+
+def test_a_database_that_goes_has_a_line_of_its_own() -> None:
+    gone = Change("remove", "container db-old", "the inventory has no such node; with its DATABASE", destroys="db-old")
+    plan = Plan((Change("remove", "container apps-old", "the inventory has no such node"), gone))
+    text = shown(plan)
+    before, after = text.split("databases destroyed  (only with --destroy NODE)")
+    assert "container apps-old" in before and "db-old" not in before
+    assert "container db-old" in after and "2 changes: 2 remove." in after
+    assert plan_json(plan)["destructions"] == ["db-old"]

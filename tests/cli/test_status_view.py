@@ -8,13 +8,13 @@ import io
 import pytest
 from rich.console import Console
 
-from tercet.cli.status_view import render_status
+from tercet.cli.status_view import render_status, size
 from tercet.components import Context, components
 from tercet.converge.component import Readings
 from tercet.inventory.platform import Platform
 from tercet.inventory.secrets import Secrets
 from tercet.inventory.timing import timing_of
-from tercet.observe.snapshot import NodeStatus, SiteStatus, Snapshot, snapshot, units_of
+from tercet.observe.snapshot import AsideStatus, NodeStatus, SiteStatus, Snapshot, snapshot, units_of
 
 ADDRESS = "100.64.0.11"
 
@@ -65,3 +65,27 @@ def test_many_states_fold_and_squeeze_no_name(silent: Snapshot) -> None:
     assert lines[1].startswith(f"sib-01 · dc1  db-sib-01  {ADDRESS}  tailscale activating, ")
     assert len(lines) > 2
     assert "sentinel activating" in " ".join(line[39:].strip() for line in lines[1:])
+
+
+def test_what_was_moved_aside_has_a_line_with_all_that_its_removal_needs(silent: Snapshot) -> None:
+    aside = AsideStatus(
+        node="db-fsn-01",
+        name="tercet.aside-20261126T162300Z-timeline-3",
+        path="/var/lib/postgresql/17/tercet.aside-20261126T162300Z-timeline-3",
+        bytes=31_830_016,
+        moved="2026-11-26T16:23:00+00:00",
+        until="2026-12-10T16:23:00+00:00",
+        reason="could not find previous WAL record",
+        warning="removed soon",
+    )
+    out = io.StringIO()
+    render_status(silent.model_copy(update={"aside": [aside]}), Console(file=out, width=80))
+    assert (
+        "moved aside: db-fsn-01 tercet.aside-20261126T162300Z-timeline-3, 31.8 MB, kept until 2026-12-10 16:23 UTC: "
+        "could not find previous WAL record\n! db-fsn-01 tercet.aside-20261126T162300Z-timeline-3: removed soon\n"
+    ) in out.getvalue()
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (2.5e15, "2500.0 TB")])
+def test_sizes(count: float, text: str) -> None:
+    assert size(int(count)) == text

@@ -441,7 +441,7 @@ ALL_LINKS = [
                 "lxc.net.0.ipv4.address is 10.77.1.99/24, wanted 10.77.1.13/24"
             ],
         ),
-        (add_stranger, ["remove container db-old-01: the inventory has no such node; its data goes with it"]),
+        (add_stranger, ["remove container db-old-01: the inventory has no such node; with its DATABASE"]),
         (stop_forwarding, ["update namespace tercet-t-lab1: it forwards no packets"]),
         (readdress_bridge, ["update network sib-01: its router has 10.77.1.1/24, 10.77.1.2/24, wanted 10.77.1.1/24"]),
         (

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tercet.components import Context, components
 from tercet.converge.component import Readings
+from tercet.converge.requests import Answer
 from tercet.inventory.platform import Platform
 from tercet.inventory.secrets import Secrets
 from tercet.inventory.timing import timing_of
-from tercet.observe.snapshot import Snapshot, questions, snapshot, units_of
+from tercet.observe.snapshot import AsideStatus, Snapshot, moved_aside, questions, snapshot, units_of
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "status.schema.json"
 
@@ -57,3 +59,40 @@ def test_every_question_has_a_name_of_its_own(platform: Platform) -> None:
         for part in parts:
             for name, request in part.questions(node).items():
                 assert together[node.name][name] == request, f"{node.name}: {name}"
+
+
+DAY = 86400
+MOVED = 1_795_000_000  # 2026-11-18 11:06:40 UTC
+
+
+def kept(platform: Platform, *, days: float, free_percent: float, count: int = 1) -> list[AsideStatus]:
+    """What `status` says of data that db-fsn-01 moved aside so many days ago."""
+    listed = [
+        {
+            "name": f"tercet.aside-{n}",
+            "path": f"/d/tercet.aside-{n}",
+            "bytes": 5,
+            "moved": MOVED + n,
+            "reason": "no WAL",
+        }
+        for n in range(count)
+    ]
+    answer = Answer(0, json.dumps({"free_percent": free_percent, "aside": listed}))
+    now = datetime.fromtimestamp(MOVED + days * DAY, UTC)
+    readings = Readings({"db-fsn-01": {"aside": answer}, "db-sib-01": {"aside": Answer(0, "{}")}})
+    return moved_aside(platform, readings, now)
+
+
+def test_what_was_moved_aside_is_shown_with_its_time(platform: Platform) -> None:
+    [found] = kept(platform, days=1, free_percent=60)
+    assert (found.node, found.bytes, found.reason, found.warning) == ("db-fsn-01", 5, "no WAL", "")
+    assert (found.moved, found.until) == ("2026-11-18T11:06:40+00:00", "2026-12-02T11:06:40+00:00")
+
+
+def test_a_warning_comes_before_a_removal(platform: Platform) -> None:
+    assert kept(platform, days=10.4, free_percent=30)[0].warning == ""
+    [late] = kept(platform, days=12, free_percent=60)
+    assert late.warning == "removed when 14 days are over, in 2.0 days"
+    oldest, other = kept(platform, days=1, free_percent=29, count=2)
+    assert oldest.warning == "removed when less than 20 % of the disk is free; it is 29 % now"
+    assert other.warning == "", "the oldest goes first"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,9 +14,9 @@ from tercet.converge.events import Emit, silent
 from tercet.converge.fleet import Completed, Fleet, Unreachable
 from tercet.converge.plan import Change, Plan
 from tercet.errors import TercetError
-from tercet.inventory.secrets import STAND_IN, load_or_create
+from tercet.inventory.secrets import STAND_IN, claim, load_or_create, owner
 from tercet.operations import session
-from tercet.operations.change import carry_out, for_change, make_plan
+from tercet.operations.change import carry_out, for_change, make_plan, refuse_destruction
 from tercet.operations.session import Session, open_session, secrets_file
 from tercet.providers.base import Survey
 
@@ -90,6 +91,32 @@ async def test_secrets_that_are_there_are_used(inventory_file: Path, provider: N
     opened = open_session(inventory_file)
     assert opened.context.secrets == made
     assert not (await make_plan(opened)).empty
+
+
+async def test_a_platform_that_exists_is_not_renamed(inventory_file: Path, provider: Nothing) -> None:
+    """Its containers would run on under the old name, and nothing would show them."""
+    load_or_create(secrets_file(inventory_file))
+    claim(secrets_file(inventory_file), "tercet")
+    inventory_file.write_text(re.sub("^platform: tercet", "platform: other", inventory_file.read_text(), flags=re.M))
+    provider.made = (Change("destroy", "container db-sib-01", "with its DATABASE"),)
+    message = r"expected `platform: tercet` in .*, found other: the platform tercet exists \(container db-sib-01\)"
+    with pytest.raises(TercetError, match=message):
+        await make_plan(open_session(inventory_file))
+    with pytest.raises(TercetError, match=message):
+        await for_change(open_session(inventory_file), silent)
+    assert owner(secrets_file(inventory_file)) == "tercet"
+    provider.made = ()
+    assert not (await make_plan(open_session(inventory_file))).empty, "what is gone may have another name"
+
+
+def test_a_database_is_destroyed_only_where_its_node_is_named() -> None:
+    lost = tuple(Change("remove", f"container {n}", "no such node", destroys=n) for n in ("db-a", "db-b"))
+    plan = Plan((Change("remove", "container apps-a", "no such node"), *lost))
+    with pytest.raises(TercetError, match=r"found without: db-a, db-b\. Nothing was .*`--destroy db-a --destroy db-b`"):
+        refuse_destruction(plan, ())
+    with pytest.raises(TercetError, match=r"found without: db-b\. .*`--destroy db-b`"):
+        refuse_destruction(plan, ["db-a", "apps-a"])
+    refuse_destruction(plan, ["db-a", "db-b"])
 
 
 async def test_containers_that_serve_are_restarted_after_everything_else() -> None:

@@ -214,7 +214,7 @@ def test_site_that_left_the_inventory(platform: Platform) -> None:
     assert found[:4] == [
         "remove container consul-nomad-fsn-01: the inventory has no such node; its data goes with it",
         "remove container apps-fsn-01: the inventory has no such node; its data goes with it",
-        "remove container db-fsn-01: the inventory has no such node; its data goes with it",
+        "remove container db-fsn-01: the inventory has no such node; with its DATABASE",
         "remove bridge br-fsn-01: the inventory has no such network",
     ]
     assert [line.split(":")[0] for line in found[4:]] == [

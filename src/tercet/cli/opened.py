@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -46,6 +48,26 @@ def with_progress(call: Invocation, work: Callable[[Session, Emit], Awaitable[T]
             return await work(session, emit)
 
         return wait(run())
+
+
+def destroy_option(parser: argparse.ArgumentParser) -> None:
+    """--destroy NODE."""
+    parser.add_argument(
+        "--destroy",
+        metavar="NODE",
+        action="append",
+        default=[],
+        help="remove the container of this node, which the inventory no longer has, with its DATABASE",
+    )
+
+
+def confirm(what: str, name: str) -> None:
+    """Go on only if the name is typed. TercetError otherwise, and where nobody can be asked."""
+    if not sys.stdin.isatty():
+        raise TercetError(f"{what}: say --yes, nobody is here to ask")
+    said = input(f"{what}. Type {name} to go on: ").strip()
+    if said != name:
+        raise TercetError(f"expected {name}, found {said or 'nothing'}: nothing was changed")
 
 
 def broken(verdicts: Sequence[Verdict]) -> int:

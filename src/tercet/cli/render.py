@@ -18,9 +18,9 @@ ORDER = ("build", "create", "update", "change", "enable", "start", "reload", "re
 
 def render_plan(plan: Plan, console: Console) -> None:
     """Every change under its component and node, with its reason; the last line counts them."""
-    if plan.infrastructure:
+    if others := [change for change in plan.infrastructure if not change.destroys]:
         console.print(Text("containers and networks", "bold"))
-        _print_changes(plan.infrastructure, console, indent=2)
+        _print_changes(others, console, indent=2)
     for component, nodes in _by_component(plan).items():
         console.print(Text(component, "bold"))
         for node, changes in nodes.items():
@@ -30,6 +30,9 @@ def render_plan(plan: Plan, console: Console) -> None:
     if plan.restarts:
         console.print(Text("restarts of containers", "bold").append("  (one at a time, while all else is well)", "dim"))
         _print_changes(plan.restarts, console, indent=2)
+    if plan.destructions:
+        console.print(Text("databases destroyed", "bold red").append("  (only with --destroy NODE)", "dim"))
+        _print_changes(plan.destructions, console, indent=2)
     render_waiting(plan, console)
     console.print(Text(summary(plan)), soft_wrap=True)
 
@@ -98,6 +101,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             }
             for held in plan.waiting
         ],
+        "destructions": [change.destroys for change in plan.destructions],
         "unreachable": [{"node": node, "reason": reason} for node, reason in plan.unreachable],
     }
 

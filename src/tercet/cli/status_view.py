@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tercet.observe.snapshot import NodeStatus, Snapshot
+from tercet.observe.snapshot import AsideStatus, NodeStatus, Snapshot
+
+UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def render_status(snapshot: Snapshot, console: Console) -> None:
@@ -17,9 +22,32 @@ def render_status(snapshot: Snapshot, console: Console) -> None:
         console.print(table)
     if snapshot.proxy_reason:
         console.print(Text("proxy: ", "dim").append(snapshot.proxy_reason), soft_wrap=True)
+    render_aside(snapshot.aside, console)
     for condition in snapshot.conditions:
         if not condition.passing:
             console.print(Text("✗ ", "red").append(f"{condition.title}: {condition.detail}"), soft_wrap=True)
+
+
+def render_aside(aside: Sequence[AsideStatus], console: Console) -> None:
+    """Database files that were moved aside, a line each, and another for what is removed soon."""
+    for each in aside:
+        line = f"{each.node} {each.name}, {size(each.bytes)}, kept until {day(each.until)}: {each.reason}"
+        console.print(Text("moved aside: ", "dim").append(line), soft_wrap=True)
+        if each.warning:
+            console.print(Text("! ", "yellow").append(f"{each.node} {each.name}: {each.warning}"), soft_wrap=True)
+
+
+def day(iso: str) -> str:
+    """An ISO 8601 time in UTC as date and minute."""
+    return datetime.fromisoformat(iso).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def size(count: int) -> str:
+    """So many bytes, with a decimal unit: 31.8 MB."""
+    value, unit = float(count), 0
+    while value >= 1000 and unit < len(UNITS) - 1:
+        value, unit = value / 1000, unit + 1
+    return f"{value:.1f} {UNITS[unit]}" if unit else f"{count} B"
 
 
 def _table(*columns: str) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tercet.components.application import Application
+from tercet.components.aside import Aside
 from tercet.components.consul import Consul
 from tercet.components.context import Context
 from tercet.components.dcs import Dcs
@@ -29,6 +30,7 @@ def components(context: Context) -> tuple[Component, ...]:
         Dcs(context),
         Guard(context),
         Nomad(context),
+        Aside(context),
         Patroni(context),
         Settings(context),
         Restarts(context),

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tercet.components.context import Context
+from tercet.components.rewind import PG_REWIND, rewind
 from tercet.components.rolling import primary_last
 from tercet.components.systemd import NEEDS_TAILNET, unit_file, unit_path
 from tercet.components.text import as_yaml
@@ -28,6 +29,7 @@ from tercet.inventory.platform import Node, Platform, Role
 UNIT = "patroni.service"
 CONFIG = "/etc/patroni/patroni.yml"
 DATA = "/var/lib/postgresql/17/tercet"
+HOME = Directory("/var/lib/postgresql/17", owner="postgres", group="postgres")
 BIN = "/usr/lib/postgresql/17/bin"
 PSQL = f"{BIN}/psql"  # the one in PATH is Debian's wrapper: Perl, which takes as long again
 GATE = "/usr/lib/tercet/patroni-may-start"
@@ -62,16 +64,17 @@ class Patroni:
 
     context: Context
     name: str = "patroni"
-    after: tuple[str, ...] = ("dcs",)
+    after: tuple[str, ...] = ("dcs", "aside")
 
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is not Role.DB:
             return
         yield Directory("/etc/patroni", purge=True, owner="root", group="postgres", mode=0o750)
-        yield Directory("/var/lib/postgresql/17", owner="postgres", group="postgres")
+        yield HOME
         yield File(CONFIG, as_yaml(self._config(node)), mode=0o640, group="postgres", secret=True)
         yield File(GATE, self._gate().encode(), mode=0o755)
         yield File(BEFORE_STOP, _BEFORE_STOP.encode(), mode=0o755)
+        yield from rewind(BIN)
         yield File(unit_path(UNIT), self._unit())
         if node == self.context.platform.initial_primary:
             yield self._bootstrap(node)
@@ -130,12 +133,14 @@ class Patroni:
                 "use_unix_socket_repl": False,
                 "data_dir": DATA,
                 "bin_dir": BIN,
+                "bin_name": {"pg_rewind": PG_REWIND},
                 "pgpass": "/run/patroni/pgpass",
                 "before_stop": BEFORE_STOP,
                 # A spread checkpoint, the default, lets a new standby wait for minutes before the first byte.
                 "basebackup": [{"checkpoint": "fast"}],
-                "remove_data_directory_on_rewind_failure": True,
-                "remove_data_directory_on_diverged_timelines": True,
+                # What cannot be rewound is moved aside by PG_REWIND; Patroni must not delete it.
+                "remove_data_directory_on_rewind_failure": False,
+                "remove_data_directory_on_diverged_timelines": False,
                 "parameters": {"unix_socket_directories": "/run/postgresql"},
                 "authentication": {
                     "superuser": {"username": SUPERUSER, "password": secrets.postgres_superuser},

@@ -15,7 +15,8 @@ from tercet.converge.resources import Object, Resource
 class Change:
     """One line of the plan.
 
-    `restarts` is set by a provider where the change stops a node that runs: its name.
+    `restarts` is set by a provider where the change stops a node that runs: its name. `destroys` where a database is
+    lost with it for good: the name of its node, which the operator must have given.
     """
 
     verb: str  # create, update, remove, start, restart, reload, stop, enable, disable, change
@@ -23,6 +24,7 @@ class Change:
     reason: str  # "absent", "content differs", "not active (failed)", "its file … changes"
     resource: Resource | None = field(default=None, repr=False)
     restarts: str = ""
+    destroys: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,11 @@ class Plan:
     unreachable: tuple[tuple[str, str], ...] = ()
     restarts: tuple[Change, ...] = ()
     waiting: tuple[Held, ...] = ()
+
+    @property
+    def destructions(self) -> tuple[Change, ...]:
+        """What destroys a database."""
+        return tuple(change for change in self.infrastructure if change.destroys)
 
     @property
     def empty(self) -> bool:

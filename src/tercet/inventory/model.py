@@ -157,6 +157,15 @@ class PatroniModel(Model):
     """How many standbys must have a commit before it is acknowledged."""
 
 
+class AsideModel(Model):
+    """How long database files are kept that could not be rewound and were moved aside."""
+
+    keep_days: Annotated[int, Field(ge=1)] = 14
+    """Days after which a database node removes them: somebody who was away for two weeks still finds them."""
+    min_free_percent: Annotated[int, Field(ge=0, le=90)] = 20
+    """While less of its disk is free, a database node removes them sooner, the oldest first. 0: never sooner."""
+
+
 class TailnetModel(Model):
     """The network that carries all traffic between nodes."""
 
@@ -212,6 +221,7 @@ class Inventory(Model):
     ports: PortsModel = PortsModel.model_construct()
     postgresql: PostgresqlModel = PostgresqlModel.model_construct()
     patroni: PatroniModel = PatroniModel.model_construct()
+    aside: AsideModel = AsideModel.model_construct()
     tailnet: TailnetModel = TailnetModel.model_construct()
     budgets: BudgetsModel = BudgetsModel.model_construct()
     cache: Path = Path("/var/cache/tercet")

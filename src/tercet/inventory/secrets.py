@@ -43,6 +43,7 @@ NAMES = tuple(secret.name for secret in fields(Secrets))
 PASSWORDS = tuple(name for name in NAMES if not name.startswith("lab_"))
 AUTHORITY = ("lab_ca_cert", "lab_ca_key")
 HEADSCALE = ("lab_headscale_cert", "lab_headscale_key")
+PLATFORM = "platform"  # no secret: the name of the platform that lives with these
 STAND_IN = "made by `tercet up`"
 # A password goes into SQL, password files, shell scripts and templates. What one of them takes for its own
 # (quotes, backslashes, colons, braces, dollars, white space) is refused instead of quoted six times.
@@ -76,6 +77,21 @@ def peek(path: Path) -> Secrets:
 def holds_any(path: Path) -> bool:
     """There is a secret in the file at `path`. Raises TercetError as `peek` does."""
     return not _read(path).keys().isdisjoint(NAMES)
+
+
+def owner(path: Path) -> str:
+    """The platform that the secrets in the file at `path` belong to; "" if none has claimed them.
+
+    Raises TercetError as `peek` does.
+    """
+    return _read(path).get(PLATFORM, "")
+
+
+def claim(path: Path, platform: str) -> None:
+    """Note in the file at `path` that its secrets belong to this platform. Raises TercetError as `load_or_create`."""
+    if owner(path) != platform:
+        with _alone(path):
+            _write(path, {**_read(path), PLATFORM: platform})
 
 
 def load_or_create(path: Path) -> Secrets:

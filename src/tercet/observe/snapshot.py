@@ -7,10 +7,12 @@ a guess: a silent node is shown as not healthy with the reason.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict
 
-from tercet.components import consul, dcs, nomad, patroni, tailscale
+from tercet.components import aside, consul, dcs, nomad, patroni, tailscale
 from tercet.components.proxy.component import routes_of
 from tercet.components.proxy.flavour import preference
 from tercet.components.sentinel import read_only
@@ -58,6 +60,20 @@ class MemberStatus(Model):
     sync: bool
 
 
+class AsideStatus(Model):
+    """Database files that could not be rewound and were moved aside on their node, at `moved`, because of `reason`.
+    They are removed at `until`, or before if their disk becomes full; `warning`: why that is soon. Times: ISO 8601."""
+
+    node: str
+    name: str
+    path: str
+    bytes: int
+    moved: str
+    until: str
+    reason: str
+    warning: str
+
+
 class PostgresStatus(Model):
     primary: str | None
     members: list[MemberStatus]
@@ -100,6 +116,7 @@ class Snapshot(Model):
     routes: list[RouteStatus]
     conditions: list[ConditionStatus]
     proxy_reason: str = ""
+    aside: list[AsideStatus] = []
 
 
 Units = Mapping[str, Mapping[str, Sequence[str]]]
@@ -172,8 +189,9 @@ def snapshot(
     readings: Readings,
     *,
     proxy_reason: str | None = "",
+    now: datetime | None = None,
 ) -> Snapshot:
-    """Pure: the same readings give the same snapshot."""
+    """Pure but for `now`, which is the present unless given: the same readings give the same snapshot."""
     conditions = [_judged(condition, readings) for condition in conditions_of(components)]
     sites = [
         SiteStatus(
@@ -194,6 +212,7 @@ def snapshot(
         routes=_routes(platform, components, readings, decided=proxy_reason is not None),
         conditions=conditions,
         proxy_reason=UNDECIDED if proxy_reason is None else proxy_reason,
+        aside=moved_aside(platform, readings, now or datetime.now(UTC)),
     )
 
 
@@ -236,6 +255,16 @@ def _postgres(platform: Platform, readings: Readings) -> PostgresStatus:
     primary = patroni.primary_of(readings, databases) or None
     writable = primary is not None and not read_only(readings, primary)
     return PostgresStatus(primary=primary, members=members, writable=writable)
+
+
+def moved_aside(platform: Platform, readings: Readings, now: datetime) -> list[AsideStatus]:
+    """The database files that were moved aside, on every database node that answered."""
+    keep = platform.settings.aside
+    return [
+        AsideStatus(**asdict(each))
+        for node in platform.of(Role.DB)
+        for each in aside.kept(node.name, readings.get(node.name, "aside"), keep, now)
+    ]
 
 
 def _consul(platform: Platform, readings: Readings) -> dict[str, DatacenterStatus]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
+
 from tercet.converge.apply import apply
 from tercet.converge.events import Emit
 from tercet.converge.fleet import Fleet
@@ -10,7 +13,7 @@ from tercet.converge.plan import Change, Plan
 from tercet.converge.planner import plan
 from tercet.errors import TercetError
 from tercet.image.build import ensure_image
-from tercet.inventory.secrets import holds_any, load_or_create
+from tercet.inventory.secrets import claim, holds_any, load_or_create, owner
 from tercet.operations.restarts import restart
 from tercet.operations.session import Session, assemble, secrets_file
 
@@ -21,7 +24,9 @@ GATE_S = 180.0  # seconds for one gate; on two busy cores a start takes up to 60
 async def for_change(session: Session, emit: Emit) -> Session:
     """The same session with secrets and an image, made now where they are missing."""
     await _refuse_lost_secrets(session)
+    await _refuse_another_name(session)
     secrets = load_or_create(secrets_file(session.file))
+    claim(secrets_file(session.file), session.platform.name)
     image = await ensure_image(session.platform.settings, session.lock_file, emit)
     if (image, secrets) == (session.image, session.context.secrets):
         return session
@@ -41,9 +46,42 @@ async def _refuse_lost_secrets(session: Session) -> None:
         )
 
 
+async def _refuse_another_name(session: Session) -> None:
+    """A platform whose name was changed in the inventory must not run on unseen under its old one."""
+    path, name = secrets_file(session.file), session.platform.name
+    former = owner(path)
+    if former in ("", name):
+        return
+    platform = replace(
+        session.platform, name=former, settings=session.platform.settings.model_copy(update={"platform": former})
+    )
+    doomed = await assemble(session.file, platform, session.image).provider.doomed()
+    made = [change.what for change in doomed if change.what.startswith("container ")]
+    if made:
+        raise TercetError(
+            f"expected `platform: {former}` in {session.file}, found {name}: the platform {former} exists "
+            f"({', '.join(made)}), and a platform cannot be renamed. Write its old name again; another platform takes "
+            "an inventory in a folder of its own. Or end it, under its old name, with `tercet down`"
+        )
+
+
+def refuse_destruction(todo: Plan, allowed: Collection[str]) -> None:
+    """Raise TercetError where the plan destroys a database of a node that is not named in `allowed`."""
+    refused = [change for change in todo.destructions if change.destroys not in allowed]
+    if not refused:
+        return
+    options = " ".join(f"--destroy {change.destroys}" for change in refused)
+    raise TercetError(
+        f"expected the inventory to have every node that holds a database, found without: "
+        f"{', '.join(change.destroys for change in refused)}. Nothing was changed. A site cannot be renamed: write its "
+        f"old name again. Or say `{options}` to remove its container with the database in it"
+    )
+
+
 async def make_plan(session: Session) -> Plan:
     """Compare the inventory with what runs. Changes nothing. A site that cannot be reached is left out."""
     await _refuse_lost_secrets(session)
+    await _refuse_another_name(session)
     survey = await session.provider.survey()
     infrastructure = survey.changes
     if session.image is None:

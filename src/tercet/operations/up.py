@@ -6,7 +6,7 @@ platform that is as it should be is empty.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from tercet.components.proxy.component import Proxy
@@ -15,7 +15,7 @@ from tercet.converge.fleet import Fleet
 from tercet.converge.plan import Plan
 from tercet.converge.resident import Residents
 from tercet.observe.verify import Verdict, verify
-from tercet.operations.change import carry_out, for_change, make_plan
+from tercet.operations.change import carry_out, for_change, make_plan, refuse_destruction
 from tercet.operations.session import Session, operator
 
 
@@ -32,24 +32,32 @@ class Raised:
         return all(verdict.holds for verdict in self.verdicts)
 
 
-async def up(session: Session, emit: Emit) -> Raised:
-    """Image, containers, components, proof. TercetError says what stopped it; running it again goes on."""
+async def up(session: Session, emit: Emit, destroy: Collection[str] = ()) -> Raised:
+    """Image, containers, components, proof. TercetError says what stopped it; running it again goes on.
+
+    `destroy`: nodes that the inventory no longer has, and whose databases may be removed with their containers.
+    """
     session = await for_change(session, emit)
     _announce_proxy(session, emit)
     # What is started under the lock ends before it is given away; the proof needs no lock.
     async with session.provider.lock(operator("up")), Residents(session.provider) as fleet:
-        plan = await _converge(session, fleet, emit, lambda _plan: None)
+        plan = await _converge(session, fleet, emit, lambda _plan: None, destroy)
     return Raised(session, plan, await prove(session, emit))
 
 
-async def apply(session: Session, emit: Emit, show: Callable[[Plan], None]) -> Plan:
-    """Make a plan under the lock, show it, and execute exactly it. The plan that is returned has what still waits."""
+async def apply(session: Session, emit: Emit, show: Callable[[Plan], None], destroy: Collection[str] = ()) -> Plan:
+    """Make a plan under the lock, show it, and execute exactly it. The plan that is returned has what still waits.
+
+    `destroy`: as for `up`.
+    """
     session = await for_change(session, emit)
     async with session.provider.lock(operator("apply")), Residents(session.provider) as fleet:
-        return await _converge(session, fleet, emit, show)
+        return await _converge(session, fleet, emit, show, destroy)
 
 
-async def _converge(session: Session, fleet: Fleet, emit: Emit, show: Callable[[Plan], None]) -> Plan:
+async def _converge(
+    session: Session, fleet: Fleet, emit: Emit, show: Callable[[Plan], None], destroy: Collection[str]
+) -> Plan:
     """Plan, show, execute. What is in a node that is silent because its container is frozen or cut off can only be
     known once the provider has repaired that, so then there are two plans, and both are shown.
 
@@ -58,10 +66,12 @@ async def _converge(session: Session, fleet: Fleet, emit: Emit, show: Callable[[
     """
     plan = await make_plan(session)
     show(plan)
+    refuse_destruction(plan, destroy)
     if plan.unreachable and plan.infrastructure:
         await session.provider.prepare(plan.infrastructure, emit)
         plan = await make_plan(session)
         show(plan)
+        refuse_destruction(plan, destroy)
     await carry_out(session, plan, fleet, emit)
     if plan.waiting and not plan.empty:
         left = await make_plan(session)

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from tercet.cli.command import Command, Invocation, Section
-from tercet.cli.opened import with_progress
+from tercet.cli.opened import destroy_option, with_progress
 
 if TYPE_CHECKING:
     from tercet.converge.events import Emit
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tercet.operations.session import Session
 
 
-def run(_arguments: argparse.Namespace, call: Invocation) -> int:
+def run(arguments: argparse.Namespace, call: Invocation) -> int:
     """Show what is done while it is done; the last lines count it and say what still waits. Exit 0 if all that could be
     done was done."""
     from tercet.cli.render import plan_json, render_plan, render_waiting, summary  # noqa: PLC0415
@@ -26,7 +26,7 @@ def run(_arguments: argparse.Namespace, call: Invocation) -> int:
             if not call.json:
                 render_plan(plan, call.console)
 
-        return await apply(session, emit, show)
+        return await apply(session, emit, show, arguments.destroy)
 
     plan = with_progress(call, work)
     if call.json:
@@ -43,6 +43,7 @@ command = Command(
     section=Section.PLATFORM,
     order=3,
     run=run,
+    arguments=destroy_option,
     examples=(("tercet apply", "repair what was changed by hand, or roll out an edited inventory"),),
     interrupted="Nothing is half written; `tercet plan` shows what is left.",
 )

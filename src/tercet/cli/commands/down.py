@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
 from tercet.cli.command import Command, Invocation, Section
-from tercet.cli.opened import session_of, with_progress
-from tercet.errors import TercetError
+from tercet.cli.opened import confirm, session_of, with_progress
 
 if TYPE_CHECKING:
     from tercet.converge.events import Emit
@@ -30,7 +28,7 @@ def run(arguments: argparse.Namespace, call: Invocation) -> int:
     for change in doomed:
         call.errors.print(f"{change.verb} {change.what}: {change.reason}", soft_wrap=True)
     if not arguments.yes:
-        _ask(name)
+        confirm(f"`tercet down` destroys platform {name} with its databases", name)
 
     async def work(session: Session, emit: Emit) -> None:
         from tercet.operations.up import down  # noqa: PLC0415
@@ -42,16 +40,6 @@ def run(arguments: argparse.Namespace, call: Invocation) -> int:
         end = f"Platform {name} is gone" if doomed else f"There was no container of platform {name}"
         call.print(f"{end}. Images, the inventory and its secrets stay.")
     return 0
-
-
-def _ask(name: str) -> None:
-    if not sys.stdin.isatty():
-        raise TercetError(
-            f"`tercet down` destroys platform {name} with its databases: say --yes, nobody is here to ask"
-        )
-    said = input(f"This destroys platform {name} with its databases. Type its name to go on: ")
-    if said.strip() != name:
-        raise TercetError(f"expected {name}, found {said.strip() or 'nothing'}: nothing was destroyed")
 
 
 command = Command(

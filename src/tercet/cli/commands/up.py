@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from tercet.cli.command import Command, Invocation, Section
-from tercet.cli.opened import broken, with_progress
+from tercet.cli.opened import broken, destroy_option, with_progress
 
 if TYPE_CHECKING:
     from tercet.converge.events import Emit
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tercet.operations.up import Raised
 
 
-def run(_arguments: argparse.Namespace, call: Invocation) -> int:
+def run(arguments: argparse.Namespace, call: Invocation) -> int:
     """Raise the platform, then show it. Exit 1 if a promise does not hold."""
     from tercet.cli.render import plan_json, render_waiting  # noqa: PLC0415
     from tercet.cli.status_view import render_status  # noqa: PLC0415
@@ -25,7 +25,7 @@ def run(_arguments: argparse.Namespace, call: Invocation) -> int:
         from tercet.observe.snapshot import look  # noqa: PLC0415
         from tercet.operations.up import up  # noqa: PLC0415
 
-        raised = await up(session, emit)
+        raised = await up(session, emit, arguments.destroy)
         now = raised.session
         return raised, await look(now.platform, now.components, now.provider, proxy_reason=now.proxy_reason)
 
@@ -48,6 +48,7 @@ command = Command(
     section=Section.PLATFORM,
     order=1,
     run=run,
+    arguments=destroy_option,
     examples=(
         ("tercet up", "the platform of tercet.yml"),
         ("tercet up --lab", "the same inventory in the built-in lab, whatever provider it names"),

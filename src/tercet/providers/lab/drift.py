@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tercet.converge.plan import Change
 from tercet.providers.lab.config import config_text, differences, has_disk, image_of
-from tercet.providers.lab.layout import Container, Layout, Link, Network
+from tercet.providers.lab.layout import Container, Layout, Link, Network, holds_database
 from tercet.providers.lab.observe import ContainerState, NetworkState, Observed
 
 LOOPBACK = "lo"
@@ -47,7 +47,13 @@ def limits(observed: Observed) -> Iterator[Change]:
 def strangers(layout: Layout, observed: Observed) -> Iterator[Change]:
     """What an earlier inventory had and this one has not."""
     for name in observed.containers:
-        if name not in layout.by_name:
+        if name in layout.by_name:
+            continue
+        if holds_database(name):
+            yield Change(
+                "remove", f"container {name}", "the inventory has no such node; with its DATABASE", destroys=name
+            )
+        else:
             yield Change("remove", f"container {name}", "the inventory has no such node; its data goes with it")
     if observed.network:
         wanted = {network.bridge for network in layout.networks}

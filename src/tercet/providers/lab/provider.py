@@ -20,7 +20,7 @@ from tercet.converge.events import Emit, Event
 from tercet.converge.fleet import Completed, Unreachable
 from tercet.converge.plan import Change
 from tercet.errors import TercetError
-from tercet.inventory.platform import Platform, Role
+from tercet.inventory.platform import Platform
 from tercet.providers.base import Survey
 from tercet.providers.lab import cuts, wan
 from tercet.providers.lab.attach import Attachment
@@ -29,7 +29,7 @@ from tercet.providers.lab.containers import LOCKS, Containers
 from tercet.providers.lab.drift import WATCHERS_WANTED, drift
 from tercet.providers.lab.faults import LabFaults
 from tercet.providers.lab.host import command, inside_with_sysfs
-from tercet.providers.lab.layout import LABS, layout_of
+from tercet.providers.lab.layout import LABS, holds_database, layout_of
 from tercet.providers.lab.lock import held
 from tercet.providers.lab.network import LabNetwork, require_root
 from tercet.providers.lab.observe import WATCHERS, observe
@@ -173,12 +173,11 @@ class LabProvider:
 
     async def doomed(self) -> tuple[Change, ...]:
         """See providers/base.py."""
-        made = [each for each in self._platform.containers if self._layout.folder(each.name).exists()]
+        folders = {path.name for path in self._layout.directory.glob("*/")}
+        known = [each.name for each in self._layout.containers if each.name in folders]
         return tuple(
-            Change(
-                "destroy", f"container {node.name}", "with its DATABASE" if node.role is Role.DB else "with its files"
-            )
-            for node in made
+            Change("destroy", f"container {name}", "with its DATABASE" if holds_database(name) else "with its files")
+            for name in (*known, *sorted(folders - set(known)))
         )
 
     async def destroy(self, emit: Emit) -> None:

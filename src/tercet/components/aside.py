@@ -1,0 +1,146 @@
+"""Database files that could not be rewound: moved aside instead of deleted, shown, and removed when they are too old.
+
+When that happens is in nodeside/rewind.py, how in nodeside/aside.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+
+from tercet.components import patroni
+from tercet.components.context import Context
+from tercet.components.rewind import ASIDE, ASIDE_SETTINGS
+from tercet.components.systemd import unit_path
+from tercet.components.text import as_json
+from tercet.converge.component import Condition
+from tercet.converge.requests import Answer, Exec, Request
+from tercet.converge.resources import Directory, File, Resource, Unit
+from tercet.inventory.model import AsideModel
+from tercet.inventory.platform import Node, Role
+
+SERVICE, TIMER = "tercet-aside.service", "tercet-aside.timer"
+CLEAN_S = 60  # between two looks whether something must go: a clone fills a disk within minutes
+REMOVE_S = 600.0  # for one removal; files of a terabyte take ext4 about a minute
+NEAR = 0.25  # the part of keep_days before its end in which `status` warns
+NEAR_PERCENT = 10.0  # and the distance from min_free_percent
+
+_COMMAND = ("/usr/bin/python3", "-I", ASIDE, ASIDE_SETTINGS)
+# Python is started only where there is something to list: each `status` asks.
+_LIST = f'for each in {patroni.DATA}.aside-*; do [ -e "$each" ] && exec "$@"; done; echo "{{}}"'
+
+_TITLE = "Removes database files that were moved aside, when they are too old or room is needed"
+_SERVICE = f"""\
+[Unit]
+Description={_TITLE}
+
+[Service]
+Type=oneshot
+User=postgres
+ExecStart={" ".join((*_COMMAND, "clean"))}
+Nice=10
+IOSchedulingClass=idle
+"""
+_TIMER = f"""\
+[Unit]
+Description={_TITLE}
+
+[Timer]
+OnActiveSec={CLEAN_S}
+OnUnitInactiveSec={CLEAN_S}
+
+[Install]
+WantedBy=timers.target
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Database files that were moved aside on `node`, because of `reason`. `bytes` on its disk; times as ISO 8601.
+
+    They are removed at `until`, or before if their disk becomes full. `warning`: why that is soon; "" if it is not.
+    """
+
+    node: str
+    name: str
+    path: str
+    bytes: int
+    moved: str
+    until: str
+    reason: str
+    warning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """What moves, shows and removes them, on each database node. Before Patroni, which has it move data aside."""
+
+    context: Context
+    name: str = "aside"
+    after: tuple[str, ...] = ("guard",)
+
+    def desired(self, node: Node) -> Iterable[Resource]:
+        if node.role is not Role.DB:
+            return
+        keep = self.context.platform.settings.aside
+        settings = {
+            "data": patroni.DATA,
+            "programs": patroni.BIN,
+            "keep_days": keep.keep_days,
+            "min_free_percent": keep.min_free_percent,
+        }
+        yield Directory("/etc/tercet")
+        yield patroni.HOME
+        yield File(ASIDE, files("tercet.nodeside").joinpath("aside.py").read_bytes())
+        yield File(ASIDE_SETTINGS, as_json(settings))
+        yield File(unit_path(SERVICE), _SERVICE.encode())
+        yield File(unit_path(TIMER), _TIMER.encode())
+        yield Unit(TIMER, restart_on=(unit_path(SERVICE), unit_path(TIMER)))
+
+    def questions(self, node: Node) -> Mapping[str, Request]:
+        if node.role is not Role.DB:
+            return {}
+        command = (*patroni.AS_POSTGRES, *_COMMAND, "list")
+        return {"aside": Exec(("sh", "-c", _LIST, "sh", *command))}
+
+    def healthy(self) -> Iterable[Condition]:
+        return ()
+
+
+def removal(name: str) -> Exec:
+    """Removes the files of that name from the node on which it is run."""
+    return Exec((*patroni.AS_POSTGRES, *_COMMAND, "remove", name), timeout=REMOVE_S)
+
+
+def kept(node: str, answer: Answer, keep: AsideModel, now: datetime) -> list[Kept]:
+    """What the node has kept, oldest first; nothing where it does not say."""
+    said = answer.json() or {}
+    found: list[Kept] = []
+    for each in said.get("aside", ()):
+        moved = datetime.fromtimestamp(each["moved"], UTC)
+        until = moved + timedelta(days=keep.keep_days)
+        room = said["free_percent"] if not found else 100.0  # the oldest goes first
+        found.append(
+            Kept(
+                node=node,
+                name=each["name"],
+                path=each["path"],
+                bytes=each["bytes"],
+                moved=moved.isoformat(),
+                until=until.isoformat(),
+                reason=each["reason"],
+                warning=_warning(keep, until - now, room),
+            )
+        )
+    return found
+
+
+def _warning(keep: AsideModel, left: timedelta, free_percent: float) -> str:
+    """Why files with this much time left, on a disk with this much room, are removed soon; "" if they are not."""
+    if free_percent < keep.min_free_percent + NEAR_PERCENT:
+        return f"removed when less than {keep.min_free_percent} % of the disk is free; it is {free_percent:.0f} % now"
+    if left < NEAR * timedelta(days=keep.keep_days):
+        return f"removed when {keep.keep_days} days are over, in {max(left, timedelta()) / timedelta(days=1):.1f} days"
+    return ""

@@ -1,0 +1,49 @@
+"""Database files that were moved aside: which there are, and their removal by hand."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from tercet.components.aside import Aside, removal
+from tercet.converge.fleet import Unreachable
+from tercet.converge.observe import ask
+from tercet.converge.requests import Exec
+from tercet.errors import TercetError
+from tercet.inventory.platform import Role
+from tercet.observe.snapshot import AsideStatus, moved_aside
+from tercet.operations.session import Session, operator
+
+LOOK_S = 10.0
+
+
+async def listed(session: Session) -> list[AsideStatus]:
+    """What was moved aside on all database nodes. TercetError where one does not answer: what it has is unknown."""
+    component = Aside(session.context)
+    nodes = session.platform.of(Role.DB)
+    readings = await ask(session.provider, {node.name: component.questions(node) for node in nodes}, timeout=LOOK_S)
+    if silent := [readings.silence(node.name) for node in nodes if not readings.reachable(node.name)]:
+        raise TercetError(f"expected every database node to say what it keeps, found: {'; '.join(silent)}")
+    return moved_aside(session.platform, readings, datetime.now(UTC))
+
+
+async def find(session: Session, node: str, name: str) -> AsideStatus:
+    """The files of that name on that node; TercetError with the names there are."""
+    here = [each for each in await listed(session) if each.node == node]
+    for each in here:
+        if each.name == name:
+            return each
+    names = ", ".join(each.name for each in here) or "none"
+    raise TercetError(f"there are no files {name} moved aside on {node}: expected one of {names}")
+
+
+async def remove(session: Session, aside: AsideStatus) -> None:
+    """Remove these files for good."""
+    request: Exec = removal(aside.name)
+    async with session.provider.lock(operator(f"aside remove {aside.node} {aside.name}")):
+        try:
+            done = await session.provider.run(aside.node, request.argv, timeout=request.timeout)
+        except Unreachable as error:
+            raise TercetError(f"{error}. Run the command again: a part of {aside.path} may be left") from error
+    if done.status != 0:
+        said = (done.stderr or done.stdout).decode(errors="replace").strip() or f"exit status {done.status}"
+        raise TercetError(f"expected {aside.path} to be removed from {aside.node}, found: {said}")

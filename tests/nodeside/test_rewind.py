@@ -1,0 +1,106 @@
+"""When data is moved aside, and when it must stay. The real pg_rewind is in tests/lab/test_aside.py."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tercet.nodeside import aside, rewind
+
+pytestmark = pytest.mark.skipif(not shutil.which("setpriv"), reason="needs util-linux's setpriv")
+
+FAILS = """
+echo 'pg_rewind: error: could not open file "x"' >&2
+echo 'pg_rewind: error: could not find previous WAL record at 0/1000028' >&2
+exit 1
+"""
+
+
+class Place:
+    """A data directory, and programs that answer as PostgreSQL's would."""
+
+    def __init__(self, root: Path) -> None:
+        self.programs, self.data = root / "bin", root / "17" / "tercet"
+        self.programs.mkdir()
+        (self.data / "pg_wal").mkdir(parents=True)
+        (self.data / "pg_tblspc").mkdir()
+        (self.data / "PG_VERSION").write_text("17\n")
+        self.program("pg_controldata", "exit 1")
+        self.program("psql", "echo 2026-11-26 16:00:00+00")
+        self.settings = root / "aside.json"
+        self.settings.write_text(json.dumps({"data": str(self.data), "programs": str(self.programs)}))
+
+    def program(self, name: str, script: str) -> None:
+        path = self.programs / name
+        path.write_text(f"#!/bin/sh\necho {name} >> {self.log}\n{script}\n")
+        path.chmod(0o755)
+
+    @property
+    def log(self) -> Path:
+        return self.programs / "log"
+
+    def ran(self, name: str) -> int:
+        return self.log.read_text().split().count(name)
+
+    def run(self) -> int:
+        words = ["-D", str(self.data), "--source-server", "host=primary"]
+        return rewind.main(str(self.programs), [str(aside.__file__), str(self.settings)], words)
+
+    @property
+    def beside(self) -> list[str]:
+        return sorted(path.name for path in self.data.parent.iterdir())
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    monkeypatch.setattr(rewind, "AWAY_S", 0.2)
+    monkeypatch.setattr(rewind, "PAUSE_S", 0.05)
+    return Place(tmp_path)
+
+
+def test_what_can_be_rewound_is_rewound_once(place: Place) -> None:
+    place.program("pg_rewind", f'echo "$@" > {place.data}/words')
+    assert place.run() == 0
+    assert place.beside == ["tercet"] and place.ran("pg_rewind") == 1
+    assert (place.data / "words").read_text().split() == ["-D", str(place.data), "--source-server", "host=primary"]
+
+
+def test_what_fails_twice_against_a_primary_that_stayed_is_moved_whole(place: Place) -> None:
+    place.program("pg_rewind", FAILS)
+    assert place.run() == 1
+    assert place.ran("pg_rewind") == 2
+    assert not place.data.exists()
+    [kept] = aside.all_aside(place.data)
+    assert kept.reason == 'could not open file "x"; could not find previous WAL record at 0/1000028'
+
+
+def test_a_failure_that_passes_moves_nothing(place: Place) -> None:
+    place.program("pg_rewind", f"[ $(grep -c pg_rewind {place.log}) = 2 ] && exit 0; {FAILS}")
+    assert place.run() == 0
+    assert place.beside == ["tercet"]
+
+
+def test_a_source_that_does_not_answer_is_no_proof(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    place.program("pg_rewind", FAILS)
+    place.program("psql", "exit 2")
+    assert place.run() == 1
+    assert place.beside == ["tercet"] and place.ran("pg_rewind") == 0
+    assert "the data stays as it is" in capsys.readouterr().err
+
+
+def test_a_source_that_restarts_each_time_is_no_proof(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    place.program("pg_rewind", FAILS)
+    place.program("psql", f"grep -c psql {place.log}")
+    assert place.run() == 1
+    assert place.beside == ["tercet"] and place.ran("pg_rewind") == rewind.RUNS
+    assert "the source did not stay" in capsys.readouterr().err
+
+
+def test_a_source_that_is_no_primary_any_more_is_no_proof(place: Place) -> None:
+    place.program("pg_rewind", FAILS)
+    place.program("psql", f"[ $(grep -c psql {place.log}) -gt 1 ] || echo started")
+    assert place.run() == 1
+    assert place.beside == ["tercet"] and place.ran("pg_rewind") == 1
