@@ -43,8 +43,11 @@ def test_a_standby_of_an_older_timeline_that_did_not_pass_the_fork_loses_nothing
     assert Survey((reach("behind", 1, 110), new := reach("new", 2, 150, (1, 120)))).lost(new) == {"behind": 0}
 
 
-def test_of_equal_nodes_the_running_primary_is_best() -> None:
-    assert Survey((reach("a", 1, 5), reach("b", 1, 5, running=True), reach("c", 1, 5))).best().node == "b"
+def test_a_standby_that_was_read_a_moment_later_is_not_ahead_of_its_running_primary() -> None:
+    primary, standby, stale = reach("b", 2, 50, (1, 9), running=True), reach("a", 2, 58, (1, 9)), reach("c", 1, 20)
+    survey = Survey((standby, primary, stale))
+    assert survey.best() == primary
+    assert survey.lost(primary) == {"a": 0, "c": 11}
 
 
 def test_a_minority_cannot_know_of_every_acknowledged_write(platform: Platform) -> None:

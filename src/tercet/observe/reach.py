@@ -58,15 +58,19 @@ class Survey:
         raise TercetError(f"{node} cannot lead: {why}. Nodes whose data can be read: {names}")
 
     def best(self) -> Reach:
-        """The most WAL on the newest timeline; a running primary before an equal one."""
+        """The newest timeline's running primary, which makes its WAL, else the one with the most of it."""
         if not self.reaches:
             raise TercetError("no database node that can be reached holds data: start one that does, then try again")
-        return max(self.reaches, key=lambda reach: (reach.timeline, reach.end, reach.writes))
+        return max(self.reaches, key=lambda reach: (reach.timeline, reach.writes, reach.end))
 
     def lost(self, leader: Reach) -> dict[str, int]:
-        """For each other node the bytes of WAL that only it has, if `leader` leads."""
-        others = (reach for reach in self.reaches if reach.node != leader.node)
-        return {reach.node: reach.end - shared(leader, reach) for reach in others}
+        """For each other node the bytes of WAL that only it has, if `leader` leads.
+
+        A standby of a running primary has none. It may have been read a moment later, and so seem to be ahead.
+        """
+        others = [reach for reach in self.reaches if reach.node != leader.node]
+        follow = {reach.node for reach in others if leader.writes and reach.timeline == leader.timeline}
+        return {reach.node: 0 if reach.node in follow else reach.end - shared(leader, reach) for reach in others}
 
     def unsure(self, platform: Platform) -> str | None:
         """Why an acknowledged write may be on nodes that were not read; None where each one is on one that was.

@@ -25,7 +25,7 @@ from tercet.converge.observe import ask
 from tercet.converge.requests import Active, Http, Request
 from tercet.errors import TercetError
 from tercet.inventory.platform import Platform, Role
-from tercet.observe.reach import PROBE_S, Reach, Survey, lsn, probe, survey_of
+from tercet.observe.reach import PROBE_S, Reach, Survey, probe, survey_of
 from tercet.operations.session import Session, operator
 
 RAFT_S = 20.0  # servers that have a Raft elect a leader within some 5
@@ -116,10 +116,11 @@ def _named(readings: Readings, controls: Iterable[str]) -> str:
     return ""
 
 
-async def recover_dcs(session: Session, chosen: str | None, emit: Emit) -> Recovered | None:
-    """Bring `dcs` back with `chosen` as the primary (None: who has the most WAL); None if there was nothing to do.
+async def recover_dcs(session: Session, leader: str | None, shown: Survey, emit: Emit) -> Recovered | None:
+    """Bring `dcs` back with `leader` as the primary; None if there was nothing to do.
 
-    The caller has shown what would be lost. TercetError says what is in the way; nothing is deleted.
+    `shown` is what somebody agreed to. `leader` is None where `dcs` knows the cluster, so that nothing was asked.
+    TercetError says what is in the way. Nothing is deleted.
     """
     async with session.provider.lock(operator("recover dcs")):
         found = await look(session)
@@ -128,17 +129,17 @@ async def recover_dcs(session: Session, chosen: str | None, emit: Emit) -> Recov
         if found.fine:
             return None
         survey = found.survey
-        if not found.decided:
-            wanted = survey.of(chosen) if chosen else survey.best()
-            if not wanted.writes:
+        if found.decided:
+            leader = found.named or survey.best().node
+        elif leader is None:
+            raise TercetError("dcs has lost what it knew since it was asked: `tercet recover dcs` again")
+        else:
+            if not survey.of(leader).writes:
                 survey = await _stand_still(session, survey, emit)
-                wanted = _unchanged(survey, wanted, default=chosen is None)
+            _agreed(leader, shown, survey)
             if not found.leader:
                 await _new_raft(session, emit)
-            await _record(session, wanted, emit)
-            leader = wanted.node
-        else:
-            leader = found.named or survey.best().node
+            await _record(session, survey.of(leader), emit)
         await _lead(session, leader, emit)
         await _follow(session, leader, survey, emit)
         return Recovered(leader, survey.lost(survey.of(leader)))
@@ -149,16 +150,7 @@ async def _servers_run(session: Session, emit: Emit) -> Standing:
     controls = [node.name for node in session.platform.of(Role.CONTROL)]
     emit(Event("dcs", "started", "the servers of dcs have no leader: are they running?"))
     await _on_each(session, controls, START_SERVER, timeout=60)
-    component = dcs.Dcs(session.context)
-
-    def elected(readings: Readings) -> State:
-        if dcs.lost(readings, controls):
-            return Passing("lost")  # there is nothing to wait for
-        leader, _ = dcs.raft_of(readings, controls)
-        return Passing(leader) if leader else Waiting("no leader")
-
-    asked = {node.name: component.questions(node) for node in session.platform.of(Role.CONTROL)}
-    await wait_for([Condition("dcs has a leader", elected)], asked, session.provider, deadline=RAFT_S)
+    await _elected(session, RAFT_S, lost=True)
     found = await look(session)
     if found.silent and not found.leader:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in found.silent.items())
@@ -169,6 +161,21 @@ async def _servers_run(session: Session, emit: Emit) -> Standing:
     return found
 
 
+async def _elected(session: Session, seconds: float, *, lost: bool = False) -> str:
+    """Wait until the servers have a leader; what is wrong if they have none. With `lost`, not where none has a Raft."""
+    nodes = session.platform.of(Role.CONTROL)
+    controls = [node.name for node in nodes]
+
+    def check(readings: Readings) -> State:
+        leader, _ = dcs.raft_of(readings, controls)
+        gone = lost and dcs.lost(readings, controls)
+        return Passing(leader) if leader or gone else Waiting("they have no leader")
+
+    condition = Condition("the servers of dcs", check, tuple((name, dcs.UNIT) for name in controls))
+    asked = {node.name: dcs.Dcs(session.context).questions(node) for node in nodes}
+    return await explain(await wait_for([condition], asked, session.provider, deadline=seconds), session.provider)
+
+
 async def _stand_still(session: Session, survey: Survey, emit: Emit) -> Survey:
     """Stop Patroni with its PostgreSQL on every database node that answers, then read how far they came."""
     names = [*(reach.node for reach in survey.reaches), *survey.empty]
@@ -177,15 +184,15 @@ async def _stand_still(session: Session, survey: Survey, emit: Emit) -> Survey:
     return (await look(session)).survey
 
 
-def _unchanged(survey: Survey, wanted: Reach, *, default: bool) -> Reach:
-    """The same node as it stands now, if it is still the right choice."""
-    now = survey.of(wanted.node)
-    if default and survey.best().node != wanted.node and any(survey.lost(now).values()):
+def _agreed(leader: str, shown: Survey, survey: Survey) -> None:
+    """TercetError where more would be lost than was shown."""
+    expected = shown.lost(shown.of(leader))
+    lost = survey.lost(survey.of(leader))
+    more = [f"{size} bytes of {name}" for name, size in lost.items() if size > expected.get(name, 0)]
+    if more:
         raise TercetError(
-            f"{survey.best().node} has more WAL than {wanted.node} by now, at {lsn(survey.best().end)}: "
-            f"run `tercet recover dcs` again"
+            f"with {leader} more would be lost than was shown: {', '.join(more)}. Run this again to see it"
         )
-    return now
 
 
 async def _new_raft(session: Session, emit: Emit) -> None:
@@ -199,11 +206,8 @@ async def _new_raft(session: Session, emit: Emit) -> None:
     if not given.get(founder, "given").ok:
         raise TercetError(f"{founder} did not take the permission: {given.get(founder, 'given').why()}; run this again")
     await _on_each(session, controls, START_SERVER, timeout=60)
-    asked = {node.name: component.questions(node) for node in platform.of(Role.CONTROL)}
-    elected = next(iter(component.healthy()))
-    judged = await wait_for([elected], asked, session.provider, deadline=CREATED_S)
-    if text := await explain(judged, session.provider):
-        raise TercetError(f"the servers of dcs did not find together within {CREATED_S:g} s; run this again\n{text}")
+    if text := await _elected(session, CREATED_S):
+        raise TercetError(f"after {CREATED_S:g} s; run this again\n{text}")
 
 
 async def _record(session: Session, leader: Reach, emit: Emit) -> None:
@@ -216,7 +220,8 @@ async def _record(session: Session, leader: Reach, emit: Emit) -> None:
     request = Http(f"{_store(platform)}/txn", "PUT", json.dumps([{"KV": change} for change in changes]).encode())
     control = dcs.founder(platform).name
     answer = (await ask(session.provider, {control: {"record": request}}, timeout=15)).get(control, "record")
-    if not answer.ok:
+    # A primary that ran all the time may have been faster, and knows it better.
+    if not answer.ok and not (leader.writes and (await look(session)).recorded):
         raise TercetError(f"dcs did not take what is known of the cluster: {answer.why()}. Run this again")
     emit(Event("dcs", "progress", f"dcs knows the cluster again, with {leader.node} as its last primary"))
 
@@ -245,7 +250,7 @@ async def _lead(session: Session, leader: str, emit: Emit) -> None:
 
     def leads(readings: Readings) -> State:
         primary = patroni.primary_of(readings, databases)
-        return Passing(primary) if primary else Waiting("no running primary")
+        return Passing() if primary == leader else Waiting(f"{primary or 'nobody'} is primary")
 
     units = ((leader, patroni.UNIT),)
     await _until(session, Condition(f"{leader} leads", leads, units), "PostgreSQL recovers from its WAL first")

@@ -34,6 +34,7 @@ def run(arguments: argparse.Namespace, call: Invocation) -> int:
     found = wait(look(session))
     if found.fine:
         return _nothing(call, found)
+    leader = None
     if not found.decided:
         leader = found.survey.of(arguments.leader) if arguments.leader else found.survey.best()
         if not call.json:
@@ -41,7 +42,7 @@ def run(arguments: argparse.Namespace, call: Invocation) -> int:
         _confirm(arguments, found.survey, leader, found.survey.unsure(session.platform))
 
     async def work(session: Session, emit: Emit) -> Recovered | None:
-        return await recover_dcs(session, arguments.leader, emit)
+        return await recover_dcs(session, leader.node if leader else None, found.survey, emit)
 
     done = with_progress(call, work)
     if done is None:
