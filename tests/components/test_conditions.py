@@ -10,6 +10,7 @@ from typing import Any
 
 from tercet.components import Context, consul, dcs, nomad, patroni, tailscale
 from tercet.components.application import CHANGE, Application
+from tercet.components.guard import Guard
 from tercet.components.permission import nobody_has_data
 from tercet.components.proxy.component import Proxy, routes_of
 from tercet.components.proxy.flavour import preference
@@ -107,6 +108,14 @@ def test_a_dcs_that_knows_no_cluster_is_said(context: Context) -> None:
     answers = {"patroni": NO_ANSWER, "patroni.recorded": Answer(404, "")}
     state = condition.check(Readings({"db-sib-01": answers}))
     assert isinstance(state, Waiting) and "tercet recover dcs" in state.reason
+
+
+def test_a_server_that_was_restored_from_an_old_copy_is_said(context: Context) -> None:
+    _, condition = Guard(context).healthy()
+    controls = [node.name for node in context.platform.of(Role.CONTROL)]
+    assert isinstance(condition.check(Readings({name: {"restored": Answer(0, "")} for name in controls})), Passing)
+    state = condition.check(Readings({controls[1]: {"restored": Answer(0, "640\n")}}))
+    assert isinstance(state, Waiting) and f"{controls[1]} came back from a copy that was 640 s old" in state.reason
 
 
 def test_nomad_clients_a_living_entry_hides_the_dead_one_of_the_same_name() -> None:

@@ -14,7 +14,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tercet.components import dcs, patroni
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
@@ -28,10 +28,12 @@ from tercet.inventory.platform import Platform, Role
 from tercet.observe.reach import PROBE_S, Reach, Survey, probe, survey_of
 from tercet.operations.session import Session, operator
 
+LOOK_S = 10.0
 RAFT_S = 20.0  # servers that have a Raft elect a leader within some 5
 CREATED_S = 60.0
 LEADS_S = 600.0  # PostgreSQL's recovery after a crash replays up to max_wal_size
 STOPPED = ("inactive", "failed")
+NOTHING_READ = Survey(())
 
 # A fast shutdown, so that a standby that still streams gets the last WAL. Patroni that is not there leaves PostgreSQL.
 STOP_POSTGRES = f"""
@@ -51,24 +53,28 @@ START_POSTGRES = f"systemctl reset-failed {patroni.UNIT} 2>/dev/null; systemctl 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What was found. `named` is the node that `dcs` says was last the primary; `stopped` are the database nodes whose
-    Patroni does not run; `silent` says why a server of `dcs` does not answer."""
+    """What was found.
 
-    survey: Survey
+    `recorded`: `dcs` knows the cluster, so who leads is not to be chosen. `named` is the node that it says was last the
+    primary. `stopped` are the database nodes whose Patroni does not run. `silent` says why a server of `dcs` does not
+    answer. Where nothing is wrong `survey` is empty. `unsure` is `Survey.unsure`.
+    """
+
     leader: str
     recorded: bool
     named: str
     stopped: tuple[str, ...]
     silent: dict[str, str]
-
-    @property
-    def fine(self) -> bool:
-        return bool(self.leader) and self.recorded and not self.stopped
+    survey: Survey = NOTHING_READ
+    unsure: str | None = None
 
     @property
     def decided(self) -> bool:
-        """The cluster is recorded: who leads is not to be chosen (again)."""
         return bool(self.leader) and self.recorded
+
+    @property
+    def fine(self) -> bool:
+        return self.decided and not self.stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +85,8 @@ class Recovered:
     lost: dict[str, int]
 
 
-async def look(session: Session) -> Standing:
-    """Look at `dcs` and at every database node's WAL. Changes nothing."""
+async def look(session: Session, emit: Emit) -> Standing:
+    """Look at `dcs` and, if something is wrong, at every database node's WAL. Changes nothing."""
     platform = session.platform
     component, cluster = dcs.Dcs(session.context), patroni.Patroni(session.context)
     asked: dict[str, dict[str, Request]] = {}
@@ -89,13 +95,12 @@ async def look(session: Session) -> Standing:
         for key in ("initialize", "sync"):
             asked[node.name][key] = Http(f"{_store(platform)}/kv/{cluster.key(key)}?raw")
     for node in platform.of(Role.DB):
-        asked[node.name] = {"reach": probe(), "unit": Active(patroni.UNIT)}
-    readings = await ask(session.provider, asked, timeout=PROBE_S + 5)
+        asked[node.name] = {"unit": Active(patroni.UNIT)}
+    readings = await ask(session.provider, asked, timeout=LOOK_S)
     controls = [node.name for node in platform.of(Role.CONTROL)]
     databases = [node.name for node in platform.of(Role.DB)]
     leader, _ = dcs.raft_of(readings, controls)
-    return Standing(
-        survey=survey_of(readings, databases, "reach"),
+    found = Standing(
         leader=leader,
         recorded=any(readings.get(name, "initialize").ok for name in controls),
         named=_named(readings, controls),
@@ -106,6 +111,18 @@ async def look(session: Session) -> Standing:
             if not readings.get(name, "dcs.leader").ok
         },
     )
+    if found.fine:
+        return found
+    emit(Event("dcs", "progress", f"how far does the WAL of {', '.join(databases)} reach?"))
+    survey = await read_wal(session)
+    return replace(found, survey=survey, unsure=survey.unsure(platform))
+
+
+async def read_wal(session: Session) -> Survey:
+    """How far each database node's WAL reaches."""
+    databases = [node.name for node in session.platform.of(Role.DB)]
+    readings = await ask(session.provider, {name: {"reach": probe()} for name in databases}, timeout=PROBE_S + 5)
+    return survey_of(readings, databases, "reach")
 
 
 def _named(readings: Readings, controls: Iterable[str]) -> str:
@@ -123,7 +140,7 @@ async def recover_dcs(session: Session, leader: str | None, shown: Survey, emit:
     TercetError says what is in the way. Nothing is deleted.
     """
     async with session.provider.lock(operator("recover dcs")):
-        found = await look(session)
+        found = await look(session, emit)
         if not found.leader:
             found = await _servers_run(session, emit)
         if found.fine:
@@ -151,7 +168,7 @@ async def _servers_run(session: Session, emit: Emit) -> Standing:
     emit(Event("dcs", "started", "the servers of dcs have no leader: are they running?"))
     await _on_each(session, controls, START_SERVER, timeout=60)
     await _elected(session, RAFT_S, lost=True)
-    found = await look(session)
+    found = await look(session, emit)
     if found.silent and not found.leader:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in found.silent.items())
         raise TercetError(
@@ -181,7 +198,7 @@ async def _stand_still(session: Session, survey: Survey, emit: Emit) -> Survey:
     names = [*(reach.node for reach in survey.reaches), *survey.empty]
     emit(Event("dcs", "progress", f"PostgreSQL stops on {', '.join(names)}"))
     await _on_each(session, names, STOP_POSTGRES, timeout=120)
-    return (await look(session)).survey
+    return await read_wal(session)
 
 
 def _agreed(leader: str, shown: Survey, survey: Survey) -> None:
@@ -221,7 +238,7 @@ async def _record(session: Session, leader: Reach, emit: Emit) -> None:
     control = dcs.founder(platform).name
     answer = (await ask(session.provider, {control: {"record": request}}, timeout=15)).get(control, "record")
     # A primary that ran all the time may have been faster, and knows it better.
-    if not answer.ok and not (leader.writes and (await look(session)).recorded):
+    if not answer.ok and not (leader.writes and (await look(session, emit)).recorded):
         raise TercetError(f"dcs did not take what is known of the cluster: {answer.why()}. Run this again")
     emit(Event("dcs", "progress", f"dcs knows the cluster again, with {leader.node} as its last primary"))
 

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from tercet.cli.command import Command, Invocation, Section
-from tercet.cli.opened import session_of, with_progress
+from tercet.cli.opened import with_progress
 from tercet.errors import TercetError
 
 if TYPE_CHECKING:
@@ -27,11 +27,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, call: Invocation) -> int:
     """Show what each database node has, ask, then do it."""
     from tercet.cli.recover_view import render_survey, survey_json  # noqa: PLC0415
-    from tercet.cli.waiting import wait  # noqa: PLC0415
     from tercet.operations.recover_dcs import look, recover_dcs  # noqa: PLC0415
 
-    session = session_of(call)
-    found = wait(look(session))
+    found = with_progress(call, look)
     if found.fine:
         return _nothing(call, found)
     leader = None
@@ -39,7 +37,7 @@ def run(arguments: argparse.Namespace, call: Invocation) -> int:
         leader = found.survey.of(arguments.leader) if arguments.leader else found.survey.best()
         if not call.json:
             render_survey(found.survey, leader, call.errors)
-        _confirm(arguments, found.survey, leader, found.survey.unsure(session.platform))
+        confirm(arguments, found.survey, leader, found.unsure)
 
     async def work(session: Session, emit: Emit) -> Recovered | None:
         return await recover_dcs(session, leader.node if leader else None, found.survey, emit)
@@ -62,7 +60,7 @@ def _nothing(call: Invocation, found: Standing) -> int:
     return 0
 
 
-def _confirm(arguments: argparse.Namespace, survey: Survey, leader: Reach, unsure: str | None) -> None:
+def confirm(arguments: argparse.Namespace, survey: Survey, leader: Reach, unsure: str | None) -> None:
     """TercetError unless somebody who could know agreed to this leader."""
     risk = unsure
     if leader.node != survey.best().node and any(survey.lost(leader).values()):
