@@ -12,7 +12,8 @@ import pytest
 
 from tercet.components import Context, components, consul, dcs, nomad, patroni, tailscale
 from tercet.components.application import CHANGE, Application
-from tercet.components.patroni import _nobody_has_data
+from tercet.components.guard import Guard
+from tercet.components.permission import nobody_has_data
 from tercet.components.proxy.component import Proxy, routes_of
 from tercet.components.proxy.flavour import preference
 from tercet.components.sentinel import Sentinel
@@ -166,6 +167,33 @@ def test_dcs_needs_three_voters_and_a_leader_known_by_all(context: Context) -> N
     assert isinstance(condition.check(readings(3, knows=2)), Waiting)
 
 
+def test_a_dcs_whose_servers_all_lost_their_data_says_what_to_do(context: Context) -> None:
+    condition = next(iter(dcs.Dcs(context).healthy()))
+    first, *others = [node.name for node in context.platform.of(Role.CONTROL)]
+    empty = {"dcs.leader": ok(""), "dcs.raft": ok([])}
+    state = condition.check(Readings({first: empty, **dict.fromkeys(others, empty)}))
+    assert isinstance(state, Waiting) and "tercet recover dcs" in state.reason
+    # One that has a Raft, or does not say, can still bring it back.
+    for rest in ({"dcs.leader": ok(""), "dcs.raft": ok(["100.64.0.2:9300"])}, {"dcs.leader": ok("")}):
+        state = condition.check(Readings({first: empty, **dict.fromkeys(others, rest)}))
+        assert isinstance(state, Waiting) and "tercet recover dcs" not in state.reason
+
+
+def test_a_dcs_that_knows_no_cluster_is_said(context: Context) -> None:
+    (condition,) = patroni.Patroni(context).healthy()
+    answers = {"patroni": NO_ANSWER, "patroni.recorded": Answer(404, "")}
+    state = condition.check(Readings({"db-sib-01": answers}))
+    assert isinstance(state, Waiting) and "tercet recover dcs" in state.reason
+
+
+def test_a_server_that_was_restored_from_an_old_copy_is_said(context: Context) -> None:
+    _, condition = Guard(context).healthy()
+    controls = [node.name for node in context.platform.of(Role.CONTROL)]
+    assert isinstance(condition.check(Readings({name: {"restored": Answer(0, "")} for name in controls})), Passing)
+    state = condition.check(Readings({controls[1]: {"restored": Answer(0, "640\n")}}))
+    assert isinstance(state, Waiting) and f"{controls[1]} came back from a copy that was 640 s old" in state.reason
+
+
 def test_nomad_clients_a_living_entry_hides_the_dead_one_of_the_same_name() -> None:
     clients = ok([{"Name": "apps-sib-01", "Status": "ready"}, {"Name": "apps-sib-01", "Status": "down"}])
     assert nomad.clients_of(Readings({"c": {"nomad.clients": clients}}), ["c"]) == {"apps-sib-01": "ready"}
@@ -215,9 +243,9 @@ def test_dynamic_configuration_is_compared_setting_by_setting(context: Context) 
 
 def test_a_cluster_is_created_only_where_nobody_holds_data() -> None:
     empty, data = Answer(0, "empty\n"), Answer(0, "data\n")
-    assert _nobody_has_data({"db-sib-03": empty, "db-fsn-01": empty}) is None
-    assert "holds a database" in (_nobody_has_data({"db-sib-03": data, "db-fsn-01": empty}) or "")
-    assert "did not say" in (_nobody_has_data({"db-sib-03": NO_ANSWER, "db-fsn-01": empty}) or "")
+    assert nobody_has_data({"db-sib-03": empty, "db-fsn-01": empty}) is None
+    assert "holds a database" in (nobody_has_data({"db-sib-03": data, "db-fsn-01": empty}) or "")
+    assert "did not say" in (nobody_has_data({"db-sib-03": NO_ANSWER, "db-fsn-01": empty}) or "")
 
 
 def pending(role: str, primary: int, new: str) -> Answer:

@@ -474,6 +474,13 @@ async def test_permission_is_asked_before_the_change(world: World) -> None:
     assert world.did("set") == ["one set s"]
 
 
+async def test_an_optional_object_that_is_not_permitted_is_left_alone(world: World) -> None:
+    wanted = setting("x", permit=lambda _: "two holds data", optional=True)
+    events = await converge(world, Part("a", {"one": [wanted]}))
+    assert world.did("set") == []
+    assert [event.text for event in events if event.state == "progress"] == []
+
+
 async def test_a_change_is_tried_again_while_its_holder_still_starts(world: World) -> None:
     attempts: list[str] = []
 

@@ -38,6 +38,14 @@ class Agent:
     http_port: int
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What runs before the agent starts, and the directory of further configuration that it prepares."""
+
+    script: File
+    config_dir: str
+
+
 def base_settings(
     context: Context, agent: Agent, node: str, datacenter: str, *, quick: bool = False
 ) -> dict[str, object]:
@@ -77,6 +85,7 @@ def resources(
     *,
     definitions: dict[str, object] | None = None,
     rolling: Rolling | None = None,
+    start: Start | None = None,
 ) -> Iterable[Resource]:
     """Everything of one agent on one node. `definitions` (services) are reloaded, `settings` need a restart."""
     programs = context.program("consul")
@@ -87,13 +96,19 @@ def resources(
     yield File(config, as_json(settings))
     if definitions is not None:
         yield File(services, as_json(definitions))
+    directories, before = [agent.config_dir], dict[str, str]()
+    if start is not None:
+        yield start.script
+        directories.append(start.config_dir)
+        before["ExecStartPre"] = start.script.path
     yield File(
         unit_path(agent.unit),
         unit_file(
             title,
             {
                 **CONTROL_PLANE,
-                "ExecStart": f"{CONSUL} agent -config-dir={agent.config_dir}",
+                **before,
+                "ExecStart": f"{CONSUL} agent {' '.join(f'-config-dir={directory}' for directory in directories)}",
                 "ExecReload": "/bin/kill -HUP $MAINPID",
                 "KillSignal": "SIGINT",
                 "TimeoutStopSec": 5,
@@ -105,7 +120,7 @@ def resources(
     )
     yield Unit(
         agent.unit,
-        restart_on=(config, unit_path(agent.unit), *(program.link for program in programs)),
+        restart_on=(config, unit_path(agent.unit), *before.values(), *(program.link for program in programs)),
         reload_on=(services,) if definitions is not None else (),
         rolling=rolling,
     )

@@ -5,6 +5,12 @@ a session across federated datacenters is refused. `dcs` is one Raft over the si
 node runs a client agent of it. Two agents share a container, hence the shifted ports. It is WAN-joined with
 the others so that people and jobs can ask `primary.SERVICE@dcs` anywhere; the proxies ask their own local `dcs`
 agent, because a forwarded query hangs when the server it goes through is silent.
+
+Invariant: its Raft is created once, on the control node of the first primary's site, with a permission that `apply`
+gives only while no database node holds data (components/permission.py). A server without data and without the
+permission joins the others' Raft. Three of them that lost their data stay without a leader: an empty `dcs` knows
+neither who has the last commits nor that there is a cluster, so it would make the first node that asks the primary.
+`tercet recover dcs` (operations/recover_dcs.py) gives it back what it knew.
 """
 
 from __future__ import annotations
@@ -12,18 +18,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from tercet.components import consul_agent
+from tercet.components import consul_agent, patroni, permission
 from tercet.components.consul import alive
-from tercet.components.consul_agent import Agent
+from tercet.components.consul_agent import Agent, Start
 from tercet.components.context import Context
 from tercet.components.rolling import by_weight
+from tercet.components.text import as_json
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
-from tercet.converge.requests import Http, Request
-from tercet.converge.resources import Resource
+from tercet.converge.requests import Exec, Http, Request
+from tercet.converge.resources import File, Object, Resource
 from tercet.inventory.platform import Node, Platform, Role
 
 NAME = "dcs"
 UNIT = "consul-dcs.service"
+DATA = "/var/lib/consul-dcs"
+PERMISSION = "/var/lib/tercet/dcs-bootstrap.json"
+
+# Beside the Raft, where Consul reads it. Consul ignores it once there is a Raft; a server that loses its Raft loses it
+# too, whether all of its data are gone or the folder `raft` alone.
+_BESIDE = f"{DATA}/bootstrap"
+_BEFORE_START = f"""#!/bin/sh
+# Takes the permission to create the Raft of dcs, where there is one, to where it is lost together with the Raft.
+set -e
+cd {DATA}
+[ -d raft ] || rm -rf {_BESIDE}
+mkdir -p raft {_BESIDE}
+[ ! -e {PERMISSION} ] || mv {PERMISSION} {_BESIDE}/
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +60,7 @@ class Dcs:
             return
         platform = self.context.platform
         ports = platform.settings.ports
-        agent = Agent(UNIT, "/etc/consul-dcs.d", "/var/lib/consul-dcs", ports.dcs_http)
+        agent = Agent(UNIT, "/etc/consul-dcs.d", DATA, ports.dcs_http)
         controls = [control.name for control in platform.of(Role.CONTROL)]
         settings = consul_agent.base_settings(self.context, agent, node.name, NAME, quick=True)
         settings["ports"] = {
@@ -57,7 +78,6 @@ class Dcs:
         if node.role is Role.CONTROL:
             settings |= {
                 "server": True,
-                "bootstrap_expect": len(controls),
                 # The other side's WAN port, not ours: these are the servers of dc1..dcN.
                 "retry_join_wan": [f"{name}:{ports.consul_serf_wan}" for name in controls],
                 "retry_interval_wan": "1s",
@@ -67,8 +87,36 @@ class Dcs:
             }
         definitions = self._database_service(node) if node.role is Role.DB else None
         title = "Consul for leader election (dcs)"
+        start = None
+        if node.role is Role.CONTROL:
+            start = Start(File("/usr/lib/tercet/dcs-before-start", _BEFORE_START.encode(), mode=0o755), _BESIDE)
+        if node == founder(platform):
+            yield self._permission()
         yield from consul_agent.resources(
-            self.context, agent, title, settings, definitions=definitions, rolling=rolling
+            self.context, agent, title, settings, definitions=definitions, rolling=rolling, start=start
+        )
+
+    def permission(self) -> Exec:
+        """Let the server that gets this create the Raft, once it sees all servers."""
+        controls = self.context.platform.of(Role.CONTROL)
+        return permission.give(PERMISSION, as_json({"bootstrap_expect": len(controls)}))
+
+    def _permission(self) -> Object:
+        """Given once, while nobody holds any data. Where somebody does, this server joins the others, and the gate
+        says so if there is nothing to join."""
+        platform = self.context.platform
+        peers = f"http://127.0.0.1:{platform.settings.ports.dcs_http}/v1/status/peers"
+        exists = f'[ -e {PERMISSION} ] || [ -n "$(ls {_BESIDE} 2>/dev/null)" ] || curl -sf -m 2 {peers} | grep -q :'
+        # It reads the permission when it starts.
+        restart = f"if systemctl -q is-active {UNIT}; then systemctl restart {UNIT}; fi"
+        return Object(
+            "the permission to create the Raft of dcs",
+            Exec(("sh", "-c", exists)),
+            lambda answer: None if answer.ok else "there is neither a Raft nor the permission",
+            (self.permission(), Exec(("sh", "-c", restart), timeout=30)),
+            needs=tuple((db.name, permission.holds_data(patroni.DATA)) for db in platform.of(Role.DB)),
+            permit=permission.nobody_has_data,
+            optional=True,
         )
 
     def _database_service(self, node: Node) -> dict[str, object]:
@@ -99,6 +147,7 @@ class Dcs:
         if node.role is Role.CONTROL:
             questions["dcs.leader"] = Http(f"{base}/status/leader")
             questions["dcs.peers"] = Http(f"{base}/operator/raft/configuration")
+            questions["dcs.raft"] = Http(f"{base}/status/peers")
         return questions
 
     def healthy(self) -> Iterable[Condition]:
@@ -107,6 +156,16 @@ class Dcs:
         nodes = tuple((node.name, UNIT) for node in platform.nodes)
         yield Condition(f"dcs: one leader among {len(controls)} voters", _elected(platform), controls)
         yield Condition("dcs: every node is a member", _members(platform), nodes)
+
+
+def founder(platform: Platform) -> Node:
+    """The control node that creates the Raft, where it may."""
+    return platform.at(platform.initial_primary.site, Role.CONTROL)
+
+
+def lost(readings: Readings, controls: Iterable[str]) -> bool:
+    """Every server runs, and none has a Raft: their data is gone, and with it all that `dcs` knew."""
+    return all(readings.get(control, "dcs.raft").json() == [] for control in controls)
 
 
 def raft_of(readings: Readings, controls: Iterable[str]) -> tuple[str, int]:
@@ -123,6 +182,8 @@ def _elected(platform: Platform) -> Callable[[Readings], State]:
     controls = [node.name for node in platform.of(Role.CONTROL)]
 
     def check(readings: Readings) -> State:
+        if lost(readings, controls):
+            return Waiting(f"no server has a Raft: what dcs knew is lost, and nobody is promoted. {patroni.RECOVER}")
         for control in readings.present(controls):
             if not readings.get(control, "dcs.leader").json():
                 return Waiting(f"{control} knows no leader ({readings.get(control, 'dcs.leader').why()})")

@@ -1,6 +1,6 @@
-"""The two small daemons that keep failover fast: the dead-peer guard and the placement of `dcs`'s leader.
+"""The small daemons beside Consul: the dead-peer guard, the placement of `dcs`'s leader, and one for restored servers.
 
-What they do and why is in nodeside/guard.py and nodeside/placement.py, the programs themselves.
+What they do and why is in nodeside/guard.py, nodeside/placement.py and nodeside/rollback.py, the programs themselves.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from tercet.components.context import Context
 from tercet.components.systemd import CONTROL_PLANE, unit_file, unit_path
 from tercet.components.text import as_json
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
-from tercet.converge.requests import Active, Request
+from tercet.converge.requests import Active, Exec, Request
 from tercet.converge.resources import Directory, File, Resource, Unit
-from tercet.inventory.platform import Node, Role
+from tercet.inventory.platform import Node, Platform, Role
 
 GUARD = "tercet-guard.service"
 PLACEMENT = "tercet-placement.service"
+ROLLBACK = "tercet-rollback.service"
+RESTORED = "/var/lib/tercet/restored"
 
 
 def daemon(
@@ -45,7 +47,7 @@ def daemon(
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Dead-peer guard on every node, leader placement on the control nodes."""
+    """Dead-peer guard on every node, the other two on the control nodes."""
 
     context: Context
     name: str = "guard"
@@ -77,13 +79,28 @@ class Guard:
                 "leader_key": f"service/{platform.settings.postgresql.service}/leader",
             }
             yield from daemon("placement", "Keeps the leader of dcs away from the primary", placement)
+            rollback: dict[str, object] = {
+                "url": f"http://127.0.0.1:{ports.dcs_http}/v1/kv/tercet/count/{node.name}",
+                "count": "/var/lib/tercet/count",
+                "mark": RESTORED,
+            }
+            yield from daemon("rollback", "Notices that this node was restored from an older copy", rollback)
 
     def questions(self, node: Node) -> Mapping[str, Request]:
-        return {} if node.role is Role.WORLD else {"guard": Active(GUARD)}
+        if node.role is Role.WORLD:
+            return {}
+        questions: dict[str, Request] = {"guard": Active(GUARD)}
+        if node.role is Role.CONTROL:
+            questions["restored"] = Exec(("sh", "-c", f"[ ! -e {RESTORED} ] || cat {RESTORED}"))
+        return questions
 
     def healthy(self) -> Iterable[Condition]:
         names = [node.name for node in self.context.platform.nodes]
         yield Condition("guard: runs on every node", _active(names), tuple((name, GUARD) for name in names))
+        controls = tuple((node.name, ROLLBACK) for node in self.context.platform.of(Role.CONTROL))
+        yield Condition(
+            "control: no server was restored from an old copy", _not_restored(self.context.platform), controls
+        )
 
 
 def _active(names: list[str]) -> Callable[[Readings], State]:
@@ -91,5 +108,21 @@ def _active(names: list[str]) -> Callable[[Readings], State]:
         present = readings.present(names)
         down = [name for name in present if readings.get(name, "guard").text.strip() != "active"]
         return Waiting(f"not active on {', '.join(down)}") if down else Passing(f"{len(present)} nodes")
+
+    return check
+
+
+def _not_restored(platform: Platform) -> Callable[[Readings], State]:
+    controls = [node.name for node in platform.of(Role.CONTROL)]
+
+    def check(readings: Readings) -> State:
+        for name in controls:
+            if seconds := readings.get(name, "restored").text.strip():
+                return Waiting(
+                    f"{name} came back from a copy that was {seconds} s old or older: its Raft servers forgot what "
+                    f"they voted for and confirmed since. Prove the platform with `tercet verify`, then "
+                    f"`tercet exec {name} -- rm {RESTORED}`"
+                )
+        return Passing()
 
     return check

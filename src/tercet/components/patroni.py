@@ -3,9 +3,11 @@
 Invariants
 - A write is acknowledged only when a standby has it: quorum commit with strict mode. `quorum` and not `on`,
   because the silent loss of *the* synchronous standby would stall commits for ttl + loop_wait.
-- The cluster is created once, on the inventory's primary, and only while no database node holds any data
-  (`_bootstrap`). A node without data waits until a cluster exists and then clones it; so an emptied first
-  primary can never start a second cluster.
+- The cluster is created once, on the inventory's primary, with a permission that `apply` gives only while no database
+  node holds any data (components/permission.py). It is Patroni's section `bootstrap`, without which Patroni creates
+  nothing, and it is gone once the cluster exists. So an emptied first primary never creates a second cluster.
+- No Patroni starts before `dcs` knows the cluster, or it may create one: a `dcs` that lost its data knows neither who
+  has the last commits nor who was the primary, so the first Patroni to ask would lead.
 - Dynamic configuration lives in `dcs`; components/settings.py keeps it as the inventory has it.
 """
 
@@ -15,13 +17,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tercet.components import permission
 from tercet.components.context import Context
 from tercet.components.rewind import PG_REWIND, rewind
 from tercet.components.rolling import primary_last
 from tercet.components.systemd import NEEDS_TAILNET, unit_file, unit_path
 from tercet.components.text import as_yaml
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
-from tercet.converge.requests import Answer, Exec, Http, Request
+from tercet.converge.requests import Exec, Http, Request
 from tercet.converge.resources import Directory, File, Object, Resource, Unit
 from tercet.inventory.database import REPLICATOR, REWINDER, SUPERUSER
 from tercet.inventory.platform import Node, Platform, Role
@@ -34,8 +37,13 @@ BIN = "/usr/lib/postgresql/17/bin"
 PSQL = f"{BIN}/psql"  # the one in PATH is Debian's wrapper: Perl, which takes as long again
 GATE = "/usr/lib/tercet/patroni-may-start"
 BEFORE_STOP = "/usr/lib/tercet/patroni-before-stop"
+AFTER_BOOTSTRAP = "/usr/lib/tercet/patroni-after-bootstrap"
 KEEPALIVES = "/run/patroni/keepalives"  # written by Patroni, read by nodeside/watchdog.py
-PERMISSION = "/run/tercet-bootstrap"  # outside /run/patroni: systemd empties that at each start
+PERMISSION = "/run/tercet-bootstrap.yml"
+# What Patroni reads: CONFIG, and the permission while it is there. Patroni's own user removes that.
+CONFIGS = "/run/patroni/config"
+BOOTSTRAP = f"{CONFIGS}/bootstrap.yml"
+RECOVER = "`tercet recover dcs` shows what each database node has, and recovers it"
 SWITCH_S = 60.0  # seconds for a planned change of the primary, which takes 1 to 2
 REST_USER = "patroni"
 # As PostgreSQL's own user, for its local socket. setpriv, because runuser opens a PAM session, which takes as long as
@@ -58,6 +66,12 @@ done
 """
 
 
+_AFTER_BOOTSTRAP = f"""#!/bin/sh
+# Run by Patroni once it has created the cluster: the permission is used up, also in Patroni's memory.
+rm -f {BOOTSTRAP} && kill -HUP "$PPID"
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Patroni:
     """Patroni and PostgreSQL on the database nodes."""
@@ -75,9 +89,10 @@ class Patroni:
         yield File(GATE, self._gate().encode(), mode=0o755)
         yield File(BEFORE_STOP, _BEFORE_STOP.encode(), mode=0o755)
         yield from rewind(BIN)
+        yield File(AFTER_BOOTSTRAP, _AFTER_BOOTSTRAP.encode(), mode=0o755)
         yield File(unit_path(UNIT), self._unit())
         if node == self.context.platform.initial_primary:
-            yield self._bootstrap(node)
+            yield self._cluster(node)
         yield Unit(
             UNIT,
             restart_on=(unit_path(UNIT), GATE),
@@ -113,19 +128,6 @@ class Patroni:
                 "device": KEEPALIVES,
                 "safety_margin": timing.ttl - int(timing.fence_s),
             },
-            "bootstrap": {
-                "dcs": self.dynamic(),
-                "initdb": [
-                    {"encoding": "UTF8"},
-                    {"locale": "C.UTF-8"},
-                    "data-checksums",
-                    {"auth-local": "peer"},
-                    {"auth-host": "scram-sha-256"},
-                    # A standby that follows a new primary streams its last segment again from its start: with the
-                    # default of 16 MB up to 0.6 s of each failover in the lab.
-                    {"wal-segsize": "4"},
-                ],
-            },
             "postgresql": {
                 "listen": f"{node.name}:{ports.postgresql}",
                 "connect_address": f"{node.name}:{ports.postgresql}",
@@ -150,6 +152,20 @@ class Patroni:
                 "pg_hba": self._pg_hba(),
             },
         }
+
+    def _bootstrap(self) -> dict[str, object]:
+        """The section without which Patroni creates no cluster."""
+        initdb = [
+            {"encoding": "UTF8"},
+            {"locale": "C.UTF-8"},
+            "data-checksums",
+            {"auth-local": "peer"},
+            {"auth-host": "scram-sha-256"},
+            # A standby that follows a new primary streams its last segment again from its start: with the
+            # default of 16 MB up to 0.6 s of each failover in the lab.
+            {"wal-segsize": "4"},
+        ]
+        return {"bootstrap": {"dcs": self.dynamic(), "initdb": initdb, "post_bootstrap": AFTER_BOOTSTRAP}}
 
     def _pg_hba(self) -> list[str]:
         """The superuser comes in by the local socket only; everybody else by SCRAM from the tailnet."""
@@ -202,17 +218,31 @@ class Patroni:
             },
         }
 
+    def key(self, name: str) -> str:
+        """The path in the KV store of `dcs` of what Patroni keeps under that name."""
+        return f"service/{self.context.platform.settings.postgresql.service}/{name}"
+
+    def _recorded(self) -> str:
+        """The URL that answers 200 where `dcs` knows the cluster, asked of the node's own agent."""
+        return f"http://127.0.0.1:{self.context.platform.settings.ports.dcs_http}/v1/kv/{self.key('initialize')}"
+
     def _gate(self) -> str:
-        """A node without data waits here until there is a cluster to clone, or until it may create it."""
-        settings = self.context.platform.settings
-        key = f"service/{settings.postgresql.service}/initialize"
-        url = f"http://127.0.0.1:{settings.ports.dcs_http}/v1/kv/{key}"
         return f"""#!/bin/sh
 # Patroni writes its keepalives from the start of the file. "V" at its end says that the watchdog is switched off, and
 # stays so until Patroni switches it on.
 if [ "$(tail -c 1 {KEEPALIVES} 2>/dev/null)" = V ]; then printf V > {KEEPALIVES}; else : > {KEEPALIVES}; fi
-# Ends when Patroni may start: there is data here, or a cluster to clone, or the permission to create one.
-until [ -s {DATA}/PG_VERSION ] || [ -e {PERMISSION} ] || curl -sf -m 2 -o /dev/null '{url}'; do sleep 0.2; done
+# Ends when Patroni may start: dcs knows the cluster, or there is no data here and the permission to create one.
+mkdir -p {CONFIGS}
+chown postgres:postgres {CONFIGS} {KEEPALIVES}
+ln -sfn {CONFIG} {CONFIGS}/patroni.yml
+until curl -sf -m 2 -o /dev/null '{self._recorded()}'; do
+  if [ ! -s {DATA}/PG_VERSION ]; then
+    [ ! -e {PERMISSION} ] || mv {PERMISSION} {BOOTSTRAP}
+    [ ! -e {BOOTSTRAP} ] || exit 0
+  fi
+  sleep 0.2
+done
+rm -f {PERMISSION} {BOOTSTRAP}
 """
 
     def _unit(self) -> bytes:
@@ -225,8 +255,8 @@ until [ -s {DATA}/PG_VERSION ] || [ -e {PERMISSION} ] || curl -sf -m 2 -o /dev/n
                 "RuntimeDirectory": "patroni postgresql",
                 "RuntimeDirectoryMode": "0755",
                 "RuntimeDirectoryPreserve": "yes",  # a restarted Patroni finds the running PostgreSQL's socket
-                "ExecStartPre": GATE,
-                "ExecStart": f"/usr/bin/patroni {CONFIG}",
+                "ExecStartPre": f"+{GATE}",  # as root, who alone may take the permission from where it was given
+                "ExecStart": f"/usr/bin/patroni {CONFIGS}",
                 "ExecReload": "/bin/kill -HUP $MAINPID",
                 "KillMode": "process",  # a dead Patroni leaves PostgreSQL running; the next one takes it over
                 "TimeoutStartSec": "infinity",
@@ -235,27 +265,27 @@ until [ -s {DATA}/PG_VERSION ] || [ -e {PERMISSION} ] || curl -sf -m 2 -o /dev/n
             unit={**NEEDS_TAILNET, "After": "tailnet-ready.service consul-dcs.service"},
         )
 
-    def _bootstrap(self, node: Node) -> Object:
-        """The leave to create the cluster: given on the first primary, once, while nobody holds any data."""
-        settings = self.context.platform.settings
-        key = f"service/{settings.postgresql.service}/initialize"
-        url = f"http://127.0.0.1:{settings.ports.dcs_http}/v1/kv/{key}"
-        exists = f"[ -s {DATA}/PG_VERSION ] || [ -e {PERMISSION} ] || curl -sf -m 2 -o /dev/null '{url}'"
-        has_data = Exec(("sh", "-c", f"[ -s {DATA}/PG_VERSION ] && echo data || echo empty"))
-        others = tuple((db.name, has_data) for db in self.context.platform.of(Role.DB) if db != node)
+    def _cluster(self, node: Node) -> Object:
+        """The permission to create the cluster: given on the first primary, once, while nobody holds any data."""
+        here = " || ".join(f"[ -s {path} ]" for path in (f"{DATA}/PG_VERSION", PERMISSION, BOOTSTRAP))
+        others = [db.name for db in self.context.platform.of(Role.DB) if db != node]
         return Object(
             "the database cluster",
-            Exec(("sh", "-c", exists)),
+            Exec(("sh", "-c", f"{here} || curl -sf -m 2 -o /dev/null '{self._recorded()}'")),
             lambda answer: None if answer.ok else "there is none yet",
-            (Exec(("touch", PERMISSION)),),
-            needs=others,
-            permit=_nobody_has_data,
+            (permission.give(PERMISSION, as_yaml(self._bootstrap())),),
+            needs=tuple((name, permission.holds_data(DATA)) for name in others),
+            permit=permission.nobody_has_data,
         )
 
     def questions(self, node: Node) -> Mapping[str, Request]:
         if node.role is not Role.DB:
             return {}
-        return {"patroni": self.api("/cluster", node), "patroni.self": self.api("/patroni", node)}
+        return {
+            "patroni": self.api("/cluster", node),
+            "patroni.self": self.api("/patroni", node),
+            "patroni.recorded": Http(self._recorded()),
+        }
 
     def healthy(self) -> Iterable[Condition]:
         platform = self.context.platform
@@ -263,18 +293,6 @@ until [ -s {DATA}/PG_VERSION ] || [ -e {PERMISSION} ] || curl -sf -m 2 -o /dev/n
         standbys = len(databases) - 1
         title = f"postgresql: one primary, {standbys} streaming standbys, quorum commit"
         yield Condition(title, _replicated(platform), databases)
-
-
-def _nobody_has_data(answers: Mapping[str, Answer]) -> str | None:
-    for name, answer in answers.items():
-        if answer.text.strip() == "data":
-            return (
-                f"{name} holds a database already, so a new cluster is not created. Expected: no data anywhere, "
-                f"or `dcs` knowing the cluster. If `dcs` lost its data, start Patroni on {name} by hand first"
-            )
-        if answer.text.strip() != "empty":
-            return f"{name} did not say whether it holds a database ({answer.why()}); start it and try again"
-    return None
 
 
 def members_of(readings: Readings, databases: Iterable[str]) -> list[dict[str, Any]]:
@@ -306,6 +324,8 @@ def _replicated(platform: Platform) -> Callable[[Readings], State]:
     def check(readings: Readings) -> State:
         members = members_of(readings, databases)
         if not members:
+            if any(readings.get(name, "patroni.recorded").status == 404 for name in databases):
+                return Waiting(f"dcs knows no cluster, so no Patroni starts. Where there was one: {RECOVER}")
             return Waiting(f"no Patroni answers ({readings.get(databases[0], 'patroni').why()})")
         primary = primary_of(readings, databases)
         if not primary:

@@ -46,6 +46,10 @@ class Objects:
                     raise TercetError(_too_late(wanted, changed, reason, problem or f"the answer was: {answer.why()}"))
                 await asyncio.sleep(RETRY_S)
             if at and (problem or at != changed):
+                if refusal := await self._refusal(wanted):
+                    if wanted.optional:
+                        return changed
+                    raise TercetError(f"not changed: {refusal}")
                 failed = await self._change(wanted, at)
                 if not changed or not failed:
                     ends = time.monotonic() + wanted.settle
@@ -63,12 +67,14 @@ class Objects:
         )
         return "", Answer(-1, error=said)
 
+    async def _refusal(self, wanted: Object) -> str | None:
+        """Why the change must not happen, as the object's `permit` judges; None if it may."""
+        if wanted.permit is None:
+            return None
+        return wanted.permit({other: await self._answer(other, request) for other, request in wanted.needs})
+
     async def _change(self, wanted: Object, node: str) -> str:
-        """Send the object's requests, if its `permit` lets us. What went wrong, or ""."""
-        if wanted.permit:
-            answers = {other: await self._answer(other, request) for other, request in wanted.needs}
-            if refusal := wanted.permit(answers):
-                raise TercetError(f"not changed: {refusal}")
+        """Send the object's requests. What went wrong, or ""."""
         for request in wanted.change:
             ready = request
             if isinstance(request, Exec) and isinstance(request.stdin, Late):

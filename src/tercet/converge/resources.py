@@ -127,7 +127,8 @@ class Object:
 
     `probe` is asked; `differs(answer)` is None when all is well, else the reason for the change; `change` are
     the requests that make it so, in order. `needs` are further questions to other nodes which `permit` judges
-    before the change: it returns None to go on, else why the change must not happen (then apply stops there).
+    before the change: it returns None to go on, else why the change must not happen. Then apply stops there; an
+    `optional` object is left as it is instead, and the component's gate judges.
     With `on`, the object belongs to no single node: the first reachable one of `on` carries it out. With `here`
     as well, it is held by the one whose answer `here` recognises, such as the primary: that one carries it out,
     whoever it is by then. While nobody holds it `apply` waits, `settle` seconds at most, and `differs` must give
@@ -142,6 +143,7 @@ class Object:
     change: tuple[Request, ...]
     needs: tuple[tuple[str, Request], ...] = ()
     permit: Callable[[dict[str, Answer]], str | None] | None = None
+    optional: bool = False
     on: tuple[str, ...] = ()
     here: Callable[[Answer], bool] | None = None
     rolling: Rolling | None = None

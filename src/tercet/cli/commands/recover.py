@@ -1,0 +1,101 @@
+"""`tercet recover …`: the ways out when what the platform needs to decide by itself is gone."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from tercet.cli.command import Command, Invocation, Section
+from tercet.cli.opened import with_progress
+from tercet.errors import TercetError
+
+if TYPE_CHECKING:
+    from tercet.converge.events import Emit
+    from tercet.observe.reach import Reach, Survey
+    from tercet.operations.recover_dcs import Recovered, Standing
+    from tercet.operations.session import Session
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """--leader, --yes and --confirm."""
+    parser.add_argument("--leader", metavar="NODE", help="the database node that leads; default: the most WAL")
+    parser.add_argument("--yes", action="store_true", help="do not ask, where no acknowledged write can be lost")
+    parser.add_argument("--confirm", metavar="NODE", help="do not ask either where one can: the name of who will lead")
+
+
+def run(arguments: argparse.Namespace, call: Invocation) -> int:
+    """Show what each database node has, ask, then do it."""
+    from tercet.cli.recover_view import render_survey, survey_json  # noqa: PLC0415
+    from tercet.operations.recover_dcs import look, recover_dcs  # noqa: PLC0415
+
+    found = with_progress(call, look)
+    if found.fine:
+        return _nothing(call, found)
+    leader = None
+    if not found.decided:
+        leader = found.survey.of(arguments.leader) if arguments.leader else found.survey.best()
+        if not call.json:
+            render_survey(found.survey, leader, call.errors)
+        confirm(arguments, found.survey, leader, found.unsure)
+
+    async def work(session: Session, emit: Emit) -> Recovered | None:
+        return await recover_dcs(session, leader.node if leader else None, found.survey, emit)
+
+    done = with_progress(call, work)
+    if done is None:
+        return _nothing(call, found)
+    if call.json:
+        call.print_json({"changed": True, "leader": done.leader, "lost": done.lost, **survey_json(found.survey)})
+    else:
+        call.print(f"{done.leader} leads, and dcs knows the cluster again. `tercet status` shows the rest.")
+    return 0
+
+
+def _nothing(call: Invocation, found: Standing) -> int:
+    if call.json:
+        call.print_json({"changed": False, "leader": found.named or None})
+    else:
+        call.print(f"dcs works: {found.leader} leads its servers, and it knows the cluster. Nothing was changed.")
+    return 0
+
+
+def confirm(arguments: argparse.Namespace, survey: Survey, leader: Reach, unsure: str | None) -> None:
+    """TercetError unless somebody who could know agreed to this leader."""
+    risk = unsure
+    if leader.node != survey.best().node and any(survey.lost(leader).values()):
+        risk = f"other nodes have WAL that {leader.node} has not"
+    if arguments.confirm not in (None, leader.node):
+        raise TercetError(f"--confirm says {arguments.confirm}, but {leader.node} would lead: nothing was changed")
+    if arguments.confirm or (arguments.yes and not risk):
+        return
+    if not sys.stdin.isatty():
+        wanted = f"acknowledged writes can be lost, as {risk}: --confirm {leader.node}" if risk else "say --yes"
+        raise TercetError(f"nobody is here to ask, and {leader.node} would lead; {wanted}. Nothing was changed")
+    loses = f" Acknowledged writes can be lost: {risk}." if risk else " No acknowledged write is lost."
+    said = input(f"{leader.node} leads, the others follow it.{loses} Type its name to go on: ")
+    if said.strip() != leader.node:
+        raise TercetError(f"expected {leader.node}, found {said.strip() or 'nothing'}: nothing was changed")
+
+
+command = Command(
+    name="recover",
+    summary="the ways out when quorum or its state is gone",
+    section=Section.PROOF,
+    order=5,
+    commands=(
+        Command(
+            name="dcs",
+            summary="all servers of dcs lost their data: choose who leads by what each database node has",
+            section=Section.PROOF,
+            run=run,
+            arguments=arguments,
+            examples=(
+                ("tercet recover dcs", "shows what each node has, then asks"),
+                ("tercet recover dcs --yes", "for scripts; refuses where a write could be lost"),
+                ("tercet recover dcs --leader db-fsn-01", "another one than the one with the most WAL"),
+            ),
+            interrupted="Broken off; databases may be stopped. `tercet recover dcs` goes on from here.",
+        ),
+    ),
+)

@@ -1,0 +1,90 @@
+"""Notices that this control node was restored from an older copy of itself (`tercet-rollback.service`).
+
+A Raft server must never forget what it voted for and what it confirmed. One that comes back from a snapshot has: with
+another server down at that time, decisions that were made since the snapshot can be undone. Raft itself does not
+notice, so the node counts twice: in a file of its own and in `dcs`, where the other sites keep it. The file of a
+restored node is behind. A node without the file is new, and forgot nothing.
+
+What was noticed stays in a file of its own until somebody removes it.
+
+Argument: a JSON file {"url": "http://127.0.0.1:9500/v1/kv/…", "count": FILE, "mark": FILE}.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+EVERY_S = 20.0  # a copy that is younger than this may go unnoticed
+
+
+def known(url: str) -> int | None:
+    """The count in `dcs`, 0 where there is none; None where it does not say."""
+    try:
+        with urllib.request.urlopen(f"{url}?consistent", timeout=5) as response:
+            return int(base64.b64decode(json.load(response)[0]["Value"]))
+    except urllib.error.HTTPError as error:
+        return 0 if error.code == 404 else None
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def own(count: Path) -> int | None:
+    """The count on this node; None where it has none."""
+    try:
+        return int(count.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def keep(path: Path, text: str) -> None:
+    """The whole file, on the disk when this returns."""
+    new = path.with_suffix(".new")
+    with open(new, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    new.rename(path)
+
+
+def tell(url: str, count: int) -> None:
+    try:
+        request = urllib.request.Request(url, str(count).encode(), method="PUT")
+        urllib.request.urlopen(request, timeout=5).close()
+    except OSError:
+        pass  # `dcs` is behind until the next time: that accuses nobody
+
+
+def look(url: str, count: Path, mark: Path) -> None:
+    """Compare, then count on: here first, so that a node that stops in between is never behind."""
+    elsewhere = known(url)
+    if elsewhere is None:
+        return
+    here = own(count)
+    if here is not None and here < elsewhere:
+        lost = (elsewhere - here) * EVERY_S
+        print(f"restored from a copy that is at least {lost:.0f} s older", flush=True)
+        keep(mark, f"{lost:.0f}\n")
+    here = max(here or 0, elsewhere) + 1
+    keep(count, f"{here}\n")
+    tell(url, here)
+
+
+def main(config: dict[str, Any]) -> None:
+    count, mark = Path(config["count"]), Path(config["mark"])
+    count.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        look(config["url"], count, mark)
+        time.sleep(EVERY_S)
+
+
+if __name__ == "__main__":
+    with open(sys.argv[1]) as file:
+        main(json.load(file))

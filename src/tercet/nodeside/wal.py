@@ -1,0 +1,114 @@
+"""Tells how far this node's WAL reaches: `wal.py DATA BIN`, one JSON object on standard output.
+
+    {"data": false}
+    {"data": true, "system": "7…", "timeline": 2, "end": 83886304, "history": "1\\t0/5000000\\t…",
+     "running": false, "standby": true}
+
+`end` is the position behind the last whole record of the newest timeline, read from the WAL itself: the control file
+of a standby lags behind what it has received and confirmed. It is read in the same way whether PostgreSQL runs or not,
+so that nodes can be compared. `history` is the newest timeline's history file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+PAGE = 8192
+SHORT_HEADER, LONG_HEADER = 24, 40  # of a page, and of a segment's first one
+SEGMENT = re.compile("[0-9A-F]{24}")
+LIMIT_S = 90.0  # WAL since the last checkpoint is read, 1 GB by default
+
+
+def position(text: str) -> int:
+    """ "1/2000028" as a number of bytes."""
+    high, _, low = text.partition("/")
+    return int(high, 16) << 32 | int(low, 16)
+
+
+def as_text(place: int) -> str:
+    return f"{place >> 32:X}/{place & 0xFFFFFFFF:X}"
+
+
+def behind(start: int, length: int, segment: int) -> int:
+    """Where a record of that length ends that starts there: page headers are in between, its end is aligned to 8."""
+    place, left = start, (length + 7) // 8 * 8
+    while left:
+        if place % PAGE == 0:
+            place += SHORT_HEADER if place % segment else LONG_HEADER
+        step = min(left, PAGE - place % PAGE)
+        place, left = place + step, left - step
+    return place
+
+
+def run(*argv: str) -> subprocess.CompletedProcess[str]:
+    """A program of PostgreSQL, as its own user where this is root."""
+    return subprocess.run(
+        argv,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT_S,
+        env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"},
+        user="postgres" if os.geteuid() == 0 else None,
+    )
+
+
+def end_of_wal(waldump: str, folder: Path, timeline: int, start: int, segment: int) -> int:
+    """The position behind the last whole record of that timeline from `start` on; `start` where there is none."""
+    where = (waldump, "-p", str(folder), "-t", str(timeline), "-s")
+    # It reads until a record is broken, and names the last whole one.
+    last = re.search(r"error in WAL record at ([0-9A-F]+/[0-9A-F]+)", run(*where, as_text(start), "-q").stderr)
+    if last is None or position(last[1]) == 0:
+        return start
+    record = re.search(r"len \(rec/tot\):\s*\d+/\s*(\d+)", run(*where, last[1], "-n", "1").stdout)
+    return behind(position(last[1]), int(record[1]), segment) if record else position(last[1])
+
+
+def running(data: Path) -> bool:
+    try:
+        pid = int((data / "postmaster.pid").read_text().splitlines()[0])
+        return Path(f"/proc/{pid}/comm").read_text().strip() == "postgres"
+    except (OSError, ValueError, IndexError):
+        return False
+
+
+def look(data: Path, programs: Path) -> dict[str, Any]:
+    if not (data / "PG_VERSION").exists():
+        return {"data": False}
+    said = run(str(programs / "pg_controldata"), "-D", str(data))
+    if said.returncode != 0:
+        raise SystemExit(said.stderr.strip() or f"pg_controldata left with {said.returncode}")
+    control = {name.strip(): value.strip() for name, _, value in (x.partition(":") for x in said.stdout.splitlines())}
+    segment = int(control["Bytes per WAL segment"])
+    folder = data / "pg_wal"
+    segments = sorted(name for name in os.listdir(folder) if SEGMENT.fullmatch(name))
+    checkpoint = int(control["Latest checkpoint's TimeLineID"])
+    replayed = int(control["Min recovery ending loc's timeline"])
+    timeline = max(checkpoint, replayed, *(int(name[:8], 16) for name in segments))
+    start = position(control["Latest checkpoint's REDO location"])
+    own = [name for name in segments if int(name[:8], 16) == timeline]
+    if checkpoint != timeline and own:
+        # Its first segment is a copy of the timeline's before it, up to where it begins.
+        start = max(start, (int(own[0][8:16], 16) << 32) + int(own[0][16:], 16) * segment)
+    known = [position(control["Latest checkpoint location"])] if checkpoint == timeline else []
+    known += [position(control["Minimum recovery ending location"])] if replayed == timeline else []
+    history = folder / f"{timeline:08X}.history"
+    return {
+        "data": True,
+        "system": control["Database system identifier"],
+        "timeline": timeline,
+        "end": max(end_of_wal(str(programs / "pg_waldump"), folder, timeline, start, segment), *known, 0),
+        "history": history.read_text() if history.exists() else "",
+        "running": running(data),
+        "standby": (data / "standby.signal").exists(),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(look(Path(sys.argv[1]), Path(sys.argv[2]))))

@@ -1,0 +1,136 @@
+"""How far the WAL of each database node reaches, and what would be lost if one of them led.
+
+For when `dcs`, which knew it, is gone. Two nodes share their WAL up to the point where their timelines part, or to the
+end of the shorter one. What a node has beyond the point that it shares with the leader is lost when it follows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+from tercet.components.patroni import BIN, DATA
+from tercet.converge.component import Readings
+from tercet.converge.requests import Exec
+from tercet.errors import TercetError
+from tercet.inventory.platform import Platform, Role
+
+PROBE_S = 120.0  # the program on the node gives up after less, see nodeside/wal.py
+SOURCE = files("tercet.nodeside").joinpath("wal.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """One database node. `end` is the position behind its last whole WAL record, in bytes; `switches` are the
+    timelines before its own, each with the position where it was left."""
+
+    node: str
+    system: str
+    timeline: int
+    end: int
+    switches: tuple[tuple[int, int], ...] = ()
+    running: bool = False
+    standby: bool = True
+
+    @property
+    def writes(self) -> bool:
+        """PostgreSQL runs there as a primary."""
+        return self.running and not self.standby
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """All database nodes: those that hold data, those that are empty, and why the others could not be read."""
+
+    reaches: tuple[Reach, ...]
+    empty: tuple[str, ...] = ()
+    silent: dict[str, str] = field(default_factory=dict)
+
+    def of(self, node: str) -> Reach:
+        """The named node; TercetError where it holds no data that can be read."""
+        for reach in self.reaches:
+            if reach.node == node:
+                return reach
+        names = ", ".join(reach.node for reach in self.reaches) or "none"
+        why = "is empty" if node in self.empty else self.silent.get(node, "is no database node")
+        raise TercetError(f"{node} cannot lead: {why}. Nodes whose data can be read: {names}")
+
+    def best(self) -> Reach:
+        """The newest timeline's running primary, which makes its WAL, else the one with the most of it."""
+        if not self.reaches:
+            raise TercetError("no database node that can be reached holds data: start one that does, then try again")
+        return max(self.reaches, key=lambda reach: (reach.timeline, reach.writes, reach.end))
+
+    def lost(self, leader: Reach) -> dict[str, int]:
+        """For each other node the bytes of WAL that only it has, if `leader` leads.
+
+        A standby of a running primary has none. It may have been read a moment later, and so seem to be ahead.
+        """
+        others = [reach for reach in self.reaches if reach.node != leader.node]
+        follow = {reach.node for reach in others if leader.writes and reach.timeline == leader.timeline}
+        return {reach.node: 0 if reach.node in follow else reach.end - shared(leader, reach) for reach in others}
+
+    def unsure(self, platform: Platform) -> str | None:
+        """Why an acknowledged write may be on nodes that were not read; None where each one is on one that was.
+
+        A write is acknowledged once the primary and `synchronous_node_count` standbys have it.
+        """
+        databases = len(platform.of(Role.DB))
+        needed = max(databases - platform.settings.patroni.synchronous_node_count, databases // 2 + 1)
+        if len(self.reaches) >= needed:
+            return None
+        return f"the data of {len(self.reaches)} of {databases} database nodes could be read, {needed} are needed"
+
+
+def shared(one: Reach, other: Reach) -> int:
+    """The position up to which both have the same WAL."""
+    ends, others = dict(one.switches) | {one.timeline: one.end}, dict(other.switches) | {other.timeline: other.end}
+    place = 0
+    for timeline in sorted(ends.keys() & others.keys()):
+        place = min(ends[timeline], others[timeline])
+        if ends[timeline] != others[timeline]:
+            break
+    return place
+
+
+def probe() -> Exec:
+    """Ask a database node for its reach."""
+    return Exec(("python3", "-I", "-", DATA, BIN), stdin=SOURCE.read_bytes(), timeout=PROBE_S)
+
+
+def survey_of(readings: Readings, databases: Sequence[str], question: str) -> Survey:
+    """What the nodes answered to `probe`. TercetError where they hold different clusters."""
+    reaches, empty, silent = [], [], {}
+    for node in databases:
+        answer = readings.get(node, question)
+        said = answer.json()
+        if not isinstance(said, dict):
+            silent[node] = readings.silence(node) or answer.why()
+        elif said["data"]:
+            reaches.append(_reach(node, said))
+        else:
+            empty.append(node)
+    if len({reach.system for reach in reaches}) > 1:
+        found = ", ".join(f"{reach.node} has {reach.system}" for reach in reaches)
+        raise TercetError(
+            f"expected the data of one cluster on all database nodes, found: {found}. Move the data of those that are "
+            f"not of this platform aside ({DATA}), then try again"
+        )
+    return Survey(tuple(reaches), tuple(empty), silent)
+
+
+def _reach(node: str, said: dict[str, Any]) -> Reach:
+    switches = []
+    for line in said["history"].splitlines():
+        fields = line.split("\t")
+        if len(fields) >= 2 and fields[0].strip().isdigit():
+            high, _, low = fields[1].partition("/")
+            switches.append((int(fields[0]), int(high, 16) << 32 | int(low, 16)))
+    return Reach(node, said["system"], said["timeline"], said["end"], tuple(switches), said["running"], said["standby"])
+
+
+def lsn(position: int) -> str:
+    """A position as PostgreSQL writes it."""
+    return f"{position >> 32:X}/{position & 0xFFFFFFFF:X}"

@@ -1,0 +1,322 @@
+"""`recover dcs`: all servers of `dcs` have lost their data; give it back what it knew.
+
+What is lost is what Patroni kept there: which cluster it is, who was the primary, who had its last commits. The
+database nodes' WAL tells it again (observe/reach.py). So a new Raft is created, and the same keys are written into it
+that Patroni would find there after a power cut: from then on Patroni's own rules hold, also on nodes that nobody
+reached. Only then is the chosen node started, and once it leads, the others.
+
+Each step looks first whether it is done: broken off anywhere and run again, it goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from tercet.components import dcs, patroni
+from tercet.converge.component import Condition, Passing, Readings, State, Waiting
+from tercet.converge.events import Emit, Event
+from tercet.converge.fleet import Unreachable
+from tercet.converge.gates import explain, wait_for
+from tercet.converge.observe import ask
+from tercet.converge.requests import Active, Http, Request
+from tercet.errors import TercetError
+from tercet.inventory.platform import Platform, Role
+from tercet.observe.reach import PROBE_S, Reach, Survey, probe, survey_of
+from tercet.operations.session import Session, operator
+
+LOOK_S = 10.0
+RAFT_S = 20.0  # servers that have a Raft elect a leader within some 5
+CREATED_S = 60.0
+LEADS_S = 600.0  # PostgreSQL's recovery after a crash replays up to max_wal_size
+STOPPED = ("inactive", "failed")
+NOTHING_READ = Survey(())
+
+# A fast shutdown, so that a standby that still streams gets the last WAL. Patroni that is not there leaves PostgreSQL.
+STOP_POSTGRES = f"""
+systemctl stop {patroni.UNIT}
+[ -s {patroni.DATA}/postmaster.pid ] || exit 0
+exec {" ".join(patroni.AS_POSTGRES)} {patroni.BIN}/pg_ctl -D {patroni.DATA} -s -w -t 60 -m fast stop
+"""
+# What is left of an old Raft is kept, under a name that says since when.
+STOP_SERVER = f"""
+systemctl stop {dcs.UNIT} || exit 1
+cd {dcs.DATA} && [ -d raft ] || exit 0
+mv raft "raft.aside-$(date -u +%Y%m%dT%H%M%SZ)"
+"""
+START_SERVER = f"systemctl reset-failed {dcs.UNIT} 2>/dev/null; systemctl start {dcs.UNIT}"
+START_POSTGRES = f"systemctl reset-failed {patroni.UNIT} 2>/dev/null; systemctl start --no-block {patroni.UNIT}"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What was found.
+
+    `recorded`: `dcs` knows the cluster, so who leads is not to be chosen. `named` is the node that it says was last the
+    primary. `stopped` are the database nodes whose Patroni does not run. `silent` says why a server of `dcs` does not
+    answer. Where nothing is wrong `survey` is empty. `unsure` is `Survey.unsure`.
+    """
+
+    leader: str
+    recorded: bool
+    named: str
+    stopped: tuple[str, ...]
+    silent: dict[str, str]
+    survey: Survey = NOTHING_READ
+    unsure: str | None = None
+
+    @property
+    def decided(self) -> bool:
+        return bool(self.leader) and self.recorded
+
+    @property
+    def fine(self) -> bool:
+        return self.decided and not self.stopped
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """Who leads, and for each other node the bytes of WAL that only it had."""
+
+    leader: str
+    lost: dict[str, int]
+
+
+async def look(session: Session, emit: Emit) -> Standing:
+    """Look at `dcs` and, if something is wrong, at every database node's WAL. Changes nothing."""
+    platform = session.platform
+    component, cluster = dcs.Dcs(session.context), patroni.Patroni(session.context)
+    asked: dict[str, dict[str, Request]] = {}
+    for node in platform.of(Role.CONTROL):
+        asked[node.name] = {**component.questions(node)}
+        for key in ("initialize", "sync"):
+            asked[node.name][key] = Http(f"{_store(platform)}/kv/{cluster.key(key)}?raw")
+    for node in platform.of(Role.DB):
+        asked[node.name] = {"unit": Active(patroni.UNIT)}
+    readings = await ask(session.provider, asked, timeout=LOOK_S)
+    controls = [node.name for node in platform.of(Role.CONTROL)]
+    databases = [node.name for node in platform.of(Role.DB)]
+    leader, _ = dcs.raft_of(readings, controls)
+    found = Standing(
+        leader=leader,
+        recorded=any(readings.get(name, "initialize").ok for name in controls),
+        named=_named(readings, controls),
+        stopped=tuple(name for name in databases if readings.get(name, "unit").text in STOPPED),
+        silent={
+            name: readings.silence(name) or readings.get(name, "dcs.leader").why()
+            for name in controls
+            if not readings.get(name, "dcs.leader").ok
+        },
+    )
+    if found.fine:
+        return found
+    emit(Event("dcs", "progress", f"how far does the WAL of {', '.join(databases)} reach?"))
+    survey = await read_wal(session)
+    return replace(found, survey=survey, unsure=survey.unsure(platform))
+
+
+async def read_wal(session: Session) -> Survey:
+    """How far each database node's WAL reaches."""
+    databases = [node.name for node in session.platform.of(Role.DB)]
+    readings = await ask(session.provider, {name: {"reach": probe()} for name in databases}, timeout=PROBE_S + 5)
+    return survey_of(readings, databases, "reach")
+
+
+def _named(readings: Readings, controls: Iterable[str]) -> str:
+    for control in controls:
+        said = readings.get(control, "sync").json()
+        if isinstance(said, dict) and said.get("leader"):
+            return str(said["leader"])
+    return ""
+
+
+async def recover_dcs(session: Session, leader: str | None, shown: Survey, emit: Emit) -> Recovered | None:
+    """Bring `dcs` back with `leader` as the primary; None if there was nothing to do.
+
+    `shown` is what somebody agreed to. `leader` is None where `dcs` knows the cluster, so that nothing was asked.
+    TercetError says what is in the way. Nothing is deleted.
+    """
+    async with session.provider.lock(operator("recover dcs")):
+        found = await look(session, emit)
+        if not found.leader:
+            found = await _servers_run(session, emit)
+        if found.fine:
+            return None
+        survey = found.survey
+        if found.decided:
+            leader = found.named or survey.best().node
+        elif leader is None:
+            raise TercetError("dcs has lost what it knew since it was asked: `tercet recover dcs` again")
+        else:
+            if not survey.of(leader).writes:
+                survey = await _stand_still(session, survey, emit)
+            _agreed(leader, shown, survey)
+            if not found.leader:
+                await _new_raft(session, emit)
+            await _record(session, survey.of(leader), emit)
+        await _lead(session, leader, emit)
+        await _follow(session, leader, survey, emit)
+        return Recovered(leader, survey.lost(survey.of(leader)))
+
+
+async def _servers_run(session: Session, emit: Emit) -> Standing:
+    """Start the servers of `dcs` that do not run and give them time to elect a leader from what they have."""
+    controls = [node.name for node in session.platform.of(Role.CONTROL)]
+    emit(Event("dcs", "started", "the servers of dcs have no leader: are they running?"))
+    await _on_each(session, controls, START_SERVER, timeout=60)
+    await _elected(session, RAFT_S, lost=True)
+    found = await look(session, emit)
+    if found.silent and not found.leader:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in found.silent.items())
+        raise TercetError(
+            f"expected every server of dcs to run, since one that comes later with old data does not fit the new Raft, "
+            f"found: {reasons}. Start these nodes, then `tercet recover dcs` again. Nothing was changed"
+        )
+    return found
+
+
+async def _elected(session: Session, seconds: float, *, lost: bool = False) -> str:
+    """Wait until the servers have a leader; what is wrong if they have none. With `lost`, not where none has a Raft."""
+    nodes = session.platform.of(Role.CONTROL)
+    controls = [node.name for node in nodes]
+
+    def check(readings: Readings) -> State:
+        leader, _ = dcs.raft_of(readings, controls)
+        gone = lost and dcs.lost(readings, controls)
+        return Passing(leader) if leader or gone else Waiting("they have no leader")
+
+    condition = Condition("the servers of dcs", check, tuple((name, dcs.UNIT) for name in controls))
+    asked = {node.name: dcs.Dcs(session.context).questions(node) for node in nodes}
+    return await explain(await wait_for([condition], asked, session.provider, deadline=seconds), session.provider)
+
+
+async def _stand_still(session: Session, survey: Survey, emit: Emit) -> Survey:
+    """Stop Patroni with its PostgreSQL on every database node that answers, then read how far they came."""
+    names = [*(reach.node for reach in survey.reaches), *survey.empty]
+    emit(Event("dcs", "progress", f"PostgreSQL stops on {', '.join(names)}"))
+    await _on_each(session, names, STOP_POSTGRES, timeout=120)
+    return await read_wal(session)
+
+
+def _agreed(leader: str, shown: Survey, survey: Survey) -> None:
+    """TercetError where more would be lost than was shown."""
+    expected = shown.lost(shown.of(leader))
+    lost = survey.lost(survey.of(leader))
+    more = [f"{size} bytes of {name}" for name, size in lost.items() if size > expected.get(name, 0)]
+    if more:
+        raise TercetError(
+            f"with {leader} more would be lost than was shown: {', '.join(more)}. Run this again to see it"
+        )
+
+
+async def _new_raft(session: Session, emit: Emit) -> None:
+    """Start all servers without a Raft, one of them with the permission to create it."""
+    platform, component = session.platform, dcs.Dcs(session.context)
+    controls = [node.name for node in platform.of(Role.CONTROL)]
+    founder = dcs.founder(platform).name
+    emit(Event("dcs", "progress", "the servers start without what is left of their data", founder))
+    await _on_each(session, controls, STOP_SERVER, timeout=60)
+    given = await ask(session.provider, {founder: {"given": component.permission()}}, timeout=15)
+    if not given.get(founder, "given").ok:
+        raise TercetError(f"{founder} did not take the permission: {given.get(founder, 'given').why()}; run this again")
+    await _on_each(session, controls, START_SERVER, timeout=60)
+    if text := await _elected(session, CREATED_S):
+        raise TercetError(f"after {CREATED_S:g} s; run this again\n{text}")
+
+
+async def _record(session: Session, leader: Reach, emit: Emit) -> None:
+    """Write what Patroni would find in `dcs` had it never been lost, with `leader` as the last primary: all or nothing,
+    and only where no cluster is recorded."""
+    platform, cluster = session.platform, patroni.Patroni(session.context)
+    values = remembered(platform, cluster, leader)
+    create = _write(cluster.key("initialize"), leader.system) | {"Verb": "cas", "Index": 0}
+    changes = [create, *(_write(cluster.key(name), json.dumps(value)) for name, value in values.items())]
+    request = Http(f"{_store(platform)}/txn", "PUT", json.dumps([{"KV": change} for change in changes]).encode())
+    control = dcs.founder(platform).name
+    answer = (await ask(session.provider, {control: {"record": request}}, timeout=15)).get(control, "record")
+    # A primary that ran all the time may have been faster, and knows it better.
+    if not answer.ok and not (leader.writes and (await look(session, emit)).recorded):
+        raise TercetError(f"dcs did not take what is known of the cluster: {answer.why()}. Run this again")
+    emit(Event("dcs", "progress", f"dcs knows the cluster again, with {leader.node} as its last primary"))
+
+
+def remembered(platform: Platform, cluster: patroni.Patroni, leader: Reach) -> dict[str, object]:
+    """Patroni's keys beside `initialize`.
+
+    `sync` says what was true of every acknowledged write: some `synchronous_node_count` of the others have it. So none
+    of them leads unless enough others say that they have no more.
+    """
+    others = [node.name for node in platform.of(Role.DB) if node.name != leader.node]
+    needed = platform.settings.patroni.synchronous_node_count
+    return {
+        "config": cluster.dynamic(),
+        "sync": {"leader": leader.node, "sync_standby": ",".join(sorted(others)), "quorum": len(others) - needed},
+        "history": [[timeline, end, "known from its history file"] for timeline, end in leader.switches],
+        "status": {"optime": leader.end},
+    }
+
+
+async def _lead(session: Session, leader: str, emit: Emit) -> None:
+    """Let the chosen node's Patroni start, and wait until it leads."""
+    emit(Event("dcs", "progress", f"{leader} starts, and is to lead", leader))
+    await _on_each(session, [leader], START_POSTGRES, timeout=30)
+    databases = [node.name for node in session.platform.of(Role.DB)]
+
+    def leads(readings: Readings) -> State:
+        primary = patroni.primary_of(readings, databases)
+        return Passing() if primary == leader else Waiting(f"{primary or 'nobody'} is primary")
+
+    units = ((leader, patroni.UNIT),)
+    await _until(session, Condition(f"{leader} leads", leads, units), "PostgreSQL recovers from its WAL first")
+
+
+async def _follow(session: Session, leader: str, survey: Survey, emit: Emit) -> None:
+    """Let the other nodes' Patroni start, and wait until those that hold data or are empty follow."""
+    databases = [node.name for node in session.platform.of(Role.DB)]
+    others = [name for name in databases if name != leader and name not in survey.silent]
+    emit(Event("dcs", "progress", f"{', '.join(others) or 'nobody'} can follow"))
+    await _on_each(session, others, START_POSTGRES, timeout=30)
+
+    def followed(readings: Readings) -> State:
+        states = {str(m["name"]): str(m.get("state")) for m in patroni.members_of(readings, databases)}
+        late = [f"{name} is {states.get(name, 'no member')}" for name in others if states.get(name) != "streaming"]
+        return Waiting("; ".join(late)) if late else Passing()
+
+    units = tuple((name, patroni.UNIT) for name in others)
+    await _until(session, Condition(f"{', '.join(others)} follow {leader}", followed, units), "they may be cloned anew")
+    emit(Event("dcs", "done", f"{leader} leads"))
+
+
+async def _until(session: Session, condition: Condition, patience: str) -> None:
+    component = patroni.Patroni(session.context)
+    asked = {node.name: component.questions(node) for node in session.platform.of(Role.DB)}
+    judged = await wait_for([condition], asked, session.provider, deadline=LEADS_S)
+    if text := await explain(judged, session.provider):
+        raise TercetError(f"after {LEADS_S:g} s ({patience}); `tercet recover dcs` goes on from here\n{text}")
+
+
+async def _on_each(session: Session, nodes: Iterable[str], script: str, *, timeout: float) -> None:
+    """Run the script on all of the nodes side by side. TercetError names those where it failed."""
+
+    async def one(node: str) -> str:
+        try:
+            done = await session.provider.run(node, ("sh", "-c", script), timeout=timeout)
+        except Unreachable as error:
+            return str(error)
+        said = done.stderr.decode(errors="replace").strip() or f"exit status {done.status}"
+        return f"{node}: {said}" if done.status else ""
+
+    failed = [problem for problem in await asyncio.gather(*(one(node) for node in nodes)) if problem]
+    if failed:
+        raise TercetError(f"{'; '.join(failed)}. `tercet recover dcs` goes on once that is repaired")
+
+
+def _write(key: str, value: str) -> dict[str, object]:
+    return {"Verb": "set", "Key": key, "Value": base64.b64encode(value.encode()).decode()}
+
+
+def _store(platform: Platform) -> str:
+    return f"http://127.0.0.1:{platform.settings.ports.dcs_http}/v1"
