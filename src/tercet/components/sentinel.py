@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tercet.components import patroni
 from tercet.components.context import Context
-from tercet.components.guard import daemon
+from tercet.components.guard import SUPERVISED, daemon
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.requests import Exec, Request
 from tercet.converge.resources import Resource
@@ -43,6 +43,8 @@ class Sentinel:
             "strict",
             "Refuses writes while no standby confirms them",
             {"needed": settings.patroni.synchronous_node_count, "port": ports.postgresql},
+            modules=("host",),
+            service=SUPERVISED,
         )
         yield from daemon(
             "liveness",

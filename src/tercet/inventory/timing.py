@@ -3,7 +3,8 @@
 Source of `fast`: measured in the lab. With a gossip probe each 500 ms a dead member was declared failed after 2.7
 to 3.2 s, with 300 ms after 1.5 to 2.5 s. A `loop_wait` of one second, with which it is
 nodeside/wake.py that wakes Patroni in time. A ttl of 20 is Consul's floor. `relaxed` is Consul's WAN default and
-Patroni's default.
+Patroni's default. Its `peer_probe_ms` lets a probe lose one packet, which TCP sends again after a second (RFC 6298),
+and still make a round trip of half a second; in `fast` it is several round trips of a link below 50 ms.
 """
 
 from __future__ import annotations
@@ -22,14 +23,15 @@ class Timing:
     gossip_probe_timeout_ms: int
     gossip_interval_ms: int
     suspicion_mult: int
+    peer_probe_ms: int  # how long the dead-peer guard waits for a peer's answer
     replication_timeout_s: int  # wal_sender_timeout and wal_receiver_timeout
     nomad_heartbeat_grace_s: int
     nomad_min_heartbeat_ttl_s: int
     nomad_failover_heartbeat_ttl_s: int
 
 
-FAST = Timing(20, 1, 5, 300, 200, 100, 3, 5, 5, 5, 10)
-RELAXED = Timing(30, 10, 10, 1000, 500, 200, 4, 10, 10, 10, 60)
+FAST = Timing(20, 1, 5, 300, 200, 100, 3, 200, 5, 5, 5, 10)
+RELAXED = Timing(30, 10, 10, 1000, 500, 200, 4, 1500, 10, 10, 10, 60)
 
 
 def timing_of(inventory: Inventory) -> Timing:
@@ -44,6 +46,7 @@ def timing_of(inventory: Inventory) -> Timing:
         profile.gossip_probe_timeout_ms,
         profile.gossip_interval_ms,
         profile.suspicion_mult,
+        profile.peer_probe_ms,
         profile.replication_timeout_s,
         profile.nomad_heartbeat_grace_s,
         profile.nomad_min_heartbeat_ttl_s,
