@@ -109,6 +109,7 @@ def test_what_is_away_is_not_judged_and_the_others_are(context: Context) -> None
         answers[name] = {
             "tailscale": ok({"BackendState": "Running", "Peer": peers}),
             "guard": Answer(0, "active"),
+            "watchdog": Answer(0, "active"),
             "dcs.members": members(names),
             "dcs.leader": ok("100.64.0.1:9300"),
             "dcs.peers": raft,
@@ -313,7 +314,7 @@ def test_the_watchdog_runs_on_every_database_node(context: Context) -> None:
     active = {name: {"watchdog": Answer(0, "active\n")} for name in ("db-sib-01", "db-sib-03", "db-fsn-01")}
     assert isinstance(condition.check(Readings(active)), Passing)
     active["db-sib-03"] = {"watchdog": Answer(3, "failed\n")}
-    assert condition.check(Readings(active)) == Waiting("not active on db-sib-03")
+    assert condition.check(Readings(active)) == Waiting("db-sib-03: failed")
 
 
 def test_routes_are_local_for_reads_and_the_primary_for_writes(context: Context) -> None:

@@ -58,7 +58,7 @@ def gate(context: Context, tmp_path: Path) -> str:
     for name, does in (("curl", f"[ -e {tmp_path}/recorded ]"), ("chown", ":")):
         (programs / name).write_text(f"#!/bin/sh\n{does}\n")
         (programs / name).chmod(0o755)
-    for path in (patroni.DATA, patroni.CONFIG, patroni.CONFIGS, patroni.PERMISSION):
+    for path in (patroni.DATA, patroni.CONFIG, patroni.CONFIGS, patroni.KEEPALIVES, patroni.PERMISSION):
         text = text.replace(path, f"{tmp_path}{path}")
     (tmp_path / patroni.DATA[1:]).mkdir(parents=True)
     (tmp_path / "run").mkdir()

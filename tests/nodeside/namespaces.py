@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from types import TracebackType
 
 import pytest
@@ -35,10 +36,15 @@ class Namespaces:
         self.run(one, f"ip address add 10.9.{network}.1/24 dev v{network}; ip link set v{network} up")
         self.run(other, f"ip address add 10.9.{network}.2/24 dev eth0; ip link set eth0 up")
 
-    def start(self, where: int, *argv: str) -> subprocess.Popen[str]:
-        inside = ["nsenter", f"--net=/proc/{where}/ns/net", "--", *argv]
+    def start(self, where: int, *argv: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        """A process there, with these variables beside those of the tests."""
         process = subprocess.Popen(
-            inside, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            ["nsenter", f"--net=/proc/{where}/ns/net", "--", *argv],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(environment or {})},
         )
         self._processes.append(process)
         return process

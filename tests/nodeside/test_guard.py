@@ -13,11 +13,11 @@ sys.path.insert(0, {guard.__file__.removesuffix("/tercet/nodeside/guard.py")!r})
 from tercet.nodeside import guard
 peer = sys.argv[1]
 listeners = [socket.create_server(("", port)) for port in (9301, 5432)]
-guard.install_rule([9301])
+guard.install_rule([9301], 2.0)
 guard.renew({{peer}})
 print("holds", peer, flush=True)
 for port in sys.stdin:
-    print(sorted(guard.silent_among([peer], int(port))), flush=True)
+    print(sorted(guard.silent_among([peer], int(port), 0.2)), flush=True)
 """
 
 

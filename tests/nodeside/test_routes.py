@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import os
 import signal
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,9 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tercet.nodeside import routes
+from tercet.nodeside.tailnet import Tailnet
 
+from .delivery import Systemd, deliver, replace_program
 from .namespaces import Namespaces
 
+TAILNET = Tailnet("100.64.0.0/10")
 PRIMARY, READ = "198.18.0.1", "198.18.0.2"
 ADDRESSES = ("100.64.0.1", "100.64.0.2", "100.64.0.3")
 
@@ -25,8 +29,20 @@ def test_the_file_is_read_in_order_and_a_node_counts_once() -> None:
     text = (
         "primary 100.64.0.2\nprimary 100.64.0.1\nleader 100.64.0.1\nread 100.64.0.2\nread 100.64.0.3\nread 100.64.0.2\n"
     )
-    assert routes.parse(text) == ("100.64.0.1", "100.64.0.1", ["100.64.0.2", "100.64.0.3"])
-    assert routes.parse("primary \nhalf a li") == ("", "", [])
+    assert routes.parse(text, TAILNET) == ("100.64.0.1", "100.64.0.1", ["100.64.0.2", "100.64.0.3"])
+    assert routes.parse("primary \nhalf a li", TAILNET) == ("", "", [])
+
+
+def test_an_address_outside_the_tailnet_is_refused_and_displaces_nobody(capsys: pytest.CaptureFixture[str]) -> None:
+    tailnet = Tailnet("100.64.0.0/10")
+    text = (
+        "primary 100.64.0.1\nprimary 100.64.0.9 }; flush ruleset; #\nprimary 8.8.8.8\nleader 100.64.0.1 \n"
+        "read ::1\nread 100.64.0.2\nread localhost\nread 100.128.0.1\nflush ruleset\n"
+    )
+    for _ in range(3):
+        assert routes.parse(text, tailnet) == ("100.64.0.1", "", ["100.64.0.2"])
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 7 and "refused '8.8.8.8': not an IPv4 address within 100.64.0.0/10" in said
 
 
 def test_a_silent_primary_leads_writes_to_a_standby_that_refuses_them() -> None:
@@ -82,7 +98,7 @@ except OSError as error:
 """
 # Says its own address to whoever connects, in a network namespace that stands for one database node.
 SERVER = r"""
-import socket, sys
+import socket
 listener, kept = socket.create_server(("", 5432)), []
 print("listens", flush=True)
 while True:
@@ -97,6 +113,13 @@ class World:
 
     def __init__(self, folder: Path, spaces: Namespaces) -> None:
         self.file, self.record = folder / "routes", folder / "map"
+        self.programs = folder / "bin"
+        self.programs.mkdir()
+        self.systemd = Systemd(folder)
+        self._environment = {
+            "PATH": f"{self.programs}:{os.environ['PATH']}:/usr/sbin",
+            "NOTIFY_SOCKET": self.systemd.address,
+        }
         self._spaces = spaces
         self.apps = spaces.new()
         self.line, self.run = spaces.line, spaces.run
@@ -106,18 +129,18 @@ class World:
             spaces.join(self.apps, database, place + 1)
             self.serve(place)
         config = {"file": str(self.file), "record": str(self.record), "pid_file": str(folder / "pid")}
-        config |= {"primary": PRIMARY, "read": READ, "port": 5432, "user": "somebody"}
-        (folder / "routes.json").write_text(json.dumps(config))
-        self._daemon = ["python3", "-u", routes.__file__, str(folder / "routes.json")]
+        config |= {"primary": PRIMARY, "read": READ, "port": 5432, "user": "somebody", "tailnet": "10.9.0.0/16"}
+        self._daemon = deliver(folder, "routes", config)
 
-    def serve(self, place: int) -> None:
-        server = self._spaces.start(self._databases[place], "python3", "-c", SERVER)
+    def serve(self, place: int, script: str = SERVER, *words: str) -> None:
+        """Only at a place whose server has ended."""
+        server = self._spaces.start(self._databases[place], "python3", "-c", script, *words)
         self.servers[place : place + 1] = [server]
         assert self.line(server) == "listens"
 
     def daemon(self, *lines: str) -> subprocess.Popen[str]:
         self.file.write_text("".join(f"{line}\n" for line in lines))
-        return self._spaces.start(self.apps, *self._daemon)
+        return self._spaces.start(self.apps, *self._daemon, environment=self._environment)
 
     def change(self, daemon: subprocess.Popen[str], *lines: str) -> None:
         self.file.write_text("".join(f"{line}\n" for line in lines))
@@ -130,7 +153,9 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     with Namespaces() as spaces:
-        yield World(tmp_path, spaces)
+        world = World(tmp_path, spaces)
+        yield world
+        world.systemd.close()
 
 
 ONE, TWO = "10.9.1.2", "10.9.2.2"
@@ -202,3 +227,147 @@ def test_nothing_is_led_before_the_first_file_and_the_last_map_outlives_the_daem
     assert [world.line(daemon) for _ in range(2)] == [f"{PRIMARY} : {TWO}", f"{READ} : {TWO}"]
     daemon.kill()
     assert world.line(world.client(PRIMARY)) == TWO
+
+
+# Speaks enough of PostgreSQL's protocol to be asked for a session: says which bytes (in hexadecimal) it answers the
+# first messages of its clients with. What it reads on standard input replaces that for new ones; "end" ends all
+# sessions without a word, "stop" the whole server.
+POSTGRESQL = r"""
+import os, select, socket, sys
+listener, kept, answer = socket.create_server(("", 5432)), [], bytes.fromhex(sys.argv[1])
+print("listens", flush=True)
+while True:
+    ready, _, _ = select.select([listener, 0], [], [])
+    if 0 in ready:
+        word = os.read(0, 100).decode().strip()
+        if word == "end":
+            for each in kept: each.close()
+            kept = []
+        else:
+            answer = bytes.fromhex(word)
+    if listener in ready:
+        connection, _ = listener.accept()
+        connection.recv(100)
+        connection.sendall(answer)
+        if answer.startswith(b"E"):
+            connection.close()
+        else:
+            kept.append(connection)
+"""
+PASSWORD = struct.pack("!cii", b"R", 8, 3)  # AuthenticationCleartextPassword
+
+
+def error(sqlstate: str) -> bytes:
+    fields = f"SFATAL\0VFATAL\0C{sqlstate}\0Mno\0\0".encode()
+    return struct.pack("!ci", b"E", len(fields) + 4) + fields
+
+
+def tell(server: subprocess.Popen[str], word: str) -> None:
+    assert server.stdin is not None
+    server.stdin.write(f"{word}\n")
+    server.stdin.flush()
+
+
+@pytest.fixture
+def postgresql(world: World) -> World:
+    """The same world; what is primary speaks PostgreSQL's protocol."""
+    world.servers[0].kill()
+    world.servers[0].wait()
+    world.serve(0, POSTGRESQL, PASSWORD.hex())
+    return world
+
+
+def changed_nothing(world: World, daemon: subprocess.Popen[str], seconds: float) -> None:
+    """In so long a time, and it still follows its file."""
+    time.sleep(seconds)
+    for read in (ONE, TWO):
+        world.change(daemon, f"primary {ONE}", f"read {read}")
+        assert world.line(daemon) == f"{READ} : {read}"
+
+
+@pytest.mark.parametrize("sqlstate", ["53300", "28000", "57014", ""])
+def test_an_error_of_a_postgresql_that_lives_ends_nothing(postgresql: World, sqlstate: str) -> None:
+    """All slots taken, an unknown user, a timed-out authentication, an error without a code: none is the end."""
+    daemon = postgresql.daemon(f"primary {ONE}", f"read {TWO}")
+    assert [postgresql.line(daemon) for _ in range(2)] == [f"{PRIMARY} : {ONE}", f"{READ} : {TWO}"]
+    tell(postgresql.servers[0], (error(sqlstate) if sqlstate else b"Ecould not fork\n\0").hex())
+    tell(postgresql.servers[0], "end")
+    changed_nothing(postgresql, daemon, 3)
+    assert f"{PRIMARY} : {ONE}" in postgresql.record.read_text()
+
+
+def test_a_session_that_ends_without_a_word_is_begun_anew_and_ends_nothing(postgresql: World) -> None:
+    """As authentication_timeout does."""
+    daemon = postgresql.daemon(f"primary {ONE}", f"read {TWO}")
+    assert [postgresql.line(daemon) for _ in range(2)] == [f"{PRIMARY} : {ONE}", f"{READ} : {TWO}"]
+    for _ in range(3):
+        tell(postgresql.servers[0], "end")
+        changed_nothing(postgresql, daemon, 0.7)
+
+
+@pytest.mark.parametrize("sqlstate", ["57P01", "57P02", "57P03"])
+def test_a_postgresql_that_stops_is_left_at_once_and_taken_again_when_it_accepts(
+    postgresql: World, sqlstate: str
+) -> None:
+    daemon = postgresql.daemon(f"primary {ONE}", f"read {TWO}")
+    assert [postgresql.line(daemon) for _ in range(2)] == [f"{PRIMARY} : {ONE}", f"{READ} : {TWO}"]
+    tell(postgresql.servers[0], error(sqlstate).hex())
+    tell(postgresql.servers[0], "end")
+    assert postgresql.line(daemon) == f"{PRIMARY} : {TWO}"
+    tell(postgresql.servers[0], error("53300").hex())  # it accepts again, and has no slot: it is up
+    assert postgresql.line(daemon) == f"{PRIMARY} : {ONE}"
+
+
+def test_a_daemon_that_was_suspended_calls_nobody_silent(world: World) -> None:
+    daemon = world.daemon(f"primary {ONE}", f"read {TWO}")
+    assert [world.line(daemon), world.line(daemon)] == [f"{PRIMARY} : {ONE}", f"{READ} : {TWO}"]
+    both = world.client(PRIMARY), world.client(READ)
+    assert [world.line(each) for each in both] == [ONE, TWO]
+    for _ in range(2):
+        daemon.send_signal(signal.SIGSTOP)
+        time.sleep(10)
+        daemon.send_signal(signal.SIGCONT)
+        changed_nothing(world, daemon, 1.5)
+
+
+def test_a_daemon_that_is_starved_calls_nobody_silent(world: World) -> None:
+    """For 10 s it gets 2 ms of each half second."""
+    daemon = world.daemon(f"primary {ONE}", f"read {TWO}")
+    assert [world.line(daemon), world.line(daemon)] == [f"{PRIMARY} : {ONE}", f"{READ} : {TWO}"]
+    for _ in range(20):
+        daemon.send_signal(signal.SIGSTOP)
+        time.sleep(0.5)
+        daemon.send_signal(signal.SIGCONT)
+        time.sleep(0.002)
+    changed_nothing(world, daemon, 1.5)
+
+
+def test_a_successor_ends_no_connection_that_leads_where_it_should(world: World) -> None:
+    daemon = world.daemon(f"primary {ONE}", f"read {TWO}")
+    assert [world.line(daemon), world.line(daemon)] == [f"{PRIMARY} : {ONE}", f"{READ} : {TWO}"]
+    write, read = world.client(PRIMARY), world.client(READ)
+    assert (world.line(write), world.line(read)) == (ONE, TWO)
+    daemon.kill()
+    daemon = world.daemon(f"primary {ONE}", f"read {ONE}", f"read {TWO}")
+    assert world.line(daemon) == f"{READ} : {ONE}"
+    assert world.line(read) == "ConnectionAbortedError"
+    assert write.poll() is None
+
+
+@pytest.mark.parametrize(
+    ("fails", "reason"),
+    [
+        ("echo no such thing >&2; exit 1", "nft: no such thing"),
+        ("exec sleep 99", "nft: still running after 5 s, killed"),
+    ],
+)
+def test_while_nft_fails_nothing_is_ready_and_the_reason_is_said_once(world: World, fails: str, reason: str) -> None:
+    fake = replace_program(world.programs, "nft", f"cat > /dev/null; {fails}")
+    daemon = world.daemon(f"primary {ONE}", f"read {TWO}")
+    assert world.line(daemon) == reason
+    time.sleep(3)
+    fake.unlink()
+    assert world.line(daemon) == f"{PRIMARY} : {ONE}"
+    assert world.line(daemon) == f"{READ} : {TWO}"
+    assert world.line(daemon) == "the kernel takes changes again"
+    assert f"STATUS={reason}" in world.systemd.until("READY=1")

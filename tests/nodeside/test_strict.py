@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 import sys
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,10 @@ import psycopg
 import pytest
 
 from tercet.nodeside import strict
+from tercet.nodeside.host import ProgramError
 
 from ..drills.conftest import Server, server  # noqa: F401  (a fixture)
+from .delivery import replace_program
 from .namespaces import Namespaces
 
 
@@ -22,7 +26,10 @@ class Primary:
     """A connection to a PostgreSQL that answers looks, and does what it is told."""
 
     standby: bool = False
-    read_only: bool = False
+    read_only: bool = False  # what postgresql.auto.conf says
+    loaded: bool = False
+    reloads: int = 0
+    deaf: bool = False  # it loads nothing
     replies: dict[str, str] = field(default_factory=lambda: {"11": "1", "12": "1"})
     waiting: list[int] = field(default_factory=list)
     terminated: list[int] = field(default_factory=list)
@@ -36,13 +43,17 @@ class Primary:
                 self.replies = {pid: str(int(reply) + 1) for pid, reply in self.replies.items()}
         elif "ALTER SYSTEM" in sql:
             self.read_only = "SET" in sql.split()
+        elif "pg_reload_conf" in sql:
+            self.reloads += 1
+            self.loaded = self.loaded if self.deaf else self.read_only
         elif "pg_terminate_backend" in sql:
             self.terminated += values[0]
             self.waiting = []
         return self
 
     def fetchone(self) -> tuple[Any, ...]:
-        return self.standby, self.read_only, self.read_only, self.replies or None, self.waiting or None
+        files = self.read_only
+        return self.standby, self.loaded, self.read_only, files, self.replies or None, self.waiting or None
 
 
 @dataclass
@@ -52,9 +63,10 @@ class Filter:
     up: list[bool] = field(default_factory=list)
     works: bool = True
 
-    def shield(self, _port: int, up: bool) -> bool:
+    def shield(self, _port: int, up: bool) -> None:
         self.up.append(up)
-        return self.works
+        if not self.works:
+            raise ProgramError("nft: no such thing")
 
 
 @pytest.fixture
@@ -168,10 +180,31 @@ def test_a_shield_that_could_not_be_raised_is_tried_again(kernel: Filter, clock:
     guard, primary = strict.Strict(1, 5432), Primary(waiting=[7])
     look(guard, primary, clock)
     kernel.works = False
-    look(guard, primary, clock, 2)
+    look(guard, primary, clock, 8)
+    assert kernel.up == [False, True], "not at each look: one that hangs holds everything else up"
     kernel.works = True
+    clock[0] += strict.SHIELD_AGAIN_S
     look(guard, primary, clock, 2)
-    assert kernel.up == [False, True, True, True]
+    assert kernel.up == [False, True, True]
+
+
+def test_the_setting_is_changed_once_and_loaded_again_only_where_it_was_not(kernel: Filter, clock: list[float]) -> None:
+    guard, primary = strict.Strict(1, 5432), Primary(replies={})
+    look(guard, primary, clock, strict.SHORT_LOOKS + 100)
+    assert (primary.read_only, primary.loaded, primary.reloads) == (True, True, 1)
+    primary.loaded, primary.deaf = False, True
+    look(guard, primary, clock, 5 * strict.SETTLE_LOOKS)
+    assert primary.reloads == 1 + 5
+    primary.replies, primary.deaf = {"13": "1"}, False
+    look(guard, primary, clock, 100)
+    assert (primary.read_only, primary.loaded, primary.reloads) == (False, False, 1 + 5 + 1)
+
+
+def test_what_a_person_or_a_base_backup_set_is_taken_back_once(kernel: Filter, clock: list[float]) -> None:
+    for standby in (False, True):
+        found = Primary(standby=standby, read_only=True, loaded=True)
+        look(strict.Strict(1, 5432), found, clock, 50)
+        assert (found.read_only, found.loaded, found.reloads) == (False, False, 1)
 
 
 def test_a_demoted_primary_takes_everything_back(kernel: Filter, clock: list[float]) -> None:
@@ -186,31 +219,75 @@ def test_a_demoted_primary_takes_everything_back(kernel: Filter, clock: list[flo
 
 
 @pytest.mark.parametrize(
-    ("end", "works", "said"),
+    ("end", "reason"),
     [
-        ("exit 0", True, ""),
-        ("echo no such thing >&2; exit 1", False, "nft: no such thing"),
-        ("exec sleep 99", False, "timed out"),
+        ("echo no such thing >&2; exit 1", "nft: no such thing"),
+        ("exec sleep 99", "nft: still running after 1 s, killed"),
     ],
 )
-def test_a_failure_of_nft_is_told(
+def test_a_failure_of_nft_is_told_and_writes_are_refused_all_the_same(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    clock: list[float],
     end: str,
-    works: bool,
-    said: str,
+    reason: str,
 ) -> None:
-    (tmp_path / "nft").write_text(f"#!/bin/sh\ncat >/dev/null\n{end}\n")
-    (tmp_path / "nft").chmod(0o755)
+    replace_program(tmp_path, "nft", f"cat > /dev/null; {end}")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert strict.shield(5432, True) is works
-    assert said in capsys.readouterr().out
+    guard, primary = strict.Strict(1, 5432), Primary(replies={}, waiting=[7])
+    look(guard, primary, clock, strict.SHORT_LOOKS)
+    assert (primary.read_only, primary.terminated) == (True, [7])
+    assert capsys.readouterr().out.splitlines().count(reason) == 1
 
 
 def test_the_question_is_one_that_postgresql_answers(server: Server) -> None:  # noqa: F811
     with psycopg.connect(server.conninfo, autocommit=True) as connection:
-        assert connection.execute(strict.LOOK).fetchone() == (False, False, False, None, None)
+        assert connection.execute(strict.LOOK).fetchone() == (False, False, False, False, None, None)
+
+
+def reloads(server: Server) -> int:  # noqa: F811
+    return (server.directory / "log").read_text().count("received SIGHUP")
+
+
+@pytest.fixture
+def heartbeat(server: Server) -> Iterator[None]:  # noqa: F811
+    """PostgreSQL's function with the argument that it has since 17, where the server is older."""
+    own = "pg_logical_emit_message(boolean, text, text, boolean)"
+    old = server.sql("SELECT current_setting('server_version_num')::int < 170000") == [["t"]]
+    if old:
+        body = "SELECT pg_logical_emit_message($1, $2, $3)"
+        server.sql(f"CREATE FUNCTION {own} RETURNS pg_lsn LANGUAGE sql VOLATILE AS '{body}'")
+    yield
+    if old:
+        server.sql(f"SET default_transaction_read_only = off; DROP FUNCTION {own}")
+
+
+def test_a_real_postgresql_is_told_once_by_each_that_comes(
+    server: Server,  # noqa: F811
+    heartbeat: None,
+    kernel: Filter,
+) -> None:
+    before = reloads(server)
+
+    def looked(guard: strict.Strict, looks: int, *, read_only: bool) -> int:
+        """Reloads that it took, after so many looks of a new session as the daemon has one."""
+        with psycopg.connect(f"{server.conninfo} options='-c synchronous_commit=local'", autocommit=True) as session:
+            for _ in range(looks):
+                guard.look(session)
+                time.sleep(strict.LOOK_S)
+        assert server.sql("SHOW default_transaction_read_only") == [["on" if read_only else "off"]]
+        return reloads(server) - before
+
+    nobody, enough = strict.Strict(1, 5432), strict.Strict(0, 5432)
+    assert looked(nobody, strict.SHORT_LOOKS - 1, read_only=False) == 0
+    assert looked(nobody, 12, read_only=True) == 1, "the setting is changed once"
+    assert looked(strict.Strict(1, 5432), 8, read_only=True) == 1, "a successor finds it as it should be"
+    assert looked(enough, 6, read_only=False) == 2
+    # As if its predecessor had been killed in the middle, or a person had written it.
+    server.sql("ALTER SYSTEM SET default_transaction_read_only = TRUE")
+    assert looked(nobody, 6, read_only=True) == 3
+    assert looked(enough, 6, read_only=False) == 4
 
 
 # Answers each connection's first bytes. One whose bytes are refused is not told so, and waits on.
@@ -254,7 +331,7 @@ def test_the_shield_resets_a_cancel_request_and_lets_everything_else_through() -
 
         assert len(CANCEL) == len(STARTUP) == 16
         assert (said(CANCEL), said(STARTUP)) == ("answered", "answered")
-        assert shield(True) == "True"
+        assert shield(True) == "None"
         assert (said(CANCEL), said(STARTUP)) == ("reset", "answered")
-        assert shield(False) == "True"
+        assert shield(False) == "None"
         assert said(CANCEL) == "answered"

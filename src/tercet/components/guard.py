@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from types import MappingProxyType
 
+from tercet import nodeside
 from tercet.components.context import Context
-from tercet.components.systemd import CONTROL_PLANE, unit_file, unit_path
+from tercet.components.systemd import CONTROL_PLANE, Value, unit_file, unit_path
 from tercet.components.text import as_json
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
-from tercet.converge.requests import Active, Exec, Request
+from tercet.converge.requests import Active, Answer, Exec, Request
 from tercet.converge.resources import Directory, File, Resource, Unit
 from tercet.inventory.platform import Node, Platform, Role
 
@@ -21,28 +23,63 @@ GUARD = "tercet-guard.service"
 PLACEMENT = "tercet-placement.service"
 ROLLBACK = "tercet-rollback.service"
 RESTORED = "/var/lib/tercet/restored"
+LIBRARY = "/usr/lib/tercet"
+
+
+# For a daemon that says when it is ready and that it still works (nodeside/host.py). One that hangs is started anew: it
+# would be active and do nothing. 30 s are far above every time limit of its own, and above a node's pause in a drill.
+SUPERVISED: Mapping[str, str | int] = {"Type": "notify", "WatchdogSec": 30, "WatchdogSignal": "SIGKILL"}
+
+
+def program(
+    name: str,
+    title: str,
+    config: Mapping[str, object],
+    *,
+    modules: Iterable[str] = (),
+    secret: bool = False,
+    service: Mapping[str, str | int] = MappingProxyType({}),
+    unit: Mapping[str, Value] | None = None,
+) -> tuple[Directory | File, ...]:
+    """The files of a daemon: a program of tercet/nodeside with the modules it imports from there, its configuration in
+    one JSON file, and its unit."""
+    path, settings, package = f"{LIBRARY}/{name}.py", f"/etc/tercet/{name}.json", f"{LIBRARY}/tercet"
+    start = {
+        **CONTROL_PLANE,
+        **service,
+        # The program's own folder is on the path, for the modules; nothing of the environment is.
+        "ExecStart": f"/usr/bin/python3 -BEs {path} {settings}",
+        "TimeoutStopSec": 3,
+    }
+    return (
+        Directory("/etc/tercet"),
+        Directory(package),
+        File(f"{package}/__init__.py", b""),
+        Directory(f"{package}/nodeside"),
+        *(File(f"{package}/nodeside/{module}.py", _source(module)) for module in ("__init__", *modules)),
+        File(path, _source(name)),
+        File(settings, as_json(config), mode=0o600 if secret else 0o644, secret=secret),
+        File(unit_path(f"tercet-{name}.service"), unit_file(title, start, unit=unit)),
+    )
 
 
 def daemon(
-    name: str, title: str, config: dict[str, object], after: str = "", *, secret: bool = False
+    name: str,
+    title: str,
+    config: Mapping[str, object],
+    *,
+    modules: Iterable[str] = (),
+    secret: bool = False,
+    service: Mapping[str, str | int] = MappingProxyType({}),
 ) -> Iterable[Resource]:
-    """A program of tercet/nodeside as a systemd service, its configuration in one JSON file."""
-    program, settings, unit = (
-        f"/usr/lib/tercet/{name}.py",
-        f"/etc/tercet/{name}.json",
-        f"tercet-{name}.service",
-    )
-    source = files("tercet.nodeside").joinpath(f"{name}.py").read_bytes()
-    yield Directory("/etc/tercet")
-    yield File(program, source)
-    yield File(settings, as_json(config), mode=0o600 if secret else 0o644, secret=secret)
-    start = {
-        **CONTROL_PLANE,
-        "ExecStart": f"/usr/bin/python3 -I {program} {settings}",
-        "TimeoutStopSec": 3,
-    }
-    yield File(unit_path(unit), unit_file(title, start, unit={"After": after} if after else None))
-    yield Unit(unit, restart_on=(program, settings, unit_path(unit)))
+    """The files of a daemon, and its unit running."""
+    resources = program(name, title, config, modules=modules, secret=secret, service=service)
+    yield from resources
+    yield Unit(f"tercet-{name}.service", restart_on=tuple(each.path for each in resources if isinstance(each, File)))
+
+
+def _source(module: str) -> bytes:
+    return files(nodeside).joinpath(f"{module}.py").read_bytes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +105,13 @@ class Guard:
         guard: dict[str, object] = {
             "members_port": ports.dcs_http,
             "probe_port": ports.dcs_serf_lan,
+            "probe_s": self.context.timing.peer_probe_ms / 1000,
             "exempt_ports": gossip,
+            "tailnet": str(platform.settings.tailnet.cidr),
         }
-        yield from daemon("guard", "Dead-peer guard", guard)
+        # Without a limit to its start: it tries on until the rule can be installed, and says why it cannot be.
+        service = {**SUPERVISED, "TimeoutStartSec": "infinity"}
+        yield from daemon("guard", "Dead-peer guard", guard, modules=("host", "tailnet"), service=service)
         if node.role is Role.CONTROL:
             placement: dict[str, object] = {
                 "url": f"http://127.0.0.1:{ports.dcs_http}/v1",
@@ -96,18 +137,20 @@ class Guard:
 
     def healthy(self) -> Iterable[Condition]:
         names = [node.name for node in self.context.platform.nodes]
-        yield Condition("guard: runs on every node", _active(names), tuple((name, GUARD) for name in names))
+        yield Condition("guard: runs on every node", active(names, "guard"), tuple((name, GUARD) for name in names))
         controls = tuple((node.name, ROLLBACK) for node in self.context.platform.of(Role.CONTROL))
         yield Condition(
             "control: no server was restored from an old copy", _not_restored(self.context.platform), controls
         )
 
 
-def _active(names: list[str]) -> Callable[[Readings], State]:
+def active(names: list[str], question: str) -> Callable[[Readings], State]:
+    """The unit that `question` asks about is active on each of these nodes."""
+
     def check(readings: Readings) -> State:
-        present = readings.present(names)
-        down = [name for name in present if readings.get(name, "guard").text.strip() != "active"]
-        return Waiting(f"not active on {', '.join(down)}") if down else Passing(f"{len(present)} nodes")
+        answers = {name: readings.get(name, question) for name in readings.present(names)}
+        down = [f"{name}: {_why(answer)}" for name, answer in answers.items() if not answer.ok]
+        return Waiting("; ".join(down)) if down else Passing(f"{len(answers)} nodes")
 
     return check
 
@@ -126,3 +169,8 @@ def _not_restored(platform: Platform) -> Callable[[Readings], State]:
         return Passing()
 
     return check
+
+
+def _why(answer: Answer) -> str:
+    state = answer.text.strip()
+    return f"{state} ({answer.error})" if state and answer.error else state or answer.why()

@@ -228,11 +228,11 @@ class Patroni:
 
     def _gate(self) -> str:
         return f"""#!/bin/sh
+# Ends when Patroni may start: dcs knows the cluster, or there is no data here and the permission to create one.
+mkdir -p {CONFIGS}
 # Patroni writes its keepalives from the start of the file. "V" at its end says that the watchdog is switched off, and
 # stays so until Patroni switches it on.
 if [ "$(tail -c 1 {KEEPALIVES} 2>/dev/null)" = V ]; then printf V > {KEEPALIVES}; else : > {KEEPALIVES}; fi
-# Ends when Patroni may start: dcs knows the cluster, or there is no data here and the permission to create one.
-mkdir -p {CONFIGS}
 chown postgres:postgres {CONFIGS} {KEEPALIVES}
 ln -sfn {CONFIG} {CONFIGS}/patroni.yml
 until curl -sf -m 2 -o /dev/null '{self._recorded()}'; do

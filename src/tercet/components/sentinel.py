@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tercet.components import patroni
 from tercet.components.context import Context
-from tercet.components.guard import daemon
+from tercet.components.guard import SUPERVISED, active, daemon
 from tercet.converge.component import Condition, Passing, Readings, Skipped, State, Waiting
 from tercet.converge.requests import Active, Exec, Request
 from tercet.converge.resources import Resource
@@ -44,6 +44,8 @@ class Sentinel:
             "strict",
             "Refuses writes while no standby confirms them",
             {"needed": settings.patroni.synchronous_node_count, "port": ports.postgresql},
+            modules=("host",),
+            service=SUPERVISED,
         )
         scope = f"service/{settings.postgresql.service}"
         yield from daemon(
@@ -60,6 +62,8 @@ class Sentinel:
                 "hung_s": self.context.timing.keepalive_s,
                 "fence_s": self.context.timing.fence_s,
             },
+            modules=("host",),
+            service=SUPERVISED,
         )
         yield from daemon(
             "wake",
@@ -86,7 +90,7 @@ class Sentinel:
         names = [node.name for node in self.context.platform.of(Role.DB)]
         strict, watchdog = (tuple((name, unit) for name in names) for unit in (STRICT, WATCHDOG))
         yield Condition("postgresql: the primary accepts writes", _writable(self.context.platform), strict)
-        yield Condition("patroni: its watchdog runs on every database node", _watched(names), watchdog)
+        yield Condition("patroni: its watchdog runs on every database node", active(names, "watchdog"), watchdog)
 
 
 def read_only(readings: Readings, node: str) -> bool:
@@ -106,14 +110,5 @@ def _writable(platform: Platform) -> Callable[[Readings], State]:
         if read_only(readings, primary):
             return Waiting(f"{primary} is read-only: no standby confirms writes")
         return Passing(primary)
-
-    return check
-
-
-def _watched(names: list[str]) -> Callable[[Readings], State]:
-    def check(readings: Readings) -> State:
-        present = readings.present(names)
-        down = [name for name in present if readings.get(name, "watchdog").text.strip() != "active"]
-        return Waiting(f"not active on {', '.join(down)}") if down else Passing(f"{len(present)} nodes")
 
     return check

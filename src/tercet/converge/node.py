@@ -108,14 +108,14 @@ def _source(module: str) -> str:
 
 def _states(asked: Iterable[Active], answer: Answer) -> dict[Request, Answer]:
     """Each unit's own answer out of the one of them all."""
-    states = dict(line.split() for line in answer.text.splitlines())
+    said = {unit: rest for unit, _, rest in (line.partition(" ") for line in answer.text.splitlines())}
     found: dict[Request, Answer] = {}
     for request in asked:
-        state = states.get(request.unit)
-        if state is None:
+        if request.unit not in said:
             found[request] = Answer(-1, error=answer.error or f"systemd says nothing of {request.unit}")
-        else:
-            found[request] = Answer(0 if state == "active" else NOT_ACTIVE, state)
+            continue
+        state, _, reason = said[request.unit].partition(" ")
+        found[request] = Answer(0 if state == "active" else NOT_ACTIVE, state, reason)
     return found
 
 

@@ -24,6 +24,7 @@ from tercet.drills.predict import Running
 from tercet.drills.targets import View
 from tercet.errors import TercetError
 from tercet.inventory.platform import Platform, Role
+from tercet.inventory.timing import timing_of
 from tercet.observe.snapshot import Snapshot, look, questions
 from tercet.providers.base import Provider
 
@@ -239,6 +240,7 @@ async def running(stage: Stage, primary: str) -> Running:
         suspicion_mult=int(gossip["GossipLANSuspicionMult"]),
         loop_wait=float(patroni["loop_wait"]),
         one_way=max((link.latency_ms for link in links), default=0.0) / 1000,
+        guard_probe=timing_of(stage.platform.settings).peer_probe_ms / 1000,
         replication_timeout=duration(str(parameters.get("wal_sender_timeout", "60s"))),
     )
 

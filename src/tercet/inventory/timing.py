@@ -4,7 +4,8 @@ Source of `fast`: measured in the lab. With a gossip probe each 500 ms a dead me
 to 3.2 s, with 300 ms after 1.5 to 2.5 s. A `loop_wait` of one second, with which it is
 nodeside/wake.py that wakes Patroni in time. A ttl of 20 is Consul's floor. `relaxed` is Consul's WAN default and
 Patroni's defaults, except `loop_wait`: with 10 s and a silent `dcs`, keepalives come 20 s apart, too late for the fence
-at 0.6 of the ttl (18 s).
+at 0.6 of the ttl (18 s). Its `peer_probe_ms` lets a probe lose one packet, which TCP sends again after a second (RFC
+6298), and still make a round trip of half a second; in `fast` it is several round trips of a link below 50 ms.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class Timing:
     gossip_probe_timeout_ms: int
     gossip_interval_ms: int
     suspicion_mult: int
+    peer_probe_ms: int  # how long the dead-peer guard waits for a peer's answer
     replication_timeout_s: int  # wal_sender_timeout and wal_receiver_timeout
     nomad_heartbeat_grace_s: int
     nomad_min_heartbeat_ttl_s: int
@@ -43,8 +45,8 @@ class Timing:
         return FENCE * self.ttl
 
 
-FAST = Timing(20, 1, 5, 300, 200, 100, 3, 5, 5, 5, 10)
-RELAXED = Timing(30, 5, 10, 1000, 500, 200, 4, 10, 10, 10, 60)
+FAST = Timing(20, 1, 5, 300, 200, 100, 3, 200, 5, 5, 5, 10)
+RELAXED = Timing(30, 5, 10, 1000, 500, 200, 4, 1500, 10, 10, 10, 60)
 
 
 def timing_of(inventory: Inventory) -> Timing:
@@ -59,6 +61,7 @@ def timing_of(inventory: Inventory) -> Timing:
         profile.gossip_probe_timeout_ms,
         profile.gossip_interval_ms,
         profile.suspicion_mult,
+        profile.peer_probe_ms,
         profile.replication_timeout_s,
         profile.nomad_heartbeat_grace_s,
         profile.nomad_min_heartbeat_ttl_s,

@@ -1,15 +1,15 @@
 """The dead-peer guard: turns a peer's silence into errors, so that nothing waits for a machine that is gone.
 
 Runs on every node (`tercet-guard.service`), standard library alone. Configuration: one JSON object as the only
-argument's file: {"members_port": …, "probe_port": …, "exempt_ports": […]}.
+argument's file: {"members_port": …, "probe_port": …, "probe_s": …, "exempt_ports": […], "tailnet": CIDR}.
 
 Over a tunnel, as after a power cut, a dead peer sends no RST and no ICMP; packets vanish. Patroni, Raft, pools
 and streams would each wait out a time limit of their own. So:
 
 - every 0.2 s the local `dcs` agent is asked for its members (an answer from memory, no network);
-- a member that gossip calls failed *and* that does not answer a TCP connect to its gossip port within 0.2 s is
-  silent: its address goes into an nftables set, whose elements expire after 2 s by themselves, and an output
-  rule answers TCP to that set with a reset; open sockets to it are aborted once (`ss -K`);
+- a member that gossip calls failed *and* that does not answer a TCP connect to its gossip port within `probe_s` is
+  silent: its address goes into an nftables set, whose elements soon expire by themselves, and an output rule answers
+  TCP to that set with a reset; open sockets to it are aborted once (`ss -K`);
 - a refused connect is an answer: the machine lives, and its kernel refuses by itself.
 
 The probe is essential. When a cut heals, the cut-off side's stale gossip accuses healthy members for a moment;
@@ -17,23 +17,37 @@ without an own look the guard cut the healthy primary off and a second failover 
 Gossip's and the probe's own ports are exempt from the rule, as destination and as source, else nobody would ever be
 seen alive again: after a cut, each side's guard would refuse its own kernel's answer to the other side's probe (seen:
 a healed site stayed alone for ever).
-If the guard dies, its set is empty two seconds later.
+
+What the guard does when it is itself in trouble:
+
+- It dies or hangs: the set is empty two seconds later, and systemd starts it again.
+- It cannot change the filter: it exits. systemd calls the unit active only once the rule is installed; until then the
+  unit's status says why not.
+- It was suspended or starved in the middle of a look: that look counts for nothing.
+- The agent does not answer: those that gossip last called failed are still probed, so a peer that is back is released.
+- Gossip names an address outside the tailnet: the address is refused.
 """
 
 from __future__ import annotations
 
+import errno
+import http.client
 import json
 import select
 import socket
-import subprocess
 import sys
 import time
 from typing import Any
 
+from tercet.nodeside.host import ProgramError, notify, run
+from tercet.nodeside.tailnet import Tailnet
+
 POLL_S = 0.2
-PROBE_S = 0.2
-EXPIRY_S = 2
-RENEW_S = 0.8  # well within EXPIRY_S, and not a new nft process every POLL_S
+AGENT_S = 1.0
+RENEW_S = 0.8  # well before an element expires, and not a new nft process every POLL_S
+CHECK_S = 10.0  # someone else may have flushed the filter
+INSTALL_S = 1.0  # between two attempts to install the rule
+PAUSE_S = 1.0  # a look that took this much longer than its probes may has paused itself
 FAILED = 4  # serf's member status
 TABLE = "inet tercet_guard"
 
@@ -41,148 +55,141 @@ TABLE = "inet tercet_guard"
 class Members:
     """Asks the agent for its members over one kept connection; parses only an answer that changed."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._address = (host, port)
-        self._request = f"GET /v1/agent/members HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
-        self._socket: socket.socket | None = None
+    def __init__(self, host: str, port: int, tailnet: Tailnet) -> None:
+        self._connection = http.client.HTTPConnection(host, port, timeout=AGENT_S)
+        self._tailnet = tailnet
         self._body = b""
-        self._members: list[dict[str, Any]] = []
+        self._failed: dict[str, str] = {}
+        self._answered = True
 
     def failed(self) -> dict[str, str]:
-        """Address → name of the members that gossip calls failed; nothing while the agent does not answer."""
+        """Address → name of the members that gossip calls failed, or last called so if the agent does not answer."""
         try:
-            body = self._ask()
-        except (OSError, ValueError):
-            self._close()
-            return {}
-        if body != self._body:
-            self._body, self._members = body, json.loads(body)
-        return {m["Addr"]: m["Name"] for m in self._members if m["Status"] == FAILED}
-
-    def _ask(self) -> bytes:
-        if self._socket is None:
-            self._socket = socket.create_connection(self._address, timeout=1)
-        self._socket.sendall(self._request)
-        data = b""
-        while b"\r\n\r\n" not in data:
-            data += self._receive()
-        head, _, body = data.partition(b"\r\n\r\n")
-        headers = head.lower()
-        if b"transfer-encoding: chunked" in headers:
-            while not body.endswith(b"0\r\n\r\n"):
-                body += self._receive()
-            return _unchunk(body)
-        length = int(headers.split(b"content-length:")[1].split(b"\r\n")[0])
-        while len(body) < length:
-            body += self._receive()
-        return body
-
-    def _receive(self) -> bytes:
-        if self._socket is None:
-            raise OSError("closed")
-        data = self._socket.recv(65536)
-        if not data:
-            raise OSError("the agent closed the connection")
-        return data
-
-    def _close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-        self._socket = None
+            self._connection.request("GET", "/v1/agent/members")
+            answer = self._connection.getresponse()
+            body = answer.read()
+            if answer.status != 200:
+                raise ValueError(f"status {answer.status}")
+            if body != self._body:
+                self._failed = failed_among(json.loads(body), self._tailnet)
+                self._body = body
+            self._answered = True
+        except (OSError, http.client.HTTPException, ValueError, TypeError, KeyError) as error:
+            self._connection.close()
+            if self._answered:
+                print(f"the dcs agent gives no answer: {error!r}", flush=True)
+            self._answered = False
+        return self._failed
 
 
-def _unchunk(body: bytes) -> bytes:
-    parts: list[bytes] = []
-    while True:
-        size, _, rest = body.partition(b"\r\n")
-        length = int(size, 16)
-        if length == 0:
-            return b"".join(parts)
-        parts.append(rest[:length])
-        body = rest[length + 2 :]
+def failed_among(members: list[dict[str, Any]], tailnet: Tailnet) -> dict[str, str]:
+    """Address → name of those that gossip calls failed."""
+    failed = {str(member["Addr"]): str(member["Name"]) for member in members if member["Status"] == FAILED}
+    admitted = tailnet.admitted(failed)
+    return {address: name for address, name in failed.items() if address in admitted}
 
 
-def silent_among(addresses: list[str], port: int) -> set[str]:
-    """Those that neither accept nor refuse a TCP connection within PROBE_S; all are asked at once."""
+def silent_among(addresses: list[str], port: int, patience: float) -> set[str] | None:
+    """Those that neither accept nor refuse a TCP connection within `patience` seconds; all are asked at once.
+
+    None if this took so long that the node itself must have been paused: then nobody can tell.
+    """
     waiting: dict[int, tuple[socket.socket, str]] = {}
     poller = select.poll()
+    started = time.monotonic()
     for address in addresses:
         probe = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         result = probe.connect_ex((address, port))
-        if result in (0, 111):  # connected, or refused at once
+        if result in (0, errno.ECONNREFUSED):
             probe.close()
             continue
         waiting[probe.fileno()] = (probe, address)
         poller.register(probe, select.POLLOUT)
     silent = {address for _, address in waiting.values()}
-    deadline = time.monotonic() + PROBE_S
-    while silent and (left := deadline - time.monotonic()) > 0:
-        for descriptor, _ in poller.poll(left * 1000):
+    left = patience
+    while silent and left > 0:
+        # The last look comes after the deadline: an answer that arrived while this process was suspended counts.
+        left = started + patience - time.monotonic()
+        for descriptor, _ in poller.poll(max(0.0, left) * 1000):
             probe, address = waiting[descriptor]
             poller.unregister(probe)
-            error = probe.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             # Refused is an answer; unreachable and timed out are not.
-            if error in (0, 111):
+            if probe.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) in (0, errno.ECONNREFUSED):
                 silent.discard(address)
     for probe, _ in waiting.values():
         probe.close()
-    return silent
+    return silent if time.monotonic() - started < patience + PAUSE_S else None
 
 
-def run(argv: list[str], stdin: str = "") -> bool:
-    """Run a short program; a failure or more than two seconds is reported, never fatal."""
-    try:
-        done = subprocess.run(argv, input=stdin.encode(), capture_output=True, timeout=2, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        print(f"{argv[0]}: {error}", flush=True)
-        return False
-    if done.returncode:
-        print(f"{argv[0]}: {done.stderr.decode(errors='replace').strip()}", flush=True)
-    return done.returncode == 0
-
-
-def install_rule(exempt_ports: list[int]) -> None:
-    """The empty set and the rule. In one transaction, so that a restart never leaves a half table."""
+def install_rule(exempt_ports: list[int], expiry: float) -> None:
+    """The empty set and the rule. In one transaction, so that a restart never leaves a half table. Raises
+    ProgramError."""
     ports = ", ".join(str(port) for port in exempt_ports)
     rules = f"""
         table {TABLE} {{}}
         delete table {TABLE}
         table {TABLE} {{
-            set silent {{ type ipv4_addr; flags timeout; timeout {EXPIRY_S}s; }}
+            set silent {{ type ipv4_addr; flags timeout; timeout {round(expiry * 1000)}ms; }}
             chain refuse {{
                 type filter hook output priority 0;
                 ip daddr @silent tcp dport != {{ {ports} }} tcp sport != {{ {ports} }} reject with tcp reset
             }}
         }}
     """
-    while not run(["nft", "-f", "-"], rules):
-        time.sleep(1)
+    run(["nft", "-f", "-"], rules)
 
 
 def renew(addresses: set[str]) -> None:
-    """Put the addresses into the set, or start their time anew: add alone would not renew it."""
+    """Put the addresses into the set, or start their time anew: add alone would not renew it. Raises ProgramError."""
     elements = ", ".join(sorted(addresses))
     verbs = ("add", "delete", "add")
     run(["nft", "-f", "-"], "".join(f"{verb} element {TABLE} silent {{ {elements} }}\n" for verb in verbs))
 
 
 def release(addresses: set[str]) -> None:
-    """Take the addresses out at once; an element that has expired meanwhile is no error."""
+    """Take the addresses out at once; an element that has expired meanwhile is no error. Raises ProgramError."""
     elements = ", ".join(sorted(addresses))
     script = "".join(f"{verb} element {TABLE} silent {{ {elements} }}\n" for verb in ("add", "delete"))
     run(["nft", "-f", "-"], script)
 
 
 def main(config: dict[str, Any]) -> None:
-    members = Members("127.0.0.1", config["members_port"])
-    install_rule(config["exempt_ports"])
-    cut: dict[str, str] = {}  # address → name of the peers that are silent now
-    renewed = 0.0
+    # An element outlives a probe, the agent's time limit and the interval between two renewals.
+    install(config["exempt_ports"], config["probe_s"] + AGENT_S + RENEW_S)
+    notify("STATUS=watching")
     print("watching", flush=True)
+    try:
+        watch(config)
+    except ProgramError as error:
+        sys.exit(f"cannot change the filter: {error}")
+
+
+def install(exempt_ports: list[int], expiry: float) -> None:
+    """Install the rule, however long it takes. A reason why it cannot be is said once."""
+    problem = ""
+    while True:
+        try:
+            return install_rule(exempt_ports, expiry)
+        except ProgramError as error:
+            if str(error) != problem:
+                problem = str(error)
+                print(f"cannot install the rule: {problem}", flush=True)
+                notify(f"STATUS=cannot install the rule: {problem}")
+        time.sleep(INSTALL_S)
+
+
+def watch(config: dict[str, Any]) -> None:
+    """For ever. Raises ProgramError if the filter cannot be changed."""
+    members = Members("127.0.0.1", config["members_port"], Tailnet(config["tailnet"]))
+    cut: dict[str, str] = {}  # address → name of the peers that are silent now
+    renewed = checked = time.monotonic()
     while True:
         started = time.monotonic()
         failed = members.failed()
-        silent = silent_among(sorted(failed), config["probe_port"]) if failed else set()
+        notify("READY=1\nWATCHDOG=1")
+        silent = silent_among(sorted(failed), config["probe_port"], config["probe_s"])
+        if silent is None:
+            continue
         fresh = {address: failed[address] for address in silent if address not in cut}
         back = {address: name for address, name in cut.items() if address not in silent}
         if back:
@@ -190,13 +197,24 @@ def main(config: dict[str, Any]) -> None:
         if fresh or (silent and started - renewed >= RENEW_S):
             renew(silent)
             renewed = started
+        elif started - checked >= CHECK_S:
+            run(["nft", "list", "chain", *TABLE.split(), "refuse"])
+            checked = started
         for address, name in fresh.items():
-            run(["ss", "--kill", "--tcp", "--numeric", "dst", address])
+            abort_connections(address)
             print(f"silent {address} {name}", flush=True)
         for address, name in back.items():
             print(f"answers again {address} {name}", flush=True)
         cut = {address: failed[address] for address in silent}
         time.sleep(max(0.02, POLL_S - (time.monotonic() - started)))
+
+
+def abort_connections(address: str) -> None:
+    """Only a shortcut: the rule resets them at their next packet."""
+    try:
+        run(["ss", "--kill", "--tcp", "--numeric", "dst", address])
+    except ProgramError as error:
+        print(error, flush=True)
 
 
 if __name__ == "__main__":

@@ -9,24 +9,33 @@ ADDRESS" (who holds Patroni's leader key) and "read ADDRESS" (in order of prefer
 Who is primary is decided there alone. A leader that does not pass its check has a Patroni that starts anew or hangs,
 or a PostgreSQL that is gone: it stays the primary as long as PostgreSQL's port is open.
 
-A session at the primary is begun and held: PostgreSQL ends it as it stops or crashes. From then on the primary's
-address leads where reads go, until a session can be begun again or there is a new primary: applications have sessions,
-reads go on, and a write is refused by a standby with 25006. Tags and key tell of it a second or two later, and until
-then each application would try in vain to connect, again and again.
+A session at the primary is begun and held: PostgreSQL ends it as it stops or crashes. Only a refused or a reset
+connection and the SQLSTATEs of a server that stops, crashed or starts mean that. Any other error comes from a
+PostgreSQL that lives (all slots are taken, say). A session that merely ends means nothing, since authentication_timeout
+looks the same as a shutdown: the next one, begun at once, tells.
+
+While PostgreSQL is down, the primary's address leads where reads go, until a session can be begun again or there is a
+new primary: applications have sessions, reads go on, and a write is refused by a standby with 25006. Tags and key tell
+of it a second or two later, and until then each application would try in vain to connect, again and again.
 
 What is also added here is to be quick about silence: gossip needs seconds to declare a dead node failed, and until then
 everything that waits for it hangs, reads too, since pgpool waits for all its backends. So each address is pinged every
-0.2 s, and one that has not answered for 0.8 s is not used: reads go to the next one, and the primary's address leads
-where reads go, so that a write is refused by a standby with 25006 at once.
+0.2 s, and one that has left four pings unanswered is not used: reads go to the next one, and the primary's address
+leads where reads go, so that a write is refused by a standby with 25006 at once. Pings are counted, not seconds: while
+this program is suspended or gets no CPU, nobody is asked, so nobody fails to answer.
 
 pgpool goes on with the primary alone where it could not connect to the node that is read just when a session began,
 and that session then reads from the primary for ever. Such a one is ended once the node that is read accepts
 connections again, so that the application's next one has both.
 
-Invariant: the map in the kernel is what RECORD says. If this program dies, the last map stays in force.
+Invariant: the map in the kernel is what the record says, and so is every connection. If this program dies, the last map
+stays in force; its successor ends only the connections that lead elsewhere.
+
+Addresses come from Consul's catalogue, where anyone on a node may register what they like: one that is not of the
+tailnet is refused.
 
 Argument: a JSON file {"file": …, "record": …, "pid_file": …, "primary": "198.18.0.1", "read": "198.18.0.2",
-"port": 5432, "user": …}.
+"port": 5432, "user": …, "tailnet": CIDR}.
 """
 
 from __future__ import annotations
@@ -39,41 +48,51 @@ import select
 import signal
 import socket
 import struct
-import subprocess
 import sys
 import time
 from typing import Any
 
+from tercet.nodeside.host import ProgramError, notify, run
+from tercet.nodeside.tailnet import Tailnet
+
 TICK_S = 0.2
-SILENT_S = 0.8  # four pings unanswered; a round trip to Falkenstein takes 0.03
+UNANSWERED = 4  # pings in a row, 0.8 s; a round trip to Falkenstein takes 0.03
 PROBE_S = 0.3
 HELD_S = 30.0  # PostgreSQL ends a session without its password after authentication_timeout, a minute, and logs it
+AGAIN_S = 1.0  # after an error that is no news of PostgreSQL's end: each attempt costs it a process and a line of log
+GOES_DOWN = ("57P01", "57P02", "57P03")  # admin_shutdown, crash_shutdown, cannot_connect_now
 LEGS_S = 2.0  # a session that has one leg at two looks is not just being made
 TABLE = "ip tercet_routes"
 ECHO_REQUEST, ECHO_REPLY = 8, 0
 
 
 class Pings:
-    """Who answers ICMP echo. An address that is new counts as answering until its time has passed."""
+    """Who answers ICMP echo. An address that is new counts as answering until its pings went unanswered."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
         self._socket.setblocking(False)
         self._identity = os.getpid() & 0xFFFF
-        self._answered: dict[str, float] = {}
+        self._unanswered: dict[str, int] = {}
+        self._sent = 0.0
 
     def fileno(self) -> int:
         return self._socket.fileno()
 
     def send(self, addresses: set[str], now: float) -> None:
-        """Ask all of them; forget everybody else."""
-        self._answered = {address: self._answered.get(address, now) for address in addresses}
+        """Ask all of them if it is time to; forget everybody else."""
+        self.receive()  # what came while this process had no turn
+        self._unanswered = {address: self._unanswered.get(address, 0) for address in addresses}
+        if now - self._sent < TICK_S:
+            return
+        self._sent = now
         packet = echo_request(self._identity)
         for address in addresses:
+            self._unanswered[address] += 1
             with contextlib.suppress(OSError):  # no route is no answer either
                 self._socket.sendto(packet, (address, 0))
 
-    def receive(self, now: float) -> None:
+    def receive(self) -> None:
         """Take the answers that have come in."""
         while True:
             try:
@@ -84,12 +103,12 @@ class Pings:
             if len(packet) < header + 8:
                 continue
             kind, _, _, identity = struct.unpack_from("!BBHH", packet, header)
-            if kind == ECHO_REPLY and identity == self._identity and address in self._answered:
-                self._answered[address] = now
+            if kind == ECHO_REPLY and identity == self._identity and address in self._unanswered:
+                self._unanswered[address] = 0
 
-    def silent(self, now: float) -> set[str]:
-        """Those that have not answered for SILENT_S."""
-        return {address for address, answered in self._answered.items() if now - answered > SILENT_S}
+    def silent(self) -> set[str]:
+        """Those whose last pings have gone unanswered; the one just sent does not count."""
+        return {address for address, count in self._unanswered.items() if count > UNANSWERED}
 
 
 class Line:
@@ -105,9 +124,10 @@ class Line:
         self._greeting = struct.pack("!ii", len(words) + 8, 196608) + words  # protocol 3.0
         self._address = ""
         self._socket: socket.socket | None = None
-        self._since = 0.0
+        self._since = self._next = 0.0
+        self._answered = False  # PostgreSQL has said something in this session
         self.connecting = False
-        self.refused = False
+        self.refused = False  # PostgreSQL is down, or goes down, or starts
 
     def fileno(self) -> int:
         return self._socket.fileno() if self._socket else -1
@@ -115,48 +135,68 @@ class Line:
     def hold(self, address: str, now: float) -> None:
         """Begin a session at `address`, if there is none or it has been held for long."""
         if address != self._address:
-            self._address, self.refused = address, False
+            self._address, self.refused, self._next = address, False, now
             self._close()
         if self._socket and now - self._since > HELD_S:
             self._close()
-        if address and self._socket is None:
+        if address and self._socket is None and now >= self._next:
             self._socket = socket.socket()
             self._socket.setblocking(False)
-            self._since, self.connecting = now, True
+            self._since, self.connecting, self._answered = now, True, False
             error = self._socket.connect_ex((address, self._port))
             if error not in (0, errno.EINPROGRESS):
-                self._lost(error)
+                self._lost(error, now)
 
-    def heard(self) -> bool:
-        """Something happened on it; True if the primary refuses sessions now and did not before, or the reverse."""
+    def heard(self, now: float) -> bool:
+        """Something happened on it; True if that is worth a look at once: the primary refuses sessions now and did not
+        before, or the reverse, or the session has ended without a reason."""
         refused = self.refused
         if self._socket and self.connecting:
             error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             self.connecting = False
             if error:
-                self._lost(error)
+                self._lost(error, now)
             else:
                 with contextlib.suppress(OSError):  # reading tells of it
                     self._socket.send(self._greeting)
         elif self._socket:
             try:
                 answer = self._socket.recv(512)
-            except OSError:
-                answer = b""  # it was reset
-            self.refused = answer[:1] in (b"", b"E")
-            if self.refused:
-                self._close()
-        return self.refused != refused
+            except OSError as error:
+                self._lost(error.errno or 0, now)
+            else:
+                self._said(answer, now)
+        return self.refused != refused or (self._socket is None and now >= self._next)
 
-    def _lost(self, error: int) -> None:
+    def _said(self, answer: bytes, now: float) -> None:
+        if not answer:
+            self._next = now if self._answered else now + TICK_S  # the next session tells what this end meant
+            self._close()
+            return
+        self._answered = True
+        self.refused = sqlstate(answer) in GOES_DOWN
+        if answer.startswith(b"E"):
+            self._next = now + (TICK_S if self.refused else AGAIN_S)
+            self._close()
+
+    def _lost(self, error: int, now: float) -> None:
         # A silent primary is the pings' affair.
-        self.refused = self.refused or error == errno.ECONNREFUSED
+        self.refused = self.refused or error in (errno.ECONNREFUSED, errno.ECONNRESET)
+        self._next = now + TICK_S
         self._close()
 
     def _close(self) -> None:
         if self._socket:
             self._socket.close()
         self._socket, self.connecting = None, False
+
+
+def sqlstate(message: bytes) -> str:
+    """The code in an error of PostgreSQL's protocol; "" if the message is no error or has none."""
+    if not message.startswith(b"E"):
+        return ""
+    fields = message[5:].split(b"\0")
+    return next((field[1:].decode(errors="replace") for field in fields if field.startswith(b"C")), "")
 
 
 def echo_request(identity: int) -> bytes:
@@ -167,18 +207,16 @@ def echo_request(identity: int) -> bytes:
     return struct.pack("!BBHHH", ECHO_REQUEST, 0, ~total & 0xFFFF, identity, 0)
 
 
-def parse(text: str) -> tuple[str, str, list[str]]:
+def parse(text: str, tailnet: Tailnet) -> tuple[str, str, list[str]]:
     """(who passes as primary or "", who holds the leader key or "", whom to read in order of preference)."""
-    primary, leader, reads = "", "", list[str]()
-    for line in text.splitlines():
-        role, _, address = line.partition(" ")
-        if role == "primary" and address:
-            primary = address
-        elif role == "leader" and address:
-            leader = address
-        elif role == "read" and address and address not in reads:
-            reads.append(address)
-    return primary, leader, reads
+    lines = [(role, address) for line in text.splitlines() for role, _, address in (line.partition(" "),) if address]
+    admitted = tailnet.admitted(address for _, address in lines)
+    found: dict[str, list[str]] = {"primary": [], "leader": [], "read": []}
+    for role, address in lines:
+        if role in found and address in admitted:
+            found[role].append(address)
+    primary, leader = (found[role][-1] if found[role] else "" for role in ("primary", "leader"))
+    return primary, leader, list(dict.fromkeys(found["read"]))
 
 
 def is_open(address: str, port: int) -> bool:
@@ -225,7 +263,8 @@ class Kernel:
         self._targets: tuple[str, ...] | None = None
 
     def lead(self, *targets: str) -> None:
-        """Make the addresses lead to the targets; abort what leads elsewhere. Says what changed."""
+        """Make the addresses lead to the targets; abort what leads elsewhere. Says what changed. Raises
+        ProgramError."""
         if targets == self._targets:
             return
         pairs = [f"{address} : {target}" for address, target in zip(self._addresses, targets, strict=True) if target]
@@ -242,19 +281,29 @@ class Kernel:
             add rule {TABLE} output dnat to ip daddr map @target
             add rule {TABLE} leave ip saddr {{ {ours} }} masquerade
         """
-        if self._targets is None:
-            for address in self._addresses:
-                if not run(["ip", "address", "replace", f"{address}/32", "dev", "lo"]):
-                    return
-        if not run(["nft", "-f", "-"], script):
-            return
+        before = self._recorded()
+        self._targets = None  # not known, if this is broken off
+        for address in self._addresses:
+            run(["ip", "address", "replace", f"{address}/32", "dev", "lo"])
+        run(["nft", "-f", "-"], script)
+        led = dict(zip(self._addresses, targets, strict=True))
+        moved = [address for address, target in led.items() if before is None or before.get(address, "") != target]
+        for address in moved:
+            run(["ss", "--kill", "--tcp", "--numeric", "dst", address])
+        # After that: if this is broken off, whoever comes next finds the old record and does it again.
         write(self._record, "".join(f"{pair}\n" for pair in pairs))
-        before = self._targets or ("?",) * len(targets)  # "?": a predecessor may have led elsewhere
-        for address, old, new in zip(self._addresses, before, targets, strict=True):
-            if old != new:
-                run(["ss", "--kill", "--tcp", "--numeric", "dst", address])
-                print(f"{address} : {new or 'nowhere'}", flush=True)
+        for address in moved:
+            print(f"{address} : {led[address] or 'nowhere'}", flush=True)
         self._targets = targets
+
+    def _recorded(self) -> dict[str, str] | None:
+        """Where each address leads by the record, which may be a predecessor's; None if there is none."""
+        try:
+            with open(self._record) as file:
+                pairs = (line.rstrip("\n").partition(" : ") for line in file)
+                return {address: target for address, _, target in pairs}
+        except OSError:
+            return None
 
 
 class Legs:
@@ -266,35 +315,20 @@ class Legs:
         self._looked = 0.0
 
     def look(self, now: float) -> None:
+        """Raises ProgramError."""
         if now - self._looked < LEGS_S:
             return
         self._looked = now
-        listing = output(["ss", "-tnpH", "state", "established", "dst", self._primary, "or", "dst", self._read])
-        found = one_legged(listing or "", self._primary, self._read)
+        found = one_legged(
+            run(["ss", "-tnpH", "state", "established", "dst", self._primary, "or", "dst", self._read]),
+            self._primary,
+            self._read,
+        )
         stuck, self._seen = found & self._seen, found
         if stuck and is_open(self._read, self._port):
             for port in sorted(stuck):
                 run(["ss", "--kill", "--tcp", "--numeric", "src", f"{self._primary}:{port}"])
             print(f"ended {len(stuck)} sessions that read from the primary alone", flush=True)
-
-
-def run(argv: list[str], stdin: str = "") -> bool:
-    """Run a short program that needs no output."""
-    return output(argv, stdin) is not None
-
-
-def output(argv: list[str], stdin: str = "") -> str | None:
-    """What a short program prints. A failure or more than two seconds is reported and None, never fatal: it is tried
-    again."""
-    try:
-        done = subprocess.run(argv, input=stdin.encode(), capture_output=True, timeout=2, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        print(f"{argv[0]}: {error}", flush=True)
-        return None
-    if done.returncode:
-        print(f"{argv[0]}: {done.stderr.decode(errors='replace').strip()}", flush=True)
-        return None
-    return done.stdout.decode(errors="replace")
 
 
 def write(path: str, text: str) -> None:
@@ -313,29 +347,50 @@ def read_file(path: str) -> str:
         return ""
 
 
-def ready() -> None:
-    """Tell systemd that the addresses lead somewhere, so that the proxy may start."""
-    if address := os.environ.get("NOTIFY_SOCKET"):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
-            connection.connect(f"\0{address[1:]}" if address.startswith("@") else address)
-            connection.send(b"READY=1")
-
-
 def wait(woken: socket.socket, pings: Pings, line: Line, seconds: float) -> None:
-    """Take answers until the time is over, a signal says that there is a new file, or the primary begins to refuse
-    connections, or ends to."""
+    """Take answers until the time is over, a signal says that there is a new file, or there is news of the primary."""
     ends = time.monotonic() + seconds
     while (left := ends - time.monotonic()) > 0:
         held = [line.fileno()] if line.fileno() >= 0 else []
         reading, writing = ([], held) if line.connecting else (held, [])
         heard, made, _ = select.select([woken.fileno(), pings.fileno(), *reading], writing, [], left)
         if pings.fileno() in heard:
-            pings.receive(time.monotonic())
-        if (made or set(reading) & set(heard)) and line.heard():
+            pings.receive()
+        if (made or set(reading) & set(heard)) and line.heard(time.monotonic()):
             return
         if woken.fileno() in heard:
             woken.recv(4096)
             return
+
+
+class Daemon:
+    """What stays between two looks."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._file, self._port = config["file"], config["port"]
+        self._tailnet = Tailnet(config["tailnet"])
+        self._kernel = Kernel(config["primary"], config["read"], config["record"])
+        self._legs = Legs(config["primary"], config["read"], config["port"])
+        self._silent = set[str]()
+        self.pings = Pings()
+        self.line = Line(config["port"], config["user"])
+
+    def look(self) -> bool:
+        """True if the addresses lead somewhere. Raises ProgramError."""
+        primary, leader, reads = parse(read_file(self._file), self._tailnet)
+        self.pings.send({address for address in (primary, leader, *reads) if address}, time.monotonic())
+        silent = self.pings.silent()
+        for address in sorted(silent ^ self._silent):
+            print(f"{address} {'is silent' if address in silent else 'answers'}", flush=True)
+        self._silent = silent
+        if not primary and leader and leader not in silent and is_open(leader, self._port):
+            primary = leader
+        self.line.hold(primary, time.monotonic())
+        if not primary and not reads:
+            return False
+        self._kernel.lead(*choose(primary, reads, silent | ({primary} if self.line.refused else set())))
+        self._legs.look(time.monotonic())
+        return True
 
 
 def main(config: dict[str, Any]) -> None:
@@ -344,31 +399,20 @@ def main(config: dict[str, Any]) -> None:
     signal.set_wakeup_fd(bell.fileno())
     signal.signal(signal.SIGHUP, lambda *_: None)
     write(config["pid_file"], f"{os.getpid()}\n")
-    pings, line, kernel = (
-        Pings(),
-        Line(config["port"], config["user"]),
-        Kernel(config["primary"], config["read"], config["record"]),
-    )
-    legs = Legs(config["primary"], config["read"], config["port"])
-    told = set[str]()
-    begun = False
+    daemon = Daemon(config)
+    ready, problem = False, ""
     while True:
-        primary, leader, reads = parse(read_file(config["file"]))
-        pings.send({address for address in (primary, leader, *reads) if address}, time.monotonic())
-        silent = pings.silent(time.monotonic())
-        for address in sorted(silent ^ told):
-            print(f"{address} {'is silent' if address in silent else 'answers'}", flush=True)
-        told = silent
-        if not primary and leader and leader not in silent and is_open(leader, config["port"]):
-            primary = leader
-        line.hold(primary, time.monotonic())
-        if primary or reads:
-            kernel.lead(*choose(primary, reads, silent | ({primary} if line.refused else set())))
-            if not begun:
-                ready()
-                begun = True
-            legs.look(time.monotonic())
-        wait(woken, pings, line, TICK_S)
+        try:
+            leads, found = daemon.look(), ""
+        except ProgramError as error:
+            leads, found = False, str(error)
+        if found != problem:
+            problem = found
+            print(problem or "the kernel takes changes again", flush=True)
+            notify(f"STATUS={problem}")
+        ready = ready or leads
+        notify("READY=1\nWATCHDOG=1" if ready else "WATCHDOG=1")  # once it is ready, the proxy may start
+        wait(woken, daemon.pings, daemon.line, TICK_S)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ primary, four times a second:
 - Fewer than `needed` confirming standbys in six looks in a row (1.5 s): `default_transaction_read_only` on. New
   writes fail at once with SQLSTATE 25006, reads go on. Not sooner: a new primary has nobody who confirms until the
   first standby follows it, a second after its promotion, and commits of that second had better wait than fail.
+  The setting is changed once. Should PostgreSQL not have it in force after two seconds, its files are loaded again.
 - A standby whose connection stands and that has confirmed nothing for 8 looks (2 s) counts as gone: PostgreSQL
   itself drops one that froze after wal_sender_timeout (5 s), too late for writes to be refused within 5 s.
 - While that holds, backends that wait for a standby are terminated. Their clients lose the connection, which is
@@ -26,7 +27,11 @@ node itself (`pg_cancel_backend` by a superuser); a client that says `SET defaul
 (its commit waits and is terminated at the next look, so it is never acknowledged).
 
 The setting lives in postgresql.auto.conf: it survives a restart and travels with a base backup, which is safe
-(read-only is the safe side), and this program takes it back wherever it runs, on standbys too.
+(read-only is the safe side), and this program takes it back wherever it runs, on standbys too, whoever has set it.
+What another file says is left alone.
+
+While nft does not work there is no shield, but the rest goes on. systemd starts this program anew if it hangs, as it
+does where its own backend is stuck.
 """
 
 from __future__ import annotations
@@ -35,28 +40,38 @@ import json
 import os
 import pwd
 import signal
-import subprocess
 import sys
 import time
 from typing import Any
 
 import psycopg
 
+from tercet.nodeside.host import ProgramError, notify, run
+
 LOOK_S = 0.25
 HEARTBEAT_S = 1.0
 SHORT_LOOKS = 6
 # A standby answers each flush, so each heartbeat: 8 looks hold one or two of them. Looks are counted, not seconds:
-# on a machine that is starved, or was frozen, looks are late too, and nobody is accused of this program's own pause.
+# on a machine that is starved, or was frozen, looks are late too, and a pause of this program is no standby's silence.
 # If a standby is merely that slow, all it costs is an earlier refusal: a commit would have waited for it as long.
 SILENT_LOOKS = 8
+SETTLE_LOOKS = 8  # two seconds from a reload until it counts as lost
+NFT_S = 1.0  # writes wait while nft hangs, so not for long
+SHIELD_AGAIN_S = 10.0
 TABLE = "inet tercet_strict"
 # A CancelRequest is 16 bytes: its length (16) and the code 80877102, see PostgreSQL's protocol documentation.
 CANCEL_REQUEST = "@ih,0,64 0x0000001004d2162e"
 
+# This session takes the setting from the files as all others do, so it knows what is in force. The setting does not
+# stop it: ALTER SYSTEM and the heartbeat are allowed in a read-only transaction.
 LOOK = """
+WITH said AS (
+    SELECT lower(setting) IN ('on', 'true', 't', 'yes', 'y', '1') AS read_only, sourcefile, applied
+    FROM pg_file_settings WHERE name = 'default_transaction_read_only')
 SELECT pg_is_in_recovery(),
        current_setting('default_transaction_read_only') = 'on',
-       EXISTS (SELECT FROM pg_file_settings WHERE name = 'default_transaction_read_only' AND setting = 'on'),
+       EXISTS (SELECT FROM said WHERE read_only AND sourcefile LIKE '%/postgresql.auto.conf'),
+       EXISTS (SELECT FROM said WHERE read_only AND applied),
        (SELECT json_object_agg(pid, reply_time::text) FROM pg_stat_replication
         WHERE state = 'streaming' AND sync_state IN ('quorum', 'sync')),
        (SELECT array_agg(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep')
@@ -70,30 +85,17 @@ def connect(port: int) -> psycopg.Connection[Any]:
         # Own reads must not wait for a standby, nor for a server that is starting.
         return psycopg.connect(
             f"host=/run/postgresql port={port} user=postgres dbname=postgres connect_timeout=2 "
-            "application_name=tercet-strict options='-c synchronous_commit=local -c statement_timeout=3s "
-            "-c default_transaction_read_only=off'",
+            "application_name=tercet-strict options='-c synchronous_commit=local -c statement_timeout=3s'",
             autocommit=True,
         )
     finally:
         os.seteuid(0)
 
 
-def nft(script: str) -> bool:
-    """Change the filter. A failure is logged and never fatal: the read-only state matters more than the shield."""
-    try:
-        done = subprocess.run(["nft", "-f", "-"], input=script.encode(), capture_output=True, timeout=2, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        print(f"nft: {error}", flush=True)
-        return False
-    if done.returncode:
-        print(f"nft: {done.stderr.decode(errors='replace').strip()}", flush=True)
-    return done.returncode == 0
-
-
-def shield(port: int, up: bool) -> bool:
-    """Refuse CancelRequests from the network, or let them through again. False: it is as it was."""
+def shield(port: int, up: bool) -> None:
+    """Refuse CancelRequests from the network, or let them through again. Raises ProgramError if it is as it was."""
     rule = f"tcp dport {port} {CANCEL_REQUEST} reject with tcp reset" if up else ""
-    return nft(f"""
+    script = f"""
         table {TABLE} {{}}
         delete table {TABLE}
         table {TABLE} {{
@@ -102,7 +104,8 @@ def shield(port: int, up: bool) -> bool:
                 {rule}
             }}
         }}
-    """)
+    """
+    run(["nft", "-f", "-"], script, timeout=NFT_S)
 
 
 class Silence:
@@ -134,66 +137,91 @@ class Strict:
         self._waiting: set[int] = set()  # backends that waited at the last look
         self._silence = Silence()
         self._shielded: bool | None = None  # None: not known, a predecessor may have left it up
+        self._shield_next = 0.0
         self._beat = 0.0
+        self._settling = 0  # looks until PostgreSQL must have loaded the last change
         self._said: bool | None = None  # the state last logged
 
     def look(self, connection: psycopg.Connection[Any]) -> None:
         row = connection.execute(LOOK).fetchone()
         if row is None:
             return
-        standby, in_force, written, replies, waiting = row
+        standby, in_force, ours, in_files, replies, waiting = row
         if standby:
             self._short = 0
             self._waiting = set()
+            self._keep_read_only(connection, False, ours, in_files, in_force)
             self._guard_cancels(False)
-            if written:
-                self._set_read_only(connection, False)
             return
         self._heartbeat(connection)
         self._short = 0 if self._silence.speaking(replies or {}) >= self._needed else self._short + 1
-        if self._short >= SHORT_LOOKS and not (in_force and written):
-            self._set_read_only(connection, True)
-        elif self._short == 0 and (in_force or written):
-            self._set_read_only(connection, False)
+        refuse = self._short >= SHORT_LOOKS
+        if refuse or self._short == 0:
+            self._keep_read_only(connection, refuse, ours, in_files, in_force)
+        if refuse and waiting:
+            connection.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", (waiting,))
+            print(f"terminated {len(waiting)} backends that waited for a standby", flush=True)
         stuck = set(waiting or ()) & self._waiting
         self._waiting = set(waiting or ())
         self._guard_cancels(bool(stuck))
-        if self._short >= SHORT_LOOKS and waiting:
-            connection.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", (waiting,))
-            print(f"terminated {len(waiting)} backends that waited for a standby", flush=True)
 
     def _heartbeat(self, connection: psycopg.Connection[Any]) -> None:
         if time.monotonic() - self._beat >= HEARTBEAT_S:
             connection.execute("SELECT pg_logical_emit_message(false, 'tercet', '', true)")
             self._beat = time.monotonic()
 
-    def _set_read_only(self, connection: psycopg.Connection[Any], on: bool) -> None:
-        verb = "SET default_transaction_read_only = on" if on else "RESET default_transaction_read_only"
-        connection.execute(f"ALTER SYSTEM {verb}")
+    def _keep_read_only(
+        self, connection: psycopg.Connection[Any], on: bool, ours: bool, in_files: bool, in_force: bool
+    ) -> None:
+        """Change the setting if it is not as it should be.
+
+        `ours` is what postgresql.auto.conf says, `in_files` what all files say together, and `in_force` what PostgreSQL
+        has loaded of that.
+        """
+        self._settling = max(0, self._settling - 1)
+        if ours is not on:
+            verb = "SET default_transaction_read_only = on" if on else "RESET default_transaction_read_only"
+            connection.execute(f"ALTER SYSTEM {verb}")
+        elif in_files is in_force or self._settling:
+            return
         connection.execute("SELECT pg_reload_conf()")
+        self._settling = SETTLE_LOOKS
         if self._said is not on:
             print("read-only: no standby confirms writes" if on else "writable: standbys confirm writes", flush=True)
             self._said = on
 
     def _guard_cancels(self, wanted: bool) -> None:
-        if wanted != self._shielded and shield(self._port, wanted):
+        if wanted == self._shielded or time.monotonic() < self._shield_next:
+            return
+        try:
+            shield(self._port, wanted)
             self._shielded = wanted
+        except ProgramError as error:
+            print(error, flush=True)
+            self._shield_next = time.monotonic() + SHIELD_AGAIN_S
 
 
 def main(config: dict[str, Any]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     strict = Strict(config["needed"], config["port"])
+    said = ""
     while True:
+        notify("READY=1\nWATCHDOG=1")
         try:
             with connect(config["port"]) as connection:
                 print("watching", flush=True)
                 while True:
                     started = time.monotonic()
                     strict.look(connection)
+                    notify("READY=1\nWATCHDOG=1")
+                    said = ""
                     time.sleep(max(0.02, LOOK_S - (time.monotonic() - started)))
         except psycopg.Error as error:
             # PostgreSQL starts, stops or is gone; that is Patroni's affair.
-            print(str(error).strip().splitlines()[-1] if str(error).strip() else "no connection", flush=True)
+            lines = str(error).strip().splitlines() or ["no connection"]
+            if lines[-1] != said:
+                said = lines[-1]
+                print(said, flush=True)
             time.sleep(LOOK_S)
 
 

@@ -36,12 +36,13 @@ import os
 import signal
 import socket
 import struct
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
+
+from tercet.nodeside.host import ProgramError, notify, run
 
 LOOK_S = 0.25  # between two looks at the keepalives
 MIN_LOOKS = 8  # a fence takes at least as many: 2 s, in which a Patroni that was suspended too sends a keepalive
@@ -259,14 +260,12 @@ def postmaster_answers(path: str, timeout: float) -> bool:
 
 def end_patroni(why: str) -> None:
     """Kill its main process, if there is one; systemd starts it again."""
-    argv = ["systemctl", "kill", "--kill-whom=main", "--signal=KILL", "patroni.service"]
     try:
-        done = subprocess.run(argv, capture_output=True, timeout=3, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
+        run(["systemctl", "kill", "--kill-whom=main", "--signal=KILL", "patroni.service"])
+    except ProgramError as error:
         print(f"patroni cannot be killed: {error}", flush=True)
-        return
-    said = done.stderr.decode(errors="replace").strip()
-    print(f"patroni cannot be killed: {said}" if done.returncode else f"patroni is killed: {why}", flush=True)
+    else:
+        print(f"patroni is killed: {why}", flush=True)
 
 
 def ask_for_ever(watches: tuple[Watch, ...]) -> None:
@@ -295,8 +294,10 @@ def main(config: dict[str, Any]) -> None:
     # Questions may wait for their answers; the fence may not wait for them.
     threading.Thread(target=ask_for_ever, args=(watches,), daemon=True).start()
     print("watching", flush=True)
+    notify("READY=1")
     while True:
         fence.look(end_patroni, lead.give_up)
+        notify("WATCHDOG=1")
         time.sleep(LOOK_S)
 
 

@@ -60,7 +60,7 @@ def flavour(context: Context, node: Node) -> Flavour:
             File(unit_path(UNIT), unit),
         ),
         units=(
-            routes.unit(),
+            routes.unit(context.platform),
             Unit(UNIT, restart_on=(unit_path(UNIT), CONFIG, HBA, PASSWORDS, PCP), rolling=in_turn("proxies")),
         ),
         checks=(routes.in_force(node.name),),

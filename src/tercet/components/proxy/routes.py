@@ -6,22 +6,18 @@ devices (RFC 2544), which is routed nowhere; what is sent to them leaves the nod
 
 from __future__ import annotations
 
-from importlib.resources import files as package_files
-
+from tercet.components.guard import SUPERVISED, program
 from tercet.components.proxy.flavour import leader_of, preference
 from tercet.components.rolling import in_turn
-from tercet.components.systemd import CONTROL_PLANE, NEEDS_TAILNET, unit_file, unit_path
-from tercet.components.text import as_json
+from tercet.components.systemd import NEEDS_TAILNET
 from tercet.converge.requests import Exec
-from tercet.converge.resources import Directory, File, Object, Resource, Unit
+from tercet.converge.resources import File, Object, Resource, Unit
 from tercet.inventory.platform import Platform
 
 UNIT = "tercet-routes.service"
 FILE = "/var/lib/tercet/routes"
 PRIMARY, READ = "198.18.0.1", "198.18.0.2"
 
-_PROGRAM = "/usr/lib/tercet/routes.py"
-_CONFIG = "/etc/tercet/routes.json"
 _RECORD = "/run/tercet-routes/map"
 PID_FILE = "/run/tercet-routes/pid"  # goes with its directory when the unit stops
 _CHECK = f"nft list map ip tercet_routes target | grep -oE '198[.0-9]+ : [.0-9]+' | sort | cmp -s - {_RECORD}"
@@ -62,33 +58,34 @@ def _line(role: str, nodes: str, node: str = "") -> str:
 
 def resources(platform: Platform) -> tuple[Resource, ...]:
     """The program, its configuration and its unit."""
-    source = package_files("tercet.nodeside").joinpath("routes.py").read_bytes()
-    port = platform.settings.ports.postgresql
-    config = {"file": FILE, "record": _RECORD, "pid_file": PID_FILE, "primary": PRIMARY, "read": READ, "port": port}
-    config["user"] = platform.settings.postgresql.user
-    unit = unit_file(
-        "Local addresses that lead to the primary and to the node that is read",
-        {
-            **CONTROL_PLANE,
-            "Type": "notify",
-            "RuntimeDirectory": "tercet-routes",
-            "ExecStart": f"/usr/bin/python3 -I {_PROGRAM} {_CONFIG}",
-            "ExecReload": "/bin/kill -HUP $MAINPID",
-            "TimeoutStartSec": "infinity",  # until Consul Template has written the file for the first time
-            "TimeoutStopSec": 3,
-        },
-        unit=NEEDS_TAILNET,
-    )
-    return (
-        Directory("/etc/tercet"),
-        File(_PROGRAM, source),
-        File(_CONFIG, as_json(config)),
-        File(unit_path(UNIT), unit),
-    )
+    settings = platform.settings
+    config: dict[str, object] = {
+        "file": FILE,
+        "record": _RECORD,
+        "pid_file": PID_FILE,
+        "primary": PRIMARY,
+        "read": READ,
+        "port": settings.ports.postgresql,
+        "user": settings.postgresql.user,
+        "tailnet": str(settings.tailnet.cidr),
+    }
+    service = {
+        **SUPERVISED,
+        "RuntimeDirectory": "tercet-routes",
+        "RuntimeDirectoryPreserve": "restart",  # a successor reads in the record what it need not end
+        "ExecReload": "/bin/kill -HUP $MAINPID",
+        "TimeoutStartSec": "infinity",  # until Consul Template has written the file for the first time
+    }
+    title = "Local addresses that lead to the primary and to the node that is read"
+    return program("routes", title, config, modules=("host", "tailnet"), service=service, unit=NEEDS_TAILNET)
 
 
-def unit() -> Unit:
-    return Unit(UNIT, restart_on=(_PROGRAM, _CONFIG, unit_path(UNIT)), rolling=in_turn("proxies"))
+def unit(platform: Platform) -> Unit:
+    return Unit(
+        UNIT,
+        restart_on=tuple(each.path for each in resources(platform) if isinstance(each, File)),
+        rolling=in_turn("proxies"),
+    )
 
 
 def in_force(node: str) -> Object:

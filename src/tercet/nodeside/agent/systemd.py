@@ -18,16 +18,18 @@ if TYPE_CHECKING:  # typing is slow to import
 
 SOCKET = "/run/systemd/private"
 SIGN_IN = b"\0AUTH EXTERNAL 30\r\nBEGIN\r\n"  # as the user 0, whose number is written in hexadecimal digits of ASCII
-MANAGER = ((1, b"o", "/org/freedesktop/systemd1"), (2, b"s", "org.freedesktop.systemd1.Manager"))
-METHOD = (3, b"s", "ListUnitsByNames")
-SIGNATURE = b"\x08\x01g\0\x02as\0"
+MANAGER, INTERFACE = "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"
+PATH_IS, INTERFACE_IS, METHOD_IS, SIGNATURE_IS = 1, 2, 3, 8  # fields of a message
 RETURN, ERROR = 2, 3  # kinds of messages
-NAME, ACTIVE = 0, 3  # name, description, load state, active state, and six more of which the eighth is a number
+# Name, description, load state, active state, two more, the path of the unit as an object, and three more of which the
+# first is a number.
 UNIT = "ssssssouso"
+NAME, ACTIVE, PATH = 0, 3, 6
 
 
 def states(names: list[str], timeout: float) -> dict[str, Any]:
-    """An answer with a line "UNIT STATE" for each; one that does not exist is inactive."""
+    """An answer with a line "UNIT STATE" for each, and " STATUS" if it is not active and its program gave a status; one
+    that does not exist is inactive."""
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
         connection.settimeout(timeout)  # of each wait; `ask` keeps the deadline of the whole
@@ -37,8 +39,15 @@ def states(names: list[str], timeout: float) -> dict[str, Any]:
         welcome = incoming.line()
         if not welcome.startswith(b"OK "):
             raise ValueError(f"it says {welcome.decode(errors='replace').strip()}")
-        connection.sendall(call(names))  # not before: systemd may leave unread what comes together with BEGIN
-        return answer(0, "".join(f"{unit[NAME]} {unit[ACTIVE]}\n" for unit in units(reply(incoming))).encode())
+        connection.sendall(list_units(names))  # not before: systemd may leave unread what comes together with BEGIN
+        lines = []
+        for unit in list(units(reply(incoming))):
+            status = ""
+            if unit[ACTIVE] not in ("active", "inactive") and unit[NAME].endswith(".service"):
+                connection.sendall(get_status(unit[PATH]))
+                status = status_text(reply(incoming))
+            lines.append(f"{unit[NAME]} {unit[ACTIVE]} {status}".rstrip() + "\n")
+        return answer(0, "".join(lines).encode())
     except TimeoutError:
         return answer(-1, error=f"systemd: no whole answer within {timeout:g} s")
     except (OSError, ValueError) as error:
@@ -47,17 +56,28 @@ def states(names: list[str], timeout: float) -> dict[str, Any]:
         connection.close()
 
 
-def call(names: list[str]) -> bytes:
+def list_units(names: list[str]) -> bytes:
     """The message that asks for these units."""
     array = b""
     for name in names:
         array = padded(array, 4) + text(name)
+    return call(MANAGER, INTERFACE, "ListUnitsByNames", b"as", number(len(array)) + array)
+
+
+def get_status(unit: str) -> bytes:
+    """The message that asks for the status of the unit with this path."""
+    body = padded(text("org.freedesktop.systemd1.Service"), 4) + text("StatusText")
+    return call(unit, "org.freedesktop.DBus.Properties", "Get", b"ss", body)
+
+
+def call(path: str, interface: str, method: str, signature: bytes, body: bytes) -> bytes:
+    """The message that calls a method of the object at `path`."""
     fields = b""
-    for code, kind, value in (*MANAGER, METHOD):
+    for code, kind, value in ((PATH_IS, b"o", path), (INTERFACE_IS, b"s", interface), (METHOD_IS, b"s", method)):
         fields = padded(fields, 8) + bytes((code, 1)) + kind + b"\0" + text(value)
-    fields = padded(fields, 8) + SIGNATURE
-    head = b"l\1\0\1" + number(4 + len(array)) + number(1) + number(len(fields)) + fields
-    return padded(head, 8) + number(len(array)) + array
+    fields = padded(fields, 8) + bytes((SIGNATURE_IS, 1)) + b"g\0" + bytes((len(signature),)) + signature + b"\0"
+    head = b"l\1\0\1" + number(len(body)) + number(1) + number(len(fields)) + fields
+    return padded(head, 8) + body
 
 
 def reply(incoming: Incoming) -> bytes:
@@ -73,6 +93,12 @@ def reply(incoming: Incoming) -> bytes:
             raise ValueError(f"it says {body[4:-1].decode(errors='replace')}")
         if head[1] == RETURN:
             return body
+
+
+def status_text(body: bytes) -> str:
+    """The text in a variant, on one line."""
+    start = len(b"\1s\0") + 1 + 4  # the variant's signature, padded, and the text's length
+    return " ".join(body[start:-1].decode(errors="replace").split())
 
 
 def units(body: bytes) -> Iterator[list[str]]:

@@ -1,0 +1,32 @@
+"""Addresses that others name, such as a catalogue or a gossip member: none but the tailnet's own are believed.
+
+What is refused here never reaches nftables or `ss`. Delivered beside the daemons that import it (components/guard.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network
+
+
+class Tailnet:
+    """The address range of the tailnet."""
+
+    def __init__(self, cidr: str) -> None:
+        self._network = IPv4Network(cidr)
+        self._refused = set[str]()
+
+    def admitted(self, addresses: Iterable[str]) -> set[str]:
+        """Those that are IPv4 addresses of the tailnet. The others are reported when they first appear."""
+        asked = set(addresses)
+        admitted = {address for address in asked if self._has(address)}
+        for address in sorted(asked - admitted - self._refused):
+            print(f"refused {address[:60]!r}: not an IPv4 address within {self._network}", flush=True)
+        self._refused = asked - admitted
+        return admitted
+
+    def _has(self, address: str) -> bool:
+        try:
+            return IPv4Address(address) in self._network
+        except ValueError:
+            return False

@@ -1,0 +1,57 @@
+"""Daemons as a node gets them: the delivered files, started by the command of their unit."""
+
+from __future__ import annotations
+
+import shlex
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from tercet.components.guard import program
+from tercet.converge.resources import File
+
+
+def deliver(folder: Path, name: str, config: Mapping[str, object]) -> list[str]:
+    """Write the files of a daemon below `folder`; the command that starts it."""
+    command: list[str] = []
+    for each in program(name, name, config, modules=("host", "tailnet")):
+        if not isinstance(each, File):
+            continue
+        assert isinstance(each.content, bytes)
+        path = folder / each.path.lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(each.content)
+        if path.suffix == ".service":
+            (start,) = (line for line in each.content.decode().splitlines() if line.startswith("ExecStart="))
+            _, option, *paths = shlex.split(start.removeprefix("ExecStart="))
+            command = [sys.executable, f"{option}u", *(str(folder / each.lstrip("/")) for each in paths)]
+    return command
+
+
+def replace_program(folder: Path, name: str, script: str) -> Path:
+    """A program of the daemon's node, as a shell script in `folder`, which is to be the first of PATH."""
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+class Systemd:
+    """What a daemon tells systemd; `address` is its NOTIFY_SOCKET."""
+
+    def __init__(self, folder: Path) -> None:
+        self.address = str(folder / "notify")
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(self.address)
+        self._socket.settimeout(60)
+
+    def until(self, wanted: str) -> list[str]:
+        """The lines of all that it told, up to the one that is wanted."""
+        told: list[str] = []
+        while wanted not in told:
+            told += self._socket.recv(1000).decode().splitlines()
+        return told
+
+    def close(self) -> None:
+        self._socket.close()
