@@ -15,7 +15,7 @@ from tercet.converge.fleet import Fleet
 from tercet.converge.plan import Plan
 from tercet.converge.resident import Residents
 from tercet.observe.verify import Verdict, verify
-from tercet.operations.change import carry_out, for_change, make_plan
+from tercet.operations.change import carry_out, make_plan, with_image, with_own_secrets
 from tercet.operations.session import Session, operator
 
 
@@ -34,18 +34,20 @@ class Raised:
 
 async def up(session: Session, emit: Emit) -> Raised:
     """Image, containers, components, proof. TercetError says what stopped it; running it again goes on."""
-    session = await for_change(session, emit)
+    session = await with_image(session, emit)
     _announce_proxy(session, emit)
     # What is started under the lock ends before it is given away; the proof needs no lock.
     async with session.provider.lock(operator("up")), Residents(session.provider) as fleet:
+        session = await with_own_secrets(session)
         plan = await _converge(session, fleet, emit, lambda _plan: None)
     return Raised(session, plan, await prove(session, emit))
 
 
 async def apply(session: Session, emit: Emit, show: Callable[[Plan], None]) -> Plan:
     """Make a plan under the lock, show it, and execute exactly it."""
-    session = await for_change(session, emit)
+    session = await with_image(session, emit)
     async with session.provider.lock(operator("apply")), Residents(session.provider) as fleet:
+        session = await with_own_secrets(session)
         return await _converge(session, fleet, emit, show)
 
 
