@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 
 from tercet.converge.events import Event
-from tercet.image.cache import Cache
+from tercet.image import manifest
+from tercet.image.base import ENTRY, base_key, base_tree, definition
+from tercet.image.cache import Cache, timestamp
 from tercet.image.download import Downloads
 from tercet.image.elf import host_arch
 from tercet.image.gotools import GoTools
-from tercet.image.lock import LockFile
+from tercet.image.lock import DebianEntry, LockFile
 from tercet.image.progress import Progress
 from tercet.image.resolve import Run
 from tercet.image.sources.source import Workshop
@@ -171,6 +173,19 @@ def workshop(cache: Cache, downloads: Downloads, progress: Progress, tmp_path: P
 def inventory(platform: Platform, cache: Cache) -> Inventory:
     """The default inventory with the test's own cache."""
     return platform.settings.model_copy(update={"cache": cache.root})
+
+
+def base_in(cache: Cache, **packages: str) -> DebianEntry:
+    """A base system of two files in the cache, as if it had been built of these packages just now."""
+    now = timestamp() if not cache.images.exists() else f"{len(list(cache.images.iterdir())) + 2100}"
+    entry = DebianEntry(definition=definition("trixie", host_arch()), packages=packages, when=now)
+    rootfs = base_tree(cache, base_key(entry))
+    for name in ("proc", "usr/local/bin", "etc"):
+        (rootfs / name).mkdir(parents=True)
+    (rootfs / "etc/debian_version").write_text("13.0\n")
+    (rootfs.parent / ENTRY).write_text(entry.model_dump_json())
+    manifest._write(rootfs.parent)
+    return entry
 
 
 def with_sources(inventory: Inventory, **sources: str) -> Inventory:

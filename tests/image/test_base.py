@@ -8,8 +8,25 @@ import pytest
 from tercet.converge.events import Event, silent
 from tercet.errors import TercetError
 from tercet.image import base
-from tercet.image.base import DISABLED, FILES, MASKED, Progress, base_key, ensure_base, finish, mirror, mmdebstrap
+from tercet.image.base import (
+    DISABLED,
+    FILES,
+    MASKED,
+    Progress,
+    base_key,
+    definition,
+    differences,
+    ensure_base,
+    finish,
+    mirror,
+    mmdebstrap,
+    packages_of,
+)
 from tercet.image.cache import Cache
+from tercet.image.elf import host_arch
+from tercet.image.lock import DebianEntry, LockFile, read_lock
+
+from .conftest import base_in
 
 OUTPUT = """\
 I: chroot architecture amd64 is equal to the host's architecture
@@ -65,18 +82,18 @@ def definition_changes() -> list[tuple[str, object]]:
 
 
 @pytest.mark.parametrize(("name", "value"), definition_changes())
-def test_the_key_names_the_whole_definition(monkeypatch: pytest.MonkeyPatch, name: str, value: object):
-    before = base_key("trixie", "amd64")
-    assert before == base_key("trixie", "amd64")
+def test_a_definition_has_everything_in_it(monkeypatch: pytest.MonkeyPatch, name: str, value: object):
+    before = definition("trixie", "amd64")
+    assert before == definition("trixie", "amd64")
     monkeypatch.setattr(base, name, value)
-    assert base_key("trixie", "amd64") != before
+    assert definition("trixie", "amd64") != before
 
 
-def test_the_key_names_suite_and_architecture_but_no_mirror(monkeypatch: pytest.MonkeyPatch):
-    keys = {base_key("trixie", "amd64"), base_key("trixie", "arm64"), base_key("forky", "amd64")}
+def test_a_definition_has_suite_and_architecture_but_no_mirror(monkeypatch: pytest.MonkeyPatch):
+    keys = {definition("trixie", "amd64"), definition("trixie", "arm64"), definition("forky", "amd64")}
     assert len(keys) == 3
     monkeypatch.setenv("TERCET_DEBIAN_MIRROR", "http://mirror.example/debian")
-    assert base_key("trixie", "amd64") in keys
+    assert definition("trixie", "amd64") in keys
 
 
 def test_the_mirror_serves_release_updates_and_security(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -91,6 +108,66 @@ def test_the_mirror_serves_release_updates_and_security(monkeypatch: pytest.Monk
     assert "--architectures=arm64" in argv
     monkeypatch.delenv("TERCET_DEBIAN_MIRROR")
     assert mirror() == "http://deb.debian.org/debian"
+
+
+def test_a_key_names_every_package_with_its_version():
+    entry = DebianEntry(definition="d", packages={"jq:amd64": "1.7"}, when="then")
+    assert base_key(entry) == base_key(entry.model_copy(update={"when": "now"}))
+    others = ({"jq:amd64": "1.8"}, {"jq:amd64": "1.7", "bash:amd64": "5.2"}, {"jq:arm64": "1.7"})
+    assert len({base_key(entry), *(base_key(entry.model_copy(update={"packages": each})) for each in others)}) == 4
+
+
+STATUS = """\
+Package: jq
+Status: install ok installed
+Architecture: amd64
+Version: 1.7.1-6
+Description: a program
+ Version: 9 is what this says of itself
+Conffiles:
+ /etc/jq 0123
+
+Package: bash
+Status: install ok installed
+Architecture: amd64
+Version: 5.2-1
+
+Package: gone
+Status: deinstall ok config-files
+Architecture: all
+Version: 1
+"""
+
+
+def test_packages_are_what_dpkg_has_installed(tmp_path: Path):
+    status = tmp_path / "var/lib/dpkg/status"
+    status.parent.mkdir(parents=True)
+    status.write_text(STATUS)
+    assert packages_of(tmp_path) == {"bash:amd64": "5.2-1", "jq:amd64": "1.7.1-6"}
+
+
+def test_differences_are_told_in_few_words():
+    old = dict.fromkeys("abcdefgh", "1")
+    assert differences(old, old) == ""
+    assert differences({"a": "1", "b": "1"}, {"b": "2", "c": "1"}) == "a 1 → absent, b 1 → 2, c absent → 1"
+    assert differences(old, {}).endswith("e 1 → absent and 3 more")
+
+
+async def test_packages_that_cannot_be_had_any_more_are_told(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The lock of another machine, or of another day: what it names is in no cache."""
+    lock = LockFile(tmp_path / "lock")
+    lock.settle_debian(DebianEntry(definition=definition("trixie", host_arch()), packages={"jq": "1.7"}, when="then"))
+
+    async def build(*_: object) -> DebianEntry:
+        return base_in(cache, jq="1.8")
+
+    monkeypatch.setattr(base, "_build", build)
+    events: list[Event] = []
+    entry = await ensure_base(cache, "trixie", host_arch(), lock, events.append)
+    assert entry.packages == {"jq": "1.8"} and read_lock(tmp_path / "lock").debian == entry
+    assert [event.text for event in events] == ["Debian moved on since the lock was written: jq 1.7 → 1.8"]
 
 
 @pytest.fixture
@@ -139,22 +216,22 @@ def test_finishing_twice_is_finishing_once(tree: Path):
     assert sorted(tree.rglob("*")) == before
 
 
-async def test_a_build_that_fails_leaves_nothing_behind(cache: Cache, monkeypatch: pytest.MonkeyPatch):
+async def test_a_build_that_fails_leaves_nothing_behind(cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(base, "check_host", lambda: None)
     monkeypatch.setattr(
         base, "mmdebstrap", lambda *_, **__: ["sh", "-c", f"mkdir -p {cache.build}/x; echo E: no mirror; exit 25"]
     )
     with pytest.raises(TercetError, match=r"mmdebstrap left with status 25; its last output:\n  E: no mirror"):
-        await ensure_base(cache, "trixie", "amd64", silent)
+        await ensure_base(cache, "trixie", "amd64", LockFile(tmp_path / "lock"), silent)
     assert not cache.images.exists()
     assert [path.name for path in cache.build.iterdir()] == ["x"]
 
 
-async def test_a_host_that_cannot_build_is_told(cache: Cache, monkeypatch: pytest.MonkeyPatch):
+async def test_a_host_that_cannot_build_is_told(cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(base.os, "geteuid", lambda: 1000)
     with pytest.raises(TercetError, match="needs root"):
-        await ensure_base(cache, "trixie", "amd64", silent)
+        await ensure_base(cache, "trixie", "amd64", LockFile(tmp_path / "lock"), silent)
     monkeypatch.setattr(base.os, "geteuid", lambda: 0)
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(TercetError, match="apt-get install mmdebstrap"):
-        await ensure_base(cache, "trixie", "amd64", silent)
+        await ensure_base(cache, "trixie", "amd64", LockFile(tmp_path / "lock"), silent)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -14,13 +16,13 @@ import pytest
 
 from tercet.converge.events import Event, silent
 from tercet.errors import TercetError
-from tercet.image.base import base_key, base_tree
+from tercet.image import base, manifest
 from tercet.image.build import Image, ensure_image, export_template, find_image, together
 from tercet.image.cache import Cache
-from tercet.image.elf import host_arch
+from tercet.image.lock import DebianEntry
 from tercet.inventory.model import Inventory
 
-from .conftest import as_root, elf, with_sources
+from .conftest import as_root, base_in, elf, with_sources
 
 PROGRAMS = ("consul", "nomad", "consul-template", "tailscaled", "tailscale", "headscale", "pgcat")
 
@@ -39,10 +41,7 @@ def programs(tmp_path: Path) -> Path:
 @pytest.fixture
 def given(inventory: Inventory, programs: Path, cache: Cache) -> Inventory:
     """Every program by path, and a base system of two files in the cache."""
-    base = base_tree(cache, base_key("trixie", host_arch()))
-    for name in ("proc", "usr/local/bin", "etc"):
-        (base / name).mkdir(parents=True)
-    (base / "etc/debian_version").write_text("13.0\n")
+    base_in(cache, jq="1.7")
     return with_sources(inventory, **dict.fromkeys(type(inventory.sources).model_fields, f"path:{programs}"))
 
 
@@ -63,7 +62,7 @@ async def test_the_tree_has_the_base_and_every_program_where_it_belongs(given: I
         assert inside.read_bytes() == program.source.read_bytes() == elf(salt=program.name.encode())
         assert inside.stat().st_ino == program.source.stat().st_ino  # shared with the cache, not copied
         assert inside.stat().st_mode & 0o7777 == 0o755
-    base = base_tree(cache, base_key("trixie", host_arch()))
+    base = next(cache.images.glob("base-*/rootfs"))
     assert (image.rootfs / "etc/debian_version").stat().st_ino == (base / "etc/debian_version").stat().st_ino
     assert not (base / "usr/local/bin/consul").is_symlink()  # the base stays as it was
     assert list(cache.build.iterdir()) == []
@@ -112,6 +111,99 @@ async def test_a_missing_part_is_made_again(given: Inventory, lock: Path, cache:
         assert find_image(given, lock) is None
         assert await ensure_image(given, lock, silent) == image
         subprocess.run(["rm", "-r", cache.root / "away"], check=True, timeout=20)
+
+
+@as_root
+async def test_debians_packages_are_part_of_the_key_and_pinned_by_the_lock(
+    given: Inventory, lock: Path, cache: Cache, tmp_path: Path
+):
+    first = await ensure_image(given, lock, silent)
+    assert json.loads(lock.read_text())["debian"]["packages"] == {"jq": "1.7"}
+    base_in(cache, jq="1.8")
+    assert find_image(given, lock) == first, "the lock says which packages"
+    shutil.rmtree(first.rootfs.parent)
+    assert await ensure_image(given, lock, silent) == first
+    other = await ensure_image(given, tmp_path / "other.lock.json", silent)
+    assert other.key != first.key, "a lock without packages takes the newest"
+    data = json.loads(lock.read_text())
+    del data["debian"]
+    lock.write_text(json.dumps(data))
+    assert find_image(given, lock) is None
+    assert await ensure_image(given, lock, silent) == other, "and so does one whose entry was removed"
+
+
+TEARS = {
+    "a file is gone": lambda rootfs: (rootfs / "etc/debian_version").unlink(),
+    "a file is empty": lambda rootfs: (rootfs / "etc/debian_version").write_text(""),
+    "a link leads elsewhere": lambda rootfs: relink(rootfs / "usr/local/bin/consul"),
+    "a folder is gone": lambda rootfs: shutil.rmtree(rootfs / "usr"),
+    "all is gone": shutil.rmtree,
+    "the manifest is gone": lambda rootfs: (rootfs.parent / "manifest").unlink(),
+    "the manifest is empty": lambda rootfs: (rootfs.parent / "manifest").write_text(""),
+}
+
+
+def relink(link: Path) -> None:
+    link.unlink()
+    link.symlink_to("/nowhere")
+
+
+@as_root
+@pytest.mark.parametrize("tear", TEARS)
+async def test_a_torn_image_is_set_aside_and_made_anew(given: Inventory, lock: Path, cache: Cache, tear: str):
+    image = await ensure_image(given, lock, silent)
+    unlinked(cache)
+    TEARS[tear](image.rootfs)
+    events: list[Event] = []
+    assert await ensure_image(given, lock, events.append) == image
+    assert (image.rootfs / "etc/debian_version").read_text() == "13.0\n"
+    assert (image.rootfs / "usr/local/bin/consul").resolve() != Path("/nowhere")
+    (aside,) = cache.images.glob(f"{image.key}.torn-*")
+    assert [
+        event for event in events if f"{image.key} is torn and made anew: " in event.text and str(aside) in event.text
+    ]
+    events.clear()
+    assert await ensure_image(given, lock, events.append) == image
+    assert [event.text for event in events] == [f"image {image.key}: in the cache"]
+
+
+@as_root
+async def test_a_torn_base_makes_no_image(given: Inventory, lock: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch):
+    (next(cache.images.glob("base-*/rootfs")) / "etc/debian_version").write_text("")
+
+    async def build(*_: object) -> DebianEntry:
+        return base_in(cache, jq="1.7")
+
+    monkeypatch.setattr(base, "_build", build)
+    image = await ensure_image(given, lock, silent)
+    assert (image.rootfs / "etc/debian_version").read_text() == "13.0\n"
+    assert len(list(cache.images.glob("base-*.torn-*"))) == 1
+
+
+@as_root
+async def test_nothing_has_its_final_name_before_it_is_on_the_disk(
+    given: Inventory, lock: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
+):
+    async def killed(argv: list[str], **_: object) -> None:
+        (folder,) = map(Path, argv[2:])
+        assert argv[:2] == ["sync", "--file-system"]
+        assert (folder / "rootfs/etc/debian_version").exists() and (folder / "manifest").exists()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(manifest, "run", killed)
+        await ensure_image(given, lock, silent)
+    assert [folder.name[:4] for folder in cache.images.iterdir()] == ["base"]
+    assert find_image(given, lock) is None
+    assert await ensure_image(given, lock, silent) == find_image(given, lock)
+
+
+def unlinked(cache: Cache) -> None:
+    """Give the base files of its own: a test that tears an image tears the base's, too, through the hard links."""
+    for path in cache.images.glob("base-*/rootfs/etc/*"):
+        content = path.read_bytes()
+        path.unlink()
+        path.write_bytes(content)
 
 
 @as_root

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -15,8 +16,8 @@ from tercet.converge.fleet import Completed, Fleet, Unreachable
 from tercet.converge.plan import Change, Plan
 from tercet.errors import TercetError
 from tercet.inventory.secrets import STAND_IN, claim, load_or_create, owner
-from tercet.operations import session
-from tercet.operations.change import carry_out, for_change, make_plan, refuse_destruction
+from tercet.operations import change, session, up
+from tercet.operations.change import carry_out, make_plan, refuse_destruction, with_image, with_own_secrets
 from tercet.operations.session import Session, open_session, secrets_file
 from tercet.providers.base import Survey
 
@@ -32,6 +33,10 @@ class Nothing:
 
     async def doomed(self) -> tuple[Change, ...]:
         return self.made
+
+    @asynccontextmanager
+    async def lock(self, who: str) -> AsyncIterator[None]:
+        yield
 
     async def run(self, node: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> Completed:
         raise Unreachable(f"{node} does not run")
@@ -81,7 +86,9 @@ async def test_lost_secrets_of_a_platform_that_exists_are_refused(inventory_file
     with pytest.raises(TercetError, match=message):
         await make_plan(opened)
     with pytest.raises(TercetError, match=message):
-        await for_change(opened, lambda _event: None)
+        await with_image(opened, silent)
+    with pytest.raises(TercetError, match=message):
+        await with_own_secrets(opened)
     assert not secrets_file(inventory_file).exists()
 
 
@@ -103,7 +110,7 @@ async def test_a_platform_that_exists_is_not_renamed(inventory_file: Path, provi
     with pytest.raises(TercetError, match=message):
         await make_plan(open_session(inventory_file))
     with pytest.raises(TercetError, match=message):
-        await for_change(open_session(inventory_file), silent)
+        await with_image(open_session(inventory_file), silent)
     assert owner(secrets_file(inventory_file)) == "tercet"
     provider.made = ()
     assert not (await make_plan(open_session(inventory_file))).empty, "what is gone may have another name"
@@ -117,6 +124,30 @@ def test_a_database_is_destroyed_only_where_its_node_is_named() -> None:
     with pytest.raises(TercetError, match=r"found without: db-b\. .*`--destroy db-b`"):
         refuse_destruction(plan, ["db-a", "apps-a"])
     refuse_destruction(plan, ["db-a", "db-b"])
+
+
+async def test_of_two_operators_at_once_one_makes_the_secrets(
+    inventory_file: Path, provider: Nothing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each on a machine of their own, and both before the platform exists."""
+    other_file = tmp_path / "other" / inventory_file.name
+    other_file.parent.mkdir()
+    other_file.write_text(inventory_file.read_text())
+
+    async def ensured(*_: object) -> None:
+        assert not list(tmp_path.rglob("*.secrets.yml")), "no secrets before the lock is held"
+
+    async def raised(_session: Session, *_: object) -> Plan:
+        provider.made = (Change("create", "container db-sib-01", "absent"),)
+        return Plan(())
+
+    monkeypatch.setattr(change, "ensure_image", ensured)
+    monkeypatch.setattr(up, "_converge", raised)
+    await up.apply(open_session(inventory_file), silent, lambda _plan: None)
+    assert secrets_file(inventory_file).exists()
+    with pytest.raises(TercetError, match="restore the file from your copy"):
+        await up.apply(open_session(other_file), silent, lambda _plan: None)
+    assert not secrets_file(other_file).exists()
 
 
 async def test_containers_that_serve_are_restarted_after_everything_else() -> None:

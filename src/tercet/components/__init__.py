@@ -7,6 +7,7 @@ from tercet.components.aside import Aside
 from tercet.components.consul import Consul
 from tercet.components.context import Context
 from tercet.components.dcs import Dcs
+from tercet.components.fingerprint import Fingerprint
 from tercet.components.guard import Guard
 from tercet.components.headscale import Headscale
 from tercet.components.nomad import Nomad
@@ -24,6 +25,7 @@ def components(context: Context) -> tuple[Component, ...]:
     """All components of this platform; headscale only where the provider brings a world of its own."""
     outside: tuple[Component, ...] = (Headscale(context),) if context.platform.world else ()
     return (
+        Fingerprint(context),
         *outside,
         Tailscale(context),
         Consul(context),

@@ -13,13 +13,15 @@ from tercet.inventory.timing import Timing
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """`programs` is empty while the image is not built: nodes made later bring them."""
+    """`programs` is empty while the image is not built: nodes made later bring them. `secrets_from` says to people
+    where the secrets' file is: USER@HOST:PATH."""
 
     platform: Platform
     secrets: Secrets
     timing: Timing
     programs: tuple[Program, ...]
     proxy: Literal["pgcat", "pgpool"]
+    secrets_from: str = "a file"
 
     def program(self, name: str) -> tuple[Program, ...]:
         """The program of that name as a resource list: one, or none while there is no image."""

@@ -57,7 +57,7 @@ class Headscale:
 
     context: Context
     name: str = "headscale"
-    after: tuple[str, ...] = ()
+    after: tuple[str, ...] = ("fingerprint",)
 
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is not Role.WORLD:

@@ -56,7 +56,7 @@ class Tailscale:
 
     @property
     def after(self) -> tuple[str, ...]:
-        return ("headscale",) if self.context.platform.world else ()
+        return ("headscale",) if self.context.platform.world else ("fingerprint",)
 
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is Role.WORLD:

@@ -1,7 +1,9 @@
 """The base system: one Debian root filesystem for every node; roles are files and units only.
 
-Invariant: the same definition gives the same key, and a tree under its final name is complete. The tree is
-built beside it and renamed. Reasons for the single settings are in docs/components-sources.md.
+Invariant: a key names the definition and every package with its version, so it means the same on each machine and on
+each day. Which packages a definition gives is Debian's to say on the day when it is built; the lock keeps what they
+were (lock.py). A tree under its final name is complete (manifest.py). Reasons for the single settings are in
+docs/components-sources.md.
 """
 
 from __future__ import annotations
@@ -11,18 +13,25 @@ import json
 import os
 import re
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from tercet.converge.events import Emit, Event
 from tercet.errors import TercetError
-from tercet.image.cache import Cache
+from tercet.image.cache import Cache, timestamp
+from tercet.image.lock import DebianEntry, Lock, LockFile
+from tercet.image.manifest import publish, whole
 from tercet.image.process import need, run
 
 PHASE = "image/debian"
 TIMEOUT = 1800.0  # seconds; about 100 with a near mirror
 MIRROR = "http://deb.debian.org/debian"
 MIRROR_VARIABLE = "TERCET_DEBIAN_MIRROR"
+SHOWN = 5  # packages that a message names
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 PACKAGES = (
@@ -101,11 +110,22 @@ REMOVED = (
 DIRECTORIES = ("usr/lib/tercet", "opt/tercet/programs", "etc/tercet")
 
 
-def base_key(suite: str, arch: str) -> str:
-    """16 hex digits that name this definition. The mirror is no part of it: it changes nothing of the content."""
+ENTRY = "debian.json"  # beside a finished tree: what it consists of
+
+
+def definition(suite: str, arch: str) -> str:
+    """16 hex digits that name what is asked for. The mirror is no part of it: it changes nothing of the content."""
     command = mmdebstrap(suite, arch, Path("before"), Path("rootfs"), mirror="")
-    definition = [command, MASKED, DISABLED, BEFORE, FILES, REMOVED, DIRECTORIES]
-    return sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()[:16]
+    return _digest([command, MASKED, DISABLED, BEFORE, FILES, REMOVED, DIRECTORIES])
+
+
+def base_key(entry: DebianEntry) -> str:
+    """16 hex digits that name what it became."""
+    return _digest([entry.definition, entry.packages])
+
+
+def _digest(value: object) -> str:
+    return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def base_tree(cache: Cache, key: str) -> Path:
@@ -113,18 +133,48 @@ def base_tree(cache: Cache, key: str) -> Path:
     return cache.images / f"base-{key}" / "rootfs"
 
 
-async def ensure_base(cache: Cache, suite: str, arch: str, emit: Emit) -> Path:
-    """Build the base system unless it is there; return its root filesystem."""
-    tree = base_tree(cache, base_key(suite, arch))
-    if tree.is_dir():
-        emit(Event(PHASE, "done", "base system: in the cache"))
-        return tree
+def pinned_base(lock: Lock, suite: str, arch: str) -> DebianEntry | None:
+    """The lock's entry where it is of the present definition; its tree may be missing."""
+    entry = lock.debian
+    return entry if entry is not None and entry.definition == definition(suite, arch) else None
+
+
+async def ensure_base(cache: Cache, suite: str, arch: str, lock: LockFile, emit: Emit) -> DebianEntry:
+    """The base system: the one that the lock names, else the newest of the cache, else a new one.
+
+    What was taken is recorded in the lock. The packages of a day cannot be had on another: where the lock's own are in
+    no cache, the new ones take their place, and the differences are told.
+    """
+    wanted = pinned_base(lock.lock, suite, arch)
+    for entry in [wanted] if wanted else _built(cache, definition(suite, arch)):
+        if await whole(base_tree(cache, base_key(entry)).parent, emit):
+            lock.settle_debian(entry)
+            emit(Event(PHASE, "done", "base system: in the cache"))
+            return entry
+    entry = await _build(cache, suite, arch, emit)
+    if wanted is not None and (moved := differences(wanted.packages, entry.packages)):
+        emit(Event(PHASE, "progress", f"Debian moved on since the lock was written: {moved}"))
+    lock.settle_debian(entry)
+    return entry
+
+
+def _built(cache: Cache, wanted: str) -> list[DebianEntry]:
+    """What the cache has of a definition, the newest first."""
+    found = []
+    for path in cache.images.glob(f"base-*/{ENTRY}"):
+        with suppress(OSError, ValidationError):
+            found.append(DebianEntry.model_validate_json(path.read_bytes()))
+    return sorted((entry for entry in found if entry.definition == wanted), key=lambda entry: entry.when, reverse=True)
+
+
+async def _build(cache: Cache, suite: str, arch: str, emit: Emit) -> DebianEntry:
     check_host()
     started = time.monotonic()
     emit(Event(PHASE, "started", f"base system: Debian {suite} from {mirror()}"))
     with cache.scratch("base") as scratch:
-        rootfs = scratch / "rootfs"
-        before = scratch / "before"
+        folder, before = scratch / "base", scratch / "before"
+        folder.mkdir()
+        rootfs = folder / "rootfs"
         write_files(before, BEFORE)
         report = Progress(emit, started)
         argv = mmdebstrap(suite, arch, before, rootfs, mirror())
@@ -134,10 +184,31 @@ async def ensure_base(cache: Cache, suite: str, arch: str, emit: Emit) -> Path:
             emit(Event(PHASE, "failed", "base system: not built", seconds=time.monotonic() - started))
             raise
         await asyncio.to_thread(finish, rootfs)
-        tree.parent.mkdir(parents=True, exist_ok=True)
-        rootfs.rename(tree)
+        entry = DebianEntry(definition=definition(suite, arch), packages=packages_of(rootfs), when=timestamp())
+        (folder / ENTRY).write_text(entry.model_dump_json(indent=2))
+        tree = base_tree(cache, base_key(entry))
+        if not await whole(tree.parent, emit):
+            await publish(folder, tree.parent)
     emit(Event(PHASE, "done", "base system: built", seconds=time.monotonic() - started, fraction=1.0))
-    return tree
+    return entry
+
+
+def packages_of(rootfs: Path) -> dict[str, str]:
+    """Every installed package with its version, as dpkg has it in its status."""
+    packages: dict[str, str] = {}
+    for paragraph in (rootfs / "var/lib/dpkg/status").read_text().split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in paragraph.splitlines() if re.match(r"[A-Z][\w-]*: ", line))
+        if fields.get("Status") == "install ok installed":
+            packages[f"{fields['Package']}:{fields['Architecture']}"] = fields["Version"]
+    return dict(sorted(packages.items()))
+
+
+def differences(old: Mapping[str, str], new: Mapping[str, str]) -> str:
+    """What changed between two sets of packages, in words; "" if nothing did."""
+    changed = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+    shown = [f"{name} {old.get(name, 'absent')} → {new.get(name, 'absent')}" for name in changed[:SHOWN]]
+    more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
+    return f"{', '.join(shown)}{more}"
 
 
 def check_host() -> None:

@@ -15,12 +15,13 @@ from typing import Any, Literal
 from tercet.converge.events import Emit, Event
 from tercet.converge.resources import Program
 from tercet.errors import TercetError
-from tercet.image.base import base_key, ensure_base
+from tercet.image.base import base_key, base_tree, ensure_base, pinned_base
 from tercet.image.cache import Cache
 from tercet.image.catalog import components
 from tercet.image.elf import host_arch
 from tercet.image.gotools import GoTools
 from tercet.image.lock import LockFile, read_lock
+from tercet.image.manifest import difference, finished
 from tercet.image.proxy import settle, settled
 from tercet.image.resolve import Run, obtain, pinned
 from tercet.image.store import present, programs_of
@@ -45,8 +46,8 @@ class Image:
 def find_image(inventory: Inventory, lock: Path) -> Image | None:
     """The image that inventory and lock name, if all of it is in the cache. No building, no network, no hashing."""
     cache, arch, record = Cache(inventory.cache), host_arch(), read_lock(lock)
-    choice = settled(inventory, record, arch)
-    if choice is None:
+    choice, base = settled(inventory, record, arch), pinned_base(record, inventory.versions.debian, arch)
+    if choice is None or base is None:
         return None
     programs: list[Program] = []
     for component in components(inventory, choice[0]):
@@ -54,9 +55,9 @@ def find_image(inventory: Inventory, lock: Path) -> Image | None:
         if entry is None or not present(cache, entry.programs):
             return None
         programs += programs_of(cache, entry)
-    key = image_key(base_key(inventory.versions.debian, arch), programs)
+    key = image_key(base_key(base), programs)
     rootfs = image_tree(cache, key)
-    return Image(key, rootfs, tuple(programs), *choice) if rootfs.is_dir() else None
+    return Image(key, rootfs, tuple(programs), *choice) if finished(rootfs.parent) else None
 
 
 async def ensure_image(inventory: Inventory, lock: Path, emit: Emit) -> Image:
@@ -65,7 +66,8 @@ async def ensure_image(inventory: Inventory, lock: Path, emit: Emit) -> Image:
     Raises TercetError where a component cannot be had or does not fit, or if another process holds the cache
     for longer than an hour and a half.
     """
-    if (image := find_image(inventory, lock)) is not None:
+    image = find_image(inventory, lock)
+    if image is not None and await asyncio.to_thread(difference, image.rootfs.parent) is None:
         emit(Event("image", "done", f"image {image.key}: in the cache"))
         return image
     from tercet.image.download import Downloads  # noqa: PLC0415 - an HTTP client takes long to import
@@ -78,16 +80,17 @@ async def ensure_image(inventory: Inventory, lock: Path, emit: Emit) -> Image:
         emit(Event("image", "started", "preparing the image"))
         async with Downloads(cache.downloads) as downloads:
             run = Run(inventory, cache, arch, LockFile(lock), downloads, GoTools(cache), emit)
-            base = ensure_base(cache, inventory.versions.debian, arch, emit)
+            base = ensure_base(cache, inventory.versions.debian, arch, run.lock, emit)
             others = [obtain(component, run) for component in components(inventory, "pgpool")]
-            tree, (proxy, _), *_ = await together(base, settle(run), *others)
+            debian, (proxy, _), *_ = await together(base, settle(run), *others)
         programs = {
             program: component.programs[program.name]
             for component in components(inventory, proxy)
             for program in programs_of(cache, run.lock.lock.components[component.name])
         }
-        key = image_key(base_key(inventory.versions.debian, arch), programs)
-        await ensure_tree(cache, key, tree, programs, emit)
+        base_name = base_key(debian)
+        key = image_key(base_name, programs)
+        await ensure_tree(cache, key, base_tree(cache, base_name), programs, emit)
     found = find_image(inventory, lock)
     if found is None:
         raise TercetError(f"image {key} was made, but is not complete in {cache.root}; run again")

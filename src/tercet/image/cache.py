@@ -160,6 +160,24 @@ def write_atomically(path: Path, content: str) -> None:
         ) from error
 
 
+def sync_folder(folder: Path) -> None:
+    """Bring the names in the folder to the disk: a rename is otherwise lost with the power."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Bring the content of a file to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _replace(path: Path, content: str) -> None:
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
@@ -169,6 +187,7 @@ def _replace(path: Path, content: str) -> None:
             os.fsync(stream.fileno())
         Path(name).chmod(0o644)
         Path(name).rename(path)
+        sync_folder(path.parent)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

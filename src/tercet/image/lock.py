@@ -1,4 +1,5 @@
-"""tercet.lock.json: which component came from where, with version and sha256. Written whole and atomically.
+"""tercet.lock.json: which component came from where, with version and sha256, and which packages of Debian the base
+system has. Written whole and atomically.
 
 The lock pins: an entry that fits the inventory is used as it is, without any network, as long as its file is
 in the cache. Removing an entry makes tercet choose anew.
@@ -52,12 +53,23 @@ class ProxyEntry(_Entry):
     when: str
 
 
+class DebianEntry(_Entry):
+    """What the base system consists of."""
+
+    definition: str
+    """What was asked for: see base.definition."""
+    packages: dict[str, str]
+    """Every package with its version."""
+    when: str
+
+
 class Lock(_Entry):
     """The file's content. `components` is keyed by component name."""
 
     format: Literal[1] = 1
     components: dict[str, ComponentEntry] = {}
     proxy: ProxyEntry | None = None
+    debian: DebianEntry | None = None
 
 
 def read_lock(path: Path) -> Lock:
@@ -96,6 +108,11 @@ class LockFile:
         """Record why PgCat was not had, or forget that it was not."""
         if entry != self.lock.proxy:
             self._save(self.lock.model_copy(update={"proxy": entry}))
+
+    def settle_debian(self, entry: DebianEntry) -> None:
+        """Record what the base system consists of."""
+        if entry != self.lock.debian:
+            self._save(self.lock.model_copy(update={"debian": entry}))
 
     def _save(self, lock: Lock) -> None:
         ordered = lock.model_copy(update={"components": dict(sorted(lock.components.items()))})

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tercet.converge.resources import Program
-from tercet.image.cache import Cache, write_atomically
+from tercet.image.cache import Cache, sync_file, sync_folder, write_atomically
 from tercet.image.elf import Arch, check_program
 from tercet.image.lock import ComponentEntry, ProgramEntry
 
@@ -48,7 +48,9 @@ def place(source: Path, target: Path) -> None:
         except OSError:  # another file system, or one without hard links
             shutil.copyfile(source, new)
         new.chmod(0o755)
+        sync_file(new)  # its size alone is looked at later
         new.rename(target)
+        sync_folder(target.parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from tercet.converge.events import Emit, Event
 from tercet.converge.resources import Program
 from tercet.errors import TercetError
-from tercet.image.cache import Cache
+from tercet.image.cache import Cache, sync_file, sync_folder
+from tercet.image.manifest import publish, whole
 from tercet.image.process import need, run
 from tercet.image.progress import beating
 from tercet.image.store import place
@@ -41,18 +42,18 @@ async def ensure_tree(
 ) -> Path:
     """Build the tree unless it is there. Each program goes with the arguments that make it print its version."""
     tree = image_tree(cache, key)
-    if tree.is_dir():
+    if await whole(tree.parent, emit):
         return tree
     emit(Event("image", "progress", "adding the programs to the base system"))
     with cache.scratch("image") as scratch:
-        rootfs = scratch / "rootfs"
+        rootfs = scratch / "image/rootfs"
+        rootfs.parent.mkdir()
         await run(["cp", "--archive", "--link", str(base), str(rootfs)], timeout=COPY_TIMEOUT)
         for program in programs:
             await asyncio.to_thread(install, rootfs, program)
         for program, arguments in programs.items():
             await prove(rootfs, program, arguments)
-        tree.parent.mkdir(parents=True, exist_ok=True)
-        rootfs.rename(tree)
+        await publish(rootfs.parent, tree.parent)
     return tree
 
 
@@ -113,7 +114,9 @@ async def export(rootfs: Path, target: Path, emit: Emit) -> None:
     try:
         async with beating(beat):
             await run(argv, timeout=EXPORT_TIMEOUT, on_line=count, what="tar")
+        await asyncio.to_thread(sync_file, new)
         new.rename(target)
+        sync_folder(target.parent)
     finally:
         new.unlink(missing_ok=True)
 

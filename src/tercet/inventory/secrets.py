@@ -52,7 +52,8 @@ _PASSWORD = re.compile(rf"[A-Za-z0-9{re.escape(PUNCTUATION)}]+")
 
 _HEADER = """\
 # Passwords and keys that tercet generated for the inventory beside this file. Keep it private and keep a copy:
-# the platform cannot be managed without it. Values are taken as they are; a key that is missing is made anew.
+# the platform cannot be managed without it. What is missing is made by `tercet up`. Once the platform runs, other
+# values than its own are refused: docs/production.md says how to change one.
 """
 
 
@@ -140,7 +141,7 @@ def _read(path: Path) -> dict[str, str]:
             if mode & 0o077:
                 raise TercetError(
                     f"expected {path} to be readable by its owner alone, found mode {stat.S_IMODE(mode):04o}: "
-                    f"run `chmod 600 {path}`; if others may have read it, make new secrets"
+                    f"run `chmod 600 {path}`; if others may have read it, change the secrets as docs/production.md says"
                 )
             raw = file.read()
     except FileNotFoundError:

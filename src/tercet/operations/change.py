@@ -15,22 +15,29 @@ from tercet.errors import TercetError
 from tercet.image.build import ensure_image
 from tercet.inventory.secrets import claim, holds_any, load_or_create, owner
 from tercet.operations.restarts import restart
-from tercet.operations.session import Session, assemble, secrets_file
+from tercet.operations.session import Session, assemble, secrets_file, with_secrets
 
 OBSERVE_TIMEOUT_S = 15.0
 GATE_S = 180.0  # seconds for one gate; on two busy cores a start takes up to 60, on a slow machine thrice that
 
 
-async def for_change(session: Session, emit: Emit) -> Session:
-    """The same session with secrets and an image, made now where they are missing."""
+async def with_image(session: Session, emit: Emit) -> Session:
+    """The same session with an image, made now where it is missing. That takes minutes, and no lock."""
     await _refuse_lost_secrets(session)
     await _refuse_another_name(session)
+    image = await ensure_image(session.platform.settings, session.lock_file, emit)
+    return session if image == session.image else assemble(session.file, session.platform, image)
+
+
+async def with_own_secrets(session: Session) -> Session:
+    """The same session with its secrets, made now where they are missing.
+
+    Only under the provider's lock: else two operators make two sets for one platform.
+    """
+    await _refuse_lost_secrets(session)
     secrets = load_or_create(secrets_file(session.file))
     claim(secrets_file(session.file), session.platform.name)
-    image = await ensure_image(session.platform.settings, session.lock_file, emit)
-    if (image, secrets) == (session.image, session.context.secrets):
-        return session
-    return assemble(session.file, session.platform, image)
+    return with_secrets(session, secrets)
 
 
 async def _refuse_lost_secrets(session: Session) -> None:

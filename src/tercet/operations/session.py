@@ -9,7 +9,7 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tercet.components import Context, components
@@ -20,7 +20,7 @@ from tercet.image.lock import read_lock
 from tercet.image.proxy import settled
 from tercet.inventory.load import load
 from tercet.inventory.platform import Platform
-from tercet.inventory.secrets import peek
+from tercet.inventory.secrets import Secrets, peek
 from tercet.inventory.timing import timing_of
 from tercet.providers.base import Provider
 
@@ -73,9 +73,18 @@ def assemble(file: Path, platform: Platform, image: Image | None) -> Session:
         timing=timing_of(platform.settings),
         programs=image.programs if image else (),
         proxy=chosen[0] if chosen else "pgpool",  # a stand-in: something must be planned with
+        secrets_from=f"{getpass.getuser()}@{socket.gethostname()}:{secrets_file(file).absolute()}",
     )
     provider = _provider(file, platform, image)
     return Session(file, platform, provider, context, components(context), image, chosen[1] if chosen else None)
+
+
+def with_secrets(session: Session, secrets: Secrets) -> Session:
+    """The same session with other secrets. Its provider, which may hold the lock, is the same."""
+    if secrets == session.context.secrets:
+        return session
+    context = replace(session.context, secrets=secrets)
+    return replace(session, context=context, components=components(context))
 
 
 def _provider(file: Path, platform: Platform, image: Image | None) -> Provider:

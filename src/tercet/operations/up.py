@@ -15,7 +15,7 @@ from tercet.converge.fleet import Fleet
 from tercet.converge.plan import Plan
 from tercet.converge.resident import Residents
 from tercet.observe.verify import Verdict, verify
-from tercet.operations.change import carry_out, for_change, make_plan, refuse_destruction
+from tercet.operations.change import carry_out, make_plan, refuse_destruction, with_image, with_own_secrets
 from tercet.operations.session import Session, operator
 
 
@@ -37,10 +37,11 @@ async def up(session: Session, emit: Emit, destroy: Collection[str] = ()) -> Rai
 
     `destroy`: nodes that the inventory no longer has, and whose databases may be removed with their containers.
     """
-    session = await for_change(session, emit)
+    session = await with_image(session, emit)
     _announce_proxy(session, emit)
     # What is started under the lock ends before it is given away; the proof needs no lock.
     async with session.provider.lock(operator("up")), Residents(session.provider) as fleet:
+        session = await with_own_secrets(session)
         plan = await _converge(session, fleet, emit, lambda _plan: None, destroy)
     return Raised(session, plan, await prove(session, emit))
 
@@ -50,8 +51,9 @@ async def apply(session: Session, emit: Emit, show: Callable[[Plan], None], dest
 
     `destroy`: as for `up`.
     """
-    session = await for_change(session, emit)
+    session = await with_image(session, emit)
     async with session.provider.lock(operator("apply")), Residents(session.provider) as fleet:
+        session = await with_own_secrets(session)
         return await _converge(session, fleet, emit, show, destroy)
 
 

@@ -1,0 +1,119 @@
+"""The fingerprint of the platform's secrets on its database nodes: who comes with other secrets is refused.
+
+Passwords reach the database when it is created, and most of them never again: Patroni makes its users then. An
+operator on another machine, with the same inventory and secrets of his own, would break replication with them.
+
+Invariant: no secret is brought to any node before each database node has a record of it, and none that differs from
+a record ever is. So this component comes before all others. The record is a hash of each secret, with as many rounds
+as PostgreSQL's own (scram_iterations), and says which file they came from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import cache
+from hashlib import pbkdf2_hmac
+from typing import NoReturn
+
+from tercet.components.context import Context
+from tercet.converge.component import Condition
+from tercet.converge.requests import Answer, Exec, Late, Request
+from tercet.converge.resources import Object, Resource
+from tercet.errors import TercetError
+from tercet.inventory.platform import Node, Role
+
+FOLDER = "/var/lib/tercet"
+RECORD = f"{FOLDER}/secrets.json"
+ROUNDS = 4096
+
+READ = Exec(("sh", "-c", f"if [ -e {RECORD} ]; then cat {RECORD}; else echo '{{}}'; fi"))
+WRITE = f"""
+umask 077
+mkdir -p {FOLDER} && cat > {RECORD}.new && sync {RECORD}.new && mv {RECORD}.new {RECORD} && sync {FOLDER}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """The record on each database node."""
+
+    context: Context
+    name: str = "fingerprint"
+    after: tuple[str, ...] = ()
+
+    def desired(self, node: Node) -> Iterable[Resource]:
+        if node.role is not Role.DB:
+            return
+        record = Late("the secrets are made", {}, lambda _answers: self._record())
+        yield Object(
+            f"fingerprint of the secrets on {node.name}",
+            READ,
+            lambda answer: self._differs(node.name, answer),
+            (Exec(("sh", "-c", WRITE), stdin=record, timeout=20),),
+            needs=tuple((database.name, READ) for database in self.context.platform.of(Role.DB)),
+            permit=lambda answers: self._permit(node.name, answers),
+        )
+
+    def questions(self, node: Node) -> Mapping[str, Request]:
+        return {}
+
+    def healthy(self) -> Iterable[Condition]:
+        return ()
+
+    def _hashes(self) -> dict[str, str]:
+        platform = self.context.platform.name
+        return {name: hashed(f"{platform}/{name}", secret) for name, secret in asdict(self.context.secrets).items()}
+
+    def _record(self) -> bytes:
+        since = datetime.now().astimezone().isoformat(timespec="seconds")
+        record = {"from": self.context.secrets_from, "since": since, "secrets": self._hashes()}
+        return json.dumps(record, indent=2).encode() + b"\n"
+
+    def _differs(self, node: str, answer: Answer) -> str | None:
+        """Raises TercetError where the record is of other secrets."""
+        if not answer.ok:
+            return f"unknown ({answer.why()})"
+        recorded = self._recorded(node, answer)
+        missing = [name for name in self._hashes() if name not in recorded]
+        return f"no record of {', '.join(missing)} yet" if missing else None
+
+    def _permit(self, node: str, answers: dict[str, Answer]) -> str | None:
+        """Why no record may be made at `node`: one of the nodes that do not answer may have one of other secrets.
+
+        Where another node has a record of ours, it does not matter what the others have.
+        """
+        known = {name: self._recorded(name, answer) for name, answer in answers.items() if answer.ok}
+        silent = sorted(answers.keys() - known.keys())
+        if not silent or (node in known and any(known.values())):
+            return None
+        return f"{', '.join(silent)} did not say whether the platform runs with other secrets; start it and try again"
+
+    def _recorded(self, node: str, answer: Answer) -> Mapping[str, str]:
+        """What the node has a record of. Raises TercetError where that is of other secrets, or cannot be read."""
+        record = answer.json()
+        if not isinstance(record, dict) or not isinstance(recorded := record.get("secrets", {}), dict):
+            raise TercetError(
+                f"expected the fingerprint of the secrets in {RECORD} on {node}, found something else. If the secrets "
+                "file is surely the platform's own, remove that file there; nothing was changed"
+            )
+        own = self._hashes()
+        if others := [name for name, found in recorded.items() if found != own.get(name, found)]:
+            self._refuse(node, others, record)
+        return recorded
+
+    def _refuse(self, node: str, others: list[str], record: Mapping[str, object]) -> NoReturn:
+        raise TercetError(
+            f"expected the secrets that the platform {self.context.platform.name} runs with, found others in "
+            f"{self.context.secrets_from}: {', '.join(others)}. Nothing was changed\n"
+            f"  Copy the file from where they were recorded on {node}, {record.get('since', 'at an unknown time')}: "
+            f"{record.get('from', 'unknown')}"
+        )
+
+
+@cache
+def hashed(salt: str, secret: str) -> str:
+    """The hash of a secret, in hexadecimal digits. The salt is the platform's name and the secret's."""
+    return pbkdf2_hmac("sha256", secret.encode(), salt.encode(), ROUNDS).hex()

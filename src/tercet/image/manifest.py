@@ -1,0 +1,96 @@
+"""What a finished tree consists of, so that a torn one is never used.
+
+A tree is made as FOLDER/rootfs in a scratch folder. `publish` lists what is in it in FOLDER/manifest, brings all of it
+to the disk and gives the folder its final name. So a power cut leaves the whole folder under that name, or nothing.
+
+Invariant: what has a final name and fits its manifest is what was built. The manifest holds no digests: it tells a tree
+that lost files, or their content, from a whole one in a fraction of a second, and not one that somebody forged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from stat import S_ISDIR, S_ISLNK, S_ISREG
+
+from tercet.converge.events import Emit, Event
+from tercet.image.cache import sync_folder, timestamp
+from tercet.image.process import run
+
+MANIFEST = "manifest"
+SYNC_TIMEOUT = 600.0  # seconds; 650 MB on a slow disk that others use, too
+
+
+async def publish(folder: Path, final: Path) -> None:
+    """Give the scratch folder, which holds a finished `rootfs`, its final name."""
+    await asyncio.to_thread(_write, folder)
+    await run(["sync", "--file-system", str(folder)], timeout=SYNC_TIMEOUT)
+    await asyncio.to_thread(_move, folder, final)
+
+
+def _write(folder: Path) -> None:
+    (folder / MANIFEST).write_text("".join(f"{line}\n" for line in listed(folder / "rootfs")))
+
+
+def _move(folder: Path, final: Path) -> None:
+    final.parent.mkdir(parents=True, exist_ok=True)
+    folder.rename(final)
+    sync_folder(final.parent)
+
+
+def finished(folder: Path) -> bool:
+    """A tree was published there. Takes microseconds; `difference` looks closer."""
+    return (folder / MANIFEST).is_file() and (folder / "rootfs").is_dir()
+
+
+async def whole(folder: Path, emit: Emit) -> bool:
+    """A tree was published there and is still what it was. For the holder of the cache's lock.
+
+    One that is not is set aside: containers of a lab may stand on it, so it is the operator's to remove.
+    """
+    if not await asyncio.to_thread(folder.exists):
+        return False
+    problem = await asyncio.to_thread(difference, folder)
+    if problem is None:
+        return True
+    aside = folder.with_name(f"{folder.name}.torn-{timestamp()}")
+    await asyncio.to_thread(_move, folder, aside)
+    text = f"{folder.name} is torn and made anew: {problem}. Remove {aside} when no lab's container stands on it"
+    emit(Event("image", "progress", text))
+    return False
+
+
+def difference(folder: Path) -> str | None:
+    """The first thing in the tree that is not as its manifest says; None if it is whole."""
+    if not finished(folder):
+        return f"expected rootfs and {MANIFEST}, found not both"
+    wanted = (folder / MANIFEST).read_text().splitlines()
+    found = list(listed(folder / "rootfs"))
+    if found == wanted:
+        return None
+    lost, new = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
+    return f"expected {(lost or ['nothing'])[0]}, found {(new or ['nothing'])[0]}"
+
+
+def listed(tree: Path) -> Iterator[str]:
+    """A line for everything in the tree, in a fixed order: path, type and mode, owner, and size or target."""
+    pending = [str(tree)]
+    while pending:
+        folder = pending.pop()
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+        for entry in found:
+            status = entry.stat(follow_symlinks=False)
+            content = ""
+            if S_ISDIR(status.st_mode):
+                pending.append(entry.path)
+            elif S_ISLNK(status.st_mode):
+                content = ascii(os.readlink(entry.path))  # noqa: PTH115 - thousands of them
+            elif S_ISREG(status.st_mode):
+                content = str(status.st_size)
+            else:
+                content = str(status.st_rdev)
+            name = ascii(entry.path[len(str(tree)) + 1 :])
+            yield f"{name} {status.st_mode:o} {status.st_uid}:{status.st_gid} {content}"
