@@ -693,7 +693,9 @@ async def test_power_cut_is_silent(lab: LabProvider) -> None:
     assert await asyncio.wait_for(client.stdout.readline(), 60) == b"connected\n"
     site = [node.name for node in platform_named("t-lab1").nodes if node.site == "sib-01"]
     await lab.faults.kill(site, seconds=60)
-    assert not (await lab.survey()).running & set(site)
+    survey = await lab.survey()
+    assert survey.away.keys() == set(site) and not survey.running & set(site)
+    assert survey.changes == (), "a dead server's containers cannot be started"
     assert client.stdin
     client.stdin.write(b"\n")
     assert await asyncio.wait_for(client.stdout.readline(), 60) == b"silence\n"
@@ -733,6 +735,8 @@ async def test_frozen_node_is_unreachable_within_the_time_limit(lab: LabProvider
     assert monotonic() - began < 30, "it waits until the node thaws, after a minute"
     (fault,) = await lab.faults.faults_active()
     assert (fault.kind, fault.target) == (FREEZE, A)
+    survey = await lab.survey()
+    assert list(survey.away) == [A] and A not in survey.running and survey.changes == ()
     await lab.faults.thaw([A])
     await out(lab, A, "true")
     assert await lab.faults.faults_active() == ()

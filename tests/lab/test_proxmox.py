@@ -104,16 +104,28 @@ def test_databases_that_need_a_restart_get_it_one_at_a_time_the_primary_last(far
     farm.call("verify", timeout=300)
 
 
-def test_a_server_that_vanished_is_said_and_the_rest_is_shown(farm: Farm) -> None:
+def test_a_server_that_vanished_is_said_and_the_others_are_worked_on(farm: Farm) -> None:
+    farm.on("apps-sib-01", "echo '{}' > /etc/nomad.d/nomad.json")
+    farm.on("consul-nomad-sib-03", "echo '{}' > /etc/nomad.d/nomad.json")
+    hosts = farm.on("apps-sib-01", "cat /etc/hosts")
     farm.obey("vanish", "fsn-01")
     try:
-        done = farm.call("plan", expect=1, timeout=300)
-        assert "expected the Proxmox API at 10.79.3.1:8006, found no answer" in done.stderr
+        plan = json.loads(farm.call("--json", "plan", expect=2, timeout=300).stdout)
+        assert [each["node"] for each in plan["unreachable"]] == ["apps-fsn-01", "consul-nomad-fsn-01", "db-fsn-01"]
+        assert "expected the Proxmox API at 10.79.3.1:8006, found no answer" in plan["unreachable"][0]["reason"]
+        assert [step["node"] for step in plan["steps"]] == ["apps-sib-01"]
+        assert [(held["node"], held["for"]) for held in plan["waiting"]] == [("consul-nomad-sib-03", ["fsn-01"])]
+        farm.call("apply", timeout=900)
+        done = farm.call("plan", timeout=300)
+        assert "nomad servers is without consul-nomad-fsn-01 already" in done.stdout
+        assert "Nothing can be changed now. 2 changes wait for fsn-01." in done.stdout
+        assert farm.on("apps-sib-01", "cat /etc/hosts") == hosts
         status = farm.json("status", expect=None)
         reachable = {site["name"]: any(node["healthy"] for node in site["nodes"]) for site in status["sites"]}
         assert reachable == {"sib-01": True, "sib-03": True, "fsn-01": False}
     finally:
         farm.obey("come-back", "fsn-01")
+    farm.call("apply", timeout=900)
     assert farm.lines() == []
 
 

@@ -65,12 +65,13 @@ class Holds:
         """The step as one that waits; None if it may be carried out."""
         if not self._observation.unreachable:
             return None
-        for change in step.changes:
-            for away, reason in self._obstacles(change, step.node):
-                awaits = self._places(away)
-                if isinstance(change.resource, Unit):
-                    self._held[step.component] = awaits
-                return Held(step.component, step.node, step.changes, awaits, reason)
+        obstacles = [(change, *found) for change in step.changes for found in self._obstacles(change, step.node)]
+        for change, away, _ in obstacles:
+            if isinstance(change.resource, Unit):
+                self._held[step.component] = self._places(away)
+        if obstacles:
+            _, away, reason = obstacles[0]
+            return Held(step.component, step.node, step.changes, self._places(away), reason)
         for earlier in self._before[step.component]:
             if earlier in self._held:
                 awaits, reason = self._held[earlier], f"it comes after {earlier}, which waits"
@@ -78,18 +79,19 @@ class Holds:
         return None
 
     def restart(self, change: Change, resources: Iterable[Resource]) -> Held | None:
-        """The restart of a whole node, with all that runs there."""
-        for resource in resources:
-            if isinstance(resource, Unit) and resource.active and resource.rolling:
-                for away, reason in self._alone_in(resource.rolling, change.restarts):
-                    return Held("", change.restarts, (change,), self._places(away), reason)
+        """The restart of a whole node, with all that runs there, as one that waits; None if it may be carried out."""
+        node = change.restarts
+        units = (resource for resource in resources if isinstance(resource, Unit) and resource.active)
+        obstacles = (found for unit in units if unit.rolling for found in self._missed_in(unit.rolling, node))
+        for away, reason in obstacles:
+            return Held("", node, (change,), self._places(away), reason)
         return None
 
     def _obstacles(self, change: Change, node: str) -> Iterator[tuple[set[str], str]]:
         """Why the change must not be made now: the nodes that are missed, and the reason."""
         away = self._observation.unreachable.keys()
         if found := disturbed(change, node, self._observation):
-            yield from self._alone_in(found[1], node)
+            yield from self._missed_in(found[1], node)
         match change.resource:
             case Object() as wanted:
                 if asked := away & {name for name, _ in wanted.needs}:
@@ -101,7 +103,7 @@ class Holds:
                 if (asked := away & late.needs.keys()) and render(late, self._observation) is None:
                     yield asked, f"its content is known once {late.why}"
 
-    def _alone_in(self, rolling: Rolling, node: str) -> Iterator[tuple[set[str], str]]:
+    def _missed_in(self, rolling: Rolling, node: str) -> Iterator[tuple[set[str], str]]:
         """The other members of the group that are away."""
         missing = (self._groups[rolling.group] - {node}) & self._observation.unreachable.keys()
         if missing and not rolling.alone:

@@ -39,7 +39,7 @@ class Provider(Fleet, Protocol):
     async def survey(self) -> Survey:
         """Compare containers, networks and links with the inventory.
 
-        A silent server costs no more than its deadline. Raises TercetError where no server can be reached.
+        A silent server costs no more than its deadline.
         """
         ...
 
