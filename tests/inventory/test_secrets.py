@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 
 from tercet.errors import TercetError
 from tercet.inventory.certificates import LIFETIME, Pair, make_authority, make_headscale, signed_by
-from tercet.inventory.secrets import NAMES, PASSWORDS, PUNCTUATION, Secrets, load, load_or_create, peek
+from tercet.inventory.secrets import (
+    NAMES, PASSWORDS, PUNCTUATION, Secrets, claim, load, load_or_create, owner, peek
+)
 
 
 @pytest.fixture
@@ -39,6 +41,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def write(path: Path, content: dict[str, str] | str) -> None:
     path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
     path.chmod(0o600)
+
+
+def test_they_are_claimed_by_a_platform_and_stay_as_they_are(path: Path) -> None:
+    first = load_or_create(path)
+    assert owner(path) == ""
+    claim(path, "one")
+    claim(path, "two")
+    assert owner(path) == "two" and load(path) == load_or_create(path) == first
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_secrets_are_made_once(path: Path) -> None:

@@ -90,6 +90,21 @@ def test_data_that_can_be_rewound_is_rewound(platform_lab: Lab) -> None:
     wait_until("the platform is healthy", lambda: platform_lab.call("status", expect=None).returncode == 0, 120)
 
 
+def test_a_diverged_node_is_rewound_from_a_primary_that_is_read_only(platform_lab: Lab) -> None:
+    """Seen before: Patroni took the read-only primary for none, so no standby came and it stayed read-only for ever."""
+    lab = platform_lab
+    first, second = (m["node"] for m in lab.json("status")["postgres"]["members"] if m["role"] == "standby")
+    lab.on(first, "systemctl stop patroni")
+    try:
+        diverge(lab, second, "rewindable")
+        wait_until(f"{second} streams", lambda: streams(lab, second), 180)
+        wait_until("writes are accepted", lambda: lab.json("status", expect=None)["postgres"]["writable"], 60)
+    finally:
+        lab.on(first, "systemctl start patroni")
+    wait_until("the platform is healthy", lambda: lab.call("status", expect=None).returncode == 0, 120)
+    assert lab.json("aside", "list") == []
+
+
 # A port that nobody reaches while pg_rewind runs: what it says is no proof against the data.
 def test_a_source_that_is_away_moves_nothing(platform_lab: Lab) -> None:
     """pg_rewind as Patroni calls it, on a data directory that cannot be rewound, while nobody answers."""

@@ -13,6 +13,7 @@ from tercet.components.headscale import Headscale
 from tercet.components.nomad import Nomad
 from tercet.components.patroni import Patroni
 from tercet.components.proxy.component import Proxy
+from tercet.components.rewinder import Rewinder
 from tercet.components.sentinel import Sentinel
 from tercet.components.settings import Restarts, Settings, restarts_of_lowered
 from tercet.components.tailscale import Tailscale
@@ -34,6 +35,7 @@ def components(context: Context) -> tuple[Component, ...]:
         Nomad(context),
         Aside(context),
         Patroni(context),
+        Rewinder(context),
         Settings(context),
         Restarts(context),
         restarts_of_lowered(context),

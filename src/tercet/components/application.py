@@ -75,10 +75,10 @@ class Application:
         yield Object(
             f"database {postgresql.database} and its user {postgresql.user}",
             Exec(("sh", "-c", PROBE, "sh", *words), stdin=password),
-            _differs,
+            not_ready,
             (Exec(("sh", "-c", CHANGE, "sh", *words), stdin=password, timeout=20),),
             on=(node.name, *others),
-            here=_primary,
+            here=on_primary,
             settle=self.context.timing.ttl + 30.0,  # a failover takes up to ttl where gossip does not end the session
         )
 
@@ -89,12 +89,14 @@ class Application:
         return ()
 
 
-def _primary(answer: Answer) -> bool:
+def on_primary(answer: Answer) -> bool:
+    """The answer to a probe that says "standby" on a standby."""
     return answer.ok and answer.text.strip() != "standby"
 
 
-def _differs(answer: Answer) -> str | None:
-    if not _primary(answer):
+def not_ready(answer: Answer) -> str | None:
+    """The reason for a change, from a probe that says "ready" where there is none."""
+    if not on_primary(answer):
         return "no database node is primary"
     text = answer.text.strip()
     return None if text == "ready" else text

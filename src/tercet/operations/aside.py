@@ -21,8 +21,9 @@ async def listed(session: Session) -> list[AsideStatus]:
     component = Aside(session.context)
     nodes = session.platform.of(Role.DB)
     readings = await ask(session.provider, {node.name: component.questions(node) for node in nodes}, timeout=LOOK_S)
-    if silent := [readings.silence(node.name) for node in nodes if not readings.reachable(node.name)]:
-        raise TercetError(f"expected every database node to say what it keeps, found: {'; '.join(silent)}")
+    answers = {node.name: readings.get(node.name, "aside") for node in nodes}
+    if silent := [readings.silence(name) or f"{name}: {said.why()}" for name, said in answers.items() if not said.ok]:
+        raise TercetError(f"expected every database node to say what was moved aside there, found: {'; '.join(silent)}")
     return moved_aside(session.platform, readings, datetime.now(UTC))
 
 

@@ -83,8 +83,9 @@ class ProxmoxProvider:
         if found := list(dict.fromkeys(f"{item.name} ({item.vmid} on {item.host})" for item in strays)):
             raise TercetError(
                 f"expected every container with the tag {platform_tag(self.platform.name)} to have the tags of a site "
-                f"and a role of the inventory, found without: {', '.join(found)}. Nothing was changed\n  Give it back "
-                "what it lost (site.SITE, role.ROLE), or take the platform's tag off, and it is no concern of tercet"
+                f"and a role of the inventory, found without: {', '.join(found)}. Nothing was changed\n  A site cannot "
+                "be renamed: write its old name again. Or give the container back what it lost (site.SITE, role.ROLE), "
+                "or take the platform's tag off, and it is no concern of tercet"
             )
 
     def _template_change(self, site: Site) -> Change:

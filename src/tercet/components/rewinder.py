@@ -1,0 +1,64 @@
+"""The user of pg_rewind may open a session that Patroni takes for one of a primary, also while that is read-only.
+
+Patroni asks for `target_session_attrs=read-write` before a rewind and for it (postgresql/rewind.py, _conn_kwargs), and
+libpq refuses that of a server with `default_transaction_read_only` on. So it is while no standby confirms (see
+nodeside/strict.py): a diverged node could not be rewound, no standby came, and the primary stayed read-only for ever.
+The role's own setting goes before the server's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from tercet.components import patroni
+from tercet.components.application import not_ready, on_primary
+from tercet.components.context import Context
+from tercet.converge.component import Condition
+from tercet.converge.requests import Exec, Request
+from tercet.converge.resources import Object, Resource
+from tercet.inventory.platform import Node, Role
+
+PROBE = f"""
+SELECT CASE WHEN pg_is_in_recovery() THEN 'standby'
+  WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = '{patroni.REWINDER}'
+    AND 'default_transaction_read_only=off' = ANY (rolconfig)) THEN 'ready'
+  ELSE 'it has no setting of its own' END
+"""
+# On a primary that is read-only, and without a standby to wait for.
+CHANGE = f"""
+SET default_transaction_read_only = off;
+SET synchronous_commit = local;
+ALTER ROLE {patroni.REWINDER} SET default_transaction_read_only = off;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Rewinder:
+    """The setting, made at whoever is primary by then."""
+
+    context: Context
+    name: str = "rewinder"
+    after: tuple[str, ...] = ("patroni",)
+
+    def desired(self, node: Node) -> Iterable[Resource]:
+        platform = self.context.platform
+        if node != platform.initial_primary:  # given once; while there is no cluster yet, it is planned there
+            return
+        psql = (*patroni.AS_POSTGRES, patroni.PSQL, "-XAtq", "-v", "ON_ERROR_STOP=1")
+        others = (database.name for database in platform.of(Role.DB) if database != node)
+        yield Object(
+            f"user {patroni.REWINDER} can rewind from a read-only primary",
+            Exec((*psql, "-c", PROBE)),
+            not_ready,
+            (Exec(psql, stdin=CHANGE.encode()),),
+            on=(node.name, *others),
+            here=on_primary,
+            settle=self.context.timing.ttl + 30.0,  # a failover takes up to ttl where gossip does not end the session
+        )
+
+    def questions(self, node: Node) -> Mapping[str, Request]:
+        return {}
+
+    def healthy(self) -> Iterable[Condition]:
+        return ()
