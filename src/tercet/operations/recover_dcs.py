@@ -35,10 +35,12 @@ LEADS_S = 600.0  # PostgreSQL's recovery after a crash replays up to max_wal_siz
 STOPPED = ("inactive", "failed")
 NOTHING_READ = Survey(())
 
-# A fast shutdown, so that a standby that still streams gets the last WAL. Patroni that is not there leaves PostgreSQL.
+# Patroni stops its PostgreSQL; where Patroni is dead it may still run. A fast shutdown gives standbys that stream the
+# last WAL. After a power cut the file names a process that is gone, or another program's.
 STOP_POSTGRES = f"""
 systemctl stop {patroni.UNIT}
-[ -s {patroni.DATA}/postmaster.pid ] || exit 0
+pid=$(head -1 {patroni.DATA}/postmaster.pid 2>/dev/null) || exit 0
+[ "$(cat "/proc/$pid/comm" 2>/dev/null)" = postgres ] || exit 0
 exec {" ".join(patroni.AS_POSTGRES)} {patroni.BIN}/pg_ctl -D {patroni.DATA} -s -w -t 60 -m fast stop
 """
 # What is left of an old Raft is kept, under a name that says since when.
