@@ -191,7 +191,9 @@ def test_a_server_that_was_restored_from_an_old_copy_is_said(context: Context) -
     _, condition = Guard(context).healthy()
     controls = [node.name for node in context.platform.of(Role.CONTROL)]
     assert isinstance(condition.check(Readings({name: {"restored": Answer(0, "")} for name in controls})), Passing)
-    state = condition.check(Readings({controls[1]: {"restored": Answer(0, "640\n")}}))
+    assert isinstance(condition.check(Readings({})), Waiting)
+    said = {name: {"restored": Answer(0, "640\n" if name == controls[1] else "")} for name in controls}
+    state = condition.check(Readings(said))
     assert isinstance(state, Waiting) and f"{controls[1]} came back from a copy that was 640 s old" in state.reason
 
 

@@ -160,7 +160,10 @@ def _not_restored(platform: Platform) -> Callable[[Readings], State]:
 
     def check(readings: Readings) -> State:
         for name in controls:
-            if seconds := readings.get(name, "restored").text.strip():
+            answer = readings.get(name, "restored")
+            if not answer.ok:
+                return Waiting(f"{name} does not say ({answer.why()})")
+            if seconds := answer.text.strip():
                 return Waiting(
                     f"{name} came back from a copy that was {seconds} s old or older: its Raft servers forgot what "
                     f"they voted for and confirmed since. Prove the platform with `tercet verify`, then "

@@ -13,10 +13,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from tercet.components import dcs, patroni
+from tercet.components.consul import alive
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.events import Emit, Event
 from tercet.converge.fleet import Unreachable
@@ -35,10 +36,12 @@ LEADS_S = 600.0  # PostgreSQL's recovery after a crash replays up to max_wal_siz
 STOPPED = ("inactive", "failed")
 NOTHING_READ = Survey(())
 
-# A fast shutdown, so that a standby that still streams gets the last WAL. Patroni that is not there leaves PostgreSQL.
+# Patroni stops its PostgreSQL; where Patroni is dead it may still run. A fast shutdown gives standbys that stream the
+# last WAL. After a power cut the file names a process that is gone, or another program's.
 STOP_POSTGRES = f"""
 systemctl stop {patroni.UNIT}
-[ -s {patroni.DATA}/postmaster.pid ] || exit 0
+pid=$(head -1 {patroni.DATA}/postmaster.pid 2>/dev/null) || exit 0
+[ "$(cat "/proc/$pid/comm" 2>/dev/null)" = postgres ] || exit 0
 exec {" ".join(patroni.AS_POSTGRES)} {patroni.BIN}/pg_ctl -D {patroni.DATA} -s -w -t 60 -m fast stop
 """
 # What is left of an old Raft is kept, under a name that says since when.
@@ -57,7 +60,8 @@ class Standing:
 
     `recorded`: `dcs` knows the cluster, so who leads is not to be chosen. `named` is the node that it says was last the
     primary. `stopped` are the database nodes whose Patroni does not run. `silent` says why a server of `dcs` does not
-    answer. Where nothing is wrong `survey` is empty. `unsure` is `Survey.unsure`.
+    answer, `apart` which of them do not see each other. Where nothing is wrong `survey` is empty. `unsure` is
+    `Survey.unsure`.
     """
 
     leader: str
@@ -65,6 +69,7 @@ class Standing:
     named: str
     stopped: tuple[str, ...]
     silent: dict[str, str]
+    apart: tuple[str, ...]
     survey: Survey = NOTHING_READ
     unsure: str | None = None
 
@@ -110,6 +115,7 @@ async def look(session: Session, emit: Emit) -> Standing:
             for name in controls
             if not readings.get(name, "dcs.leader").ok
         },
+        apart=_apart(readings, controls),
     )
     if found.fine:
         return found
@@ -123,6 +129,12 @@ async def read_wal(session: Session) -> Survey:
     databases = [node.name for node in session.platform.of(Role.DB)]
     readings = await ask(session.provider, {name: {"reach": probe()} for name in databases}, timeout=PROBE_S + 5)
     return survey_of(readings, databases, "reach")
+
+
+def _apart(readings: Readings, controls: Sequence[str]) -> tuple[str, ...]:
+    """Which servers do not see which others."""
+    unseen = {name: sorted(set(controls) - alive(readings, name, "dcs.members")) for name in controls}
+    return tuple(f"{name} does not see {', '.join(others)}" for name, others in unseen.items() if others)
 
 
 def _named(readings: Readings, controls: Iterable[str]) -> str:
@@ -175,6 +187,11 @@ async def _servers_run(session: Session, emit: Emit) -> Standing:
             f"expected every server of dcs to run, since one that comes later with old data does not fit the new Raft, "
             f"found: {reasons}. Start these nodes, then `tercet recover dcs` again. Nothing was changed"
         )
+    if found.apart and not found.leader:
+        raise TercetError(
+            f"expected the servers of dcs to see each other, found: {'; '.join(found.apart)}. That is their network or "
+            f"their tailnet: where it works again they elect a leader from what they have. Nothing was changed"
+        )
     return found
 
 
@@ -185,7 +202,7 @@ async def _elected(session: Session, seconds: float, *, lost: bool = False) -> s
 
     def check(readings: Readings) -> State:
         leader, _ = dcs.raft_of(readings, controls)
-        gone = lost and dcs.lost(readings, controls)
+        gone = lost and dcs.lost(readings, controls) and not _apart(readings, controls)
         return Passing(leader) if leader or gone else Waiting("they have no leader")
 
     condition = Condition("the servers of dcs", check, tuple((name, dcs.UNIT) for name in controls))
