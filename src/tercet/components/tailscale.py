@@ -11,8 +11,10 @@ address. Consul resolves `GetInterfaceIP "tailscale0"` once, at its start, so it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, Any
 
 from tercet.components import headscale
@@ -20,7 +22,7 @@ from tercet.components.context import Context
 from tercet.components.rolling import by_weight
 from tercet.components.systemd import CONTROL_PLANE, unit_file, unit_path
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
-from tercet.converge.requests import Answer, Exec, Http, Late, Request
+from tercet.converge.requests import NO_ANSWER, Answer, Exec, Http, Late, Request
 from tercet.converge.resources import Directory, File, Object, Resource, Unit
 from tercet.errors import TercetError
 from tercet.inventory.platform import Node, Role
@@ -153,6 +155,10 @@ class Tailscale:
             lambda answers: _key_of(answers[world.name]),
         )
 
+    @property
+    def _cidr(self) -> IPv4Network:
+        return self.context.platform.settings.tailnet.cidr
+
     @cached_property
     def _tailnet(self) -> Tailnet:
         """The real tailnet, from which one key is had for all nodes."""
@@ -180,7 +186,13 @@ class Tailscale:
         lines = ["# Written by tercet: the members of the tailnet.", "127.0.0.1 localhost", "::1 localhost"]
         if self.context.platform.world:
             lines.append(f"{headscale.world_address(self.context)} {headscale.HOSTNAME}")
-        lines.extend(f"{_address_of(name, answers)} {name}" for name in self._address_needs())
+        for name in self._address_needs():
+            answer = answers.get(name, NO_ANSWER)
+            if not _claims(answer):
+                raise LookupError(f"{name} has no tailnet address yet")
+            # A node that claims something else is left out, and this phase's gate names it. The others go on without.
+            if address := address_of(answer, self._cidr):
+                lines.append(f"{address} {name}")
         return ("\n".join(lines) + "\n").encode()
 
     def questions(self, node: Node) -> Mapping[str, Request]:
@@ -189,7 +201,7 @@ class Tailscale:
     def healthy(self) -> Iterable[Condition]:
         names = [node.name for node in self.context.platform.nodes]
         units = tuple((name, UNIT) for name in names)
-        yield Condition("tailnet: every node sees every other node", _complete(names), units)
+        yield Condition("tailnet: every node sees every other node", _complete(names, self._cidr), units)
 
 
 def _not_logged_in(answer: Answer) -> str | None:
@@ -204,26 +216,27 @@ def _key_of(answer: Answer) -> bytes:
     return key.encode()
 
 
-def _address_of(name: str, answers: Mapping[str, Answer]) -> str:
-    address = address_of(answers[name]) if name in answers else ""
-    if not address:
-        raise LookupError(f"{name} has no tailnet address yet")
-    return address
-
-
 def peers_of(answer: Answer) -> dict[str, dict[str, Any]]:
     """Peers by hostname from `tailscale status --json`; empty where tailscaled did not answer."""
     peers = (answer.json() or {}).get("Peer") or {}
     return {str(peer.get("HostName")): peer for peer in peers.values()}
 
 
-def address_of(answer: Answer) -> str:
-    """The node's own tailnet IPv4 from `tailscale status --json`; empty where there is none."""
-    addresses = (answer.json() or {}).get("TailscaleIPs") or []
-    return next((str(address) for address in addresses if "." in address), "")
+def address_of(answer: Answer, cidr: IPv4Network) -> str:
+    """The node's own address within the tailnet from `tailscale status --json`; empty where there is none."""
+    for claim in _claims(answer):
+        with suppress(ValueError):
+            if IPv4Address(claim) in cidr:
+                return claim
+    return ""
 
 
-def _complete(names: list[str]) -> Callable[[Readings], State]:
+def _claims(answer: Answer) -> list[str]:
+    """Every address that the node says it has. It can say anything."""
+    return [str(claim) for claim in (answer.json() or {}).get("TailscaleIPs") or []]
+
+
+def _complete(names: list[str], cidr: IPv4Network) -> Callable[[Readings], State]:
     def check(readings: Readings) -> State:
         for name in names:
             answer = readings.get(name, "tailscale")
@@ -231,6 +244,8 @@ def _complete(names: list[str]) -> Callable[[Readings], State]:
                 return Waiting(f"{name}: {answer.why()}")
             if problem := _not_logged_in(answer):
                 return Waiting(f"{name}: {problem}")
+            if _claims(answer) and not address_of(answer, cidr):
+                return Waiting(f"{name} claims {', '.join(_claims(answer))}: expected an IPv4 address within {cidr}")
             missing = sorted(set(names) - {name} - set(peers_of(answer)))
             if missing:
                 return Waiting(f"{name} does not see {', '.join(missing)}")
