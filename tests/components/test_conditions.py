@@ -110,6 +110,7 @@ def test_what_is_away_is_not_judged_and_the_others_are(context: Context) -> None
             "tailscale": ok({"BackendState": "Running", "Peer": peers}),
             "guard": Answer(0, "active"),
             "watchdog": Answer(0, "active"),
+            "restored": Answer(0),
             "dcs.members": members(names),
             "dcs.leader": ok("100.64.0.1:9300"),
             "dcs.peers": raft,
@@ -138,6 +139,30 @@ def test_what_is_away_is_not_judged_and_the_others_are(context: Context) -> None
     lost = {name: {} if name == "apps-sib-03" else batch for name, batch in answers.items()}
     waiting = [c.title for c in conditions if isinstance(c.check(Readings(lost, away=gone)), Waiting)]
     assert len(waiting) == 4, "another node's silence is no excuse"
+
+
+@pytest.mark.parametrize(
+    "claim", ["10.0.0.5", "fd7a::7", "127.0.0.1", "100.64.0.9 db-sib-01\n100.64.0.66", "100.64.0.300", "db-sib-01"]
+)
+def test_a_node_that_claims_a_strange_address_is_named_and_holds_up_nobody(context: Context, claim: str) -> None:
+    component = tailscale.Tailscale(context)
+    names = [node.name for node in context.platform.nodes]
+    answers = {
+        name: ok(
+            {
+                "BackendState": "Running",
+                "TailscaleIPs": [claim if name == "apps-sib-03" else f"100.64.0.{i}"],
+                "Peer": {other: {"HostName": other} for other in names},
+            }
+        )
+        for i, name in enumerate(names, 1)
+    }
+    lines = component._hosts(answers).decode().splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("100.64.")] == [n for n in names if n != "apps-sib-03"]
+    assert not [line for line in lines if line.endswith("apps-sib-03") or line.endswith("66")]
+    (condition,) = component.healthy()
+    state = condition.check(Readings({name: {"tailscale": answer} for name, answer in answers.items()}))
+    assert state == Waiting(f"apps-sib-03 claims {claim}: expected an IPv4 address within 100.64.0.0/10")
 
 
 def test_a_datacenter_needs_its_leader_and_its_three_members(context: Context) -> None:

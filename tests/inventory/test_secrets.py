@@ -19,9 +19,7 @@ from hypothesis import strategies as st
 
 from tercet.errors import TercetError
 from tercet.inventory.certificates import LIFETIME, Pair, make_authority, make_headscale, signed_by
-from tercet.inventory.secrets import (
-    NAMES, PASSWORDS, PUNCTUATION, Secrets, claim, load, load_or_create, owner, peek
-)
+from tercet.inventory.secrets import NAMES, PASSWORDS, PUNCTUATION, Secrets, claim, load, load_or_create, owner, peek
 
 
 @pytest.fixture

@@ -159,7 +159,7 @@ def _not_restored(platform: Platform) -> Callable[[Readings], State]:
     controls = [node.name for node in platform.of(Role.CONTROL)]
 
     def check(readings: Readings) -> State:
-        for name in controls:
+        for name in readings.present(controls):
             answer = readings.get(name, "restored")
             if not answer.ok:
                 return Waiting(f"{name} does not say ({answer.why()})")

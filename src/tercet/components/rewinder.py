@@ -17,11 +17,12 @@ from tercet.components.context import Context
 from tercet.converge.component import Condition
 from tercet.converge.requests import Exec, Request
 from tercet.converge.resources import Object, Resource
+from tercet.inventory.database import REWINDER
 from tercet.inventory.platform import Node, Role
 
 PROBE = f"""
 SELECT CASE WHEN pg_is_in_recovery() THEN 'standby'
-  WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = '{patroni.REWINDER}'
+  WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = '{REWINDER}'
     AND 'default_transaction_read_only=off' = ANY (rolconfig)) THEN 'ready'
   ELSE 'it has no setting of its own' END
 """
@@ -29,7 +30,7 @@ SELECT CASE WHEN pg_is_in_recovery() THEN 'standby'
 CHANGE = f"""
 SET default_transaction_read_only = off;
 SET synchronous_commit = local;
-ALTER ROLE {patroni.REWINDER} SET default_transaction_read_only = off;
+ALTER ROLE {REWINDER} SET default_transaction_read_only = off;
 """
 
 
@@ -48,7 +49,7 @@ class Rewinder:
         psql = (*patroni.AS_POSTGRES, patroni.PSQL, "-XAtq", "-v", "ON_ERROR_STOP=1")
         others = (database.name for database in platform.of(Role.DB) if database != node)
         yield Object(
-            f"user {patroni.REWINDER} can rewind from a read-only primary",
+            f"user {REWINDER} can rewind from a read-only primary",
             Exec((*psql, "-c", PROBE)),
             not_ready,
             (Exec(psql, stdin=CHANGE.encode()),),

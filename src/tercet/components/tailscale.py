@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, Any
 
 from tercet.components import headscale
@@ -153,6 +155,10 @@ class Tailscale:
             lambda answers: _key_of(answers.get(world.name, NO_ANSWER)),
         )
 
+    @property
+    def _cidr(self) -> IPv4Network:
+        return self.context.platform.settings.tailnet.cidr
+
     @cached_property
     def _tailnet(self) -> Tailnet:
         """The real tailnet, from which one key is had for all nodes."""
@@ -180,7 +186,16 @@ class Tailscale:
         lines = ["# Written by tercet: the members of the tailnet.", "127.0.0.1 localhost", "::1 localhost"]
         if self.context.platform.world:
             lines.append(f"{headscale.world_address(self.context)} {headscale.HOSTNAME}")
-        lines.extend(f"{_address_of(name, answers)} {name}" for name in self._address_needs())
+        for name in self._address_needs():
+            if name not in answers:
+                address = _known_address(name, answers, self._cidr)
+            elif _claims(answers[name]):
+                address = address_of(answers[name], self._cidr)
+            else:
+                raise LookupError(f"{name} has no tailnet address yet")
+            # A node that claims something else is left out, and this phase's gate names it. The others go on without.
+            if address:
+                lines.append(f"{address} {name}")
         return ("\n".join(lines) + "\n").encode()
 
     def questions(self, node: Node) -> Mapping[str, Request]:
@@ -189,7 +204,7 @@ class Tailscale:
     def healthy(self) -> Iterable[Condition]:
         names = [node.name for node in self.context.platform.nodes]
         units = tuple((name, UNIT) for name in names)
-        yield Condition("tailnet: every node sees every other node", _complete(names), units)
+        yield Condition("tailnet: every node sees every other node", _complete(names, self._cidr), units)
 
 
 def _not_logged_in(answer: Answer) -> str | None:
@@ -204,14 +219,9 @@ def _key_of(answer: Answer) -> bytes:
     return key.encode()
 
 
-def _address_of(name: str, answers: Mapping[str, Answer]) -> str:
-    """The node's address as it says it; of a node that cannot be reached, the one that all others have for it."""
-    if name in answers:
-        address = address_of(answers[name])
-        if not address:
-            raise LookupError(f"{name} has no tailnet address yet")
-        return address
-    known = {address for answer in answers.values() for address in _addresses_of_peer(answer, name)}
+def _known_address(name: str, answers: Mapping[str, Answer], cidr: IPv4Network) -> str:
+    """The address within the tailnet that all others have for a node that cannot be reached. Raises LookupError."""
+    known = {address for answer in answers.values() for address in _addresses_of_peer(answer, name, cidr)}
     if len(known) != 1:
         found = f"know {', '.join(sorted(known))}" if known else "do not know it"
         raise LookupError(f"{name} cannot be reached, and its address is unknown: the other nodes {found}")
@@ -224,20 +234,30 @@ def peers_of(answer: Answer) -> dict[str, dict[str, Any]]:
     return {str(peer.get("HostName")): peer for peer in peers.values()}
 
 
-def address_of(answer: Answer) -> str:
-    """The node's own tailnet IPv4 from `tailscale status --json`; empty where there is none."""
-    addresses = (answer.json() or {}).get("TailscaleIPs") or []
-    return next((str(address) for address in addresses if "." in address), "")
+def address_of(answer: Answer, cidr: IPv4Network) -> str:
+    """The node's own address within the tailnet from `tailscale status --json`; empty where there is none."""
+    return next((claim for claim in _claims(answer) if _is_within(claim, cidr)), "")
 
 
-def _addresses_of_peer(answer: Answer, name: str) -> set[str]:
-    """The IPv4 addresses that a node has for the peers of that hostname: two where an old entry was not removed."""
+def _addresses_of_peer(answer: Answer, name: str, cidr: IPv4Network) -> set[str]:
+    """The addresses that a node has for the peers of that hostname: two where an old entry was not removed."""
     peers = ((answer.json() or {}).get("Peer") or {}).values()
-    addresses = {a for peer in peers if peer.get("HostName") == name for a in peer.get("TailscaleIPs") or ()}
-    return {str(address) for address in addresses if "." in address}
+    claims = {str(claim) for peer in peers if peer.get("HostName") == name for claim in peer.get("TailscaleIPs") or ()}
+    return {claim for claim in claims if _is_within(claim, cidr)}
 
 
-def _complete(names: list[str]) -> Callable[[Readings], State]:
+def _is_within(claim: str, cidr: IPv4Network) -> bool:
+    with suppress(ValueError):
+        return IPv4Address(claim) in cidr
+    return False
+
+
+def _claims(answer: Answer) -> list[str]:
+    """Every address that the node says it has. It can say anything."""
+    return [str(claim) for claim in (answer.json() or {}).get("TailscaleIPs") or []]
+
+
+def _complete(names: list[str], cidr: IPv4Network) -> Callable[[Readings], State]:
     def check(readings: Readings) -> State:
         present = readings.present(names)
         for name in present:
@@ -246,6 +266,8 @@ def _complete(names: list[str]) -> Callable[[Readings], State]:
                 return Waiting(f"{name}: {answer.why()}")
             if problem := _not_logged_in(answer):
                 return Waiting(f"{name}: {problem}")
+            if _claims(answer) and not address_of(answer, cidr):
+                return Waiting(f"{name} claims {', '.join(_claims(answer))}: expected an IPv4 address within {cidr}")
             missing = sorted(set(present) - {name} - set(peers_of(answer)))
             if missing:
                 return Waiting(f"{name} does not see {', '.join(missing)}")

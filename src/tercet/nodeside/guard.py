@@ -49,6 +49,7 @@ CHECK_S = 10.0  # someone else may have flushed the filter
 INSTALL_S = 1.0  # between two attempts to install the rule
 PAUSE_S = 1.0  # a look that took this much longer than its probes may has paused itself
 FAILED = 4  # serf's member status
+ANSWERS = (0, errno.ECONNREFUSED)  # of a connection; unreachable and timed out are none
 TABLE = "inet tercet_guard"
 
 
@@ -95,27 +96,29 @@ def silent_among(addresses: list[str], port: int, patience: float) -> set[str] |
     None if this took so long that the node itself must have been paused: then nobody can tell.
     """
     waiting: dict[int, tuple[socket.socket, str]] = {}
+    silent = set(addresses)
     poller = select.poll()
     started = time.monotonic()
     for address in addresses:
         probe = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         result = probe.connect_ex((address, port))
-        if result in (0, errno.ECONNREFUSED):
-            probe.close()
+        if result == errno.EINPROGRESS:
+            waiting[probe.fileno()] = (probe, address)
+            poller.register(probe, select.POLLOUT)
             continue
-        waiting[probe.fileno()] = (probe, address)
-        poller.register(probe, select.POLLOUT)
-    silent = {address for _, address in waiting.values()}
+        probe.close()
+        if result in ANSWERS:
+            silent.discard(address)
     left = patience
-    while silent and left > 0:
+    while waiting and left > 0:
         # The last look comes after the deadline: an answer that arrived while this process was suspended counts.
         left = started + patience - time.monotonic()
         for descriptor, _ in poller.poll(max(0.0, left) * 1000):
-            probe, address = waiting[descriptor]
+            probe, address = waiting.pop(descriptor)
             poller.unregister(probe)
-            # Refused is an answer; unreachable and timed out are not.
-            if probe.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) in (0, errno.ECONNREFUSED):
+            if probe.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) in ANSWERS:
                 silent.discard(address)
+            probe.close()
     for probe, _ in waiting.values():
         probe.close()
     return silent if time.monotonic() - started < patience + PAUSE_S else None

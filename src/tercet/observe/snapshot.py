@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from ipaddress import IPv4Network
 
 from pydantic import BaseModel, ConfigDict
 
@@ -197,7 +198,11 @@ def snapshot(
         SiteStatus(
             name=site.name,
             datacenter=site.datacenter,
-            nodes=[_node(node, units[node.name], readings) for node in platform.nodes if node.site == site.name],
+            nodes=[
+                _node(node, units[node.name], readings, platform.settings.tailnet.cidr)
+                for node in platform.nodes
+                if node.site == site.name
+            ],
         )
         for site in platform.sites
     ]
@@ -222,7 +227,7 @@ def _judged(condition: Condition, readings: Readings) -> ConditionStatus:
     return ConditionStatus(title=condition.title, passing=isinstance(state, Passing), detail=detail)
 
 
-def _node(node: Node, units: Mapping[str, Sequence[str]], readings: Readings) -> NodeStatus:
+def _node(node: Node, units: Mapping[str, Sequence[str]], readings: Readings, cidr: IPv4Network) -> NodeStatus:
     if not readings.reachable(node.name):
         states = dict.fromkeys(units, "no answer")
     else:
@@ -233,7 +238,7 @@ def _node(node: Node, units: Mapping[str, Sequence[str]], readings: Readings) ->
     return NodeStatus(
         name=node.name,
         role=node.role.value,
-        address=tailscale.address_of(readings.get(node.name, "tailscale")),
+        address=tailscale.address_of(readings.get(node.name, "tailscale"), cidr),
         healthy=all(state == "active" for state in states.values()),
         components=states,
         reason=readings.silence(node.name).removeprefix(f"{node.name}: "),

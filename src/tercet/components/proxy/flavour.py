@@ -58,28 +58,32 @@ def leader_of(service: str) -> str:
 
 
 def choose_servers(platform: Platform, site: str) -> str:
-    """Template text that leaves the primary's and the reads' address in scratch: "primary" and "read".
+    """Template text that leaves the names of the primary and of the node to read in scratch: "primary" and "read".
+
+    Names of the platform's own database nodes, which /etc/hosts resolves: anyone on a node may register a service with
+    any address in Consul, and a template cannot check one.
 
     Reads go to the local database node whether it is a replica or the primary, else to the nearest passing
-    replica, else to the primary. Either address is "" where there is none. The primary is the holder of Patroni's
+    replica, else to the primary. Either name is "" where there is none. The primary is the holder of Patroni's
     leader key, else whoever passes as primary: tags lag behind the key by up to a second after a promotion and by
     two after the return of a primary that died, and are gone while a Patroni starts anew beside its PostgreSQL.
     """
     service = platform.settings.postgresql.service
     local, *others = preference(platform, site)
-    is_local = f'{{{{ if eq .Node "{local}" }}}}{{{{ scratch.Set "read" .Address }}}}{{{{ end }}}}'
+    is_local = f'{{{{ if eq .Node "{local}" }}}}{{{{ scratch.Set "read" .Node }}}}{{{{ end }}}}'
+    is_primary = '{{ if in $databases .Node }}{{ scratch.Set "primary" .Node }}{{ end }}'
     lines = [
+        f'{{{{- $databases := split " " "{" ".join((local, *others))}" }}}}',
         # Both questions are asked whatever the branches below need, so that no answer has to be waited for later.
         f'{{{{- $primaries := service "primary.{service}" }}}}{{{{ $replicas := service "replica.{service}" }}}}',
         '{{- scratch.Set "primary" "" }}{{ scratch.Set "read" "" }}',
         leader_of(service).rstrip(),
-        f'{{{{- range $primaries }}}}{{{{ scratch.Set "primary" .Address }}}}{is_local}{{{{ end }}}}',
-        f'{{{{- range service "{service}|any" }}}}{{{{ if eq .Node $leader }}}}'
-        '{{ scratch.Set "primary" .Address }}{{ end }}{{ end }}',
+        f"{{{{- range $primaries }}}}{is_primary}{is_local}{{{{ end }}}}",
+        f'{{{{- range service "{service}|any" }}}}{{{{ if eq .Node $leader }}}}{is_primary}{{{{ end }}}}{{{{ end }}}}',
     ]
     lines.extend(
         '{{- if eq (scratch.Get "read") "" }}{{ range $replicas }}'
-        f'{{{{ if eq .Node "{node}" }}}}{{{{ scratch.Set "read" .Address }}}}{{{{ end }}}}'
+        f'{{{{ if eq .Node "{node}" }}}}{{{{ scratch.Set "read" .Node }}}}{{{{ end }}}}'
         "{{ end }}{{ end }}"
         for node in (local, *others)
     )
