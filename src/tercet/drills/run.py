@@ -314,8 +314,9 @@ async def _script(drill: _Drill, healing: Healing, scene: live.Scene, fleet: Fle
     start = drill.now
     steps: list[tuple[float, int, Fault, bool]] = []
     for model, fault in zip(drill.scenario.faults, drill.faults, strict=True):
-        steps.append((model.at, len(steps), fault, True))
-        steps.append((model.at + model.lasts, len(steps), fault, False))
+        for begins, ends in model.spells:
+            steps.append((begins, len(steps), fault, True))
+            steps.append((ends, len(steps), fault, False))
     first_end = start + min(at for at, _, _, makes in steps if not makes)
     looking: list[asyncio.Task[None]] = []
     try:
