@@ -241,7 +241,7 @@ async def test_a_broken_configuration_is_an_error_with_the_reason(
     server: Server, fleet: LocalFleet, tmp_path: Path
 ) -> None:
     run = Run(tmp_path / "j.jsonl", server.conninfo)
-    with pytest.raises(load.LoadError, match="at most 3600 seconds"):
+    with pytest.raises(load.LoadError, match="at most 86400 seconds"):
         await run.load.start(fleet, load.LoadSettings(writes_per_second=5000), 1.0)
 
 

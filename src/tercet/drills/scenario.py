@@ -66,7 +66,7 @@ Kind = Literal[
     "switchover",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-_NEEDS: dict[Kind, str] = {
+NEEDS: dict[Kind, str] = {
     "kill": KILL,
     "freeze": FREEZE,
     "cut_off": CUT,
@@ -200,7 +200,7 @@ class Scenario(Model):
     @property
     def needs(self) -> frozenset[str]:
         """The capabilities that the provider must have."""
-        return frozenset(_NEEDS[fault.kind] for fault in self.faults if fault.kind in _NEEDS)
+        return frozenset(NEEDS[fault.kind] for fault in self.faults if fault.kind in NEEDS)
 
     @property
     def seconds(self) -> float:
