@@ -135,9 +135,8 @@ def _in_file(location: tuple[int | str, ...], document: Document) -> Location:
         here = value_at(document.data, at)
         inside = isinstance(here, dict) and isinstance(part, str)
         inside = inside or (isinstance(here, list) and isinstance(part, int))
-        if not inside:
-            break
-        at = (*at, part)
+        if inside:
+            at = (*at, part)
     return at
 
 

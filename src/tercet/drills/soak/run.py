@@ -36,6 +36,7 @@ from tercet.drills.soak.summary import Round, Summary, said
 from tercet.drills.stage import Stage, caught_up, clocks, view_of
 from tercet.drills.targets import View
 from tercet.drills.verdict import Result, result
+from tercet.errors import TercetError
 from tercet.observe.snapshot import Snapshot
 
 OBSERVE_S = 4.0
@@ -90,6 +91,7 @@ class Soak:
     audited: bool = False
     kept: Path | None = None
     """The journal of the round that ended it."""
+    _begun: list[Course] = field(default_factory=list)  # whose journals are open, in order
     _acknowledged: set[str] = field(default_factory=set)
     _counted: int = 0  # rows in the table when the last round was judged
 
@@ -115,7 +117,15 @@ class Soak:
         try:
             seen = await stage.snapshot()
             table = await self._make_table(view_of(stage, seen, ""))
-            loads = Loads(stage, table, LOAD, self._load_seconds())
+            await self._under_load(seen, table, fleet)
+            if self.summary.broken is None:
+                await self._audit(table)
+        finally:
+            await uninterrupted(sweep(stage))
+
+    async def _under_load(self, seen: Snapshot, table: str, fleet: Fleet) -> None:
+        loads = Loads(self.stage, table, LOAD, self._load_seconds())
+        try:
             async with asyncio.TaskGroup() as tasks:
                 try:
                     course = await self._open(self.asked.first, seen, table)
@@ -126,10 +136,13 @@ class Soak:
                     await self._all(course, loads, fleet)
                 finally:
                     await uninterrupted(loads.stop())
-            if self.summary.broken is None:
-                await self._audit(table)
+        except* TercetError:
+            if self._begun:
+                self._end(self._begun[0], keep=True)
+            raise
         finally:
-            await uninterrupted(sweep(stage))
+            for course in tuple(self._begun):  # nobody judged them
+                self._end(course, keep=False)
 
     def _load_seconds(self) -> float:
         """The loads' own time limit. Where rounds are counted, each may take as long as one that passes ever does."""
@@ -152,35 +165,35 @@ class Soak:
         faults = [fault_of(model, view, stage.facts(), place) for place, model in enumerate(models, 1)]
         book = journal.Journal(journal_path(self.folder, scenario.name))
         course = Course(scenario, stage, view, faults, seen, book, table, self._failures)
+        self._begun.append(course)
         course.open(await clocks(stage, [node.name for node in stage.platform.nodes]))
         return course
 
+    def _end(self, course: Course, *, keep: bool) -> None:
+        """Close a round's journal, into which nobody writes any more; remove it if nobody will ask about it."""
+        self._begun.remove(course)
+        course.book.close()
+        if keep:
+            self.kept = course.book.path
+        else:
+            course.book.path.unlink(missing_ok=True)
+
     async def _all(self, course: Course, loads: Loads, fleet: Fleet) -> None:
         """Round after round, until what was asked for is done or a promise broken."""
-        began, following = time.monotonic(), course
-        try:
-            for number in count(self.asked.first):
-                back = await self._provoke(number, course, loads, fleet)
-                # Who is primary now counts for both: what this round ended with, and what the next one begins with.
-                seen = await self.stage.snapshot()
-                following = await self._open(number + 1, seen, course.table)
-                bounds = loads.turn(following.book, following.began)
-                await collect(course, seen.postgres.primary, bounds)
-                judged = await self._judge(course, back)
-                self._count(number, course, judged, back)
-                if judged.passed:
-                    _forget(course)
-                if not judged.passed or self._done(began):
-                    break
-                course = following
-        except asyncio.CancelledError:
-            _forget(course)  # nothing of it was judged
-            raise
-        finally:
-            self.kept = course.book.path if course.book.path.exists() else None
-            course.book.close()
-            if following is not course:
-                _forget(following)
+        began = time.monotonic()
+        for number in count(self.asked.first):
+            back = await self._provoke(number, course, loads, fleet)
+            # Who is primary now counts for both: what this round ended with, and what the next one begins with.
+            seen = await self.stage.snapshot()
+            following = await self._open(number + 1, seen, course.table)
+            bounds = loads.turn(following.book, following.began)
+            await collect(course, seen.postgres.primary, bounds)
+            judged = await self._judge(course, back)
+            self._count(number, course, judged, back)
+            self._end(course, keep=not judged.passed)
+            if not judged.passed or self._done(began):
+                return
+            course = following
 
     def _done(self, began: float) -> bool:
         if self.asked.rounds is None:
@@ -269,9 +282,3 @@ def _scenario(seed: int, number: int, faults: tuple[FaultModel, ...], stage: Sta
         load=LOAD,
         expect=expectation(faults, stage.platform, settings.budgets),
     )
-
-
-def _forget(course: Course) -> None:
-    """Remove the journal of a round that nobody will ask about."""
-    course.book.close()
-    course.book.path.unlink(missing_ok=True)
