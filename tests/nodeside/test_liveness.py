@@ -94,3 +94,40 @@ def test_the_postmaster_of_the_pid_file_is_killed(tmp_path: Path, capsys: pytest
     pid_file.unlink()
     liveness.kill_postmaster(str(pid_file))
     assert "postmaster: " in capsys.readouterr().out
+
+
+def test_a_shutdown_that_waits_for_its_sessions_is_hurried_and_nobody_else_is_signalled(
+    clock: list[float], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program, pid_file = tmp_path / "postgres", tmp_path / "postmaster.pid"
+    program.write_bytes(Path("/bin/sleep").read_bytes())
+    program.chmod(0o755)
+    watch = liveness.Shutdown(str(pid_file))
+
+    def say(pid: int, state: str) -> None:
+        pid_file.write_text(
+            f"{pid}\n/data\n1795712865\n5432\n/run/postgresql\ndb-sib-03\n   131074         0\n{state}\n"
+        )
+
+    with subprocess.Popen([program, "900"]) as postmaster, subprocess.Popen(["sleep", "900"]) as other:
+        try:
+            for pid, state in ((postmaster.pid, "ready   "), (other.pid, "stopping"), (-1, "stopping")):
+                say(pid, state)
+                for _ in range(5):
+                    clock[0] += 1
+                    watch.look()
+            assert postmaster.poll() is None and other.poll() is None
+            say(postmaster.pid, "stopping")
+            watch.look()
+            clock[0] += 1
+            watch.look()
+            assert postmaster.poll() is None, "an ordered shutdown has its time"
+            clock[0] += 1
+            watch.look()
+            assert postmaster.wait(60) == -signal.SIGINT
+            assert "postmaster shuts down for 2.0 s: told to end its sessions" in capsys.readouterr().out
+        finally:
+            postmaster.kill()
+            other.kill()
+    pid_file.unlink()
+    watch.look()
