@@ -18,6 +18,7 @@ Argument: a JSON file {"api": [host, port], "socket": "/run/postgresql/.s.PGSQL.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -127,10 +128,8 @@ class Shutdown:
             self._since = (pid, now)
         elif now - self._since[1] >= SHUTDOWN_S:
             print(f"postmaster shuts down for {now - self._since[1]:.1f} s: told to end its sessions", flush=True)
-            try:
+            with contextlib.suppress(OSError):  # it has ended
                 os.kill(pid, signal.SIGINT)
-            except OSError:
-                pass  # it has ended
             self._since = (pid, now)
 
 
