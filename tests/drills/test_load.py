@@ -237,11 +237,48 @@ async def test_a_silent_server_costs_the_connect_timeout_and_no_more(fleet: Loca
     assert 0.25 < failed[0].t - failed[0].scheduled < 30, "a silent server costs the time for ever"
 
 
+async def test_a_load_that_goes_on_in_another_journal_answers_for_each_write_once(
+    server: Server, table: str, fleet: LocalFleet, tmp_path: Path
+) -> None:
+    """Wherever its attempts are when it turns: while the table is locked they all are under way."""
+    run = Run(tmp_path / "first.jsonl", server.conninfo)
+    following = await run.start(fleet, LONG_S, **PATIENT)
+    books, bounds, began = [run.book], [], [run.began]
+    for number in range(3):
+        await until(lambda: len([e for e in books[-1].entries if isinstance(e, journal.Acknowledged)]) > 10)
+        if number == 1:
+            lock = asyncio.to_thread(
+                server.sql, "BEGIN; LOCK TABLE drill IN EXCLUSIVE MODE; SELECT pg_sleep(3); COMMIT"
+            )
+            locked = asyncio.create_task(lock)
+            await asyncio.sleep(1.5)  # until the next statements wait
+        books.append(Kept(tmp_path / f"{number}.jsonl"))
+        began.append(time.time())
+        bounds.append(run.load.turn(books[-1], began[-1]))
+    await locked
+    await run.load.stop()
+    await following
+    answered: list[str] = []
+    for book, of_round in zip(books, bounds, strict=False):
+        rows = {row[2] for row in server.sql(load.table_query(table, of_round))}
+        acknowledged = {entry.id for entry in book.entries if isinstance(entry, journal.Acknowledged)}
+        attempted = {entry.id for entry in book.entries if isinstance(entry, journal.Attempt)}
+        assert acknowledged <= rows <= attempted
+        assert acknowledged
+        answered += acknowledged
+    assert len(answered) == len(set(answered))
+    assert any(isinstance(entry, journal.Attempt) for entry in books[2].entries[:3]), "nothing was under way"
+    for book, start in zip(books[1:], began[1:], strict=True):
+        first = next(entry for entry in book.entries if isinstance(entry, journal.Acknowledged))
+        assert 0 <= first.t < time.time() - start
+    assert set(bounds[0]) == set(WRITERS)
+
+
 async def test_a_broken_configuration_is_an_error_with_the_reason(
     server: Server, fleet: LocalFleet, tmp_path: Path
 ) -> None:
     run = Run(tmp_path / "j.jsonl", server.conninfo)
-    with pytest.raises(load.LoadError, match="at most 3600 seconds"):
+    with pytest.raises(load.LoadError, match="at most 86400 seconds"):
         await run.load.start(fleet, load.LoadSettings(writes_per_second=5000), 1.0)
 
 

@@ -17,7 +17,7 @@ from tercet.converge.component import Readings
 from tercet.converge.events import Event
 from tercet.converge.fleet import Completed
 from tercet.converge.requests import Answer, Http
-from tercet.drills import journal, leftovers
+from tercet.drills import course, journal, leftovers, loads
 from tercet.drills import run as runner
 from tercet.drills.expect import ExpectModel
 from tercet.drills.faults import Facts
@@ -25,7 +25,7 @@ from tercet.drills.healing import HealingError, ImpossibleError
 from tercet.drills.leftovers import sweep
 from tercet.drills.load import LoadError
 from tercet.drills.run import DrillError, run
-from tercet.drills.scenario import FaultModel, Scenario
+from tercet.drills.scenario import FaultModel, LoadModel, Scenario
 from tercet.drills.stage import StageError
 from tercet.drills.verdict import Result, result
 from tercet.inventory.platform import Platform
@@ -143,7 +143,7 @@ def fake(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Fake:
         made.loads.append(Load(target, book, began))
         return made.loads[-1]
 
-    async def tables(stage: object, table: str, began: float, t: float) -> list[journal.Table]:
+    async def tables(stage: object, table: str, began: float, t: float, bounds: object) -> list[journal.Table]:
         return [
             journal.Table(t=t, node=node, writer=f"{load.target.site}/writer", rows=tuple(load.rows))
             for node in made.stage.databases
@@ -162,14 +162,11 @@ def fake(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Fake:
     async def ask(fleet: object, questions: Mapping[str, Mapping[str, object]], *, timeout: float) -> Readings:
         return Readings({})
 
-    for name, replacement in {
-        "SiteLoad": load,
-        "tables": tables,
-        "component_records": nothing,
-        "running": numbers,
-        "clocks": no_clocks,
-    }.items():
-        monkeypatch.setattr(runner, name, replacement)
+    monkeypatch.setattr(loads, "SiteLoad", load)
+    monkeypatch.setattr(course, "tables", tables)
+    monkeypatch.setattr(course, "component_records", nothing)
+    monkeypatch.setattr(runner, "running", numbers)
+    monkeypatch.setattr(runner, "clocks", no_clocks)
     monkeypatch.setattr(leftovers, "ask", ask)
     return made
 
@@ -274,19 +271,19 @@ async def test_a_primary_without_sql_at_the_end_costs_no_verdict(fake: Fake, tmp
 
 async def test_a_load_that_starts_when_the_drill_is_over_is_stopped(fake: Fake, tmp_path: Path) -> None:
     load = Load(None, None, 0.0)  # type: ignore[arg-type]
-    state = type("Drill", (), {"over": False, "scenario": scenario(), "stage": fake.stage})()
+    all_sites = loads.Loads(fake.stage, "drill", LoadModel(), 60.0)  # type: ignore[arg-type]
 
     async def start(*_: object) -> None:
         if load.starts == 0:
             load.starts += 1
             raise LoadError("the node is not back yet")
-        state.over = True  # meanwhile
+        all_sites._over = True  # meanwhile
 
     async def follow() -> None:
-        assert load.stopped == state.over
+        assert load.stopped == all_sites._over
 
     load.start, load.follow = start, follow  # type: ignore[assignment, method-assign]
-    await runner._keep(state, load)  # type: ignore[arg-type]
+    await all_sites._keep(load)  # type: ignore[arg-type]
     assert load.stopped
 
 

@@ -11,13 +11,13 @@ import pytest
 from tercet import inventory
 from tercet.drills.expect import BudgetName, PromiseName, seconds_of
 from tercet.drills.predict import Mechanism
-from tercet.drills.scenario import KINDS, Scenario
+from tercet.drills.scenario import KINDS, FaultModel, Scenario
 from tercet.drills.scenario_file import ScenarioError, built_in, find, load, parse
 from tercet.drills.targets import TargetError, View, is_target, nodes_of, process_of, site_of
 from tercet.inventory.load import load as load_inventory
 from tercet.inventory.model import BudgetsModel
 from tercet.inventory.platform import Platform
-from tercet.providers.base import CUT, CUT_ONE_WAY, FREEZE, KILL
+from tercet.providers.base import CUT, CUT_ONE_WAY, FREEZE, KILL, LATENCY, LOSS, SLOW_DISK
 
 GOOD = """\
 name: mine
@@ -66,6 +66,12 @@ def test_every_failure_that_was_promised_has_a_drill() -> None:
         "disk-full",
         "cold-start",
         "switchover",
+        "packet-loss",
+        "packet-loss-at-the-primary",
+        "link-flapping",
+        "latency-jump",
+        "postmaster-terminated",
+        "disk-slow",
     }
 
 
@@ -77,7 +83,7 @@ def test_a_built_in_scenario_is_complete(scenario: Scenario, view: View) -> None
         for target in fault.targets:
             if is_target(target, "process"):
                 assert process_of(target, view)
-            elif fault.kind in ("cut_off", "cut", "cut_one_way", "switchover"):
+            elif fault.kind in ("cut_off", "cut", "cut_one_way", "flap", "loss", "latency", "switchover"):
                 assert site_of(target, view)
             else:
                 assert nodes_of(target, view)
@@ -108,6 +114,10 @@ def test_a_scenario_says_what_it_needs_of_the_provider() -> None:
     assert scenarios["link-cut-one-way"].needs == {CUT_ONE_WAY}
     assert scenarios["node-frozen"].needs == {FREEZE}
     assert scenarios["disk-full"].needs == {"own-disk"}
+    assert scenarios["disk-slow"].needs == {SLOW_DISK}
+    assert scenarios["packet-loss"].needs == {LOSS}
+    assert scenarios["latency-jump"].needs == {LATENCY}
+    assert scenarios["link-flapping"].needs == {CUT}
     assert scenarios["patroni-killed"].needs == frozenset()
     assert parse(GOOD.encode(), "mine.yml").needs == {KILL, CUT}
 
@@ -124,6 +134,12 @@ def test_a_scenario_of_ones_own(tmp_path: Path) -> None:
     assert load(path) == scenario
 
 
+def test_a_fault_that_flaps_is_made_and_healed_in_turn_until_its_time_is_over() -> None:
+    fault = FaultModel(flap="site of a standby", every=2, at=1, lasts=9)
+    assert fault.spells == ((1, 3), (5, 7), (9, 10))
+    assert FaultModel(cut_off="site of a standby", at=1, lasts=9).spells == ((1, 10),)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -133,9 +149,17 @@ def test_a_scenario_of_ones_own(tmp_path: Path) -> None:
         ("kill: the primary", "kill: the king", ":5:11: faults[0].kill: expected a site or nodes, such as: site of the "
          'primary, the primary, every standby, found "the king"'),
         ("    lasts: 10s", "    lasts: soon", ":6:12: faults[0].lasts: expected a duration above zero"),
+        ("    lasts: 10s", "    percent: 10", ":5:5: faults[0]: expected percent with loss alone, not with kill"),
+        ("kill: the primary", "loss: the primary", ":5:11: faults[0].loss: expected a site, such as"),
+        ("kill: the primary", "loss: site of a standby\n    percent: 90", ":6:14: faults[0].percent: expected less "
+         "than or equal to 30"),
+        ("kill: the primary", "flap: [site of a standby, the primary]", "faults[0].flap[1]: expected a site, such as"),
+        ("kill: the primary", "flap: [site of a standby, site of a standby]", "two different sites"),
+        ("kill: the primary", "latency: site of a standby\n    to: 3s", "faults[0].to: expected less than or equal to"),
         ("    lasts: 10s", "    lasts: 400s", "expected a fault that lasts at most 300 s"),
         ("    lasts: 10s", "    freeze: the primary", ":5:5: faults[0]: expected exactly one of kill, freeze, cut_off, "
-         "cut, cut_one_way, crash, hang, hang_loop, hold_down, fill_disk, switchover in a fault, not kill and freeze"),
+         "cut, cut_one_way, flap, loss, latency, crash, terminate, hang, hang_loop, hold_down, fill_disk, slow_disk, "
+         "switchover in a fault, not kill and freeze"),
         ("kill: the primary", "lasts: 3s", "each key once"),
         ("  - kill: the primary\n    lasts: 10s\n", "  - lasts: 10s\n", "not none"),
         ("name: mine", "name: My Drill!", "a host name"),

@@ -28,9 +28,9 @@ from tercet.inventory.default import default_text
 from tercet.inventory.load import parse
 from tercet.inventory.model import LabModel
 from tercet.inventory.platform import Platform
-from tercet.providers.base import CUT, FREEZE, KILL, Fault
+from tercet.providers.base import CUT, FREEZE, KILL, LATENCY, LOSS, SLOW_DISK, Fault
 from tercet.providers.lab import disk
-from tercet.providers.lab.cgroup import Cgroups, emptied, kill
+from tercet.providers.lab.cgroup import Cgroups, emptied, kill, pids
 from tercet.providers.lab.config import images_in_use
 from tercet.providers.lab.disk import loops
 from tercet.providers.lab.host import inside
@@ -661,6 +661,56 @@ async def test_cut_ends_by_itself(lab: LabProvider) -> None:
     assert await lab.faults.faults_active() == ()
 
 
+async def answered(lab: LabProvider, node: str, address: str, number: int = 100) -> tuple[int, float]:
+    """How many of so many pings were answered, and the median of their round trips in milliseconds."""
+    argv = ("ping", "-c", str(number), "-i", "0.01", "-W", "2", address)
+    done = await lab.run(node, argv, timeout=60)
+    times = sorted(float(found) for found in re.findall(r"time=([0-9.]+) ms", done.stdout.decode()))
+    return len(times), times[len(times) // 2] if times else 0.0
+
+
+async def test_packets_are_lost_both_ways_and_on_that_sites_links_alone(lab: LabProvider) -> None:
+    await lab.faults.lose("sib-01", percent=30, seconds=60)
+    lossy, _ = await answered(lab, A, "10.77.2.13")
+    assert 25 <= lossy <= 75, "half of them come back: 0.7 of 0.7"
+    assert (await answered(lab, B, "10.77.3.13"))[0] == 100
+    assert (await answered(lab, A, "10.77.1.11"))[0] == 100
+    assert {(fault.kind, fault.target) for fault in await lab.faults.faults_active()} == {(LOSS, "sib-01")}
+    assert [change.what for change in await lab.survey()] == ["loss sib-01"]
+    await lab.faults.steady("sib-01")
+    assert (await answered(lab, A, "10.77.2.13"))[0] == 100
+    assert await lab.survey() == ()
+
+
+async def test_packets_are_delayed_to_what_was_asked_for(lab: LabProvider) -> None:
+    await lab.faults.delay("sib-01", by=0.1, seconds=60)
+    number, took = await answered(lab, A, "10.77.2.13", 20)
+    assert number == 20 and 200 <= took < 400
+    assert (await answered(lab, A, "10.77.1.11", 20))[1] < 100
+    assert {(fault.kind, fault.target) for fault in await lab.faults.faults_active()} == {(LATENCY, "sib-01")}
+    await lab.faults.delay("sib-01", by=0.05, seconds=60)  # another one in its place
+    assert 100 <= (await answered(lab, A, "10.77.2.13", 20))[1] < 200
+    await lab.faults.steady("sib-01")
+    assert (await answered(lab, A, "10.77.2.13", 20))[1] < 100
+    assert await lab.faults.faults_active() == ()
+
+
+async def test_weak_links_end_by_themselves(lab: LabProvider) -> None:
+    """By the kernel, and the emulator's own limit: nothing of the tool takes part."""
+    await lab.faults.lose("sib-01", percent=30, seconds=5)
+    await lab.faults.delay("sib-03", by=0.1, seconds=5)
+    emulator = lab._cgroups.healer("latency-sib-03")
+    assert len(pids(emulator)) == 1
+
+    async def quiet() -> bool:
+        return await lab.faults.faults_active() == () and not pids(emulator)
+
+    await eventually(quiet, 60, "both are over")
+    number, took = await answered(lab, A, "10.77.2.13", 20)
+    assert number == 20 and took < 100
+    assert await lab.survey() == ()
+
+
 HOLD = """
 import socket, sys
 s = socket.create_connection((sys.argv[1], 7778), 5)
@@ -753,7 +803,9 @@ async def test_heal_all(lab: LabProvider) -> None:
     await lab.faults.cut("fsn-01", None, seconds=60)
     await lab.faults.freeze([B], seconds=60)
     await lab.faults.kill([A], seconds=60)
-    assert len(await lab.faults.faults_active()) == 6 + 1 + 1
+    await lab.faults.lose("sib-01", percent=10, seconds=60)
+    await lab.faults.delay("sib-01", by=0.1, seconds=60)
+    assert len(await lab.faults.faults_active()) == 6 + 1 + 1 + 2
     await lab.faults.heal_all()
     assert await lab.faults.faults_active() == ()
     assert (await lab.survey()).changes == ()
@@ -798,6 +850,37 @@ async def test_database_node_has_a_disk_of_its_own(lab: LabProvider) -> None:
     assert not devices & {line.split()[0] for line in machine()[0]}, "no mount is seen on the machine"
     await out(lab, A, "systemctl", "daemon-reload")
     await out(lab, A, "mountpoint", POSTGRESQL)
+
+
+async def writes(lab: LabProvider, node: str) -> float:
+    """Seconds that 40 small writes take, each of which waits for the disk."""
+    file = f"{POSTGRESQL}/slow"
+    await out(lab, node, "dd", "if=/dev/zero", f"of={file}", "bs=4k", "count=40", "status=none")
+    began = monotonic()
+    words = ("if=/dev/zero", f"of={file}", "bs=4k", "count=40", "oflag=dsync", "conv=notrunc", "status=none")
+    await out(lab, node, "dd", *words)
+    return monotonic() - began
+
+
+@pytest.mark.usefixtures("with_loops")
+async def test_slow_disk_is_its_owners_alone_and_ends_by_itself(lab: LabProvider) -> None:
+    if SLOW_DISK not in lab.faults.can:
+        pytest.skip("this machine's kernel slows no disk for a control group")
+    await lab.faults.slow_disk(A, iops=10, seconds=60)
+    assert {(fault.kind, fault.target) for fault in await lab.faults.faults_active()} == {(SLOW_DISK, A)}
+    assert [change.what for change in await lab.survey()] == [f"slow-disk {A}"]
+    assert await writes(lab, A) > 3
+    assert await writes(lab, B) < 3
+    await lab.faults.free_disk(A)
+    assert await writes(lab, A) < 3
+    assert await lab.survey() == ()
+    await lab.faults.slow_disk(A, iops=10, seconds=3)
+
+    async def quiet() -> bool:
+        return await lab.faults.faults_active() == ()
+
+    await eventually(quiet, 60, "the disk is free again")
+    assert await writes(lab, A) < 3
 
 
 @pytest.mark.usefixtures("with_loops")

@@ -13,7 +13,8 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 
 from tercet.inventory.platform import Platform
-from tercet.providers.lab import cuts, wan, wan_emulator
+from tercet.providers.base import LATENCY, LOSS
+from tercet.providers.lab import cuts, wan, wan_emulator, weak
 from tercet.providers.lab.layout import layout_of
 
 SIB1, SIB3, FSN = (IPv4Network(f"10.77.{n}.0/24") for n in (1, 2, 3))
@@ -45,7 +46,7 @@ def test_tc_commands(platform: Platform, snapshot: SnapshotAssertion) -> None:
 
 def test_emulator_arguments_return_as_lanes(platform: Platform) -> None:
     links = layout_of(platform).links
-    assert wan.emulator_arguments(links) == ["1=500", "2=15000"]
+    assert wan.emulator_arguments(links) == ["tercet_wan", "0", "1=500", "2=15000"]
     assert wan.parse_arguments(["python3", "-I", "emulator.py", *wan.emulator_arguments(links), ""]) == wan.lanes(links)
 
 
@@ -89,6 +90,20 @@ def test_cuts_that_are_in_force() -> None:
     by_hand = {"concat": [prefix(FSN), prefix(SIB1)]}
     ruleset = [{"set": {"table": "tercet_faults", "name": "cut", "elem": [timed, by_hand]}}]
     assert cuts.parse(ruleset) == {(SIB1, FSN): 42.0, (FSN, SIB1): 0.0}
+
+
+def test_weak_links_are_no_cuts_and_are_read_again() -> None:
+    timed = {"elem": {"val": {"concat": []}, "timeout": 60, "expires": 42}}
+    sets = [{"set": {"table": "tercet_faults", "name": name, "elem": [timed]}} for name in ("loss_0", "late_2")]
+    over = [{"set": {"table": "tercet_faults", "name": "loss_1"}}, {"set": {"table": "other", "name": "loss_1"}}]
+    assert cuts.parse([*sets, *over]) == {}
+    assert weak.parse([*sets, *over]) == {(LOSS, 0): 42.0, (LATENCY, 2): 42.0}
+
+
+def test_weak_links(snapshot: SnapshotAssertion) -> None:
+    assert weak.lose(0, [(SIB1, FSN), (FSN, SIB1)], 15, 40) == snapshot
+    assert weak.delay(2, [(SIB1, FSN)], 40) == snapshot
+    assert weak.steady(2) == snapshot
 
 
 # --- the emulator's messages -----------------------------------------------------------------------------
@@ -137,7 +152,7 @@ def test_packet_without_a_time_arrives_now() -> None:
 
 def test_rule_is_the_one_iptables_would_make(snapshot: SnapshotAssertion) -> None:
     """`-j NFQUEUE --queue-num 2 --queue-bypass`, byte for byte as it was accepted by a kernel."""
-    assert wan_emulator.hook_rule(2).hex(" ", 4) == snapshot
+    assert wan_emulator.hook_rule("tercet_wan", 2).hex(" ", 4) == snapshot
 
 
 def test_program_stands_alone() -> None:

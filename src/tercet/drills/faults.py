@@ -44,11 +44,16 @@ def fault_of(model: FaultModel, view: View, facts: Facts, number: int) -> Fault:
         "cut_off": lambda: _cut_off(model, view),
         "cut": lambda: _cut(model, view, both=True),
         "cut_one_way": lambda: _cut(model, view, both=False),
+        "flap": lambda: _flap(model, view),
+        "loss": lambda: _weak(model, view),
+        "latency": lambda: _weak(model, view),
         "crash": lambda: _process(model, view, facts, number),
+        "terminate": lambda: _process(model, view, facts, number),
         "hang": lambda: _process(model, view, facts, number),
         "hang_loop": lambda: _hang_loop(model, view, number),
         "hold_down": lambda: _process(model, view, facts, number),
         "fill_disk": lambda: _fill_disk(model, view, number),
+        "slow_disk": lambda: _slow_disk(model, view),
         "switchover": lambda: _switchover(model, view, facts),
     }
     return makers[model.kind]()
@@ -95,12 +100,40 @@ def _cut(model: FaultModel, view: View, *, both: bool) -> Fault:
     )
 
 
+def _flap(model: FaultModel, view: View) -> Fault:
+    """One spell of it; see FaultModel.spells."""
+    fault = _cut(model, view, both=True) if len(model.targets) > 1 else _cut_off(model, view)
+    return replace(fault, title=f"{fault.title}, every {model.every:g} s")
+
+
+def _weak(model: FaultModel, view: View) -> Fault:
+    """A site whose links lose or delay packets. Its applications are expected to get through all the same."""
+    site = site_of(model.targets[0], view)
+    nodes = tuple(node.name for node in view.platform.nodes if node.site == site)
+    seconds = model.lasts + GRACE_S
+    if model.kind == "loss":
+        inject = FromOutside("lose", source=site, percent=model.percent, seconds=seconds)
+        title = f"{model.percent} % of the packets of site {site} lost"
+    else:
+        inject = FromOutside("delay", source=site, by=model.to, seconds=seconds)
+        title = f"packets of site {site} delayed to {model.to * 1000:g} ms"
+    return Fault(title, nodes, (inject,), (FromOutside("steady", source=site),))
+
+
+PROXIED = ("proxy", "tailscaled")
+"""Without these processes on its apps node, no application of a site gets through."""
+
+
 def _process(model: FaultModel, view: View, facts: Facts, number: int) -> Fault:
     process, node = process_of(model.targets[0], view)
-    done = {"crash": "killed", "hang": "frozen", "hold_down": "held down"}[model.kind]
+    done = {"crash": "killed", "terminate": "terminated", "hang": "frozen", "hold_down": "held down"}[model.kind]
     of_unit = process != "postmaster"
     scripts = _unit(model.kind, _units(facts)[process]) if of_unit else _postmaster(model.kind, number)
-    return _on_node(f"{process} of {node} {done}", node, scripts, model.lasts, number)
+    fault = _on_node(f"{process} of {node} {done}", node, scripts, model.lasts, number)
+    where = view.platform.node(node)
+    stays = model.kind in ("hang", "hold_down")
+    dark = stays and process in PROXIED and where.role is Role.APPS
+    return replace(fault, sites=frozenset({where.site})) if dark else fault
 
 
 def _units(facts: Facts) -> dict[str, str]:
@@ -122,6 +155,8 @@ def _unit(kind: Kind, unit: str) -> tuple[str, str]:
         # The main process alone: a frozen Patroni's PostgreSQL goes on.
         stop = f"systemctl kill --kill-whom=main --signal=STOP {unit}"
         return stop, f"systemctl kill --kill-whom=main --signal=CONT {unit} 2>/dev/null; {start}"
+    if kind == "terminate":
+        return f"systemctl kill --kill-whom=main --signal=TERM {unit}", start
     kill = f"systemctl kill --kill-whom=main --signal=KILL {unit}"
     # The stop finds nobody left to ask; it only keeps the supervisor from starting the unit again.
     return (kill if kind == "crash" else f"{kill}; systemctl stop {unit}"), start
@@ -140,6 +175,8 @@ def _postmaster(kind: Kind, number: int) -> tuple[str, str]:
             # PostgreSQL belongs to Patroni: it stays down only if Patroni is down too.
             kill = f"systemctl kill --kill-whom=main --signal=KILL {patroni.UNIT}; systemctl stop {patroni.UNIT}"
             return f"{kill}; kill -KILL {pid}", start
+        case "terminate":
+            return f"kill -TERM {pid}", start
     return f"kill -KILL {pid}", start
 
 
@@ -179,6 +216,17 @@ def _fill_disk(model: FaultModel, view: View, number: int) -> Fault:
     heal = f"rm -f {FILL} {FILL}.rest && systemctl start --no-block {patroni.UNIT}"
     fault = _on_node(f"disk of {node} full", node, (make, heal), model.lasts, number)
     return replace(fault, check=(OnNode(node, _sh(check)),))
+
+
+SLOW_IOPS = 20
+"""Writes a second that a slow disk still does; an ordinary one does hundreds. A commit needs one or two."""
+
+
+def _slow_disk(model: FaultModel, view: View) -> Fault:
+    nodes = nodes_of(model.targets[0], view)
+    seconds = model.lasts + GRACE_S
+    inject = FromOutside("slow_disk", nodes=nodes, iops=SLOW_IOPS, seconds=seconds)
+    return Fault(f"disk of {nodes[0]} slow", nodes, (inject,), (FromOutside("free_disk", nodes=nodes),))
 
 
 def _switchover(model: FaultModel, view: View, facts: Facts) -> Fault:

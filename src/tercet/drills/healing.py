@@ -53,14 +53,20 @@ class OnNode:
 
 @dataclass(frozen=True, slots=True)
 class FromOutside:
-    """Something that the provider does. `nodes` for the first four; `source`, `target`, `both` for the cuts."""
+    """Something that the provider does; see providers/base.py.
 
-    verb: Literal["kill", "start", "freeze", "thaw", "cut", "join"]
+    `nodes` for machines and disks; `source`, `target`, `both` for the cuts; `source` is the site of a loss or a delay.
+    """
+
+    verb: Literal["kill", "start", "freeze", "thaw", "cut", "join", "lose", "delay", "steady", "slow_disk", "free_disk"]
     nodes: tuple[str, ...] = ()
     source: str = ""
     target: str | None = None
     both: bool = True
     seconds: float = 0.0
+    percent: int = 0  # of packets lost
+    by: float = 0.0  # seconds of delay
+    iops: int = 0  # of a slow disk
 
 
 Action = OnNode | FromOutside
@@ -163,6 +169,16 @@ class Healing:
                 await self._faults.cut(action.source, action.target, seconds=action.seconds, both=action.both)
             case "join":
                 await self._faults.join(action.source, action.target, both=action.both)
+            case "lose":
+                await self._faults.lose(action.source, percent=action.percent, seconds=action.seconds)
+            case "delay":
+                await self._faults.delay(action.source, by=action.by, seconds=action.seconds)
+            case "steady":
+                await self._faults.steady(action.source)
+            case "slow_disk":
+                await self._faults.slow_disk(action.nodes[0], iops=action.iops, seconds=action.seconds)
+            case "free_disk":
+                await self._faults.free_disk(action.nodes[0])
 
     async def __aenter__(self) -> Self:
         return self

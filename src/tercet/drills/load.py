@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from typing import Any
@@ -72,11 +73,17 @@ def create_table(table: str, owner: str) -> tuple[str, ...]:
     )
 
 
-def table_query(table: str) -> str:
-    """All rows of a drill's table as (writer, seq, id, written_at in Unix seconds), ordered for `table_entries`."""
+Bounds = Mapping[str, tuple[int, int]]
+"""By writer: the first and the last number of some of its writes."""
+
+
+def table_query(table: str, bounds: Bounds | None = None) -> str:
+    """The rows of a drill's table as (writer, seq, id, written_at in Unix seconds), by writer and time; all of them, or
+    those within the bounds."""
+    within = [f"(writer = '{writer}' AND seq BETWEEN {a} AND {b})" for writer, (a, b) in (bounds or {}).items()]
     return (
         f'SELECT writer, seq, id, extract(epoch FROM written_at)::float8 FROM "{table}" '
-        "ORDER BY writer, written_at, seq"
+        f"{'WHERE ' + ' OR '.join(within) if within else ''} ORDER BY writer, written_at, seq"
     )
 
 
@@ -111,6 +118,9 @@ class SiteLoad:
         self.clock = NodeClock(0.0, float("inf"))
         self.last_seq = 0
         self.succeeded: dict[str, float] = {}  # by worker: the drill's second of its last success
+        self._last: dict[str, int] = {}  # by writer: its last attempt
+        self._first: dict[str, int] = {}  # by writer: the first attempt that this journal has to answer for
+        self._open: dict[str, dict[str, Any]] = {}  # by writer: the attempt that nothing more was heard of yet
         self._book, self._began = book, began
         self._process: asyncio.subprocess.Process | None = None
         self._spawning: asyncio.Future[asyncio.subprocess.Process] | None = None
@@ -169,6 +179,9 @@ class SiteLoad:
                     break
                 await self._record(said)
             self.clock = estimate(samples)
+        self._tell_clock()
+
+    def _tell_clock(self) -> None:
         self._book.append(
             journal.Clock(
                 t=time.time() - self._began,
@@ -190,20 +203,44 @@ class SiteLoad:
             reason = "stopped"
         self._book.append(journal.Ended(t=time.time() - self._began, site=self.target.site, reason=reason))
 
-    async def _record(self, said: dict[str, Any]) -> None:
+    def turn(self, book: journal.Journal, began: float) -> dict[str, tuple[int, int]]:
+        """From now on all goes into another journal, whose time began at `began` (Unix seconds).
+
+        An attempt under way is told there once more, so that its outcome has one. Returns by writer the first and the
+        last attempt that the journal until now has to answer for.
+        """
+        answered = {writer: (self._first.get(writer, 1), last) for writer, last in self._last.items()}
+        shift = began - self._began
+        self._book, self._began = book, began
+        self.succeeded = {worker: t - shift for worker, t in self.succeeded.items()}
+        self._tell_clock()
+        for said in self._open.values():
+            self._book.append(self._entry(said))
+        self._first = {writer: last + (writer not in self._open) for writer, last in self._last.items()}
+        return answered
+
+    def _entry(self, said: dict[str, Any]) -> journal.AnyEntry:
         times = {name: self.clock.drill_time(said[name], self._began) for name in TIMES if name in said}
         try:
-            entry = journal.parse({**said, **times})
+            return journal.parse({**said, **times})
         except ValidationError as error:
             raise LoadError(
                 f"the load on {self.target.node} said something that is no journal entry "
                 f"({error.errors()[0]['msg']}); this is a bug of tercet"
             ) from error
+
+    async def _record(self, said: dict[str, Any]) -> None:
+        entry = self._entry(said)
         self._book.append(entry)
         if isinstance(entry, journal.Acknowledged | journal.Read):
             self.succeeded[entry.worker] = entry.t
         if isinstance(entry, journal.OfWrite):
             self.last_seq = max(self.last_seq, entry.seq)
+            self._last[entry.writer] = max(entry.seq, self._last.get(entry.writer, 0))
+        if isinstance(entry, journal.Attempt):
+            self._open[entry.writer] = said
+        elif said.get("writer") in self._open and self._open[said["writer"]]["seq"] == said["seq"]:
+            del self._open[said["writer"]]
         if entry_kind(entry) in RECEIPTS and said["worker"] != "reader":
             with contextlib.suppress(OSError):
                 await self._send(said["worker"][0].encode())

@@ -5,6 +5,7 @@ Built-in scenarios are the files of scenarios/; a file of one's own has the same
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Annotated, Literal, Self, get_args
 
@@ -16,7 +17,7 @@ from tercet.drills.predict import Mechanism
 from tercet.drills.targets import EXPECTED, Shape, is_target
 from tercet.inventory.base import Model
 from tercet.inventory.shapes import Hostname, Seconds
-from tercet.providers.base import CUT, CUT_ONE_WAY, FREEZE, KILL
+from tercet.providers.base import CUT, CUT_ONE_WAY, FREEZE, KILL, LATENCY, LOSS, SLOW_DISK
 
 OWN_DISK = "own-disk"  # the database nodes' data lies on a file system of its own, which may be filled
 
@@ -53,26 +54,37 @@ Kind = Literal[
     "cut_off",
     "cut",
     "cut_one_way",
+    "flap",
+    "loss",
+    "latency",
     "crash",
+    "terminate",
     "hang",
     "hang_loop",
     "hold_down",
     "fill_disk",
+    "slow_disk",
     "switchover",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-_NEEDS: dict[Kind, str] = {
+NEEDS: dict[Kind, str] = {
     "kill": KILL,
     "freeze": FREEZE,
     "cut_off": CUT,
     "cut": CUT,
     "cut_one_way": CUT_ONE_WAY,
+    "flap": CUT,
+    "loss": LOSS,
+    "latency": LATENCY,
     "fill_disk": OWN_DISK,
+    "slow_disk": SLOW_DISK,
 }
+_MODIFIES: dict[str, Kind] = {"percent": "loss", "to": "latency", "every": "flap"}
+"""Keys that say more about one kind of fault, and belong to no other."""
 
 
 class FaultModel(Model):
-    """One thing that goes wrong: exactly one of the keys before `at`, and when."""
+    """One thing that goes wrong: exactly one of the kinds, and when."""
 
     kill: Machines | None = None
     """Power cut: a site, a node, `every standby` or `every site` vanishes at once."""
@@ -84,8 +96,16 @@ class FaultModel(Model):
     """The link between two sites is gone, both ways."""
     cut_one_way: tuple[Site, Site] | None = None
     """Nothing from the first site reaches the second any more; the way back works."""
+    flap: Site | tuple[Site, Site] | None = None
+    """A site, or the link between two sites, is cut and joined again, `every` so many seconds."""
+    loss: Site | None = None
+    """`percent` of all packets from and to this site are lost on its links."""
+    latency: Site | None = None
+    """Packets from and to this site take at least as long as `to` says, each way."""
     crash: Process | None = None
     """A process is killed with SIGKILL; its supervisor does what it does."""
+    terminate: Process | None = None
+    """A process is asked to end with SIGTERM, by someone who is not its supervisor."""
     hang: Process | None = None
     """A process is stopped with SIGSTOP: it exists and says nothing."""
     hang_loop: Node | None = None
@@ -94,6 +114,8 @@ class FaultModel(Model):
     """A process is killed with SIGKILL and kept from being started again."""
     fill_disk: Node | None = None
     """The file system of the node's database is filled to the last byte."""
+    slow_disk: Node | None = None
+    """The node's database gets only a few reads and writes a second from its disk."""
     switchover: Site | None = None
     """No fault: the primary moves to this site by plan."""
 
@@ -101,6 +123,12 @@ class FaultModel(Model):
     """Seconds after the warm-up."""
     lasts: Seconds = 20.0
     """Seconds until it is healed."""
+    percent: Annotated[int, Field(ge=5, le=30)] = 15
+    """Of packets that `loss` loses, one in so many hundredths, independently of one another."""
+    to: Annotated[Seconds, Field(ge=0.02, le=1)] = 0.15
+    """What `latency` makes a packet take, one way."""
+    every: Annotated[Seconds, Field(ge=1, le=10)] = 2.0
+    """For how long `flap` cuts, and then joins, in turn."""
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -117,6 +145,10 @@ class FaultModel(Model):
         if len(set(self.targets)) < len(self.targets):
             expected = f"two different sites, not {self.targets[0]} twice"
             raise PydanticCustomError("shape", "expected {expected}", {"expected": expected})
+        for key, kind in _MODIFIES.items():
+            if key in self.model_fields_set and kind != self.kind:
+                expected = f"{key} with {kind} alone, not with {self.kind}"
+                raise PydanticCustomError("shape", "expected {expected}", {"expected": expected})
         if self.lasts > 300:
             raise PydanticCustomError("shape", "expected {expected}", {"expected": "a fault that lasts at most 300 s"})
         return self
@@ -129,6 +161,15 @@ class FaultModel(Model):
     def targets(self) -> tuple[str, ...]:
         value = getattr(self, self.kind)
         return value if isinstance(value, tuple) else (value,)
+
+    @property
+    def spells(self) -> tuple[tuple[float, float], ...]:
+        """When the fault is made and when it is healed: once, or in turn where it flaps. Seconds after the warm-up."""
+        end = self.at + self.lasts
+        if self.kind != "flap":
+            return ((self.at, end),)
+        starts = [self.at + 2 * self.every * turn for turn in range(math.ceil(self.lasts / (2 * self.every)))]
+        return tuple((start, min(start + self.every, end)) for start in starts)
 
 
 class LoadModel(Model):
@@ -162,7 +203,7 @@ class Scenario(Model):
     @property
     def needs(self) -> frozenset[str]:
         """The capabilities that the provider must have."""
-        return frozenset(_NEEDS[fault.kind] for fault in self.faults if fault.kind in _NEEDS)
+        return frozenset(NEEDS[fault.kind] for fault in self.faults if fault.kind in NEEDS)
 
     @property
     def seconds(self) -> float:

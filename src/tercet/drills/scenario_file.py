@@ -135,9 +135,8 @@ def _in_file(location: tuple[int | str, ...], document: Document) -> Location:
         here = value_at(document.data, at)
         inside = isinstance(here, dict) and isinstance(part, str)
         inside = inside or (isinstance(here, list) and isinstance(part, int))
-        if not inside:
-            break
-        at = (*at, part)
+        if inside:
+            at = (*at, part)
     return at
 
 
@@ -156,11 +155,19 @@ _EXAMPLES = {
     "cut_off": "site of the primary",
     "cut": "[site of the primary, site of a standby]",
     "cut_one_way": "[site of the primary, site of a standby]",
+    "flap": "site of a standby",
+    "loss": "site of a standby",
+    "percent": "15",
+    "latency": "site of a standby",
+    "to": "150ms",
+    "every": "2s",
     "crash": "postmaster on the primary",
+    "terminate": "patroni on the primary",
     "hang": "patroni on the primary",
     "hang_loop": "the primary",
     "hold_down": "consul on consul-nomad at site of a standby",
     "fill_disk": "the primary",
+    "slow_disk": "the primary",
     "switchover": "site of a standby",
     "mechanism": "silence",
     "promises": "[standbys complete]",

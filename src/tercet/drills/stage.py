@@ -12,14 +12,14 @@ from tercet.components import patroni
 from tercet.components.context import Context
 from tercet.components.proxy.component import FLAVOURS, PASSFILE
 from tercet.converge.component import Component, Passing
-from tercet.converge.fleet import Unreachable
+from tercet.converge.fleet import Fleet, Unreachable
 from tercet.converge.gates import wait_for
 from tercet.converge.observe import ask
 from tercet.converge.requests import Http
 from tercet.drills import journal, records
 from tercet.drills.clock import NodeClock, Sample, estimate
 from tercet.drills.faults import Facts
-from tercet.drills.load import table_query
+from tercet.drills.load import Bounds, table_query
 from tercet.drills.predict import Running
 from tercet.drills.targets import View
 from tercet.errors import TercetError
@@ -61,11 +61,14 @@ class Stage:
             f"user={settings.postgresql.user} passfile={PASSFILE} application_name=tercet-drill"
         )
 
-    async def healthy(self, deadline: float) -> str:
-        """Wait until every condition of every component holds. Empty, or what does not."""
+    async def healthy(self, deadline: float, fleet: Fleet | None = None) -> str:
+        """Wait until every condition of every component holds. Empty, or what does not.
+
+        `fleet` is a cheaper way to the same nodes, if there is one.
+        """
         conditions = [condition for component in self.components for condition in component.healthy()]
         asked = questions(self.components, self.platform.containers)
-        judged = await wait_for(conditions, asked, self.provider, deadline=deadline, interval=1.0)
+        judged = await wait_for(conditions, asked, fleet or self.provider, deadline=deadline, interval=1.0)
         return "; ".join(
             f"{condition.title}: {state.reason}" for condition, state in judged if not isinstance(state, Passing)
         )
@@ -186,12 +189,12 @@ def routes(
     return found
 
 
-async def tables(stage: Stage, table: str, began: float, t: float) -> list[journal.Table]:
-    """The drill's table as every database node that answers has it."""
+async def tables(stage: Stage, table: str, began: float, t: float, bounds: Bounds | None = None) -> list[journal.Table]:
+    """The drill's table, or what is within the bounds of it, as every database node that answers has it."""
     found: list[journal.Table] = []
     for node in stage.databases:
         try:
-            rows = await stage.sql(node, table_query(table))
+            rows = await stage.sql(node, table_query(table, bounds))
         except (StageError, Unreachable):
             continue
         for writer, of_writer in groupby(rows, key=lambda row: row[0]):

@@ -38,6 +38,8 @@ from psycopg import OperationalError, pq
 # Errors in these classes can come from a proxy or a dying server after the statement took effect.
 UNSURE_CLASSES = ("08", "57P", "58", "XX", "40003")
 
+LONGEST_S = 24 * 3600  # of a soak
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -58,8 +60,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         rates = (self.writes_per_second, self.reads_per_second, self.transactions_per_second)
-        if not 0 < self.seconds <= 3600 or not all(0 <= rate <= 200 for rate in rates):
-            raise ValueError("expected at most 3600 seconds and 200 statements a second of each kind")
+        if not 0 < self.seconds <= LONGEST_S or not all(0 <= rate <= 200 for rate in rates):
+            raise ValueError(f"expected at most {LONGEST_S} seconds and 200 statements a second of each kind")
 
 
 class StoppedError(Exception):

@@ -69,13 +69,19 @@ KILL = "kill"
 FREEZE = "freeze"
 CUT = "cut"
 CUT_ONE_WAY = "cut-one-way"
+LOSS = "loss"
+LATENCY = "latency"
+SLOW_DISK = "slow-disk"
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault in force. `target` is a node, or "SITE→SITE" for a cut; `seconds` until it ends by itself, 0 if never."""
+    """A fault in force; `seconds` until it ends by itself, 0 if never.
 
-    kind: str  # KILL (also of a node that lives unplugged), FREEZE or CUT
+    `target` is a node, a site for LOSS and LATENCY, or "SITE→SITE" for a cut.
+    """
+
+    kind: str  # KILL (also of a node that lives unplugged), FREEZE, CUT, LOSS, LATENCY or SLOW_DISK
     target: str
     seconds: float
 
@@ -89,7 +95,7 @@ class Faults(Protocol):
 
     @property
     def can(self) -> frozenset[str]:
-        """What is offered, of KILL, FREEZE, CUT and CUT_ONE_WAY."""
+        """What is offered, of KILL, FREEZE, CUT, CUT_ONE_WAY, LOSS, LATENCY and SLOW_DISK."""
         ...
 
     async def kill(self, nodes: Sequence[str], *, seconds: float) -> None:
@@ -114,6 +120,26 @@ class Faults(Protocol):
 
     async def join(self, source: str, target: str | None, *, both: bool = True) -> None:
         """Undo the same `cut` now. What is not cut is left alone."""
+        ...
+
+    async def lose(self, site: str, *, percent: int, seconds: float) -> None:
+        """Lose this share of the packets between the site and everything else, each way."""
+        ...
+
+    async def delay(self, site: str, *, by: float, seconds: float) -> None:
+        """Hold every packet between the site and everything else for at least `by` seconds, each way."""
+        ...
+
+    async def steady(self, site: str) -> None:
+        """Undo `lose` and `delay` of the site now. A site with neither is left alone."""
+        ...
+
+    async def slow_disk(self, node: str, *, iops: int, seconds: float) -> None:
+        """Allow the node no more than `iops` reads and as many writes a second on its database's disk."""
+        ...
+
+    async def free_disk(self, node: str) -> None:
+        """Undo `slow_disk` of the node now. One whose disk is not slowed is left alone."""
         ...
 
     async def faults_active(self) -> tuple[Fault, ...]:
@@ -157,6 +183,21 @@ class NoFaults:
 
     async def join(self, source: str, target: str | None, *, both: bool = True) -> None:
         raise self._refuse(f"join {source}{'↔' if both else '→'}{target or 'everything'}")
+
+    async def lose(self, site: str, *, percent: int, seconds: float) -> None:
+        raise self._refuse(f"lose {percent} % of the packets of {site} for {seconds:g} s")
+
+    async def delay(self, site: str, *, by: float, seconds: float) -> None:
+        raise self._refuse(f"delay the packets of {site} by {by:g} s for {seconds:g} s")
+
+    async def steady(self, site: str) -> None:
+        raise self._refuse(f"end the loss and the delay of {site}")
+
+    async def slow_disk(self, node: str, *, iops: int, seconds: float) -> None:
+        raise self._refuse(f"slow the disk of {node} to {iops} operations a second for {seconds:g} s")
+
+    async def free_disk(self, node: str) -> None:
+        raise self._refuse(f"let the disk of {node} go on")
 
     async def faults_active(self) -> tuple[Fault, ...]:
         return ()

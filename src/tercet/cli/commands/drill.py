@@ -1,4 +1,4 @@
-"""`tercet drill list`, `run NAME`, `report JOURNAL`: failures provoked on the real platform, measured and judged."""
+"""`tercet drill list`, `run NAME`, `soak`, `report JOURNAL`: failures provoked on the real platform, and judged."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tercet.cli.command import Command, Invocation, Section
+from tercet.cli.drill_soak import JOURNALS, STDOUT, run_soak, soak_arguments, write
 from tercet.cli.opened import with_progress
 from tercet.errors import TercetError
 
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from tercet.drills.scenario import Scenario
     from tercet.drills.verdict import Result
     from tercet.operations.session import Session
-
-JOURNALS = Path("tercet-drills")
-STDOUT = Path("-")
 
 
 def list_drills(_arguments: argparse.Namespace, call: Invocation) -> int:
@@ -149,9 +147,9 @@ def _tell(results: Sequence[Result], asked: int, arguments: argparse.Namespace, 
         if len(results) > 1:
             call.console.print(spread_table(repeated))
     if arguments.json_file not in (None, STDOUT):
-        _write(arguments.json_file, json.dumps(data, indent=2, allow_nan=False) + "\n")
+        write(arguments.json_file, json.dumps(data, indent=2, allow_nan=False) + "\n")
     if arguments.report:
-        _write(arguments.report, page(repeated))
+        write(arguments.report, page(repeated))
 
 
 async def _repeat(
@@ -166,15 +164,6 @@ async def _repeat(
     who = operator(f"drill {scenario.name}")
     for _ in range(arguments.repeat):
         results.append(await run(scenario, stage, site=arguments.site, folder=arguments.journals, who=who, emit=emit))
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise TercetError(
-            f"expected to write {path}, found {error.strerror}: name a place that you may write to"
-        ) from None
 
 
 command = Command(
@@ -202,6 +191,19 @@ command = Command(
                 ("tercet drill run my-scenario.yml", "a scenario of your own"),
             ),
             interrupted="Faults were healed unless a line with ✗ says otherwise; `tercet verify` looks at the rest.",
+        ),
+        Command(
+            name="soak",
+            summary="random faults, round after round, each judged; the first broken promise ends it; exit 1 then",
+            section=Section.PROOF,
+            run=run_soak,
+            arguments=soak_arguments,
+            examples=(
+                ("tercet drill soak --rounds 200", "an hour and a half"),
+                ("tercet drill soak --for 2h --kinds loss,flap,cut_one_way", "only bad links"),
+                ("tercet drill soak --seed 4711 --round 12", "that one round again"),
+            ),
+            interrupted="Faults were healed unless a line with ✗ says otherwise; the round under way was not judged.",
         ),
         Command(
             name="report",

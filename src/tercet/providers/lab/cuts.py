@@ -55,17 +55,15 @@ def _forget(pair: Pair) -> str:
 
 def present(ruleset: Sequence[Mapping[str, Any]]) -> bool:
     """The table is complete, from `nft -j list ruleset`."""
-    return any(
-        item.get("rule", {}).get("table") == TABLE and any("drop" in part for part in item["rule"]["expr"])
-        for item in ruleset
-    )
+    rules = (item["rule"] for item in ruleset if item.get("rule", {}).get("table") == TABLE)
+    return any(rule["chain"] == "links" and any("drop" in part for part in rule["expr"]) for rule in rules)
 
 
 def parse(ruleset: Sequence[Mapping[str, Any]]) -> dict[Pair, float]:
     """The pairs that are cut now and the whole seconds left, from `nft -j list ruleset`."""
     found: dict[Pair, float] = {}
     for item in ruleset:
-        if item.get("set", {}).get("table") == TABLE:
+        if item.get("set", {}).get("table") == TABLE and item["set"]["name"] == "cut":
             for entry in item["set"].get("elem", ()):
                 element = entry.get("elem") or {"val": entry}  # the latter has no time limit: made by hand
                 source, target = element["val"]["concat"]

@@ -106,6 +106,8 @@ def links(layout: Layout, found: NetworkState | None) -> Iterator[Change]:
     for (source, target), seconds in (found.cut if found else {}).items():
         name = f"{names.get(source, str(source))}→{names.get(target, str(target))}"
         yield Change("join", f"cut {name}", f"a drill or a person cut it, for {seconds:g} s more")
+    for (kind, number), seconds in (found.weak if found else {}).items():
+        yield Change("end", f"{kind} {layout.networks[number].name}", f"a drill made it, for {seconds:g} s more")
 
 
 def delay_reason(link: Link, have: int | None) -> str:
@@ -143,6 +145,8 @@ def node(
     else:
         if found.frozen:
             yield Change("thaw", what, "frozen")
+        if found.slow:
+            yield Change("end", f"slow-disk {container.name}", "a drill made it")
         port = network.devices[container.port]
         if port.master != container.network.bridge or not port.up:
             state = "down" if not port.up else f"in {port.master or 'no bridge'}"

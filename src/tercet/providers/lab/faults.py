@@ -1,9 +1,9 @@
-"""Faults from outside the nodes: power cuts, frozen nodes, cut links.
+"""Faults from outside the nodes: power cuts, frozen nodes, cut and weak links.
 
-Invariant: every fault ends by itself. A cut is an element of an nftables set that the kernel expires; a killed
-or frozen node has a healer, a detached shell in the lab's control groups that waits and then starts or thaws
-it. The healer is there before the fault is, and until its remedy has worked. What is in force is read from these and
-from the nodes and cables themselves, so nothing has to be remembered.
+Invariant: every fault ends by itself. A cut or a weak link is an element of an nftables set that the kernel expires;
+a killed or frozen node, or one with a slow disk, has a healer, a detached shell in the lab's control groups that waits
+and then starts or thaws it. The healer is there before the fault is, and until its remedy has worked. What is in force
+is read from these and from the nodes and cables themselves, so nothing has to be remembered.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from time import monotonic
 from typing import Any
 
 from tercet.errors import TercetError
-from tercet.providers.base import CUT, CUT_ONE_WAY, FREEZE, KILL, Fault
-from tercet.providers.lab import cuts
+from tercet.providers.base import CUT, CUT_ONE_WAY, FREEZE, KILL, LATENCY, LOSS, SLOW_DISK, Fault
+from tercet.providers.lab import cuts, weak
 from tercet.providers.lab.cgroup import Cgroups, emptied, kill, pids, read, remove
 from tercet.providers.lab.containers import Containers
 from tercet.providers.lab.host import command
 from tercet.providers.lab.layout import Container, Layout
 from tercet.providers.lab.network import LabNetwork
 from tercet.providers.lab.observe import NetworkState, observe_network
+from tercet.providers.lab.throttle import Throttle
 from tercet.providers.lab.wan import Pair
 
 # $1 its control group, $2 the kind of fault, $3 when it ends on the monotonic clock, $4 seconds; then the remedy.
@@ -41,10 +42,12 @@ class LabFaults:
         self._cgroups = cgroups
         self._network = network
         self._containers = containers
+        self._throttle = Throttle(cgroups, layout.platform)
 
     @property
     def can(self) -> frozenset[str]:
-        return frozenset({KILL, FREEZE, CUT, CUT_ONE_WAY})
+        disks = {SLOW_DISK} if self._throttle.possible else set()
+        return frozenset({KILL, FREEZE, CUT, CUT_ONE_WAY, LOSS, LATENCY} | disks)
 
     async def kill(self, nodes: Sequence[str], *, seconds: float) -> None:
         containers = [self._layout.container(node) for node in nodes]
@@ -91,6 +94,42 @@ class LabFaults:
     async def join(self, source: str, target: str | None, *, both: bool = True) -> None:
         await self._network.nft(cuts.join(self._pairs(source, target, both)), f"join {source} again")
 
+    async def lose(self, site: str, *, percent: int, seconds: float) -> None:
+        pairs = self._pairs(site, None, both=True)
+        await self._network.nft(weak.lose(self._number(site), pairs, percent, seconds), f"lose packets of {site}")
+
+    async def delay(self, site: str, *, by: float, seconds: float) -> None:
+        number, doing = self._number(site), f"delay packets of {site}"
+        await self._network.nft(weak.delay(number, self._pairs(site, None, both=True), seconds), doing)
+        queue = f"{weak.queue_of(number)}={round(by * 1e6)}"
+        await self._network.emulate(self._emulator(site), [cuts.TABLE, f"{seconds:g}", queue], doing)
+
+    async def steady(self, site: str) -> None:
+        await self._network.nft(weak.steady(self._number(site)), f"make the links of {site} steady again")
+        await self._network.end_emulator(self._emulator(site))
+
+    async def slow_disk(self, node: str, *, iops: int, seconds: float) -> None:
+        self._layout.container(node)
+        if SLOW_DISK not in self.can:
+            raise TercetError(
+                f"slow the disk of {node}: this machine's kernel has neither blkio.throttle (control groups version 1) "
+                "nor io.max for the lab's groups (version 2)"
+            )
+        await self._heal_later(SLOW_DISK, node, seconds, self._throttle.free_command(node), _disk(node))
+        self._throttle.slow(node, iops)
+
+    async def free_disk(self, node: str) -> None:
+        self._throttle.free(node)
+        await self._dismiss(_disk(node))
+
+    def _number(self, site: str) -> int:
+        """The place of the site's network: what its nftables sets and its queue are called by."""
+        return self._layout.networks.index(self._layout.network(site))
+
+    def _emulator(self, site: str) -> Path:
+        """The control group of the emulator that delays the site's packets. No node has such a name."""
+        return self._cgroups.healer(f"latency-{site}")
+
     def _pairs(self, source: str, target: str | None, both: bool) -> list[Pair]:
         here = self._layout.network(source)
         others = [self._layout.network(target)] if target else [n for n in self._layout.networks if n != here]
@@ -104,11 +143,17 @@ class LabFaults:
             Fault(CUT, f"{names.get(source, source)}→{names.get(target, target)}", left)
             for (source, target), left in (state.cut if state else {}).items()
         ]
+        links += [
+            Fault(kind, self._layout.networks[number].name, left)
+            for (kind, number), left in (state.weak if state else {}).items()
+        ]
         nodes = [fault for container in self._layout.containers for fault in self._of_node(container, state)]
         return (*nodes, *links)
 
     def _of_node(self, container: Container, state: NetworkState | None) -> Iterator[Fault]:
         name = container.name
+        if self._throttle.slowed(name):
+            yield Fault(SLOW_DISK, name, self._healer(_disk(name))[1])
         kind, left = self._healer(name)
         if self._cgroups.frozen(name):
             yield Fault(FREEZE, name, left if kind == FREEZE else 0.0)
@@ -138,13 +183,18 @@ class LabFaults:
         active = await self.faults_active()
         if any(fault.kind == CUT for fault in active):
             await self._network.nft(cuts.join_all(), "join all sites again")
+        for site in {fault.target for fault in active if fault.kind in (LOSS, LATENCY)}:
+            await self.steady(site)
+        for node in [fault.target for fault in active if fault.kind == SLOW_DISK]:
+            await self.free_disk(node)
         await self.thaw([fault.target for fault in active if fault.kind == FREEZE])
         await self.start([fault.target for fault in active if fault.kind == KILL])
 
-    async def _heal_later(self, kind: str, node: str, seconds: float, remedy: Sequence[str]) -> None:
-        """Leave a detached process that applies `remedy` after `seconds` unless it is dismissed."""
-        await self._dismiss(node)
-        group = self._cgroups.healer(node)
+    async def _heal_later(self, kind: str, node: str, seconds: float, remedy: Sequence[str], name: str = "") -> None:
+        """Leave a detached process that applies `remedy` after `seconds` unless it is dismissed. Its name is the node's
+        where no other is given."""
+        await self._dismiss(name or node)
+        group = self._cgroups.healer(name or node)
         group.mkdir(parents=True, exist_ok=True)
         end = f"{monotonic() + seconds:.3f}"
         await command(
@@ -166,6 +216,11 @@ class LabFaults:
                 at = words.index(HEALER_NAME)
                 return words[at + 2], max(0.0, float(words[at + 3]) - monotonic())
         return "", 0.0
+
+
+def _disk(node: str) -> str:
+    """The healer of a node's disk, which is none of the node's power or processes."""
+    return f"disk-{node}"
 
 
 async def _each(remedies: Sequence[Coroutine[Any, Any, None]]) -> None:

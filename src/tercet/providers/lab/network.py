@@ -86,7 +86,7 @@ class LabNetwork:
         Between the two steps packets travel undelayed for some milliseconds.
         """
         doing = "set the delays between sites"
-        await self._stop_emulator()
+        await self.end_emulator(self._cgroups.wan)
         bridges = " ".join(network.bridge for network in self._layout.networks)
         clear = f"for b in {bridges}; do tc qdisc delete dev $b root 2>/dev/null; done; true"
         await self._inside(["sh", "-c", clear], doing)
@@ -95,24 +95,27 @@ class LabNetwork:
         if netem:
             await self._inside(["tc", "-batch", "-"], doing, wan.tc_commands(links))
         elif links:
-            await self._start_emulator(links)
+            await self.emulate(self._cgroups.wan, wan.emulator_arguments(links), "start the WAN emulator")
 
     async def _has_netem(self) -> bool:
         """Tried on a device made for it: there is no other way to ask a kernel."""
         return "netem" in await self._inside(["sh", "-c", PROBE], "try netem")
 
-    async def _start_emulator(self, links: Sequence[Link]) -> None:
-        """It goes into the background by itself once every queue is its own."""
-        self._cgroups.wan.mkdir(parents=True, exist_ok=True)
-        join = f'echo 0 > "{self._cgroups.wan}/cgroup.procs" && exec "$@"'
-        program = [sys.executable, "-I", "-S", wan_emulator.__file__, *wan.emulator_arguments(links)]
-        await self._inside(["sh", "-c", join, "sh", *program], "start the WAN emulator")
+    async def emulate(self, group: Path, arguments: Sequence[str], doing: str) -> None:
+        """Start an emulator in this control group, after ending the one in it. It goes into the background by itself
+        once every queue is its own."""
+        await self.end_emulator(group)
+        group.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - the kernel's own file system
+        join = f'echo 0 > "{group}/cgroup.procs" && exec "$@"'
+        program = [sys.executable, "-I", "-S", wan_emulator.__file__, *arguments]
+        await self._inside(["sh", "-c", join, "sh", *program], doing)
 
-    async def _stop_emulator(self) -> None:
-        kill(self._cgroups.wan)
-        if not await emptied(self._cgroups.wan, 5.0):
+    async def end_emulator(self, group: Path) -> None:
+        """End the emulator of this control group, if there is one."""
+        kill(group)
+        if not await emptied(group, 5.0):
             raise TercetError("the WAN emulator does not die within 5 s; see `dmesg`")
-        remove(self._cgroups.wan)
+        remove(group)
 
     async def _inside(self, argv: Sequence[str], doing: str, stdin: str = "") -> str:
         return await command(inside(self._layout.namespace, argv), stdin=stdin, doing=doing)

@@ -9,17 +9,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 from tercet.errors import TercetError
-from tercet.providers.lab import cuts, wan
+from tercet.providers.lab import cuts, wan, weak
 from tercet.providers.lab.cgroup import Cgroups, pids, read
 from tercet.providers.lab.config import image_of
 from tercet.providers.lab.host import command, inside, is_namespace
 from tercet.providers.lab.layout import Layout
+from tercet.providers.lab.throttle import Throttle
 
 WATCHERS = Path("/proc/sys/fs/inotify/max_user_instances")
 MARK = "--tercet--"
@@ -44,7 +45,10 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class NetworkState:
-    """The lab's namespace. `delays` is microseconds, `cut` seconds left, both by pair of subnets."""
+    """The lab's namespace. `delays` is microseconds, `cut` seconds left, both by pair of subnets.
+
+    `weak` is seconds left by kind of fault and number of the network.
+    """
 
     forwarding: bool
     devices: Mapping[str, Device]
@@ -52,17 +56,20 @@ class NetworkState:
     cuts_ready: bool
     cut: Mapping[wan.Pair, float]
     emulator: bool
+    weak: Mapping[tuple[str, int], float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerState:
-    """One container. `config` is None where it was never made; `init` is its PID 1 on the host while it runs."""
+    """One container. `config` is None where it was never made; `init` is its PID 1 on the host while it runs; `slow`:
+    a drill slows its disk."""
 
     config: str | None
     image_exists: bool = False
     disk_exists: bool = False
     init: int | None = None
     frozen: bool = False
+    slow: bool = False
     addresses: frozenset[IPv4Address] = frozenset()
     gateway: IPv4Address | None = None
 
@@ -111,6 +118,7 @@ def parse_network(parts: list[str], emulator: tuple[str, ...], layout: Layout) -
         cuts_ready=cuts.present(ruleset),
         cut=cuts.parse(ruleset),
         emulator=bool(lanes),
+        weak=weak.parse(ruleset),
     )
 
 
@@ -150,6 +158,7 @@ def observe_container(layout: Layout, cgroups: Cgroups, name: str) -> ContainerS
         disk_exists,
         init=init,
         frozen=cgroups.frozen(name),
+        slow=Throttle(cgroups, layout.platform).slowed(name),
         addresses=parse_fib(read(Path(f"/proc/{init}/net/fib_trie"))),
         gateway=parse_gateway(read(Path(f"/proc/{init}/net/route"))),
     )

@@ -33,6 +33,7 @@ from tercet.providers.lab.layout import LABS, holds_database, layout_of
 from tercet.providers.lab.lock import held
 from tercet.providers.lab.network import LabNetwork, require_root
 from tercet.providers.lab.observe import WATCHERS, observe
+from tercet.providers.lab.throttle import Throttle
 
 PHASE = "containers"
 DESTROY_LIMIT = 10.0  # seconds for every process of the lab to go after SIGKILL; it takes 0.3
@@ -116,6 +117,10 @@ class LabProvider:
                 await self._network.set_delays(self._layout.links)
             case "cut":
                 await self._network.nft(cuts.join([self._pair(name)]), f"join {name} again")
+            case "loss" | "latency":
+                await self.faults.steady(name)
+            case "slow-disk":
+                await self.faults.free_disk(name)
             case "cable":
                 container = self._layout.container(name)
                 await self._network.plug(container.port, container.network)
@@ -193,6 +198,7 @@ class LabProvider:
         await self._network.remove_namespace()
         try:
             remove(self._cgroups.lab)
+            Throttle(self._cgroups, self._layout.platform).forget()
         except OSError as error:
             raise TercetError(
                 f"destroy lab {self._layout.platform}: something was started in it meanwhile: {error}; run this again"

@@ -69,8 +69,8 @@ def tc_commands(links: Sequence[Link]) -> str:
 
 
 def emulator_arguments(links: Sequence[Link]) -> list[str]:
-    """QUEUE=MICROSECONDS for each lane."""
-    return [f"{lane}={micros}" for lane, micros in lanes(links).items()]
+    """The table, no time limit, then QUEUE=MICROSECONDS for each lane."""
+    return [TABLE, "0", *(f"{lane}={micros}" for lane, micros in lanes(links).items())]
 
 
 def delays(state: WanState, networks: Sequence[Network]) -> dict[Pair, int]:

@@ -1,9 +1,9 @@
 """Holds packets for a fixed delay each: the WAN for a kernel that has no netem. A program of its own.
 
-Run as `python3 -I -S wan_emulator.py QUEUE=MICROSECONDS …` inside the lab's network namespace. For each
-QUEUE there is an empty chain `delay_QUEUE` in the table `ip tercet_wan` to which nftables sends the packets of
+Run as `python3 -I -S wan_emulator.py TABLE SECONDS QUEUE=MICROSECONDS …` inside the lab's network namespace. For each
+QUEUE there is an empty chain `delay_QUEUE` in the table `ip TABLE` to which nftables sends the packets of
 the links with this delay; the program adds the one rule of that chain (target NFQUEUE, told to let packets
-pass when nobody listens) and then answers the kernel.
+pass when nobody listens) and then answers the kernel, for SECONDS, or for ever where that is 0.
 
 Invariant: packets never leave the kernel. It tells a number per packet, and all packets up to a number are
 released by one answer once their delay is over; within a queue the order is kept. When the program ends or is
@@ -24,9 +24,8 @@ import struct
 import sys
 from collections import deque
 from collections.abc import Sequence
-from time import time
-
-TABLE = "tercet_wan"
+from math import inf
+from time import monotonic, time
 
 NETLINK_NETFILTER = 12
 SOL_NETLINK, NETLINK_NO_ENOBUFS, SO_RCVBUFFORCE, SO_TIMESTAMP = 270, 5, 33, 29
@@ -52,8 +51,8 @@ def message(kind: int, flags: int, family: int, resource: int, payload: bytes = 
     return struct.pack("=IHHIIBBH", 20 + len(payload), kind, flags, 0, 0, family, 0, socket.htons(resource)) + payload
 
 
-def hook_rule(queue: int) -> bytes:
-    """The batch that appends `NFQUEUE --queue-num QUEUE --queue-bypass` to the chain delay_QUEUE."""
+def hook_rule(table: str, queue: int) -> bytes:
+    """The batch that appends `NFQUEUE --queue-num QUEUE --queue-bypass` to the chain delay_QUEUE of the table."""
     bypass = 1
     target = (
         attribute(1, b"NFQUEUE\0")
@@ -62,7 +61,7 @@ def hook_rule(queue: int) -> bytes:
     )
     expression = attribute(1, b"target\0") + attribute(2 | NESTED, target)
     rule = (
-        attribute(1, TABLE.encode() + b"\0")
+        attribute(1, table.encode() + b"\0")
         + attribute(2, f"delay_{queue}".encode() + b"\0")
         + attribute(4 | NESTED, attribute(1 | NESTED, expression))
     )
@@ -105,12 +104,12 @@ class Line:
     at least `step` seconds apart, with what is due within half a step: that is the error of a delay.
     """
 
-    def __init__(self, queue: int, delay: float) -> None:
+    def __init__(self, table: str, queue: int, delay: float) -> None:
         self.delay = delay
         self.step = min(delay / 10, 0.001)
         self.held: deque[tuple[float, int]] = deque()
         self.wake = 0.0
-        self.socket = listen(queue)
+        self.socket = listen(table, queue)
         self.release = message(VERDICT_BATCH, REQUEST, 0, queue, attribute(2, struct.pack("!II", ACCEPT, 0)))[:-4]
         self.buffer = bytearray(4096)
 
@@ -153,7 +152,7 @@ def arrival(buffer: bytearray, size: int, now: float) -> float:
     return now
 
 
-def listen(queue: int) -> socket.socket:
+def listen(table: str, queue: int) -> socket.socket:
     """A socket that is the queue's listener, with the queue's rule in place."""
     link = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
     link.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, SOCKET_BUFFER)
@@ -161,17 +160,18 @@ def listen(queue: int) -> socket.socket:
     link.bind((0, 0))
     for request in bind_queue(queue):
         ask(link, request, f"queue {queue}")
-    ask(link, hook_rule(queue), f"rule of chain delay_{queue}")
+    ask(link, hook_rule(table, queue), f"rule of chain delay_{queue}")
     link.setblocking(False)
     return link
 
 
-def serve(lines: Sequence[Line]) -> None:
-    """Answer for ever."""
-    while True:
+def serve(lines: Sequence[Line], ends: float) -> None:
+    """Answer until `ends`, a time of the monotonic clock."""
+    while monotonic() < ends:
         idle = [line.socket for line in lines if not line.held]
         pause = min((line.wake for line in lines if line.held), default=None)
-        ready, _, _ = select.select(idle, (), (), None if pause is None else max(0.0, pause - time()))
+        limit = ends - monotonic() if pause is None else pause - time()
+        ready, _, _ = select.select(idle, (), (), None if limit == inf else max(0.0, limit))
         now = time()
         for line in lines:
             if line.socket in ready or (line.held and line.wake <= now + line.step / 2):
@@ -186,10 +186,12 @@ def main(arguments: Sequence[str]) -> None:
         os.setpriority(os.PRIO_PROCESS, 0, -20)
     stamps = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)  # makes the kernel note each packet's arrival
     stamps.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMP, 1)
-    lines = [Line(int(queue), int(micros) / 1e6) for queue, micros in (text.split("=") for text in arguments)]
+    table, seconds, *queues = arguments
+    ends = monotonic() + float(seconds) if float(seconds) else inf
+    lines = [Line(table, int(queue), int(micros) / 1e6) for queue, micros in (text.split("=") for text in queues)]
     go_to_background()
     gc.disable()
-    serve(lines)
+    serve(lines, ends)
 
 
 def go_to_background() -> None:

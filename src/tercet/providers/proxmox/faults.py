@@ -24,7 +24,7 @@ from typing import Any
 from tercet.converge.events import silent
 from tercet.converge.fleet import Unreachable
 from tercet.errors import TercetError
-from tercet.providers.base import CUT, CUT_ONE_WAY, FREEZE, KILL, Fault
+from tercet.providers.base import CUT, CUT_ONE_WAY, FREEZE, KILL, LOSS, Fault
 from tercet.providers.proxmox.making import Maker
 from tercet.providers.proxmox.nodes import Nodes
 from tercet.providers.proxmox.site import Listed
@@ -85,6 +85,31 @@ verb=$1 seconds=$2 ways=$3; shift 3
 } > /run/tercet-cut.nft && nft -f /run/tercet-cut.nft
 """
 
+LOSS_TABLE = "inet tercet-loss"
+
+# $1 percent, 0 to end it, $2 seconds, then the names of nodes. A table of its own: a cut and a loss are two faults.
+LOSING = r"""
+percent=$1 seconds=$2; shift 2
+{
+    echo "add table inet tercet-loss"
+    echo "delete table inet tercet-loss"
+    if [ "$percent" -gt 0 ]; then
+        echo "add table inet tercet-loss"
+        echo "add set inet tercet-loss to { type ipv4_addr; flags timeout; }"
+        for rule in "output oifname tailscale0 ip daddr" "input iifname tailscale0 ip saddr"; do
+            chain=${rule%% *}
+            echo "add chain inet tercet-loss $chain { type filter hook $chain priority -5; policy accept; }"
+            echo "add rule inet tercet-loss $rule @to numgen random mod 100 < $percent drop"
+        done
+        for name; do
+            address=$(awk -v name="$name" '$2 == name { print $1; exit }' /etc/hosts)
+            [ -n "$address" ] || { echo "no address of $name in /etc/hosts" >&2; exit 1; }
+            echo "add element inet tercet-loss to { $address timeout ${seconds}s }"
+        done
+    fi
+} > /run/tercet-loss.nft && nft -f /run/tercet-loss.nft
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Healer:
@@ -106,7 +131,7 @@ class ProxmoxFaults:
 
     @property
     def can(self) -> frozenset[str]:
-        return frozenset({KILL, FREEZE, CUT, CUT_ONE_WAY})
+        return frozenset({KILL, FREEZE, CUT, CUT_ONE_WAY, LOSS})
 
     async def kill(self, nodes: Sequence[str], *, seconds: float) -> None:
         await self._harm(KILL, nodes, seconds)
@@ -186,8 +211,32 @@ class ProxmoxFaults:
             raise TercetError(f"{verb} {source}→{target}: on Proxmox only ways between sites can be cut")
         cut_off = sites - {source} if target is None else {target} - {source}
         others = [node.name for node in self._platform.nodes if node.site in cut_off]
-        mine = [node.name for node in self._platform.nodes if node.site == source]
         argv = ("sh", "-c", CUTTING, "tercet-cut", verb, str(round(seconds)), "both" if both else "one", *others)
+        await self._at(source, argv, verb)
+
+    async def lose(self, site: str, *, percent: int, seconds: float) -> None:
+        await self._losing(site, percent, seconds)
+
+    async def steady(self, site: str) -> None:
+        await self._losing(site, 0, 0.0)
+
+    async def _losing(self, site: str, percent: int, seconds: float) -> None:
+        others = [node.name for node in self._platform.nodes if node.site != site]
+        argv = ("sh", "-c", LOSING, "tercet-loss", str(percent), str(round(seconds)), *others)
+        await self._at(site, argv, f"lose {percent} % of")
+
+    async def delay(self, site: str, *, by: float, seconds: float) -> None:
+        raise TercetError(f"delay {site} by {by:g} s: Proxmox cannot; run this drill in the lab (--lab)")
+
+    async def slow_disk(self, node: str, *, iops: int, seconds: float) -> None:
+        raise TercetError(f"slow the disk of {node}: Proxmox cannot; run this drill in the lab (--lab)")
+
+    async def free_disk(self, node: str) -> None:
+        raise TercetError(f"free the disk of {node}: Proxmox cannot slow one")
+
+    async def _at(self, site: str, argv: Sequence[str], doing: str) -> None:
+        """Run it on all of the site's nodes that run."""
+        mine = [node.name for node in self._platform.nodes if node.site == site]
         results = await asyncio.gather(
             *(self._nodes.run(node, argv, timeout=TIMEOUT) for node in mine), return_exceptions=True
         )
@@ -198,11 +247,11 @@ class ProxmoxFaults:
                 raise result
             if result.status != 0:
                 said = result.stderr.decode(errors="replace").strip()
-                raise TercetError(f"{verb} {source} on {node}: {said or f'status {result.status}'}")
+                raise TercetError(f"{doing} {site} on {node}: {said or f'status {result.status}'}")
 
     async def faults_active(self) -> tuple[Fault, ...]:
         found = [Fault(each.kind, each.node, each.left) for each in await self._healers()]
-        return (*found, *await self._cuts(without={fault.target for fault in found}))
+        return (*found, *await self._links(without={fault.target for fault in found}))
 
     async def heal_all(self) -> None:
         active = await self.faults_active()
@@ -212,6 +261,7 @@ class ProxmoxFaults:
             partial(self.thaw, [fault.target for fault in active if fault.kind == FREEZE]),
             partial(self.start, [fault.target for fault in active if fault.kind == KILL]),
             *(partial(self.join, source, None) for source in sources),
+            *(partial(self.steady, fault.target) for fault in active if fault.kind == LOSS),
         ):
             try:
                 await remedy()
@@ -270,11 +320,12 @@ class ProxmoxFaults:
             raise TercetError(f"{server.name}: {said or f'a script left with {done.status}'}")
         return done.stdout.decode(errors="replace")
 
-    # --------------------------------------------------------------------------------------------------- cuts
+    # ------------------------------------------------------------------------------------------- cuts and losses
 
-    async def _cuts(self, without: set[str]) -> tuple[Fault, ...]:
-        """Cuts in force, from the sets on the nodes themselves, but those that cannot answer."""
-        argv = ("sh", "-c", f"cat /etc/hosts; echo; nft -j list table {TABLE} 2>/dev/null || true")
+    async def _links(self, without: set[str]) -> tuple[Fault, ...]:
+        """Cuts and losses in force, from the sets on the nodes themselves, but those that cannot answer."""
+        tables = "".join(f"echo; nft -j list table {table} 2>/dev/null || echo; " for table in (TABLE, LOSS_TABLE))
+        argv = ("sh", "-c", f"cat /etc/hosts; {tables}")
         everywhere = await self._everywhere()
         nodes = [node for node, item in everywhere.items() if item.running and node not in without]
         answers = await asyncio.gather(
@@ -284,14 +335,16 @@ class ProxmoxFaults:
         for node, answer in zip(nodes, answers, strict=True):
             if isinstance(answer, BaseException):
                 continue
-            hosts, _, table = answer.stdout.decode(errors="replace").partition("\n\n")
-            for site, seconds in self._cut_off(hosts, table):
-                way = (self._platform.node(node).site, site)
-                left[way] = max(left[way], seconds)
-        return tuple(Fault(CUT, f"{source}→{target}", seconds) for (source, target), seconds in left.items())
+            hosts, cut, lossy, *_ = (*answer.stdout.decode(errors="replace").split("\n\n"), "", "")
+            here = self._platform.node(node).site
+            for site, seconds in self._sites_in(hosts, cut):
+                left[CUT, f"{here}→{site}"] = max(left[CUT, f"{here}→{site}"], seconds)
+            for _, seconds in self._sites_in(hosts, lossy):
+                left[LOSS, here] = max(left[LOSS, here], seconds)
+        return tuple(Fault(kind, target, seconds) for (kind, target), seconds in left.items())
 
-    def _cut_off(self, hosts: str, table: str) -> Iterable[tuple[str, float]]:
-        """The sites that a node sends nothing to, and for how long."""
+    def _sites_in(self, hosts: str, table: str) -> Iterable[tuple[str, float]]:
+        """The sites that a table's set leads to, and for how long."""
         known = {node.name: node.site for node in self._platform.nodes}
         pairs = [words for line in hosts.splitlines() if len(words := line.split()) == 2 and words[1] in known]
         sites = {address: known[name] for address, name in pairs}

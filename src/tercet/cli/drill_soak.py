@@ -1,0 +1,180 @@
+"""`tercet drill soak`: random faults, round after round, until what was asked for is done or a promise broken."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tercet.cli.command import Invocation
+from tercet.cli.opened import with_progress
+from tercet.errors import TercetError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from tercet.converge.events import Emit
+    from tercet.drills.scenario import Kind
+    from tercet.drills.soak.run import Soak
+    from tercet.drills.soak.summary import Summary
+    from tercet.operations.session import Session
+
+JOURNALS = Path("tercet-drills")
+STDOUT = Path("-")
+ROUNDS = 20
+LONGEST_S = 24 * 3600
+HEADS = ("KIND", "ROUNDS", "WORST GAP", "BACK TO HEALTH", "LOST")
+
+
+def soak_arguments(parser: argparse.ArgumentParser) -> None:
+    """How long, from which seed, and what of."""
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--rounds", metavar="N", type=_number, help=f"that many rounds; default: {ROUNDS}")
+    length.add_argument("--for", dest="seconds", metavar="TIME", type=_time, help="as long as that, such as 30m or 2h")
+    length.add_argument("--round", metavar="K", type=_number, help="only the round K of this seed, once more")
+    parser.add_argument("--seed", metavar="S", type=_number, help="what the faults are drawn from; default: a new one")
+    parser.add_argument("--kinds", type=_words, default=(), help="of faults, such as loss,kill; default: all possible")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        dest="json_file",
+        nargs="?",
+        const=STDOUT,
+        type=Path,
+        help="write the summary there; without FILE print it",
+    )
+    parser.add_argument(
+        "--journals", metavar="DIR", type=Path, default=JOURNALS, help=f"where journals go; default: {JOURNALS}/"
+    )
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 to 1000000, found {text}")
+    return int(text)
+
+
+def _time(text: str) -> float:
+    match = re.fullmatch(r"(\d+)(s|m|h)", text)
+    seconds = int(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]] if match else 0
+    if not 0 < seconds <= LONGEST_S:
+        raise argparse.ArgumentTypeError(f"expected a time up to 24h, such as 90s, 30m or 2h, found {text}")
+    return float(seconds)
+
+
+def _words(text: str) -> tuple[Kind, ...]:
+    from tercet.drills.scenario import KINDS  # noqa: PLC0415
+
+    words = tuple(word.strip() for word in text.split(","))
+    unknown = [word for word in words if word not in KINDS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"expected kinds of {', '.join(KINDS)}, found {', '.join(unknown)}")
+    return tuple(kind for kind in KINDS if kind in words)
+
+
+def run_soak(arguments: argparse.Namespace, call: Invocation) -> int:
+    """Exit 1 if a promise was broken, or not all that was asked for was done."""
+    soaks: list[Soak] = []
+
+    async def work(session: Session, emit: Emit) -> None:
+        await _soak(session, arguments, emit, soaks)
+
+    try:
+        with_progress(call, work)
+    finally:
+        # What was found until then is told, even if an error or Ctrl-C ended it.
+        if soaks and soaks[0].rounds:
+            _tell(soaks[0], arguments, call)
+    return 0 if soaks[0].summary.passed else 1
+
+
+async def _soak(session: Session, arguments: argparse.Namespace, emit: Emit, soaks: list[Soak]) -> None:
+    from tercet.drills.soak.run import Asked, Soak, kinds_of  # noqa: PLC0415
+    from tercet.drills.stage import Stage  # noqa: PLC0415
+    from tercet.operations.session import operator  # noqa: PLC0415
+
+    stage = Stage(session.platform, session.provider, session.context, session.components)
+    kinds = await kinds_of(stage, arguments.kinds)
+    seed = arguments.seed or 1 + secrets.randbelow(999_999)
+    rounds = 1 if arguments.round else None if arguments.seconds else arguments.rounds or ROUNDS
+    soak = Soak(
+        stage, Asked(seed, kinds, rounds, arguments.seconds or 0.0, arguments.round or 1), arguments.journals, emit
+    )
+    soaks.append(soak)
+    try:
+        await soak.run(operator(f"drill soak, seed {seed}"))
+    except TercetError:
+        await _keep_evidence(soak, session, emit)
+        raise
+    if soak.summary.broken is not None or soak.missing:
+        await _keep_evidence(soak, session, emit)
+
+
+async def _keep_evidence(soak: Soak, session: Session, emit: Emit) -> None:
+    """A support bundle beside the journal, while the platform is as the soak left it."""
+    from tercet.converge.events import Event  # noqa: PLC0415
+    from tercet.operations.support.bundle import write_bundle  # noqa: PLC0415
+
+    if soak.kept is None:
+        return
+    try:
+        await write_bundle(session, soak.kept.with_suffix(".support.tar.gz"), emit)
+    except TercetError as error:  # what ended the soak is told all the same
+        emit(Event("support", "failed", str(error)))
+
+
+def _tell(soak: Soak, arguments: argparse.Namespace, call: Invocation) -> None:
+    from tercet.drills.soak.summary import as_data  # noqa: PLC0415
+
+    data = as_data(soak.summary)
+    if arguments.json_file not in (None, STDOUT):
+        write(arguments.json_file, json.dumps(data, indent=2, allow_nan=False) + "\n")
+    if call.json or arguments.json_file == STDOUT:
+        call.print_json(data)
+        return
+    call.console.print(_table(soak.summary))
+    for line in _verdict(soak):
+        call.console.print(line, markup=False, soft_wrap=True)
+
+
+def _table(summary: Summary) -> Table:
+    from rich.table import Table  # noqa: PLC0415
+
+    from tercet.drills.soak.summary import as_rows  # noqa: PLC0415
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for head in HEADS:
+        table.add_column(head, justify="left" if head == HEADS[0] else "right", no_wrap=True)
+    for row in as_rows(summary):
+        table.add_row(*row)
+    return table
+
+
+def _verdict(soak: Soak) -> list[str]:
+    """What came of it, and how to run it, or the round that ended it, once more."""
+    summary = soak.summary
+    wanted = f" of {summary.asked}" if summary.asked else ""
+    again = f"tercet drill soak --seed {summary.seed} --kinds {','.join(summary.kinds)}"
+    lines = [f"{len(summary.rounds)}{wanted} rounds, {summary.acknowledged} writes acknowledged, {summary.lost} lost"]
+    if summary.missing:
+        lines.append(f"In the end {len(summary.missing)} acknowledged writes are gone, such as {summary.missing[0]}")
+    if summary.broken is not None:
+        lines.append(f"Round {summary.broken.number} broke a promise: {summary.broken.title}")
+        lines += [f"  {reason}" for reason in summary.broken.reasons]
+        lines.append(f"Journal: {soak.kept}. Once more: {again} --round {summary.broken.number}")
+    else:
+        lines.append(f"The same faults once more: {again} --rounds {len(summary.rounds)}")
+    return lines
+
+
+def write(path: Path, text: str) -> None:
+    """Write a result where the operator wants it."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise TercetError(
+            f"expected to write {path}, found {error.strerror}: name a place that you may write to"
+        ) from None

@@ -1,0 +1,284 @@
+"""Running a soak: the platform and its load stay, and round after round something else goes wrong.
+
+Invariants
+- A round begins on a healthy platform. Its faults follow from the seed and its number (draw.py), what it is judged by
+  from its faults (rules.py), its verdict from its journal alone (drills.verdict).
+- Every write of the load is in one round's ledger; one under way when a round ends is the next one's.
+- The first round that breaks a promise ends the soak, and its journal stays. Those of the others are removed.
+- However it ends, the faults are healed, the loads ended, the table removed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+from tercet.converge.events import Emit, Event
+from tercet.converge.fleet import Fleet
+from tercet.converge.resident import Residents
+from tercet.drills import journal, live
+from tercet.drills.course import Course, collect, recorder, script
+from tercet.drills.faults import fault_of
+from tercet.drills.healing import Healing, ImpossibleError, possible, uninterrupted, victims
+from tercet.drills.history import Outcome
+from tercet.drills.leftovers import TABLE, sweep
+from tercet.drills.load import create_table
+from tercet.drills.loads import Loads
+from tercet.drills.run import HEALTHY_BEFORE_S, SPARE_S, STEADY_S, DrillError, first_of, journal_path
+from tercet.drills.scenario import KINDS, NEEDS, OWN_DISK, FaultModel, Kind, LoadModel, Scenario
+from tercet.drills.soak.draw import DATABASES, describe, draw, view_for
+from tercet.drills.soak.rules import HEALTHY_S, expectation, stale, survived
+from tercet.drills.soak.summary import Round, Summary, said
+from tercet.drills.stage import Stage, caught_up, clocks, view_of
+from tercet.drills.targets import View
+from tercet.drills.verdict import Result, result
+from tercet.errors import TercetError
+from tercet.observe.snapshot import Snapshot
+
+OBSERVE_S = 4.0
+"""Seconds of load after health: a site that was hit is judged again from 3 s after it."""
+LOAD = LoadModel()
+LONGEST_LOAD_S = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a soak was asked for: `rounds`, or `seconds` where that is None; from round `first` on."""
+
+    seed: int
+    kinds: tuple[Kind, ...]
+    rounds: int | None
+    seconds: float = 0.0
+    first: int = 1
+
+
+async def kinds_of(stage: Stage, wanted: Sequence[Kind]) -> tuple[Kind, ...]:
+    """The kinds of faults to draw from: all that this platform can have, or those wanted.
+
+    Raises DrillError where one that is wanted is impossible here.
+    """
+    refused: dict[Kind, str] = {}
+    for kind in wanted or KINDS:
+        need = NEEDS.get(kind)
+        if need not in (None, OWN_DISK, *stage.provider.faults.can):
+            refused[kind] = f"this provider cannot make it ({need})"
+    if "fill_disk" in (wanted or KINDS):
+        models = [FaultModel(fill_disk=node) for node in DATABASES]
+        view = view_for(stage.platform)
+        try:
+            await possible([fault_of(model, view, stage.facts(), 1) for model in models], stage.provider)
+        except ImpossibleError as error:
+            refused["fill_disk"] = str(error)
+    if wanted and refused:
+        raise DrillError("; ".join(f"{kind} is impossible here: {reason}" for kind, reason in refused.items()))
+    return tuple(kind for kind in KINDS if kind in (wanted or KINDS) and kind not in refused)
+
+
+@dataclass
+class Soak:
+    """One soak. `summary` can be asked at any time."""
+
+    stage: Stage
+    asked: Asked
+    folder: Path
+    emit: Emit
+    rounds: list[Round] = field(default_factory=list)
+    missing: tuple[str, ...] = ()
+    audited: bool = False
+    kept: Path | None = None
+    """The journal of the round that ended it."""
+    _begun: list[Course] = field(default_factory=list)  # whose journals are open, in order
+    _acknowledged: set[str] = field(default_factory=set)
+    _counted: int = 0  # rows in the table when the last round was judged
+
+    @property
+    def summary(self) -> Summary:
+        asked, name = self.asked, self.stage.platform.name
+        return Summary(name, asked.seed, asked.kinds, asked.rounds, tuple(self.rounds), self.missing, self.audited)
+
+    async def run(self, who: str) -> None:
+        """Raises TercetError where it cannot begin or go on; a broken promise ends it without an error."""
+        try:
+            async with self.stage.provider.lock(who), Residents(self.stage.provider) as fleet:
+                await self._run(fleet)
+        except BaseExceptionGroup as group:
+            raise first_of(group) from group
+
+    async def _run(self, fleet: Fleet) -> None:
+        stage = self.stage
+        wrong = await stage.healthy(HEALTHY_BEFORE_S, fleet)
+        if wrong:
+            raise DrillError(f"expected a healthy platform before a soak, found: {wrong}; see `tercet verify`")
+        await sweep(stage)
+        try:
+            seen = await stage.snapshot()
+            table = await self._make_table(view_of(stage, seen, ""))
+            await self._under_load(seen, table, fleet)
+            if self.summary.broken is None:
+                await self._audit(table)
+        finally:
+            await uninterrupted(sweep(stage))
+
+    async def _under_load(self, seen: Snapshot, table: str, fleet: Fleet) -> None:
+        loads = Loads(self.stage, table, LOAD, self._load_seconds())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                try:
+                    course = await self._open(self.asked.first, seen, table)
+                    await loads.start(tasks, course.book, course.began)
+                    late = await loads.steady(STEADY_S)
+                    if late:
+                        raise DrillError(f"expected the load to get through before the first round, found none: {late}")
+                    await self._all(course, loads, fleet)
+                finally:
+                    await uninterrupted(loads.stop())
+        except* TercetError:
+            if self._begun:
+                self._end(self._begun[0], keep=True)
+            raise
+        finally:
+            for course in tuple(self._begun):  # nobody judged them
+                self._end(course, keep=False)
+
+    def _load_seconds(self) -> float:
+        """The loads' own time limit. Where rounds are counted, each may take as long as one that passes ever does."""
+        rounds = self.asked.rounds
+        wanted = self.asked.seconds if rounds is None else rounds * (HEALTHY_S + 60.0)
+        return min(wanted + SPARE_S, LONGEST_LOAD_S)
+
+    async def _make_table(self, view: View) -> str:
+        table, owner = f"{TABLE}{int(time.time())}", self.stage.platform.settings.postgresql.user
+        await self.stage.sql(view.primary, ";\n".join(create_table(table, owner)) + ";")
+        await caught_up(self.stage, view.primary, 15.0)
+        return table
+
+    async def _open(self, number: int, seen: Snapshot, table: str) -> Course:
+        """A round with its journal, in which the load may go on from now on."""
+        stage, asked = self.stage, self.asked
+        models = draw(asked.seed, number, asked.kinds, stage.platform)
+        scenario = _scenario(asked.seed, number, models, stage)
+        view = view_of(stage, seen, "")
+        faults = [fault_of(model, view, stage.facts(), place) for place, model in enumerate(models, 1)]
+        book = journal.Journal(journal_path(self.folder, scenario.name))
+        course = Course(scenario, stage, view, faults, seen, book, table, self._failures)
+        self._begun.append(course)
+        course.open(await clocks(stage, [node.name for node in stage.platform.nodes]))
+        return course
+
+    def _end(self, course: Course, *, keep: bool) -> None:
+        """Close a round's journal, into which nobody writes any more; remove it if nobody will ask about it."""
+        self._begun.remove(course)
+        course.book.close()
+        if keep:
+            self.kept = course.book.path
+        else:
+            course.book.path.unlink(missing_ok=True)
+
+    async def _all(self, course: Course, loads: Loads, fleet: Fleet) -> None:
+        """Round after round, until what was asked for is done or a promise broken."""
+        began = time.monotonic()
+        for number in count(self.asked.first):
+            back = await self._provoke(number, course, loads, fleet)
+            # Who is primary now counts for both: what this round ended with, and what the next one begins with.
+            seen = await self.stage.snapshot()
+            following = await self._open(number + 1, seen, course.table)
+            bounds = loads.turn(following.book, following.began)
+            await collect(course, seen.postgres.primary, bounds)
+            judged = await self._judge(course, back)
+            self._count(number, course, judged, back)
+            self._end(course, keep=not judged.passed)
+            if not judged.passed or self._done(began):
+                return
+            course = following
+
+    def _done(self, began: float) -> bool:
+        if self.asked.rounds is None:
+            return time.monotonic() - began >= self.asked.seconds
+        return len(self.rounds) >= self.asked.rounds
+
+    async def _provoke(self, number: int, course: Course, loads: Loads, fleet: Fleet) -> float:
+        """Make and heal the faults of a round; the seconds until the platform was healthy again."""
+        self._say(f"round {number}: {course.scenario.title}", "progress")
+        provider, scene = self.stage.provider, live.Scene(self.stage.platform, victims(course.faults), "")
+        async with Healing(provider, provider.faults, recorder(course)) as healing:
+            await script(course, healing, scene, fleet)
+        healed = course.now
+        wrong = await self.stage.healthy(HEALTHY_S, fleet)
+        back = float("inf") if wrong else course.now - healed
+        course.promise("healthy again", not wrong, wrong)
+        late = await loads.steady(STEADY_S)
+        course.promise("every site works again", not late, f"no success for {late}" if late else "")
+        await course.until(course.now + OBSERVE_S)
+        return back
+
+    async def _judge(self, course: Course, back: float) -> Result:
+        """The verdict from the round's journal, after what only the whole soak can tell was written there."""
+        judged = result(journal.read(course.book.path))
+        late = stale(judged, judged.phases.healed + back)
+        course.promise("reads are fresh again", not late, "; ".join(late))
+        gone = await self._gone(course, judged)
+        course.promise("rows of earlier rounds are still there", not gone, gone)
+        judged = result(journal.read(course.book.path))
+        course.book.append(judged.verdict)
+        return judged
+
+    async def _gone(self, course: Course, judged: Result) -> str:
+        """Rows that earlier rounds had found, and that the table lacks now. Empty if there are none."""
+        before, primary = self._counted, judged.history.primaries[-1].node
+        [[rows]] = await self.stage.sql(primary, f'SELECT count(*) FROM "{course.table}"')
+        self._counted = int(rows)
+        return f"{before} before, {rows} now" if int(rows) < before else ""
+
+    def _count(self, number: int, course: Course, judged: Result, back: float) -> None:
+        writes = judged.history.writes
+        self._acknowledged |= {write.id for write in writes if write.outcome is Outcome.ACKNOWLEDGED}
+        gap = max(one.measured for one in judged.judged if one.name in ("writes", "transactions"))
+        faults = course.scenario.faults
+        done = Round(
+            number,
+            faults,
+            survived(faults, self.stage.platform),
+            course.now,
+            gap,
+            back,
+            judged.findings.acknowledged,
+            len(judged.findings.lost),
+            judged.failovers,
+            judged.reasons,
+        )
+        self.rounds.append(done)
+        told = f"gap {said(gap)}, healthy after {said(back)}, {done.acknowledged} writes, {done.lost} lost"
+        text = f"round {number}: {done.title}: {told}"
+        self._say("\n  ".join((text, *done.reasons)), "done" if done.passed else "failed")
+
+    async def _audit(self, table: str) -> None:
+        """Every write that was acknowledged in any round is in the table in the end."""
+        seen = await self.stage.snapshot()
+        primary = view_of(self.stage, seen, "").primary
+        rows = await self.stage.sql(primary, f'SELECT id FROM "{table}"')
+        self.missing = tuple(sorted(self._acknowledged - {row[0] for row in rows}))
+        self.audited = True
+
+    def _say(self, text: str, state: str) -> None:
+        self.emit(Event("soak", state, text))
+
+    def _failures(self, event: Event) -> None:
+        """Of what a round says, only what went wrong: a round is one line."""
+        if event.state == "failed":
+            self.emit(event)
+
+
+def _scenario(seed: int, number: int, faults: tuple[FaultModel, ...], stage: Stage) -> Scenario:
+    settings = stage.platform.settings
+    return Scenario(
+        name=f"soak-{seed}-{number}",
+        title="; ".join(describe(fault) for fault in faults),
+        promise="Nothing is lost, and all is well again by itself.",
+        faults=faults,
+        load=LOAD,
+        expect=expectation(faults, stage.platform, settings.budgets),
+    )

@@ -1,0 +1,68 @@
+"""What a support bundle asks of a node: by the name of its file, the script whose output goes there. Pure.
+
+Each is bounded in time by COMMAND_S and in size by what it prints; a journal by both LINES and BYTES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from tercet.components import patroni
+from tercet.inventory.platform import Role
+
+if TYPE_CHECKING:
+    from tercet.operations.session import Session
+
+COMMAND_S = 20.0
+HOURS = 6
+LINES = 40_000
+BYTES = 8 << 20
+
+QUESTIONS: Mapping[str, str] = {
+    "journal.log": f"journalctl --no-pager --output=short-iso-precise --since=-{HOURS}h --lines={LINES} "
+    f"| tail --bytes={BYTES}",
+    "units.txt": "systemctl list-units --all --no-pager --no-legend; echo; systemctl list-timers --all --no-pager",
+    "processes.txt": "ps -eo pid,ppid,stat,etimes,rss,pcpu,args",
+    "machine.txt": "date --iso-8601=ns; uptime; uname -a; cat /etc/debian_version; free -m; df -h; df -i",
+    "network.txt": "ip address; ip route; nft list ruleset; ss -tanp | head --lines=500; cat /etc/hosts",
+    "tailscale.txt": "tailscale status; tailscale netcheck --format=json-line 2>/dev/null | head --bytes=4096; "
+    "tailscale version",
+    "versions.txt": "for program in 'consul version' 'nomad version' 'consul-template -v' 'patroni --version' "
+    "'pgpool --version' 'pgcat --version' 'headscale version' '/usr/lib/postgresql/17/bin/postgres --version' "
+    "'python3 --version'; do echo \"== $program\"; $program 2>&1 | head --lines=3; done; "
+    "dpkg-query --show --showformat='${Package} ${Version}\\n'",
+}
+
+
+def of_role(role: Role, session: Session) -> Mapping[str, str]:
+    """What only nodes of this role are asked."""
+    settings = session.platform.settings
+    ports = settings.ports
+    own, elections = f"http://127.0.0.1:{ports.consul_http}", f"http://127.0.0.1:{ports.dcs_http}"
+    consul = "".join(
+        f"echo '== {name}'; consul members -http-addr={url}; consul operator raft list-peers -http-addr={url}; "
+        for name, url in (("consul", own), ("dcs", elections))
+    )
+    nomad = f"export NOMAD_ADDR=http://127.0.0.1:{ports.nomad_http}; "
+    asked: dict[Role, dict[str, str]] = {
+        Role.CONTROL: {
+            "consul.txt": consul + "true",
+            "nomad.txt": f"{nomad} nomad server members; nomad operator raft list-peers; nomad node status; "
+            "nomad job status; true",
+        },
+        Role.APPS: {"consul.txt": f"consul members -http-addr={own}; consul members -http-addr={elections}; true"},
+        Role.DB: {
+            "patroni.txt": f"patronictl -c {patroni.CONFIG} list; patronictl -c {patroni.CONFIG} history; "
+            f"curl -s -m 5 http://$(hostname):{ports.patroni}/patroni; true",
+            "postgresql.txt": f"ls -la {patroni.DATA} {patroni.DATA}/pg_wal | head --lines=200; "
+            f"{patroni.BIN}/pg_controldata -D {patroni.DATA}; "
+            "for view in pg_stat_replication pg_stat_wal_receiver pg_replication_slots; do "
+            f'setpriv --reuid=postgres --regid=postgres --clear-groups {patroni.PSQL} -X -c "TABLE $view"; done; '
+            f"setpriv --reuid=postgres --regid=postgres --clear-groups {patroni.PSQL} -X -c "
+            '"SELECT pid, state, wait_event_type, wait_event, application_name, xact_start FROM pg_stat_activity" '
+            f"-c \"SELECT name, setting FROM pg_settings WHERE source NOT IN ('default', 'override')\"; true",
+        },
+        Role.WORLD: {"headscale.txt": "headscale nodes list; true"},
+    }
+    return asked[role]

@@ -1,0 +1,74 @@
+"""Weak links as text: a site whose packets are lost by chance, or held for longer. Pure.
+
+Each weak site has an nftables set of its own, in the table of cuts: the pairs of subnets whose packets it is about,
+which expire in the kernel, and one chain that is made with it. Loss is that chain's rule. A delay is the emulator's
+(wan_emulator.py), started once more for the fault, on a queue that only this chain leads to.
+
+Invariant: a weak link ends when its time is over even if nothing of the tool is alive. The kernel counts, and without
+its emulator the queue lets every packet pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tercet.providers.base import LATENCY, LOSS
+from tercet.providers.lab.cuts import TABLE
+from tercet.providers.lab.wan import Pair
+
+FIRST_QUEUE = 1000  # the WAN's own are numbered from 1
+_PREFIX = {LOSS: "loss_", LATENCY: "late_"}
+
+
+def queue_of(number: int) -> int:
+    """The queue of the delays of the `number`th network."""
+    return FIRST_QUEUE + number
+
+
+def lose(number: int, pairs: Iterable[Pair], percent: int, seconds: float) -> str:
+    """Lose `percent` of the packets of these pairs, which are those of the `number`th network."""
+    return _weaken(_PREFIX[LOSS] + str(number), pairs, f"numgen random mod 100 < {percent} drop", seconds)
+
+
+def delay(number: int, pairs: Iterable[Pair], seconds: float) -> str:
+    """Lead the packets of these pairs to the network's queue. The emulator puts the queue's rule into its chain."""
+    queue = f"delay_{queue_of(number)}"
+    chain = f"add chain ip {TABLE} {queue}\nflush chain ip {TABLE} {queue}\n"
+    return chain + _weaken(_PREFIX[LATENCY] + str(number), pairs, f"jump {queue}", seconds)
+
+
+def steady(number: int) -> str:
+    """End both for the `number`th network; nothing happens where there is neither."""
+    return "".join(
+        f"{_set(prefix + str(number))}flush set ip {TABLE} {prefix}{number}\n" for prefix in _PREFIX.values()
+    )
+
+
+def parse(ruleset: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], float]:
+    """What is weak now: (LOSS or LATENCY, number of the network) to the seconds left, from `nft -j list ruleset`."""
+    found: dict[tuple[str, int], float] = {}
+    for item in ruleset:
+        one = item.get("set", {})
+        for kind, prefix in _PREFIX.items():
+            if one.get("table") == TABLE and one["name"].startswith(prefix) and one.get("elem"):
+                left = max(float(entry["elem"].get("expires", 0)) for entry in one["elem"])
+                found[kind, int(one["name"].removeprefix(prefix))] = left
+    return found
+
+
+def _weaken(name: str, pairs: Iterable[Pair], verdict: str, seconds: float) -> str:
+    """Set and chain have the same name. What was there of an earlier fault is replaced."""
+    limit = f"timeout {round(seconds * 1000)}ms"
+    elements = ", ".join(f"{source} . {target} {limit}" for source, target in pairs)
+    return (
+        f"{_set(name)}flush set ip {TABLE} {name}\n"
+        f"add chain ip {TABLE} {name} {{ type filter hook forward priority -10; policy accept; }}\n"
+        f"flush chain ip {TABLE} {name}\n"
+        f"add rule ip {TABLE} {name} ip saddr . ip daddr @{name} {verdict}\n"
+        f"add element ip {TABLE} {name} {{ {elements} }}\n"
+    )
+
+
+def _set(name: str) -> str:
+    return f"add set ip {TABLE} {name} {{ type ipv4_addr . ipv4_addr; flags interval, timeout; }}\n"
