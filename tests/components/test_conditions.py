@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tercet.components import Context, consul, dcs, nomad, patroni, tailscale
 from tercet.components.application import CHANGE, Application
 from tercet.components.patroni import _nobody_has_data
-from tercet.components.proxy.component import Proxy, routes_of
+from tercet.components.proxy.component import Proxy, Routes, routes_of
 from tercet.components.proxy.flavour import preference
 from tercet.components.sentinel import Sentinel
 from tercet.components.settings import Restarts, _config_differs, _restart_needed, restarts_of_lowered
-from tercet.converge.component import Passing, Readings, Waiting
+from tercet.converge.component import Deviating, Passing, Readings, Waiting
 from tercet.converge.requests import NO_ANSWER, Answer
 from tercet.converge.resources import Object
 from tercet.inventory.platform import Role
@@ -226,7 +227,31 @@ def test_routes_are_local_for_reads_and_the_primary_for_writes(context: Context)
         "",
     ):
         assert isinstance(judged(bad), Waiting), bad
-    assert routes_of(NO_ANSWER) == ("", "")
+    assert routes_of(NO_ANSWER) == Routes()
+
+
+def test_a_transaction_is_the_primarys_from_its_first_statement_on_or_that_is_declared(context: Context) -> None:
+    database = {"patroni": cluster(db_sib_01="streaming", db_sib_03="running", db_fsn_01="streaming")}
+    hosts = "10.0.0.1 db-sib-01\n10.0.0.2 db-sib-03\n10.0.0.3 db-fsn-01\n"
+
+    def judged(proxy: Literal["pgcat", "pgpool"], **answered: str) -> object:
+        *_, condition = Proxy(dataclasses.replace(context, proxy=proxy)).healthy()
+        apps = {
+            f"apps-{site.replace('_', '-')}": {"routes": Answer(0, f"{hosts}transaction\n{address}\n")}
+            for site, address in answered.items()
+        }
+        return condition.check(Readings({"db-sib-03": database, **apps}))
+
+    whole = {"sib_01": "10.0.0.2", "sib_03": "10.0.0.2", "fsn_01": "10.0.0.2"}
+    split = {**whole, "sib_01": "10.0.0.1"}
+    kinds: tuple[Literal["pgcat", "pgpool"], ...] = ("pgcat", "pgpool")
+    for proxy in kinds:
+        assert judged(proxy, **whole) == Passing("db-sib-03 at every site")
+        assert judged(proxy, **{**split, "fsn_01": ""}) == Waiting("no answer at apps-fsn-01")
+    assert isinstance(judged("pgcat", **split), Waiting)
+    declared = judged("pgpool", **split)
+    assert isinstance(declared, Deviating)
+    assert "apps-sib-01: db-sib-01" in declared.reason and "SET TRANSACTION READ WRITE" in declared.reason
 
 
 def test_reads_prefer_the_site_then_the_nearest(context: Context) -> None:

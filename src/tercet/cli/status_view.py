@@ -19,7 +19,8 @@ def render_status(snapshot: Snapshot, console: Console) -> None:
         console.print(Text("proxy: ", "dim").append(snapshot.proxy_reason), soft_wrap=True)
     for condition in snapshot.conditions:
         if not condition.passing:
-            console.print(Text("✗ ", "red").append(f"{condition.title}: {condition.detail}"), soft_wrap=True)
+            mark = Text("! ", "yellow") if condition.declared else Text("✗ ", "red")
+            console.print(mark.append(f"{condition.title}: {condition.detail}", ""), soft_wrap=True)
 
 
 def _table(*columns: str) -> Table:

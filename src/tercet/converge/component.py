@@ -30,13 +30,14 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Skipped:
-    """It cannot be asked here, and why."""
+class Deviating:
+    """It does not hold, and what runs here is known to be unable to keep it. Shown wherever the condition is, with a
+    remedy; nothing waits for it and nothing fails."""
 
     reason: str
 
 
-State = Passing | Waiting | Skipped
+State = Passing | Waiting | Deviating
 
 
 class Readings:

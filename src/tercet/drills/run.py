@@ -164,6 +164,7 @@ async def _run(scenario: Scenario, stage: Stage, site: str, book: journal.Journa
             writes_per_second=scenario.load.writes,
             reads_per_second=scenario.load.reads,
             transactions_per_second=scenario.load.transactions,
+            deviation=stage.flavour.deviation,
         )
     )
     book.append(journal.Primary(t=0.0, node=view.primary))
