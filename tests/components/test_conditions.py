@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import os
@@ -198,11 +199,29 @@ def test_a_change_of_the_application_fails_where_the_primary_was_demoted(tmp_pat
 
 
 def test_writable_is_what_the_primary_says(context: Context) -> None:
-    (condition,) = Sentinel(context).healthy()
+    condition, _ = Sentinel(context).healthy()
     answers = {"patroni": cluster(db_sib_01="running"), "read_only": Answer(0, "off\n")}
     assert isinstance(condition.check(Readings({"db-sib-01": answers})), Passing)
     answers["read_only"] = Answer(0, "on\n")
     assert isinstance(condition.check(Readings({"db-sib-01": answers})), Waiting)
+
+
+def test_a_full_disk_is_told_and_so_is_a_node_that_does_not_say(context: Context) -> None:
+    _, condition = Sentinel(context).healthy()
+
+    def judged(**words: str) -> object:
+        keys = [
+            {"Key": f"tercet/room/{name.replace('_', '-')}", "Value": base64.b64encode(word.encode()).decode()}
+            for name, word in words.items()
+        ]
+        return condition.check(Readings({"db-sib-03": {"rooms": ok(keys) if keys else Answer(404)}}))
+
+    others = {"db_sib_03": "roomy", "db_fsn_01": "short"}
+    assert judged(**others, db_sib_01="roomy") == Passing()
+    full = judged(**others, db_sib_01="full")
+    assert isinstance(full, Waiting) and full.reason.startswith("that of db-sib-01 is")
+    assert judged(**others) == Waiting("db-sib-01 did not say how much room there is")
+    assert isinstance(judged(), Waiting)
 
 
 def test_routes_are_local_for_reads_and_the_primary_for_writes(context: Context) -> None:
