@@ -241,6 +241,15 @@ def test_a_full_node_is_full_also_after_a_restart_of_the_program(node: Node, dis
     assert again.level == FULL and disk.full.exists() and node.levels["db-one"] == "full"
 
 
+def test_a_program_that_starts_says_at_once_that_there_is_little_room(node: Node, disk: Disk) -> None:
+    disk.begin()
+    disk.fill(TIGHT - 1)
+    (disk.reserve.parent / "reserve.new").touch()  # it was killed while it made the reserve
+    again = disk.begin()
+    assert again.level == SHORT and node.levels["db-one"] == "short"
+    assert not (disk.reserve.parent / "reserve.new").exists()
+
+
 def test_what_it_could_not_tell_is_told_later_and_now_and_then_again(node: Node, disk: Disk) -> None:
     node.works = False
     watched = disk.begin()

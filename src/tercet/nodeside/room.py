@@ -47,7 +47,8 @@ BACK = RESERVE + 2 * FLOOR
 TIGHT = 256 * MIB
 ASK_S = 1.0  # between two questions to Patroni
 AGAIN_S = 5.0  # between two requests for a switchover
-API_S = 5.0  # a switchover takes 1 to 2 s
+API_S = 2.0
+SWITCH_S = 5.0  # a switchover takes 1 to 2 s
 PUBLISH_S = 10.0  # a `dcs` that lost its data is told again
 
 # How much room there is.
@@ -103,9 +104,11 @@ def sync(folder: str) -> None:
         os.close(descriptor)
 
 
-def ask(address: tuple[str, int], method: str, path: str, body: str = "", **headers: str) -> tuple[int, str]:
+def ask(
+    address: tuple[str, int], method: str, path: str, body: str = "", timeout: float = API_S, **headers: str
+) -> tuple[int, str]:
     """Status and body of the answer. Raises OSError, HTTPException."""
-    connection = http.client.HTTPConnection(*address, timeout=API_S)
+    connection = http.client.HTTPConnection(*address, timeout=timeout)
     try:
         connection.request(method, path, body or None, headers)
         answer = connection.getresponse()
@@ -151,7 +154,7 @@ class Patroni:
     def switch_over(self, leader: str, candidate: str) -> str:
         """Ask for it; what Patroni answers. Raises OSError, HTTPException."""
         body = json.dumps({"leader": leader, "candidate": candidate})
-        return ask(self._api, "POST", "/switchover", body, **self._headers)[1]
+        return ask(self._api, "POST", "/switchover", body, SWITCH_S, **self._headers)[1]
 
 
 def successor(cluster: dict[str, Any], roomy: set[str], node: str) -> str:
@@ -182,9 +185,11 @@ class Room:
 
     def start(self) -> None:
         """Go on where a predecessor was, or begin. Raises OSError."""
+        remove(f"{self._reserve}.new")  # of one that was killed while it made the reserve
         if not os.path.exists(self._reserve) and free(self._folder) >= BACK:
             make_reserve(self._reserve)
-        self._become(ROOMY if os.path.exists(self._reserve) else FULL)
+        here = os.path.exists(self._reserve)
+        self._become(min(wanted(ROOMY, free(self._folder)), SHORT) if here else FULL)
 
     def look(self) -> None:
         """Raises OSError."""
