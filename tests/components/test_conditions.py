@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import dataclasses
 import json
 import os
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -14,11 +16,11 @@ from tercet.components import Context, components, consul, dcs, nomad, patroni, 
 from tercet.components.application import CHANGE, Application
 from tercet.components.guard import Guard
 from tercet.components.permission import nobody_has_data
-from tercet.components.proxy.component import Proxy, routes_of
+from tercet.components.proxy.component import Proxy, Routes, routes_of
 from tercet.components.proxy.flavour import preference
 from tercet.components.sentinel import Sentinel
 from tercet.components.settings import Restarts, _config_differs, _restart_needed, restarts_of_lowered
-from tercet.converge.component import Passing, Readings, Skipped, Waiting
+from tercet.converge.component import Deviating, Passing, Readings, Skipped, Waiting
 from tercet.converge.requests import NO_ANSWER, Answer
 from tercet.converge.resources import Object
 from tercet.inventory.platform import Role
@@ -103,6 +105,9 @@ def test_what_is_away_is_not_judged_and_the_others_are(context: Context) -> None
     wan = members([f"{control}.{site.datacenter}" for control, site in zip(controls, platform.sites, strict=True)])
     addresses = {"db-sib-01": "100.64.0.1", "db-sib-03": "100.64.0.2"}
     hosts = "".join(f"{address} {name}\n" for name, address in addresses.items())
+    rooms = ok([{"Key": f"tercet/room/{name}", "Value": base64.b64encode(b"roomy").decode()} for name in addresses])
+    primary = addresses["db-sib-01"]
+    routes = f"read\n{{local}}\nwrite\n{primary}\ntransaction\n{primary}\n"
     answers: dict[str, dict[str, Answer]] = {}
     for name in names:
         peers = {other: {"HostName": other} for other in names if other != name}
@@ -123,7 +128,8 @@ def test_what_is_away_is_not_judged_and_the_others_are(context: Context) -> None
             "patroni": cluster(db_sib_01="running", db_sib_03="streaming", db_fsn_01="stopped"),
             "read_only": Answer(0, "off"),
             "headscale": Answer(0),
-            "routes": Answer(0, f"{hosts}read\n{addresses[f'db-{name[-6:]}']}\nwrite\n{addresses['db-sib-01']}"),
+            "rooms": rooms,
+            "routes": Answer(0, f"{hosts}{routes}".format(local=addresses[f"db-{name[-6:]}"])),
         }
     answers["world"] = {"headscale": Answer(0)}
     conditions = [condition for component in components(context) for condition in component.healthy()]
@@ -138,7 +144,7 @@ def test_what_is_away_is_not_judged_and_the_others_are(context: Context) -> None
     )
     lost = {name: {} if name == "apps-sib-03" else batch for name, batch in answers.items()}
     waiting = [c.title for c in conditions if isinstance(c.check(Readings(lost, away=gone)), Waiting)]
-    assert len(waiting) == 4, "another node's silence is no excuse"
+    assert len(waiting) == 5, "another node's silence is no excuse"
 
 
 @pytest.mark.parametrize(
@@ -329,7 +335,7 @@ def test_a_change_of_the_application_fails_where_the_primary_was_demoted(tmp_pat
 
 
 def test_writable_is_what_the_primary_says(context: Context) -> None:
-    condition, _ = Sentinel(context).healthy()
+    condition, *_ = Sentinel(context).healthy()
     answers = {"patroni": cluster(db_sib_01="running"), "read_only": Answer(0, "off\n")}
     assert isinstance(condition.check(Readings({"db-sib-01": answers})), Passing)
     answers["read_only"] = Answer(0, "on\n")
@@ -337,11 +343,29 @@ def test_writable_is_what_the_primary_says(context: Context) -> None:
 
 
 def test_the_watchdog_runs_on_every_database_node(context: Context) -> None:
-    _, condition = Sentinel(context).healthy()
+    _, condition, _ = Sentinel(context).healthy()
     active = {name: {"watchdog": Answer(0, "active\n")} for name in ("db-sib-01", "db-sib-03", "db-fsn-01")}
     assert isinstance(condition.check(Readings(active)), Passing)
     active["db-sib-03"] = {"watchdog": Answer(3, "failed\n")}
     assert condition.check(Readings(active)) == Waiting("db-sib-03: failed")
+
+
+def test_a_full_disk_is_told_and_so_is_a_node_that_does_not_say(context: Context) -> None:
+    _, _, condition = Sentinel(context).healthy()
+
+    def judged(**words: str) -> object:
+        keys = [
+            {"Key": f"tercet/room/{name.replace('_', '-')}", "Value": base64.b64encode(word.encode()).decode()}
+            for name, word in words.items()
+        ]
+        return condition.check(Readings({"db-sib-03": {"rooms": ok(keys) if keys else Answer(404)}}))
+
+    others = {"db_sib_03": "roomy", "db_fsn_01": "short"}
+    assert judged(**others, db_sib_01="roomy") == Passing()
+    full = judged(**others, db_sib_01="full")
+    assert isinstance(full, Waiting) and full.reason.startswith("that of db-sib-01 is")
+    assert judged(**others) == Waiting("db-sib-01 did not say how much room there is")
+    assert isinstance(judged(), Waiting)
 
 
 def test_routes_are_local_for_reads_and_the_primary_for_writes(context: Context) -> None:
@@ -366,7 +390,31 @@ def test_routes_are_local_for_reads_and_the_primary_for_writes(context: Context)
         "",
     ):
         assert isinstance(judged(bad), Waiting), bad
-    assert routes_of(NO_ANSWER) == ("", "")
+    assert routes_of(NO_ANSWER) == Routes()
+
+
+def test_a_transaction_is_the_primarys_from_its_first_statement_on_or_that_is_declared(context: Context) -> None:
+    database = {"patroni": cluster(db_sib_01="streaming", db_sib_03="running", db_fsn_01="streaming")}
+    hosts = "10.0.0.1 db-sib-01\n10.0.0.2 db-sib-03\n10.0.0.3 db-fsn-01\n"
+
+    def judged(proxy: Literal["pgcat", "pgpool"], **answered: str) -> object:
+        *_, condition = Proxy(dataclasses.replace(context, proxy=proxy)).healthy()
+        apps = {
+            f"apps-{site.replace('_', '-')}": {"routes": Answer(0, f"{hosts}transaction\n{address}\n")}
+            for site, address in answered.items()
+        }
+        return condition.check(Readings({"db-sib-03": database, **apps}))
+
+    whole = {"sib_01": "10.0.0.2", "sib_03": "10.0.0.2", "fsn_01": "10.0.0.2"}
+    split = {**whole, "sib_01": "10.0.0.1"}
+    kinds: tuple[Literal["pgcat", "pgpool"], ...] = ("pgcat", "pgpool")
+    for proxy in kinds:
+        assert judged(proxy, **whole) == Passing("db-sib-03 at every site")
+        assert judged(proxy, **{**split, "fsn_01": ""}) == Waiting("no answer at apps-fsn-01")
+    assert isinstance(judged("pgcat", **split), Waiting)
+    declared = judged("pgpool", **split)
+    assert isinstance(declared, Deviating)
+    assert "apps-sib-01: db-sib-01" in declared.reason and "SET TRANSACTION READ WRITE" in declared.reason
 
 
 def test_reads_prefer_the_site_then_the_nearest(context: Context) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tercet.converge.component import Condition, Passing, Readings, Skipped, State, Waiting
+from tercet.converge.component import Condition, Deviating, Passing, Readings, State, Waiting
 from tercet.converge.gates import explain, wait_for
 from tercet.converge.requests import Exec
 
@@ -115,9 +115,9 @@ async def test_a_condition_may_read_what_nobody_asks(world: World) -> None:
     assert len(world.machines["one"].calls) < 20
 
 
-async def test_a_skipped_condition_is_waited_for_by_nobody(world: World) -> None:
-    skipped = Condition("x", lambda _: Skipped("not here"))
-    assert (await wait_for([skipped], ASK, world, deadline=60))[0][1] == Skipped("not here")
+async def test_nothing_waits_for_a_declared_deviation(world: World) -> None:
+    declared = Condition("x", lambda _: Deviating("this proxy cannot"))
+    assert (await wait_for([declared], ASK, world, deadline=60))[0][1] == Deviating("this proxy cannot")
 
 
 async def test_no_conditions_ask_nothing(world: World) -> None:
@@ -160,7 +160,7 @@ async def test_a_failure_of_units_that_all_run_shows_the_node_that_is_named(worl
     text = await explain([(Condition("c", lambda _: Waiting(""), units), Waiting("three is no member"))], world)
     assert "a.service on three is active" in text
     assert "on one" not in text
-    assert await explain([(up("one"), Passing()), (up("two"), Skipped("no"))], world) == ""
+    assert await explain([(up("one"), Passing()), (up("two"), Deviating("no"))], world) == ""
 
 
 async def test_a_condition_without_units_points_to_status(world: World) -> None:

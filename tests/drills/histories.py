@@ -49,7 +49,8 @@ class Story:
         self.entries.append(journal.Attempt(t=at, **base))
         done = at + took
         if outcome == "acknowledged":
-            inside = {"read_node": PRIMARY.address} if worker == "transactions" else {}
+            asked = ("first_node", "read_node") if worker == "transactions" else ()
+            inside = dict.fromkeys(asked, PRIMARY.address)
             self.acknowledged.append(journal.Acknowledged(t=done, **base, node=PRIMARY.address, **inside))
         elif outcome == "failed":
             self.failed.append(journal.Failed(t=done, **base, stage="commit", sqlstate="25006", message="read-only"))

@@ -105,6 +105,7 @@ class Drill:
             *tables,
             journal.Promise(t=self.end, name="nomad keeps a leader", held=True, detail="2 of 3 servers"),
             journal.Promise(t=self.end, name="allocations run elsewhere", held=True, detail="after 13.2 s"),
+            journal.Promise(t=self.end, name="other catalogues answer", held=True, detail="2 of them, and dcs"),
             journal.Collected(t=self.end),
         ]
 

@@ -26,6 +26,7 @@ ANOMALIES = (
     "backwards",
     "blind",
     "misrouted",
+    "split",
 )
 
 
@@ -133,6 +134,13 @@ def read_elsewhere_in_transaction(story: Story, pick: random.Random) -> str:
     return NODES[1].name
 
 
+def read_elsewhere_first(story: Story, pick: random.Random) -> str:
+    indexes = [i for i, entry in enumerate(story.acknowledged) if entry.worker == "transactions"]
+    index = pick.choice(indexes)
+    story.acknowledged[index] = story.acknowledged[index].model_copy(update={"first_node": NODES[1].address})
+    return story.acknowledged[index].id
+
+
 def written_elsewhere(story: Story, pick: random.Random) -> str:
     indexes = [i for i, entry in enumerate(story.acknowledged) if entry.worker == "writer"]
     index = pick.choice(indexes)
@@ -154,6 +162,7 @@ def written_elsewhere(story: Story, pick: random.Random) -> str:
         (blind, "blind"),
         (read_elsewhere, "misrouted"),
         (read_elsewhere_in_transaction, "misrouted"),
+        (read_elsewhere_first, "split"),
         (written_elsewhere, "misrouted"),
     ],
 )

@@ -80,6 +80,7 @@ async def test_every_acknowledged_row_is_there_and_in_the_journal(
     assert sum(entry.worker == "writer" for entry in acknowledged.values()) == 80
     assert sum(entry.worker == "transactions" for entry in acknowledged.values()) == 20
     assert all(entry.node == "127.0.0.1" and entry.saw_own for entry in acknowledged.values())
+    assert all(entry.first_node == "127.0.0.1" for entry in acknowledged.values() if entry.worker == "transactions")
     assert not [e for e in entries if isinstance(e, journal.Failed | journal.Unknown | journal.Missed)]
     reads = [entry for entry in entries if isinstance(entry, journal.Read)]
     assert len(reads) == 80

@@ -64,6 +64,7 @@ def test_every_failure_that_was_promised_has_a_drill() -> None:
         "standbys-lost",
         "standbys-frozen",
         "disk-full",
+        "disk-full-everywhere",
         "cold-start",
         "switchover",
         "packet-loss",

@@ -205,6 +205,21 @@ def test_the_other_catalogues_must_answer(platform: Platform) -> None:
     assert judged("other catalogues answer", nobody, {}) == Waiting("the faults spare no Consul server")
 
 
+def test_a_cut_off_sites_consul_must_go_on_by_itself(platform: Platform) -> None:
+    name, scene = "its own catalogue goes on", live.Scene(platform, SITE, "job")
+    whole: dict[str, dict[str, object]] = {
+        "consul-nomad-sib-01": {"catalogue": [{}], "consul.leader": "100.64.0.1:8300"},
+        "apps-sib-01": {"catalogue": [{}]},
+        "db-sib-01": {"catalogue": [{}]},
+    }
+    assert judged(name, scene, whole) == Passing("dc1, at each of 3 nodes")
+    unled = {**whole, "consul-nomad-sib-01": {"catalogue": [{}], "consul.leader": ""}}
+    assert judged(name, scene, unled) == Waiting("consul-nomad-sib-01 has no leader")
+    assert judged(name, scene, {**whole, "db-sib-01": {"catalogue": []}}) == Waiting("db-sib-01 lists no nodes")
+    unhurt = live.Scene(platform, frozenset({"db-sib-01"}), "job")
+    assert judged(name, unhurt, {}) == Waiting("the faults hit no Consul server")
+
+
 def test_the_lost_servers_catalogue_must_be_gone_wherever_it_is_asked(platform: Platform) -> None:
     scene = live.Scene(platform, frozenset({"consul-nomad-sib-03", "db-sib-01"}), "job")
     found = live.judge("its own catalogue is gone", scene)

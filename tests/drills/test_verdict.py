@@ -159,6 +159,23 @@ def test_the_reads_of_a_hit_site_come_home_again() -> None:
     assert {one.expected for one in found} == {("db-sib-01",)}
 
 
+def test_a_transaction_that_is_not_wholly_the_primarys_fails_the_drill_unless_that_is_known_of_the_proxy() -> None:
+    def split(deviation: str) -> Edit:
+        return lambda entries: [
+            entry.model_copy(update={"first_node": ADDRESS["db-fsn-01"]})
+            if isinstance(entry, journal.Acknowledged) and entry.worker == "transactions"
+            else entry.model_copy(update={"deviation": deviation})
+            if isinstance(entry, journal.Began)
+            else entry
+            for entry in entries
+        ]
+
+    broken = judged(edit=split(""), promises=())
+    assert not broken.passed and "first read another node answered" in broken.reasons[0]
+    known = judged(edit=split("the proxy cannot"), promises=())
+    assert known.passed and known.findings.split, "shown all the same"
+
+
 def test_faults_one_after_another_heal_when_the_last_one_does() -> None:
     def fault(t: float, action: str, name: str) -> journal.Fault:
         return journal.Fault.model_validate({"t": t, "action": action, "fault": name})
@@ -211,7 +228,7 @@ def test_a_promise_that_nobody_looked_at_is_broken() -> None:
 
     reasons = judged(edit=forget).reasons
     assert "broken: nomad keeps a leader (it was not looked at)" in reasons
-    assert len(reasons) == 2
+    assert len(reasons) == 3
 
 
 def old_primary_answers(entries: list[journal.AnyEntry]) -> list[journal.AnyEntry]:

@@ -42,7 +42,8 @@ def proven(lab: Lab, primary: str) -> None:
     assert status["healthy"] and status["postgres"]["primary"] == primary
     assert {route["site"]: route["proxy"] for route in status["routes"]} == dict.fromkeys(SITES, "pgcat")
     for route in status["routes"]:
-        assert (route["read"], route["write"]) == (f"db-{route['site']}", primary)
+        to = (route["read"], route["write"], route["transaction"])
+        assert to == (f"db-{route['site']}", primary, primary), "a transaction is wholly the primary's"
     assert lab.lines() == []
 
 

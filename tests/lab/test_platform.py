@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from tercet.components.proxy.component import TRANSACTIONS
 from tercet.operations.session import open_session
 from tests.lab.conftest import Lab, is_change, kill_group, wait_until
 
@@ -23,8 +24,10 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(3700)]
 def test_up_ends_with_an_empty_plan_and_every_promise_proven(platform_lab: Lab) -> None:
     assert platform_lab.plan()["empty"]
     verdicts = platform_lab.json("verify")["verdicts"]
-    broken = [v for v in verdicts if not v["holds"]]
-    assert not broken
+    assert [v for v in verdicts if not v["holds"] and not v["declared"]] == []
+    assert [v["title"] for v in verdicts if v["declared"]] == (
+        [TRANSACTIONS] if platform_lab.json("status")["routes"][0]["proxy"] == "pgpool" else []
+    )
     titles = " ".join(v["title"] for v in verdicts)
     for promise in (
         "direct",
@@ -63,6 +66,43 @@ def test_psql_and_exec_reach_the_platform(platform_lab: Lab) -> None:
     assert platform_lab.call("exec", "db-sib-03", "--", "sh", "-c", "exit 7", expect=7).returncode == 7
     wrong = platform_lab.call("exec", "db-sib-02", "--", "true", expect=1)
     assert "db-sib-02" in wrong.stderr and "db-sib-01" in wrong.stderr
+
+
+# Holds all sessions that the proxy gives while it asks for more, and prints what became of those.
+MANY_CLIENTS = """
+import psycopg, sys, threading
+from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+at_once, in_a_row = map(int, sys.argv[1:])
+held, began = [], threading.Barrier(at_once)
+def ask(first):
+    if first:
+        began.wait(30)
+    try:
+        held.append(psycopg.connect("host=localhost user=proposalsapp dbname=proposalsapp sslmode=disable "
+                                    "passfile=/etc/tercet/application.pgpass connect_timeout=20"))
+        held[-1].execute("SELECT 1")
+        return "session"
+    except psycopg.OperationalError as error:
+        return str(error).rpartition("FATAL:")[2].strip() or str(error)
+with ThreadPoolExecutor(at_once) as pool:
+    print(*Counter(pool.map(ask, [True] * at_once)).items(), sep="\\n")
+print(*Counter(ask(False) for _ in range(in_a_row)).items(), sep="\\n")
+while held:
+    held.pop().close()
+print(ask(False))
+"""
+
+
+def test_a_client_too_many_is_refused_and_not_left_waiting(platform_lab: Lab) -> None:
+    """As often as it takes for a process of pgpool's that leaks what it refuses to be useless."""
+    if platform_lab.json("status")["routes"][0]["proxy"] != "pgpool":
+        pytest.skip("PgCat serves as many clients as come")
+    refused = "Sorry, too many clients already"
+    words = ("exec", "apps-fsn-01", "--", "python3", "-c", MANY_CLIENTS, "40", "1200")
+    said = platform_lab.call(*words, timeout=240).stdout.splitlines()
+    assert sorted(said[:-2]) == [f"('{refused}', 8)", "('session', 32)"]
+    assert said[-2:] == [f"('{refused}', 1200)", "session"]
 
 
 def test_the_application_is_no_superuser(platform_lab: Lab) -> None:

@@ -92,7 +92,7 @@ def look(guard: strict.Strict, primary: Primary, clock: list[float], times: int 
 def test_writes_are_refused_at_the_sixth_look_without_standbys_and_allowed_at_the_first_with_one(
     kernel: Filter, clock: list[float]
 ) -> None:
-    guard, primary = strict.Strict(1, 5432), Primary()
+    guard, primary = strict.Strict(1, 5432, "/nonexistent"), Primary()
     look(guard, primary, clock, 3)
     assert not primary.read_only
     primary.replies = {}
@@ -105,15 +105,31 @@ def test_writes_are_refused_at_the_sixth_look_without_standbys_and_allowed_at_th
     assert not primary.read_only
 
 
+def test_writes_are_refused_while_the_disk_is_full(kernel: Filter, clock: list[float], tmp_path: Path) -> None:
+    full = tmp_path / "full"
+    guard, primary = strict.Strict(1, 5432, str(full)), Primary()
+    full.touch()
+    look(guard, primary, clock)
+    assert primary.read_only and primary.terminated == []
+    primary.replies = {}
+    look(guard, primary, clock, strict.SHORT_LOOKS)
+    full.unlink()
+    look(guard, primary, clock)
+    assert primary.read_only, "no standby confirms"
+    primary.replies = {"13": "1"}
+    look(guard, primary, clock)
+    assert not primary.read_only
+
+
 def test_more_may_be_needed_than_one(kernel: Filter, clock: list[float]) -> None:
-    guard, primary = strict.Strict(2, 5432), Primary()
+    guard, primary = strict.Strict(2, 5432, "/nonexistent"), Primary()
     del primary.replies["11"]
     look(guard, primary, clock, strict.SHORT_LOOKS)
     assert primary.read_only
 
 
 def test_standbys_that_are_connected_and_silent_are_refused_in_time(kernel: Filter, clock: list[float]) -> None:
-    guard, primary = strict.Strict(1, 5432), Primary()
+    guard, primary = strict.Strict(1, 5432, "/nonexistent"), Primary()
     look(guard, primary, clock, 20)
     assert not primary.read_only
     primary.answering = False
@@ -129,7 +145,7 @@ def test_standbys_that_are_connected_and_silent_are_refused_in_time(kernel: Filt
 
 
 def test_nobody_is_called_silent_for_a_pause_of_the_guard_itself(kernel: Filter, clock: list[float]) -> None:
-    guard, primary = strict.Strict(1, 5432), Primary()
+    guard, primary = strict.Strict(1, 5432, "/nonexistent"), Primary()
     look(guard, primary, clock, 5)
     primary.answering = False
     clock[0] += 60
@@ -144,15 +160,15 @@ def test_one_silent_standby_of_two_refuses_nothing(kernel: Filter, clock: list[f
 
 def test_a_heartbeat_is_written_each_second_on_the_primary_alone(kernel: Filter, clock: list[float]) -> None:
     primary, standby = Primary(), Primary(standby=True)
-    guard = strict.Strict(1, 5432)
+    guard = strict.Strict(1, 5432, "/nonexistent")
     look(guard, primary, clock, 12)
     assert primary.heartbeats == 3
-    look(strict.Strict(1, 5432), standby, clock, 12)
+    look(strict.Strict(1, 5432, "/nonexistent"), standby, clock, 12)
     assert standby.heartbeats == 0
 
 
 def test_backends_that_wait_are_terminated_only_while_writes_are_refused(kernel: Filter, clock: list[float]) -> None:
-    guard, primary = strict.Strict(1, 5432), Primary(waiting=[7])
+    guard, primary = strict.Strict(1, 5432, "/nonexistent"), Primary(waiting=[7])
     look(guard, primary, clock, 4)
     assert primary.terminated == []
     primary.replies = {}
@@ -163,7 +179,7 @@ def test_backends_that_wait_are_terminated_only_while_writes_are_refused(kernel:
 def test_cancels_are_refused_from_the_second_look_of_a_wait_until_nobody_waits(
     kernel: Filter, clock: list[float]
 ) -> None:
-    guard, primary = strict.Strict(1, 5432), Primary(waiting=[7])
+    guard, primary = strict.Strict(1, 5432, "/nonexistent"), Primary(waiting=[7])
     look(guard, primary, clock)
     assert kernel.up == [False], "a predecessor may have left it up"
     primary.waiting = [8]
@@ -177,7 +193,7 @@ def test_cancels_are_refused_from_the_second_look_of_a_wait_until_nobody_waits(
 
 
 def test_a_shield_that_could_not_be_raised_is_tried_again(kernel: Filter, clock: list[float]) -> None:
-    guard, primary = strict.Strict(1, 5432), Primary(waiting=[7])
+    guard, primary = strict.Strict(1, 5432, "/nonexistent"), Primary(waiting=[7])
     look(guard, primary, clock)
     kernel.works = False
     look(guard, primary, clock, 8)
@@ -208,7 +224,7 @@ def test_what_a_person_or_a_base_backup_set_is_taken_back_once(kernel: Filter, c
 
 
 def test_a_demoted_primary_takes_everything_back(kernel: Filter, clock: list[float]) -> None:
-    guard, primary = strict.Strict(1, 5432), Primary(waiting=[7], replies={})
+    guard, primary = strict.Strict(1, 5432, "/nonexistent"), Primary(waiting=[7], replies={})
     for _ in range(strict.SHORT_LOOKS):
         primary.waiting = [7]
         look(guard, primary, clock)

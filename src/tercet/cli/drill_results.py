@@ -19,7 +19,18 @@ if TYPE_CHECKING:
     from tercet.drills.journal import Worker
     from tercet.drills.verdict import Judged, Repeated, Result
 
-ANOMALIES = ("lost", "false", "unexpected", "duplicated", "reordered", "vanished", "backwards", "blind", "misrouted")
+ANOMALIES = (
+    "lost",
+    "false",
+    "unexpected",
+    "duplicated",
+    "reordered",
+    "vanished",
+    "backwards",
+    "blind",
+    "misrouted",
+    "split",
+)
 
 
 @dataclass(frozen=True, slots=True)

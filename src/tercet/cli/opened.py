@@ -71,5 +71,5 @@ def confirm(what: str, name: str) -> None:
 
 
 def broken(verdicts: Sequence[Verdict]) -> int:
-    """The exit status of a proof: 1 if a promise does not hold."""
-    return 0 if all(verdict.holds for verdict in verdicts) else 1
+    """The exit status of a proof: 1 if a promise is broken."""
+    return 1 if any(verdict.broken for verdict in verdicts) else 0

@@ -25,7 +25,8 @@ def render_status(snapshot: Snapshot, console: Console) -> None:
     render_aside(snapshot.aside, console)
     for condition in snapshot.conditions:
         if not condition.passing:
-            console.print(Text("✗ ", "red").append(f"{condition.title}: {condition.detail}"), soft_wrap=True)
+            mark = Text("! ", "yellow") if condition.declared else Text("✗ ", "red")
+            console.print(mark.append(f"{condition.title}: {condition.detail}", ""), soft_wrap=True)
 
 
 def render_aside(aside: Sequence[AsideStatus], console: Console) -> None:

@@ -15,16 +15,22 @@ def render_verdicts(verdicts: Sequence[Verdict], console: Console) -> None:
     """One line a promise, and a last line that counts."""
     for verdict in verdicts:
         _line(verdict, console)
-    failed = sum(1 for verdict in verdicts if not verdict.holds)
+    failed = sum(1 for verdict in verdicts if verdict.broken)
     if failed:
         console.print(f"{failed} of {len(verdicts)} promises do not hold.", style="bold red")
     else:
-        console.print(f"All {len(verdicts)} promises hold.", style="bold green")
+        console.print(f"All {len(verdicts)} promises hold{but_for(verdicts)}.", style="bold green")
+
+
+def but_for(verdicts: Sequence[Verdict]) -> str:
+    """ ", but for …": how many promises this platform is declared not to keep; nothing if it keeps all."""
+    declared = sum(1 for verdict in verdicts if not verdict.holds and not verdict.broken)
+    return f", but for {declared} known deviation{'s'[: declared - 1]} (!)" if declared else ""
 
 
 def render_broken(verdicts: Sequence[Verdict], console: Console) -> None:
     """Only the promises that do not hold, and where to look."""
-    broken = [verdict for verdict in verdicts if not verdict.holds]
+    broken = [verdict for verdict in verdicts if verdict.broken]
     for verdict in broken:
         _line(verdict, console)
     if broken:
@@ -32,15 +38,18 @@ def render_broken(verdicts: Sequence[Verdict], console: Console) -> None:
 
 
 def verdicts_json(verdicts: Sequence[Verdict]) -> list[dict[str, object]]:
-    """Plain data: title, holds, detail."""
-    return [{"title": v.title, "holds": v.holds, "detail": _detail(v)} for v in verdicts]
+    """Plain data: title, holds, declared (it is known that it cannot hold here), detail."""
+    return [
+        {"title": v.title, "holds": v.holds, "declared": not v.holds and not v.broken, "detail": _detail(v)}
+        for v in verdicts
+    ]
 
 
 def _line(verdict: Verdict, console: Console) -> None:
-    mark, color = ("✓", "green") if verdict.holds else ("✗", "red")
+    mark, color = ("✓", "green") if verdict.holds else ("✗", "red") if verdict.broken else ("!", "yellow")
     text = Text().append(f"{mark} ", color).append(verdict.title)
     if detail := _detail(verdict):
-        text.append(f"  {detail}", "dim" if verdict.holds else "red")
+        text.append(f"  {detail}", "dim" if verdict.holds else color)
     console.print(text, soft_wrap=True)
 
 

@@ -1,23 +1,29 @@
-"""The small daemons beside each PostgreSQL: strict mode made true, Patroni's watchdog, no wait for a turn.
+"""The small daemons beside each PostgreSQL: strict mode made true, Patroni's watchdog, no wait for a turn, and the lead
+given up by a node without room.
 
-What they do, and what they cannot cover, is in nodeside/strict.py, nodeside/watchdog.py and nodeside/wake.py.
+What they do, and what they cannot cover, is in nodeside/strict.py, watchdog.py, wake.py and room.py.
 """
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from tercet.components import patroni
 from tercet.components.context import Context
 from tercet.components.guard import SUPERVISED, active, daemon
 from tercet.converge.component import Condition, Passing, Readings, Skipped, State, Waiting
-from tercet.converge.requests import Active, Exec, Request
+from tercet.converge.requests import Active, Exec, Http, Request
 from tercet.converge.resources import Resource
 from tercet.inventory.platform import Node, Platform, Role
 
 STRICT = "tercet-strict.service"
 WATCHDOG = "tercet-watchdog.service"
+ROOM = "tercet-room.service"
+ROOM_KEYS = "tercet/room"  # in the KV store of `dcs`: by node, how much room its database has
+FULL = "/run/tercet-full"  # there while the node's disk is full
 # A standby is not asked: it refuses writes anyway, and a psql takes 0.03 s of a core.
 READ_ONLY = Exec(
     (
@@ -43,7 +49,7 @@ class Sentinel:
         yield from daemon(
             "strict",
             "Refuses writes while no standby confirms them",
-            {"needed": settings.patroni.synchronous_node_count, "port": ports.postgresql},
+            {"needed": settings.patroni.synchronous_node_count, "port": ports.postgresql, "full": FULL},
             modules=("host",),
             service=SUPERVISED,
         )
@@ -80,17 +86,35 @@ class Sentinel:
             secret=True,
         )
 
+        yield from daemon(
+            "room",
+            "Gives the lead to a node with room when the disk is full",
+            {
+                "node": node.name,
+                "api": [node.name, ports.patroni],
+                "user": patroni.REST_USER,
+                "password": self.context.secrets.patroni_api,
+                "dcs_port": ports.dcs_http,
+                "keys": ROOM_KEYS,
+                "reserve": f"{PurePosixPath(patroni.DATA).parent}/reserve",
+                "full": FULL,
+            },
+            secret=True,
+        )
+
     def questions(self, node: Node) -> Mapping[str, Request]:
         if node.role is not Role.DB:
             return {}
-        questions = patroni.Patroni(self.context).questions(node)
-        return {**questions, "read_only": READ_ONLY, "watchdog": Active(WATCHDOG)}
+        rooms = Http(f"http://127.0.0.1:{self.context.platform.settings.ports.dcs_http}/v1/kv/{ROOM_KEYS}/?recurse")
+        own: dict[str, Request] = {"read_only": READ_ONLY, "watchdog": Active(WATCHDOG), "rooms": rooms}
+        return {**patroni.Patroni(self.context).questions(node), **own}
 
     def healthy(self) -> Iterable[Condition]:
         names = [node.name for node in self.context.platform.of(Role.DB)]
-        strict, watchdog = (tuple((name, unit) for name in names) for unit in (STRICT, WATCHDOG))
+        strict, watchdog, room = (tuple((name, unit) for name in names) for unit in (STRICT, WATCHDOG, ROOM))
         yield Condition("postgresql: the primary accepts writes", _writable(self.context.platform), strict)
         yield Condition("patroni: its watchdog runs on every database node", active(names, "watchdog"), watchdog)
+        yield Condition("postgresql: no disk is full", _roomy(names), room)
 
 
 def read_only(readings: Readings, node: str) -> bool:
@@ -108,7 +132,23 @@ def _writable(platform: Platform) -> Callable[[Readings], State]:
         if primary in readings.away:
             return Skipped(f"{primary} is primary and cannot be reached")
         if read_only(readings, primary):
-            return Waiting(f"{primary} is read-only: no standby confirms writes")
+            return Waiting(f"{primary} is read-only: no standby confirms writes, or its disk is full")
         return Passing(primary)
+
+    return check
+
+
+def _roomy(names: list[str]) -> Callable[[Readings], State]:
+    """As the nodes tell each other in `dcs`."""
+
+    def check(readings: Readings) -> State:
+        answers = (readings.get(name, "rooms").json() for name in readings.present(names))
+        keys: list[dict[str, str]] = next((answer for answer in answers if answer), [])
+        words = {key["Key"].rpartition("/")[2]: b64decode(key["Value"]).decode() for key in keys}
+        mute = [name for name in readings.present(names) if name not in words]
+        full = [name for name in names if words.get(name) == "full"]
+        if full:
+            return Waiting(f"that of {', '.join(full)} is. Make room there; what follows happens by itself")
+        return Waiting(f"{', '.join(mute)} did not say how much room there is") if mute else Passing()
 
     return check

@@ -31,12 +31,20 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """It cannot be asked here, and why."""
+    """It cannot be asked now, and why: it is about a node that is away. Nothing waits for it."""
 
     reason: str
 
 
-State = Passing | Waiting | Skipped
+@dataclass(frozen=True, slots=True)
+class Deviating:
+    """It does not hold, and what runs here is known to be unable to keep it. Shown wherever the condition is, with a
+    remedy; nothing waits for it and nothing fails."""
+
+    reason: str
+
+
+State = Passing | Waiting | Skipped | Deviating
 
 
 class Readings:

@@ -12,6 +12,7 @@ Definitions (Jepsen's and CloudNativePG's terms)
 - backwards: two reads of one site, answered by the same node, of which the later one saw less.
 - blind: a transaction did not see the row it had just written.
 - misrouted: answered by another node than the one that the site's reads (or any writes) belonged to at the time.
+- split: a transaction read, before its first write, at another node than the one that it wrote at.
 - staleness of a read: for how long the oldest acknowledged write that it did not see had been acknowledged when
   the read was sent. 0 where it saw all of them.
 """
@@ -80,6 +81,7 @@ class Findings:
     backwards: tuple[Read, ...]
     blind: tuple[Write, ...]
     misrouted: tuple[Misrouted, ...]
+    split: tuple[Write, ...]
     stalest: tuple[Stale, ...]  # one a site
     gaps: tuple[Gap, ...]
     errors: tuple[ErrorCount, ...]
@@ -111,6 +113,7 @@ def check(history: History, *, truth: str) -> Findings:
         backwards=tuple(_backwards(history.reads)),
         blind=tuple(write for write in acknowledged if not write.saw_own),
         misrouted=(*_misrouted_reads(history), *_misrouted_writes(history)),
+        split=tuple(write for write in acknowledged if write.first_node not in ("", write.node)),
         stalest=tuple(_stalest(acknowledged, history.reads)),
         gaps=gaps(history.slots),
         errors=tuple(_errors(history)),

@@ -79,6 +79,7 @@ class Course:
                 writes_per_second=scenario.load.writes,
                 reads_per_second=scenario.load.reads,
                 transactions_per_second=scenario.load.transactions,
+                deviation=self.stage.flavour.deviation,
             )
         )
         self.book.append(journal.Primary(t=0.0, node=self.view.primary))

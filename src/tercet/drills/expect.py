@@ -37,6 +37,7 @@ PromiseName = Literal[
     "nomad server seen as failed",
     "other catalogues answer",
     "its own catalogue is gone",
+    "its own catalogue goes on",
     "the catalogue names the new primary",
 ]
 

@@ -38,6 +38,7 @@ class Write:
     ended: float  # when the outcome was known; for a write that nothing was heard of, when it was attempted
     node: str = ""  # address of the PostgreSQL that acknowledged it
     warning: str = ""
+    first_node: str = ""
     read_node: str = ""
     saw_own: bool = True
 
@@ -141,6 +142,7 @@ def _writes(entries: list[journal.AnyEntry]) -> list[Write]:
                 ended=entry.t,
                 node=entry.node,
                 warning=entry.warning,
+                first_node=entry.first_node,
                 read_node=entry.read_node,
                 saw_own=entry.saw_own,
             )

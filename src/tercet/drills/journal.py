@@ -68,6 +68,9 @@ class Began(Entry):
     """Of each site's load; likewise the next two."""
     reads_per_second: float
     transactions_per_second: float
+    deviation: str = ""
+    """What the platform's proxy is known to do with the reads that a transaction makes before its first write. Empty
+    where they must be the primary's."""
 
 
 class Clock(Entry):
@@ -111,10 +114,12 @@ class Acknowledged(OfWrite):
     """Address of the PostgreSQL that answered."""
     warning: str = ""
     """A WARNING that came with it; a cancelled wait for a standby shows as one."""
+    first_node: str = ""
+    """Transactions: address of the PostgreSQL that answered the SELECT before the write."""
     read_node: str = ""
-    """Transactions: address of the PostgreSQL that answered the SELECT inside."""
+    """Transactions: address of the PostgreSQL that answered the SELECT after the write."""
     saw_own: bool = True
-    """Transactions: the SELECT inside saw the row just written."""
+    """Transactions: the SELECT after the write saw the row just written."""
 
 
 class Failed(OfLoad):

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from tercet.components import nomad
+from tercet.components import consul, nomad
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.requests import Http, Request
 from tercet.inventory.platform import Node, Platform, Role
@@ -55,6 +55,8 @@ def judge(name: str, scene: Scene) -> tuple[Condition, Questions] | None:
             return _runs_elsewhere(scene)
         case "other catalogues answer":
             return _catalogues(scene)
+        case "its own catalogue goes on":
+            return _catalogue_goes_on(scene)
         case "its own catalogue is gone":
             return _catalogue_gone(scene)
         case "the catalogue names the new primary":
@@ -166,6 +168,32 @@ def _catalogues(scene: Scene) -> tuple[Condition, Questions]:
 def _silent(readings: Readings, nodes: Iterable[str], question: str) -> list[str]:
     """The nodes whose agent lists nothing."""
     return [node for node in nodes if not readings.get(node, question).json()]
+
+
+def _catalogue_goes_on(scene: Scene) -> tuple[Condition, Questions]:
+    """Asked inside the sites that are cut off: their Consul has its leader, and each node gets the catalogue of it."""
+    platform, ports = scene.platform, scene.platform.settings.ports
+    nodes = [node for node in platform.nodes if node.site in scene.down]
+    asked: dict[str, dict[str, Request]] = {
+        node.name: {"catalogue": scene.catalogue(ports.consul_http)} for node in nodes
+    }
+    controls = [node.name for node in nodes if node.role is Role.CONTROL]
+    for name in controls:
+        asked[name]["consul.leader"] = Http(f"http://127.0.0.1:{ports.consul_http}/v1/status/leader")
+
+    def check(readings: Readings) -> State:
+        silent = _silent(readings, asked, "catalogue")
+        unled = [name for name in controls if not consul.leader_of(readings, name)]
+        if not asked:
+            return Waiting("the faults hit no Consul server")
+        if unled:
+            return Waiting(f"{', '.join(unled)} has no leader")
+        if silent:
+            return Waiting(f"{', '.join(silent)} lists no nodes")
+        led = ", ".join(platform.site(site).datacenter for site in sorted(scene.down))
+        return Passing(f"{led}, at each of {len(asked)} nodes")
+
+    return Condition("its own catalogue goes on", _lasting(check)), asked
 
 
 def _catalogue_gone(scene: Scene) -> tuple[Condition, Questions]:

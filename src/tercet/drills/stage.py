@@ -11,7 +11,8 @@ from itertools import groupby, pairwise
 from tercet.components import patroni
 from tercet.components.context import Context
 from tercet.components.proxy.component import FLAVOURS, PASSFILE
-from tercet.converge.component import Component, Passing
+from tercet.components.proxy.flavour import Flavour
+from tercet.converge.component import Component, Waiting
 from tercet.converge.fleet import Fleet, Unreachable
 from tercet.converge.gates import wait_for
 from tercet.converge.observe import ask
@@ -48,10 +49,13 @@ class Stage:
     def databases(self) -> tuple[str, ...]:
         return tuple(node.name for node in self.platform.of(Role.DB))
 
+    @property
+    def flavour(self) -> Flavour:
+        """The proxy's kind; what is asked of it here is the same on every apps node."""
+        return FLAVOURS[self.context.proxy](self.context, self.platform.of(Role.APPS)[0])
+
     def facts(self) -> Facts:
-        apps = self.platform.of(Role.APPS)[0]
-        flavour = FLAVOURS[self.context.proxy](self.context, apps)
-        return Facts(flavour.unit, self.platform.settings.postgresql.service)
+        return Facts(self.flavour.unit, self.platform.settings.postgresql.service)
 
     def conninfo(self) -> str:
         """The application's connection string on every apps node; the password is in the node's own file."""
@@ -70,7 +74,7 @@ class Stage:
         asked = questions(self.components, self.platform.containers)
         judged = await wait_for(conditions, asked, fleet or self.provider, deadline=deadline, interval=1.0)
         return "; ".join(
-            f"{condition.title}: {state.reason}" for condition, state in judged if not isinstance(state, Passing)
+            f"{condition.title}: {state.reason}" for condition, state in judged if isinstance(state, Waiting)
         )
 
     async def snapshot(self) -> Snapshot:

@@ -65,6 +65,11 @@ class Result:
         return not self.reasons
 
     @property
+    def deviations(self) -> frozenset[str]:
+        """The kinds of findings that are known of what runs here: reported, not judged."""
+        return frozenset({"split"} if self.began.deviation else ())
+
+    @property
     def main(self) -> str:
         """Name of the figure that the drill is about."""
         expect = self.began.expect
@@ -98,7 +103,7 @@ def result(entries: Sequence[journal.AnyEntry]) -> Result:
     judged = tuple(_figures(findings.gaps, case, expect, budgets, settled))
     promises = tuple(_promises(expect, case, entries))
     failovers = _failovers(history, phases)
-    reasons = [*_anomalies(findings, truth), *_absent(case), *_broken(judged, promises)]
+    reasons = [*_anomalies(findings, truth, began.deviation), *_absent(case), *_broken(judged, promises)]
     if expect.failovers is not None and failovers != expect.failovers:
         reasons.append(f"{failovers} changes of the primary, expected {expect.failovers}")
     return Result(
@@ -269,7 +274,7 @@ def _first_write(history: History, since: float) -> Write | None:
     return min(written, key=lambda write: write.ended, default=None)
 
 
-def _anomalies(findings: Findings, truth: str) -> list[str]:
+def _anomalies(findings: Findings, truth: str, deviation: str) -> list[str]:
     counts = {
         "acknowledged writes lost": len(findings.lost),
         "writes acknowledged that no standby had": len(findings.false),
@@ -278,6 +283,7 @@ def _anomalies(findings: Findings, truth: str) -> list[str]:
         "rows out of their writer's order": len(findings.reordered),
         "transactions blind to their own write": len(findings.blind),
         "statements answered by the wrong node": len(findings.misrouted),
+        "transactions whose first read another node answered": 0 if deviation else len(findings.split),
     }
     reasons = [f"{number} {what}" for what, number in counts.items() if number]
     if not truth:

@@ -287,6 +287,8 @@ class Load:
         self._insert = (
             f"INSERT INTO {table} (id, site, writer, seq) VALUES ($1, $2, $3, $4) RETURNING host(inet_server_addr())"
         )
+        # A transaction reads before it writes: some proxies then have another server answer than the primary.
+        self._first = f"SELECT host(inet_server_addr()), max(seq) FROM {table} WHERE writer = $1"
         self._own = f"SELECT host(inet_server_addr()), count(*) FROM {table} WHERE id = $1"
         # One index probe a writer, and the answering server in the same SELECT: through a proxy a second
         # statement may be answered by another one.
@@ -352,6 +354,7 @@ class Load:
             deadline = time.monotonic() + self._settings.deadline
             connection.execute("BEGIN", (), deadline)
             try:
+                _, first = connection.execute(self._first, (row["writer"],), deadline)
                 _, rows = connection.execute(self._insert, self._values(row), deadline)
                 _, own = connection.execute(self._own, (row["id"],), deadline)
                 stage[0] = "commit"
@@ -365,6 +368,7 @@ class Load:
             return {
                 "node": rows[0][0],
                 "warning": "; ".join(connection.warnings),
+                "first_node": first[0][0],
                 "read_node": own[0][0],
                 "saw_own": own[0][1] == "1",
             }

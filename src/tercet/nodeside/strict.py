@@ -1,7 +1,7 @@
 """Strict mode made true: with no standby to confirm a write, the primary refuses writes instead of hanging.
 
 Runs on every database node (`tercet-strict.service`), as root, with Debian's psycopg. Argument: a JSON file
-{"needed": standbys per commit, "port": PostgreSQL's port}.
+{"needed": standbys per commit, "port": PostgreSQL's port, "full": a file that is there while the disk is full}.
 
 PostgreSQL alone lets commits hang when no standby is left, and a *cancelled* wait (a driver's statement
 time-out sends a CancelRequest) is reported as success: an acknowledged write that no standby has. So, on the
@@ -15,7 +15,9 @@ primary, four times a second:
   itself drops one that froze after wal_sender_timeout (5 s), too late for writes to be refused within 5 s.
 - While that holds, backends that wait for a standby are terminated. Their clients lose the connection, which is
   the honest answer: the outcome is unknown.
-- Enough standbys again: the setting is taken back in the same look. Nobody's hand is needed.
+- Writes are refused while the disk is full, too (room.py says so): they would take the last room for WAL, without
+  which PostgreSQL panics.
+- Enough standbys and room again: the setting is taken back in the same look. Nobody's hand is needed.
 - Whenever a backend has waited for a standby in two looks in a row, CancelRequests from the network are refused
   with a reset (nftables) until nobody waits, or the node is a standby: such a cancel could only lie.
 - Once a second a few bytes of WAL are written and flushed. On an idle primary a standby after pg_rewind waits
@@ -130,9 +132,10 @@ class Silence:
 class Strict:
     """The state between two looks."""
 
-    def __init__(self, needed: int, port: int) -> None:
+    def __init__(self, needed: int, port: int, full: str) -> None:
         self._needed = needed
         self._port = port
+        self._full = full
         self._short = 0  # looks in a row with too few standbys
         self._waiting: set[int] = set()  # backends that waited at the last look
         self._silence = Silence()
@@ -155,10 +158,11 @@ class Strict:
             return
         self._heartbeat(connection)
         self._short = 0 if self._silence.speaking(replies or {}) >= self._needed else self._short + 1
-        refuse = self._short >= SHORT_LOOKS
+        alone = self._short >= SHORT_LOOKS
+        refuse = alone or os.path.exists(self._full)
         if refuse or self._short == 0:
             self._keep_read_only(connection, refuse, ours, in_files, in_force)
-        if refuse and waiting:
+        if alone and waiting:
             connection.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", (waiting,))
             print(f"terminated {len(waiting)} backends that waited for a standby", flush=True)
         stuck = set(waiting or ()) & self._waiting
@@ -187,7 +191,8 @@ class Strict:
         connection.execute("SELECT pg_reload_conf()")
         self._settling = SETTLE_LOOKS
         if self._said is not on:
-            print("read-only: no standby confirms writes" if on else "writable: standbys confirm writes", flush=True)
+            why = "the disk is full" if os.path.exists(self._full) else "no standby confirms writes"
+            print(f"read-only: {why}" if on else "writable: standbys confirm writes, and there is room", flush=True)
             self._said = on
 
     def _guard_cancels(self, wanted: bool) -> None:
@@ -203,7 +208,7 @@ class Strict:
 
 def main(config: dict[str, Any]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    strict = Strict(config["needed"], config["port"])
+    strict = Strict(config["needed"], config["port"], config["full"])
     said = ""
     while True:
         notify("READY=1\nWATCHDOG=1")

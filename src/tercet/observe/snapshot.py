@@ -17,7 +17,7 @@ from tercet.components import aside, consul, dcs, nomad, patroni, tailscale
 from tercet.components.proxy.component import routes_of
 from tercet.components.proxy.flavour import preference
 from tercet.components.sentinel import read_only
-from tercet.converge.component import Component, Condition, Passing, Readings
+from tercet.converge.component import Component, Condition, Deviating, Passing, Readings
 from tercet.converge.fleet import Fleet
 from tercet.converge.observe import ask
 from tercet.converge.requests import Active, Request
@@ -93,16 +93,23 @@ class NomadStatus(Model):
 
 
 class RouteStatus(Model):
+    """The database nodes that answer: `transaction` what a transaction reads before its first write."""
+
     site: str
     read: str | None
     write: str | None
+    transaction: str | None = None
     proxy: str
 
 
 class ConditionStatus(Model):
+    """`declared`: it does not hold, what runs here is known to be unable to keep it, and the platform is healthy all
+    the same."""
+
     title: str
     passing: bool
     detail: str
+    declared: bool = False
 
 
 class Snapshot(Model):
@@ -208,7 +215,7 @@ def snapshot(
     ]
     return Snapshot(
         platform=platform.name,
-        healthy=all(condition.passing for condition in conditions)
+        healthy=all(condition.passing or condition.declared for condition in conditions)
         and all(node.healthy for site in sites for node in site.nodes),
         sites=sites,
         postgres=_postgres(platform, readings),
@@ -224,7 +231,8 @@ def snapshot(
 def _judged(condition: Condition, readings: Readings) -> ConditionStatus:
     state = condition.check(readings)
     detail = state.detail if isinstance(state, Passing) else state.reason
-    return ConditionStatus(title=condition.title, passing=isinstance(state, Passing), detail=detail)
+    passing, declared = isinstance(state, Passing), isinstance(state, Deviating)
+    return ConditionStatus(title=condition.title, passing=passing, detail=detail, declared=declared)
 
 
 def _node(node: Node, units: Mapping[str, Sequence[str]], readings: Readings, cidr: IPv4Network) -> NodeStatus:
@@ -304,6 +312,7 @@ def _routes(
     kind = next((getattr(c, "kind", "") for c in components if c.name == "proxy"), "") if decided else ""
     routes = []
     for node in platform.of(Role.APPS):
-        read, write = routes_of(readings.get(node.name, "routes"))
-        routes.append(RouteStatus(site=node.site, read=read or None, write=write or None, proxy=kind))
+        to = routes_of(readings.get(node.name, "routes"))
+        answer = {"read": to.read or None, "write": to.write or None, "transaction": to.transaction or None}
+        routes.append(RouteStatus(site=node.site, proxy=kind, **answer))
     return routes

@@ -42,6 +42,11 @@ class Verdict:
     def holds(self) -> bool:
         return isinstance(self.state, Passing)
 
+    @property
+    def broken(self) -> bool:
+        """It does not hold, and that is not declared of what runs here."""
+        return isinstance(self.state, Waiting)
+
 
 async def verify(
     platform: Platform, components: Sequence[Component], proxy: Proxy, fleet: Fleet, emit: Emit
@@ -79,7 +84,8 @@ async def verify(
 def _tell(emit: Emit, verdict: Verdict, started: float) -> None:
     detail = verdict.state.detail if isinstance(verdict.state, Passing) else verdict.state.reason
     text = f"{verdict.title}: {detail}" if detail else verdict.title
-    emit(Event("verify", "done" if verdict.holds else "failed", text, seconds=time.monotonic() - started))
+    state = "failed" if verdict.broken else "done" if verdict.holds else "progress"
+    emit(Event("verify", state, text, seconds=time.monotonic() - started))
 
 
 SYNC = Exec(

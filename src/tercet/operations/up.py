@@ -29,7 +29,7 @@ class Raised:
 
     @property
     def proven(self) -> bool:
-        return all(verdict.holds for verdict in self.verdicts)
+        return not any(verdict.broken for verdict in self.verdicts)
 
 
 async def up(session: Session, emit: Emit, destroy: Collection[str] = ()) -> Raised:

@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace, call: Invocation) -> int:
     """Raise the platform, then show it. Exit 1 if a promise does not hold."""
     from tercet.cli.render import plan_json, render_waiting  # noqa: PLC0415
     from tercet.cli.status_view import render_status  # noqa: PLC0415
-    from tercet.cli.verdicts import render_broken, verdicts_json  # noqa: PLC0415
+    from tercet.cli.verdicts import but_for, render_broken, verdicts_json  # noqa: PLC0415
 
     async def work(session: Session, emit: Emit) -> tuple[Raised, Snapshot]:
         from tercet.observe.snapshot import look  # noqa: PLC0415
@@ -38,7 +38,8 @@ def run(arguments: argparse.Namespace, call: Invocation) -> int:
         render_waiting(raised.plan, call.console)
         render_broken(raised.verdicts, call.errors)
         if raised.proven:
-            call.print(f"\nEvery promise was proven. Connect: tercet psql {raised.session.platform.sites[0].name}")
+            site = raised.session.platform.sites[0].name
+            call.print(f"\nEvery promise was proven{but_for(raised.verdicts)}. Connect: tercet psql {site}")
     return broken(raised.verdicts)
 
 

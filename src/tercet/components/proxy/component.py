@@ -19,7 +19,7 @@ from tercet.components.proxy.flavour import Flavour
 from tercet.components.rolling import in_turn
 from tercet.components.systemd import NEEDS_TAILNET, unit_file, unit_path
 from tercet.components.text import as_json
-from tercet.converge.component import Condition, Passing, Readings, Skipped, State, Waiting
+from tercet.converge.component import Condition, Deviating, Passing, Readings, Skipped, State, Waiting
 from tercet.converge.requests import Answer, Exec, Request
 from tercet.converge.resources import Absent, Directory, File, Object, Resource, Unit
 from tercet.inventory.platform import Node, Platform, Role
@@ -32,18 +32,21 @@ RENDERED = "/usr/lib/tercet/proxy-rendered"
 PASSFILE = "/etc/tercet/application.pgpass"  # lets root on the node connect as the application does
 RECORD = "/var/lib/tercet/proxy-rendered.sha256"
 
+TRANSACTIONS = "routing: a transaction is the primary's from its first statement on"
 FLAVOURS = {"pgcat": pgcat.flavour, "pgpool": pgpool.flavour}
 
-# Prints which address answers a read and which a write, after the names that the node has for addresses.
-# Asked of the proxy that the node has now: while another kind or a changed port is rolled out, the nodes differ. Both
-# kinds send the second question to the primary: PgCat every explicit transaction, pgpool-II what has that comment.
+# Prints which address answers a read, a write and the first read of a transaction, after the names that the node has
+# for addresses. Asked of the proxy that the node has now: while another kind or a changed port is rolled out, the nodes
+# differ. Both kinds send the second question to the primary: PgCat every explicit transaction, pgpool-II what has that
+# comment.
 ROUTES = f"""
 export PGPASSFILE={PASSFILE} PGCONNECT_TIMEOUT=2
 cat /etc/hosts
 IFS=: read -r _ port _ < {PASSFILE}
 exec {patroni.PSQL} -XAtq -h localhost -p "$port" -U "$1" -d "$2" \\
   -c '\\echo read' -c 'SELECT inet_server_addr()' \\
-  -c '\\echo write' -c '/*NO LOAD BALANCE*/ BEGIN; SELECT inet_server_addr(); COMMIT'
+  -c '\\echo write' -c '/*NO LOAD BALANCE*/ BEGIN; SELECT inet_server_addr(); COMMIT' \\
+  -c '\\echo transaction' -c 'BEGIN' -c 'SELECT inet_server_addr()'
 """
 
 
@@ -143,7 +146,7 @@ class Proxy:
         does not end in time."""
         settings = self.context.platform.settings
         words = (settings.postgresql.user, settings.postgresql.database)
-        return Exec(("sh", "-c", ROUTES, "sh", *words), timeout=3)
+        return Exec(("sh", "-c", ROUTES, "sh", *words), timeout=4)
 
     def questions(self, node: Node) -> Mapping[str, Request]:
         if node.role is Role.APPS:
@@ -158,20 +161,31 @@ class Proxy:
                 _routed(self.context.platform, node),
                 ((node.name, UNIT), (node.name, chosen.unit)),
             )
+        yield Condition(TRANSACTIONS, _whole(self.context.platform, chosen.deviation))
 
 
-def routes_of(answer: Answer) -> tuple[str, str]:
-    """(who answers reads, who answers writes); "" where nobody does."""
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """The database nodes that answer an apps node: its reads, its writes, and what a transaction reads before its
+    first write. "" where none does."""
+
+    read: str = ""
+    write: str = ""
+    transaction: str = ""
+
+
+def routes_of(answer: Answer) -> Routes:
+    """What ROUTES found."""
     names, found, asked = dict[str, str](), dict[str, str](), ""
     for line in answer.text.splitlines():
         match line.split():
-            case ["read" | "write" as asked]:
+            case ["read" | "write" | "transaction" as asked]:
                 pass
             case [address] if address in names:
                 found[asked] = names[address]
             case [address, name, *_]:
                 names.setdefault(address, name)
-    return found.get("read", ""), found.get("write", "")
+    return Routes(**found)
 
 
 def _routed(platform: Platform, node: Node) -> Callable[[Readings], State]:
@@ -182,15 +196,36 @@ def _routed(platform: Platform, node: Node) -> Callable[[Readings], State]:
         if node.name in readings.away:
             return Skipped(f"{node.name} cannot be reached")
         answer = readings.get(node.name, "routes")
-        read, write = routes_of(answer)
+        to = routes_of(answer)
         primary = patroni.primary_of(readings, databases)
-        if not read or not write:
-            return Waiting(f"reads: {read or 'no answer'}, writes: {write or 'no answer'} ({answer.error.strip()})")
-        if read != local and local not in readings.away:
-            return Waiting(f"reads are answered by {read}, not by {local}")
-        if write != primary:
-            return Waiting(f"writes are answered by {write}, the primary is {primary or 'unknown'}")
-        return Passing(f"reads {read}, writes {write}")
+        if not to.read or not to.write:
+            found = f"reads: {to.read or 'no answer'}, writes: {to.write or 'no answer'}"
+            return Waiting(f"{found} ({answer.error.strip()})")
+        if to.read != local and local not in readings.away:
+            return Waiting(f"reads are answered by {to.read}, not by {local}")
+        if to.write != primary:
+            return Waiting(f"writes are answered by {to.write}, the primary is {primary or 'unknown'}")
+        return Passing(f"reads {to.read}, writes {to.write}")
+
+    return check
+
+
+def _whole(platform: Platform, deviation: str) -> Callable[[Readings], State]:
+    """Who answers a transaction's first read, at every site; `deviation` is the proxy's declared one."""
+    databases = [database.name for database in platform.of(Role.DB)]
+    apps = [node.name for node in platform.of(Role.APPS)]
+
+    def check(readings: Readings) -> State:
+        primary = patroni.primary_of(readings, databases)
+        found = {name: routes_of(readings.get(name, "routes")).transaction for name in readings.present(apps)}
+        mute = [name for name, node in found.items() if not node]
+        wrong = [f"{name}: {node}" for name, node in found.items() if node != primary]
+        if mute or not primary:
+            return Waiting(f"no answer at {', '.join(mute)}" if mute else "no running primary")
+        if wrong:
+            reason = f"the first read is answered by another node than {primary} ({', '.join(wrong)})"
+            return Deviating(f"{reason}; {deviation}") if deviation else Waiting(reason)
+        return Passing(f"{primary} at {'every site' if len(found) == len(apps) else ', '.join(found)}")
 
     return check
 

@@ -23,6 +23,9 @@ class Flavour:
     resources: tuple[Resource, ...]  # all but the template, the rendered file and the units' state
     units: tuple[Unit, ...]  # in the order of their start; the proxy itself is the last
     checks: tuple[Object, ...]  # what else must be as rendered
+    deviation: str = ""
+    """What this kind does with the reads that a transaction makes before its first write, where it does not send them
+    to the primary, and what an application can do about it. Declared, so shown and not failed; still tested."""
 
     @property
     def unit(self) -> str:

@@ -25,6 +25,13 @@ CONFIG = f"{DIR}/pgpool.conf"
 HBA = f"{DIR}/pool_hba.conf"
 PASSWORDS = f"{DIR}/pool_passwd"
 PCP = f"{DIR}/pcp.conf"
+CLIENTS = 32  # sessions at a time; a proxy then takes up to twice as many of the database nodes' max_connections
+# What sends the rest of a transaction to the primary was tried with 4.6.1, in the simple and the extended protocol.
+# BEGIN READ WRITE, and a comment /*NO LOAD BALANCE*/ before BEGIN alone, do not.
+DEVIATION = (
+    "pgpool-II sends a transaction's reads before its first write to the node that this site reads: begin it with "
+    "BEGIN ISOLATION LEVEL SERIALIZABLE, or make SET TRANSACTION READ WRITE its first statement, or use PgCat"
+)
 
 
 def flavour(context: Context, node: Node) -> Flavour:
@@ -64,6 +71,7 @@ def flavour(context: Context, node: Node) -> Flavour:
             Unit(UNIT, restart_on=(unit_path(UNIT), CONFIG, HBA, PASSWORDS, PCP), rolling=in_turn("proxies")),
         ),
         checks=(routes.in_force(node.name),),
+        deviation=DEVIATION,
     )
 
 
@@ -84,7 +92,13 @@ def _config(context: Context) -> bytes:
         "log_destination": "stderr",
         "enable_pool_hba": "on",
         "pool_passwd": PASSWORDS,
-        "num_init_children": 32,
+        # Whom no process is left for waits in the listen queue for ever, without a word. So one process is kept free
+        # to refuse them: FATAL, SQLSTATE 53300.
+        "num_init_children": CLIENTS + 1,
+        "reserved_connections": 1,
+        # Each refusal leaks the client's descriptor in pgpool 4.6.1 (child.c: the error leaves before pool_close), and
+        # at 1024 of them the process spins and refuses nobody any more (seen after 1000 refusals). It ends before that.
+        "child_max_connections": 200,
         "max_pool": 1,
         # A cached session whose server is gone costs the next client a second: pgpool sleeps when it finds one.
         "connection_cache": "off",

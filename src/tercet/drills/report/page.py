@@ -18,6 +18,7 @@ CHECKS = (
     ("reordered", "Rows out of their writer's order"),
     ("blind", "Transactions blind to their own write"),
     ("misrouted", "Statements answered by the wrong node"),
+    ("split", "Transactions whose first read another node answered"),
 )
 NOTED = (
     ("recovered", "Outcome unknown, and present (ordinary)"),
@@ -229,8 +230,9 @@ def _checks(result: Result) -> Markup:
     rows: list[Markup] = []
     for field, title in (*CHECKS, *NOTED):
         count = len(getattr(result.findings, field))
-        judged = (field, title) in CHECKS
-        mark = _mark(count == 0) if judged else tag("td", "", class_="mark")
+        judged = (field, title) in CHECKS and field not in result.deviations
+        known = "!" if count and field in result.deviations else ""
+        mark = _mark(count == 0) if judged else tag("td", known, class_="mark")
         rows.append(tag("tr", mark, tag("td", title), tag("td", count, class_="n")))
     for stale in result.findings.stalest:
         node = result.history.nodes.get(stale.node)

@@ -192,7 +192,9 @@ def _ledger(repeated: Repeated) -> Text:
     )
     for field, title in CHECKS[1:]:
         count = sum(len(getattr(one.findings, field)) for one in repeated.results)
-        if count:
+        if count and field in repeated.typical.deviations:
+            text.append(f"\n  ! {title}: {count}; {repeated.typical.began.deviation}", style=SOME)
+        elif count:
             text.append(f"\n  ✗ {title}: {count}", style=BAD)
     stale = max(
         (one for run in repeated.results for one in run.findings.stalest), key=lambda one: one.seconds, default=None
