@@ -84,7 +84,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """Who leads, and for each other node the bytes of WAL that only it had."""
+    """Who leads, and for each other node the bytes of WAL that only it had; nothing where that was decided before."""
 
     leader: str
     lost: dict[str, int]
@@ -157,7 +157,7 @@ async def recover_dcs(session: Session, leader: str | None, shown: Survey, emit:
             found = await _servers_run(session, emit)
         if found.fine:
             return None
-        survey = found.survey
+        survey, lost = found.survey, dict[str, int]()
         if found.decided:
             leader = found.named or survey.best().node
         elif leader is None:
@@ -169,9 +169,10 @@ async def recover_dcs(session: Session, leader: str | None, shown: Survey, emit:
             if not found.leader:
                 await _new_raft(session, emit)
             await _record(session, survey.of(leader), emit)
+            lost = survey.lost(survey.of(leader))
         await _lead(session, leader, emit)
         await _follow(session, leader, survey, emit)
-        return Recovered(leader, survey.lost(survey.of(leader)))
+        return Recovered(leader, lost)
 
 
 async def _servers_run(session: Session, emit: Emit) -> Standing:
