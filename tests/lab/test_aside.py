@@ -91,7 +91,7 @@ def test_data_that_can_be_rewound_is_rewound(platform_lab: Lab) -> None:
 
 
 def test_a_diverged_node_is_rewound_from_a_primary_that_is_read_only(platform_lab: Lab) -> None:
-    """Seen before: Patroni took the read-only primary for none, so no standby came and it stayed read-only for ever."""
+    """Patroni takes a read-only primary for none: no standby would come, and it would stay read-only for ever."""
     lab = platform_lab
     first, second = (m["node"] for m in lab.json("status")["postgres"]["members"] if m["role"] == "standby")
     lab.on(first, "systemctl stop patroni")

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -104,3 +108,23 @@ def test_a_source_that_is_no_primary_any_more_is_no_proof(place: Place) -> None:
     place.program("psql", f"[ $(grep -c psql {place.log}) -gt 1 ] || echo started")
     assert place.run() == 1
     assert place.beside == ["tercet"] and place.ran("pg_rewind") == 1
+
+
+def test_a_rewind_does_not_outlive_who_started_it(place: Place) -> None:
+    """Patroni ends it by killing this program; then PostgreSQL is started on the same data."""
+    place.program("pg_rewind", f"echo $$ > {place.programs}/pid; exec sleep 60")
+    words = [str(place.programs), aside.__file__, str(place.settings), "-D", str(place.data), "--source-server", "x"]
+    with subprocess.Popen([sys.executable, rewind.__file__, *words]) as program:
+        try:
+            wait_until(lambda: (place.programs / "pid").exists() and (place.programs / "pid").read_text() != "")
+        finally:
+            program.kill()
+    pid = int((place.programs / "pid").read_text())
+    wait_until(lambda: not Path(f"/proc/{pid}").exists())
+
+
+def wait_until(check: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not check():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -22,8 +22,8 @@ from tercet.inventory.model import AsideModel
 from tercet.inventory.platform import Node, Role
 
 SERVICE, TIMER = "tercet-aside.service", "tercet-aside.timer"
-CLEAN_S = 60  # between two looks whether something must go: a clone fills a disk within minutes
-REMOVE_S = 600.0  # for one removal; files of a terabyte take ext4 about a minute
+CLEAN_S = 60  # between two looks whether something must go
+REMOVE_S = 600.0  # for one removal: a large database on a slow disk, too
 NEAR = 0.25  # the part of keep_days before its end in which `status` warns
 NEAR_PERCENT = 10.0  # and the distance from min_free_percent
 

@@ -2,7 +2,7 @@
 
 Patroni asks for `target_session_attrs=read-write` before a rewind and for it (postgresql/rewind.py, _conn_kwargs), and
 libpq refuses that of a server with `default_transaction_read_only` on. So it is while no standby confirms (see
-nodeside/strict.py): a diverged node could not be rewound, no standby came, and the primary stayed read-only for ever.
+nodeside/strict.py): a diverged node would not be rewound, no standby would come, and the primary would stay read-only.
 The role's own setting goes before the server's.
 """
 
