@@ -11,9 +11,20 @@ from pathlib import Path
 from tercet.components.guard import program
 from tercet.converge.resources import File
 
+# Runs a program under a clock that is an hour ahead and an hour behind by turns. The real one is everybody's.
+STEPPED = """
+import itertools, os, runpy, sys, time
+real, hours = time.time, itertools.cycle((3600, -3600))
+time.time = lambda: real() + next(hours)
+time.time_ns = lambda: int(time.time() * 1e9)
+del sys.argv[0]
+sys.path[0] = os.path.dirname(sys.argv[0])
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
-def deliver(folder: Path, name: str, config: Mapping[str, object]) -> list[str]:
-    """Write the files of a daemon below `folder`; the command that starts it."""
+
+def deliver(folder: Path, name: str, config: Mapping[str, object], *, stepped: bool = False) -> list[str]:
+    """Write the files of a daemon below `folder`; the command that starts it, under a stepping clock if asked for."""
     command: list[str] = []
     for each in program(name, name, config, modules=("host", "tailnet")):
         if not isinstance(each, File):
@@ -25,7 +36,8 @@ def deliver(folder: Path, name: str, config: Mapping[str, object]) -> list[str]:
         if path.suffix == ".service":
             (start,) = (line for line in each.content.decode().splitlines() if line.startswith("ExecStart="))
             _, option, *paths = shlex.split(start.removeprefix("ExecStart="))
-            command = [sys.executable, f"{option}u", *(str(folder / each.lstrip("/")) for each in paths)]
+            clock = ("-c", STEPPED) if stepped else ()
+            command = [sys.executable, f"{option}u", *clock, *(str(folder / each.lstrip("/")) for each in paths)]
     return command
 
 

@@ -130,7 +130,7 @@ class World:
             self.serve(place)
         config = {"file": str(self.file), "record": str(self.record), "pid_file": str(folder / "pid")}
         config |= {"primary": PRIMARY, "read": READ, "port": 5432, "user": "somebody", "tailnet": "10.9.0.0/16"}
-        self._daemon = deliver(folder, "routes", config)
+        self._folder, self._config = folder, config
 
     def serve(self, place: int, script: str = SERVER, *words: str) -> None:
         """Only at a place whose server has ended."""
@@ -138,9 +138,10 @@ class World:
         self.servers[place : place + 1] = [server]
         assert self.line(server) == "listens"
 
-    def daemon(self, *lines: str) -> subprocess.Popen[str]:
+    def daemon(self, *lines: str, stepped: bool = False) -> subprocess.Popen[str]:
         self.file.write_text("".join(f"{line}\n" for line in lines))
-        return self._spaces.start(self.apps, *self._daemon, environment=self._environment)
+        command = deliver(self._folder, "routes", self._config, stepped=stepped)
+        return self._spaces.start(self.apps, *command, environment=self._environment)
 
     def change(self, daemon: subprocess.Popen[str], *lines: str) -> None:
         self.file.write_text("".join(f"{line}\n" for line in lines))
@@ -174,8 +175,9 @@ def test_a_change_ends_the_connections_that_lead_elsewhere_and_no_other(world: W
     assert read.poll() is None
 
 
-def test_a_silent_node_is_left_and_taken_again_when_it_answers(world: World) -> None:
-    daemon = world.daemon(f"primary {ONE}", f"read {TWO}", f"read {ONE}")
+@pytest.mark.parametrize("stepped", [False, True])
+def test_a_silent_node_is_left_and_taken_again_when_it_answers(world: World, stepped: bool) -> None:
+    daemon = world.daemon(f"primary {ONE}", f"read {TWO}", f"read {ONE}", stepped=stepped)
     assert [world.line(daemon) for _ in range(2)] == [f"{PRIMARY} : {ONE}", f"{READ} : {TWO}"]
     read = world.client(READ)
     assert world.line(read) == TWO
