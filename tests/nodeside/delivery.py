@@ -6,6 +6,7 @@ import shlex
 import socket
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from tercet.components.guard import program
@@ -64,6 +65,20 @@ class Systemd:
         while wanted not in told:
             told += self._socket.recv(1000).decode().splitlines()
         return told
+
+    def silent(self, seconds: float) -> bool:
+        """It tells nothing for so long, apart from what is on its way already."""
+        self._socket.setblocking(False)
+        with suppress(BlockingIOError):
+            while self._socket.recv(1000):
+                pass
+        self._socket.settimeout(seconds)
+        try:
+            return not self._socket.recv(1000)
+        except TimeoutError:
+            return True
+        finally:
+            self._socket.settimeout(60)
 
     def close(self) -> None:
         self._socket.close()
