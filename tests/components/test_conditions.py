@@ -168,7 +168,7 @@ def test_a_node_that_claims_a_strange_address_is_named_and_holds_up_nobody(conte
     assert not [line for line in lines if line.endswith("apps-sib-03") or line.endswith("66")]
     (condition,) = component.healthy()
     state = condition.check(Readings({name: {"tailscale": answer} for name, answer in answers.items()}))
-    assert state == Waiting(f"apps-sib-03 claims {claim}: expected an IPv4 address within 100.64.0.0/10")
+    assert state == Waiting(f"apps-sib-03 claims {[claim]}: expected an IPv4 address within 100.64.0.0/10")
 
 
 def test_a_datacenter_needs_its_leader_and_its_three_members(context: Context) -> None:

@@ -6,14 +6,26 @@ import shlex
 import socket
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from tercet.components.guard import program
 from tercet.converge.resources import File
 
+# Runs a program under a clock that is an hour ahead and an hour behind by turns. The real one is everybody's.
+STEPPED = """
+import itertools, os, runpy, sys, time
+real, hours = time.time, itertools.cycle((3600, -3600))
+time.time = lambda: real() + next(hours)
+time.time_ns = lambda: int(time.time() * 1e9)
+del sys.argv[0]
+sys.path[0] = os.path.dirname(sys.argv[0])
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
-def deliver(folder: Path, name: str, config: Mapping[str, object]) -> list[str]:
-    """Write the files of a daemon below `folder`; the command that starts it."""
+
+def deliver(folder: Path, name: str, config: Mapping[str, object], *, stepped: bool = False) -> list[str]:
+    """Write the files of a daemon below `folder`; the command that starts it, under a stepping clock if asked for."""
     command: list[str] = []
     for each in program(name, name, config, modules=("host", "tailnet")):
         if not isinstance(each, File):
@@ -25,7 +37,8 @@ def deliver(folder: Path, name: str, config: Mapping[str, object]) -> list[str]:
         if path.suffix == ".service":
             (start,) = (line for line in each.content.decode().splitlines() if line.startswith("ExecStart="))
             _, option, *paths = shlex.split(start.removeprefix("ExecStart="))
-            command = [sys.executable, f"{option}u", *(str(folder / each.lstrip("/")) for each in paths)]
+            clock = ("-c", STEPPED) if stepped else ()
+            command = [sys.executable, f"{option}u", *clock, *(str(folder / each.lstrip("/")) for each in paths)]
     return command
 
 
@@ -52,6 +65,20 @@ class Systemd:
         while wanted not in told:
             told += self._socket.recv(1000).decode().splitlines()
         return told
+
+    def silent(self, seconds: float) -> bool:
+        """It tells nothing for so long, apart from what is on its way already."""
+        self._socket.setblocking(False)
+        with suppress(BlockingIOError):
+            while self._socket.recv(1000):
+                pass
+        self._socket.settimeout(seconds)
+        try:
+            return not self._socket.recv(1000)
+        except TimeoutError:
+            return True
+        finally:
+            self._socket.settimeout(60)
 
     def close(self) -> None:
         self._socket.close()

@@ -88,6 +88,23 @@ def test_one_call_tells_of_all(says: Says) -> None:
     assert heard == [b"\0AUTH EXTERNAL 30\r\nBEGIN\r\n", CALL]
 
 
+def returned(body: bytes) -> bytes:
+    return b"l\2\0\1" + b"".join(number.to_bytes(4, "little") for number in (len(body), 1, 0)) + body
+
+
+def test_a_unit_that_is_not_active_comes_with_the_status_of_its_program(says: Says) -> None:
+    unit = ("a.service", "A", "loaded", "activating", "start", "", "/org/a", "start", "/")
+    array = b""
+    for place, text in enumerate(unit):
+        number = b"\0\0\0\0" if place == 7 else b""  # the one number among the texts
+        array = systemd.padded(array, 4) + number + systemd.text(text)
+    status = systemd.text("no nft\ntoday")
+    heard = says(OK, [returned(systemd.padded(systemd.number(len(array)), 8) + array), returned(b"\1s\0\0" + status)])
+    said = systemd.states(["a.service"], PATIENCE_S)
+    assert (said["status"], said["text"]) == (0, "a.service activating no nft today\n")
+    assert b"a.service" in heard[1]
+
+
 def test_signals_that_come_first_are_no_answer(says: Says) -> None:
     says(OK, [SIGNAL, SIGNAL, ANSWER])
     assert states()[0] == 0

@@ -134,9 +134,9 @@ class World:
         self.programs.mkdir()
         self.systemd = Systemd(folder)
 
-    def guard(self) -> subprocess.Popen[str]:
+    def guard(self, *, stepped: bool = False) -> subprocess.Popen[str]:
         config = {"members_port": 9500, "probe_port": 9301, "probe_s": 0.2, "exempt_ports": [9301]}
-        command = deliver(self._folder, "guard", {**config, "tailnet": "10.9.0.0/16"})
+        command = deliver(self._folder, "guard", {**config, "tailnet": "10.9.0.0/16"}, stepped=stepped)
         environment = {"PATH": f"{self.programs}:/usr/sbin:/usr/bin:/sbin:/bin", "NOTIFY_SOCKET": self.systemd.address}
         return self.spaces.start(self.node, *command, environment=environment)
 
@@ -172,8 +172,9 @@ def world(tmp_path: Path) -> Iterator[World]:
         world.systemd.close()
 
 
-def test_a_silent_peer_is_refused_until_it_answers_again(world: World) -> None:
-    process = world.guard()
+@pytest.mark.parametrize("stepped", [False, True])
+def test_a_silent_peer_is_refused_until_it_answers_again(world: World, stepped: bool) -> None:
+    process = world.guard(stepped=stepped)
     assert world.line(process) == "watching"
     talker = world.spaces.start(world.node, sys.executable, "-c", TALKER, PEER)
     assert world.line(talker) == "connected"

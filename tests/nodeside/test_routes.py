@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import struct
 import subprocess
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -124,30 +126,35 @@ class World:
         self.apps = spaces.new()
         self.line, self.run = spaces.line, spaces.run
         self.servers: list[subprocess.Popen[str]] = []
-        self._databases = [spaces.new(), spaces.new()]
-        for place, database in enumerate(self._databases):
+        self.databases = [spaces.new(), spaces.new()]
+        for place, database in enumerate(self.databases):
             spaces.join(self.apps, database, place + 1)
             self.serve(place)
         config = {"file": str(self.file), "record": str(self.record), "pid_file": str(folder / "pid")}
         config |= {"primary": PRIMARY, "read": READ, "port": 5432, "user": "somebody", "tailnet": "10.9.0.0/16"}
-        self._daemon = deliver(folder, "routes", config)
+        self._folder, self._config = folder, config
 
     def serve(self, place: int, script: str = SERVER, *words: str) -> None:
         """Only at a place whose server has ended."""
-        server = self._spaces.start(self._databases[place], "python3", "-c", script, *words)
+        server = self._spaces.start(self.databases[place], "python3", "-c", script, *words)
         self.servers[place : place + 1] = [server]
         assert self.line(server) == "listens"
 
-    def daemon(self, *lines: str) -> subprocess.Popen[str]:
+    def daemon(self, *lines: str, stepped: bool = False) -> subprocess.Popen[str]:
         self.file.write_text("".join(f"{line}\n" for line in lines))
-        return self._spaces.start(self.apps, *self._daemon, environment=self._environment)
+        command = deliver(self._folder, "routes", self._config, stepped=stepped)
+        return self._spaces.start(self.apps, *command, environment=self._environment)
 
     def change(self, daemon: subprocess.Popen[str], *lines: str) -> None:
         self.file.write_text("".join(f"{line}\n" for line in lines))
         daemon.send_signal(signal.SIGHUP)
 
     def client(self, address: str) -> subprocess.Popen[str]:
-        return self._spaces.start(self.apps, "python3", "-c", CLIENT, address)
+        return self.start(CLIENT, address)
+
+    def start(self, script: str, *words: str) -> subprocess.Popen[str]:
+        """A program in Python on the apps node."""
+        return self._spaces.start(self.apps, "python3", "-c", script, *words)
 
 
 @pytest.fixture
@@ -174,8 +181,9 @@ def test_a_change_ends_the_connections_that_lead_elsewhere_and_no_other(world: W
     assert read.poll() is None
 
 
-def test_a_silent_node_is_left_and_taken_again_when_it_answers(world: World) -> None:
-    daemon = world.daemon(f"primary {ONE}", f"read {TWO}", f"read {ONE}")
+@pytest.mark.parametrize("stepped", [False, True])
+def test_a_silent_node_is_left_and_taken_again_when_it_answers(world: World, stepped: bool) -> None:
+    daemon = world.daemon(f"primary {ONE}", f"read {TWO}", f"read {ONE}", stepped=stepped)
     assert [world.line(daemon) for _ in range(2)] == [f"{PRIMARY} : {ONE}", f"{READ} : {TWO}"]
     read = world.client(READ)
     assert world.line(read) == TWO
@@ -368,3 +376,68 @@ def test_while_nft_fails_nothing_is_ready_and_the_reason_is_said_once(world: Wor
     assert world.line(daemon) == f"{READ} : {TWO}"
     assert world.line(daemon) == "the kernel takes changes again"
     assert f"STATUS={reason}" in world.systemd.until("READY=1")
+
+
+# Takes every free slot, again and again, since authentication_timeout frees them.
+FILLER = r"""
+import socket, struct, sys, time
+words = b"\0".join((b"user", b"a", b"database", b"a", b"", b""))
+greeting, kept, full = struct.pack("!ii", len(words) + 8, 196608) + words, [], False
+while True:
+    connection = socket.create_connection((sys.argv[1], 5432), 60)
+    connection.sendall(greeting)
+    if b"C53300" in connection.recv(500):
+        if not full: print("full", flush=True)
+        full = True
+    else:
+        kept = [*kept[-20:], connection]
+    time.sleep(0.01)
+"""
+
+
+@pytest.fixture
+def cluster(world: World) -> Iterator[Callable[[str], None]]:
+    """A real PostgreSQL with few slots and little patience is primary; the function is pg_ctl with these words."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not found:
+        pytest.skip("no PostgreSQL server installed (Debian: apt-get install postgresql)")
+    world.servers[0].kill()
+    world.servers[0].wait()
+    with tempfile.TemporaryDirectory(prefix="tercet-routes-", ignore_cleanup_errors=True) as folder:
+        shutil.chown(folder, "nobody")
+
+        def run(script: str) -> None:
+            nobody = "setpriv --reuid=nobody --clear-groups"
+            world.run(
+                world.databases[0], f"cd {folder} && PATH={found[-1]}:$PATH && {script.replace('AS ', f'{nobody} ')}"
+            )
+
+        def control(words: str) -> None:
+            run(f"AS pg_ctl -D data -w -t 80 -l log {words} > /dev/null")
+
+        run("AS initdb -D data -U postgres -A scram-sha-256 --no-sync --pwfile=/proc/self/comm > /dev/null")
+        settings = {"listen_addresses": "*", "unix_socket_directories": "", "authentication_timeout": "1s"}
+        settings |= {"max_connections": "6", "superuser_reserved_connections": "0", "fsync": "off"}
+        lines = "".join(f"{key} = '{value}'\n" for key, value in settings.items())
+        run(f'printf "{lines}" >> data/postgresql.conf; echo host all all all scram-sha-256 >> data/pg_hba.conf')
+        control("start")
+        try:
+            yield control
+        finally:
+            control("-m immediate stop || true")
+
+
+def test_a_real_postgresql_is_left_when_it_stops_and_for_nothing_else(
+    world: World, cluster: Callable[[str], None]
+) -> None:
+    daemon = world.daemon(f"primary {ONE}", f"read {TWO}")
+    assert [world.line(daemon) for _ in range(2)] == [f"{PRIMARY} : {ONE}", f"{READ} : {TWO}"]
+    changed_nothing(world, daemon, 5)
+    filler = world.start(FILLER, ONE)
+    assert world.line(filler) == "full"
+    changed_nothing(world, daemon, 5)
+    filler.kill()
+    cluster("-m fast stop")
+    assert world.line(daemon) == f"{PRIMARY} : {TWO}"
+    cluster("start")
+    assert world.line(daemon) == f"{PRIMARY} : {ONE}"

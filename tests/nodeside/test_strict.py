@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,8 +20,10 @@ from tercet.nodeside import strict
 from tercet.nodeside.host import ProgramError
 
 from ..drills.conftest import Server, server  # noqa: F401  (a fixture)
-from .delivery import replace_program
+from .delivery import Systemd, replace_program
 from .namespaces import Namespaces
+
+SOURCE = strict.__file__.removesuffix("/tercet/nodeside/strict.py")
 
 
 @dataclass
@@ -306,6 +311,47 @@ def test_a_real_postgresql_is_told_once_by_each_that_comes(
     assert looked(enough, 6, read_only=False) == 4
 
 
+# The daemon itself, but that it comes to PostgreSQL by another way.
+DAEMON = f"""
+import sys
+sys.path.insert(0, {SOURCE!r})
+import psycopg
+from tercet.nodeside import strict
+options = "-c synchronous_commit=local -c statement_timeout=3s"
+strict.connect = lambda port: psycopg.connect(sys.argv[1], autocommit=True, application_name="strict", options=options)
+strict.shield = lambda port, up: None
+strict.main({{"needed": 0, "port": 5432}})
+"""
+
+
+def test_one_that_is_suspended_changes_nothing_and_one_that_hangs_is_noticed(
+    tmp_path: Path,
+    server: Server,  # noqa: F811
+    heartbeat: None,
+) -> None:
+    before, systemd = reloads(server), Systemd(tmp_path)
+    environment = {**os.environ, "NOTIFY_SOCKET": systemd.address}
+    with subprocess.Popen([sys.executable, "-c", DAEMON, server.conninfo], env=environment) as daemon:
+        try:
+            systemd.until("READY=1")
+            daemon.send_signal(signal.SIGSTOP)
+            time.sleep(10)
+            daemon.send_signal(signal.SIGCONT)
+            assert not systemd.silent(20)
+            assert (server.sql("SHOW default_transaction_read_only"), reloads(server)) == ([["off"]], before)
+            ((backend,),) = server.sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'strict'")
+            os.kill(int(backend), signal.SIGSTOP)
+            try:
+                time.sleep(2)
+                assert systemd.silent(5), "so its watchdog ends it"
+            finally:
+                os.kill(int(backend), signal.SIGCONT)
+            assert not systemd.silent(20)
+        finally:
+            daemon.kill()
+            systemd.close()
+
+
 # Answers each connection's first bytes. One whose bytes are refused is not told so, and waits on.
 LISTENER = """
 import socket, threading
@@ -332,7 +378,6 @@ STARTUP = struct.pack("!ii", 16, 196608) + b"user\0a\0\0"
 
 
 def test_the_shield_resets_a_cancel_request_and_lets_everything_else_through() -> None:
-    source = strict.__file__.removesuffix("/tercet/nodeside/strict.py")
     guard = "import sys; sys.path.insert(0, {!r}); from tercet.nodeside import strict; print(strict.shield(5432, {}))"
     with Namespaces() as spaces:
         client, database = spaces.new(), spaces.new()
@@ -343,7 +388,7 @@ def test_the_shield_resets_a_cancel_request_and_lets_everything_else_through() -
             return spaces.line(spaces.start(client, "python3", "-c", CLIENT, packet.hex()))
 
         def shield(up: bool) -> str:
-            return spaces.line(spaces.start(database, sys.executable, "-c", guard.format(source, up)))
+            return spaces.line(spaces.start(database, sys.executable, "-c", guard.format(SOURCE, up)))
 
         assert len(CANCEL) == len(STARTUP) == 16
         assert (said(CANCEL), said(STARTUP)) == ("answered", "answered")

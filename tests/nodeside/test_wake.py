@@ -7,6 +7,7 @@ import os
 import queue
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ from types import SimpleNamespace
 import pytest
 
 from tercet.nodeside import wake
+
+from .delivery import deliver
 
 PATIENCE_S = 60.0
 
@@ -242,6 +245,88 @@ def test_a_crash_of_the_postmaster_wakes_patroni_and_a_planned_stop_does_not(
         with pytest.raises(queue.Empty):
             reasons.get(timeout=1.5)
     pid_file.unlink(missing_ok=True)
+
+
+def test_a_process_that_took_the_number_of_a_dead_postmaster_is_not_waited_for(tmp_path: Path, watch: Start) -> None:
+    """The file of one that crashed stays, and its number may be another process's by now."""
+    reasons: queue.Queue[str] = queue.Queue()
+    pid_file = tmp_path / "postmaster.pid"
+    with subprocess.Popen(["sleep", "600"]) as stranger, subprocess.Popen(["sleep", "600"]) as postmaster:
+        try:
+            pid_file.write_text(f"{stranger.pid}\n/data\n")
+            watch(wake.watch_postmaster, str(pid_file), reasons.put)
+            wait_until(lambda: watched(stranger.pid))
+            pid_file.write_text(f"{postmaster.pid}\n/data\n")
+            wait_until(lambda: watched(postmaster.pid))
+        finally:
+            postmaster.kill()
+            postmaster.wait()
+            assert reasons.get(timeout=PATIENCE_S) == f"postmaster {postmaster.pid} crashed"
+            pid_file.unlink()
+            stranger.kill()
+
+
+@pytest.mark.parametrize("value", ["[]", '"db-one"', "3", "null", "{"])
+def test_a_switchover_that_makes_no_sense_is_none(value: str) -> None:
+    switchover = wake.Switchover()
+    with suppress(ValueError):
+        switchover.learn(value)
+    assert not switchover.to_another("db-two")
+
+
+class Daemon:
+    """The program as a node gets it, beside an agent."""
+
+    def __init__(self, folder: Path, agent: Agent) -> None:
+        self.pid_file = folder / "postmaster.pid"
+        port = agent.server_address[1]
+        config = {"dcs_port": port, "scope": "service/x", "node": "db-two", "api": ["127.0.0.1", port]}
+        config |= {"user": "patroni", "password": "secret", "pid_file": str(self.pid_file)}
+        self.process = subprocess.Popen(deliver(folder, "wake", config), stdout=subprocess.PIPE, text=True)
+
+    def line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, agent: Agent) -> Iterator[Daemon]:
+    daemon = Daemon(tmp_path, agent)
+    with daemon.process:
+        assert daemon.line() == "watching"
+        for looks in (agent.asked, agent.told):
+            for _ in range(2):
+                assert looks.acquire(timeout=PATIENCE_S)
+        yield daemon
+        daemon.process.kill()
+
+
+def test_one_that_was_suspended_learns_of_the_last_change_and_wakes_once(agent: Agent, daemon: Daemon) -> None:
+    daemon.process.send_signal(signal.SIGSTOP)
+    for holder in ("", "db-three", "", "db-two"):
+        agent.move(holder)
+    time.sleep(10)
+    assert agent.patches.empty()
+    daemon.process.send_signal(signal.SIGCONT)
+    agent.patches.get(timeout=PATIENCE_S)
+    agent.move("db-three")
+    agent.patches.get(timeout=PATIENCE_S)
+    time.sleep(1)
+    assert agent.patches.qsize() <= 1, "at most one for what it saw in between"
+
+
+def test_without_one_of_its_threads_it_ends_as_a_whole() -> None:
+    source = wake.__file__.removesuffix("/tercet/nodeside/wake.py")
+    code = f"""
+import sys, threading, time
+sys.path.insert(0, {source!r})
+from tercet.nodeside import wake
+threading.excepthook = wake.end
+threading.Thread(target=lambda: 1 // 0, daemon=True).start()
+time.sleep(60)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode == 1 and "ZeroDivisionError" in done.stderr
 
 
 def test_a_patroni_that_is_away_is_said_and_harms_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,7 +25,6 @@ ROLLBACK = "tercet-rollback.service"
 RESTORED = "/var/lib/tercet/restored"
 LIBRARY = "/usr/lib/tercet"
 
-
 # For a daemon that says when it is ready and that it still works (nodeside/host.py). One that hangs is started anew: it
 # would be active and do nothing. 30 s are far above every time limit of its own, and above a node's pause in a drill.
 SUPERVISED: Mapping[str, str | int] = {"Type": "notify", "WatchdogSec": 30, "WatchdogSignal": "SIGKILL"}

@@ -254,7 +254,9 @@ def _is_within(claim: str, cidr: IPv4Network) -> bool:
 
 def _claims(answer: Answer) -> list[str]:
     """Every address that the node says it has. It can say anything."""
-    return [str(claim) for claim in (answer.json() or {}).get("TailscaleIPs") or []]
+    status = answer.json()
+    claims = status.get("TailscaleIPs") if isinstance(status, dict) else None
+    return [str(claim) for claim in claims] if isinstance(claims, list) else []
 
 
 def _complete(names: list[str], cidr: IPv4Network) -> Callable[[Readings], State]:
@@ -267,7 +269,7 @@ def _complete(names: list[str], cidr: IPv4Network) -> Callable[[Readings], State
             if problem := _not_logged_in(answer):
                 return Waiting(f"{name}: {problem}")
             if _claims(answer) and not address_of(answer, cidr):
-                return Waiting(f"{name} claims {', '.join(_claims(answer))}: expected an IPv4 address within {cidr}")
+                return Waiting(f"{name} claims {_claims(answer)}: expected an IPv4 address within {cidr}")
             missing = sorted(set(present) - {name} - set(peers_of(answer)))
             if missing:
                 return Waiting(f"{name} does not see {', '.join(missing)}")

@@ -5,7 +5,8 @@ would cost an election *and* a whole TTL where gossip is late; apart, it costs n
 looks every 2 s where the primary is, and hands its lead to another site's server after seeing it at its own
 site five times in a row: an election stops every question to `dcs` for half a second, and a new primary asks many
 until its first commit is confirmed (seen: 1.4 s more without writes after a switchover). Only the leader acts, and
-only to a server that gossip holds for alive.
+only to a server that gossip holds for alive. An answer that is late, missing or makes no sense starts the count anew,
+and so does a pause of this program: the primary may have moved meanwhile.
 
 Argument: a JSON file {"url": "http://127.0.0.1:9500/v1", "node": …, "sites": {node: site}, "leader_key": …}.
 """
@@ -13,29 +14,32 @@ Argument: a JSON file {"url": "http://127.0.0.1:9500/v1", "node": …, "sites": 
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import sys
 import time
-import urllib.error
 import urllib.request
 from typing import Any
 
 LOOK_S = 2.0
+ASK_S = 2.0
 LOOKS = 5  # in a row
 SETTLE_S = 20.0  # after a transfer: time for the new leader to be known everywhere
+NONSENSE = (ValueError, TypeError, KeyError, IndexError, AttributeError)  # of an answer that has another shape
 
 
 def ask(url: str, method: str = "GET") -> Any:
-    """The parsed answer, None if there is none within two seconds."""
+    """The parsed answer, None if there is none within ASK_S."""
     try:
         request = urllib.request.Request(url, method=method)
-        with urllib.request.urlopen(request, timeout=2) as response:
+        with urllib.request.urlopen(request, timeout=ASK_S) as response:
             return json.load(response)
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):
         return None
 
 
 def site_of_primary(config: dict[str, Any]) -> str:
+    """ "" if nobody holds the key. Raises NONSENSE."""
     entry = ask(f"{config['url']}/kv/{config['leader_key']}")
     if not entry or not entry[0].get("Value"):
         return ""
@@ -43,7 +47,7 @@ def site_of_primary(config: dict[str, Any]) -> str:
 
 
 def better_leader(config: dict[str, Any], site: str) -> str:
-    """Raft id of a living voter away from `site`, if this node leads; else an empty string."""
+    """Raft id of a living voter away from `site`, if this node leads; else an empty string. Raises NONSENSE."""
     raft = ask(f"{config['url']}/operator/raft/configuration") or {}
     servers = raft.get("Servers", [])
     if not any(server["Leader"] and server["Node"] == config["node"] for server in servers):
@@ -56,20 +60,43 @@ def better_leader(config: dict[str, Any], site: str) -> str:
     return ""
 
 
+class Watch:
+    """How often in a row the primary has been seen here."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._config = config
+        self._own = config["sites"][config["node"]]
+        self._seen = 0
+        self._looked = 0.0
+
+    def look(self, now: float) -> str:
+        """Who should lead instead of this node; "" if nobody. Raises NONSENSE."""
+        here, self._seen = self._seen, 0
+        paused, self._looked = now - self._looked > 2 * LOOK_S + 2 * ASK_S, now
+        if site_of_primary(self._config) != self._own:
+            return ""
+        self._seen = 1 if paused else here + 1
+        if self._seen < LOOKS:
+            return ""
+        self._seen = 0
+        return better_leader(self._config, self._own)
+
+
 def main(config: dict[str, Any]) -> None:
-    own = config["sites"][config["node"]]
-    seen = 0
+    watch, said = Watch(config), ""
     while True:
         time.sleep(LOOK_S)
-        seen = seen + 1 if site_of_primary(config) == own else 0
-        if seen < LOOKS:
+        try:
+            target = watch.look(time.monotonic())
+        except NONSENSE as error:
+            if repr(error) != said:  # once
+                said = repr(error)
+                print(f"the dcs agent's answer makes no sense: {said}", flush=True)
             continue
-        target = better_leader(config, own)
         if target:
             done = ask(f"{config['url']}/operator/raft/transfer-leader?id={target}", "POST")
             print(f"leader handed to {target}: {done}", flush=True)
             time.sleep(SETTLE_S)
-        seen = 0
 
 
 if __name__ == "__main__":

@@ -223,9 +223,9 @@ def main(config: dict[str, Any]) -> None:
                     time.sleep(max(0.02, LOOK_S - (time.monotonic() - started)))
         except psycopg.Error as error:
             # PostgreSQL starts, stops or is gone; that is Patroni's affair.
-            lines = str(error).strip().splitlines() or ["no connection"]
-            if lines[-1] != said:
-                said = lines[-1]
+            reason = (str(error).strip().splitlines() or ["no connection"])[0]
+            if reason != said:  # once
+                said = reason
                 print(said, flush=True)
             time.sleep(LOOK_S)
 

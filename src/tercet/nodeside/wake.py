@@ -14,8 +14,8 @@ With a loop_wait of one second Patroni watches nothing itself, which has a reaso
 turn comes while nobody holds the key sleeps for two seconds, to leave the key to the candidate (ha.py,
 process_unhealthy_cluster). So a switchover wakes its candidate alone when the key is free, and the others when it is
 taken; and the others once more before, when the old primary has sent its last WAL (their walreceiver ends), so that
-their next turn is a loop_wait away while the key changes hands. Nothing is decided here. If this program is dead, a
-failover takes a second longer.
+their next turn is a loop_wait away while the key changes hands. Nothing is decided here: a needless wake-up costs
+Patroni a turn. If this program is dead, suspended or waits for a silent agent, a failover takes a second longer.
 
 Argument: a JSON file {"dcs_port": …, "scope": "service/NAME", "node": …, "api": [host, port], "user": …,
 "password": …, "pid_file": …}.
@@ -32,10 +32,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 WAIT_S = 10  # of one blocking query; the agent adds up to a sixteenth
 RETRY_S = 0.5
+STILL_S = 1.0
 API_S = 2.0
 NOTHING = {"tercet_wake": None}  # removes a setting that does not exist
 
@@ -91,7 +93,8 @@ class Switchover:
         self.candidate = ""  # "" if there is none, or anybody may lead
 
     def learn(self, value: str) -> None:
-        self.candidate = str(json.loads(value).get("member") or "") if value else ""
+        found = json.loads(value) if value else {}
+        self.candidate = str(found.get("member") or "") if isinstance(found, dict) else ""
 
     def to_another(self, node: str) -> bool:
         return self.candidate not in ("", node)
@@ -139,6 +142,10 @@ def postmaster(pid_file: str) -> int:
         return 0
 
 
+def is_postmaster(pid: int, pid_file: str) -> bool:
+    return postmaster(pid_file) == pid
+
+
 def walreceiver(pid: int) -> int:
     """The process of that postmaster which receives WAL, 0 if there is none."""
     try:
@@ -153,8 +160,9 @@ def walreceiver(pid: int) -> int:
     return 0
 
 
-def wait_for_end(pid: int) -> bool:
-    """Wait until that process is gone; False if there is none to begin with."""
+def wait_for_end(pid: int, still: Callable[[], bool] = lambda: True) -> bool:
+    """Wait until that process is gone; False if there is none to begin with, or once it is `still` the one no more: the
+    number in a file that a crash left behind may be another process's by now."""
     try:
         process = os.pidfd_open(pid)
     except (OSError, ValueError):
@@ -162,8 +170,10 @@ def wait_for_end(pid: int) -> bool:
     try:
         waiting = select.poll()
         waiting.register(process, select.POLLIN)
-        waiting.poll()
-        return True
+        while still():
+            if waiting.poll(STILL_S * 1000):
+                return True
+        return False
     finally:
         os.close(process)
 
@@ -173,7 +183,8 @@ def watch_postmaster(pid_file: str, wake: Wake) -> None:
     itself and is busy with that (woken in a switchover, it gave the key away 1.2 s later)."""
     while True:
         pid = postmaster(pid_file)
-        if wait_for_end(pid) and postmaster(pid_file) == pid:
+        is_it = partial(is_postmaster, pid, pid_file)
+        if wait_for_end(pid, is_it) and is_it():
             wake(f"postmaster {pid} crashed")
         time.sleep(RETRY_S)  # the file of one that crashed stays until the next one starts
 
@@ -191,6 +202,7 @@ def watch_stream(pid_file: str, switchover: Switchover, node: str, wake: Wake) -
 def main(config: dict[str, Any]) -> None:
     host, port = config["api"]
     wake = waker((host, port), config["user"], config["password"])
+    threading.excepthook = end
     print("watching", flush=True)
     leader, failover = (Key(config["dcs_port"], config["scope"], name) for name in ("leader", "failover"))
     node, pid_file, switchover = config["node"], config["pid_file"], Switchover()
@@ -201,6 +213,12 @@ def main(config: dict[str, Any]) -> None:
     ):
         threading.Thread(target=target, args=args, daemon=True).start()
     watch_leader(leader, switchover, node, wake)
+
+
+def end(failed: threading.ExceptHookArgs) -> None:
+    """With one of its threads gone, the program would go on and no longer do its work. systemd starts a whole one."""
+    threading.__excepthook__(failed)
+    os._exit(1)
 
 
 if __name__ == "__main__":

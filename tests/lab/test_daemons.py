@@ -1,0 +1,84 @@
+"""The platform's own daemons do no harm when they are in trouble. These tests leave the platform as they found it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.lab.conftest import Lab, wait_until
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(3700)]
+
+# Writes through the proxy for 26 s, each in a session of its own; prints the errors.
+WRITES = r"""
+export PGPASSFILE=/etc/tercet/application.pgpass PGCONNECT_TIMEOUT=5
+ends=$(($(date +%s) + 26))
+while [ $(date +%s) -lt $ends ]; do
+  psql -XAtq -h localhost -U proposalsapp -d proposalsapp -v ON_ERROR_STOP=1 -o /dev/null \
+    -c '/*NO LOAD BALANCE*/ BEGIN; SELECT txid_current(); COMMIT' 2>&1
+  sleep 0.1
+done
+"""
+SUSPENDED = """
+systemctl kill --signal=STOP {units}; sleep 10; systemctl kill --signal=CONT {units}; sleep 2
+systemctl freeze {units}; sleep 10; systemctl thaw {units}
+"""
+
+
+def test_suspended_daemons_break_nothing(platform_lab: Lab) -> None:
+    """All of the primary's site and the routes of all sites, first by signals, then by the cgroups' freezer."""
+    before = platform_lab.json("status")
+    primary = before["postgres"]["primary"]
+    site = primary.removeprefix("db-")
+    units = {f"apps-{each['name']}": "tercet-routes" for each in before["sites"]}
+    units[f"apps-{site}"] += " tercet-guard"
+    units[primary] = "tercet-strict tercet-wake tercet-guard"
+    units[f"consul-nomad-{site}"] = "tercet-placement tercet-guard"
+    apps = [node for node in units if node.startswith("apps-")]
+    with ThreadPoolExecutor(len(units) + len(apps)) as pool:
+        writes = {node: pool.submit(platform_lab.on, node, WRITES) for node in apps}
+        for node, names in units.items():
+            pool.submit(platform_lab.on, node, SUSPENDED.format(units=names))
+        errors = {node: done.result() for node, done in writes.items()}
+    assert errors == dict.fromkeys(apps, "")
+    assert platform_lab.json("status")["postgres"]["primary"] == primary
+    wait_until("the platform is healthy", lambda: platform_lab.json("status")["healthy"], 60)
+
+
+def test_a_guard_without_its_filter_is_not_healthy_and_says_why(platform_lab: Lab) -> None:
+    node = "consul-nomad-fsn-01"
+
+    def reason() -> str:
+        conditions = platform_lab.json("status")["conditions"]
+        return "".join(each["detail"] for each in conditions if each["title"] == "guard: runs on every node")
+
+    platform_lab.on(node, "mount --bind /bin/false /usr/sbin/nft && systemctl --no-block restart tercet-guard")
+    try:
+        expected = f"{node}: activating (cannot install the rule: nft: status 1)"
+        wait_until("status says why", lambda: reason() == expected, 60)
+        assert platform_lab.json("status")["healthy"] is False
+    finally:
+        platform_lab.on(node, "umount /usr/sbin/nft")
+    wait_until("the guard is there again by itself", lambda: reason() == "9 nodes", 60)
+    platform_lab.on(node, "nft flush ruleset")
+    check = (
+        "nft list chain inet tercet_guard refuse >/dev/null 2>&1 && systemctl is-active -q tercet-guard && echo there"
+    )
+    wait_until("the guard has put its rule back", lambda: "there" in platform_lab.on(node, check), 60)
+
+
+def test_an_address_outside_the_tailnet_in_the_catalogue_is_refused_and_changes_nothing(platform_lab: Lab) -> None:
+    node = "apps-fsn-01"
+    agent = "http://127.0.0.1:9500/v1/agent/service"
+    crafted = '{"Name": "proposalsapp", "ID": "crafted", "Tags": ["primary", "replica"], "Address": "192.0.2.1 }; #"}'
+    routes = "cat /run/tercet-routes/map; nft list map ip tercet_routes target"
+    before = platform_lab.on(node, routes)
+    platform_lab.on(node, f"curl -sf -X PUT -d '{crafted}' {agent}/register")
+    try:
+        wait_until("it is in the file", lambda: "192.0.2.1" in platform_lab.on(node, "cat /var/lib/tercet/routes"), 60)
+        said = "journalctl -u tercet-routes -o cat --no-pager | grep -c \"refused '192.0.2.1 }; #'\" || true"
+        wait_until("it is refused", lambda: platform_lab.on(node, said).strip() == "1", 60)
+        assert platform_lab.on(node, routes) == before
+    finally:
+        platform_lab.on(node, f"curl -sf -X PUT {agent}/deregister/crafted")
