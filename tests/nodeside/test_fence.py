@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def start(folder: Path, term: int, *argv: str) -> subprocess.Popen[str]:
-    words = [sys.executable, "-I", "-S", fence.__file__, str(folder), str(term), *argv]
+    words = [sys.executable, "-I", "-S", fence.__file__, str(folder), f"{folder}.kept/term", str(term), *argv]
     pipe = subprocess.PIPE
     return subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
@@ -47,6 +48,22 @@ def test_an_earlier_term_is_refused_for_good(folder: Path, tmp_path: Path) -> No
     assert run(folder, 5, "true")[0] == 0
 
 
+def test_the_known_term_outlives_a_reboot(folder: Path) -> None:
+    assert run(folder, 5, "true")[0] == 0
+    shutil.rmtree(folder)
+    assert run(folder, 4, "true")[0] == fence.REFUSED
+
+
+def test_a_full_disk_is_no_obstacle_once_a_term_is_known(folder: Path) -> None:
+    """Nothing grows, and no file is made but in /run."""
+    kept = Path(f"{folder}.kept/term")
+    assert run(folder, 5, "true")[0] == 0
+    before = kept.stat()
+    assert run(folder, 12345, "true")[0] == 0
+    assert (kept.stat().st_ino, kept.stat().st_size) == (before.st_ino, before.st_size)
+    assert [path.name for path in kept.parent.iterdir()] == ["term"]
+
+
 def test_programs_of_one_term_run_side_by_side(folder: Path) -> None:
     with start(folder, 5, "sh", "-c", "echo begun; read -r line") as first:
         begun(first)
@@ -57,7 +74,7 @@ def test_programs_of_one_term_run_side_by_side(folder: Path) -> None:
 def test_what_an_earlier_holder_left_has_time_to_end(folder: Path, tmp_path: Path) -> None:
     with start(folder, 4, "sh", "-c", f"echo begun; sleep 1; touch {tmp_path}/whole") as first:
         begun(first)
-        assert run(folder, 5, "ls", str(tmp_path))[1].split() == ["fence", "whole"]
+        assert run(folder, 5, "ls", str(tmp_path))[1].split() == ["fence", "fence.kept", "whole"]
         assert first.wait(60) == 0
 
 
