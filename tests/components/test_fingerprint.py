@@ -80,8 +80,7 @@ def test_other_secrets_are_refused_with_what_to_copy_from_where(ours: Context) -
         of(other).differs(record(ours))
     text = str(caught.value)
     assert "found others in ben@lap:/tmp/tercet.secrets.yml: postgres_replication, postgres_rewind." in text
-    assert "Copy the file from where they were recorded on db-sib-01, 20" in text
-    assert text.endswith(": anna@desk:/srv/tercet.secrets.yml")
+    assert "Copy the platform's own from anna@desk:/srv/tercet.secrets.yml, as db-sib-01 recorded on 20" in text
     with pytest.raises(TercetError, match="found others"):
         permitted(of(other), NONE, record(ours), NONE)
 
