@@ -31,8 +31,8 @@ ROUNDS = 4096
 
 READ = Exec(("sh", "-c", f"if [ -e {RECORD} ]; then cat {RECORD}; else echo '{{}}'; fi"))
 WRITE = f"""
-umask 077
-mkdir -p {FOLDER} && cat > {RECORD}.new && sync {RECORD}.new && mv {RECORD}.new {RECORD} && sync {FOLDER}
+mkdir -p {FOLDER} && umask 077 || exit 1
+cat > {RECORD}.new && sync {RECORD}.new && mv {RECORD}.new {RECORD} && sync {FOLDER}
 """
 
 
