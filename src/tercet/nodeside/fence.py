@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 REFUSED = 77  # the exit status of a program that was not started
 OVER = "refused: "  # what it then says first on standard error
 GRACE = 3.0  # seconds that programs of an earlier holder have to end by themselves
-DEATH = 5.0  # seconds that a killed process may take to go
+DEATH = 30.0  # seconds that a killed process may take to go; one that waits for a disk takes as long as that
 POLL = 0.02
 
 
