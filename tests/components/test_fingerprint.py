@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+from base64 import b64decode
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tercet.components import Context, components
-from tercet.components.fingerprint import ROUNDS, Fingerprint, hashed
+from tercet.components.fingerprint import FOLDER, RECORD, ROUNDS, Fingerprint, hashed
+from tercet.converge.apply import apply
+from tercet.converge.events import silent
+from tercet.converge.observe import observe
 from tercet.converge.order import ancestors
+from tercet.converge.plan import Plan
+from tercet.converge.planner import desired, plan
 from tercet.converge.requests import Answer, Exec, Late
 from tercet.converge.resources import Object
 from tercet.errors import TercetError
+from tercet.inventory.platform import Role
 from tercet.inventory.secrets import NAMES, STAND_IN
+from tests.converge.world import Part, World
 
 NONE = Answer(0, "{}\n")
 SILENT = Answer(-1, error="no answer")
@@ -80,8 +91,7 @@ def test_other_secrets_are_refused_with_what_to_copy_from_where(ours: Context) -
         of(other).differs(record(ours))
     text = str(caught.value)
     assert "found others in ben@lap:/tmp/tercet.secrets.yml: postgres_replication, postgres_rewind." in text
-    assert "Copy the file from where they were recorded on db-sib-01, 20" in text
-    assert text.endswith(": anna@desk:/srv/tercet.secrets.yml")
+    assert "Copy the platform's own from anna@desk:/srv/tercet.secrets.yml, as db-sib-01 recorded on 20" in text
     with pytest.raises(TercetError, match="found others"):
         permitted(of(other), NONE, record(ours), NONE)
 
@@ -109,3 +119,73 @@ def test_a_first_record_needs_the_word_of_every_database_node(ours: Context) -> 
     assert permitted(of(ours), NONE, record(ours), SILENT) is None, "a node that was made anew while a site is down"
     assert "db-sib-01 did not say" in str(permitted(of(ours), SILENT, record(ours), record(ours)))
     assert of(ours).differs(SILENT) == "unknown (no answer)"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """The database nodes, on which the real scripts run, each with a folder of its own."""
+    made = World(tmp_path, NODES)
+
+    def shell(node: str, argv: Sequence[str], stdin: bytes) -> tuple[int, str]:
+        words = [word.replace(FOLDER, made.machines[node].path(FOLDER)) for word in argv]
+        done = subprocess.run(words, input=b64decode(stdin), capture_output=True, timeout=60, check=False)
+        return done.returncode, done.stdout.decode() or done.stderr.decode()
+
+    made.handlers["sh"] = shell
+    return made
+
+
+def parts(context: Context, world: World) -> tuple[Fingerprint, Part]:
+    """The component, and one after it that brings a secret to each node."""
+    bring = Exec(("set", "secret", "in the clear"))
+    secret = Object("secret", Exec(("get", "secret")), lambda answer: None if answer.ok else "absent", (bring,))
+    return Fingerprint(context), Part("patroni", dict.fromkeys(world.machines, (secret,)), after=("fingerprint",))
+
+
+async def planned(context: Context, world: World) -> Plan:
+    nodes = context.platform.of(Role.DB)
+    wanted = desired(parts(context, world), nodes)
+    return plan(parts(context, world), nodes, await observe(world, wanted, world.running, timeout=60), ())
+
+
+async def applied(todo: Plan, context: Context, world: World) -> None:
+    await apply(todo, parts(context, world), context.platform.of(Role.DB), world, silent)
+
+
+def records(world: World) -> list[dict[str, Any]]:
+    files = [Path(machine.path(RECORD)) for machine in world.machines.values()]
+    assert all(file.stat().st_mode & 0o777 == 0o600 for file in files)
+    return [json.loads(file.read_text()) for file in files]
+
+
+async def test_every_database_node_has_the_record_and_then_nothing_is_to_do(ours: Context, world: World) -> None:
+    await applied(await planned(ours, world), ours, world)
+    assert [each["from"] for each in records(world)] == [ours.secrets_from] * 3
+    assert (await planned(with_secrets(ours), world)).empty
+    with pytest.raises(TercetError, match=r"found others in ben@lap:/tmp/tercet\.secrets\.yml: proxy_admin"):
+        await planned(with_secrets(ours, proxy_admin="other"), world)
+
+
+async def test_a_node_that_was_made_anew_gets_the_record_from_who_has_the_same_secrets(
+    ours: Context, world: World
+) -> None:
+    await applied(await planned(ours, world), ours, world)
+    Path(world.machines["db-sib-03"].path(RECORD)).unlink()
+    world.machines["db-fsn-01"].reachable = False
+    same = with_secrets(ours)
+    await applied(await planned(same, world), same, world)
+    assert [each["from"][:4] for each in records(world)] == ["anna", "ben@", "anna"]
+
+
+async def test_a_plan_from_before_the_record_brings_no_other_secrets(ours: Context, world: World) -> None:
+    """As where the nodes that have the record did not run when the plan was made."""
+    other = with_secrets(ours, postgres_rewind="other")
+    todo = await planned(other, world)
+    await applied(await planned(ours, world), ours, world)
+    Path(world.machines["db-sib-03"].path(RECORD)).unlink()
+    for machine in world.machines.values():
+        machine.objects.clear()
+    with pytest.raises(TercetError, match=r"found others in ben@lap:/tmp/tercet\.secrets\.yml: postgres_rewind"):
+        await applied(todo, other, world)
+    assert not any(machine.objects for machine in world.machines.values()), "no secret came to any node"
+    assert not Path(world.machines["db-sib-03"].path(RECORD)).exists()

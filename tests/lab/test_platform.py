@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from tercet.components.proxy.component import TRANSACTIONS
+from tercet.inventory.secrets import load_or_create
 from tercet.operations.session import open_session
 from tests.lab.conftest import Lab, is_change, kill_group, wait_until
 
@@ -137,6 +141,31 @@ def test_no_secret_is_in_any_process_list_or_log(platform_lab: Lab) -> None:
         assert not leaked, f"on {node}"
 
 
+def test_a_second_operator_brings_no_other_secrets(platform_lab: Lab, tmp_path: Path) -> None:
+    """On another machine, with the same inventory: first without secrets, then with secrets of their own."""
+    other = Lab(tmp_path / "tercet.yml")
+    for name in ("tercet.yml", "tercet.lock.json"):
+        shutil.copy(platform_lab.file.with_name(name), tmp_path)
+    record = platform_lab.on("db-sib-01", "cat /var/lib/tercet/secrets.json")
+    for command in ("plan", "apply", "up"):
+        refused = other.call(command, expect=1)
+        assert "found none although it exists" in refused.stderr
+    assert not list(tmp_path.glob("*.secrets.yml"))
+
+    load_or_create(tmp_path / "tercet.secrets.yml")
+    for command in ("plan", "apply", "up"):
+        refused = other.call(command, expect=1)
+        assert f"found others in root@{socket.gethostname()}:{tmp_path}/tercet.secrets.yml: postgres_superuser, " in (
+            refused.stderr
+        )
+        assert f"{platform_lab.file.parent}/tercet.secrets.yml" in refused.stderr, "what to copy from where"
+    assert platform_lab.on("db-sib-01", "cat /var/lib/tercet/secrets.json") == record
+
+    shutil.copy(platform_lab.file.with_name("tercet.secrets.yml"), tmp_path)
+    assert other.plan()["empty"]
+    assert platform_lab.plan()["empty"]
+
+
 # One line a kind of resource: (node, what a person did to it, what the plan must say of it).
 DRIFT = (
     ("apps-sib-01", "echo '{}' > /etc/nomad.d/nomad.json", r"update file /etc/nomad\.d/nomad\.json: content differs"),
@@ -151,6 +180,7 @@ DRIFT = (
     ("apps-fsn-01", "nft delete table ip tercet_routes", r"change routes of apps-fsn-01"),
     ("db-fsn-01", "echo >> /etc/hosts", r"update file /etc/hosts"),
     ("db-sib-03", "rm -r /etc/tercet/ca", r"create directory /etc/tercet/ca"),
+    ("db-sib-03", "rm /var/lib/tercet/secrets.json", r"change fingerprint of the secrets on db-sib-03"),
     # The other proxy must not be there, and must not run.
     (
         "apps-sib-01",

@@ -294,8 +294,9 @@ class Pretend:
                 if not running:
                     return await _say(f"container '{vmid}' not running!", 255)
                 ready = any("system_bus_socket" in word for word in argv)
-                own = str(host.folder / f"fence-{vmid}")  # each container has its own, and this machine none
-                argv = [own if word == FENCE else word for word in argv]
+                # Each container has a fence of its own, and this machine none.
+                own = {word: f"{host.folder}/fence-{vmid}{word}" for word in FENCE}
+                argv = [own.get(word, word) for word in argv]
                 return await _start(self.answer(int(vmid), argv) or (("true",) if ready else argv))
             case ["pct", "set", vmid, *pairs]:
                 ct = host.pve.ct(int(vmid))

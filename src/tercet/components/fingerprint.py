@@ -1,11 +1,11 @@
 """The fingerprint of the platform's secrets on its database nodes: who comes with other secrets is refused.
 
 Passwords reach the database when it is created, and most of them never again: Patroni makes its users then. An
-operator on another machine, with the same inventory and secrets of his own, would break replication with them.
+operator on another machine, with the same inventory and other secrets, would break replication with them.
 
-Invariant: no secret is brought to any node before each database node has a record of it, and none that differs from
-a record ever is. So this component comes before all others. The record is a hash of each secret, with as many rounds
-as PostgreSQL's own (scram_iterations), and says which file they came from.
+Invariant: no secret is brought to a node before the database nodes have a record of it, and none that differs from a
+record ever is. So this component comes before all others. The record is a hash of each secret, with as many rounds as
+PostgreSQL's own (scram_iterations), and says which file they came from.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ ROUNDS = 4096
 
 READ = Exec(("sh", "-c", f"if [ -e {RECORD} ]; then cat {RECORD}; else echo '{{}}'; fi"))
 WRITE = f"""
-umask 077
-mkdir -p {FOLDER} && cat > {RECORD}.new && sync {RECORD}.new && mv {RECORD}.new {RECORD} && sync {FOLDER}
+mkdir -p {FOLDER} && umask 077 || exit 1
+cat > {RECORD}.new && sync {RECORD}.new && mv {RECORD}.new {RECORD} && sync {FOLDER}
 """
 
 
@@ -108,8 +108,8 @@ class Fingerprint:
         raise TercetError(
             f"expected the secrets that the platform {self.context.platform.name} runs with, found others in "
             f"{self.context.secrets_from}: {', '.join(others)}. Nothing was changed\n"
-            f"  Copy the file from where they were recorded on {node}, {record.get('since', 'at an unknown time')}: "
-            f"{record.get('from', 'unknown')}"
+            f"  Copy the platform's own from {record.get('from')}, as {node} recorded on {record.get('since')}. "
+            "To change a secret, see docs/production.md"
         )
 
 

@@ -1,4 +1,4 @@
-"""Runs a program for the holder of the platform's lock: `fence.py FOLDER TERM PROGRAM…`.
+"""Runs a program for the holder of the platform's lock: `fence.py FOLDER KNOWN TERM PROGRAM…`.
 
 Every holder has a term, a number that is higher than those of all holders before it. A holder that was cut off or
 suspended may have left programs on the node, and what it sent may still arrive when another one works already.
@@ -6,11 +6,10 @@ suspended may have left programs on the node, and what it sent may still arrive 
 Invariant: when the first program of a term starts on the node, no program of an earlier term runs there, nor anything
 that one started and that still has its files open, and none can start any more.
 
-FOLDER/known is the highest term that was seen here; it is on the disk, so that it outlives a reboot. FOLDER/TERM is
-locked (shared) by the programs of that term for as long as they live: they inherit the open file. A program looks at
-the known term and takes the lock of its own in one critical section, so it is either refused or found by the next term.
-That one first raises the known term, then waits until it has each older lock for itself, and ends who still has one
-after GRACE.
+KNOWN holds the highest term that was seen here, on the disk, so that it outlives a reboot. FOLDER/TERM is locked
+(shared) by the programs of that term for as long as they live: they inherit the open file. A program looks at the known
+term and takes the lock of its own in one critical section, so it is either refused or found by the next term. That one
+first raises the known term, then waits until it has each older lock for itself, and ends who still has one after GRACE.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ if TYPE_CHECKING:
 REFUSED = 77  # the exit status of a program that was not started
 OVER = "refused: "  # what it then says first on standard error
 GRACE = 3.0  # seconds that programs of an earlier holder have to end by themselves
-DEATH = 5.0  # seconds that a killed process may take to go
+DEATH = 30.0  # seconds that a killed process may take to go; one that waits for a disk takes as long as that
 POLL = 0.02
 
 
 def main() -> None:
-    folder, term, argv = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
+    folder, kept, term, argv = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4:]
     try:
-        enter(folder, term)
+        enter(folder, kept, term)
     except RefusedError as error:
         sys.stderr.write(f"{OVER}{error}\n")
         sys.exit(REFUSED)
@@ -51,18 +50,18 @@ class RefusedError(Exception):
     """The program must not start."""
 
 
-def enter(folder: str, term: int) -> None:
+def enter(folder: str, kept: str, term: int) -> None:
     """Hold the lock of `term` from now on, and end what earlier terms left. RefusedError where it is over."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
     with locked(os.path.join(folder, "lock")):
-        known = highest(folder)
+        known = highest(kept)
         if term < known:
             raise RefusedError(f"another operator holds the platform's lock since (term {known}; this is {term})")
         own = os.open(os.path.join(folder, str(term)), os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(own, fcntl.LOCK_SH)
         os.set_inheritable(own, True)
         if term > known:
-            remember(folder, term)
+            remember(kept, term)
     with locked(os.path.join(folder, "ending")):  # one at a time: who has an old lock open is killed
         for name in os.listdir(folder):
             if name.isdigit() and int(name) < term:
@@ -80,23 +79,23 @@ def locked(path: str) -> Iterator[None]:
         os.close(file)
 
 
-def highest(folder: str) -> int:
+def highest(kept: str) -> int:
     """The highest term that was seen here; 0 where there was none."""
     try:
-        with open(os.path.join(folder, "known")) as file:
-            return int(file.read())
+        with open(kept) as file:
+            return int(file.read() or 0)
     except FileNotFoundError:
         return 0
 
 
-def remember(folder: str, term: int) -> None:
-    path = os.path.join(folder, "known")
-    with open(f"{path}.new", "w") as file:
-        file.write(f"{term}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(f"{path}.new", path)
-    directory = os.open(folder, os.O_RDONLY)
+def remember(kept: str, term: int) -> None:
+    """Written in place, and always as many bytes: so a node whose disk is full can be worked on, too."""
+    os.makedirs(os.path.dirname(kept), exist_ok=True)
+    file = os.open(kept, os.O_WRONLY | os.O_CREAT, 0o600)
+    os.pwrite(file, b"%020d\n" % term, 0)
+    os.fsync(file)
+    os.close(file)
+    directory = os.open(os.path.dirname(kept), os.O_RDONLY)
     os.fsync(directory)
     os.close(directory)
 

@@ -19,7 +19,7 @@ from tercet.converge.fleet import Completed
 from tercet.nodeside import fence, leash
 
 ENVIRONMENT = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8")
-FENCE = "/var/lib/tercet/fence"  # where a node keeps what fence.py remembers
+FENCE = ("/run/tercet/fence", "/var/lib/tercet/term")  # where fence.py has its locks on a node, and keeps the term
 GRACE = 3.0  # seconds that a spawned program has to end by itself once its input ended
 KILL_AFTER = 1.0  # seconds between SIGTERM and SIGKILL of a program whose time is up
 # What pct itself says, with status 255 or 2, of a container that is gone. Programs say such things too, and psql
@@ -46,7 +46,7 @@ def fenced(argv: Sequence[str], term: int | None) -> tuple[str, ...]:
     """As a program of the lock's holder, if `term` is given: refused on the node once a later holder was there."""
     if term is None:
         return tuple(argv)
-    return ("python3", "-I", "-S", "-c", Path(fence.__file__).read_text(), FENCE, str(term), *argv)
+    return ("python3", "-I", "-S", "-c", Path(fence.__file__).read_text(), *FENCE, str(term), *argv)
 
 
 def refused(done: Completed) -> str | None:
