@@ -79,10 +79,9 @@ class Holds:
         if unit:
             self._held[component] = unit.awaits
             return [], [replace(unit, changes=tuple(changes))]
-        for earlier in self._before[component]:
-            if earlier in self._held:
-                reason = f"it comes after {earlier}, which waits"
-                return [], [Held(component, node, tuple(changes), self._held[earlier], reason)]
+        for earlier, awaits in self._held.items():
+            if earlier in self._before[component]:
+                return [], [Held(component, node, tuple(changes), awaits, f"it comes after {earlier}, which waits")]
         return now, held
 
     def restart(self, change: Change, resources: Iterable[Resource]) -> Held | None:
