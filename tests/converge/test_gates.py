@@ -54,6 +54,24 @@ async def test_one_look_is_enough_when_all_is_well(world: World) -> None:
     assert asked(world) == [[2], [2], [2]]
 
 
+async def test_a_node_that_is_away_is_neither_asked_nor_judged(world: World) -> None:
+    def check(readings: Readings) -> State:
+        present = readings.present(ASK)
+        down = [node for node in present if readings.get(node, "state").text != "up"]
+        return Waiting(f"{', '.join(down)} down") if down else Passing(", ".join(present))
+
+    world.machines["two"].objects["state"] = "down"
+    away = frozenset({"two"})
+    judged = await wait_for([Condition("all", check)], ASK, world, deadline=5, away=away)
+    assert [state for _, state in judged] == [Passing("one, three")]
+    assert asked(world) == [[2], [], [2]]
+    world.machines["three"].objects["state"] = "down"
+    judged = await wait_for([Condition("all", check, up("two").units)], ASK, world, deadline=0, away=away)
+    assert [state for _, state in judged] == [Waiting("three down")]
+    assert await explain(judged, world, away=away) == "all: three down\ntry: tercet status"
+    assert world.machines["two"].calls == []
+
+
 async def test_what_passed_is_not_asked_again(world: World) -> None:
     world.machines["two"].objects["state"] = "starting"
     heard: list[str] = []

@@ -163,10 +163,12 @@ def test_late_content_does_without_a_node_that_is_away_or_waits_for_it() -> None
     seen = {name: NodeFacts({"/etc/hosts": PathFact("file")}, {}, {GET: Answer(0)}) for name in NAMES[:4]}
     todo = planned([Part("c", on_all([addresses(True)]))], ["c1"], **seen)
     assert len(todo.steps) == 4 and todo.waiting == ()
-    todo = planned([Part("c", on_all([addresses(False)]))], ["c1"], **seen)
-    assert todo.steps == ()
-    assert {(held.awaits, held.reason) for held in todo.waiting} == {
-        (("site-c",), "its content is known once all have an address")
+    beside = File("/etc/x", b"new")
+    seen = {name: NodeFacts({**found.paths, "/etc/x": None}, {}, found.answers) for name, found in seen.items()}
+    todo = planned([Part("c", on_all([addresses(False), beside]))], ["c1"], **seen)
+    assert [[change.what for change in step.changes] for step in todo.steps] == [["file /etc/x"]] * 4
+    assert {(held.changes[0].what, held.awaits, held.reason) for held in todo.waiting} == {
+        ("file /etc/hosts", ("site-c",), "its content is known once all have an address")
     }
 
 

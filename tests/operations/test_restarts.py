@@ -67,9 +67,12 @@ def component(world: World, state: State | None = None) -> Part:
     return Part("a", wants, gate=[Condition("members", check)])
 
 
-async def restarted(world: World, part: Part, containers: Containers, emit: Emit = silent) -> None:
+async def restarted(
+    world: World, part: Part, containers: Containers, emit: Emit = silent, *, away: frozenset[str] = frozenset()
+) -> None:
+    changes = [change for change in CHANGES if change.restarts not in away]
     provider = cast(Provider, containers)
-    await restart(CHANGES, [part], world.nodes, provider=provider, fleet=world, emit=emit, gate_timeout=0.1)
+    await restart(changes, [part], world.nodes, provider=provider, fleet=world, emit=emit, gate_timeout=0.1, away=away)
 
 
 async def test_one_after_another_in_the_plans_order_each_between_two_gates(world: World) -> None:
@@ -109,6 +112,14 @@ async def test_the_next_is_not_restarted_before_the_units_of_the_last_run_again(
     assert "standby: all units run: a.service is inactive" in str(caught.value)
     assert "Restarted: standby. Not restarted: other, primary" in str(caught.value)
     assert "waiting: standby: all units run: a.service is inactive" in [event.text for event in events]
+
+
+async def test_the_units_of_a_node_that_is_away_are_not_waited_for(world: World) -> None:
+    world.machines["other"].reachable = False
+    await restarted(world, component(world), Containers(world), away=frozenset({"other"}))
+    assert world.did("reboot") == ["standby reboot", "primary reboot"]
+    with pytest.raises(TercetError, match="other does not answer"):
+        await restarted(world, component(world), Containers(world))
 
 
 async def test_a_restart_that_fails_is_the_last_one(world: World) -> None:

@@ -532,6 +532,35 @@ async def test_a_server_that_is_down_is_an_answer_within_seconds(provider: Make,
     assert time.monotonic() - began < 45
 
 
+async def test_a_server_that_is_down_keeps_nobody_from_working_on_the_others(
+    provider: Make, hosts: dict[str, FakeHost]
+) -> None:
+    """Its containers are neither made elsewhere nor forgotten."""
+    await up(provider)
+    host, other = hosts["sib-01"], hosts["fsn-01"]
+    host.call(host.vanish())
+    other.pve.ct(102).status = "stopped"
+    before = [ct.vmid for ct in host.pve.cts]
+    made = provider()
+    survey = await made.survey()
+    assert [f"{change.verb} {change.what}" for change in survey.changes] == ["start container db-fsn-01"]
+    assert len(survey.running) == 5 and len(survey.away) == 3
+    await made.prepare(survey.changes, silent)
+    survey = await made.survey()
+    assert survey.changes == () and len(survey.running) == 6
+    assert [len(each.pve.cts) for each in hosts.values()] == [3, 3, 3]
+    host.call(host.come_back())
+    await finished(provider)
+    assert [ct.vmid for ct in host.pve.cts] == before
+
+
+async def test_where_no_server_answers_that_is_the_error(provider: Make, hosts: dict[str, FakeHost]) -> None:
+    for host in hosts.values():
+        host.call(host.vanish())
+    with pytest.raises(Unreachable, match="found no answer"):
+        await provider().survey()
+
+
 async def test_a_task_that_does_not_end_is_given_up_with_its_id(hosts: dict[str, FakeHost], provider: Make) -> None:
     host = hosts["sib-01"]
     made = await up(provider)

@@ -2,27 +2,30 @@
 
 Invariants
 - No running member of a rolling group is disturbed while another member is away, unless the members work alone.
-- A step waits as a whole, its files too: a program that crashes meanwhile comes back as it was, not with a
-  configuration that nobody has seen it run with.
-- What comes after a unit that waits for its restart waits too: it may need what that restart brings. (A setting that
-  a program takes in later, an object, holds up nobody.)
+- A restart waits together with all of its step, files too: a program that crashes meanwhile comes back as it was, not
+  with a configuration that nobody has seen it run with.
+- What comes after a unit that waits for its restart waits too: it may need what that restart brings. An object or a
+  file that waits holds up nobody.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from tercet.converge.compare import render
 from tercet.converge.component import Component
 from tercet.converge.observe import Observation
 from tercet.converge.order import ancestors
-from tercet.converge.plan import Change, Held, Step
+from tercet.converge.plan import Change, Held
 from tercet.converge.requests import Late
 from tercet.converge.resources import File, Object, Resource, Rolling, Unit
 from tercet.inventory.platform import Node
 
 UNDISTURBED = -1  # below every rank of a member that serves
+
+_Obstacle = tuple[tuple[str, ...], str]  # the sites or nodes that are awaited, and the reason
 
 
 def disturbed(change: Change, node: str, observation: Observation) -> tuple[int, Rolling] | None:
@@ -61,53 +64,57 @@ class Holds:
                     if isinstance(resource, Unit | Object) and resource.rolling:
                         self._groups[resource.rolling.group].add(node)
 
-    def step(self, step: Step) -> Held | None:
-        """The step as one that waits; None if it may be carried out."""
-        if not self._observation.unreachable:
-            return None
-        obstacles = [(change, *found) for change in step.changes for found in self._obstacles(change, step.node)]
-        for change, away, _ in obstacles:
-            if isinstance(change.resource, Unit):
-                self._held[step.component] = self._places(away)
-        if obstacles:
-            _, away, reason = obstacles[0]
-            return Held(step.component, step.node, step.changes, self._places(away), reason)
-        for earlier in self._before[step.component]:
-            if earlier in self._held:
-                awaits, reason = self._held[earlier], f"it comes after {earlier}, which waits"
-                return Held(step.component, step.node, step.changes, awaits, reason)
-        return None
+    def judge(self, component: str, node: str, changes: Sequence[Change]) -> tuple[list[Change], list[Held]]:
+        """One step's changes: those that may be made now, and those that wait."""
+        if not changes or not self._observation.unreachable:
+            return list(changes), []
+        now: list[Change] = []
+        held: list[Held] = []
+        for change in changes:
+            if (obstacle := self._obstacle(change, node)) is None:
+                now.append(change)
+            else:
+                held.append(Held(component, node, (change,), *obstacle))
+        unit = next((each for each in held if isinstance(each.changes[0].resource, Unit)), None)
+        if unit:
+            self._held[component] = unit.awaits
+            return [], [replace(unit, changes=tuple(changes))]
+        for earlier, awaits in self._held.items():
+            if earlier in self._before[component]:
+                return [], [Held(component, node, tuple(changes), awaits, f"it comes after {earlier}, which waits")]
+        return now, held
 
     def restart(self, change: Change, resources: Iterable[Resource]) -> Held | None:
         """The restart of a whole node, with all that runs there, as one that waits; None if it may be carried out."""
-        node = change.restarts
-        units = (resource for resource in resources if isinstance(resource, Unit) and resource.active)
-        obstacles = (found for unit in units if unit.rolling for found in self._missed_in(unit.rolling, node))
-        for away, reason in obstacles:
-            return Held("", node, (change,), self._places(away), reason)
+        for rolling in [unit.rolling for unit in resources if isinstance(unit, Unit) and unit.active and unit.rolling]:
+            if obstacle := self._missing(rolling, change.restarts):
+                return Held("", change.restarts, (change,), *obstacle)
         return None
 
-    def _obstacles(self, change: Change, node: str) -> Iterator[tuple[set[str], str]]:
-        """Why the change must not be made now: the nodes that are missed, and the reason."""
+    def _obstacle(self, change: Change, node: str) -> _Obstacle | None:
+        """Why the change must not be made now; None if it may."""
         away = self._observation.unreachable.keys()
-        if found := disturbed(change, node, self._observation):
-            yield from self._missed_in(found[1], node)
+        if (found := disturbed(change, node, self._observation)) and (obstacle := self._missing(found[1], node)):
+            return obstacle
         match change.resource:
             case Object() as wanted:
                 if asked := away & {name for name, _ in wanted.needs}:
-                    yield asked, f"whether it may be changed depends on {_listed(asked)}"
+                    return self._places(asked), f"whether it may be changed depends on {_listed(asked)}"
                 answers = {name: self._observation.answer(name, wanted.probe) for name in wanted.on}
                 if wanted.here and (holders := away & set(wanted.on)) and not wanted.holder(answers):
-                    yield holders, "no node that answers holds it"
+                    return self._places(holders), "no node that answers holds it"
             case File(content=Late() as late) if node in self._observation.nodes:
                 if (asked := away & late.needs.keys()) and render(late, self._observation) is None:
-                    yield asked, f"its content is known once {late.why}"
+                    return self._places(asked), f"its content is known once {late.why}"
+        return None
 
-    def _missed_in(self, rolling: Rolling, node: str) -> Iterator[tuple[set[str], str]]:
-        """The other members of the group that are away."""
+    def _missing(self, rolling: Rolling, node: str) -> _Obstacle | None:
+        """The other members of the group that are away, if the members need one another."""
         missing = (self._groups[rolling.group] - {node}) & self._observation.unreachable.keys()
-        if missing and not rolling.alone:
-            yield missing, f"{rolling.group} is without {_listed(missing)} already, and this would take one more"
+        if rolling.alone or not missing:
+            return None
+        reason = f"{rolling.group} is without {_listed(missing)} already, and this would take one more"
+        return self._places(missing), reason
 
     def _places(self, away: set[str]) -> tuple[str, ...]:
         """Sites of which nothing can be reached by their names, other nodes by theirs."""

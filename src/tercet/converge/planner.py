@@ -53,31 +53,28 @@ def plan(
     steps: list[Step] = []
     waiting: list[Held] = []
     for component in components:
-        ranked = [
-            _step(component.name, node.name, changes, observation)
-            for node in nodes
-            if node.name not in observation.unreachable
-            and (changes := _changes(wanted[component.name][node.name], seen[node.name]))
-        ]
+        ranked = []
+        for node in nodes:
+            if node.name in observation.unreachable:
+                continue
+            needed = _changes(wanted[component.name][node.name], seen[node.name])
+            changes, held = holds.judge(component.name, node.name, needed)
+            waiting += held
+            if changes:
+                ranked.append(_step(component.name, node.name, changes, observation))
         ranked.sort(key=lambda pair: pair[0])
-        for _, step in ranked:
-            if held := holds.step(step):
-                waiting.append(held)
-            else:
-                steps.append(step)
-                changed |= {change.what for change in step.changes if isinstance(change.resource, Object)}
+        steps += (step for _, step in ranked)
+        changed |= {c.what for _, step in ranked for c in step.changes if isinstance(c.resource, Object)}
     restarts = _restarts(infrastructure, seen)
     at_once = tuple(change for change in infrastructure if change not in restarts)
-    held_restarts = {
-        change: held for change in restarts if (held := holds.restart(change, seen[change.restarts].resources))
-    }
-    return Plan(
-        at_once,
-        tuple(steps),
-        tuple(sorted(observation.unreachable.items())),
-        tuple(change for change in restarts if change not in held_restarts),
-        (*waiting, *held_restarts.values()),
-    )
+    now: list[Change] = []
+    for change in restarts:
+        if late := holds.restart(change, seen[change.restarts].resources):
+            waiting.append(late)
+        else:
+            now.append(change)
+    unreachable = tuple(sorted(observation.unreachable.items()))
+    return Plan(at_once, tuple(steps), unreachable, tuple(now), tuple(waiting))
 
 
 def _restarts(infrastructure: Sequence[Change], seen: Mapping[str, Seen]) -> tuple[Change, ...]:
