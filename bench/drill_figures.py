@@ -50,6 +50,9 @@ def goals() -> Iterator[Goal]:
     yield from _spared("link-cut")
     yield Goal("link-cut-one-way", "healing", 1.5, "link cut one way: writes, from the healing on")
     yield from _spared("link-cut-one-way")
+    for drill, whose in (("packet-loss", "a standby's"), ("packet-loss-at-the-primary", "the primary's")):
+        yield Goal(drill, "writes", 3, f"15 % of packets lost at {whose} site: writes")
+        yield Goal(drill, "reads", 3, "  reads")
     yield Goal("cold-start", "back", 30, "cold start: first write")
 
 

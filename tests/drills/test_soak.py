@@ -94,6 +94,10 @@ def test_two_faults_are_in_each_others_way_or_not(
         ([{"kill": "the primary"}, {"kill": "apps at site of a standby"}], True),
         ([{"loss": "site of a standby"}, {"crash": "postmaster on the primary"}], False),
         ([{"switchover": "site of a standby"}, {"kill": "the primary"}], True),
+        ([{"loss": "site of a standby", "percent": 15}], True),
+        ([{"loss": "site of a standby", "percent": 16}], False),
+        ([{"latency": "site of a standby", "to": 0.15}, {"crash": "nomad on apps at site of a standby"}], True),
+        ([{"latency": "site of a standby", "to": 0.3}], False),
     ],
 )
 def test_writes_must_go_on_where_two_sites_can_be_counted_on(

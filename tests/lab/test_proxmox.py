@@ -160,6 +160,9 @@ await v.faults.cut("fsn-01", "sib-03", seconds=15, both=False)
 out += [[fault.target for fault in await v.faults.faults_active()], await reaches("apps-fsn-01", "apps-sib-01")]
 await until(90, quiet)
 out += [await reaches("apps-fsn-01", "apps-sib-03")]
+await v.faults.lose("sib-03", percent=30, seconds=15)
+out += [[[fault.kind, fault.target] for fault in await v.faults.faults_active()]]
+await until(90, quiet)
 await v.faults.freeze(["apps-sib-03"], seconds=15)
 out += [await silent("apps-sib-03")]
 await until(90, quiet)
@@ -176,6 +179,7 @@ out += [await all_there(), await quiet()]
         ["fsn-01→sib-03"],
         True,
         True,
+        [["loss", "sib-03"]],
         True,
         False,
         ["apps-sib-03"],

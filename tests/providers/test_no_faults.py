@@ -19,6 +19,16 @@ async def test_everything_is_refused_and_nothing_is_in_force() -> None:
         await faults.cut("a", "b", seconds=5, both=False)
     with pytest.raises(TercetError, match="cannot join a↔everything"):
         await faults.join("a", None)
-    for action in (faults.start(["x"]), faults.thaw(["x"]), faults.freeze(["x"], seconds=1)):
+    with pytest.raises(TercetError, match="cannot lose 15 % of the packets of a for 5 s"):
+        await faults.lose("a", percent=15, seconds=5)
+    for action in (
+        faults.start(["x"]),
+        faults.thaw(["x"]),
+        faults.freeze(["x"], seconds=1),
+        faults.delay("a", by=0.1, seconds=1),
+        faults.steady("a"),
+        faults.slow_disk("x", iops=20, seconds=1),
+        faults.free_disk("x"),
+    ):
         with pytest.raises(TercetError):
             await action

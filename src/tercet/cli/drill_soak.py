@@ -118,10 +118,11 @@ async def _keep_evidence(soak: Soak, session: Session, emit: Emit) -> None:
     from tercet.converge.events import Event  # noqa: PLC0415
     from tercet.operations.support.bundle import write_bundle  # noqa: PLC0415
 
-    if soak.kept is None:
-        return
+    if soak.kept is None and not soak.rounds:
+        return  # it has not begun
+    beside = soak.kept or soak.folder / f"soak-{soak.asked.seed}.jsonl"
     try:
-        await write_bundle(session, soak.kept.with_suffix(".support.tar.gz"), emit)
+        await write_bundle(session, beside.with_suffix(".support.tar.gz"), emit)
     except TercetError as error:  # what ended the soak is told all the same
         emit(Event("support", "failed", str(error)))
 

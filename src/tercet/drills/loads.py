@@ -21,7 +21,9 @@ class Loads:
     def __init__(self, stage: Stage, table: str, asked: LoadModel, seconds: float) -> None:
         """`seconds` is the loads' own time limit, from each one's start."""
         self._stage, self._table, self._seconds = stage, table, seconds
-        self._settings = LoadSettings(asked.writes, asked.reads, asked.transactions, asked.deadline)
+        self._settings = LoadSettings(
+            asked.writes, asked.reads, asked.transactions, asked.deadline, connect_timeout=asked.deadline
+        )
         self._sites: list[SiteLoad] = []
         self._began = 0.0
         self._over = False

@@ -75,7 +75,7 @@ SORTS: Mapping[Kind, Sort] = {
     "flap": Sort(6, 18, _flap),
     "loss": Sort(8, 18, lambda random: {"loss": random.choice(SITES), "percent": random.randint(5, 30)}),
     "latency": Sort(
-        6, 15, lambda random: {"latency": random.choice(SITES), "to": random.choice((0.05, 0.1, 0.2, 0.3))}
+        6, 15, lambda random: {"latency": random.choice(SITES), "to": random.choice((0.05, 0.1, 0.15, 0.3))}
     ),
     "crash": Sort(3, 8, _one_of("crash", PROCESSES)),
     "terminate": Sort(3, 8, _one_of("terminate", PROCESSES)),

@@ -8,6 +8,8 @@
 3. Two faults that together touch the databases or votes of one site at most are survived as well; each may cost one
    failover.
 4. Anything else may cost the writes for as long as it lasts: they are refused or wait. Nothing more is allowed to it.
+   So may a line on which an application's five round trips do not fit into its deadline: one that loses more than
+   WORST_LOSS of its packets, or takes longer than WORST_DELAY_S.
 5. Once all is healthy again, reads are fresh: at most STALE_S behind.
 
 A drill judges how long a failover takes; a soak looks for what is lost or stuck, on a machine that may be busy.
@@ -28,6 +30,8 @@ from tercet.inventory.platform import Platform
 
 HEALTHY_S = 60.0
 STALE_S = 5.0
+WORST_LOSS = 15  # percent
+WORST_DELAY_S = 0.15
 ROUTED = ("dcs", "consul-template")
 """Without these on its apps node, a site's proxy does not learn of a new primary."""
 
@@ -44,7 +48,9 @@ def expectation(faults: Sequence[FaultModel], platform: Platform, budgets: Budge
 
 
 def survived(faults: Sequence[FaultModel], platform: Platform) -> bool:
-    """Rules 2 and 3: writes go on while these faults last."""
+    """Rules 2 to 4: writes go on while these faults last."""
+    if any(_is_hopeless(fault) for fault in faults):
+        return False
     touched = frozenset[str]().union(*(sites_of(fault, platform) for fault in faults))
     return len(touched) <= 1 or (len(faults) == 1 and faults[0].kind in LINKS)
 
@@ -55,6 +61,12 @@ def _seconds(faults: Sequence[FaultModel], budgets: BudgetsModel) -> float:
     # A proxy that does not learn of the new primary follows it once what tells it is back.
     deaf = max((fault.lasts for fault in faults if _is_deaf(fault)), default=0.0) if len(faults) > 1 else 0.0
     return failover * len(faults) + deaf
+
+
+def _is_hopeless(fault: FaultModel) -> bool:
+    if fault.kind == "loss":
+        return fault.percent > WORST_LOSS
+    return fault.kind == "latency" and fault.to > WORST_DELAY_S
 
 
 def _is_deaf(fault: FaultModel) -> bool:

@@ -41,7 +41,8 @@ from tercet.observe.snapshot import Snapshot
 
 OBSERVE_S = 4.0
 """Seconds of load after health: a site that was hit is judged again from 3 s after it."""
-LOAD = LoadModel()
+LOAD = LoadModel(deadline=3.0)
+"""On a bad line each of a transaction's round trips may need TCP's second or third attempt."""
 LONGEST_LOAD_S = 24 * 3600.0
 
 
