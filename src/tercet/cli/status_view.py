@@ -20,7 +20,7 @@ def render_status(snapshot: Snapshot, console: Console) -> None:
     for condition in snapshot.conditions:
         if not condition.passing:
             mark = Text("! ", "yellow") if condition.declared else Text("✗ ", "red")
-            console.print(mark.append(f"{condition.title}: {condition.detail}", ""), soft_wrap=True)
+            console.print(mark.append(f"{condition.title}: {condition.detail}"), soft_wrap=True)
 
 
 def _table(*columns: str) -> Table:
