@@ -400,7 +400,7 @@ def test_a_transaction_is_the_primarys_from_its_first_statement_on_or_that_is_de
     def judged(proxy: Literal["pgcat", "pgpool"], **answered: str) -> object:
         *_, condition = Proxy(dataclasses.replace(context, proxy=proxy)).healthy()
         apps = {
-            f"apps-{site.replace('_', '-')}": {"routes": Answer(0, f"{hosts}transaction\n{address}\n")}
+            f"apps-{site.replace('_', '-')}": {"routes": Answer(0, f"{hosts}read\n10.0.0.1\ntransaction\n{address}\n")}
             for site, address in answered.items()
         }
         return condition.check(Readings({"db-sib-03": database, **apps}))
@@ -414,6 +414,8 @@ def test_a_transaction_is_the_primarys_from_its_first_statement_on_or_that_is_de
     assert isinstance(judged("pgcat", **split), Waiting)
     declared = judged("pgpool", **split)
     assert isinstance(declared, Deviating)
+    elsewhere = judged("pgpool", **{**split, "fsn_01": "10.0.0.3"})
+    assert isinstance(elsewhere, Waiting), "neither the primary nor who answers reads"
     assert "apps-sib-01: db-sib-01" in declared.reason and "SET TRANSACTION READ WRITE" in declared.reason
 
 

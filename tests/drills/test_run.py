@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -69,6 +70,8 @@ class Stage:
 
     async def snapshot(self) -> object:
         return snapshot(PRIMARY)
+
+    flavour = SimpleNamespace(deviation="")
 
     def facts(self) -> Facts:
         return Facts("pgcat.service", "proposalsapp")

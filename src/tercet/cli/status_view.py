@@ -26,7 +26,7 @@ def render_status(snapshot: Snapshot, console: Console) -> None:
     for condition in snapshot.conditions:
         if not condition.passing:
             mark = Text("! ", "yellow") if condition.declared else Text("✗ ", "red")
-            console.print(mark.append(f"{condition.title}: {condition.detail}", ""), soft_wrap=True)
+            console.print(mark.append(f"{condition.title}: {condition.detail}"), soft_wrap=True)
 
 
 def render_aside(aside: Sequence[AsideStatus], console: Console) -> None:

@@ -23,7 +23,7 @@ def render_verdicts(verdicts: Sequence[Verdict], console: Console) -> None:
 
 
 def but_for(verdicts: Sequence[Verdict]) -> str:
-    """ ", but for …": how many promises this platform is declared not to keep; nothing if it keeps all."""
+    """The end of a sentence that says that all promises hold: how many are declared not to be kept here, if any."""
     declared = sum(1 for verdict in verdicts if not verdict.holds and not verdict.broken)
     return f", but for {declared} known deviation{'s'[: declared - 1]} (!)" if declared else ""
 

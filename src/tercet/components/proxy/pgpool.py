@@ -16,7 +16,8 @@ from tercet.components.proxy import routes
 from tercet.components.proxy.flavour import Flavour
 from tercet.components.rolling import in_turn
 from tercet.components.systemd import unit_file, unit_path
-from tercet.converge.resources import Directory, File, Unit
+from tercet.converge.requests import Exec
+from tercet.converge.resources import Directory, File, Object, Unit
 from tercet.inventory.platform import Node
 
 UNIT = "pgpool2.service"
@@ -25,7 +26,9 @@ CONFIG = f"{DIR}/pgpool.conf"
 HBA = f"{DIR}/pool_hba.conf"
 PASSWORDS = f"{DIR}/pool_passwd"
 PCP = f"{DIR}/pcp.conf"
-CLIENTS = 32  # sessions at a time; a proxy then takes up to twice as many of the database nodes' max_connections
+LIMIT = f"{DIR}/clients.nft"
+TABLE = "inet tercet_pgpool"
+CLIENTS = 32  # sessions at a time
 # What sends the rest of a transaction to the primary was tried with 4.6.1, in the simple and the extended protocol.
 # BEGIN READ WRITE, and a comment /*NO LOAD BALANCE*/ before BEGIN alone, do not.
 DEVIATION = (
@@ -44,6 +47,8 @@ def flavour(context: Context, node: Node) -> Flavour:
         {
             "User": "postgres",
             "RuntimeDirectory": "pgpool",
+            "ExecStartPre": f"-+/usr/sbin/nft -f {LIMIT}",  # as root; without it pgpool is better than no pgpool
+            "ExecStopPost": f"-+/usr/sbin/nft delete table {TABLE}",  # another kind of proxy may come
             "ExecStart": f"/usr/sbin/pgpool -n -D -f {CONFIG} -F {PCP} -a {HBA}",
             "ExecReload": "/bin/kill -HUP $MAINPID",
             "KillSignal": "SIGINT",  # pgpool's fast shutdown; SIGTERM waits for every client to leave
@@ -64,13 +69,14 @@ def flavour(context: Context, node: Node) -> Flavour:
             File(HBA, hba.encode(), group="postgres", mode=0o640),
             File(PASSWORDS, password.encode(), owner="postgres", group="postgres", mode=0o600, secret=True),
             File(PCP, b"", group="postgres", mode=0o640),
+            File(LIMIT, _limit(settings.ports.proxy)),
             File(unit_path(UNIT), unit),
         ),
         units=(
             routes.unit(context.platform),
-            Unit(UNIT, restart_on=(unit_path(UNIT), CONFIG, HBA, PASSWORDS, PCP), rolling=in_turn("proxies")),
+            Unit(UNIT, restart_on=(unit_path(UNIT), CONFIG, HBA, PASSWORDS, PCP, LIMIT), rolling=in_turn("proxies")),
         ),
-        checks=(routes.in_force(node.name),),
+        checks=(routes.in_force(node.name), _limited(node.name)),
         deviation=DEVIATION,
     )
 
@@ -92,13 +98,7 @@ def _config(context: Context) -> bytes:
         "log_destination": "stderr",
         "enable_pool_hba": "on",
         "pool_passwd": PASSWORDS,
-        # Whom no process is left for waits in the listen queue for ever, without a word. So one process is kept free
-        # to refuse them: FATAL, SQLSTATE 53300.
-        "num_init_children": CLIENTS + 1,
-        "reserved_connections": 1,
-        # Each refusal leaks the client's descriptor in pgpool 4.6.1 (child.c: the error leaves before pool_close), and
-        # at 1024 of them the process spins and refuses nobody any more (seen after 1000 refusals). It ends before that.
-        "child_max_connections": 200,
+        "num_init_children": CLIENTS,  # see `_limit`
         "max_pool": 1,
         # A cached session whose server is gone costs the next client a second: pgpool sleeps when it finds one.
         "connection_cache": "off",
@@ -123,6 +123,33 @@ def _config(context: Context) -> bytes:
         "memqcache_max_num_cache": 100,
     }
     return "".join(f"{key} = '{value}'\n" for key, value in config.items()).encode()
+
+
+def _limit(port: int) -> bytes:
+    """Refuses a client for whom pgpool has no process: it would wait in the listen queue for ever, without a word.
+
+    Not by pgpool's own `reserved_connections`: in 4.6.1 each refusal leaks a descriptor, and its count of clients
+    drifts when a process dies, so that it refuses ever more of them. The kernel counts connections that are open.
+    """
+    return f"""# Written anew by each start of {UNIT}.
+table {TABLE} {{}}
+delete table {TABLE}
+table {TABLE} {{
+    chain clients {{
+        type filter hook input priority 0
+        iifname "lo" tcp dport {port} tcp flags & (syn | ack) == syn ct count over {CLIENTS} reject with tcp reset
+    }}
+}}
+""".encode()
+
+
+def _limited(node: str) -> Object:
+    return Object(
+        f"limit of clients of {node}",
+        Exec(("nft", "list", "chain", *TABLE.split(), "clients")),
+        lambda answer: None if answer.ok else "the kernel does not refuse clients for whom pgpool has no process",
+        (Exec(("nft", "-f", LIMIT)),),
+    )
 
 
 def _backend(number: int, host: str, port: int, weight: int, flag: str) -> dict[str, str | int]:
