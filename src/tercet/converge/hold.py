@@ -98,7 +98,7 @@ class Holds:
             return obstacle
         match change.resource:
             case Object() as wanted:
-                if asked := away & {name for name, _ in wanted.needs}:
+                if (asked := away & {name for name, _ in wanted.needs}) and not self._permitted(wanted):
                     return self._places(asked), f"whether it may be changed depends on {_listed(asked)}"
                 answers = {name: self._observation.answer(name, wanted.probe) for name in wanted.on}
                 if wanted.here and (holders := away & set(wanted.on)) and not wanted.holder(answers):
@@ -107,6 +107,11 @@ class Holds:
                 if (asked := away & late.needs.keys()) and render(late, self._observation) is None:
                     return self._places(asked), f"its content is known once {late.why}"
         return None
+
+    def _permitted(self, wanted: Object) -> bool:
+        """What is known without the nodes that are away is enough for the object's `permit`."""
+        known = {name: self._observation.answer(name, request) for name, request in wanted.needs}
+        return wanted.permit is not None and wanted.permit(known) is None
 
     def _missing(self, rolling: Rolling, node: str) -> _Obstacle | None:
         """The other members of the group that are away, if the members need one another."""
