@@ -187,6 +187,17 @@ def test_a_node_that_serves_is_not_restarted_while_another_member_is_away() -> N
     )
 
 
+def test_a_node_of_which_one_unit_is_down_may_serve_with_the_others_and_is_not_restarted() -> None:
+    units: list[Resource] = [Unit("x.service", rolling=rolling()), Unit("y.service", rolling=rolling("others"))]
+    seen = NodeFacts({}, {"x.service": UnitFact(), "y.service": UnitFact(active="failed")}, {GET: Answer(0, "0")})
+    parts = [Part("c", dict.fromkeys(("a1", "c1"), units))]
+    change = Change("restart", "container a1", "memory", restarts="a1")
+    todo = plan(parts, NODES, Observation({"a1": seen}, {"c1": "silent"}), [change])
+    assert todo.infrastructure == todo.restarts == ()
+    assert [held.changes for held in todo.waiting] == [(change,)]
+    assert plan(parts, NODES, Observation({"a1": seen, "c1": seen}), [change]).infrastructure == (change,)
+
+
 # --- for any platform ---------------------------------------------------------------------------------------------
 
 

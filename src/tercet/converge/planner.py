@@ -65,16 +65,17 @@ def plan(
         ranked.sort(key=lambda pair: pair[0])
         steps += (step for _, step in ranked)
         changed |= {c.what for _, step in ranked for c in step.changes if isinstance(c.resource, Object)}
-    restarts = _restarts(infrastructure, seen)
-    at_once = tuple(change for change in infrastructure if change not in restarts)
     now: list[Change] = []
-    for change in restarts:
-        if late := holds.restart(change, seen[change.restarts].resources):
+    for change in infrastructure:
+        node_seen = seen.get(change.restarts)
+        if node_seen and (late := holds.restart(change, node_seen.resources)):
             waiting.append(late)
         else:
             now.append(change)
+    restarts = _restarts(now, seen)
+    at_once = tuple(change for change in now if change not in restarts)
     unreachable = tuple(sorted(observation.unreachable.items()))
-    return Plan(at_once, tuple(steps), unreachable, tuple(now), tuple(waiting))
+    return Plan(at_once, tuple(steps), unreachable, restarts, tuple(waiting))
 
 
 def _restarts(infrastructure: Sequence[Change], seen: Mapping[str, Seen]) -> tuple[Change, ...]:
