@@ -25,6 +25,7 @@ from tercet.drills.soak.summary import as_data, as_rows
 from tercet.inventory.model import BudgetsModel
 from tercet.inventory.platform import Platform
 from tests.drills.test_run import Load, Stage
+from tests.drills.test_stage import snapshot as snapshot_with
 
 ROUNDS = range(1, 401)
 
@@ -257,6 +258,11 @@ async def test_the_first_lost_write_ends_it_and_its_journal_stays(fake: Fake, tm
     assert isinstance(journal.read(book)[-1], journal.Verdict)
 
 
+def platform_without_primary() -> object:
+    seen = snapshot_with("db-sib-01")
+    return seen.model_copy(update={"postgres": seen.postgres.model_copy(update={"primary": None})})
+
+
 async def test_a_platform_that_stays_ill_ends_it(fake: Fake, tmp_path: Path) -> None:
     looks = 0
 
@@ -265,10 +271,17 @@ async def test_a_platform_that_stays_ill_ends_it(fake: Fake, tmp_path: Path) -> 
         looks += 1
         return "" if looks == 1 else "patroni: db-sib-03 does not stream"
 
+    async def snapshot() -> object:
+        seen = platform_without_primary() if looks > 1 else whole
+        return seen
+
+    whole = await fake.stage.snapshot()
     fake.stage.healthy = healthy  # type: ignore[method-assign]
+    fake.stage.snapshot = snapshot  # type: ignore[method-assign]
     made = soak(fake, tmp_path)
     await made.run("a test")
     (only,) = made.rounds
+    assert only.acknowledged > 0 and only.lost == 0
     assert only.reasons == ("broken: healthy again (patroni: db-sib-03 does not stream)",)
     assert as_data(made.summary)["kinds"]["kill"]["worst_back_to_health_s"] is None  # type: ignore[index]
     left_clean(fake)

@@ -18,7 +18,7 @@ from itertools import count
 from pathlib import Path
 
 from tercet.converge.events import Emit, Event
-from tercet.converge.fleet import Fleet
+from tercet.converge.fleet import Fleet, Unreachable
 from tercet.converge.resident import Residents
 from tercet.drills import journal, live
 from tercet.drills.course import Course, collect, recorder, script
@@ -33,7 +33,7 @@ from tercet.drills.scenario import KINDS, NEEDS, OWN_DISK, FaultModel, Kind, Loa
 from tercet.drills.soak.draw import DATABASES, describe, draw, view_for
 from tercet.drills.soak.rules import HEALTHY_S, expectation, stale, survived
 from tercet.drills.soak.summary import Round, Summary, said
-from tercet.drills.stage import Stage, caught_up, clocks, view_of
+from tercet.drills.stage import Stage, StageError, caught_up, clocks, view_of
 from tercet.drills.targets import View
 from tercet.drills.verdict import Result, result
 from tercet.errors import TercetError
@@ -44,6 +44,7 @@ OBSERVE_S = 4.0
 LOAD = LoadModel(deadline=3.0)
 """On a bad line each of a transaction's round trips may need TCP's second or third attempt."""
 LONGEST_LOAD_S = 24 * 3600.0
+NEVER = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ class Soak:
     kept: Path | None = None
     """The journal of the round that ended it."""
     _begun: list[Course] = field(default_factory=list)  # whose journals are open, in order
+    _evidence: Course | None = None  # whose journal is to stay
     _acknowledged: set[str] = field(default_factory=set)
     _counted: int = 0  # rows in the table when the last round was judged
 
@@ -138,12 +140,11 @@ class Soak:
                 finally:
                     await uninterrupted(loads.stop())
         except* TercetError:
-            if self._begun:
-                self._end(self._begun[0], keep=True)
+            self._evidence = next(iter(self._begun), None)
             raise
         finally:
-            for course in tuple(self._begun):  # nobody judged them
-                self._end(course, keep=False)
+            for course in tuple(self._begun):
+                self._end(course)
 
     def _load_seconds(self) -> float:
         """The loads' own time limit. Where rounds are counted, each may take as long as one that passes ever does."""
@@ -170,11 +171,11 @@ class Soak:
         course.open(await clocks(stage, [node.name for node in stage.platform.nodes]))
         return course
 
-    def _end(self, course: Course, *, keep: bool) -> None:
+    def _end(self, course: Course) -> None:
         """Close a round's journal, into which nobody writes any more; remove it if nobody will ask about it."""
         self._begun.remove(course)
         course.book.close()
-        if keep:
+        if course is self._evidence:
             self.kept = course.book.path
         else:
             course.book.path.unlink(missing_ok=True)
@@ -186,13 +187,21 @@ class Soak:
             back = await self._provoke(number, course, loads, fleet)
             # Who is primary now counts for both: what this round ended with, and what the next one begins with.
             seen = await self.stage.snapshot()
-            following = await self._open(number + 1, seen, course.table)
+            if back == NEVER:
+                # There may be no primary to begin another round with: what there is, is judged.
+                await loads.stop()
+                following = course
+            else:
+                following = await self._open(number + 1, seen, course.table)
             bounds = loads.turn(following.book, following.began)
             await collect(course, seen.postgres.primary, bounds)
             judged = await self._judge(course, back)
             self._count(number, course, judged, back)
-            self._end(course, keep=not judged.passed)
-            if not judged.passed or self._done(began):
+            if not judged.passed:
+                self._evidence = course
+                return
+            self._end(course)
+            if self._done(began):
                 return
             course = following
 
@@ -209,7 +218,7 @@ class Soak:
             await script(course, healing, scene, fleet)
         healed = course.now
         wrong = await self.stage.healthy(HEALTHY_S, fleet)
-        back = float("inf") if wrong else course.now - healed
+        back = NEVER if wrong else course.now - healed
         course.promise("healthy again", not wrong, wrong)
         late = await loads.steady(STEADY_S)
         course.promise("every site works again", not late, f"no success for {late}" if late else "")
@@ -230,7 +239,10 @@ class Soak:
     async def _gone(self, course: Course, judged: Result) -> str:
         """Rows that earlier rounds had found, and that the table lacks now. Empty if there are none."""
         before, primary = self._counted, judged.history.primaries[-1].node
-        [[rows]] = await self.stage.sql(primary, f'SELECT count(*) FROM "{course.table}"')
+        try:
+            [[rows]] = await self.stage.sql(primary, f'SELECT count(*) FROM "{course.table}"')
+        except (StageError, Unreachable) as error:
+            return f"they could not be counted: {error}"
         self._counted = int(rows)
         return f"{before} before, {rows} now" if int(rows) < before else ""
 
