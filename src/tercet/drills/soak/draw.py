@@ -80,6 +80,7 @@ SORTS: Mapping[Kind, Sort] = {
     "crash": Sort(3, 8, _one_of("crash", PROCESSES)),
     "terminate": Sort(3, 8, _one_of("terminate", PROCESSES)),
     "hang": Sort(5, 15, _one_of("hang", PROCESSES)),
+    "hang_loop": Sort(10, 20, _one_of("hang_loop", DATABASES)),  # longer than the watchdog waits
     "hold_down": Sort(5, 15, _one_of("hold_down", PROCESSES)),
     "fill_disk": Sort(8, 15, _one_of("fill_disk", DATABASES)),
     "slow_disk": Sort(8, 15, _one_of("slow_disk", DATABASES)),
