@@ -191,8 +191,9 @@ def test_the_end_of_the_stream_wakes_who_looks_on_in_a_switchover(
     fork = "sleep 600 & bash -c 'exec -a \"postgres: x: walreceiver streaming 0/1\" sleep 600' & wait"
     with subprocess.Popen(["bash", "-c", fork], start_new_session=True) as postmaster:
         try:
+            # A child that has not yet become its program has the shell's command line, where the name is, too.
+            wait_until(lambda: programs(postmaster.pid) == ["postgres: x: walreceiver streaming 0/1", "sleep"])
             pid_file.write_text(f"{postmaster.pid}\n/data\n")
-            wait_until(lambda: wake.walreceiver(postmaster.pid) > 0)
             watch(wake.watch_stream, str(pid_file), switchover, "db-two", reasons.put)
             wait_until(lambda: watched(wake.walreceiver(postmaster.pid)))
             assert reasons.empty()
@@ -203,6 +204,12 @@ def test_the_end_of_the_stream_wakes_who_looks_on_in_a_switchover(
                 reasons.get(timeout=1)
         finally:
             os.killpg(postmaster.pid, signal.SIGKILL)
+
+
+def programs(parent: int) -> list[str]:
+    """What the children of a process call themselves."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return sorted(Path(f"/proc/{child}/cmdline").read_text().partition("\0")[0] for child in children)
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
