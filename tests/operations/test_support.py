@@ -28,7 +28,7 @@ from tercet.operations.support import bundle
 from tercet.operations.support.bundle import write_bundle
 from tercet.operations.support.questions import QUESTIONS, of_role
 from tercet.operations.support.redact import MASK, Redactor, forms, known_secrets
-from tercet.providers.base import NoFaults
+from tercet.providers.base import NoFaults, Survey
 
 
 class Leaky:
@@ -41,11 +41,8 @@ class Leaky:
         self.faults = NoFaults("a test's")
         self.ran: list[tuple[str, str]] = []
 
-    async def survey(self) -> tuple[Change, ...]:
-        return (Change("join", "cut sib-01→fsn-01", f"by {self.secrets[0]}"),)
-
-    async def running(self) -> frozenset[str]:
-        return frozenset()
+    async def survey(self) -> Survey:
+        return Survey((Change("join", "cut sib-01→fsn-01", f"by {self.secrets[0]}"),), frozenset(), {})
 
     async def doomed(self) -> tuple[Change, ...]:
         return ()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from tercet.components.context import Context
+from tercet.components.guard import SUPERVISED, daemon
 from tercet.components.rolling import leader_last
 from tercet.components.systemd import CONTROL_PLANE, NEEDS_TAILNET, unit_file, unit_path
 from tercet.components.tailscale import INTERFACE
@@ -46,6 +47,10 @@ class Nomad:
         rolling = leader_last("nomad servers", itself) if node.role is Role.CONTROL else None
         links = tuple(program.link for program in programs)
         yield Unit(UNIT, restart_on=(CONFIG, unit_path(UNIT), *links), rolling=rolling)
+        if node.role is Role.APPS:
+            config: dict[str, object] = {"http_port": ports.nomad_http}
+            title = "Brings Nomad's client back when its servers answer again"
+            yield from daemon("rejoin", title, config, modules=("host",), service=SUPERVISED)
 
     def _config(self, node: Node) -> dict[str, object]:
         platform = self.context.platform

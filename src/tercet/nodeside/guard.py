@@ -10,7 +10,10 @@ and streams would each wait out a time limit of their own. So:
 - a member that gossip calls failed *and* that does not answer a TCP connect to its gossip port within `probe_s` is
   silent: its address goes into an nftables set, whose elements soon expire by themselves, and an output rule answers
   TCP to that set with a reset; open sockets to it are aborted once (`ss -K`);
-- a refused connect is an answer: the machine lives, and its kernel refuses by itself.
+- a refused connect is an answer: the machine lives, and its kernel refuses by itself;
+- when silent peers answer again, the agent joins one of them at once. Serf by itself tries a failed member only every
+  30 s, and not each time. A join exchanges the whole state over TCP, and what it tells of other failures is taken for a
+  suspicion that the accused can deny, while gossip's word is believed (memberlist, mergeState).
 
 The probe is essential. When a cut heals, the cut-off side's stale gossip accuses healthy members for a moment;
 without an own look the guard cut the healthy primary off and a second failover followed (seen: 24 s).
@@ -81,6 +84,17 @@ class Members:
                 print(f"the dcs agent gives no answer: {error!r}", flush=True)
             self._answered = False
         return self._failed
+
+    def join(self, address: str) -> None:
+        """Have the agent exchange its state with that peer's. If it fails, gossip finds the way back, only later."""
+        try:
+            self._connection.request("PUT", f"/v1/agent/join/{address}")
+            answer = self._connection.getresponse()
+            said = answer.read().decode(errors="replace").strip()
+            print(f"joined {address}" if answer.status == 200 else f"cannot join {address}: {said}", flush=True)
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            print(f"cannot join {address}: {error!r}", flush=True)
 
 
 def failed_among(members: list[dict[str, Any]], tailnet: Tailnet) -> dict[str, str]:
@@ -208,6 +222,8 @@ def watch(config: dict[str, Any]) -> None:
             print(f"silent {address} {name}", flush=True)
         for address, name in back.items():
             print(f"answers again {address} {name}", flush=True)
+        if back:
+            members.join(f"{min(back)}:{config['probe_port']}")
         cut = {address: failed[address] for address in silent}
         time.sleep(max(0.02, POLL_S - (time.monotonic() - started)))
 
