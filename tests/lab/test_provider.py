@@ -676,10 +676,10 @@ async def test_packets_are_lost_both_ways_and_on_that_sites_links_alone(lab: Lab
     assert (await answered(lab, B, "10.77.3.13"))[0] == 100
     assert (await answered(lab, A, "10.77.1.11"))[0] == 100
     assert {(fault.kind, fault.target) for fault in await lab.faults.faults_active()} == {(LOSS, "sib-01")}
-    assert [change.what for change in await lab.survey()] == ["loss sib-01"]
+    assert [change.what for change in (await lab.survey()).changes] == ["loss sib-01"]
     await lab.faults.steady("sib-01")
     assert (await answered(lab, A, "10.77.2.13"))[0] == 100
-    assert await lab.survey() == ()
+    assert (await lab.survey()).changes == ()
 
 
 async def test_packets_are_delayed_to_what_was_asked_for(lab: LabProvider) -> None:
@@ -708,7 +708,7 @@ async def test_weak_links_end_by_themselves(lab: LabProvider) -> None:
     await eventually(quiet, 60, "both are over")
     number, took = await answered(lab, A, "10.77.2.13", 20)
     assert number == 20 and took < 100
-    assert await lab.survey() == ()
+    assert (await lab.survey()).changes == ()
 
 
 HOLD = """
@@ -868,12 +868,12 @@ async def test_slow_disk_is_its_owners_alone_and_ends_by_itself(lab: LabProvider
         pytest.skip("this machine's kernel slows no disk for a control group")
     await lab.faults.slow_disk(A, iops=10, seconds=60)
     assert {(fault.kind, fault.target) for fault in await lab.faults.faults_active()} == {(SLOW_DISK, A)}
-    assert [change.what for change in await lab.survey()] == [f"slow-disk {A}"]
+    assert [change.what for change in (await lab.survey()).changes] == [f"slow-disk {A}"]
     assert await writes(lab, A) > 3
     assert await writes(lab, B) < 3
     await lab.faults.free_disk(A)
     assert await writes(lab, A) < 3
-    assert await lab.survey() == ()
+    assert (await lab.survey()).changes == ()
     await lab.faults.slow_disk(A, iops=10, seconds=3)
 
     async def quiet() -> bool:

@@ -9,7 +9,7 @@ import pytest
 
 from tercet import nodeside
 
-DAEMONS = ("guard", "routes", "strict", "placement", "wake", "liveness", "host", "tailnet")
+DAEMONS = ("guard", "routes", "strict", "placement", "wake", "watchdog", "room", "rejoin", "host", "tailnet")
 
 
 @pytest.mark.parametrize("name", DAEMONS)

@@ -210,7 +210,7 @@ def test_a_shield_that_could_not_be_raised_is_tried_again(kernel: Filter, clock:
 
 
 def test_the_setting_is_changed_once_and_loaded_again_only_where_it_was_not(kernel: Filter, clock: list[float]) -> None:
-    guard, primary = strict.Strict(1, 5432), Primary(replies={})
+    guard, primary = strict.Strict(1, 5432, "/nonexistent"), Primary(replies={})
     look(guard, primary, clock, strict.SHORT_LOOKS + 100)
     assert (primary.read_only, primary.loaded, primary.reloads) == (True, True, 1)
     primary.loaded, primary.deaf = False, True
@@ -224,7 +224,7 @@ def test_the_setting_is_changed_once_and_loaded_again_only_where_it_was_not(kern
 def test_what_a_person_or_a_base_backup_set_is_taken_back_once(kernel: Filter, clock: list[float]) -> None:
     for standby in (False, True):
         found = Primary(standby=standby, read_only=True, loaded=True)
-        look(strict.Strict(1, 5432), found, clock, 50)
+        look(strict.Strict(1, 5432, "/nonexistent"), found, clock, 50)
         assert (found.read_only, found.loaded, found.reloads) == (False, False, 1)
 
 
@@ -256,7 +256,7 @@ def test_a_failure_of_nft_is_told_and_writes_are_refused_all_the_same(
 ) -> None:
     replace_program(tmp_path, "nft", f"cat > /dev/null; {end}")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    guard, primary = strict.Strict(1, 5432), Primary(replies={}, waiting=[7])
+    guard, primary = strict.Strict(1, 5432, "/nonexistent"), Primary(replies={}, waiting=[7])
     look(guard, primary, clock, strict.SHORT_LOOKS)
     assert (primary.read_only, primary.terminated) == (True, [7])
     assert capsys.readouterr().out.splitlines().count(reason) == 1
@@ -300,10 +300,10 @@ def test_a_real_postgresql_is_told_once_by_each_that_comes(
         assert server.sql("SHOW default_transaction_read_only") == [["on" if read_only else "off"]]
         return reloads(server) - before
 
-    nobody, enough = strict.Strict(1, 5432), strict.Strict(0, 5432)
+    nobody, enough = strict.Strict(1, 5432, "/nonexistent"), strict.Strict(0, 5432, "/nonexistent")
     assert looked(nobody, strict.SHORT_LOOKS - 1, read_only=False) == 0
     assert looked(nobody, 12, read_only=True) == 1, "the setting is changed once"
-    assert looked(strict.Strict(1, 5432), 8, read_only=True) == 1, "a successor finds it as it should be"
+    assert looked(strict.Strict(1, 5432, "/nonexistent"), 8, read_only=True) == 1, "a successor finds it as it should be"
     assert looked(enough, 6, read_only=False) == 2
     # As if its predecessor had been killed in the middle, or a person had written it.
     server.sql("ALTER SYSTEM SET default_transaction_read_only = TRUE")
@@ -320,7 +320,7 @@ from tercet.nodeside import strict
 options = "-c synchronous_commit=local -c statement_timeout=3s"
 strict.connect = lambda port: psycopg.connect(sys.argv[1], autocommit=True, application_name="strict", options=options)
 strict.shield = lambda port, up: None
-strict.main({{"needed": 0, "port": 5432}})
+strict.main({{"needed": 0, "port": 5432, "full": "/nonexistent"}})
 """
 
 

@@ -514,7 +514,7 @@ async def test_a_container_that_is_still_being_stopped_is_not_taken_for_running(
         while "still runs; waiting for it: UPID:pve-sib-01:" not in caplog.text:
             await asyncio.sleep(0.05)
     pve.hurry = True
-    assert [change.verb for change in await look] == ["start"]
+    assert [change.verb for change in (await look).changes] == ["start"]
 
 
 async def test_a_server_that_is_down_is_an_answer_within_seconds(provider: Make, hosts: dict[str, FakeHost]) -> None:
