@@ -303,7 +303,9 @@ def test_a_real_postgresql_is_told_once_by_each_that_comes(
     nobody, enough = strict.Strict(1, 5432, "/nonexistent"), strict.Strict(0, 5432, "/nonexistent")
     assert looked(nobody, strict.SHORT_LOOKS - 1, read_only=False) == 0
     assert looked(nobody, 12, read_only=True) == 1, "the setting is changed once"
-    assert looked(strict.Strict(1, 5432, "/nonexistent"), 8, read_only=True) == 1, "a successor finds it as it should be"
+    assert looked(strict.Strict(1, 5432, "/nonexistent"), 8, read_only=True) == 1, (
+        "a successor finds it as it should be"
+    )
     assert looked(enough, 6, read_only=False) == 2
     # As if its predecessor had been killed in the middle, or a person had written it.
     server.sql("ALTER SYSTEM SET default_transaction_read_only = TRUE")

@@ -35,7 +35,7 @@ async def test_a_credential_that_takes_its_time_does_not_cost_the_lock(provider:
     tailnet = Tailnet(TailnetModel(auth_key="command:sh -c 'sleep 9; echo tskey'"))
     key = Late("the tailnet gives a key", {}, lambda _answers: tailnet.key)
     async with made.lock("anna"):
-        assert await Kitchen(made, lambda: None).render(key, shared=False) == b"tskey"
+        assert await Kitchen(made, lambda: None, frozenset()).render(key, shared=False) == b"tskey"
         with pytest.raises(TercetError, match="changed by anna"):
             async with other.lock("ben"):
                 pass
