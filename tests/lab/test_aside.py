@@ -16,7 +16,7 @@ DIVERGE = """
 set -e
 data=/var/lib/postgresql/17/tercet bin=/usr/lib/postgresql/17/bin
 postgres() { setpriv --reuid=postgres --regid=postgres --clear-groups "$@"; }
-systemctl stop patroni
+systemctl stop patroni tercet-watchdog  # which fences a primary without a Patroni
 cd /tmp
 alone="-c listen_addresses= -c unix_socket_directories=/tmp -c synchronous_standby_names= -c primary_conninfo="
 postgres $bin/pg_ctl -D $data -w -s -l /tmp/diverge.log -o "$alone" start
@@ -31,7 +31,7 @@ if [ "$1" = unrewindable ]; then
   done
 fi
 touch $data/the-diverged-one
-systemctl start --no-block patroni
+systemctl start --no-block patroni tercet-watchdog
 """
 PLACE = "/var/lib/postgresql/17"
 
@@ -78,7 +78,7 @@ def test_data_that_cannot_be_rewound_is_moved_aside_and_the_node_streams_again(p
     assert lab.json("aside", "list") == [kept]
     lab.call("aside", "remove", node, kept["name"], "--yes")
     assert lab.json("aside", "list") == [] == lab.json("status")["aside"]
-    assert lab.on(node, f"ls {PLACE}").split() == ["tercet"]
+    assert lab.on(node, f"ls {PLACE}").split() == ["reserve", "tercet"]
 
 
 def test_data_that_can_be_rewound_is_rewound(platform_lab: Lab) -> None:
@@ -86,7 +86,7 @@ def test_data_that_can_be_rewound_is_rewound(platform_lab: Lab) -> None:
     diverge(platform_lab, node, "rewindable")
     wait_until(f"{node} streams again", lambda: streams(platform_lab, node), 180)
     assert platform_lab.json("aside", "list") == []
-    assert platform_lab.on(node, f"ls {PLACE}").split() == ["tercet"]
+    assert platform_lab.on(node, f"ls {PLACE}").split() == ["reserve", "tercet"]
     wait_until("the platform is healthy", lambda: platform_lab.call("status", expect=None).returncode == 0, 120)
 
 
