@@ -43,21 +43,21 @@ def test_suspended_daemons_break_nothing(platform_lab: Lab) -> None:
         errors = {node: done.result() for node, done in writes.items()}
     assert errors == dict.fromkeys(apps, "")
     assert platform_lab.json("status")["postgres"]["primary"] == primary
-    wait_until("the platform is healthy", lambda: platform_lab.json("status")["healthy"], 60)
+    wait_until("the platform is healthy", lambda: platform_lab.json("status", expect=None)["healthy"], 60)
 
 
 def test_a_guard_without_its_filter_is_not_healthy_and_says_why(platform_lab: Lab) -> None:
     node = "consul-nomad-fsn-01"
 
     def reason() -> str:
-        conditions = platform_lab.json("status")["conditions"]
+        conditions = platform_lab.json("status", expect=None)["conditions"]
         return "".join(each["detail"] for each in conditions if each["title"] == "guard: runs on every node")
 
     platform_lab.on(node, "mount --bind /bin/false /usr/sbin/nft && systemctl --no-block restart tercet-guard")
     try:
         expected = f"{node}: activating (cannot install the rule: nft: status 1)"
         wait_until("status says why", lambda: reason() == expected, 60)
-        assert platform_lab.json("status")["healthy"] is False
+        assert platform_lab.json("status", expect=1)["healthy"] is False
     finally:
         platform_lab.on(node, "umount /usr/sbin/nft")
     wait_until("the guard is there again by itself", lambda: reason() == "9 nodes", 60)
