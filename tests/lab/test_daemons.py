@@ -42,7 +42,7 @@ def test_suspended_daemons_break_nothing(platform_lab: Lab) -> None:
             pool.submit(platform_lab.on, node, SUSPENDED.format(units=names))
         errors = {node: done.result() for node, done in writes.items()}
     assert errors == dict.fromkeys(apps, "")
-    assert platform_lab.json("status")["postgres"]["primary"] == primary
+    assert platform_lab.json("status", expect=None)["postgres"]["primary"] == primary
     wait_until("the platform is healthy", lambda: platform_lab.json("status", expect=None)["healthy"], 60)
 
 

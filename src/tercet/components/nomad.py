@@ -72,8 +72,8 @@ class Nomad:
         }
         if node.role is Role.CONTROL:
             timing = self.context.timing
-            # A dead site's server stays a voter and is shown as failed, as with `dcs`. By default autopilot removes it and
-            # lists it as left. Nomad reads this when it creates the cluster, and never again.
+            # A dead site's server stays a voter and is shown as failed, as with `dcs`. By default autopilot removes it
+            # and lists it as left. Nomad reads this when it creates the cluster, and never again.
             config["autopilot"] = {"cleanup_dead_servers": False}
             config["server"] = {
                 "enabled": True,
