@@ -49,10 +49,19 @@ def diverge(lab: Lab, node: str, how: str) -> None:
     lab.call("exec", node, "--", "sh", "-c", DIVERGE, "sh", how)
 
 
+# pg_rewind needs the last checkpoint before the divergence. From here on that lies in an earlier segment: the one in
+# which the timelines part is copied to the new timeline, and so survives.
+NEW_SEGMENT = """
+cd /tmp; setpriv --reuid=postgres --regid=postgres --clear-groups \\
+  /usr/lib/postgresql/17/bin/psql -XAtq -c CHECKPOINT -c "SELECT pg_switch_wal()"
+"""
+
+
 def test_data_that_cannot_be_rewound_is_moved_aside_and_the_node_streams_again(platform_lab: Lab) -> None:
     lab = platform_lab
     node = standby(lab)
     assert lab.json("aside", "list") == []
+    lab.on(lab.json("status")["postgres"]["primary"], NEW_SEGMENT)
     diverge(lab, node, "unrewindable")
     wait_until("its data is moved aside", lambda: lab.json("status", expect=None)["aside"] != [], 120)
     wait_until(f"{node} streams again", lambda: streams(lab, node), 180)
