@@ -1,7 +1,7 @@
 """Brings Nomad's client back at once when its servers answer again (`tercet-rejoin.service`, apps nodes).
 
 A client that missed its heartbeats by more than 30 s tries again after up to 30 s only (Nomad 1.11, client.go,
-getHeartbeatRetryIntv): after a site had been cut off for 40 s, it took another 60 s until its client was ready (seen).
+getHeartbeatRetryIntv): after a site had been cut off for 40 s, it took another 63 s until its client was ready (seen).
 An agent that starts registers at once, and its allocations survive the restart. So an overdue client whose servers
 answer is restarted, once for each silence: if that does not help, another restart would not either.
 
