@@ -33,7 +33,9 @@ async def find(session: Session, node: str, name: str) -> AsideStatus:
     for each in here:
         if each.name == name:
             return each
-    names = ", ".join(each.name for each in here) or "none"
+    if not here:
+        raise TercetError(f"nothing was moved aside on {node}; see `tercet aside list`")
+    names = ", ".join(each.name for each in here)
     raise TercetError(f"there are no files {name} moved aside on {node}: expected one of {names}")
 
 
