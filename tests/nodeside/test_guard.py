@@ -186,6 +186,7 @@ def test_a_silent_peer_is_refused_until_it_answers_again(world: World, stepped: 
     world.heal()
     assert world.line(process) == f"answers again {PEER} peer"
     world.until_held(False, 1.0)  # released: by itself an element that was renewed 0.8 s ago expires after 1.2 s
+    assert world.line(process).startswith(f"joined {PEER}:")
 
 
 @pytest.mark.parametrize("trouble", ["broken", "nonsense", "headless", "slow", "hangs"])
