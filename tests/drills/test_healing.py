@@ -26,6 +26,7 @@ from tercet.drills.healing import (
     ImpossibleError,
     OnNode,
     possible,
+    roaming,
     victims,
 )
 from tercet.drills.scenario import FaultModel
@@ -381,6 +382,9 @@ def test_the_words_become_the_right_faults(view: View) -> None:
     assert faults["proxy-killed 0"].title == "proxy of apps-sib-01 killed"
     assert "pgcat.service" in scripts(faults["proxy-killed 0"].inject)[0]
     assert victims([faults["site-killed 0"], faults["standbys-lost 0"]]) == {*site, "db-sib-03", "db-fsn-01"}
+    blind = fault_of(FaultModel(crash="tailscaled on apps at site of a standby"), view, FACTS, 1)
+    assert blind.roaming == {"sib-03"} and not blind.sites
+    assert roaming([faults["site-killed 0"], faults["proxy-killed 0"], faults["patroni-killed 0"]]) == {"sib-01"}
     held = scripts(faults["consul-server-killed 0"].inject)[0]
     assert "--signal=KILL consul.service; systemctl stop consul.service" in held
 

@@ -43,13 +43,19 @@ def test_a_promotion_counts_from_when_writes_are_accepted() -> None:
 
 def test_reads_belong_to_the_own_node_except_around_its_change_of_role(platform: Platform) -> None:
     changes = [journal.Primary(t=0, node="db-sib-01"), journal.Primary(t=20, node="db-sib-03")]
-    found = routes(platform, changes, frozenset({"db-sib-01"}), 16.0)
+    found = routes(platform, changes, frozenset({"db-sib-01"}), frozenset(), 16.0)
     by_site = {site: [(r.t, r.reads) for r in found if r.site == site] for site in ("sib-01", "sib-03", "fsn-01")}
     assert by_site == {
         "sib-01": [(0, ("db-sib-01",)), (16, ())],
         "sib-03": [(0, ("db-sib-03",)), (20 - SETTLED_S, ()), (20 + SETTLED_S, ("db-sib-03",))],
         "fsn-01": [(0, ("db-fsn-01",))],
     }
+
+
+def test_reads_of_a_site_whose_apps_node_saw_no_database_may_come_from_anywhere(platform: Platform) -> None:
+    found = routes(platform, [journal.Primary(t=0, node="db-sib-01")], frozenset(), frozenset({"fsn-01"}), 6.0)
+    assert [(r.t, r.reads) for r in found if r.site == "fsn-01"] == [(0, ("db-fsn-01",)), (6, ())]
+    assert [(r.t, r.reads) for r in found if r.site == "sib-03"] == [(0, ("db-sib-03",))]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tercet.converge.gates import wait_for
 from tercet.drills import journal, live
 from tercet.drills.clock import NodeClock
 from tercet.drills.expect import seconds_of
-from tercet.drills.healing import Fault, Healing, victims
+from tercet.drills.healing import Fault, Healing, roaming, victims
 from tercet.drills.load import Bounds
 from tercet.drills.scenario import Scenario
 from tercet.drills.stage import (
@@ -172,7 +172,7 @@ async def collect(course: Course, primary: str | None, bounds: Bounds | None = N
     for change in changes[1:]:
         book.append(change)
     faulted = min((fault.t for fault in journal.read(book.path) if isinstance(fault, journal.Fault)), default=0.0)
-    for route in routes(stage.platform, changes, victims(course.faults), faulted):
+    for route in routes(stage.platform, changes, victims(course.faults), roaming(course.faults), faulted):
         book.append(route)
     for table in await tables(stage, course.table, course.began, course.now, bounds):
         book.append(table)

@@ -72,7 +72,7 @@ def _machines(model: FaultModel, view: View, make: str, end: str, done: str) -> 
     else:
         inject = FromOutside("freeze", nodes=nodes, seconds=seconds)
         heal = FromOutside("thaw", nodes=nodes)
-    return Fault(f"{subject} {done}", nodes, (inject,), (heal,), sites=sites)
+    return Fault(f"{subject} {done}", nodes, (inject,), (heal,), sites=sites, roaming=sites)
 
 
 def _cut_off(model: FaultModel, view: View) -> Fault:
@@ -131,9 +131,13 @@ def _process(model: FaultModel, view: View, facts: Facts, number: int) -> Fault:
     scripts = _unit(model.kind, _units(facts)[process]) if of_unit else _postmaster(model.kind, number)
     fault = _on_node(f"{process} of {node} {done}", node, scripts, model.lasts, number)
     where = view.platform.node(node)
-    stays = model.kind in ("hang", "hold_down")
-    dark = stays and process in PROXIED and where.role is Role.APPS
-    return replace(fault, sites=frozenset({where.site})) if dark else fault
+    if where.role is not Role.APPS:
+        return fault
+    site = frozenset({where.site})
+    dark = model.kind in ("hang", "hold_down") and process in PROXIED
+    return replace(
+        fault, sites=site if dark else fault.sites, roaming=site if process == "tailscaled" else fault.roaming
+    )
 
 
 def _units(facts: Facts) -> dict[str, str]:

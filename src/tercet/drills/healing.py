@@ -76,7 +76,8 @@ Action = OnNode | FromOutside
 class Fault:
     """A fault as a value: what checks that it can be made, what limits it, makes it and ends it, in order.
 
-    `nodes` are the nodes that it hits; `sites` those whose applications cannot be expected to get through.
+    `nodes` are the nodes that it hits; `sites` those whose applications cannot be expected to get through. `roaming`
+    are the sites whose apps node loses sight of every database: the first one that it sees again answers its reads.
     """
 
     title: str
@@ -86,6 +87,7 @@ class Fault:
     check: tuple[OnNode, ...] = ()
     arm: tuple[OnNode, ...] = ()
     sites: frozenset[str] = frozenset()
+    roaming: frozenset[str] = frozenset()
 
 
 Record = Callable[[str, Fault, str], None]
@@ -260,3 +262,8 @@ def _deaf() -> Iterator[None]:
 def victims(faults: Iterable[Fault]) -> frozenset[str]:
     """All nodes that these faults hit."""
     return frozenset(node for fault in faults for node in fault.nodes)
+
+
+def roaming(faults: Iterable[Fault]) -> frozenset[str]:
+    """All sites whose apps node loses sight of the databases through these faults."""
+    return frozenset[str]().union(*(fault.roaming for fault in faults))

@@ -173,18 +173,18 @@ SETTLED_S = 8.0
 
 
 def routes(
-    platform: Platform, changes: Sequence[journal.Primary], hit: frozenset[str], since: float
+    platform: Platform, changes: Sequence[journal.Primary], hit: frozenset[str], roaming: frozenset[str], since: float
 ) -> list[journal.Route]:
     """Where each site's reads belong over time: to its own database node, except while that changes its role.
 
-    The sites of hit database nodes are not judged from `since` (the fault) on.
+    From `since` (the fault) on, neither the sites of `hit` database nodes nor the `roaming` ones are judged.
     """
     found: list[journal.Route] = []
     for node in platform.of(Role.DB):
         own = journal.Route(t=0.0, site=node.site, reads=(node.name,))
         found.append(own)
         moments = [after.t for before, after in pairwise(changes) if node.name in (before.node, after.node)]
-        if node.name in hit:
+        if node.name in hit or node.site in roaming:
             found.append(own.model_copy(update={"t": since, "reads": ()}))
             continue
         for moment in moments:
