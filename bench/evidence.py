@@ -1,8 +1,9 @@
 """`python bench/evidence.py`: writes README's table of failures, promises and measured figures.
 
 The figures come from the files in `bench/results/`, which `make bench` wrote and somebody committed, and from nowhere
-else: copy `bench/result.json` there under the day's date, run this, and commit both. What no file has is "not measured yet". A drill's row is taken from the newest file that has it, and the lines
-below the table say which machine that was and when. tests/test_evidence.py holds README and this program together.
+else: copy `bench/result.json` there under the day's date, run this, and commit both. What no file has is "not measured
+yet". A drill's row is taken from the newest file that has it, and the lines below the table say which machine that was
+and when. tests/test_evidence.py holds README and this program together.
 
 What is read of a file (bench/run.py writes it; the rest is for others):
 
