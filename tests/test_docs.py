@@ -1,0 +1,123 @@
+"""The documents name commands, options, files, drills and daemons that exist, and open with prose."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tercet.components import Context, components
+from tercet.converge.resources import Unit
+from tercet.drills.scenario_file import built_in
+from tests.components.conftest import context  # noqa: F401
+
+ROOT = Path(__file__).parent.parent
+PAGES = (*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md")
+ALL = (*PAGES, ROOT / "CHANGELOG.md")
+SPECIFICATION = ROOT / "docs" / "specification.md"
+# A reader of the sources starts at the top or in the package.
+STARTS = (ROOT, ROOT / "src" / "tercet", ROOT / "src" / "tercet" / "components", ROOT / "docs")
+
+
+def named(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+every_page = pytest.mark.parametrize("page", ALL, ids=named)
+
+
+def code(text: str) -> Iterator[str]:
+    """What stands in backticks, line by line, and the lines of code blocks."""
+    for number, part in enumerate(re.split(r"^```.*$", text, flags=re.MULTILINE)):
+        if number % 2:
+            yield from part.splitlines()
+        else:
+            yield from re.findall(r"`([^`]+)`", part.replace("\n", " "))
+
+
+@cache
+def help_of(*words: str) -> str | None:
+    """What `tercet WORDS --help` prints; None where there is no such command."""
+    argv = [sys.executable, "-m", "tercet.cli.main", *words, "--help"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    return done.stdout if done.returncode == 0 else None
+
+
+def commands(text: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The words of each command of tercet in the code of a page, and the whole line without its comment."""
+    for written in code(text):
+        line = written.split("  #")[0].strip().removeprefix("sudo ").removeprefix(".venv/bin/")
+        if match := re.match(r"tercet (?:-\S+ )*([a-z]+)(?: ([a-z]+))?", line):
+            yield tuple(word for word in match.groups() if word), line
+
+
+@every_page
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text())
+    assert [each for each in targets if "://" not in each and not (page.parent / each).exists()] == []
+
+
+@every_page
+def test_commands_and_their_options_exist(page: Path) -> None:
+    wrong = []
+    for words, line in commands(page.read_text()):
+        group = help_of(words[0])
+        is_group = group is not None and "COMMAND" in group.splitlines()[0]
+        said = help_of(*words) if is_group else group
+        options = re.findall(r"(?<!\S)--[a-z]+", line.split(" -- ")[0])
+        if said is None or any(option not in said for option in options):
+            wrong.append(line)
+    assert wrong == []
+
+
+@every_page
+def test_files_of_the_project_exist(page: Path) -> None:
+    named_files = [
+        word
+        for line in code(page.read_text())
+        for word in re.findall(r"(?<![\w/.~-])(?:[a-z_]+/)+[\w-]+\.(?:py|md|yml|json)\b", line)
+    ]
+    assert [word for word in named_files if not any((start / word).exists() for start in STARTS)] == []
+
+
+@every_page
+def test_drills_and_make_targets_exist(page: Path) -> None:
+    text = page.read_text()
+    drills = {name for _, line in commands(text) for name in re.findall(r" drill run (\S+)", line)}
+    targets = {line.split()[1] for line in code(text) if re.match(r"make [a-z]", line)}
+    makefile = (ROOT / "Makefile").read_text()
+    assert {drill for drill in drills if not drill.endswith(".yml") and drill != "NAME"} <= set(built_in())
+    assert {target for target in targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_a_page_opens_with_three_sentences(page: Path) -> None:
+    first = page.read_text().split("\n\n")[1]
+    assert not first.startswith(("|", "```", "-", "#", "!")), "a page opens with prose"
+    assert len(re.findall(r"[.?](?:\s|$)", first)) >= 3, first
+
+
+def test_the_drills_of_the_specification_exist() -> None:
+    failures = SPECIFICATION.read_text().partition("## Failures")[2].partition("\n## ")[0]
+    rows = [line.rsplit("|", 2)[1] for line in failures.splitlines() if line.startswith("| ")][1:]
+    drills = {name for row in rows for name in re.findall(r"`([a-z-]+)`", row)}
+    assert drills and drills <= set(built_in())
+
+
+def test_the_specification_lists_every_daemon(context: Context) -> None:  # noqa: F811
+    """Where a daemon of tercet's own comes or goes, the page says what it is for."""
+    platform = context.platform
+    units = {
+        resource.name.split(".")[0]
+        for component in components(context)
+        for node in platform.containers
+        for resource in component.desired(node)
+        if isinstance(resource, Unit) and resource.name.startswith("tercet-")
+    }
+    table = SPECIFICATION.read_text().partition("## tercet's own daemons")[2]
+    assert set(re.findall(r"^\| `(tercet-\w+)`", table, re.MULTILINE)) == units
