@@ -8,11 +8,14 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from tercet.components import Context, components
 from tercet.converge.resources import Unit
+from tercet.drills.expect import PromiseName
+from tercet.drills.scenario import Kind
 from tercet.drills.scenario_file import built_in
 from tests.components.conftest import context  # noqa: F401
 
@@ -105,6 +108,14 @@ def test_the_drills_of_the_specification_exist() -> None:
     rows = [line.rsplit("|", 2)[1] for line in failures.splitlines() if line.startswith("| ")][1:]
     drills = {name for row in rows for name in re.findall(r"`([a-z-]+)`", row)}
     assert drills and drills <= set(built_in())
+
+
+def test_every_fault_and_promise_of_drills_is_explained() -> None:
+    text = (ROOT / "docs" / "drills.md").read_text()
+    faults = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
+    promises = set(re.findall(r"^\| ([a-z0-9 ]+) \|", text, re.MULTILINE))
+    assert set(get_args(Kind)) - faults == set()
+    assert set(get_args(PromiseName)) - promises == set()
 
 
 def test_the_specification_lists_every_daemon(context: Context) -> None:  # noqa: F811
