@@ -9,6 +9,7 @@ What is read of a file (bench/run.py writes it; the rest is for others):
 
     when      ISO 8601, UTC
     machine   {"cpu", "cores", "memory_gb", "kernel"}, any of them
+    other_programs_cores   cores that other programs took; may be missing
     drills    of each figure {"drill", "figure", "samples": one a run, null where there was no end};
               of each drill's promises {"drill", "name": "promises", "met", "broken": reasons, "lost"}, where `lost` is
               the number of acknowledged writes lost in all runs, and may be missing
@@ -89,6 +90,7 @@ class Results:
     name: str
     when: str
     machine: dict[str, Any]
+    busy: float | None
     drills: tuple[dict[str, Any], ...]
 
     def of(self, row: Row) -> Measured | None:
@@ -111,6 +113,7 @@ class Results:
             f"{machine['cores']} cores" if "cores" in machine else None,
             f"{machine['memory_gb']} GB of memory" if "memory_gb" in machine else None,
             f"Linux {machine['kernel']}" if "kernel" in machine else None,
+            None if self.busy is None else f"while other programs took {self.busy:g} cores",
         )
         return ", ".join(str(word) for word in words if word)
 
@@ -124,7 +127,8 @@ def load(folder: Path) -> list[Results]:
 def _read(file: Path) -> Results:
     try:
         data = json.loads(file.read_text())
-        return Results(f"bench/results/{file.name}", str(data["when"]), data["machine"], tuple(data["drills"]))
+        busy = data.get("other_programs_cores")
+        return Results(f"bench/results/{file.name}", str(data["when"]), data["machine"], busy, tuple(data["drills"]))
     except (ValueError, KeyError, TypeError) as error:
         raise EvidenceError(
             f"{file}: expected the JSON of `make bench` with `when`, `machine` and `drills`, "

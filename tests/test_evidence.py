@@ -27,7 +27,7 @@ def results(folder: Path, name: str = "one", when: str = "2026-01-02T03:04:05+00
     promises = {"drill": "site-killed", "name": "promises", "runs": 3, "met": True, "broken": []}
     drills = [{**figure, **changed.get("figure", {})}, {**promises, **changed.get("promises", {})}]
     machine = {"cpu": "A CPU", "cores": 2, "memory_gb": 8.2, "kernel": "6.1.0"}
-    data = {"when": when, "machine": machine, "figures": [], "drills": drills}
+    data = {"when": when, "machine": machine, "other_programs_cores": 0.05, "figures": [], "drills": drills}
     (folder / f"{name}.json").write_text(json.dumps(data))
 
 
@@ -58,7 +58,7 @@ def test_median_worst_runs_machine_and_date(evidence: ModuleType, tmp_path: Path
     assert lines[2].endswith("| without an acknowledged write | 3.0 | 9.0 | 3 | 0 |")
     assert lines[3].endswith("| not measured yet | not measured yet | 0 | not measured yet |")
     assert lines[-1] == (
-        "Measured on 2026-01-02 on A CPU, 2 cores, 8.2 GB of memory, Linux 6.1.0 "
+        "Measured on 2026-01-02 on A CPU, 2 cores, 8.2 GB of memory, Linux 6.1.0, while other programs took 0.05 cores "
         "([bench/results/one.json](bench/results/one.json))."
     )
 
