@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+PLANNED = ("converge", "providers", "operations", "cli")  # what makes plans, shows them or carries them out
 SOURCES = sorted((ROOT / "src" / "tercet").rglob("*.py"))
 
 
@@ -28,6 +29,36 @@ def test_imports_point_one_way() -> None:
 def test_a_module_says_what_it_is_for() -> None:
     silent = [path.relative_to(ROOT) for path, tree in _trees() if tree.body and not ast.get_docstring(tree)]
     assert not silent
+
+
+def test_the_text_of_a_plan_is_parsed_nowhere() -> None:
+    """A change's verb and target are values (converge/target.py). Their text is for people."""
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}"
+        for path, tree in _trees()
+        if path.relative_to(ROOT / "src" / "tercet").parts[0] in PLANNED
+        for node in ast.walk(tree)
+        if _parses(node)
+    ]
+    assert not found
+
+
+def _parses(node: ast.AST) -> bool:
+    """`change.what.split(…)` and the like, `change.verb == "create"`, or `match change.verb` with texts."""
+    match node:
+        case ast.Attribute(value=ast.Attribute(attr="what"), attr=method):
+            return hasattr(str, method)
+        case ast.Compare(left=ast.Attribute(attr="verb" | "what" | "made")):
+            return any(
+                isinstance(each, ast.Constant | ast.Set | ast.Tuple) and _texts(each) for each in node.comparators
+            )
+        case ast.Match(subject=ast.Attribute(attr="verb" | "what" | "made")):
+            return any(_texts(case.pattern) for case in node.cases)
+    return False
+
+
+def _texts(node: ast.AST) -> bool:
+    return any(isinstance(each, ast.Constant) and isinstance(each.value, str) for each in ast.walk(node))
 
 
 def test_no_assert_in_the_source() -> None:

@@ -13,6 +13,7 @@ import pytest
 from tercet.cli.command import Invocation
 from tercet.cli.commands import down
 from tercet.converge.plan import Change
+from tercet.converge.target import Kind, Target, Verb
 from tercet.errors import TercetError
 
 
@@ -20,7 +21,7 @@ from tercet.errors import TercetError
 class Down:
     """The command on a platform that destroys nothing but notes that it would have."""
 
-    doomed: tuple[Change, ...] = (Change("destroy", "container db-sib-01", "DATABASE"),)
+    doomed: tuple[Change, ...] = (Change(Verb.DESTROY, Target(Kind.CONTAINER, "db-sib-01"), "DATABASE"),)
     destroyed: list[str] = field(default_factory=list)
 
     def session(self, _call: Invocation) -> Any:

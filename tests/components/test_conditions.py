@@ -307,7 +307,7 @@ def test_standbys_follow_the_restart_of_a_primary_wherever_it_is(context: Contex
     assert len(first) == len(second) == 3
     for each in second:
         assert isinstance(each, Object)
-        assert set(each.follows) == {restart.what for restart in first}
+        assert set(each.follows) == {restart.target.name for restart in first}
 
 
 def test_the_application_belongs_to_the_primary(context: Context) -> None:

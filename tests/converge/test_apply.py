@@ -644,7 +644,7 @@ async def test_a_program_is_sent_only_where_it_is_missing(tmp_path: Path, monkey
             return f"{self.home}/link"
 
         @property
-        def target(self) -> str:
+        def binary(self) -> str:
             return f"{self.home}/{self.sha256}/p"
 
     world.__class__ = Carrier

@@ -14,6 +14,7 @@ from tercet.converge.plan import Change, Held, Plan
 from tercet.converge.planner import plan
 from tercet.converge.requests import Answer, Exec, Late
 from tercet.converge.resources import File, Object, Resource, Rolling, Unit
+from tercet.converge.target import Kind, Target, Verb
 from tercet.inventory.platform import Node, Role
 
 from .world import Part
@@ -118,6 +119,20 @@ def differs(answer: Answer) -> str | None:
     return "is wrong"
 
 
+def test_what_waits_of_a_stopped_node_is_unknown() -> None:
+    parts = [
+        Part("first", {name: service("x", rolling()) for name in ("a1", "c1")}),
+        Part("second", {"a1": service("y"), "a2": service("y")}, ("first",)),
+    ]
+    todo = planned(parts, ["c1"], a1=facts("x", "y"))
+    assert [(held.component, held.node, held.unknown) for held in todo.waiting] == [
+        ("first", "a1", False),
+        ("second", "a1", False),
+        ("second", "a2", True),
+    ]
+    assert todo.stopped == ("a2",)
+
+
 def test_an_object_that_disturbs_waits_and_holds_up_nobody() -> None:
     restart = Object("restart", GET, differs, (), rolling=rolling())
     parts = [Part("first", {"a1": [restart], "c1": [restart]}), Part("second", {"a1": service("y")}, ("first",))]
@@ -176,7 +191,9 @@ def test_a_node_that_serves_is_not_restarted_while_another_member_is_away() -> N
     unit = Unit("x.service", rolling=rolling())
     alone = Unit("x.service", rolling=rolling("proxies", alone=True))
     wants = {"a1": [unit], "a2": [alone], "b1": [alone], "c1": [unit]}
-    infrastructure = [Change("restart", f"container {name}", "memory", restarts=name) for name in ("a1", "a2")]
+    infrastructure = [
+        Change(Verb.RESTART, Target(Kind.CONTAINER, name), "memory", restarts=name) for name in ("a1", "a2")
+    ]
     seen = {name: facts("x") for name in ("a1", "a2", "b1")}
     todo = plan([Part("c", wants)], NODES, Observation(seen, {"c1": "silent"}), infrastructure)
     assert [change.restarts for change in todo.restarts] == ["a2"] and todo.infrastructure == ()
@@ -191,7 +208,7 @@ def test_a_node_of_which_one_unit_is_down_may_serve_with_the_others_and_is_not_r
     units: list[Resource] = [Unit("x.service", rolling=rolling()), Unit("y.service", rolling=rolling("others"))]
     seen = NodeFacts({}, {"x.service": UnitFact(), "y.service": UnitFact(active="failed")}, {GET: Answer(0, "0")})
     parts = [Part("c", dict.fromkeys(("a1", "c1"), units))]
-    change = Change("restart", "container a1", "memory", restarts="a1")
+    change = Change(Verb.RESTART, Target(Kind.CONTAINER, "a1"), "memory", restarts="a1")
     todo = plan(parts, NODES, Observation({"a1": seen}, {"c1": "silent"}), [change])
     assert todo.infrastructure == todo.restarts == ()
     assert [held.changes for held in todo.waiting] == [(change,)]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tercet.converge.fleet import Completed, Unreachable
-from tercet.converge.node import do, look, send
+from tercet.converge.node import Made, Outcome, do, look, send
 from tercet.converge.observe import ask, observe
 from tercet.converge.requests import Active, Exec, Http, Late, Request
 from tercet.converge.resources import Absent, Directory, File, Program, Unit
@@ -23,6 +23,7 @@ from .world import World
 ME, MINE = getpass.getuser(), grp.getgrgid(os.getgid()).gr_name
 OWN = {"owner": ME, "group": MINE}
 PATIENCE_S = 60.0
+DONE, UNCHANGED = Outcome(Made.DONE), Outcome(Made.UNCHANGED)
 
 
 @pytest.fixture
@@ -145,7 +146,7 @@ async def test_changes_are_made_in_order_and_what_is_so_stays(fleet: LocalFleet)
         {"do": "run", "name": "a.service", "reload": [], "gently": False},
     ]
     watch = {"a.service": ["/etc/d/f"]}
-    assert await do(fleet, "one", wanted, watch) == ["done", "done", "unchanged", "done"]
+    assert await do(fleet, "one", wanted, watch) == [DONE, DONE, UNCHANGED, DONE]
     path = fleet.path("one", "/etc/d/f")
     assert path.read_bytes() == b"\x00\xff"
     assert path.stat().st_mode & 0o777 == 0o600
@@ -153,7 +154,7 @@ async def test_changes_are_made_in_order_and_what_is_so_stays(fleet: LocalFleet)
     assert [call for call in fleet.calls("one") if not call.startswith("show")] == ["restart a.service"]
     (path.parent / "stranger").write_text("")
     inode = path.stat().st_ino
-    assert await do(fleet, "one", wanted, watch) == ["done", "unchanged", "unchanged", "unchanged"]
+    assert await do(fleet, "one", wanted, watch) == [DONE, UNCHANGED, UNCHANGED, UNCHANGED]
     assert path.stat().st_ino == inode
     assert [entry.name for entry in path.parent.iterdir()] == ["f"]
 
@@ -162,10 +163,9 @@ async def test_the_first_failure_ends_a_script(fleet: LocalFleet) -> None:
     missing = {"do": "file", "path": "/etc/no/such", "content": "", "mode": 0o600, **OWN}
     nobody = {"do": "directory", "path": "/etc/x", "mode": 0o700, "owner": "no-such-user", "group": MINE, "keep": None}
     for wanted, problem in ((missing, "No such file or directory"), (nobody, "no user no-such-user")):
-        outcomes = await do(fleet, "one", [wanted, {"do": "remove", "path": "/etc/systemd"}], {})
-        assert len(outcomes) == 1
-        assert outcomes[0].startswith("failed: ")
-        assert problem in outcomes[0]
+        (outcome,) = await do(fleet, "one", [wanted, {"do": "remove", "path": "/etc/systemd"}], {})
+        assert outcome.failed
+        assert problem in outcome.reason
     assert fleet.path("one", "/etc/systemd").is_dir()
 
 
@@ -177,7 +177,8 @@ async def test_two_components_may_bring_the_same_things_at_the_same_time(fleet: 
         {"do": "link", "path": "/usr/local/bin/p", "target": "/etc/shared/f"},
     ]
     outcomes = await asyncio.gather(*(do(fleet, "one", [dict(one) for one in wanted], {}) for _ in range(6)))
-    assert sorted(outcomes) == sorted([["done"] * 3, *[["unchanged"] * 3] * 5])
+    assert outcomes.count([DONE] * 3) == 1
+    assert outcomes.count([UNCHANGED] * 3) == 5
 
 
 async def test_a_program_arrives_whole_or_not_at_all(fleet: LocalFleet) -> None:

@@ -15,6 +15,7 @@ from tercet.converge.plan import Change, Plan
 from tercet.converge.planner import plan
 from tercet.converge.requests import NO_ANSWER, Answer, Exec, Late
 from tercet.converge.resources import Absent, Directory, File, Object, Program, Resource, Rolling, Unit
+from tercet.converge.target import Kind, Target, Verb
 from tercet.converge.watch import watches
 from tercet.inventory.platform import Node, Role
 
@@ -64,13 +65,13 @@ def of_one(
         (FOLDER, PathFact("file"), ["update directory /etc/conf.d (a file is in its place)"]),
         (Absent("/etc/a"), None, []),
         (Absent("/etc/a"), SAME, ["remove file /etc/a (must not be there)"]),
-        (PROGRAM, PathFact("link", target=PROGRAM.target, leads=True), []),
+        (PROGRAM, PathFact("link", target=PROGRAM.binary, leads=True), []),
         (PROGRAM, None, ["create program consul 1.22.7 (absent)"]),
         (PROGRAM, PathFact("link", target="/opt/old"), ["update program consul 1.22.7 (is /opt/old)"]),
         (PROGRAM, PathFact("file"), ["update program consul 1.22.7 (is a file)"]),
         (
             PROGRAM,
-            PathFact("link", target=PROGRAM.target),
+            PathFact("link", target=PROGRAM.binary),
             ["update program consul 1.22.7 (the program behind its link is missing)"],
         ),
     ],
@@ -170,7 +171,7 @@ def test_units_that_follow_one_another_are_enabled_before_they_start() -> None:
     down = UnitFact(active="inactive", file="disabled")
     facts = NodeFacts({}, {"a.service": down, "b.service": down})
     todo = plan([Part("c", {"n": units})], nodes("n"), Observation({"n": facts}), ())
-    assert [(change.verb, change.what[5]) for change in todo.steps[0].changes] == [
+    assert [(change.verb, change.target.name[0]) for change in todo.steps[0].changes] == [
         ("enable", "a"),
         ("enable", "b"),
         ("start", "a"),
@@ -184,7 +185,10 @@ def test_units_that_follow_one_another_are_enabled_before_they_start() -> None:
 def test_new_stopped_and_silent_nodes() -> None:
     wanted = [FILE, UNIT, Object("login", GET, lambda _: None, ())]
     components = [Part("c", dict.fromkeys(("new", "stopped", "silent"), wanted))]
-    infrastructure = (Change("create", "container new", "absent"), Change("start", "container stopped", "not running"))
+    infrastructure = (
+        Change(Verb.CREATE, Target(Kind.CONTAINER, "new"), "absent"),
+        Change(Verb.START, Target(Kind.CONTAINER, "stopped"), "not running"),
+    )
     observation = Observation({}, {"silent": "no answer within 5 s"})
     todo = plan(components, nodes("new", "stopped", "silent"), observation, infrastructure)
     assert lines(todo) == [
@@ -197,6 +201,8 @@ def test_new_stopped_and_silent_nodes() -> None:
         "stopped: start unit a.service (unknown while the container is stopped)",
         "stopped: change login (unknown while the container is stopped)",
     ]
+    assert [(step.node, step.unknown) for step in todo.steps] == [("new", False), ("stopped", True)]
+    assert [step.node for step in todo.listed] == ["new"] and todo.stopped == ("stopped",)
     assert todo.unreachable == (("silent", "no answer within 5 s"),)
     assert todo.away == {"silent"} and not todo.waiting
     assert Plan(unreachable=todo.unreachable).empty, "there is nothing to be done now"
@@ -371,7 +377,7 @@ MEMBER = Unit("a.service", rolling=Rolling("servers", GET, lambda answer: int(an
 
 
 def restart_of(node: str) -> Change:
-    return Change("restart", f"container {node}", "a setting takes effect when it starts", restarts=node)
+    return Change(Verb.RESTART, Target(Kind.CONTAINER, node), "a setting takes effect when it starts", restarts=node)
 
 
 def member(rank: str, active: str = "active") -> NodeFacts:
@@ -388,7 +394,7 @@ def test_nodes_that_serve_are_restarted_last_and_by_the_highest_rank_of_their_un
     )
     seen = {"primary": member("2"), "leader": leads, "standby": member("1"), "down": member("9", "activating")}
     components = [Part("c", {**{name: [MEMBER] for name in seen}, "leader": [MEMBER, other]})]
-    first = Change("grow", "disk of primary", "smaller")
+    first = Change(Verb.GROW, Target(Kind.CONTAINER, "primary", text="disk of primary"), "smaller")
     infrastructure = (first, *(restart_of(name) for name in (*seen, "silent", "unknown")))
     todo = plan(components, nodes(*seen, "silent"), Observation(seen, {"silent": "no answer"}), infrastructure)
     assert [change.restarts for change in todo.restarts] == ["standby", "primary", "leader"]

@@ -386,9 +386,9 @@ def test_repeated_runs_give_median_and_worst() -> None:
     figures = sorted(one.unavailable for one in runs.results)
     assert (runs.median, runs.worst) == (figures[1], figures[2])
     assert runs.typical.unavailable == runs.median
-    assert runs.exit_code == 0
+    assert runs.passed
     failed = Repeated((*runs.results, judged(budgets=BudgetsModel(site_loss=1))))
-    assert failed.exit_code == 1
+    assert not failed.passed
 
 
 def test_a_journal_that_is_not_whole_is_refused() -> None:

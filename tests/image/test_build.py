@@ -57,8 +57,8 @@ async def test_the_tree_has_the_base_and_every_program_where_it_belongs(given: I
     assert (image.proxy, image.proxy_reason) == ("pgcat", "PgCat 5b03881, had from path")
     assert {program.name for program in image.programs} == set(PROGRAMS)
     for program in image.programs:
-        inside = image.rootfs / program.target.lstrip("/")
-        assert str((image.rootfs / program.link.lstrip("/")).readlink()) == program.target
+        inside = image.rootfs / program.binary.lstrip("/")
+        assert str((image.rootfs / program.link.lstrip("/")).readlink()) == program.binary
         assert inside.read_bytes() == program.source.read_bytes() == elf(salt=program.name.encode())
         assert inside.stat().st_ino == program.source.stat().st_ino  # shared with the cache, not copied
         assert inside.stat().st_mode & 0o7777 == 0o755

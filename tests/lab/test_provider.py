@@ -23,6 +23,7 @@ import pytest
 from tercet.converge.events import Event, silent
 from tercet.converge.fleet import Unreachable
 from tercet.converge.plan import Change
+from tercet.converge.target import Target, Verb
 from tercet.errors import TercetError
 from tercet.inventory.default import default_text
 from tercet.inventory.load import parse
@@ -33,6 +34,7 @@ from tercet.providers.lab import disk
 from tercet.providers.lab.cgroup import Cgroups, emptied, kill, pids
 from tercet.providers.lab.config import images_in_use
 from tercet.providers.lab.disk import loops
+from tercet.providers.lab.drift import LabKind
 from tercet.providers.lab.host import inside
 from tercet.providers.lab.layout import LABS, layout_of
 from tercet.providers.lab.observe import WATCHERS
@@ -1089,7 +1091,8 @@ async def test_destroy_leaves_nothing(rootfs: Path) -> None:
     assert not any(traces("t-lab2").values()), traces("t-lab2")
     assert machine() == before
     await provider.destroy(silent)  # nothing is there any more
-    assert Change("create", "namespace tercet-t-lab2", "absent") in (await provider.survey()).changes
+    namespace = Target(LabKind.NAMESPACE, "tercet-t-lab2")
+    assert Change(Verb.CREATE, namespace, "absent") in (await provider.survey()).changes
 
 
 @pytest.mark.parametrize("kept", ["folders", "namespace"])

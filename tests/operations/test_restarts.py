@@ -18,6 +18,7 @@ from tercet.converge.observe import observe
 from tercet.converge.plan import Change
 from tercet.converge.planner import desired, plan
 from tercet.converge.resources import File, Unit
+from tercet.converge.target import Kind, Target, Verb
 from tercet.errors import TercetError
 from tercet.operations.restarts import restart
 from tercet.providers.base import Provider
@@ -25,7 +26,7 @@ from tests.converge.world import Part, World
 
 NAMES = ("standby", "other", "primary")
 OWN = {"owner": getpass.getuser(), "group": grp.getgrgid(os.getgid()).gr_name}
-CHANGES = [Change("restart", f"container {name}", "its features", restarts=name) for name in NAMES]
+CHANGES = [Change(Verb.RESTART, Target(Kind.CONTAINER, name), "its features", restarts=name) for name in NAMES]
 
 
 class Containers:

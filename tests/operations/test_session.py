@@ -14,12 +14,14 @@ import pytest
 from tercet.converge.events import Emit, silent
 from tercet.converge.fleet import Completed, Fleet, Unreachable
 from tercet.converge.plan import Change, Plan
+from tercet.converge.target import Kind, Target, Verb
 from tercet.errors import TercetError
 from tercet.inventory.secrets import STAND_IN, claim, load_or_create, owner
 from tercet.operations import change, session, up
 from tercet.operations.change import carry_out, make_plan, refuse_destruction, with_image, with_own_secrets
 from tercet.operations.session import Session, open_session, secrets_file
 from tercet.providers.base import Survey
+from tercet.providers.proxmox.guests import ProxmoxKind
 
 
 class Nothing:
@@ -29,7 +31,7 @@ class Nothing:
         self.made: tuple[Change, ...] = ()
 
     async def survey(self) -> Survey:
-        return Survey((Change("create", "container db-sib-01", "absent"),))
+        return Survey((Change(Verb.CREATE, Target(Kind.CONTAINER, "db-sib-01"), "absent"),))
 
     async def doomed(self) -> tuple[Change, ...]:
         return self.made
@@ -76,8 +78,8 @@ async def test_a_proxy_that_the_inventory_names_is_decided(inventory_file: Path,
 
 async def test_lost_secrets_of_a_platform_that_exists_are_refused(inventory_file: Path, provider: Nothing) -> None:
     provider.made = (
-        Change("destroy", "containers of fsn-01", "unknown now"),
-        Change("destroy", "container db-sib-01", "with its DATABASE"),
+        Change(Verb.DESTROY, Target(ProxmoxKind.SITE, "fsn-01", text="containers of fsn-01"), "unknown now"),
+        Change(Verb.DESTROY, Target(Kind.CONTAINER, "db-sib-01"), "with its DATABASE"),
     )
     opened = open_session(inventory_file)
     message = (
@@ -94,7 +96,7 @@ async def test_lost_secrets_of_a_platform_that_exists_are_refused(inventory_file
 
 async def test_secrets_that_are_there_are_used(inventory_file: Path, provider: Nothing) -> None:
     made = load_or_create(secrets_file(inventory_file))
-    provider.made = (Change("destroy", "container db-sib-01", "with its DATABASE"),)
+    provider.made = (Change(Verb.DESTROY, Target(Kind.CONTAINER, "db-sib-01"), "with its DATABASE"),)
     opened = open_session(inventory_file)
     assert opened.context.secrets == made
     assert not (await make_plan(opened)).empty
@@ -105,7 +107,7 @@ async def test_a_platform_that_exists_is_not_renamed(inventory_file: Path, provi
     load_or_create(secrets_file(inventory_file))
     claim(secrets_file(inventory_file), "tercet")
     inventory_file.write_text(re.sub("^platform: tercet", "platform: other", inventory_file.read_text(), flags=re.M))
-    provider.made = (Change("destroy", "container db-sib-01", "with its DATABASE"),)
+    provider.made = (Change(Verb.DESTROY, Target(Kind.CONTAINER, "db-sib-01"), "with its DATABASE"),)
     message = r"expected `platform: tercet` in .*, found other: the platform tercet exists \(container db-sib-01\)"
     with pytest.raises(TercetError, match=message):
         await make_plan(open_session(inventory_file))
@@ -117,8 +119,8 @@ async def test_a_platform_that_exists_is_not_renamed(inventory_file: Path, provi
 
 
 def test_a_database_is_destroyed_only_where_its_node_is_named() -> None:
-    lost = tuple(Change("remove", f"container {n}", "no such node", destroys=n) for n in ("db-a", "db-b"))
-    plan = Plan((Change("remove", "container apps-a", "no such node"), *lost))
+    lost = tuple(Change(Verb.REMOVE, Target(Kind.CONTAINER, n), "no such node", destroys=n) for n in ("db-a", "db-b"))
+    plan = Plan((Change(Verb.REMOVE, Target(Kind.CONTAINER, "apps-a"), "no such node"), *lost))
     with pytest.raises(TercetError, match=r"found without: db-a, db-b\. Nothing was .*`--destroy db-a --destroy db-b`"):
         refuse_destruction(plan, ())
     with pytest.raises(TercetError, match=r"found without: db-b\. .*`--destroy db-b`"):
@@ -138,7 +140,7 @@ async def test_of_two_operators_at_once_one_makes_the_secrets(
         assert not list(tmp_path.rglob("*.secrets.yml")), "no secrets before the lock is held"
 
     async def raised(_session: Session, *_: object) -> Plan:
-        provider.made = (Change("create", "container db-sib-01", "absent"),)
+        provider.made = (Change(Verb.CREATE, Target(Kind.CONTAINER, "db-sib-01"), "absent"),)
         return Plan(())
 
     monkeypatch.setattr(change, "ensure_image", ensured)
@@ -154,12 +156,13 @@ async def test_containers_that_serve_are_restarted_after_everything_else() -> No
     prepared: list[str] = []
 
     async def prepare(changes: Sequence[Change], _emit: Emit) -> None:
-        prepared.append(", ".join(change.what for change in changes))
+        prepared.append(", ".join(change.target.name for change in changes))
 
     opened = SimpleNamespace(
         components=(), platform=SimpleNamespace(containers=()), provider=SimpleNamespace(prepare=prepare)
     )
-    first = (Change("create", "a", "absent"), Change("start", "b", "stopped"))
-    last = tuple(Change("restart", name, "a setting", restarts=name) for name in ("c", "d"))
+    a, b, *serving = (Target(Kind.CONTAINER, name) for name in "abcd")
+    first = (Change(Verb.CREATE, a, "absent"), Change(Verb.START, b, "stopped"))
+    last = tuple(Change(Verb.RESTART, target, "a setting", restarts=target.name) for target in serving)
     await carry_out(cast(Session, opened), Plan(first, restarts=last), cast(Fleet, None), silent)
     assert prepared == ["a, b", "c", "d"]

@@ -12,6 +12,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ import pytest
 from tercet.converge.events import Event
 from tercet.converge.fleet import Completed, Unreachable
 from tercet.converge.plan import Change
+from tercet.converge.target import Target, Verb
 from tercet.errors import TercetError
 from tercet.inventory.platform import Role
 from tercet.inventory.secrets import NAMES, STAND_IN, Secrets, load_or_create
@@ -28,7 +30,8 @@ from tercet.operations.support import bundle
 from tercet.operations.support.bundle import write_bundle
 from tercet.operations.support.questions import QUESTIONS, of_role
 from tercet.operations.support.redact import MASK, Redactor, forms, known_secrets
-from tercet.providers.base import NoFaults, Survey
+from tercet.providers.base import KILL, Fault, Survey
+from tercet.providers.lab.drift import LabKind
 
 
 class Leaky:
@@ -38,11 +41,16 @@ class Leaky:
         self.secrets: list[str] = []
         self.silent = {"db-fsn-01"}
         self.stuck = {"apps-fsn-01"}
-        self.faults = NoFaults("a test's")
+        self.faults = SimpleNamespace(faults_active=self.faults_active)
         self.ran: list[tuple[str, str]] = []
 
     async def survey(self) -> Survey:
-        return Survey((Change("join", "cut sib-01→fsn-01", f"by {self.secrets[0]}"),), frozenset(), {})
+        return Survey(
+            (Change(Verb.JOIN, Target(LabKind.CUT, "sib-01→fsn-01"), f"by {self.secrets[0]}"),), frozenset(), {}
+        )
+
+    async def faults_active(self) -> tuple[Fault, ...]:
+        return (Fault(KILL, "db-fsn-01", 7.5),)
 
     async def doomed(self) -> tuple[Change, ...]:
         return ()
@@ -86,7 +94,8 @@ async def test_no_secret_is_in_a_bundle_however_the_nodes_print_it(
     leaky: Leaky, inventory_file: Path, tmp_path: Path
 ) -> None:
     path, events = tmp_path / "out" / "case.tar.gz", list[Event]()
-    missing = await write_bundle(open_session(inventory_file), path, events.append)
+    opened = open_session(inventory_file)
+    missing = await write_bundle(opened, path, events.append)
     raw = gzip.decompress(path.read_bytes())
     for value in leaky.secrets:
         for form in forms(value):
@@ -96,7 +105,13 @@ async def test_no_secret_is_in_a_bundle_however_the_nodes_print_it(
     found = contents(path)
     assert found["db-sib-01/patroni.txt"].count(MASK) > 5
     assert MASK in found["db-sib-01/files/tercet-support/etc/pgpass"]
-    assert f"join cut sib-01→fsn-01: by {MASK}" in found["state/plan.txt"]
+    plan = found["state/plan.txt"].splitlines()
+    assert plan[1] == f"join cut sib-01→fsn-01: by {MASK}"
+    stopped = [
+        f"{node.name}: stopped; what must change there is known once it runs" for node in opened.platform.containers
+    ]
+    assert sorted(plan[2:]) == sorted(stopped)
+    assert json.loads(found["state/faults.json"]) == [{"kind": KILL, "target": "db-fsn-01", "seconds": 7.5}]
     assert json.loads(found["state/status.json"])["platform"] == "tercet"
     assert found["operator/tercet.yml"] == inventory_file.read_text()
     assert not [name for name in found if "secrets" in name]

@@ -11,9 +11,31 @@ from rich.console import Console
 from rich.text import Text
 
 from tercet.converge.plan import Change, Held, Plan
+from tercet.converge.target import Verb
 
-COLORS = {"create": "green", "start": "green", "enable": "green", "remove": "red", "stop": "red", "disable": "red"}
-ORDER = ("build", "create", "update", "change", "enable", "start", "reload", "restart", "disable", "stop", "remove")
+COLORS = {
+    Verb.CREATE: "green",
+    Verb.START: "green",
+    Verb.ENABLE: "green",
+    Verb.REMOVE: "red",
+    Verb.STOP: "red",
+    Verb.DISABLE: "red",
+}
+ORDER = (
+    Verb.BUILD,
+    Verb.CREATE,
+    Verb.UPDATE,
+    Verb.CHANGE,
+    Verb.ENABLE,
+    Verb.START,
+    Verb.RELOAD,
+    Verb.RESTART,
+    Verb.DISABLE,
+    Verb.STOP,
+    Verb.REMOVE,
+)
+"""Of the verbs in a count; the others follow by name."""
+STOPPED = "what must change there is known once it runs"
 
 
 def render_plan(plan: Plan, console: Console) -> None:
@@ -27,6 +49,10 @@ def render_plan(plan: Plan, console: Console) -> None:
             rolling = any(step.group for step in plan.steps if (step.component, step.node) == (component, node))
             console.print(Text(f"  {node}").append("  (one node at a time)" if rolling else "", "dim"))
             _print_changes(changes, console, indent=4)
+    if plan.stopped:
+        console.print(Text("stopped", "bold yellow"))
+        for node in plan.stopped:
+            console.print(Text(f"  {node}").append(f"  {STOPPED}", "dim"), soft_wrap=True)
     if plan.restarts:
         console.print(Text("restarts of containers", "bold").append("  (one at a time, while all else is well)", "dim"))
         _print_changes(plan.restarts, console, indent=2)
@@ -41,7 +67,9 @@ def render_waiting(plan: Plan, console: Console) -> None:
     """What waits, for whom and why; then the nodes that could not be read."""
     for awaits, held in _by_awaited(plan).items():
         console.print(Text(f"waits for {awaits}", "bold yellow"))
-        for step in held:
+        for node, reason in dict.fromkeys((step.node, step.reason) for step in held if step.unknown):
+            console.print(Text(f"  {node}").append(f"  {reason}", "dim"), soft_wrap=True)
+        for step in (step for step in held if not step.unknown):
             console.print(Text(f"  {step.node}").append(f"  {step.reason}", "dim"), soft_wrap=True)
             _print_changes(step.changes, console, indent=4)
     if plan.unreachable:
@@ -56,27 +84,34 @@ def summary(plan: Plan) -> str:
         return "Nothing to change."
     counts = counted(plan)
     total = sum(counts.values())
-    nodes = len({step.node for step in plan.steps})
+    nodes = len({step.node for step in plan.listed})
     verbs = ", ".join(f"{count} {verb}" for verb, count in counts.items())
     where = f" on {_number(nodes, 'node')}" if nodes else ""
     parts = [f"{_number(total, 'change')}{where}: {verbs}."] if total else ["Nothing can be changed now."]
+    if plan.stopped:
+        run = "it runs" if len(plan.stopped) == 1 else "they run"
+        parts.append(f"On {_number(len(plan.stopped), 'stopped node')}, whatever differs once {run} is changed too.")
     for awaits, held in _by_awaited(plan).items():
-        waiting = sum(len(step.changes) for step in held)
-        parts.append(f"{_number(waiting, 'change')} {'waits' if waiting == 1 else 'wait'} for {awaits}.")
+        waiting = sum(len(step.changes) for step in held if not step.unknown)
+        if waiting:
+            parts.append(f"{_number(waiting, 'change')} {'waits' if waiting == 1 else 'wait'} for {awaits}.")
     if plan.unreachable:
         parts.append(f"{_number(len(plan.unreachable), 'node')} could not be read: what must change there is unknown.")
     return " ".join(parts)
 
 
 def counted(plan: Plan) -> dict[str, int]:
-    """How many changes there are of each verb."""
+    """How many changes there are of each verb, those of stopped nodes not counted."""
     counts = Counter(change.verb for change in _changes(plan))
-    known = {verb: counts.pop(verb) for verb in ORDER if verb in counts}
-    return known | dict(sorted(counts.items()))
+    verbs = [*(verb for verb in ORDER if verb in counts), *sorted(counts.keys() - set(ORDER))]
+    return {verb.value: counts[verb] for verb in verbs}
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
-    """The plan as plain data: verbs, what, reasons; never content."""
+    """The plan as plain data: verbs, what, reasons; never content.
+
+    `stopped` are nodes whose container is stopped. What they may need is in no list: it is compared once they run.
+    """
     return {
         "empty": plan.empty,
         "changes": counted(plan),
@@ -88,8 +123,9 @@ def plan_json(plan: Plan) -> dict[str, Any]:
                 "group": step.group,
                 "changes": [_change_json(change) for change in step.changes],
             }
-            for step in plan.steps
+            for step in plan.listed
         ],
+        "stopped": list(plan.stopped),
         "restarts": [_change_json(change) for change in plan.restarts],
         "waiting": [
             {
@@ -97,7 +133,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
                 "node": held.node,
                 "for": list(held.awaits),
                 "reason": held.reason,
-                "changes": [_change_json(change) for change in held.changes],
+                "changes": [] if held.unknown else [_change_json(change) for change in held.changes],
             }
             for held in plan.waiting
         ],
@@ -106,18 +142,23 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _change_json(change: Change) -> dict[str, str]:
-    return {"verb": change.verb, "what": change.what, "reason": change.reason}
+def _change_json(change: Change) -> dict[str, Any]:
+    return {
+        "verb": change.verb.value,
+        "what": change.what,
+        "target": {"kind": change.target.kind.value, "name": change.target.name},
+        "reason": change.reason,
+    }
 
 
 def _changes(plan: Plan) -> Iterator[Change]:
-    return chain(plan.infrastructure, chain.from_iterable(step.changes for step in plan.steps), plan.restarts)
+    return chain(plan.infrastructure, chain.from_iterable(step.changes for step in plan.listed), plan.restarts)
 
 
 def _by_component(plan: Plan) -> dict[str, dict[str, list[Change]]]:
     """Changes by component, then node, each in the order in which the plan first names them."""
     grouped: dict[str, dict[str, list[Change]]] = {}
-    for step in plan.steps:
+    for step in plan.listed:
         grouped.setdefault(step.component, {}).setdefault(step.node, []).extend(step.changes)
     return grouped
 

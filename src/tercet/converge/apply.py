@@ -177,7 +177,7 @@ class _Report:
 
     def made(self, change: Change, node: str) -> None:
         """Tells of a change."""
-        self("progress", f"{change.verb} {change.what}: {change.reason}", node)
+        self("progress", f"{change}: {change.reason}", node)
 
     def waiting(self, condition: Condition, state: Waiting) -> None:
         """Tells what a gate waits for."""

@@ -10,6 +10,7 @@ from tercet.converge.observe import NodeFacts, Observation, PathFact, UnitFact
 from tercet.converge.plan import Change
 from tercet.converge.requests import Late
 from tercet.converge.resources import Absent, Directory, File, Object, Program, Resource, Unit
+from tercet.converge.target import Verb
 from tercet.converge.watch import Watch, covers, path_of
 
 RUNNING = ("active", "reloading", "refreshing")
@@ -34,16 +35,22 @@ class Seen:
     changed: set[str]
     touched: dict[str, str] = field(default_factory=dict)
 
-    def blank(self, verb: str, resource: Resource, reason: str) -> Change:
+    @property
+    def stopped(self) -> bool:
+        """It exists and does not run, so nothing is known of what is on it."""
+        return self.facts is None and not self.new
+
+    def blank(self, verb: Verb, resource: Resource, reason: str) -> Change:
         """A change on a node that does not run: it is compared when it is made."""
         if self.new:
             return change(verb, resource, reason)
-        return change("update" if verb == "create" else verb, resource, "unknown while the container is stopped")
+        verb = Verb.UPDATE if verb is Verb.CREATE else verb
+        return change(verb, resource, "unknown while the container is stopped")
 
 
-def change(verb: str, resource: Resource, reason: str) -> Change:
+def change(verb: Verb, resource: Resource, reason: str) -> Change:
     """One line of the plan."""
-    return Change(verb, resource.what, reason, resource)
+    return Change(verb, resource.target, reason, resource)
 
 
 def compare(resource: Resource, seen: Seen) -> list[Change]:
@@ -72,18 +79,18 @@ def _file(file: File, seen: Seen) -> list[Change]:
         rendered = render(content, seen.observation)
         if rendered is None:
             seen.touched[file.path] = "may change"
-            return [change("update" if found else "create", file, f"content is known once {content.why}")]
+            return [change(Verb.UPDATE if found else Verb.CREATE, file, f"content is known once {content.why}")]
         content = rendered
     if found and found.kind == "file" and found.sha256 == sha256(content).hexdigest():
         reasons = _ownership(file, found)
-        return [change("update", file, ", ".join(reasons))] if reasons else []
+        return [change(Verb.UPDATE, file, ", ".join(reasons))] if reasons else []
     seen.touched[file.path] = "changes"
     if seen.facts is None:
-        return [seen.blank("create", file, "absent")]
+        return [seen.blank(Verb.CREATE, file, "absent")]
     if found is None:
-        return [change("create", file, "absent")]
+        return [change(Verb.CREATE, file, "absent")]
     reasons = ["content differs", *_ownership(file, found)] if found.kind == "file" else [_wrong_kind(found)]
-    return [change("update", file, ", ".join(reasons))]
+    return [change(Verb.UPDATE, file, ", ".join(reasons))]
 
 
 def render(late: Late, observation: Observation) -> bytes | None:
@@ -111,22 +118,22 @@ def _ownership(resource: File | Directory, found: PathFact) -> list[str]:
 def _directory(directory: Directory, seen: Seen) -> list[Change]:
     if seen.facts is None:
         seen.touched[directory.path] = "changes"
-        return [seen.blank("create", directory, "absent")]
+        return [seen.blank(Verb.CREATE, directory, "absent")]
     found = seen.facts.paths[directory.path]
     if found is None:
         seen.touched[directory.path] = "changes"
-        return [change("create", directory, "absent")]
+        return [change(Verb.CREATE, directory, "absent")]
     if found.kind != "directory":
-        return [change("update", directory, _wrong_kind(found))]
+        return [change(Verb.UPDATE, directory, _wrong_kind(found))]
     reasons = _ownership(directory, found)
-    changes = [change("update", directory, ", ".join(reasons))] if reasons else []
+    changes = [change(Verb.UPDATE, directory, ", ".join(reasons))] if reasons else []
     if directory.purge:
         known = kept(directory, seen.resources)
         for name in found.entries:
             if name not in known:
                 stranger = Absent(f"{directory.path}/{name}")
                 seen.touched[stranger.path] = "changes"
-                changes.append(change("remove", stranger, "not managed here"))
+                changes.append(change(Verb.REMOVE, stranger, "not managed here"))
     return changes
 
 
@@ -140,84 +147,84 @@ def kept(directory: Directory, resources: Iterable[Resource]) -> set[str]:
 def _absent(resource: Absent, path: str, seen: Seen) -> list[Change]:
     if seen.facts is None:
         seen.touched[path] = "may change"
-        return [seen.blank("remove", resource, "may come with the image")]
+        return [seen.blank(Verb.REMOVE, resource, "may come with the image")]
     if seen.facts.paths[path] is None:
         return []
     seen.touched[path] = "changes"
-    return [change("remove", resource, "must not be there")]
+    return [change(Verb.REMOVE, resource, "must not be there")]
 
 
 def _program(program: Program, seen: Seen) -> list[Change]:
     if seen.facts is None:
         seen.touched[program.link] = "may change"
-        return [seen.blank("create", program, "may come with the image")]
+        return [seen.blank(Verb.CREATE, program, "may come with the image")]
     found = seen.facts.paths[program.link]
-    if found and found.target == program.target and found.leads:
+    if found and found.target == program.binary and found.leads:
         return []
     seen.touched[program.link] = "changes"
     if found is None:
-        return [change("create", program, "absent")]
-    if found.target == program.target:
-        return [change("update", program, "the program behind its link is missing")]
-    return [change("update", program, f"is {found.target or f'a {found.kind}'}")]
+        return [change(Verb.CREATE, program, "absent")]
+    if found.target == program.binary:
+        return [change(Verb.UPDATE, program, "the program behind its link is missing")]
+    return [change(Verb.UPDATE, program, f"is {found.target or f'a {found.kind}'}")]
 
 
 def _unit(unit: Unit, seen: Seen) -> list[Change]:
     if seen.facts is None:
         return [
-            seen.blank("enable", unit, "not there yet"),
-            seen.blank("start", unit, "not there yet"),
+            seen.blank(Verb.ENABLE, unit, "not there yet"),
+            seen.blank(Verb.START, unit, "not there yet"),
         ]
     found = seen.facts.units[unit.name]
     missing = found.load if found.load in ("masked", "not-found") else ""
     changes = []
     if found.file not in ENABLED:
-        changes.append(change("enable", unit, missing or found.file or "not enabled"))
+        changes.append(change(Verb.ENABLE, unit, missing or found.file or "not enabled"))
     if found.active in RUNNING:
         verb, reason = _outdated(seen.watches[unit.name], found, seen.touched)
         if reason:
             changes.append(change(verb, unit, reason))
     else:
         detail = f", {found.sub}" if found.active == "activating" else ""
-        changes.append(change("start", unit, f"not active ({missing or found.active}{detail})"))
+        changes.append(change(Verb.START, unit, f"not active ({missing or found.active}{detail})"))
     return changes
 
 
-def _outdated(watch: Watch, found: UnitFact, touched: Mapping[str, str]) -> tuple[str, str]:
-    """restart or reload, and the reason, if a running unit will not run with what is on disk; else no reason."""
-    reasons: dict[str, list[str]] = {"restart": [], "reload": []}
+def _outdated(watch: Watch, found: UnitFact, touched: Mapping[str, str]) -> tuple[Verb, str]:
+    """RESTART or RELOAD, and the reason, if a running unit will not run with what is on disk; else no reason."""
+    reasons: dict[Verb, list[str]] = {Verb.RESTART: [], Verb.RELOAD: []}
     for path in watch.paths:
-        verb = "reload" if path in watch.reload else "restart"
+        verb = Verb.RELOAD if path in watch.reload else Verb.RESTART
         reasons[verb] += [f"its file {hit} {how}" for hit, how in touched.items() if covers(path, hit)]
     for path in found.stale:
-        verb = "reload" if path in watch.reload else "restart"
+        verb = Verb.RELOAD if path in watch.reload else Verb.RESTART
         reasons[verb].append(f"was started before {path} changed")
     if found.daemon_reload:
-        reasons["restart"].append("its unit file changed and systemd has not read it")
-    verb = "restart" if reasons["restart"] else "reload"
+        reasons[Verb.RESTART].append("its unit file changed and systemd has not read it")
+    verb = Verb.RESTART if reasons[Verb.RESTART] else Verb.RELOAD
     return verb, (*reasons[verb], "")[0]
 
 
 def _unwanted_unit(unit: Unit, seen: Seen) -> list[Change]:
     if seen.facts is None:
         return [
-            seen.blank("stop", unit, "may come with the image"),
-            seen.blank("disable", unit, "may come with the image"),
+            seen.blank(Verb.STOP, unit, "may come with the image"),
+            seen.blank(Verb.DISABLE, unit, "may come with the image"),
         ]
     found = seen.facts.units[unit.name]
     changes = []
     if found.active not in DEAD:
-        changes.append(change("stop", unit, f"must not run ({found.active})"))
+        changes.append(change(Verb.STOP, unit, f"must not run ({found.active})"))
     if found.file.startswith("enabled"):
-        changes.append(change("disable", unit, "must not run"))
+        changes.append(change(Verb.DISABLE, unit, "must not run"))
     return changes
 
 
 def _object(wanted: Object, seen: Seen) -> list[Change]:
     if seen.facts is None:
-        return [seen.blank("change", wanted, "not there yet")]
+        return [seen.blank(Verb.CHANGE, wanted, "not there yet")]
     reason = wanted.differs(seen.facts.answers[wanted.probe])
     if reason is None:
         causes = [name for name in wanted.follows if name in seen.changed or name in seen.touched]
         reason = f"{causes[0]} changes" if causes else None
-    return [change("change", wanted, reason)] if reason else []
+    return [change(Verb.CHANGE, wanted, reason)] if reason else []

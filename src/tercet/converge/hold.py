@@ -21,6 +21,7 @@ from tercet.converge.order import ancestors
 from tercet.converge.plan import Change, Held
 from tercet.converge.requests import Late
 from tercet.converge.resources import File, Object, Resource, Rolling, Unit
+from tercet.converge.target import Verb
 from tercet.inventory.platform import Node
 
 UNDISTURBED = -1  # below every rank of a member that serves
@@ -31,7 +32,7 @@ _Obstacle = tuple[tuple[str, ...], str]  # the sites or nodes that are awaited, 
 def disturbed(change: Change, node: str, observation: Observation) -> tuple[int, Rolling] | None:
     """The rolling group of which the change disturbs a running member, with the member's rank; None if it does not."""
     match change.resource:
-        case Unit(rolling=Rolling() as rolling) if change.verb in ("restart", "stop"):
+        case Unit(rolling=Rolling() as rolling) if change.verb in (Verb.RESTART, Verb.STOP):
             pass
         case Object(rolling=Rolling() as rolling):
             pass

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -26,6 +28,26 @@ ASK = ("requests", "systemd", "main")  # the modules of the agent that it takes 
 LOOK = (*ASK, "facts", "stamps")
 DO = (*LOOK, "changes")
 _FOLDER = Path(nodeside.__path__[0], "agent")
+
+
+class Made(StrEnum):
+    """What became of a change, as the agent says it."""
+
+    DONE = "done"
+    UNCHANGED = "unchanged"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one change on its node, and why where it failed."""
+
+    made: Made
+    reason: str = ""
+
+    @property
+    def failed(self) -> bool:
+        return self.made is Made.FAILED
 
 
 async def look(
@@ -60,14 +82,17 @@ async def look(
 
 async def do(
     fleet: Fleet, node: str, changes: Sequence[Mapping[str, Any]], watch: Mapping[str, Sequence[str]]
-) -> list[str]:
-    """Carry out changes on one node: one word for each, the last one "failed: …" if one failed.
+) -> list[Outcome]:
+    """Carry out changes on one node: an outcome for each, in order, up to the first that failed.
+
+    Units that follow one another are started side by side, so one that failed may be followed by theirs; and a failure
+    of what ends the script, systemd's reload, is one outcome more than there are changes.
 
     `watch` names all managed units of the node with the paths they watch. Raises Unreachable.
     """
     asked = {"call": "do", "changes": changes, "watch": watch}
     said = await _call(fleet, node, asked, DO, DO_TIMEOUT_S)
-    return list(said["outcomes"])
+    return [Outcome(Made(one["made"]), one["reason"]) for one in said["outcomes"]]
 
 
 async def send(fleet: Fleet, node: str, data: bytes, target: str, sha256: str) -> str:

@@ -1,14 +1,16 @@
 """The plan: what will be done, on which node, why, and in which order. A value; nothing here acts.
 
-The plan that is shown is the plan that is executed: `apply` takes these steps and computes nothing anew. The
-one exception is bytes that do not exist yet (`Late`): their lines say so.
+The plan that is shown is the plan that is executed: `apply` takes these steps and computes nothing anew. There are
+two exceptions, and the plan says so of each: bytes that do not exist yet (`Late`), and what is on a node whose
+container is stopped (`Step.unknown`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tercet.converge.resources import Object, Resource
+from tercet.converge.resources import Resource
+from tercet.converge.target import Target, Verb
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +21,20 @@ class Change:
     lost with it for good: the name of its node, which the operator must have given.
     """
 
-    verb: str  # create, update, remove, start, restart, reload, stop, enable, disable, change
-    what: str  # "file /etc/hosts", "unit patroni.service", "container db-sib-01"
+    verb: Verb
+    target: Target
     reason: str  # "absent", "content differs", "not active (failed)", "its file … changes"
     resource: Resource | None = field(default=None, repr=False)
     restarts: str = ""
     destroys: str = ""
+
+    @property
+    def what(self) -> str:
+        """The target as people read it: "file /etc/hosts", "unit patroni.service", "container db-sib-01"."""
+        return str(self.target)
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.target}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +43,15 @@ class Step:
 
     `group` is set where the step disturbs a running member of a rolling group: such steps of a component run
     one at a time in the plan's order, each followed by the component's conditions.
+    `unknown` is set where the node's container is stopped: `changes` are all that may be needed there, and each is
+    compared when it is made.
     """
 
     component: str
     node: str
     changes: tuple[Change, ...]
     group: str | None = None
+    unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +59,7 @@ class Held:
     """A step that is needed and is not carried out while nodes cannot be reached.
 
     `awaits` are the sites, or single nodes, that must be back first, `reason` is why. `component` is "" for changes of
-    the container itself.
+    the container itself. `unknown` is as for Step.
     """
 
     component: str
@@ -54,6 +67,7 @@ class Held:
     changes: tuple[Change, ...]
     awaits: tuple[str, ...]
     reason: str
+    unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +97,17 @@ class Plan:
         return not (self.infrastructure or self.steps or self.restarts)
 
     @property
+    def listed(self) -> tuple[Step, ...]:
+        """The steps whose changes are known. The others' nodes are `stopped`."""
+        return tuple(step for step in self.steps if not step.unknown)
+
+    @property
+    def stopped(self) -> tuple[str, ...]:
+        """The nodes whose containers are stopped: what must change there is known once they run."""
+        parts: tuple[Step | Held, ...] = (*self.steps, *self.waiting)
+        return tuple(dict.fromkeys(part.node for part in parts if part.unknown))
+
+    @property
     def away(self) -> frozenset[str]:
         """The names of the nodes that could not be read."""
         return frozenset(name for name, _ in self.unreachable)
-
-
-__all__ = ["Change", "Held", "Object", "Plan", "Step"]

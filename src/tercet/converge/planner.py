@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from tercet.converge.compare import RUNNING, Seen, compare
 from tercet.converge.component import Component
@@ -18,6 +19,7 @@ from tercet.converge.order import ancestors, in_order
 from tercet.converge.plan import Change, Held, Plan, Step
 from tercet.converge.requests import NO_ANSWER
 from tercet.converge.resources import Object, Resource, Unit
+from tercet.converge.target import Kind, Target, Verb
 from tercet.converge.watch import covers, path_of, watches
 from tercet.inventory.platform import Node
 
@@ -42,7 +44,11 @@ def plan(
     """
     components = in_order(components)
     wanted = {component.name: _wanted(component, nodes, observation) for component in components}
-    created = {change.what.removeprefix("container ") for change in infrastructure if change.verb == "create"}
+    created = {
+        change.target.name
+        for change in infrastructure
+        if change.verb is Verb.CREATE and change.target.kind is Kind.CONTAINER
+    }
     changed: set[str] = set()
     seen: dict[str, Seen] = {}
     for node in nodes:
@@ -59,12 +65,12 @@ def plan(
                 continue
             needed = _changes(wanted[component.name][node.name], seen[node.name])
             changes, held = holds.judge(component.name, node.name, needed)
-            waiting += held
+            waiting += (replace(each, unknown=seen[node.name].stopped) for each in held)
             if changes:
-                ranked.append(_step(component.name, node.name, changes, observation))
+                ranked.append(_step(component.name, node.name, changes, seen[node.name]))
         ranked.sort(key=lambda pair: pair[0])
         steps += (step for _, step in ranked)
-        changed |= {c.what for _, step in ranked for c in step.changes if isinstance(c.resource, Object)}
+        changed |= {c.resource.name for _, step in ranked for c in step.changes if isinstance(c.resource, Object)}
     now: list[Change] = []
     for change in infrastructure:
         node_seen = seen.get(change.restarts)
@@ -127,14 +133,14 @@ def _consistent(node: str, wanted: Mapping[str, Sequence[Resource]], components:
     Two components may want the same thing, not two versions of it; and what a unit watches must come true
     before the unit, else a restart would come too early or never.
     """
-    owners: dict[str, tuple[str, Resource]] = {}
+    owners: dict[str | Target, tuple[str, Resource]] = {}
     provided: list[tuple[str, str]] = []  # (component, path) in the order in which they come true
     before = ancestors(components)
     for component in components:
         own = watches(wanted[component.name])
         for resource in wanted[component.name]:
             path = path_of(resource)
-            key = path or resource.what
+            key = path or resource.target
             first, other = owners.setdefault(key, (component.name, resource))
             if other != resource:
                 raise ValueError(f"{node}: {first} and {component.name} want {key} in two different ways")
@@ -164,15 +170,15 @@ def _changes(resources: Sequence[Resource], seen: Seen) -> list[Change]:
     for units, together in itertools.groupby(others, key=lambda resource: isinstance(resource, Unit)):
         found = [change for resource in together for change in compare(resource, seen)]
         if units:
-            found.sort(key=lambda change: change.verb != "enable")
+            found.sort(key=lambda change: change.verb is not Verb.ENABLE)
         changes += found
     return changes
 
 
-def _step(component: str, node: str, changes: Sequence[Change], observation: Observation) -> tuple[int, Step]:
+def _step(component: str, node: str, changes: Sequence[Change], seen: Seen) -> tuple[int, Step]:
     """The step with its place among those of its component: ascending, undisturbing ones first."""
-    found = [place for change in changes if (place := disturbed(change, node, observation))]
+    found = [place for change in changes if (place := disturbed(change, node, seen.observation))]
     if not found:
-        return UNDISTURBED, Step(component, node, tuple(changes))
+        return UNDISTURBED, Step(component, node, tuple(changes), unknown=seen.stopped)
     rank, rolling = max(found, key=lambda place: place[0])
     return rank, Step(component, node, tuple(changes), rolling.group)

@@ -1,7 +1,7 @@
 """What a node must have, as values. The planner compares them with what the node reports.
 
-A component yields these from `desired`; the same inventory yields the same values, byte for byte. `what` is
-how a resource is called in plans and messages.
+A component yields these from `desired`; the same inventory yields the same values, byte for byte. `target` is what
+a resource is in plans and messages.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tercet.converge.requests import Answer, Late, Request
+from tercet.converge.target import Kind, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,8 @@ class File:
     secret: bool = False
 
     @property
-    def what(self) -> str:
-        return f"file {self.path}"
+    def target(self) -> Target:
+        return Target(Kind.FILE, self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,8 @@ class Directory:
     purge: bool = False
 
     @property
-    def what(self) -> str:
-        return f"directory {self.path}"
+    def target(self) -> Target:
+        return Target(Kind.DIRECTORY, self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,8 @@ class Absent:
     path: str
 
     @property
-    def what(self) -> str:
-        return f"file {self.path}"
+    def target(self) -> Target:
+        return Target(Kind.FILE, self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +70,15 @@ class Program:
     source: Path
 
     @property
-    def what(self) -> str:
-        return f"program {self.name} {self.version}"
+    def target(self) -> Target:
+        return Target(Kind.PROGRAM, self.name, text=f"program {self.name} {self.version}")
 
     @property
     def link(self) -> str:
         return f"/usr/local/bin/{self.name}"
 
     @property
-    def target(self) -> str:
+    def binary(self) -> str:
         return f"/opt/tercet/programs/{self.name}/{self.sha256}/{self.name}"
 
 
@@ -117,8 +118,8 @@ class Unit:
     active: bool = True
 
     @property
-    def what(self) -> str:
-        return f"unit {self.name}"
+    def target(self) -> Target:
+        return Target(Kind.UNIT, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +152,8 @@ class Object:
     settle: float = 30.0  # seconds within which `differs` must be None after the change
 
     @property
-    def what(self) -> str:
-        return self.name
+    def target(self) -> Target:
+        return Target(Kind.OBJECT, self.name, text=self.name)
 
     def holder(self, answers: Mapping[str, Answer]) -> str:
         """The one of `on` that holds the object, by the answers to `probe`; "" where none does, or not one alone."""

@@ -11,11 +11,12 @@ from tercet.converge.compare import kept
 from tercet.converge.fleet import Fleet
 from tercet.converge.gates import explain_units
 from tercet.converge.late import Kitchen
-from tercet.converge.node import do, encoded, look, send
+from tercet.converge.node import Made, Outcome, do, encoded, look, send
 from tercet.converge.objects import Objects
 from tercet.converge.plan import Change, Step
 from tercet.converge.requests import Late
 from tercet.converge.resources import Absent, Directory, File, Object, Program, Resource, Unit
+from tercet.converge.target import Verb
 from tercet.converge.watch import Watch, watches
 from tercet.errors import TercetError
 
@@ -52,29 +53,28 @@ class Hands:
             except TercetError as error:
                 raise TercetError(f"{step.component} on {step.node}: {error}") from None
             for change, outcome in zip(batch, outcomes, strict=False):
-                if outcome.startswith("failed"):
-                    raise TercetError(await self._failure(step, change, outcome))
-                if outcome == "done":
+                if outcome.failed:
+                    raise TercetError(await self._failure(step, change, outcome.reason))
+                if outcome.made is Made.DONE:
                     tell(change, at)
 
-    async def _outcomes(self, node: str, batch: Sequence[Change]) -> tuple[str, list[str]]:
-        """The node that was changed, and one outcome for each change of the batch up to the first that failed: "done",
-        "unchanged", "failed: …"."""
+    async def _outcomes(self, node: str, batch: Sequence[Change]) -> tuple[str, list[Outcome]]:
+        """The node that was changed, and one outcome for each change of the batch up to the first that failed."""
         wanted = batch[0].resource
         if not isinstance(wanted, Object):
             return node, await self._script(node, batch)
         try:
             at = await self._objects.bring_about(wanted, node)
         except TercetError as error:
-            raise TercetError(f"{_words(batch[0])}: {error}") from None
-        return at, ["done" if at else "unchanged"]
+            raise TercetError(f"{batch[0]}: {error}") from None
+        return at, [Outcome(Made.DONE if at else Made.UNCHANGED)]
 
-    async def _failure(self, step: Step, change: Change, outcome: str) -> str:
+    async def _failure(self, step: Step, change: Change, reason: str) -> str:
         units = [(step.node, change.resource.name)] if isinstance(change.resource, Unit) else []
         explained = await explain_units(units, self._fleet) if units else "try again: tercet apply"
-        return f"{step.component} on {step.node}: {_words(change)} {outcome}\n{explained}"
+        return f"{step.component} on {step.node}: {change} failed: {reason}\n{explained}"
 
-    async def _script(self, node: str, changes: Sequence[Change]) -> list[str]:
+    async def _script(self, node: str, changes: Sequence[Change]) -> list[Outcome]:
         """One run of the agent; a second one where programs had to be brought to the node first."""
         watch = watches(self._desired[node])
         wire = []
@@ -82,11 +82,10 @@ class Hands:
             try:
                 wire.append(await self._wire(node, change, watch))
             except TercetError as error:
-                raise TercetError(f"{_words(change)}: {error}") from None
+                raise TercetError(f"{change}: {error}") from None
         paths = {unit: watched.paths for unit, watched in watch.items()}
         outcomes = await do(self._fleet, node, wire, paths)
-        failed = outcomes[-1].startswith("failed") and changes[: len(outcomes)][-1].resource
-        if isinstance(failed, Program):
+        if outcomes[-1].failed and isinstance(changes[: len(outcomes)][-1].resource, Program):
             done = len(outcomes) - 1
             await self._deliver(node, [c.resource for c in changes[done:] if isinstance(c.resource, Program)])
             outcomes = [*outcomes[:done], *await do(self._fleet, node, wire[done:], paths)]
@@ -107,20 +106,20 @@ class Hands:
             case Absent(path=path):
                 return {"do": "remove", "path": path}
             case Program() as program:
-                return {"do": "link", "path": program.link, "target": program.target}
-            case Unit(name=name) if change.verb in ("start", "restart", "reload"):
-                gently = change.verb == "reload"
+                return {"do": "link", "path": program.link, "target": program.binary}
+            case Unit(name=name) if change.verb in (Verb.START, Verb.RESTART, Verb.RELOAD):
+                gently = change.verb is Verb.RELOAD
                 return {"do": "run", "name": name, "reload": watch[name].reload, "gently": gently}
-            case Unit(name=name):
-                return {"do": change.verb, "unit": name}
-        raise TypeError(f"a node cannot {_words(change)}")
+            case Unit(name=name) if change.verb in (Verb.STOP, Verb.ENABLE, Verb.DISABLE):
+                return {"do": change.verb.value, "unit": name}
+        raise TypeError(f"a node cannot {change}")
 
     async def _deliver(self, node: str, programs: Sequence[Program]) -> None:
         """Bring those programs' files to the node that are not there: the image has them, unless it is older."""
         for program in programs:
-            async with self._deliveries[node, program.target]:
-                said, _ = await look(self._fleet, node, paths={program.target: ""}, timeout=LOOK_S)
-                if not said["paths"][program.target]:
+            async with self._deliveries[node, program.binary]:
+                said, _ = await look(self._fleet, node, paths={program.binary: ""}, timeout=LOOK_S)
+                if not said["paths"][program.binary]:
                     await self._bring(node, program)
 
     async def _bring(self, node: str, program: Program) -> None:
@@ -129,12 +128,12 @@ class Hands:
                 data = await asyncio.to_thread(program.source.read_bytes)
             except OSError as error:
                 raise TercetError(
-                    f"{program.what}: {program.source}: {error.strerror}; build the image again"
+                    f"{program.target}: {program.source}: {error.strerror}; build the image again"
                 ) from None
-            problem = await send(self._fleet, node, data, program.target, program.sha256)
+            problem = await send(self._fleet, node, data, program.binary, program.sha256)
         if problem:
             raise TercetError(
-                f"{program.what}: {program.source} was sent with sha256 {program.sha256}, but arrived so: {problem}"
+                f"{program.target}: {program.source} was sent with sha256 {program.sha256}, but arrived so: {problem}"
             )
 
 
@@ -155,7 +154,3 @@ def _batches(changes: Sequence[Change]) -> Iterator[list[Change]]:
 
 def _ownership(resource: File | Directory) -> dict[str, Any]:
     return {"mode": resource.mode, "owner": resource.owner, "group": resource.group}
-
-
-def _words(change: Change) -> str:
-    return f"{change.verb} {change.what}"

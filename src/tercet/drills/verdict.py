@@ -342,8 +342,3 @@ class Repeated:
     def typical(self) -> Result:
         """The run whose figure is nearest to the median: the one to look at."""
         return min(self.results, key=lambda one: abs(one.unavailable - self.median))
-
-    @property
-    def exit_code(self) -> int:
-        """0: every promise and budget was kept in every run; 1: one was broken."""
-        return 0 if self.passed else 1

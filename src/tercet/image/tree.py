@@ -59,13 +59,13 @@ async def ensure_tree(
 
 def install(rootfs: Path, program: Program) -> None:
     """The program at its target and the link to it, as Program says."""
-    target = rootfs / program.target.lstrip("/")
+    target = rootfs / program.binary.lstrip("/")
     target.parent.mkdir(parents=True, exist_ok=True)
     place(program.source, target)
     link = rootfs / program.link.lstrip("/")
     link.parent.mkdir(parents=True, exist_ok=True)
     link.unlink(missing_ok=True)
-    link.symlink_to(program.target)
+    link.symlink_to(program.binary)
 
 
 async def prove(rootfs: Path, program: Program, arguments: tuple[str, ...]) -> None:

@@ -11,6 +11,7 @@ from tercet.converge.fleet import Fleet
 from tercet.converge.observe import observe
 from tercet.converge.plan import Change, Plan
 from tercet.converge.planner import plan
+from tercet.converge.target import Kind, Target, Verb
 from tercet.errors import TercetError
 from tercet.image.build import ensure_image
 from tercet.inventory.secrets import claim, holds_any, load_or_create, owner
@@ -45,11 +46,10 @@ async def _refuse_lost_secrets(session: Session) -> None:
     path = secrets_file(session.file)
     if holds_any(path):
         return
-    made = [change.what for change in await session.provider.doomed() if change.what.startswith("container ")]
-    if made:
+    if made := _containers(await session.provider.doomed()):
         raise TercetError(
             f"expected the secrets of platform {session.platform.name} in {path}, found none although it exists "
-            f"({', '.join(made)}): restore the file from your copy, or begin anew with `tercet down`"
+            f"({made}): restore the file from your copy, or begin anew with `tercet down`"
         )
 
 
@@ -62,14 +62,17 @@ async def _refuse_another_name(session: Session) -> None:
     platform = replace(
         session.platform, name=former, settings=session.platform.settings.model_copy(update={"platform": former})
     )
-    doomed = await assemble(session.file, platform, session.image).provider.doomed()
-    made = [change.what for change in doomed if change.what.startswith("container ")]
-    if made:
+    if made := _containers(await assemble(session.file, platform, session.image).provider.doomed()):
         raise TercetError(
             f"expected `platform: {former}` in {session.file}, found {name}: the platform {former} exists "
-            f"({', '.join(made)}), and a platform cannot be renamed. Write its old name again; another platform takes "
+            f"({made}), and a platform cannot be renamed. Write its old name again; another platform takes "
             "an inventory in a folder of its own. Or end it, under its old name, with `tercet down`"
         )
+
+
+def _containers(doomed: tuple[Change, ...]) -> str:
+    """The containers that exist for certain, as words; "" if there is none."""
+    return ", ".join(change.what for change in doomed if change.target.kind is Kind.CONTAINER)
 
 
 def refuse_destruction(todo: Plan, allowed: Collection[str]) -> None:
@@ -94,7 +97,7 @@ async def make_plan(session: Session) -> Plan:
     if session.image is None:
         undecided = "; the proxy is undecided until then: PgCat if it can be had, else pgpool-II"
         why = "not in the cache" + (undecided if session.proxy_reason is None else "")
-        infrastructure = (Change("build", "image", why), *infrastructure)
+        infrastructure = (Change(Verb.BUILD, Target(Kind.IMAGE, "", text="image"), why), *infrastructure)
     nodes = session.platform.containers
     wanted = {
         node.name: [resource for component in session.components for resource in component.desired(node)]

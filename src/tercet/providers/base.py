@@ -13,7 +13,6 @@ from typing import Protocol
 from tercet.converge.events import Emit
 from tercet.converge.fleet import Fleet
 from tercet.converge.plan import Change
-from tercet.errors import TercetError
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ class Provider(Fleet, Protocol):
 
     @property
     def faults(self) -> Faults:
-        """The faults that drills may provoke from outside the nodes; `NoFaults` where there are none."""
+        """The faults that drills may provoke from outside the nodes."""
         ...
 
 
@@ -149,58 +148,3 @@ class Faults(Protocol):
     async def heal_all(self) -> None:
         """End every fault now; ends when every node that was killed can `run`."""
         ...
-
-
-class NoFaults:
-    """For a provider that offers none."""
-
-    def __init__(self, provider: str) -> None:
-        self._provider = provider
-
-    @property
-    def can(self) -> frozenset[str]:
-        return frozenset()
-
-    def _refuse(self, fault: str) -> TercetError:
-        return TercetError(
-            f"the provider {self._provider} cannot {fault} from outside; run this drill in the lab (--lab)"
-        )
-
-    async def kill(self, nodes: Sequence[str], *, seconds: float) -> None:
-        raise self._refuse(f"kill {', '.join(nodes)} for {seconds:g} s")
-
-    async def start(self, nodes: Sequence[str]) -> None:
-        raise self._refuse(f"start {', '.join(nodes)}")
-
-    async def freeze(self, nodes: Sequence[str], *, seconds: float) -> None:
-        raise self._refuse(f"freeze {', '.join(nodes)} for {seconds:g} s")
-
-    async def thaw(self, nodes: Sequence[str]) -> None:
-        raise self._refuse(f"thaw {', '.join(nodes)}")
-
-    async def cut(self, source: str, target: str | None, *, seconds: float, both: bool = True) -> None:
-        raise self._refuse(f"cut {source}{'↔' if both else '→'}{target or 'everything'} for {seconds:g} s")
-
-    async def join(self, source: str, target: str | None, *, both: bool = True) -> None:
-        raise self._refuse(f"join {source}{'↔' if both else '→'}{target or 'everything'}")
-
-    async def lose(self, site: str, *, percent: int, seconds: float) -> None:
-        raise self._refuse(f"lose {percent} % of the packets of {site} for {seconds:g} s")
-
-    async def delay(self, site: str, *, by: float, seconds: float) -> None:
-        raise self._refuse(f"delay the packets of {site} by {by:g} s for {seconds:g} s")
-
-    async def steady(self, site: str) -> None:
-        raise self._refuse(f"end the loss and the delay of {site}")
-
-    async def slow_disk(self, node: str, *, iops: int, seconds: float) -> None:
-        raise self._refuse(f"slow the disk of {node} to {iops} operations a second for {seconds:g} s")
-
-    async def free_disk(self, node: str) -> None:
-        raise self._refuse(f"let the disk of {node} go on")
-
-    async def faults_active(self) -> tuple[Fault, ...]:
-        return ()
-
-    async def heal_all(self) -> None:
-        """Nothing was broken."""

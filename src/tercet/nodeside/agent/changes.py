@@ -27,6 +27,7 @@ UNIT_FILES = "/etc/systemd/"
 OFFLINE = "--root=/"
 UNIT_LIMIT = 60  # seconds for a unit to start, stop or reload; a database's shutdown is the slowest
 DEAD = ("inactive", "failed")
+DONE, UNCHANGED, FAILED = "done", "unchanged", "failed"  # what became of a change
 
 
 class Node:
@@ -36,7 +37,8 @@ class Node:
         self.watch = watch
         self.unit_files_changed = False
 
-    # Every method named after a change returns True if it changed something.
+    # Every method named after a change returns True if it changed something; those for several units at once return an
+    # outcome for each.
 
     def file(self, path: str, content: str, mode: int, owner: str, group: str) -> bool:
         data = binascii.a2b_base64(content)
@@ -92,7 +94,7 @@ class Node:
         self.remembered([unit], "disabled")
         return True
 
-    def enable(self, units: list[str]) -> list[bool]:
+    def enable(self, units: list[str]) -> list[dict[str, str]]:
         """All at once, as each call of systemctl takes longer than all that it does."""
         states = {unit: state["UnitFileState"] for unit, state in show(units).items()}
         if masked := [unit for unit in units if states[unit].startswith("masked")]:
@@ -100,15 +102,14 @@ class Node:
         if missing := [unit for unit in units if states[unit] != "enabled"]:
             systemctl("enable", OFFLINE, *missing)
             self.remembered(missing, "enabled")
-        return [unit in missing for unit in units]
+        return [outcome(unit in missing) for unit in units]
 
     def remembered(self, units: list[str], wanted: str) -> None:
         """systemd remembers how it found a unit that it has loaded, until it reads its files again."""
         self.unit_files_changed |= any(state["UnitFileState"] != wanted for state in show(units).values())
 
-    def run(self, units: list[dict[str, Any]]) -> list[bool | str]:
-        """Start, restart or reload units side by side, whichever each needs now: for each, what `file` and the
-        others return, or what is wrong with it.
+    def run(self, units: list[dict[str, Any]]) -> list[dict[str, str]]:
+        """Start, restart or reload units side by side, whichever each needs now.
 
         A unit is {"name", "reload": paths for which a reload is enough, "gently": never restart it}.
         """
@@ -134,7 +135,8 @@ class Node:
             elif verbs.get(name) == "reload" and answers[name]["status"] == 0:
                 reloaded = {path: digests[name][path] for path in unit["reload"]}
                 stamps.write(name, {**(stamps.read(name) or digests[name]), **reloaded})
-        return [name in verbs and judge(verbs[name], answers[name], after[name]) for name in names]
+        problems = {name: judge(verb, answers[name], after[name]) for name, verb in verbs.items()}
+        return [outcome(name in verbs, problems.get(name, "")) for name in names]
 
     def about_to_change(self, path: str) -> None:
         """Invariant: called before the content of any path changes."""
@@ -168,15 +170,15 @@ def needed(unit: dict[str, Any], state: dict[str, str], watch: dict[str, list[st
     return "start" if state["ActiveState"] == "activating" else None  # to wait for it
 
 
-def judge(verb: str, answered: dict[str, Any], state: dict[str, str]) -> bool | str:
-    """True if the unit runs or is still coming up, which its gate watches; else what is wrong with it."""
+def judge(verb: str, answered: dict[str, Any], state: dict[str, str]) -> str:
+    """What is wrong with the unit; "" if it runs or is still coming up, which its gate watches."""
     if state["ActiveState"] in ("failed", "inactive"):
         return f"it is {state['ActiveState']} after its {verb} (result: {state['Result']})"
     if state["ActiveState"] == "deactivating":
         return f"it has not stopped within {UNIT_LIMIT} s"
     if verb == "reload" and answered["status"] != 0:
         return f"its reload failed: {answered['error'].strip()}"
-    return True
+    return ""
 
 
 def systemctl(*words: str) -> bool:
@@ -235,22 +237,22 @@ def discard(path: str) -> None:
         os.unlink(path)
 
 
-def do(changes: list[dict[str, Any]], watch: dict[str, list[str]]) -> list[str]:
-    """One outcome a change: "done", "unchanged", or "failed: …", which is the last one.
+def do(changes: list[dict[str, Any]], watch: dict[str, list[str]]) -> list[dict[str, str]]:
+    """One outcome a change, in order, up to the first that failed.
 
     A change is {"do": the name of one of Node's methods, …its parameters}; for `run` and `enable` it is one
     unit, and units that follow one another go together.
     """
     node = Node(watch)
-    outcomes: list[str] = []
+    outcomes: list[dict[str, str]] = []
     try:
         for kind, alike in itertools.groupby(changes, key=lambda change: change.pop("do")):
             if kind == "enable":
-                outcomes += map(outcome, node.enable([change["unit"] for change in alike]))
+                outcomes += node.enable([change["unit"] for change in alike])
                 continue
             if kind == "run":
-                outcomes += map(outcome, node.run(list(alike)))
-                if any(word.startswith("failed") for word in outcomes):
+                outcomes += node.run(list(alike))
+                if any(one["made"] == FAILED for one in outcomes):
                     return outcomes
                 continue
             with Alone():
@@ -259,7 +261,7 @@ def do(changes: list[dict[str, Any]], watch: dict[str, list[str]]) -> list[str]:
         if node.unit_files_changed:
             node.reload_daemon()
     except (OSError, NodeError) as error:
-        outcomes.append(f"failed: {error}")
+        outcomes.append({"made": FAILED, "reason": str(error)})
     return outcomes
 
 
@@ -275,6 +277,6 @@ class Alone:
         os.close(self._lock)
 
 
-def outcome(result: bool | str) -> str:
-    """The word for a result."""
-    return f"failed: {result}" if isinstance(result, str) else "done" if result else "unchanged"
+def outcome(changed: bool, problem: str = "") -> dict[str, str]:
+    """What became of a change, as converge/node.py reads it."""
+    return {"made": FAILED if problem else DONE if changed else UNCHANGED, "reason": problem}

@@ -116,8 +116,9 @@ async def _add_plan(session: Session, bundle: Bundle) -> None:
     except TercetError as error:
         bundle.missing.append(f"the plan: {error}")
         return
-    lines = [f"{c.verb} {c.what}: {c.reason}" for c in (*plan.infrastructure, *plan.restarts)]
-    lines += [f"{step.node}: {c.verb} {c.what}: {c.reason}" for step in plan.steps for c in step.changes]
+    lines = [f"{change}: {change.reason}" for change in (*plan.infrastructure, *plan.restarts)]
+    lines += [f"{step.node}: {change}: {change.reason}" for step in plan.listed for change in step.changes]
+    lines += [f"{node}: stopped; what must change there is known once it runs" for node in plan.stopped]
     lines += [f"{node}: {reason}" for node, reason in plan.unreachable]
     bundle.add("state/plan.txt", "".join(f"{line}\n" for line in lines) or "nothing to change\n")
     bundle.add("state/faults.json", dumps([asdict(fault) for fault in active], indent=2))

@@ -1,22 +1,49 @@
 """What a lab lacks: the inventory's layout compared with what was observed. Pure.
 
-Every line's `what` is a kind and a name ("container db-sib-01"); provider.py carries out by these two and the
-verb alone, so the plan that is shown is the plan that is executed.
+provider.py carries out each line by its verb and target, so the plan that is shown is the plan that is executed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from tercet.converge.plan import Change
+from tercet.converge.target import Kind, Target, Verb
+from tercet.providers import base
 from tercet.providers.lab.config import config_text, differences, has_disk, image_of
 from tercet.providers.lab.layout import Container, Layout, Link, Network, holds_database
 from tercet.providers.lab.observe import ContainerState, NetworkState, Observed
+from tercet.providers.lab.wan import Pair
 
 LOOPBACK = "lo"
 # Ten containers hold 70 (systemd 5 each, D-Bus 1, tailscaled 1), all of them root's; the kernel's default is 128.
 WATCHERS_WANTED = 1024
+
+
+class LabKind(StrEnum):
+    """What a lab's plan changes besides containers. The last four are faults, named as in providers/base.py."""
+
+    LIMIT = "limit"
+    NAMESPACE = "namespace"
+    NETWORK = "network"
+    BRIDGE = "bridge"
+    LINK = "link"
+    CABLE = "cable"
+    ADDRESS = "address"
+    CUT = base.CUT
+    LOSS = base.LOSS
+    LATENCY = base.LATENCY
+    SLOW_DISK = base.SLOW_DISK
+
+
+@dataclass(frozen=True, slots=True)
+class CutChange(Change):
+    """The end of a cut between the subnets of `pair`: the inventory may no longer name their networks."""
+
+    pair: Pair = field(kw_only=True)
 
 
 def drift(layout: Layout, observed: Observed, away: Collection[str] = ()) -> tuple[Change, ...]:
@@ -41,7 +68,7 @@ def limits(observed: Observed) -> Iterator[Change]:
     """Limits of the host that containers share. Beyond this one, a second lab's systemd fails in odd places."""
     if observed.watchers < WATCHERS_WANTED:
         reason = f"it is {observed.watchers}, wanted {WATCHERS_WANTED}: all containers share it"
-        yield Change("update", "limit fs.inotify.max_user_instances", reason)
+        yield Change(Verb.UPDATE, Target(LabKind.LIMIT, "fs.inotify.max_user_instances"), reason)
 
 
 def strangers(layout: Layout, observed: Observed) -> Iterator[Change]:
@@ -49,23 +76,22 @@ def strangers(layout: Layout, observed: Observed) -> Iterator[Change]:
     for name in observed.containers:
         if name in layout.by_name:
             continue
+        target = Target(Kind.CONTAINER, name)
         if holds_database(name):
-            yield Change(
-                "remove", f"container {name}", "the inventory has no such node; with its DATABASE", destroys=name
-            )
+            yield Change(Verb.REMOVE, target, "the inventory has no such node; with its DATABASE", destroys=name)
         else:
-            yield Change("remove", f"container {name}", "the inventory has no such node; its data goes with it")
+            yield Change(Verb.REMOVE, target, "the inventory has no such node; its data goes with it")
     if observed.network:
         wanted = {network.bridge for network in layout.networks}
         for name, device in observed.network.devices.items():
             if name not in wanted and name.startswith("br") and not device.master:
-                yield Change("remove", f"bridge {name}", "the inventory has no such network")
+                yield Change(Verb.REMOVE, Target(LabKind.BRIDGE, name), "the inventory has no such network")
 
 
 def namespace(layout: Layout, found: NetworkState | None) -> Iterator[Change]:
-    what = f"namespace {layout.namespace}"
+    target = Target(LabKind.NAMESPACE, layout.namespace)
     if found is None:
-        yield Change("create", what, "absent")
+        yield Change(Verb.CREATE, target, "absent")
         return
     faults = [
         *([] if found.forwarding else ["it forwards no packets"]),
@@ -73,21 +99,21 @@ def namespace(layout: Layout, found: NetworkState | None) -> Iterator[Change]:
         *([] if found.devices[LOOPBACK].up else ["its loopback device is down"]),
     ]
     if faults:
-        yield Change("update", what, "; ".join(faults))
+        yield Change(Verb.UPDATE, target, "; ".join(faults))
 
 
 def bridge(network: Network, found: NetworkState | None) -> Iterator[Change]:
-    what = f"network {network.name}"
+    target = Target(LabKind.NETWORK, network.name)
     device = found.devices.get(network.bridge) if found else None
     if device is None:
-        yield Change("create", what, f"absent; {network.subnet}")
+        yield Change(Verb.CREATE, target, f"absent; {network.subnet}")
     elif device.addresses != (network.router,):
         have = ", ".join(device.addresses) or "no address"
-        yield Change("update", what, f"its router has {have}, wanted {network.router}")
+        yield Change(Verb.UPDATE, target, f"its router has {have}, wanted {network.router}")
     elif device.mac != network.mac:
-        yield Change("update", what, f"its router's hardware address is {device.mac}, wanted {network.mac}")
+        yield Change(Verb.UPDATE, target, f"its router's hardware address is {device.mac}, wanted {network.mac}")
     elif not device.up:
-        yield Change("update", what, f"its bridge {network.bridge} is down")
+        yield Change(Verb.UPDATE, target, f"its bridge {network.bridge} is down")
 
 
 def links(layout: Layout, found: NetworkState | None) -> Iterator[Change]:
@@ -96,18 +122,20 @@ def links(layout: Layout, found: NetworkState | None) -> Iterator[Change]:
     have = found.delays if found else {}
     for pair, link in wanted.items():
         if have.get(pair) != link.micros:
-            yield Change(
-                "create" if found is None else "update", f"link {link.name}", delay_reason(link, have.get(pair))
-            )
+            verb = Verb.CREATE if found is None else Verb.UPDATE
+            yield Change(verb, Target(LabKind.LINK, link.name), delay_reason(link, have.get(pair)))
     for source, target in have:
         if (source, target) not in wanted:
-            yield Change("remove", f"link {source}→{target}", "it has a delay that the inventory does not name")
+            reason = "it has a delay that the inventory does not name"
+            yield Change(Verb.REMOVE, Target(LabKind.LINK, f"{source}→{target}"), reason)
     names = {network.subnet: network.name for network in layout.networks}
     for (source, target), seconds in (found.cut if found else {}).items():
         name = f"{names.get(source, str(source))}→{names.get(target, str(target))}"
-        yield Change("join", f"cut {name}", f"a drill or a person cut it, for {seconds:g} s more")
+        reason = f"a drill or a person cut it, for {seconds:g} s more"
+        yield CutChange(Verb.JOIN, Target(LabKind.CUT, name), reason, pair=(source, target))
     for (kind, number), seconds in (found.weak if found else {}).items():
-        yield Change("end", f"{kind} {layout.networks[number].name}", f"a drill made it, for {seconds:g} s more")
+        site = layout.networks[number].name
+        yield Change(Verb.END, Target(LabKind(kind), site), f"a drill made it, for {seconds:g} s more")
 
 
 def delay_reason(link: Link, have: int | None) -> str:
@@ -122,35 +150,36 @@ def milliseconds(micros: int) -> str:
 def node(
     layout: Layout, container: Container, found: ContainerState | None, network: NetworkState | None
 ) -> Iterator[Change]:
-    what = f"container {container.name}"
+    target = Target(Kind.CONTAINER, container.name)
     if found is None or found.config is None:
-        yield Change("create", what, "absent")
+        yield Change(Verb.CREATE, target, "absent")
         return
     image = image_of(found.config) or Path("none")
     disk = container.disk and (found.disk_exists or has_disk(found.config))
     difference = differences(found.config, config_text(layout, container, image, disk=disk))
     restarts = container.name if in_reach(container, found, network) else ""
     if difference:
-        yield Change("update", what, f"its configuration differs: {difference}", restarts=restarts)
+        yield Change(Verb.UPDATE, target, f"its configuration differs: {difference}", restarts=restarts)
     elif not found.image_exists:
         reason = f"its image {image} is gone; it goes on with its own files on the present image"
-        yield Change("update", what, reason, restarts=restarts)
+        yield Change(Verb.UPDATE, target, reason, restarts=restarts)
     elif disk and not found.disk_exists:
         reason = "its disk is gone, and the data with it; it gets an empty one"
-        yield Change("update", what, reason, restarts=restarts)
+        yield Change(Verb.UPDATE, target, reason, restarts=restarts)
     elif found.init is None:
-        yield Change("start", what, "stopped")
+        yield Change(Verb.START, target, "stopped")
     elif network is None or container.port not in network.devices:
-        yield Change("restart", what, "it runs, but has no cable in the lab's network")
+        yield Change(Verb.RESTART, target, "it runs, but has no cable in the lab's network")
     else:
         if found.frozen:
-            yield Change("thaw", what, "frozen")
+            yield Change(Verb.THAW, target, "frozen")
         if found.slow:
-            yield Change("end", f"slow-disk {container.name}", "a drill made it")
+            yield Change(Verb.END, Target(LabKind.SLOW_DISK, container.name), "a drill made it")
         port = network.devices[container.port]
         if port.master != container.network.bridge or not port.up:
             state = "down" if not port.up else f"in {port.master or 'no bridge'}"
-            yield Change("update", f"cable {container.name}", f"it is {state}, wanted up in {container.network.bridge}")
+            reason = f"it is {state}, wanted up in {container.network.bridge}"
+            yield Change(Verb.UPDATE, Target(LabKind.CABLE, container.name), reason)
         yield from inner_network(container, found)
 
 
@@ -175,4 +204,4 @@ def inner_network(container: Container, found: ContainerState) -> Iterator[Chang
         ),
     ]
     if faults:
-        yield Change("update", f"address {container.name}", "; ".join(faults))
+        yield Change(Verb.UPDATE, Target(LabKind.ADDRESS, container.name), "; ".join(faults))

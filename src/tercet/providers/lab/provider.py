@@ -12,21 +12,21 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
-from ipaddress import IPv4Network
 from pathlib import Path
 from time import monotonic
 
 from tercet.converge.events import Emit, Event
 from tercet.converge.fleet import Completed, Unreachable
 from tercet.converge.plan import Change
+from tercet.converge.target import Kind, Target, Verb
 from tercet.errors import TercetError
 from tercet.inventory.platform import Platform
 from tercet.providers.base import Survey
-from tercet.providers.lab import cuts, wan
+from tercet.providers.lab import cuts
 from tercet.providers.lab.attach import Attachment
 from tercet.providers.lab.cgroup import Cgroups, emptied, kill, remove
 from tercet.providers.lab.containers import LOCKS, Containers
-from tercet.providers.lab.drift import WATCHERS_WANTED, drift
+from tercet.providers.lab.drift import WATCHERS_WANTED, CutChange, LabKind, drift
 from tercet.providers.lab.faults import LabFaults
 from tercet.providers.lab.host import command, inside_with_sysfs
 from tercet.providers.lab.layout import LABS, holds_database, layout_of
@@ -75,14 +75,13 @@ class LabProvider:
         A container that fails does not stop the others; all failures are raised together at the end.
         """
         began, failures = monotonic(), list[TercetError]()
-        last_link = next((change for change in reversed(changes) if change.what.startswith("link ")), None)
+        last_link = next((change for change in reversed(changes) if change.target.kind is LabKind.LINK), None)
 
         async def carry_out(change: Change) -> None:
-            kind, name = change.what.split(" ", 1)
-            text, node = f"{change.verb} {change.what}", name if kind == "container" else ""
+            text, node = str(change), change.target.name if change.target.kind is Kind.CONTAINER else ""
             emit(Event(PHASE, "started", text, node, monotonic() - began))
             try:
-                if not change.what.startswith("link ") or change is last_link:  # all delays are set together
+                if change.target.kind is not LabKind.LINK or change is last_link:  # all delays are set together
                     await self._action(change)
             except (TercetError, OSError) as error:  # the latter: a full disk, a read-only file system
                 emit(Event(PHASE, "failed", f"{text}: {error}", node, monotonic() - began))
@@ -91,66 +90,58 @@ class LabProvider:
                 emit(Event(PHASE, "done", text, node, monotonic() - began))
 
         for change in changes:
-            if not change.what.startswith("container ") and not failures:
+            if change.target.kind is not Kind.CONTAINER and not failures:
                 await carry_out(change)
         if not failures:
             async with asyncio.TaskGroup() as tasks:
                 for change in changes:
-                    if change.what.startswith("container "):
+                    if change.target.kind is Kind.CONTAINER:
                         tasks.create_task(carry_out(change))
         if failures:
             raise TercetError("\n".join(str(failure) for failure in failures))
 
     async def _action(self, change: Change) -> None:
         """What a line of the plan means; drift.py wrote it."""
-        kind, name = change.what.split(" ", 1)
-        match kind:
-            case "limit":
+        name = change.target.name
+        match change.target.kind:
+            case LabKind.LIMIT:
                 raise_watchers()
-            case "namespace":
+            case LabKind.NAMESPACE:
                 await self._network.raise_namespace()
-            case "network":
+            case LabKind.NETWORK:
                 await self._network.raise_bridge(self._layout.network(name))
-            case "bridge":
+            case LabKind.BRIDGE:
                 await self._network.remove_bridge(name)
-            case "link":
+            case LabKind.LINK:
                 await self._network.set_delays(self._layout.links)
-            case "cut":
-                await self._network.nft(cuts.join([self._pair(name)]), f"join {name} again")
-            case "loss" | "latency":
+            case LabKind.CUT if isinstance(change, CutChange):
+                await self._network.nft(cuts.join([change.pair]), f"join {name} again")
+            case LabKind.LOSS | LabKind.LATENCY:
                 await self.faults.steady(name)
-            case "slow-disk":
+            case LabKind.SLOW_DISK:
                 await self.faults.free_disk(name)
-            case "cable":
+            case LabKind.CABLE:
                 container = self._layout.container(name)
                 await self._network.plug(container.port, container.network)
-            case "address":
+            case LabKind.ADDRESS:
                 await self._containers.readdress(self._layout.container(name))
-            case "container":
+            case Kind.CONTAINER:
                 await self._container_action(change.verb, name)
             case _:
-                raise TercetError(
-                    f"the plan says `{change.verb} {change.what}`, which is no change of a lab; plan again"
-                )
+                raise TercetError(f"the plan says `{change}`, which is no change of a lab; plan again")
 
-    async def _container_action(self, verb: str, name: str) -> None:
-        if verb == "remove":
+    async def _container_action(self, verb: Verb, name: str) -> None:
+        if verb is Verb.REMOVE:
             await self._containers.remove(name)
             return
         container = self._layout.container(name)
-        if verb == "thaw":
+        if verb is Verb.THAW:
             await self.faults.thaw([name])
-        if verb in {"update", "restart"}:
+        if verb in {Verb.UPDATE, Verb.RESTART}:
             await self._containers.stop(name)
-        if verb in {"create", "update"}:
+        if verb in {Verb.CREATE, Verb.UPDATE}:
             await self._containers.define(container)
         await self._containers.start(container)
-
-    def _pair(self, name: str) -> wan.Pair:
-        """The two subnets of "sib-01→fsn-01", where a network of an earlier inventory is written as its subnet."""
-        known = {network.name: network.subnet for network in self._layout.networks}
-        source, target = (known.get(end) or IPv4Network(end) for end in name.split("→"))
-        return source, target
 
     async def run(self, node: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> Completed:
         return await self._attachment.run(node, argv, stdin=stdin, timeout=timeout)
@@ -180,9 +171,14 @@ class LabProvider:
         """See providers/base.py."""
         folders = {path.name for path in self._layout.directory.glob("*/")}
         known = [each.name for each in self._layout.containers if each.name in folders]
+        names = (*known, *sorted(folders - set(known)))
         return tuple(
-            Change("destroy", f"container {name}", "with its DATABASE" if holds_database(name) else "with its files")
-            for name in (*known, *sorted(folders - set(known)))
+            Change(
+                Verb.DESTROY,
+                Target(Kind.CONTAINER, name),
+                f"with its {'DATABASE' if holds_database(name) else 'files'}",
+            )
+            for name in names
         )
 
     async def destroy(self, emit: Emit) -> None:

@@ -250,18 +250,23 @@ class ProxmoxFaults:
                 raise TercetError(f"{doing} {site} on {node}: {said or f'status {result.status}'}")
 
     async def faults_active(self) -> tuple[Fault, ...]:
-        found = [Fault(each.kind, each.node, each.left) for each in await self._healers()]
-        return (*found, *await self._links(without={fault.target for fault in found}))
+        healers = await self._healers()
+        cuts, losses = await self._links(without={each.node for each in healers})
+        return (
+            *(Fault(each.kind, each.node, each.left) for each in healers),
+            *(Fault(CUT, f"{source}→{target}", left) for (source, target), left in cuts.items()),
+            *(Fault(LOSS, site, left) for site, left in losses.items()),
+        )
 
     async def heal_all(self) -> None:
-        active = await self.faults_active()
-        sources = {fault.target.split("→")[0] for fault in active if fault.kind == CUT}
+        healers = await self._healers()
+        cuts, losses = await self._links(without={each.node for each in healers})
         failures: list[str] = []
         for remedy in (  # one that fails keeps no other from being tried
-            partial(self.thaw, [fault.target for fault in active if fault.kind == FREEZE]),
-            partial(self.start, [fault.target for fault in active if fault.kind == KILL]),
-            *(partial(self.join, source, None) for source in sources),
-            *(partial(self.steady, fault.target) for fault in active if fault.kind == LOSS),
+            partial(self.thaw, [each.node for each in healers if each.kind == FREEZE]),
+            partial(self.start, [each.node for each in healers if each.kind == KILL]),
+            *(partial(self.join, source, None) for source in dict.fromkeys(source for source, _ in cuts)),
+            *(partial(self.steady, site) for site in losses),
         ):
             try:
                 await remedy()
@@ -322,8 +327,9 @@ class ProxmoxFaults:
 
     # ------------------------------------------------------------------------------------------- cuts and losses
 
-    async def _links(self, without: set[str]) -> tuple[Fault, ...]:
-        """Cuts and losses in force, from the sets on the nodes themselves, but those that cannot answer."""
+    async def _links(self, without: set[str]) -> tuple[dict[tuple[str, str], float], dict[str, float]]:
+        """Cuts in force by source and target site, and losses by site, each with the seconds left: from the sets on the
+        nodes themselves, but those that cannot answer."""
         tables = "".join(f"echo; nft -j list table {table} 2>/dev/null || echo; " for table in (TABLE, LOSS_TABLE))
         argv = ("sh", "-c", f"cat /etc/hosts; {tables}")
         everywhere = await self._everywhere()
@@ -331,17 +337,18 @@ class ProxmoxFaults:
         answers = await asyncio.gather(
             *(self._nodes.run(node, argv, timeout=TIMEOUT) for node in nodes), return_exceptions=True
         )
-        left: defaultdict[tuple[str, str], float] = defaultdict(float)
+        cuts: defaultdict[tuple[str, str], float] = defaultdict(float)
+        losses: defaultdict[str, float] = defaultdict(float)
         for node, answer in zip(nodes, answers, strict=True):
             if isinstance(answer, BaseException):
                 continue
             hosts, cut, lossy, *_ = (*answer.stdout.decode(errors="replace").split("\n\n"), "", "")
             here = self._platform.node(node).site
             for site, seconds in self._sites_in(hosts, cut):
-                left[CUT, f"{here}→{site}"] = max(left[CUT, f"{here}→{site}"], seconds)
+                cuts[here, site] = max(cuts[here, site], seconds)
             for _, seconds in self._sites_in(hosts, lossy):
-                left[LOSS, here] = max(left[LOSS, here], seconds)
-        return tuple(Fault(kind, target, seconds) for (kind, target), seconds in left.items())
+                losses[here] = max(losses[here], seconds)
+        return cuts, losses
 
     def _sites_in(self, hosts: str, table: str) -> Iterable[tuple[str, float]]:
         """The sites that a table's set leads to, and for how long."""

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
 from tercet.converge.plan import Change
+from tercet.converge.target import Kind, Target, Verb
 from tercet.errors import TercetError
 from tercet.inventory.platform import Node, Role
 from tercet.inventory.proxmox import ProxmoxHost
@@ -24,6 +26,14 @@ GIB = 1 << 30
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": GIB, "T": 1 << 40}
 LIVE = frozenset({"cores", "hostname", "memory", "net0", "onboot", "startup", "swap", "tags"})
 """Settings that Proxmox applies to a running container (pve-container, LXC/Config.pm)."""
+
+
+class ProxmoxKind(StrEnum):
+    """What a plan changes on a Proxmox server besides containers."""
+
+    TEMPLATE = "template"
+    DISK = "disk"
+    SITE = "site"
 
 
 def platform_tag(platform: str) -> str:
@@ -135,14 +145,14 @@ def creation(platform: str, node: Node, host: ProxmoxHost, template: str) -> dic
 
 def changes(platform: str, node: Node, host: ProxmoxHost, found: Guest | None) -> Iterator[GuestChange]:
     """What must be done to a container, in order. Raises TercetError for a disk that would have to shrink."""
-    what = f"container {node.name}"
+    target = Target(Kind.CONTAINER, node.name)
     if found is None:
         size = host.sizes[node.role]
         reason = (
             f"absent; {size.cores} cores, {size.memory} MiB memory, {size.disk} GiB disk on {host.storage} "
             f"of {host.node or host.site}"
         )
-        yield GuestChange("create", what, reason, site=host.site, node=node.name)
+        yield GuestChange(Verb.CREATE, target, reason, site=host.site, node=node.name)
         return
     wanted = settings(platform, node, host)
     differing = {key: value for key, value in wanted.items() if not _same(key, found.next.get(key, ""), value)}
@@ -151,10 +161,10 @@ def changes(platform: str, node: Node, host: ProxmoxHost, found: Guest | None) -
         options[device] = TUN
     if options:
         reasons = [_reason(key, found, wanted.get(key, TUN)) for key in options]
-        yield _change("update", what, "; ".join(reasons), node, found, options=tuple(options.items()))
+        yield _change(Verb.UPDATE, target, "; ".join(reasons), node, found, options=tuple(options.items()))
     yield from _disk(node, host, found)
     if not found.running:
-        yield _change("start", what, "stopped", node, found)
+        yield _change(Verb.START, target, "stopped", node, found)
         return
     late = [key for key in options if key not in LIVE and not key.startswith("dev")]
     late += [key for key in wanted if key not in options and not _same(key, found.now.get(key, ""), wanted[key])]
@@ -162,13 +172,13 @@ def changes(platform: str, node: Node, host: ProxmoxHost, found: Guest | None) -
         late.append("the device")
     if late:
         reason = f"{' and '.join(late)} {'take' if len(late) > 1 else 'takes'} effect when it starts"
-        yield replace(_change("restart", what, reason, node, found), restarts=node.name)
+        yield replace(_change(Verb.RESTART, target, reason, node, found), restarts=node.name)
 
 
 def _change(
-    verb: str, what: str, reason: str, node: Node, found: Guest, *, options: tuple[tuple[str, str], ...] = ()
+    verb: Verb, target: Target, reason: str, node: Node, found: Guest, *, options: tuple[tuple[str, str], ...] = ()
 ) -> GuestChange:
-    return GuestChange(verb, what, reason, site=node.site, node=node.name, vmid=found.vmid, options=options)
+    return GuestChange(verb, target, reason, site=node.site, node=node.name, vmid=found.vmid, options=options)
 
 
 def _disk(node: Node, host: ProxmoxHost, found: Guest) -> Iterator[GuestChange]:
@@ -181,7 +191,8 @@ def _disk(node: Node, host: ProxmoxHost, found: Guest) -> Iterator[GuestChange]:
         )
     if 0 < have < wanted * GIB:
         reason = f"disk is {_gib(have)}, wanted {wanted} GiB: applied at once, no restart"
-        yield _change("grow", f"disk of {node.name}", reason, node, found, options=(("size", f"{wanted}G"),))
+        disk = Target(ProxmoxKind.DISK, node.name, text=f"disk of {node.name}")
+        yield _change(Verb.GROW, disk, reason, node, found, options=(("size", f"{wanted}G"),))
 
 
 def _reason(key: str, found: Guest, wanted: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from tercet.converge.events import Emit, Event
 from tercet.converge.fleet import Unreachable
 from tercet.converge.plan import Change
+from tercet.converge.target import Kind, Target, Verb
 from tercet.errors import TercetError
 from tercet.inventory.platform import Role
 from tercet.providers.proxmox.api import ApiError
@@ -165,7 +166,7 @@ class Outcome:
         """Raise TercetError with every failure and with how things stand, if there is a failure."""
         if not self.failures:
             return
-        left = ", ".join(f"{change.verb} {change.what}" for change in self.todo if change not in self.done)
+        left = ", ".join(str(change) for change in self.todo if change not in self.done)
         stand = (
             f"Done: {len(self.done)} of {len(self.todo)} changes of containers. Not done, or not known to be: {left}. "
             "Run `tercet up` again: it looks at what exists and does the rest"
@@ -177,13 +178,18 @@ def destruction(item: Listed, guest: Guest) -> Change:
     """The line that announces the destruction of a container, with every volume that goes with it."""
     volumes = ", ".join(guest.volumes()) or "no volume"
     database = "DATABASE, " if f"role.{Role.DB.value}" in item.tags else ""
-    return Change("destroy", f"container {item.name} ({item.vmid} on {item.host})", f"{database}with {volumes}")
+    return Change(Verb.DESTROY, _container(item), f"{database}with {volumes}")
 
 
 def keeping(item: Listed) -> Change:
     """The line that announces that a container of the platform stays, as nobody knows which node it is."""
     reason = "it has the platform's tag, but not a site's and a role's: destroy it yourself, or take the tag off"
-    return Change("keep", f"container {item.name} ({item.vmid} on {item.host})", reason)
+    return Change(Verb.KEEP, _container(item), reason)
+
+
+def _container(item: Listed) -> Target:
+    """A container that may be no node's, or one of two that claim to be the same node: the VMID tells which it is."""
+    return Target(Kind.CONTAINER, item.name, text=f"container {item.name} ({item.vmid} on {item.host})")
 
 
 def where(guests: dict[str, Guest], change: GuestChange) -> tuple[str, int]:

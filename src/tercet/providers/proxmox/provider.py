@@ -19,6 +19,7 @@ from typing import Any
 from tercet.converge.events import Emit, Event
 from tercet.converge.fleet import Completed, Unreachable
 from tercet.converge.plan import Change
+from tercet.converge.target import Target, Verb
 from tercet.errors import TercetError
 from tercet.image.build import Image
 from tercet.inventory.platform import Platform
@@ -26,7 +27,7 @@ from tercet.providers.base import Survey
 from tercet.providers.preflight import Check
 from tercet.providers.proxmox import lock
 from tercet.providers.proxmox.faults import ProxmoxFaults
-from tercet.providers.proxmox.guests import GuestChange, changes, platform_tag
+from tercet.providers.proxmox.guests import GuestChange, ProxmoxKind, changes, platform_tag
 from tercet.providers.proxmox.making import PHASE, Maker, Outcome, destruction, keeping, where
 from tercet.providers.proxmox.nodes import Nodes
 from tercet.providers.proxmox.preflight import preflight
@@ -71,10 +72,10 @@ class ProxmoxProvider:
                 for node in site.nodes
                 for change in changes(self.platform.name, node, site.host, view.guests.get(node.name))
             ]
-            if any(change.verb == "create" for change in mine):
+            if any(change.verb is Verb.CREATE for change in mine):
                 todo.append(self._template_change(site))
-            todo += [change for change in mine if change.verb != "restart"]
-            restarts += [change for change in mine if change.verb == "restart"]
+            todo += [change for change in mine if change.verb is not Verb.RESTART]
+            restarts += [change for change in mine if change.verb is Verb.RESTART]
         running = {node for view in views.values() for node, found in view.guests.items() if found.running}
         return Survey((*todo, *restarts), frozenset(running), away)
 
@@ -90,7 +91,8 @@ class ProxmoxProvider:
 
     def _template_change(self, site: Site) -> Change:
         key = f"image {self._image.key}" if self._image else "the image, once it is built"
-        return Change("upload", f"template of {site.host.site}", f"{key}, unless {site.host.template_storage} has it")
+        target = Target(ProxmoxKind.TEMPLATE, site.host.site, text=f"template of {site.host.site}")
+        return Change(Verb.UPLOAD, target, f"{key}, unless {site.host.template_storage} has it")
 
     async def _views(self) -> tuple[dict[str, View], dict[str, str]]:
         """What each server has, once no creation that an earlier run began goes on there; and the nodes of those that
@@ -158,7 +160,7 @@ class ProxmoxProvider:
         began = time.monotonic()
         todo = [change for change in changes if isinstance(change, GuestChange)]
         template = None
-        if any(change.verb == "create" for change in todo):
+        if any(change.verb is Verb.CREATE for change in todo):
             if self._image is None:
                 raise TercetError("expected an image to make containers from, found none: run `tercet up`")
             template = await packed(self._image, self._image.rootfs.parent, emit)
@@ -166,10 +168,10 @@ class ProxmoxProvider:
 
         async def at(site: Site) -> None:
             maker = Maker(site, emit, began)
-            mine = [change for change in todo if change.site == site.host.site and change.verb != "restart"]
+            mine = [change for change in todo if change.site == site.host.site and change.verb is not Verb.RESTART]
             try:
                 volume = ""
-                if template is not None and any(change.verb == "create" for change in mine):
+                if template is not None and any(change.verb is Verb.CREATE for change in mine):
                     volume = await ensure_template(site, template, emit)
                 guests = dict((await site.look()).guests) if mine else {}
                 await self._carry_out(maker, mine, volume, guests, outcome)
@@ -191,7 +193,7 @@ class ProxmoxProvider:
 
         async def one(node: str) -> None:
             for change in (change for change in todo if change.node == node):
-                text = f"{change.verb} {change.what}"
+                text = str(change)
                 maker.say("started", text, node)
                 try:
                     await self._act(maker, change, volume, guests)
@@ -207,7 +209,7 @@ class ProxmoxProvider:
                 group.create_task(one(node))
 
     async def _act(self, maker: Maker, change: GuestChange, volume: str, guests: Mapping[str, Any]) -> None:
-        if change.verb == "create":
+        if change.verb is Verb.CREATE:
             if change.node in guests:
                 raise TercetError(
                     f"expected no container with the tags of {change.node}, as when the plan was made, found "
@@ -217,23 +219,23 @@ class ProxmoxProvider:
             return
         host, vmid = where(dict(guests), change)
         match change.verb:
-            case "update":
+            case Verb.UPDATE:
                 await maker.set_options(host, vmid, dict(change.options), change.node)
-            case "grow":
+            case Verb.GROW:
                 await maker.grow(host, vmid, dict(change.options)["size"], change.node)
-            case "start":
+            case Verb.START:
                 await maker.start(host, vmid, change.node)
             case _:
-                raise TercetError(f"the plan says `{change.verb} {change.what}`, which is no change here; plan again")
+                raise TercetError(f"the plan says `{change}`, which is no change here; plan again")
 
     async def _restart(self, todo: Sequence[GuestChange], emit: Emit, began: float, outcome: Outcome) -> None:
         """One container after another, each once systemd in the last one answers, and none after one that failed.
 
         A provider knows nothing of health: who wants that waited for gives one restart at a time.
         """
-        for change in (change for change in todo if change.verb == "restart"):
+        for change in (change for change in todo if change.verb is Verb.RESTART):
             maker = Maker(self._sites[change.site], emit, began)
-            text = f"restart {change.what}"
+            text = str(change)
             maker.say("started", text, change.node)
             try:
                 host, vmid = where(dict((await maker.site.look()).guests), change)
@@ -260,7 +262,8 @@ class ProxmoxProvider:
                 await site.settled()
                 return await site.in_time(announced(site))
             except Unreachable as error:
-                return [Change("destroy", f"containers of {name}", f"unknown now, none if it stays so: {error}")]
+                target = Target(ProxmoxKind.SITE, name, text=f"containers of {name}")
+                return [Change(Verb.DESTROY, target, f"unknown now, none if it stays so: {error}")]
 
         async def announced(site: Site) -> list[Change]:
             listed, strays = await asyncio.gather(site.listed(), site.strays())
