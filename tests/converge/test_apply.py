@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -23,6 +24,7 @@ from tercet.converge.plan import Change, Plan
 from tercet.converge.planner import desired, plan
 from tercet.converge.requests import Answer, Exec, Late
 from tercet.converge.resources import File, Object, Program, Rolling, Unit
+from tercet.converge.target import Kind, Target, Verb
 from tercet.errors import TercetError
 
 from .world import Machine, Part, World
@@ -237,6 +239,46 @@ async def test_a_unit_that_does_not_start_says_all_an_operator_needs(world: Worl
     ]
     assert events[-1].state == "failed"
     assert world.machines["two"].systemd.service("a.service").active == "active"
+
+
+async def test_a_script_whose_end_fails_has_failed_with_its_last_change(world: World) -> None:
+    """systemd is told of changed unit files after the last change; a failure of that is not one of the changes."""
+    machine = world.machines["one"]
+
+    def wanted(content: bytes) -> Part:
+        files = [File(machine.path(f"/etc/systemd/system/{name}.service"), content, **OWN) for name in "ab"]
+        return Part("a", {"one": files})
+
+    await converge(world, wanted(b"[Service]"))
+    call = machine.systemd.call
+    failing = lambda words: (1, "no bus") if words == ["daemon-reload"] else call(words)  # noqa: E731
+    with (
+        patch.object(machine.systemd, "call", failing),
+        pytest.raises(TercetError, match=r"update file \S+/b\.service failed: systemctl daemon-reload: no bus"),
+    ):
+        await converge(world, wanted(b"[Unit]"))
+
+
+async def test_a_node_that_was_stopped_is_compared_once_it_runs(world: World) -> None:
+    parts = [Part("a", everywhere(world, "a"), gate=[gate(world, "a")])]
+    await converge(world, *parts)
+    world.log.clear()
+    machine = world.machines["one"]
+    Path(machine.path("/etc/a.conf")).write_text("changed by hand")
+    seen = await observe(world, desired(parts, world.nodes), world.running - {"one"}, timeout=5)
+    start = Change(Verb.START, Target(Kind.CONTAINER, "one"), "stopped")
+    todo = plan(parts, world.nodes, seen, [start])
+    assert todo.stopped == ("one",) and todo.listed == () and len(todo.steps[0].changes) == 4
+    machine.reboot()  # as the provider starts it
+    events: list[Event] = []
+    await apply(todo, parts, world.nodes, world, events.append)
+    changed = [event.text for event in events if event.node]
+    assert changed == [
+        f"update file {machine.path('/etc/a.conf')}: unknown while the container is stopped",
+        "start unit a.service: unknown while the container is stopped",
+    ]
+    assert world.did("restart") == ["one restart a.service"]
+    assert await make_plan(world, *parts) == Plan()
 
 
 async def test_after_a_failure_nothing_new_starts_but_what_runs_is_finished(world: World) -> None:
