@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from typing import Any
 
 import pytest
 
@@ -15,30 +15,30 @@ AHEAD, LATE = Reach("ahead", "7", 1, 300), Reach("late", "7", 1, 100)
 BOTH = Survey((AHEAD, LATE), silent={"third": "dark"})
 
 
-def said(*, yes: bool = False, confirm: str | None = None) -> Namespace:
-    return Namespace(yes=yes, confirm=confirm)
+def said(*, yes: bool = False, confirmed: str | None = None) -> dict[str, Any]:
+    return {"yes": yes, "confirmed": confirmed}
 
 
 def test_yes_is_enough_where_no_acknowledged_write_can_be_lost() -> None:
-    confirm(said(yes=True), BOTH, AHEAD, None)
+    confirm(BOTH, AHEAD, None, **said(yes=True))
 
 
 def test_yes_is_not_enough_for_a_leader_that_lacks_wal_or_for_a_minority() -> None:
     with pytest.raises(TercetError, match="other nodes have WAL that late has not: --confirm late"):
-        confirm(said(yes=True), BOTH, LATE, None)
+        confirm(BOTH, LATE, None, **said(yes=True))
     with pytest.raises(TercetError, match=r"1 of 3.*--confirm ahead"):
-        confirm(said(yes=True), BOTH, AHEAD, "1 of 3 could be read")
-    confirm(said(confirm="late"), BOTH, LATE, "1 of 3 could be read")
+        confirm(BOTH, AHEAD, "1 of 3 could be read", **said(yes=True))
+    confirm(BOTH, LATE, "1 of 3 could be read", **said(confirmed="late"))
 
 
 def test_the_name_confirmed_must_be_the_leaders() -> None:
     with pytest.raises(TercetError, match="--confirm says late, but ahead would lead"):
-        confirm(said(yes=True, confirm="late"), BOTH, AHEAD, None)
+        confirm(BOTH, AHEAD, None, **said(yes=True, confirmed="late"))
 
 
 def test_without_a_terminal_nobody_is_asked() -> None:
     with pytest.raises(TercetError, match=r"nobody is here to ask.*say --yes"):
-        confirm(said(), BOTH, AHEAD, None)
+        confirm(BOTH, AHEAD, None, **said())
 
 
 def test_json_has_every_node_with_what_is_lost_or_why_it_is_unknown() -> None:
