@@ -17,12 +17,9 @@ from tercet.cli.opened import with_progress
 from tercet.errors import TercetError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from tercet.converge.events import Emit
     from tercet.drills.scenario import Kind
     from tercet.drills.soak.run import Soak
-    from tercet.drills.soak.summary import Summary
     from tercet.operations.session import Session
 
 ROUNDS = 20
@@ -139,7 +136,8 @@ async def _keep_evidence(soak: Soak, session: Session, emit: Emit) -> None:
 
 
 def _tell(soak: Soak, json_file: Path | None, call: Invocation) -> None:
-    from tercet.drills.soak.summary import as_data  # noqa: PLC0415
+    from tercet.drills.soak.summary import as_data, as_rows  # noqa: PLC0415
+    from tercet.tables import table  # noqa: PLC0415
 
     data = as_data(soak.summary)
     if json_file not in (None, STDOUT):
@@ -147,22 +145,9 @@ def _tell(soak: Soak, json_file: Path | None, call: Invocation) -> None:
     if call.json or json_file == STDOUT:
         call.print_json(data)
         return
-    call.console.print(_table(soak.summary))
+    call.console.print(table(HEADS, as_rows(soak.summary), call.console.width, right=HEADS[1:]))
     for line in _verdict(soak):
         call.console.print(line, markup=False, soft_wrap=True)
-
-
-def _table(summary: Summary) -> Table:
-    from rich.table import Table  # noqa: PLC0415
-
-    from tercet.drills.soak.summary import as_rows  # noqa: PLC0415
-
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for head in HEADS:
-        table.add_column(head, justify="left" if head == HEADS[0] else "right", no_wrap=True)
-    for row in as_rows(summary):
-        table.add_row(*row)
-    return table
 
 
 def _verdict(soak: Soak) -> list[str]:

@@ -51,6 +51,8 @@ def render(checks: Sequence[Check], console: Console) -> None:
     """One line a check, by what it is about; below one that is not well, its remedy."""
     from rich.text import Text  # noqa: PLC0415
 
+    from tercet.tables import say  # noqa: PLC0415
+
     for about in dict.fromkeys(check.about for check in checks):
         console.print(Text("all sites" if about == "all" else about, "bold"))
         for check in (check for check in checks if check.about == about):
@@ -58,9 +60,9 @@ def render(checks: Sequence[Check], console: Console) -> None:
             text = Text("  ").append(f"{mark} ", color).append(check.title)
             if check.found:
                 text.append(f"  {check.found}", color if check.state in ("failed", "warning") else "dim")
-            console.print(text, soft_wrap=True)
+            say(console, text, hang=4)
             if check.remedy:
-                console.print(Text(f"      {check.remedy}"), soft_wrap=True)
+                say(console, Text(f"      {check.remedy}"), hang=6)
     failed = sum(1 for check in checks if check.state == "failed")
     warnings = sum(1 for check in checks if check.state == "warning")
     if failed:

@@ -42,20 +42,15 @@ report_option = click.option(
 @click.pass_obj
 def list_(call: Invocation) -> int:
     """Name, title and the promise of each built-in drill."""
-    from rich.table import Table  # noqa: PLC0415
-
     from tercet.drills.scenario_file import built_in  # noqa: PLC0415
+    from tercet.tables import table  # noqa: PLC0415
 
     scenarios = built_in()
     if call.json:
         call.print_json([{"name": s.name, "title": s.title, "promise": s.promise} for s in scenarios.values()])
         return 0
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("DRILL", no_wrap=True)
-    table.add_column("WHAT HAPPENS")
-    for scenario in scenarios.values():
-        table.add_row(scenario.name, scenario.title)
-    call.console.print(table)
+    rows = [(scenario.name, scenario.title) for scenario in scenarios.values()]
+    call.console.print(table(("DRILL", "WHAT HAPPENS"), rows, call.console.width))
     return 0
 
 
@@ -177,9 +172,10 @@ def _tell(results: Sequence[Result], asked: int, call: Invocation, json_file: Pa
     if call.json or json_file == STDOUT:
         call.print_json(data)
     else:
-        call.console.print(render(repeated))
+        width = call.console.width
+        call.console.print(render(repeated, width))
         if len(results) > 1:
-            call.console.print(spread_table(repeated))
+            call.console.print(spread_table(repeated, width))
     if json_file not in (None, STDOUT):
         write(json_file, json.dumps(data, indent=2, allow_nan=False) + "\n")
     if report:
