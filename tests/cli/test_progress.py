@@ -104,7 +104,7 @@ def test_an_error_leaves_the_terminal_usable() -> None:
 def _plain(running: Running, width: int = 100) -> list[str]:
     console = Console(width=width, color_system=None, file=io.StringIO())
     with console.capture() as capture:
-        console.print(running.table())
+        console.print(running.table(width))
     return [line.rstrip() for line in capture.get().splitlines()]
 
 

@@ -21,7 +21,7 @@ def drilled(inventory_file: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The words that name a drill, which has happened before."""
     outcome = judge(Drill(seed=0).entries(), built_in()["site-killed"])
 
-    async def repeat(*given: Any) -> None:
+    async def repeat(*given: Any, **_: Any) -> None:
         given[-1].append(outcome)
 
     monkeypatch.setattr(drill, "_repeat", repeat)

@@ -153,7 +153,7 @@ def test_a_drill_in_which_nothing_happened_has_a_report() -> None:
 
 def shown(repeated: Repeated, width: int = 110) -> str:
     console = Console(file=io.StringIO(), width=width, no_color=True)
-    console.print(render(repeated))
+    console.print(render(repeated, width))
     return str(console.file.getvalue())  # type: ignore[attr-defined]
 
 

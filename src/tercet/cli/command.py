@@ -1,27 +1,26 @@
-"""What a command is, and what it is called with."""
+"""What a command is: a click command that also has a place in `tercet --help`, examples, and the global options.
+
+Global options are understood before and after the command: every level has them, and the later one wins. Everything
+after the first `--` belongs to the command, untouched.
+"""
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
+from difflib import get_close_matches
 from enum import Enum
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from tercet.errors import TercetError
+import click
+from click.core import ParameterSource
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from tercet.cli.invocation import Invocation
+from tercet.cli.refusals import explained
 
-    from tercet.inventory.platform import Platform
-
-
-class UsageError(TercetError):
-    """The command line itself is wrong."""
+LAST = 50  # the order of a command that claims no place
+NAME = 12  # characters of a command's name in a list
 
 
 class Section(Enum):
@@ -33,73 +32,163 @@ class Section(Enum):
     PROOF = "Prove and repair it"
 
 
-@dataclass(frozen=True)
-class Invocation:
-    """The global options of one call, and how to answer it. `rest` is what followed `--`, untouched."""
-
-    file: Path
-    lab: bool = False
-    json: bool = False
-    color: bool = True
-    verbose: bool = False
-    rest: tuple[str, ...] = ()
-
-    def platform(self) -> Platform:
-        """The platform of the inventory. Raises InventoryError with everything that is wrong in it."""
-        from tercet.inventory.load import load  # noqa: PLC0415
-
-        return load(self.file, lab=self.lab)
-
-    @cached_property
-    def console(self) -> Console:
-        """Standard output, with colours where it is a terminal that wants them."""
-        return self._console(stderr=False)
-
-    @cached_property
-    def errors(self) -> Console:
-        """Standard error, for what is not the command's result."""
-        return self._console(stderr=True)
-
-    def print_json(self, value: object) -> None:
-        """The command's result as one JSON document on standard output."""
-        json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
-        sys.stdout.write("\n")
-
-    def print(self, text: str) -> None:
-        """One line of plain text on standard output."""
-        sys.stdout.write(f"{text}\n")
-
-    def _console(self, *, stderr: bool) -> Console:
-        from rich.console import Console  # noqa: PLC0415
-
-        return Console(stderr=stderr, highlight=False, no_color=True if not self.color else None)
+def _remember(ctx: click.Context, param: click.Parameter, value: object) -> None:
+    """Put a global option that was given into the invocation of this level and of those below."""
+    if param.name and ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE:
+        ctx.obj = replace(ctx.obj or Invocation(), **{param.name: value})
 
 
-Arguments = Callable[[argparse.ArgumentParser], None]
-Run = Callable[[argparse.Namespace, Invocation], int]
+def _option(*names: str, **settings: Any) -> click.Option:
+    return click.Option(names, expose_value=False, callback=_remember, **settings)
 
 
-def no_arguments(_parser: argparse.ArgumentParser) -> None:
-    """For a command that takes none."""
+GLOBALS = (
+    _option(
+        "-f", "--file", type=click.Path(path_type=Path), metavar="FILE", help="the inventory (default: tercet.yml)"
+    ),
+    _option("--lab", is_flag=True, help="use the built-in lab, whatever provider the inventory names"),
+    _option("--json", is_flag=True, help="print JSON"),
+    _option("--no-color", "color", is_flag=True, flag_value=False, help="print without colours"),
+    _option("-v", "--verbose", is_flag=True, help="say more"),
+)
 
 
-@dataclass(frozen=True)
-class Command:
-    """One command. It either runs, or has `commands` of its own, as `tercet drill run` does.
+class Command(click.Command):
+    """A click command, and what it says about itself.
 
-    `order` is its place within the section. `run` returns the exit status. `rest` names what is taken after
-    `--`, if anything ("CMD…"); it is then required unless `rest_optional`. `interrupted` says how things stand
-    after Ctrl-C.
+    `section` and `order` are its place in `tercet --help`; a command within a group needs neither. `examples` are
+    pairs of a command line and what it does. `rest` names what is taken after `--`, if anything ("CMD…"); it is then
+    required unless `rest_optional`. `interrupted` says how things stand after Ctrl-C. Its callback gets the Invocation
+    by `click.pass_obj` and returns the exit status.
     """
 
-    name: str
-    summary: str
-    section: Section
-    order: int = 50
-    run: Run | None = None
-    arguments: Arguments = no_arguments
-    examples: tuple[tuple[str, str], ...] = ()  # (command line, what it does)
-    commands: tuple[Command, ...] = ()
-    rest: str = ""
-    rest_optional: bool = False
-    interrupted: str = ""
+    def __init__(
+        self,
+        *args: Any,
+        section: Section | None = None,
+        order: int = LAST,
+        examples: Sequence[tuple[str, str]] = (),
+        rest: str = "",
+        rest_optional: bool = False,
+        interrupted: str = "",
+        **settings: Any,
+    ) -> None:
+        super().__init__(*args, **settings)
+        self.context_settings = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+        taken = {name for param in self.params for name in param.opts}
+        # A command may give --json a meaning of its own.
+        self.params += [option for option in GLOBALS if not taken.intersection(option.opts)]
+        self.section = section
+        self.order = order
+        self.examples = examples
+        self.rest = rest
+        self.rest_optional = rest_optional
+        self.interrupted = interrupted
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        at = args.index("--") if "--" in args else len(args)
+        rest = tuple(args[at + 1 :])
+        try:
+            left = super().parse_args(ctx, args[:at])
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx  # click leaves it out where an option lacks its value
+            meant = isinstance(error, click.BadParameter) or getattr(error, "possibilities", None)
+            if self.rest and not rest and not meant:
+                raise click.UsageError(
+                    f"{error.format_message()} What is for the program goes after --.", ctx
+                ) from None
+            raise
+        ctx.obj = replace(ctx.obj or Invocation(), rest=rest)
+        if not ctx.resilient_parsing:
+            if at < len(args) and not self.rest:
+                ctx.fail("It takes nothing after --.")
+            if self.rest and not rest and not self.rest_optional:
+                ctx.fail(f"Expected {self.rest} after --, found nothing.")
+        return left
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            stop.args = stop.args or (self.interrupted,)
+            raise
+        except OSError as error:
+            message = None if ctx.obj.verbose else explained(error)
+            if message is None:
+                raise
+            raise message from error
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        rest = [f"[-- {self.rest}]" if self.rest_optional else f"-- {self.rest}"] if self.rest else []
+        return [*super().collect_usage_pieces(ctx), *rest]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        params = self.get_params(ctx)
+        own = [param for param in params if isinstance(param, click.Option) and param not in GLOBALS]
+        shared = [param for param in params if param in GLOBALS]
+        for title, those in (("Options", own), ("Global options", shared)):
+            records = [record for param in those if (record := param.get_help_record(ctx))]
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The examples; what each does stands beside it, or below where that is too wide."""
+        if not self.examples:
+            return
+        first = max(len(line) for line, _ in self.examples)
+        beside = all(first + len(does) + 5 <= formatter.width for _, does in self.examples)
+        with formatter.section("Examples"):
+            for line, does in self.examples:
+                formatter.write(f"  {line:<{first}}   {does}\n" if beside else f"  {line}\n      {does}\n")
+
+
+class Group(Command, click.Group):
+    """A command that has commands of its own, as `tercet drill run`; they are declared with `@group.command(…)`."""
+
+    command_class = Command
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, no_args_is_help=False, **settings)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return click.Group.parse_args(self, ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        return click.Group.invoke(self, ctx)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """As they were declared."""
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """UsageError, with what was probably meant, unless there is such a command."""
+        name, known = args[0], self.list_commands(ctx)
+        if name not in known and not ctx.resilient_parsing:
+            close = get_close_matches(name, known, n=1, cutoff=0.5)
+            path = ctx.command_path
+            hint = f"Did you mean `{path} {close[0]}`?" if close else f"Expected one of {', '.join(known)}."
+            ctx.fail(f"There is no command `{path} {name}`. {hint}")
+        return super().resolve_command(ctx, args)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return [*click.Command.collect_usage_pieces(self, ctx), f"{'|'.join(self.list_commands(ctx))} …"]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_commands(ctx, formatter)
+        super().format_options(ctx, formatter)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        list_commands(formatter, "Commands", list(self.commands.values()))
+
+
+def list_commands(formatter: click.HelpFormatter, title: str, commands: Sequence[click.Command]) -> None:
+    """A section of the help: the commands, each with what it does."""
+    with formatter.section(title):
+        formatter.write_dl([(f"{command.name:<{NAME}}", command.help or "") for command in commands])

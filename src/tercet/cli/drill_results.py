@@ -56,19 +56,23 @@ def spreads(repeated: Repeated) -> list[Spread]:
     return found
 
 
-def spread_table(repeated: Repeated) -> Table:
+def spread_table(repeated: Repeated, width: int) -> Table:
     """The same for people."""
-    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
-    table = Table(box=None, padding=(0, 2, 0, 1), header_style="dim")
-    table.add_column(f"seconds without, of {len(repeated.results)} runs")
-    for name in ("median", "worst", "budget"):
-        table.add_column(name, justify="right")
+    from tercet.tables import table  # noqa: PLC0415
+
+    rows = []
     for one in spreads(repeated):
-        cells = [f"{value:.1f} s" if math.isfinite(value) else "never" for value in (one.median, one.worst)]
         late = one.budget is not None and one.worst > one.budget
-        table.add_row(one.name, *cells, f"{one.budget:g} s" if one.budget else "—", style="red" if late else "")
-    return table
+        cells = [
+            one.name,
+            *(f"{value:.1f} s" if math.isfinite(value) else "never" for value in (one.median, one.worst)),
+        ]
+        cells.append(f"{one.budget:g} s" if one.budget else "—")
+        rows.append([Text(cell, "red" if late else "") for cell in cells])
+    figures = ("median", "worst", "budget")
+    return table((f"seconds without, of {len(repeated.results)} runs", *figures), rows, width, right=figures)
 
 
 def as_data(repeated: Repeated, asked: int) -> dict[str, object]:

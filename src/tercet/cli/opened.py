@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from tercet.cli.command import Invocation
+import click
+
+from tercet.cli.complete import node_names, site_names
+from tercet.cli.invocation import Invocation
 from tercet.errors import TercetError
 
 if TYPE_CHECKING:
@@ -16,6 +18,19 @@ if TYPE_CHECKING:
     from tercet.operations.session import Session
 
 T = TypeVar("T")
+
+node_argument = click.argument(
+    "node", metavar="NODE", shell_complete=node_names, help="a node's name, as `tercet status` shows it"
+)
+site_argument = click.argument(
+    "site", metavar="SITE", shell_complete=site_names, help="a site's name, as `tercet status` shows it"
+)
+destroy_option = click.option(
+    "--destroy",
+    metavar="NODE",
+    multiple=True,
+    help="remove the container of this node, which the inventory no longer has, with its DATABASE",
+)
 
 
 def session_of(call: Invocation) -> Session:
@@ -48,17 +63,6 @@ def with_progress(call: Invocation, work: Callable[[Session, Emit], Awaitable[T]
             return await work(session, emit)
 
         return wait(run())
-
-
-def destroy_option(parser: argparse.ArgumentParser) -> None:
-    """--destroy NODE."""
-    parser.add_argument(
-        "--destroy",
-        metavar="NODE",
-        action="append",
-        default=[],
-        help="remove the container of this node, which the inventory no longer has, with its DATABASE",
-    )
 
 
 def confirm(what: str, name: str) -> None:

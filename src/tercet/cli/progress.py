@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -20,6 +21,9 @@ from tercet.converge.events import Emit, Event
 
 QUIET = 10.0  # seconds between two lines of a phase that only repeats itself, where lines are appended
 NAME = 16
+SECONDS = 8
+BAR = 20
+BAR_FROM = 100  # columns; with fewer the percentage alone leaves room for words
 ENDED = {"done": ("✓", "green"), "failed": ("✗", "red")}
 
 
@@ -32,7 +36,9 @@ def progress(console: Console, *, as_json: bool = False, verbose: bool = False) 
         yield Lines(console, verbose=verbose)
     else:
         running = Running()
-        with Live(console=console, get_renderable=running.table, refresh_per_second=8, transient=True) as live:
+        with Live(
+            console=console, get_renderable=lambda: running.table(console.width), refresh_per_second=8, transient=True
+        ) as live:
 
             def show(event: Event) -> None:
                 running.take(event)
@@ -97,22 +103,35 @@ class Running:
         else:
             self._phases[event.phase] = _Phase(event, self._clock() - event.seconds)
 
-    def table(self) -> RenderableType:
-        """One line for each running phase: how long, how much of it, and what it is doing."""
+    def table(self, width: int) -> RenderableType:
+        """One line for each running phase: how long, how much of it, and as many words of what it is doing as fit."""
         table = Table.grid(padding=(0, 1))
         table.add_column(width=1)
         table.add_column(min_width=NAME, no_wrap=True)
-        table.add_column(justify="right", min_width=8, no_wrap=True)
-        table.add_column(no_wrap=True, overflow="ellipsis")
-        for name, phase in tuple(self._phases.items()):
+        table.add_column(justify="right", min_width=SECONDS, no_wrap=True)
+        table.add_column(no_wrap=True)
+        phases = tuple(self._phases.items())
+        room = width - 1 - max([NAME, *(cell_len(name) for name, _ in phases)]) - SECONDS - 3
+        for name, phase in phases:
             event = phase.latest
-            what: RenderableType = Text(said(event), overflow="ellipsis", no_wrap=True)
+            what: RenderableType = Text(_beginning(said(event), room))
             if event.fraction is not None:
                 row = Table.grid(padding=(0, 1))
-                row.add_row(ProgressBar(total=1.0, completed=event.fraction, width=20), f"{event.fraction:4.0%}", what)
+                done = f"{event.fraction:4.0%}"
+                left = room - len(done) - 1
+                bar = (ProgressBar(total=1.0, completed=event.fraction, width=BAR),) if width >= BAR_FROM else ()
+                row.add_row(*bar, done, Text(_beginning(said(event), left - (BAR + 1) * len(bar))))
                 what = row
             table.add_row(self._spinner, name, f"{max(0.0, self._clock() - phase.began):.1f} s", what)
         return table
+
+
+def _beginning(text: str, room: int) -> str:
+    """As many whole words of the text as fit into so many characters."""
+    words = text.split()
+    while words and cell_len(" ".join(words)) > room:
+        words.pop()
+    return " ".join(words)
 
 
 def line(event: Event) -> Text:

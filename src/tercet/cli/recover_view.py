@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from tercet.observe.reach import Reach, Survey, lsn
+from tercet.tables import Cell, table
 
 
 def render_survey(survey: Survey, leader: Reach, console: Console) -> None:
     """One line a node; the one that would lead is marked."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("", "NODE", "TIMELINE", "END OF WAL", "POSTGRESQL", "LOST IF IT LEADS"):
-        table.add_column(column, no_wrap=column != "LOST IF IT LEADS", overflow="fold")
+    rows: list[Sequence[Cell]] = []
     for reach in survey.reaches:
         mark = Text("▶", "green") if reach == leader else ""
-        table.add_row(mark, reach.node, str(reach.timeline), lsn(reach.end), _state(reach), _lost(survey, reach))
-    for node in survey.empty:
-        table.add_row("", node, "-", "-", "no data", "it cannot lead")
-    for node, reason in survey.silent.items():
-        table.add_row("", node, Text("unknown", "red"), Text("unknown", "red"), "unknown", reason)
-    console.print(table)
+        rows.append((mark, reach.node, str(reach.timeline), lsn(reach.end), _state(reach), _lost(survey, reach)))
+    rows += [("", node, "-", "-", "no data", "it cannot lead") for node in survey.empty]
+    unknown = Text("unknown", "red")
+    rows += [("", node, unknown, unknown, "unknown", reason) for node, reason in survey.silent.items()]
+    heads = ("", "NODE", "TIMELINE", "END OF WAL", "POSTGRESQL", "LOST IF IT LEADS")
+    console.print(table(heads, rows, console.width))
 
 
 def _state(reach: Reach) -> str:

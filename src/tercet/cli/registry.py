@@ -1,40 +1,73 @@
-"""Which commands there are: the modules of tercet.cli.commands. Adding a command = adding a file there."""
+"""Which commands there are: the modules of tercet.cli.commands. Adding a command = adding a file there.
+
+A module is imported when its command is called; `tercet --help` and completion import them all.
+"""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from difflib import get_close_matches
 
+import click
+
+from tercet import __version__
 from tercet.cli import commands
-from tercet.cli.command import Command, UsageError
+from tercet.cli.command import Command, Group, Section, list_commands
+
+START = (
+    ("tercet init", "write tercet.yml: three sites, commented"),
+    ("tercet up", "raise its platform and verify it"),
+    ("tercet COMMAND --help", "more on a command, with examples"),
+)
 
 
-def command_names() -> tuple[str, ...]:
-    """The names of all commands, found without importing them."""
-    return tuple(module.name.replace("_", "-") for module in pkgutil.iter_modules(commands.__path__))
+class Tercet(Group):
+    """`tercet` itself: the group of the commands that stand in a file each."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all commands, found without importing them."""
+        return [module.name.replace("_", "-") for module in pkgutil.iter_modules(commands.__path__)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> Command | None:
+        """The command of that name, its module imported now; None if there is none."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        module = importlib.import_module(f"{commands.__name__}.{cmd_name.replace('-', '_')}")
+        if not isinstance(module.cli, Command) or module.cli.name != cmd_name:
+            raise TypeError(f"{module.__name__}.cli is no Command of the name {cmd_name}")
+        return module.cli
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return ["[OPTIONS]", "COMMAND …"]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """All commands by section, each section in its order."""
+        found = [command for name in self.list_commands(ctx) if (command := self.get_command(ctx, name))]
+        found.sort(key=lambda command: (command.order, command.name or ""))
+        for section in Section:
+            those = [command for command in found if command.section is section and not command.hidden]
+            if those:
+                list_commands(formatter, section.value, those)
 
 
-def find_command(name: str) -> Command:
-    """The command of that name, its module imported now. UsageError if there is none."""
-    check_name(name, command_names(), "tercet")
-    module = importlib.import_module(f"{commands.__name__}.{name.replace('-', '_')}")
-    command = module.command
-    if not isinstance(command, Command):
-        raise TypeError(f"{module.__name__}.command is no Command")
-    return command
+tercet = Tercet(
+    "tercet",
+    help="One inventory file in, a running and proven three-datacenter PostgreSQL platform out.",
+    examples=START,
+    params=[
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=lambda ctx, _param, wanted: show_version(ctx) if wanted else None,
+            help="print the version",
+        )
+    ],
+)
 
 
-def find_subcommand(group: Command, name: str, path: str) -> Command:
-    """The command of that name within a group; `path` is the way to the group, as it was written."""
-    check_name(name, tuple(command.name for command in group.commands), path)
-    return next(command for command in group.commands if command.name == name)
-
-
-def check_name(name: str, known: tuple[str, ...], path: str) -> None:
-    """UsageError, with what was probably meant, unless the name is known."""
-    if name in known:
-        return
-    close = get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean `{path} {close[0]}`?" if close else f"expected one of {', '.join(known)}"
-    raise UsageError(f"there is no command `{path} {name}`: {hint}\nAll commands: {path} --help")
+def show_version(ctx: click.Context) -> None:
+    """Print it and leave with 0."""
+    click.echo(f"tercet {__version__}")
+    ctx.exit()

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tercet.observe.snapshot import AsideStatus, NodeStatus, Snapshot
+from tercet.tables import Cell, say, table
 
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -18,24 +19,24 @@ def render_status(snapshot: Snapshot, console: Console) -> None:
     """Nodes, PostgreSQL, leaders, routes; then what is not healthy, each with its reason."""
     head = Text(f"platform {snapshot.platform}: ", "bold")
     console.print(head.append("healthy", "bold green") if snapshot.healthy else head.append("not healthy", "bold red"))
-    for table in (_nodes(snapshot), _postgres(snapshot), _leaders(snapshot), _routes(snapshot)):
-        console.print(table)
+    for part in (_nodes, _postgres, _leaders, _routes):
+        console.print(part(snapshot, console.width))
     if snapshot.proxy_reason:
-        console.print(Text("proxy: ", "dim").append(snapshot.proxy_reason), soft_wrap=True)
+        say(console, Text("proxy: ", "dim").append(snapshot.proxy_reason))
     render_aside(snapshot.aside, console)
     for condition in snapshot.conditions:
         if not condition.passing:
             mark = Text("! ", "yellow") if condition.declared else Text("✗ ", "red")
-            console.print(mark.append(f"{condition.title}: {condition.detail}"), soft_wrap=True)
+            say(console, mark.append(f"{condition.title}: {condition.detail}"))
 
 
 def render_aside(aside: Sequence[AsideStatus], console: Console) -> None:
     """Database files that were moved aside, a line each, and another for what is removed soon."""
     for each in aside:
         line = f"{each.node} {each.name}, {size(each.bytes)}, kept until {day(each.until)}: {each.reason}"
-        console.print(Text("moved aside: ", "dim").append(line), soft_wrap=True)
+        say(console, Text("moved aside: ", "dim").append(line))
         if each.warning:
-            console.print(Text("! ", "yellow").append(f"{each.node} {each.name}: {each.warning}"), soft_wrap=True)
+            say(console, Text("! ", "yellow").append(f"{each.node} {each.name}: {each.warning}"))
 
 
 def day(iso: str) -> str:
@@ -51,24 +52,14 @@ def size(count: int) -> str:
     return f"{value:.1f} {UNITS[unit]}" if unit else f"{count} B"
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", title_justify="left")
-    for column in columns:
-        if column == "STATE":  # prose gives way in a narrow terminal, names and addresses stay whole
-            table.add_column(column, overflow="fold")
-        else:
-            table.add_column(column, no_wrap=True)
-    return table
-
-
-def _nodes(snapshot: Snapshot) -> Table:
-    table = _table("SITE", "NODE", "ADDRESS", "STATE")
+def _nodes(snapshot: Snapshot, width: int) -> Table:
+    rows: list[Sequence[Cell]] = []
     for site in snapshot.sites:
         for node in site.nodes:
             state = Text("healthy", "green") if node.healthy else Text(_wrong(node), "red")
             first = node is site.nodes[0]
-            table.add_row(f"{site.name} · {site.datacenter}" if first else "", node.name, node.address or "-", state)
-    return table
+            rows.append((f"{site.name} · {site.datacenter}" if first else "", node.name, node.address or "-", state))
+    return table(("SITE", "NODE", "ADDRESS", "STATE"), rows, width)
 
 
 def _wrong(node: NodeStatus) -> str:
@@ -81,17 +72,17 @@ def _wrong(node: NodeStatus) -> str:
     return ", ".join(f"{name} {state}" for name, state in states.items())
 
 
-def _postgres(snapshot: Snapshot) -> Table:
-    table = _table("POSTGRESQL", "ROLE", "STATE", "LAG", "COUNTS FOR COMMITS")
+def _postgres(snapshot: Snapshot, width: int) -> Table:
+    rows: list[Sequence[Cell]] = []
     for member in snapshot.postgres.members:
         if member.role == "primary":
-            table.add_row(member.node, _primary(writable=snapshot.postgres.writable), member.state, "", "")
+            rows.append((member.node, _primary(writable=snapshot.postgres.writable), member.state, "", ""))
         else:
             lag = "unknown" if member.lag_bytes is None else f"{member.lag_bytes} B"
-            table.add_row(member.node, member.role, member.state, lag, "yes" if member.sync else "no")
+            rows.append((member.node, member.role, member.state, lag, "yes" if member.sync else "no"))
     if not snapshot.postgres.members:
-        table.add_row(Text("no Patroni answers", "red"))
-    return table
+        rows.append((Text("no Patroni answers", "red"), "", "", "", ""))
+    return table(("POSTGRESQL", "ROLE", "STATE", "LAG", "COUNTS FOR COMMITS"), rows, width)
 
 
 def _primary(*, writable: bool) -> Text:
@@ -99,20 +90,20 @@ def _primary(*, writable: bool) -> Text:
     return text.append(" accepts writes", "") if writable else text.append(" READ-ONLY", "red")
 
 
-def _leaders(snapshot: Snapshot) -> Table:
-    table = _table("CLUSTER", "LEADER", "MEMBERS")
+def _leaders(snapshot: Snapshot, width: int) -> Table:
+    rows: list[Sequence[Cell]] = []
     for name, datacenter in snapshot.consul.items():
         voters = "" if datacenter.voters is None else f"{datacenter.voters} voters"
-        table.add_row(f"consul {name}", datacenter.leader or Text("none", "red"), voters)
+        rows.append((f"consul {name}", datacenter.leader or Text("none", "red"), voters))
     alive = sum(1 for status in snapshot.nomad.servers.values() if status == "alive")
     ready = sum(1 for status in snapshot.nomad.clients.values() if status == "ready")
-    table.add_row("nomad", snapshot.nomad.leader or Text("none", "red"), f"{alive} servers, {ready} clients")
-    return table
+    rows.append(("nomad", snapshot.nomad.leader or Text("none", "red"), f"{alive} servers, {ready} clients"))
+    return table(("CLUSTER", "LEADER", "MEMBERS"), rows, width)
 
 
-def _routes(snapshot: Snapshot) -> Table:
-    table = _table("APPLICATION AT", "READS FROM", "WRITES TO", "PROXY")
-    for route in snapshot.routes:
-        none = Text("nobody", "red")
-        table.add_row(route.site, route.read or none, route.write or none, route.proxy or "unknown")
-    return table
+def _routes(snapshot: Snapshot, width: int) -> Table:
+    none = Text("nobody", "red")
+    rows = [
+        (route.site, route.read or none, route.write or none, route.proxy or "unknown") for route in snapshot.routes
+    ]
+    return table(("APPLICATION AT", "READS FROM", "WRITES TO", "PROXY"), rows, width)

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from tercet.converge.component import Passing
 from tercet.observe.verify import Verdict
+from tercet.tables import say
 
 
 def render_verdicts(verdicts: Sequence[Verdict], console: Console) -> None:
@@ -50,7 +51,7 @@ def _line(verdict: Verdict, console: Console) -> None:
     text = Text().append(f"{mark} ", color).append(verdict.title)
     if detail := _detail(verdict):
         text.append(f"  {detail}", "dim" if verdict.holds else color)
-    console.print(text, soft_wrap=True)
+    say(console, text)
 
 
 def _detail(verdict: Verdict) -> str:

@@ -7,6 +7,7 @@ developers' options that it leaves out. A name with a dot is an extension's, whi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib import resources
@@ -47,24 +48,40 @@ OWNED: Mapping[str, str] = {
 _RECOVERY_TARGET = "a point to recover to belongs to a restore, not to a running cluster"
 
 
-def check(parameters: Mapping[str, Setting], at: Location, standbys: int) -> Iterator[Finding]:
-    """What is wrong with the operator's parameters. `standbys` is their number in this platform."""
-    limits: dict[str, tuple[Callable[[Setting], bool], str]] = {
-        "synchronous_commit": (
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """Which values of a parameter keep the promises; in words, and one of them to write."""
+
+    holds: Callable[[Setting], bool]
+    expected: str
+    write: str
+
+
+def _limits(standbys: int) -> Mapping[str, _Limit]:
+    senders = standbys + 2  # a base backup takes two beside those of the standbys that stream
+    return {
+        "synchronous_commit": _Limit(
             lambda value: value is True or value in ("on", "remote_write", "remote_apply"),
             "on, remote_write or remote_apply: less acknowledges a write that no standby has",
+            "on",
         ),
-        "wal_level": (lambda value: value in ("replica", "logical"), "replica or logical: standbys stream"),
-        # A base backup takes two senders beside those of the standbys that stream.
-        "max_wal_senders": (
-            lambda value: _at_least(value, standbys + 2),
-            f"at least {standbys + 2}: one for each standby and two for a base backup",
+        "wal_level": _Limit(
+            lambda value: value in ("replica", "logical"), "replica or logical: standbys stream", "replica"
         ),
-        "max_replication_slots": (
-            lambda value: _at_least(value, standbys),
-            f"at least {standbys}: one for each standby",
+        "max_wal_senders": _Limit(
+            lambda value: _at_least(value, senders),
+            f"at least {senders}: one for each standby and two for a base backup",
+            str(senders),
+        ),
+        "max_replication_slots": _Limit(
+            lambda value: _at_least(value, standbys), f"at least {standbys}: one for each standby", str(standbys)
         ),
     }
+
+
+def check(parameters: Mapping[str, Setting], at: Location, standbys: int) -> Iterator[Finding]:
+    """What is wrong with the operator's parameters. `standbys` is their number in this platform."""
+    limits = _limits(standbys)
     for name, value in parameters.items():
         here = (*at, name)
         plain = name.lower()
@@ -78,10 +95,8 @@ def check(parameters: Mapping[str, Setting], at: Location, standbys: int) -> Ite
                 "nothing: remove the line",
                 on_key=True,
             )
-        elif plain in limits and not limits[plain][0](value):
-            expected = limits[plain][1]
-            best = expected.split(":")[0].removeprefix("at least ").split(",")[0].split(" or ")[0]
-            yield Finding(here, expected, quoted(value), f"{name}: {best}")
+        elif plain in limits and not limits[plain].holds(value):
+            yield Finding(here, limits[plain].expected, quoted(value), f"{name}: {limits[plain].write}")
         elif "." not in plain and plain not in known():
             close = get_close_matches(plain, known(), n=1, cutoff=0.75)
             write = f"{close[0]}: {value} (did you mean this?)" if close else "nothing: remove the line"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
-from tercet.cli.command import Command, Invocation, Section
+import click
+
+from tercet.cli.command import Command, Section
+from tercet.cli.invocation import Invocation
 from tercet.cli.opened import destroy_option, with_progress
 
 if TYPE_CHECKING:
@@ -14,7 +16,18 @@ if TYPE_CHECKING:
     from tercet.operations.session import Session
 
 
-def run(arguments: argparse.Namespace, call: Invocation) -> int:
+@click.command(
+    "apply",
+    cls=Command,
+    help="execute the plan: exactly what `tercet plan` shows, without what waits for a site that cannot be reached",
+    section=Section.PLATFORM,
+    order=3,
+    examples=(("tercet apply", "repair what was changed by hand, or roll out an edited inventory"),),
+    interrupted="Nothing is half written; `tercet plan` shows what is left.",
+)
+@destroy_option
+@click.pass_obj
+def cli(call: Invocation, destroy: tuple[str, ...]) -> int:
     """Show what is done while it is done; the last lines count it and say what still waits. Exit 0 if all that could be
     done was done."""
     from tercet.cli.render import plan_json, render_plan, render_waiting, summary  # noqa: PLC0415
@@ -26,7 +39,7 @@ def run(arguments: argparse.Namespace, call: Invocation) -> int:
             if not call.json:
                 render_plan(plan, call.console)
 
-        return await apply(session, emit, show, arguments.destroy)
+        return await apply(session, emit, show, destroy)
 
     plan = with_progress(call, work)
     if call.json:
@@ -35,15 +48,3 @@ def run(arguments: argparse.Namespace, call: Invocation) -> int:
         render_waiting(plan, call.console)
         call.print(f"Applied: {summary(plan)}")
     return 0
-
-
-command = Command(
-    name="apply",
-    summary="execute the plan: exactly what `tercet plan` shows, without what waits for a site that cannot be reached",
-    section=Section.PLATFORM,
-    order=3,
-    run=run,
-    arguments=destroy_option,
-    examples=(("tercet apply", "repair what was changed by hand, or roll out an edited inventory"),),
-    interrupted="Nothing is half written; `tercet plan` shows what is left.",
-)

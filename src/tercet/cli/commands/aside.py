@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
-from tercet.cli.command import Command, Invocation, Section
+import click
+
+from tercet.cli.command import Group, Section
+from tercet.cli.complete import node_names
+from tercet.cli.invocation import Invocation
 from tercet.cli.opened import confirm, node_of, session_of
 
 if TYPE_CHECKING:
     from tercet.observe.snapshot import AsideStatus
 
 
-def run_list(_arguments: argparse.Namespace, call: Invocation) -> int:
+cli = Group(
+    "aside", section=Section.PROOF, order=6, help="database files that could not be rewound and were moved aside"
+)
+
+
+@cli.command(
+    "list",
+    help="show them: node, name, size, why, and until when they are kept",
+    examples=(("tercet aside list", "on all database nodes"), ("tercet --json aside list", "for a program")),
+)
+@click.pass_obj
+def list_(call: Invocation) -> int:
     """Exit 1 where a database node does not answer."""
     from tercet.cli.status_view import render_aside  # noqa: PLC0415
     from tercet.cli.waiting import wait  # noqa: PLC0415
@@ -28,23 +42,28 @@ def run_list(_arguments: argparse.Namespace, call: Invocation) -> int:
     return 0
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """NODE, NAME and --yes."""
-    parser.add_argument("node", metavar="NODE", help="the database node, as `tercet aside list` shows it")
-    parser.add_argument("name", metavar="NAME", help="the files' name, as `tercet aside list` shows it")
-    parser.add_argument("--yes", action="store_true", help="do not ask; the files are gone for good")
-
-
-def run_remove(arguments: argparse.Namespace, call: Invocation) -> int:
+@cli.command(
+    "remove",
+    help="remove them before their time; asks first",
+    examples=(("tercet aside remove db-sib-01 tercet.aside-20261126T162300Z-timeline-3", "asks for the name first"),),
+    interrupted="A part may be gone; run the command again to remove the rest.",
+)
+@click.argument(
+    "node", metavar="NODE", shell_complete=node_names, help="the database node, as `tercet aside list` shows it"
+)
+@click.argument("name", metavar="NAME", help="the files' name, as `tercet aside list` shows it")
+@click.option("--yes", is_flag=True, help="do not ask; the files are gone for good")
+@click.pass_obj
+def remove_(call: Invocation, node: str, name: str, *, yes: bool) -> int:
     """Say what is removed, ask, then do it."""
     from tercet.cli.status_view import day, size  # noqa: PLC0415
     from tercet.cli.waiting import wait  # noqa: PLC0415
     from tercet.operations.aside import find, remove  # noqa: PLC0415
 
     session = session_of(call)
-    found = wait(find(session, node_of(session, arguments.node), arguments.name))
+    found = wait(find(session, node_of(session, node), name))
     what = f"{size(found.bytes)} of database files that were moved aside on {found.node} at {day(found.moved)}"
-    if not arguments.yes:
+    if not yes:
         confirm(f"This removes {what}, for good", found.name)
     wait(remove(session, found))
     if call.json:
@@ -52,31 +71,3 @@ def run_remove(arguments: argparse.Namespace, call: Invocation) -> int:
     else:
         call.print(f"Removed {what}.")
     return 0
-
-
-command = Command(
-    name="aside",
-    summary="database files that could not be rewound and were moved aside",
-    section=Section.PROOF,
-    order=6,
-    commands=(
-        Command(
-            name="list",
-            summary="show them: node, name, size, why, and until when they are kept",
-            section=Section.PROOF,
-            run=run_list,
-            examples=(("tercet aside list", "on all database nodes"), ("tercet --json aside list", "for a program")),
-        ),
-        Command(
-            name="remove",
-            summary="remove them before their time; asks first",
-            section=Section.PROOF,
-            run=run_remove,
-            arguments=arguments,
-            examples=(
-                ("tercet aside remove db-sib-01 tercet.aside-20261126T162300Z-timeline-3", "asks for the name first"),
-            ),
-            interrupted="A part may be gone; run the command again to remove the rest.",
-        ),
-    ),
-)

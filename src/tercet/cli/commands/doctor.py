@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from typing import TYPE_CHECKING
 
-from tercet.cli.command import Command, Invocation, Section
+import click
+
+from tercet.cli.command import Command, Section
+from tercet.cli.invocation import Invocation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +20,19 @@ if TYPE_CHECKING:
 MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "failed": ("✗", "red"), "skipped": ("-", "dim")}
 
 
-def run(_arguments: argparse.Namespace, call: Invocation) -> int:
+@click.command(
+    "doctor",
+    cls=Command,
+    help="what would make `up` fail later, in one list with the remedies",
+    section=Section.INVENTORY,
+    order=4,
+    examples=(
+        ("tercet doctor", "before the first `tercet up` on Proxmox: permissions, storages, network, clocks, tailnet"),
+        ("tercet doctor --json", "the same for a script"),
+    ),
+)
+@click.pass_obj
+def cli(call: Invocation) -> int:
     """Exit 1 if something stands in the way; warnings do not."""
     from tercet.cli.opened import session_of  # noqa: PLC0415
     from tercet.cli.waiting import wait  # noqa: PLC0415
@@ -37,6 +51,8 @@ def render(checks: Sequence[Check], console: Console) -> None:
     """One line a check, by what it is about; below one that is not well, its remedy."""
     from rich.text import Text  # noqa: PLC0415
 
+    from tercet.tables import say  # noqa: PLC0415
+
     for about in dict.fromkeys(check.about for check in checks):
         console.print(Text("all sites" if about == "all" else about, "bold"))
         for check in (check for check in checks if check.about == about):
@@ -44,9 +60,9 @@ def render(checks: Sequence[Check], console: Console) -> None:
             text = Text("  ").append(f"{mark} ", color).append(check.title)
             if check.found:
                 text.append(f"  {check.found}", color if check.state in ("failed", "warning") else "dim")
-            console.print(text, soft_wrap=True)
+            say(console, text, hang=4)
             if check.remedy:
-                console.print(Text(f"      {check.remedy}"), soft_wrap=True)
+                say(console, Text(f"      {check.remedy}"), hang=6)
     failed = sum(1 for check in checks if check.state == "failed")
     warnings = sum(1 for check in checks if check.state == "warning")
     if failed:
@@ -54,16 +70,3 @@ def render(checks: Sequence[Check], console: Console) -> None:
     else:
         noted = f" {warnings} warnings." if warnings else ""
         console.print(f"Nothing stands in the way of `tercet up`.{noted}", style="bold green")
-
-
-command = Command(
-    name="doctor",
-    summary="what would make `up` fail later, in one list with the remedies",
-    section=Section.INVENTORY,
-    order=4,
-    run=run,
-    examples=(
-        ("tercet doctor", "before the first `tercet up` on Proxmox: permissions, storages, network, clocks, tailnet"),
-        ("tercet doctor --json", "the same for a script"),
-    ),
-)

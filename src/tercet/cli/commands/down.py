@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
-from tercet.cli.command import Command, Invocation, Section
+import click
+
+from tercet.cli.command import Command, Section
+from tercet.cli.invocation import Invocation
 from tercet.cli.opened import confirm, session_of, with_progress
 
 if TYPE_CHECKING:
@@ -13,12 +15,18 @@ if TYPE_CHECKING:
     from tercet.operations.session import Session
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """--yes."""
-    parser.add_argument("--yes", action="store_true", help="do not ask; the databases of this platform are destroyed")
-
-
-def run(arguments: argparse.Namespace, call: Invocation) -> int:
+@click.command(
+    "down",
+    cls=Command,
+    help="destroy what `up` made of this platform, its databases included",
+    section=Section.PLATFORM,
+    order=4,
+    examples=(("tercet down", "asks for the platform's name first"), ("tercet down --yes", "for scripts")),
+    interrupted="A part may be gone; `tercet down` finishes, `tercet up` raises it again.",
+)
+@click.option("--yes", is_flag=True, help="do not ask; the databases of this platform are destroyed")
+@click.pass_obj
+def cli(call: Invocation, *, yes: bool) -> int:
     """Say what is destroyed, ask, then do it. The image cache, the inventory and its secrets stay."""
     from tercet.cli.waiting import wait  # noqa: PLC0415
 
@@ -27,7 +35,7 @@ def run(arguments: argparse.Namespace, call: Invocation) -> int:
     doomed = wait(session.provider.doomed())
     for change in doomed:
         call.errors.print(f"{change.verb} {change.what}: {change.reason}", soft_wrap=True)
-    if not arguments.yes:
+    if not yes:
         confirm(f"`tercet down` destroys platform {name} with its databases", name)
 
     async def work(session: Session, emit: Emit) -> None:
@@ -40,15 +48,3 @@ def run(arguments: argparse.Namespace, call: Invocation) -> int:
         end = f"Platform {name} is gone" if doomed else f"There was no container of platform {name}"
         call.print(f"{end}. Images, the inventory and its secrets stay.")
     return 0
-
-
-command = Command(
-    name="down",
-    summary="destroy what `up` made of this platform, its databases included",
-    section=Section.PLATFORM,
-    order=4,
-    run=run,
-    arguments=arguments,
-    examples=(("tercet down", "asks for the platform's name first"), ("tercet down --yes", "for scripts")),
-    interrupted="A part may be gone; `tercet down` finishes, `tercet up` raises it again.",
-)

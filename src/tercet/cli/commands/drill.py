@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tercet.cli.command import Command, Invocation, Section
-from tercet.cli.drill_soak import JOURNALS, STDOUT, run_soak, soak_arguments, write
+import click
+
+from tercet.cli.command import Group, Section
+from tercet.cli.complete import drill_names, site_names
+from tercet.cli.drill_options import JOURNALS, STDOUT, journals_option, json_option
+from tercet.cli.drill_soak import soak, write
+from tercet.cli.invocation import Invocation
 from tercet.cli.opened import with_progress
 from tercet.errors import TercetError
 
@@ -20,100 +24,125 @@ if TYPE_CHECKING:
     from tercet.operations.session import Session
 
 
-def list_drills(_arguments: argparse.Namespace, call: Invocation) -> int:
-    """Name, title and the promise of each built-in drill."""
-    from rich.table import Table  # noqa: PLC0415
+cli = Group("drill", section=Section.PROOF, order=2, help="failure drills with measured unavailability and lost writes")
 
+
+def _times(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 100:
+        raise click.BadParameter(f"expected a number from 1 to 100, found {text}")
+    return int(text)
+
+
+report_option = click.option(
+    "--report", metavar="FILE", type=click.Path(path_type=Path), help="write one self-contained HTML file"
+)
+
+
+@cli.command("list", help="the built-in drills", examples=(("tercet drill list", "name and what happens"),))
+@click.pass_obj
+def list_(call: Invocation) -> int:
+    """Name, title and the promise of each built-in drill."""
     from tercet.drills.scenario_file import built_in  # noqa: PLC0415
+    from tercet.tables import table  # noqa: PLC0415
 
     scenarios = built_in()
     if call.json:
         call.print_json([{"name": s.name, "title": s.title, "promise": s.promise} for s in scenarios.values()])
         return 0
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("DRILL", no_wrap=True)
-    table.add_column("WHAT HAPPENS")
-    for scenario in scenarios.values():
-        table.add_row(scenario.name, scenario.title)
-    call.console.print(table)
+    rows = [(scenario.name, scenario.title) for scenario in scenarios.values()]
+    call.console.print(table(("DRILL", "WHAT HAPPENS"), rows, call.console.width))
     return 0
 
 
-def run_arguments(parser: argparse.ArgumentParser) -> None:
-    """NAME and how to run it."""
-    parser.add_argument("name", metavar="NAME", help="a drill of `tercet drill list`, or a scenario file (.yml)")
-    parser.add_argument("--site", default="", help="which standby it is about; default: the first")
-    parser.add_argument("--repeat", metavar="N", type=_times, default=1, help="run it N times: median and worst")
-    _output_arguments(parser)
-    parser.add_argument(
-        "--journals", metavar="DIR", type=Path, default=JOURNALS, help=f"where journals go; default: {JOURNALS}/"
-    )
-
-
-def report_arguments(parser: argparse.ArgumentParser) -> None:
-    """JOURNAL and where its verdict goes."""
-    parser.add_argument(
-        "journals", metavar="JOURNAL", nargs="+", type=Path, help=f"a drill's .jsonl file, as in {JOURNALS}/"
-    )
-    _output_arguments(parser)
-
-
-def _output_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--json",
-        metavar="FILE",
-        dest="json_file",
-        nargs="?",
-        const=STDOUT,
-        type=Path,
-        help="write verdict and figures there; without FILE print them",
-    )
-    parser.add_argument("--report", metavar="FILE", type=Path, help="write one self-contained HTML file")
-
-
-def _times(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 100:
-        raise argparse.ArgumentTypeError(f"expected a number from 1 to 100, found {text}")
-    return int(text)
-
-
-def run_drill(arguments: argparse.Namespace, call: Invocation) -> int:
+@cli.command(
+    "run",
+    help="provoke a failure under load, measure, heal, judge; exit 1 if a promise or the budget is broken",
+    examples=(
+        ("tercet drill run site-killed", "the primary's whole site loses power"),
+        ("tercet drill run site-cut --repeat 5 --report cut.html", "median and worst of five, as a report"),
+        ("tercet drill run my-scenario.yml", "a scenario of your own"),
+    ),
+    interrupted="Faults were healed unless a line with ✗ says otherwise; `tercet verify` looks at the rest.",
+)
+@click.argument(
+    "name",
+    metavar="NAME",
+    shell_complete=drill_names,
+    help="a drill of `tercet drill list`, or a scenario file (.yml)",
+)
+@click.option(
+    "--site",
+    metavar="SITE",
+    default="",
+    shell_complete=site_names,
+    help="which standby it is about; default: the first",
+)
+@click.option("--repeat", metavar="N", type=_times, default="1", help="run it N times: median and worst")
+@json_option("verdict and figures")
+@report_option
+@journals_option
+@click.pass_obj
+def run_(
+    call: Invocation, name: str, *, site: str, repeat: int, json_file: Path | None, report: Path | None, journals: Path
+) -> int:
     """Exit 1 if a promise or the budget is broken."""
     from tercet.drills.scenario_file import find  # noqa: PLC0415
 
     platform = call.platform()
-    scenario = find(arguments.name, platform)
-    sites = [site.name for site in platform.sites]
-    if arguments.site and arguments.site not in sites:
-        raise TercetError(f"there is no site {arguments.site}: expected one of {', '.join(sites)}")
+    scenario = find(name, platform)
+    sites = [each.name for each in platform.sites]
+    if site and site not in sites:
+        raise TercetError(f"there is no site {site}: expected one of {', '.join(sites)}")
 
     results: list[Result] = []
 
     async def work(session: Session, emit: Emit) -> None:
-        await _repeat(scenario, session, arguments, emit, results)
+        await _repeat(scenario, session, emit, results, times=repeat, site=site, folder=journals)
 
     try:
         with_progress(call, work)
     finally:
         # What was measured is told, even if a later run ended in an error or by Ctrl-C.
         if results:
-            _tell(results, arguments.repeat, arguments, call)
+            _tell(results, repeat, call, json_file, report)
     return 0 if all(result.passed for result in results) else 1
 
 
-def report_drill(arguments: argparse.Namespace, call: Invocation) -> int:
+cli.add_command(soak)
+
+
+@cli.command(
+    "report",
+    help="judge saved journals again, without a platform; exit 1 if a promise or the budget is broken",
+    examples=(
+        ("tercet drill report tercet-drills/site-killed-20261123-064539.jsonl", "the verdict of that run"),
+        ("tercet drill report tercet-drills/site-cut-*.jsonl --report cut.html", "all runs as one report"),
+    ),
+)
+@click.argument(
+    "journals",
+    metavar="JOURNAL…",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path),
+    help=f"a drill's .jsonl file, as in {JOURNALS}/",
+)
+@json_option("verdict and figures")
+@report_option
+@click.pass_obj
+def report_(call: Invocation, journals: tuple[Path, ...], json_file: Path | None, report: Path | None) -> int:
     """Judge the journals of one drill by what stands in them. Exit 1 if a promise or the budget is broken."""
-    results = [_judged(path, call) for path in arguments.journals]
+    results = [_judged(path, call) for path in journals]
     first = results[0].began
-    for path, result in zip(arguments.journals, results, strict=True):
+    for path, result in zip(journals, results, strict=True):
         other = result.began
         if (other.scenario, other.expect, other.budgets) != (first.scenario, first.expect, first.budgets):
             what = "other budgets or expectations" if other.scenario == first.scenario else other.scenario
             raise TercetError(
-                f"expected runs of one drill, found {first.scenario} in {arguments.journals[0]} and {what} in {path}; "
+                f"expected runs of one drill, found {first.scenario} in {journals[0]} and {what} in {path}; "
                 f"report them one by one"
             )
-    _tell(results, len(results), arguments, call)
+    _tell(results, len(results), call, json_file, report)
     return 0 if all(result.passed for result in results) else 1
 
 
@@ -132,7 +161,7 @@ def _judged(path: Path, call: Invocation) -> Result:
         raise JournalError(f"{path}: {error}") from None
 
 
-def _tell(results: Sequence[Result], asked: int, arguments: argparse.Namespace, call: Invocation) -> None:
+def _tell(results: Sequence[Result], asked: int, call: Invocation, json_file: Path | None, report: Path | None) -> None:
     from tercet.cli.drill_results import as_data, spread_table  # noqa: PLC0415
     from tercet.drills.report.page import page  # noqa: PLC0415
     from tercet.drills.report.terminal import render  # noqa: PLC0415
@@ -140,20 +169,21 @@ def _tell(results: Sequence[Result], asked: int, arguments: argparse.Namespace, 
 
     repeated = Repeated(tuple(results))
     data = as_data(repeated, asked)
-    if call.json or arguments.json_file == STDOUT:
+    if call.json or json_file == STDOUT:
         call.print_json(data)
     else:
-        call.console.print(render(repeated))
+        width = call.console.width
+        call.console.print(render(repeated, width))
         if len(results) > 1:
-            call.console.print(spread_table(repeated))
-    if arguments.json_file not in (None, STDOUT):
-        write(arguments.json_file, json.dumps(data, indent=2, allow_nan=False) + "\n")
-    if arguments.report:
-        write(arguments.report, page(repeated))
+            call.console.print(spread_table(repeated, width))
+    if json_file not in (None, STDOUT):
+        write(json_file, json.dumps(data, indent=2, allow_nan=False) + "\n")
+    if report:
+        write(report, page(repeated))
 
 
 async def _repeat(
-    scenario: Scenario, session: Session, arguments: argparse.Namespace, emit: Emit, results: list[Result]
+    scenario: Scenario, session: Session, emit: Emit, results: list[Result], *, times: int, site: str, folder: Path
 ) -> None:
     """Each run's result goes into `results` as soon as it is there."""
     from tercet.drills.run import run  # noqa: PLC0415
@@ -162,59 +192,5 @@ async def _repeat(
 
     stage = Stage(session.platform, session.provider, session.context, session.components)
     who = operator(f"drill {scenario.name}")
-    for _ in range(arguments.repeat):
-        results.append(await run(scenario, stage, site=arguments.site, folder=arguments.journals, who=who, emit=emit))
-
-
-command = Command(
-    name="drill",
-    summary="failure drills with measured unavailability and lost writes",
-    section=Section.PROOF,
-    order=2,
-    commands=(
-        Command(
-            name="list",
-            summary="the built-in drills",
-            section=Section.PROOF,
-            run=list_drills,
-            examples=(("tercet drill list", "name and what happens"),),
-        ),
-        Command(
-            name="run",
-            summary="provoke a failure under load, measure, heal, judge; exit 1 if a promise or the budget is broken",
-            section=Section.PROOF,
-            run=run_drill,
-            arguments=run_arguments,
-            examples=(
-                ("tercet drill run site-killed", "the primary's whole site loses power"),
-                ("tercet drill run site-cut --repeat 5 --report cut.html", "median and worst of five, as a report"),
-                ("tercet drill run my-scenario.yml", "a scenario of your own"),
-            ),
-            interrupted="Faults were healed unless a line with ✗ says otherwise; `tercet verify` looks at the rest.",
-        ),
-        Command(
-            name="soak",
-            summary="random faults, round after round, each judged; the first broken promise ends it; exit 1 then",
-            section=Section.PROOF,
-            run=run_soak,
-            arguments=soak_arguments,
-            examples=(
-                ("tercet drill soak --rounds 200", "an hour and a half"),
-                ("tercet drill soak --for 2h --kinds loss,flap,cut_one_way", "only bad links"),
-                ("tercet drill soak --seed 4711 --round 12", "that one round again"),
-            ),
-            interrupted="Faults were healed unless a line with ✗ says otherwise; the round under way was not judged.",
-        ),
-        Command(
-            name="report",
-            summary="judge saved journals again, without a platform; exit 1 if a promise or the budget is broken",
-            section=Section.PROOF,
-            run=report_drill,
-            arguments=report_arguments,
-            examples=(
-                ("tercet drill report tercet-drills/site-killed-20261123-064539.jsonl", "the verdict of that run"),
-                ("tercet drill report tercet-drills/site-cut-*.jsonl --report cut.html", "all runs as one report"),
-            ),
-        ),
-    ),
-)
+    for _ in range(times):
+        results.append(await run(scenario, stage, site=site, folder=folder, who=who, emit=emit))

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
+import click
 
-from tercet.cli.command import Command, Invocation, Section
+from tercet.cli.command import Command, Section
+from tercet.cli.invocation import Invocation
 from tercet.errors import TercetError
 
 
-def run(_arguments: argparse.Namespace, call: Invocation) -> int:
+@click.command(
+    "init",
+    cls=Command,
+    help="write tercet.yml, the specification's three sites, commented",
+    section=Section.INVENTORY,
+    order=1,
+    examples=(
+        ("tercet init", "write tercet.yml here"),
+        ("tercet init -f staging.yml", "write another inventory"),
+    ),
+)
+@click.pass_obj
+def cli(call: Invocation) -> int:
     """Write the file, unless there is one."""
     from tercet.inventory.default import default_text  # noqa: PLC0415
 
@@ -37,16 +50,3 @@ def run(_arguments: argparse.Namespace, call: Invocation) -> int:
         call.print(f"Read it, change what you like, then raise it: tercet up{option}")
         call.print("For completion in your editor, beside it: tercet schema > tercet.schema.json")
     return 0
-
-
-command = Command(
-    name="init",
-    summary="write tercet.yml, the specification's three sites, commented",
-    section=Section.INVENTORY,
-    order=1,
-    run=run,
-    examples=(
-        ("tercet init", "write tercet.yml here"),
-        ("tercet init -f staging.yml", "write another inventory"),
-    ),
-)

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
+import click
 
-from tercet.cli.command import Command, Invocation, Section
+from tercet.cli.command import Command, Section
+from tercet.cli.invocation import Invocation
 from tercet.cli.opened import session_of
 
 CHANGES_PENDING = 2
 
 
-def run(_arguments: argparse.Namespace, call: Invocation) -> int:
+@click.command(
+    "plan",
+    cls=Command,
+    help="every change that is needed, with its node and reason; exit 2 if `apply` would make one, 0 if not",
+    section=Section.PLATFORM,
+    order=2,
+    examples=(("tercet plan", "look before you apply"), ("tercet plan --json", "the same for a program")),
+)
+@click.pass_obj
+def cli(call: Invocation) -> int:
     """Exit 2 when something can be changed now, else 0: what waits for a site that cannot be reached is listed only."""
     from tercet.cli.render import plan_json, render_plan  # noqa: PLC0415
     from tercet.cli.waiting import wait  # noqa: PLC0415
@@ -22,13 +32,3 @@ def run(_arguments: argparse.Namespace, call: Invocation) -> int:
     else:
         render_plan(plan, call.console)
     return 0 if plan.empty else CHANGES_PENDING
-
-
-command = Command(
-    name="plan",
-    summary="every change that is needed, with its node and reason; exit 2 if `apply` would make one, 0 if not",
-    section=Section.PLATFORM,
-    order=2,
-    run=run,
-    examples=(("tercet plan", "look before you apply"), ("tercet plan --json", "the same for a program")),
-)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from tercet.cli.command import Command, Invocation, Section
+import click
+
+from tercet.cli.command import Group, Section
+from tercet.cli.complete import node_names
+from tercet.cli.invocation import Invocation
 from tercet.cli.opened import with_progress
 from tercet.errors import TercetError
 
@@ -17,14 +20,36 @@ if TYPE_CHECKING:
     from tercet.operations.session import Session
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """--leader, --yes and --confirm."""
-    parser.add_argument("--leader", metavar="NODE", help="the database node that leads; default: the most WAL")
-    parser.add_argument("--yes", action="store_true", help="do not ask, where no acknowledged write can be lost")
-    parser.add_argument("--confirm", metavar="NODE", help="do not ask either where one can: the name of who will lead")
+cli = Group("recover", section=Section.PROOF, order=5, help="the ways out when quorum or its state is gone")
 
 
-def run(arguments: argparse.Namespace, call: Invocation) -> int:
+@cli.command(
+    "dcs",
+    help="all servers of dcs lost their data: choose who leads by what each database node has",
+    examples=(
+        ("tercet recover dcs", "shows what each node has, then asks"),
+        ("tercet recover dcs --yes", "for scripts; refuses where a write could be lost"),
+        ("tercet recover dcs --leader db-fsn-01", "another one than the one with the most WAL"),
+    ),
+    interrupted="Broken off; databases may be stopped. `tercet recover dcs` goes on from here.",
+)
+@click.option(
+    "--leader",
+    "wanted",
+    metavar="NODE",
+    shell_complete=node_names,
+    help="the database node that leads; default: the most WAL",
+)
+@click.option("--yes", is_flag=True, help="do not ask, where no acknowledged write can be lost")
+@click.option(
+    "--confirm",
+    "confirmed",
+    metavar="NODE",
+    shell_complete=node_names,
+    help="do not ask either where one can: the name of who will lead",
+)
+@click.pass_obj
+def dcs(call: Invocation, wanted: str | None, confirmed: str | None, *, yes: bool) -> int:
     """Show what each database node has, ask, then do it."""
     from tercet.cli.recover_view import render_survey, survey_json  # noqa: PLC0415
     from tercet.operations.recover_dcs import look, recover_dcs  # noqa: PLC0415
@@ -34,10 +59,10 @@ def run(arguments: argparse.Namespace, call: Invocation) -> int:
         return _nothing(call, found)
     leader = None
     if not found.decided:
-        leader = found.survey.of(arguments.leader) if arguments.leader else found.survey.best()
+        leader = found.survey.of(wanted) if wanted else found.survey.best()
         if not call.json:
             render_survey(found.survey, leader, call.errors)
-        confirm(arguments, found.survey, leader, found.unsure)
+        confirm(found.survey, leader, found.unsure, yes=yes, confirmed=confirmed)
 
     async def work(session: Session, emit: Emit) -> Recovered | None:
         return await recover_dcs(session, leader.node if leader else None, found.survey, emit)
@@ -60,14 +85,14 @@ def _nothing(call: Invocation, found: Standing) -> int:
     return 0
 
 
-def confirm(arguments: argparse.Namespace, survey: Survey, leader: Reach, unsure: str | None) -> None:
+def confirm(survey: Survey, leader: Reach, unsure: str | None, *, yes: bool, confirmed: str | None) -> None:
     """TercetError unless somebody who could know agreed to this leader."""
     risk = unsure
     if leader.node != survey.best().node and any(survey.lost(leader).values()):
         risk = f"other nodes have WAL that {leader.node} has not"
-    if arguments.confirm not in (None, leader.node):
-        raise TercetError(f"--confirm says {arguments.confirm}, but {leader.node} would lead: nothing was changed")
-    if arguments.confirm or (arguments.yes and not risk):
+    if confirmed not in (None, leader.node):
+        raise TercetError(f"--confirm says {confirmed}, but {leader.node} would lead: nothing was changed")
+    if confirmed or (yes and not risk):
         return
     if not sys.stdin.isatty():
         wanted = f"acknowledged writes can be lost, as {risk}: --confirm {leader.node}" if risk else "say --yes"
@@ -76,26 +101,3 @@ def confirm(arguments: argparse.Namespace, survey: Survey, leader: Reach, unsure
     said = input(f"{leader.node} leads, the others follow it.{loses} Type its name to go on: ")
     if said.strip() != leader.node:
         raise TercetError(f"expected {leader.node}, found {said.strip() or 'nothing'}: nothing was changed")
-
-
-command = Command(
-    name="recover",
-    summary="the ways out when quorum or its state is gone",
-    section=Section.PROOF,
-    order=5,
-    commands=(
-        Command(
-            name="dcs",
-            summary="all servers of dcs lost their data: choose who leads by what each database node has",
-            section=Section.PROOF,
-            run=run,
-            arguments=arguments,
-            examples=(
-                ("tercet recover dcs", "shows what each node has, then asks"),
-                ("tercet recover dcs --yes", "for scripts; refuses where a write could be lost"),
-                ("tercet recover dcs --leader db-fsn-01", "another one than the one with the most WAL"),
-            ),
-            interrupted="Broken off; databases may be stopped. `tercet recover dcs` goes on from here.",
-        ),
-    ),
-)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tercet.cli.command import Command, Invocation, Section
+import click
+
+from tercet.cli.command import Command, Section
+from tercet.cli.invocation import Invocation
 from tercet.cli.opened import with_progress
 
 if TYPE_CHECKING:
@@ -15,16 +17,29 @@ if TYPE_CHECKING:
     from tercet.operations.session import Session
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """-o FILE."""
-    parser.add_argument(
-        "-o", "--output", metavar="FILE", type=Path, help="where it goes; default: tercet-support-TIME.tar.gz"
-    )
-
-
-def run(arguments: argparse.Namespace, call: Invocation) -> int:
+@click.command(
+    "support",
+    cls=Command,
+    help="logs, configurations, states and versions of all nodes as one archive, without secrets",
+    section=Section.PROOF,
+    order=5,
+    examples=(
+        ("tercet support", "tercet-support-TIME.tar.gz, readable by you alone"),
+        ("tercet support -o case-12.tar.gz", "under a name of your own"),
+    ),
+    interrupted="No archive was written.",
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="where it goes; default: tercet-support-TIME.tar.gz",
+)
+@click.pass_obj
+def cli(call: Invocation, output: Path | None) -> int:
     """A node that does not answer is named and left out: that is no error."""
-    path: Path = arguments.output or Path(f"tercet-support-{time.strftime('%Y%m%d-%H%M%S')}.tar.gz")
+    path: Path = output or Path(f"tercet-support-{time.strftime('%Y%m%d-%H%M%S')}.tar.gz")
 
     async def work(session: Session, emit: Emit) -> tuple[str, ...]:
         from tercet.operations.support.bundle import write_bundle  # noqa: PLC0415
@@ -39,18 +54,3 @@ def run(arguments: argparse.Namespace, call: Invocation) -> int:
             call.print(f"not in it: {line}")
         call.print(f"{path}: read it before you give it away; the secrets that tercet knows are not in it")
     return 0
-
-
-command = Command(
-    name="support",
-    summary="logs, configurations, states and versions of all nodes as one archive, without secrets",
-    section=Section.PROOF,
-    order=5,
-    run=run,
-    arguments=arguments,
-    examples=(
-        ("tercet support", "tercet-support-TIME.tar.gz, readable by you alone"),
-        ("tercet support -o case-12.tar.gz", "under a name of your own"),
-    ),
-    interrupted="No archive was written.",
-)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
-from tercet.cli.command import Command, Invocation, Section
+import click
+
+from tercet.cli.command import Command, Section
+from tercet.cli.complete import site_names
+from tercet.cli.invocation import Invocation
 from tercet.cli.opened import with_progress
 
 if TYPE_CHECKING:
@@ -14,18 +17,32 @@ if TYPE_CHECKING:
     from tercet.operations.switchover import Switched
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """--to SITE."""
-    parser.add_argument("--to", metavar="SITE", help="the site that takes over; default: the standby that lags least")
-
-
-def run(arguments: argparse.Namespace, call: Invocation) -> int:
+@click.command(
+    "switchover",
+    cls=Command,
+    help="hand the primary's role to another site; refuses an unfit one",
+    section=Section.PROOF,
+    order=3,
+    examples=(
+        ("tercet switchover", "to the standby that lags least"),
+        ("tercet switchover --to sib-03", "before maintenance at the primary's site"),
+    ),
+)
+@click.option(
+    "--to",
+    "site",
+    metavar="SITE",
+    shell_complete=site_names,
+    help="the site that takes over; default: the standby that lags least",
+)
+@click.pass_obj
+def cli(call: Invocation, site: str | None) -> int:
     """Refuses a standby that is not fit; nothing is changed then."""
 
     async def work(session: Session, emit: Emit) -> Switched:
         from tercet.operations.switchover import switchover  # noqa: PLC0415
 
-        return await switchover(session, arguments.to, emit)
+        return await switchover(session, site, emit)
 
     switched = with_progress(call, work)
     if call.json:
@@ -33,17 +50,3 @@ def run(arguments: argparse.Namespace, call: Invocation) -> int:
     else:
         call.print(f"{switched.new} is primary, {switched.old} follows it.")
     return 0
-
-
-command = Command(
-    name="switchover",
-    summary="hand the primary's role to another site; refuses an unfit one",
-    section=Section.PROOF,
-    order=3,
-    run=run,
-    arguments=arguments,
-    examples=(
-        ("tercet switchover", "to the standby that lags least"),
-        ("tercet switchover --to sib-03", "before maintenance at the primary's site"),
-    ),
-)

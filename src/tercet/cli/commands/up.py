@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
-from tercet.cli.command import Command, Invocation, Section
+import click
+
+from tercet.cli.command import Command, Section
+from tercet.cli.invocation import Invocation
 from tercet.cli.opened import broken, destroy_option, with_progress
 
 if TYPE_CHECKING:
@@ -15,7 +17,21 @@ if TYPE_CHECKING:
     from tercet.operations.up import Raised
 
 
-def run(arguments: argparse.Namespace, call: Invocation) -> int:
+@click.command(
+    "up",
+    cls=Command,
+    help="raise the platform and prove it; goes on where an earlier run broke off",
+    section=Section.PLATFORM,
+    order=1,
+    examples=(
+        ("tercet up", "the platform of tercet.yml"),
+        ("tercet up --lab", "the same inventory in the built-in lab, whatever provider it names"),
+    ),
+    interrupted="Nothing is half written; `tercet up` goes on from here, `tercet down` removes what there is.",
+)
+@destroy_option
+@click.pass_obj
+def cli(call: Invocation, destroy: tuple[str, ...]) -> int:
     """Raise the platform, then show it. Exit 1 if a promise does not hold."""
     from tercet.cli.render import plan_json, render_waiting  # noqa: PLC0415
     from tercet.cli.status_view import render_status  # noqa: PLC0415
@@ -25,7 +41,7 @@ def run(arguments: argparse.Namespace, call: Invocation) -> int:
         from tercet.observe.snapshot import look  # noqa: PLC0415
         from tercet.operations.up import up  # noqa: PLC0415
 
-        raised = await up(session, emit, arguments.destroy)
+        raised = await up(session, emit, destroy)
         now = raised.session
         return raised, await look(now.platform, now.components, now.provider, proxy_reason=now.proxy_reason)
 
@@ -41,18 +57,3 @@ def run(arguments: argparse.Namespace, call: Invocation) -> int:
             site = raised.session.platform.sites[0].name
             call.print(f"\nEvery promise was proven{but_for(raised.verdicts)}. Connect: tercet psql {site}")
     return broken(raised.verdicts)
-
-
-command = Command(
-    name="up",
-    summary="raise the platform and prove it; goes on where an earlier run broke off",
-    section=Section.PLATFORM,
-    order=1,
-    run=run,
-    arguments=destroy_option,
-    examples=(
-        ("tercet up", "the platform of tercet.yml"),
-        ("tercet up --lab", "the same inventory in the built-in lab, whatever provider it names"),
-    ),
-    interrupted="Nothing is half written; `tercet up` goes on from here, `tercet down` removes what there is.",
-)

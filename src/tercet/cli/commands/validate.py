@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 
-from tercet.cli.command import Command, Invocation, Section
+import click
+
+from tercet.cli.command import Command, Section
+from tercet.cli.invocation import Invocation
 
 
-def run(_arguments: argparse.Namespace, call: Invocation) -> int:
+@click.command(
+    "validate",
+    cls=Command,
+    help="check the inventory alone; every error with file and line",
+    section=Section.INVENTORY,
+    order=2,
+    examples=(
+        ("tercet validate", "check tercet.yml"),
+        ("tercet validate -f staging.yml --json", "the same for a script: valid, and problems by line"),
+    ),
+)
+@click.pass_obj
+def cli(call: Invocation) -> int:
     """Load the inventory and look for the programs that it names by a path; nothing else is looked at."""
     from tercet.inventory.load import load  # noqa: PLC0415
     from tercet.inventory.problems import InventoryError  # noqa: PLC0415
@@ -30,16 +44,3 @@ def run(_arguments: argparse.Namespace, call: Invocation) -> int:
             f"provider {platform.settings.provider}."
         )
     return 0
-
-
-command = Command(
-    name="validate",
-    summary="check the inventory alone; every error with file and line",
-    section=Section.INVENTORY,
-    order=2,
-    run=run,
-    examples=(
-        ("tercet validate", "check tercet.yml"),
-        ("tercet validate -f staging.yml --json", "the same for a script: valid, and problems by line"),
-    ),
-)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
-from tercet.cli.command import Command, Invocation, Section
+import click
+
+from tercet.cli.command import Command, Section
+from tercet.cli.invocation import Invocation
 from tercet.cli.opened import broken, with_progress
 
 if TYPE_CHECKING:
@@ -14,7 +16,18 @@ if TYPE_CHECKING:
     from tercet.operations.session import Session
 
 
-def run(_arguments: argparse.Namespace, call: Invocation) -> int:
+@click.command(
+    "verify",
+    cls=Command,
+    help="prove the specification's promises end to end; exit 1 if one does not hold",
+    section=Section.PROOF,
+    order=1,
+    examples=(
+        ("tercet verify", "leaders, replication, routes, a job in every datacenter, rows written and read back"),
+    ),
+)
+@click.pass_obj
+def cli(call: Invocation) -> int:
     """Exit 1 if a promise does not hold."""
     from tercet.cli.verdicts import render_verdicts, verdicts_json  # noqa: PLC0415
 
@@ -29,15 +42,3 @@ def run(_arguments: argparse.Namespace, call: Invocation) -> int:
     else:
         render_verdicts(verdicts, call.console)
     return broken(verdicts)
-
-
-command = Command(
-    name="verify",
-    summary="prove the specification's promises end to end; exit 1 if one does not hold",
-    section=Section.PROOF,
-    order=1,
-    run=run,
-    examples=(
-        ("tercet verify", "leaders, replication, routes, a job in every datacenter, rows written and read back"),
-    ),
-)

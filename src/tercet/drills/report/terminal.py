@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from rich import box
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -17,9 +17,11 @@ from tercet.drills.history import Slot
 from tercet.drills.report.figures import LANES, predicted_costs
 from tercet.drills.report.page import CHECKS, measured, seconds
 from tercet.drills.verdict import Judged, Repeated, Result
+from tercet.tables import Cell, table
 
-BAR = 40  # characters of a chain's picture
-LANE = 72  # characters of a lane
+BAR = 40  # characters of a chain's picture at most
+LANE = 72  # characters of a lane at most
+LEAST = 16  # of either; where there is less beside the words, words go
 OK, SOME, BAD, SOFT = "cyan", "yellow", "red", "dim"
 NAMES = {
     "writes": "writes, while the fault lasted",
@@ -33,17 +35,19 @@ EIGHTHS = " ▏▎▍▌▋▊▉█"
 MARKS = {OK: "━", SOME: "╌", BAD: "x", "": " "}  # told apart without colour too
 
 
-def render(repeated: Repeated) -> RenderableType:
-    """Everything worth showing of one run, or of several: the pictures are of the run nearest to the median."""
+def render(repeated: Repeated, width: int) -> RenderableType:
+    """Everything worth showing of one run, or of several, in `width` characters: the pictures are of the run nearest to
+    the median."""
     result = repeated.typical
+    inner = width - 2
     parts: list[RenderableType] = [_head(repeated), *_reasons(repeated), Text()]
-    parts.append(_figures(repeated))
+    parts += [_figures(repeated, inner), Text()]
     if len(repeated.results) > 1:
         parts.append(_runs(repeated))
     if result.chains:
         worst = max(result.chains, key=lambda chain: chain.end - chain.start)
-        parts += [Text(), _title(f"Where the time went at {worst.site}"), _chain(result, worst)]
-    parts += [Text(), _title("What applications saw"), _lanes(result)]
+        parts += [Text(), _title(f"Where the time went at {worst.site}"), _chain(result, worst, inner)]
+    parts += [Text(), _title("What applications saw"), _lanes(result, inner)]
     if result.promises:
         parts += [Text(), _title("Promises"), *_promises(result)]
     parts += [Text(), _ledger(repeated)]
@@ -67,25 +71,24 @@ def _reasons(repeated: Repeated) -> Iterable[Text]:
             yield Text(f"  ✗ {f'run {number}: ' if many else ''}{reason}", style=BAD)
 
 
-def _figures(repeated: Repeated) -> Table:
+def _figures(repeated: Repeated, width: int) -> Table:
     result = repeated.typical
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style=SOFT)
-    table.add_column("seconds without", no_wrap=True)
-    for name in ("measured", "expected", "bound", "budget"):
-        table.add_column(name, justify="right")
-    table.add_column("")
     guess = result.predicted
+    rows: list[Sequence[Cell]] = []
     for one in result.judged:
         shown = guess if one.name == result.main else None
-        table.add_row(
-            NAMES[one.name],
-            Text(measured(one), style="bold" if one.kept else f"bold {BAD}"),
-            f"{shown.expected:.1f} s" if shown else "",
-            f"{shown.bound:.1f} s" if shown else "",
-            _budget(one),
-            Text(one.detail, style=SOFT),
+        rows.append(
+            (
+                NAMES[one.name],
+                Text(measured(one), style="bold" if one.kept else f"bold {BAD}"),
+                f"{shown.expected:.1f} s" if shown else "",
+                f"{shown.bound:.1f} s" if shown else "",
+                _budget(one),
+                Text(one.detail, style=SOFT),
+            )
         )
-    return table
+    numbers = ("measured", "expected", "bound", "budget")
+    return table(("seconds without", *numbers, "where"), rows, width, right=numbers)
 
 
 def _budget(one: Judged) -> str:
@@ -101,61 +104,79 @@ def _runs(repeated: Repeated) -> Text:
     )
 
 
-def _chain(result: Result, chain: Chain) -> Table:
-    total = max(chain.end - chain.start, 0.001)
+def _chain(result: Result, chain: Chain, width: int) -> Table:
+    """A line for each link. What was expected goes first where it is narrow, then the nodes."""
     expected = predicted_costs(result, [link.title for link in chain.links])
-    table = Table.grid(padding=(0, 1))
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(width=BAR)
-    table.add_column(justify="right")
-    table.add_column(justify="right", style=SOFT)
-    table.add_column(style=SOFT)
-    for link in chain.links:
+    words = [
+        (
+            link.title,
+            f"+{link.cost:.2f} s",
+            link.node,
+            f"expected {expected[link.title]:.2f}" if link.title in expected else "",
+        )
+        for link in chain.links
+    ]
+    columns = len(words[0])
+    while True:
+        taken = sum(max(cell_len(row[at]) for row in words) for at in range(columns))
+        length = min(BAR, width - taken - columns)  # a space between two columns
+        if length >= LEAST or columns == 2:
+            break
+        columns -= 1
+    made = Table.grid(padding=(0, 1))
+    made.add_column(justify="right")
+    made.add_column(width=max(length, 1))
+    for style in ("", SOFT, SOFT)[: columns - 1]:
+        made.add_column(justify="right" if not style else "left", style=style)
+    total = max(chain.end - chain.start, 0.001)
+    for link, (title, cost, *more) in zip(chain.links, words, strict=True):
         culprit = link is chain.costliest
         style = BAD if culprit else "blue"
-        begin = (link.t - link.cost - chain.start) / total
-        guess = f"expected {expected[link.title]:.2f}" if link.title in expected else ""
-        table.add_row(
-            Text(link.title, style="bold" if culprit else ""),
-            bar(begin, link.cost / total, style),
-            Text(f"+{link.cost:.2f} s", style=f"bold {style}" if culprit else ""),
-            guess,
-            link.node,
+        made.add_row(
+            Text(title, style="bold" if culprit else ""),
+            bar((link.t - link.cost - chain.start) / total, link.cost / total, style, max(length, 1)),
+            Text(cost, style=f"bold {style}" if culprit else ""),
+            *(Text(word) for word in more[: columns - 2]),
         )
-    return table
+    return made
 
 
-def bar(begin: float, share: float, style: str) -> Text:
-    """A bar from `begin` for `share` of BAR characters, to an eighth of a character at its end."""
-    start = min(BAR - 1, int(begin * BAR))
-    eighths = max(1, round((begin + share) * BAR * 8) - start * 8)
-    full, rest = divmod(min(eighths, (BAR - start) * 8), 8)
+def bar(begin: float, share: float, style: str, length: int = BAR) -> Text:
+    """A bar from `begin` for `share` of `length` characters, to an eighth of a character at its end."""
+    start = min(length - 1, int(begin * length))
+    eighths = max(1, round((begin + share) * length * 8) - start * 8)
+    full, rest = divmod(min(eighths, (length - start) * 8), 8)
     return Text(" " * start + "█" * full + (EIGHTHS[rest] if rest else ""), style=style)
 
 
-def _lanes(result: Result) -> Table:
+def _lanes(result: Result, width: int) -> Table:
+    """A lane for each kind of work at each site, and below them when the fault came and was healed."""
     slots = result.history.slots
     times = [slot.scheduled for of_stream in slots.values() for slot in of_stream]
-    table = Table.grid(padding=(0, 1))
-    table.add_column(style="bold")
-    table.add_column(justify="right", style=SOFT)
-    table.add_column(width=LANE)
+    sites = [site for site in dict.fromkeys(node.site for node in result.began.nodes) if site]
+    names = {site: f"{site}{' (hit)' if site in result.down else ''}" for site in sites}
+    words = max(map(cell_len, names.values())) + max(cell_len(title) for _, title in LANES) + 2
+    length = max(min(LANE, width - words), LEAST)
+    made = Table.grid(padding=(0, 1))
+    made.add_column(style="bold")
+    made.add_column(justify="right", style=SOFT)
+    made.add_column(width=length)
     if not times:
-        return table
+        return made
     start, end = min(times), max(times)
-    for site in [site for site in dict.fromkeys(node.site for node in result.began.nodes) if site]:
+    for site in sites:
         for worker, title in LANES:
             of_stream = next((value for key, value in slots.items() if key == (site, worker)), ())
-            name = f"{site}{' (hit)' if site in result.down else ''}" if worker == "writer" else ""
-            table.add_row(name, title, _lane(of_stream, start, end))
-    table.add_row("", "", _moments(result, start, end))
-    return table
+            made.add_row(names[site] if worker == "writer" else "", title, _lane(of_stream, start, end, length))
+    for line in _moments(result, start, end, length):
+        made.add_row("", "", line)
+    return made
 
 
-def _lane(slots: Sequence[Slot], start: float, end: float) -> Text:
-    bins = [[0, 0] for _ in range(LANE)]
+def _lane(slots: Sequence[Slot], start: float, end: float, length: int) -> Text:
+    bins = [[0, 0] for _ in range(length)]
     for slot in slots:
-        index = min(LANE - 1, int((slot.scheduled - start) / (end - start) * LANE))
+        index = min(length - 1, int((slot.scheduled - start) / (end - start) * length))
         bins[index][0] += 1
         bins[index][1] += slot.succeeded is not None
     styles = ["" if not due else OK if answered == due else SOME if answered else BAD for due, answered in bins]
@@ -165,13 +186,16 @@ def _lane(slots: Sequence[Slot], start: float, end: float) -> Text:
     return text
 
 
-def _moments(result: Result, start: float, end: float) -> Text:
-    line = [" "] * LANE
+def _moments(result: Result, start: float, end: float, length: int) -> list[Text]:
+    """The fault and its healing below their places in a lane; in two lines where they would overlap."""
+    lines = [""]
     phases = result.phases
     for t, word in ((phases.injecting, "▲ fault"), (phases.healing, "▲ healing")):
-        at = min(LANE - len(word), int((t - start) / (end - start) * LANE))
-        line[at : at + len(word)] = word
-    return Text("".join(line), style=SOFT)
+        at = max(0, min(length - len(word), int((t - start) / (end - start) * length)))
+        if len(lines[-1]) >= max(at, 1):
+            lines.append("")
+        lines[-1] = f"{lines[-1]:<{at}}{word}"
+    return [Text(line, style=SOFT) for line in lines]
 
 
 def _promises(result: Result) -> Iterable[Text]:

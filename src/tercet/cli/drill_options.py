@@ -1,0 +1,33 @@
+"""The options that the commands of `tercet drill` share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+JOURNALS = Path("tercet-drills")
+STDOUT = Path("-")
+
+journals_option = click.option(
+    "--journals",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=JOURNALS,
+    help=f"where journals go; default: {JOURNALS}/",
+)
+
+
+def json_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """--json with a file, or without one for standard output; `what` is what is written."""
+    return click.option(
+        "--json",
+        "json_file",
+        metavar="[FILE]",
+        is_flag=False,
+        flag_value=str(STDOUT),
+        type=click.Path(path_type=Path),
+        help=f"write {what} there; without FILE print them",
+    )

@@ -1,0 +1,73 @@
+"""Tables and lines that stay readable at any width: they wrap between words, and no word is ever cut.
+
+Where not even the longest words fit beside each other, each row becomes a block of lines, one a column. Where the
+width is unknown, as in a pipe, rich takes 80 columns for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import chain
+
+from rich.cells import cell_len
+from rich.console import Console, JustifyMethod
+from rich.table import Table
+from rich.text import Text
+
+GAP = 2  # characters between two columns
+Cell = str | Text
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[Cell]], width: int, *, right: Sequence[str] = ()) -> Table:
+    """A table of at most `width` characters. The columns named in `right` hold numbers.
+
+    Text cells keep their style; the markup of others is not read.
+    """
+    cells = [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
+    columns = [[Text(head), *(row[at] for row in cells)] for at, head in enumerate(heads)]
+    least = [max(map(_longest_word, column)) for column in columns]
+    widths = [max(map(_longest_line, column)) for column in columns]
+    room = width - GAP * (len(heads) - 1)
+    if sum(least) > room:
+        return _blocks(heads, cells)
+    while sum(widths) > room:  # the widest that can wrap gives way
+        _, at = max((held, at) for at, held in enumerate(widths) if held > least[at])
+        widths[at] -= 1
+    made = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="dim")
+    for head, held in zip(heads, widths, strict=True):
+        justify: JustifyMethod = "right" if head in right else "left"
+        made.add_column(head, width=held, justify=justify, overflow="fold")
+    for row in cells:
+        made.add_row(*row)
+    return made
+
+
+def say(console: Console, text: Text, hang: int = 2) -> None:
+    """One line, however long; in a terminal it wraps between words, and what follows hangs `hang` characters in."""
+    if not console.is_terminal:
+        console.print(text, soft_wrap=True)
+        return
+    for number, line in enumerate(text.wrap(console, max(console.width - hang, 1))):
+        console.print(Text(" " * hang if number else "").append_text(line), soft_wrap=True)
+
+
+def _blocks(heads: Sequence[str], rows: Sequence[Sequence[Text]]) -> Table:
+    """Each row as lines of a head and a value; empty cells are left out, and an empty line stands between rows."""
+    made = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, show_header=False)
+    made.add_column(style="dim", no_wrap=True)
+    made.add_column(overflow="fold")
+    for number, row in enumerate(rows):
+        if number:
+            made.add_row("", "")
+        for head, cell in zip(heads, row, strict=True):
+            if cell.plain:
+                made.add_row(head, cell)
+    return made
+
+
+def _longest_word(text: Text) -> int:
+    return max(map(cell_len, text.plain.split()), default=0)
+
+
+def _longest_line(text: Text) -> int:
+    return max(map(cell_len, chain(text.plain.splitlines(), [""])))

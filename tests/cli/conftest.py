@@ -1,0 +1,95 @@
+"""Commands as an operator calls them, on a platform that is in memory: no container, no network, no image."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tercet.cli.main import main
+from tercet.components import Context
+from tercet.converge.events import Emit, Event
+from tercet.converge.fleet import Completed, Unreachable
+from tercet.converge.plan import Change
+from tercet.converge.target import Kind, Target, Verb
+from tercet.inventory.load import load
+from tercet.inventory.secrets import peek
+from tercet.inventory.timing import timing_of
+from tercet.operations import session as opening
+from tercet.operations.session import Session
+from tercet.providers.base import Survey
+
+CONTAINER = Change(Verb.CREATE, Target(Kind.CONTAINER, "db-sib-01"), "absent")
+
+
+@dataclass
+class Memory:
+    """A provider that remembers what it was asked for. Its nodes do not answer."""
+
+    changes: tuple[Change, ...] = ()
+    away: dict[str, str] = field(default_factory=dict)
+    made: tuple[Change, ...] = ()  # what `down` would destroy
+    done: list[str] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def lock(self, who: str) -> AsyncIterator[None]:
+        self.done.append(f"lock: {who.rpartition(': ')[2]}")
+        try:
+            yield
+        finally:
+            self.done.append("unlock")
+
+    async def survey(self) -> Survey:
+        self.done.append("survey")
+        return Survey(self.changes, frozenset(), self.away)
+
+    async def doomed(self) -> tuple[Change, ...]:
+        return self.made
+
+    async def destroy(self, emit: Emit) -> None:
+        self.done.append("destroy")
+        emit(Event("containers", "done", "all removed"))
+
+    async def run(self, node: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> Completed:
+        raise Unreachable(f"{node}: no answer")
+
+    def shell(self, node: str, argv: Sequence[str] = ()) -> list[str]:
+        return ["enter", node, *argv]
+
+
+@dataclass
+class Tool:
+    """`tercet` in a folder with the default inventory, and the platform that it opens."""
+
+    provider: Memory
+    capsys: pytest.CaptureFixture[str]
+    opened: list[tuple[Path, bool]] = field(default_factory=list)  # inventory, whether with --lab
+
+    def __call__(self, *words: str) -> tuple[int, str, str]:
+        """The exit status, standard output and standard error of a command line."""
+        status = main(words)
+        out, err = self.capsys.readouterr()
+        return status, out, err
+
+
+@pytest.fixture
+def tool(inventory_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tool:
+    made = Tool(Memory(), capsys)
+
+    def open_session(file: Path, *, lab: bool = False) -> Session:
+        made.opened.append((file, lab))
+        platform = load(file, lab=lab)
+        secrets = peek(file.with_name("tercet.secrets.yml"))
+        context = Context(platform, secrets, timing_of(platform.settings), (), "pgpool")
+        image: Any = SimpleNamespace(proxy="pgpool", proxy_reason="", programs=())
+        provider: Any = made.provider
+        return Session(file, platform, provider, context, (), image, "chosen")
+
+    monkeypatch.chdir(inventory_file.parent)
+    monkeypatch.setattr(opening, "open_session", open_session)
+    return made
