@@ -50,7 +50,7 @@ class Sentinel:
             "strict",
             "Refuses writes while no standby confirms them",
             {"needed": settings.patroni.synchronous_node_count, "port": ports.postgresql, "full": FULL},
-            modules=("host",),
+            modules=("host", "strict_pace"),
             service=SUPERVISED,
         )
         scope = f"service/{settings.postgresql.service}"

@@ -80,9 +80,8 @@ def execute(argv: list[str], stdin: bytes = b"", timeout: float = 5.0) -> dict[s
 def collect(program: subprocess.Popen[bytes], timeout: float) -> tuple[bytes, bytes, bool]:
     """What a program prints until it ends or `timeout` seconds pass, and whether it ended."""
     deadline = time.monotonic() + timeout
-    assert program.stdout and program.stderr
-    out, err = program.stdout.fileno(), program.stderr.fileno()
-    kept = {out: bytearray(), err: bytearray()}
+    pipes = [pipe for pipe in (program.stdout, program.stderr) if pipe is not None]
+    kept = {pipe.fileno(): bytearray() for pipe in pipes}
     waiting = select.poll()
     process = os.pidfd_open(program.pid)
     waiting.register(process, select.POLLIN)
@@ -97,9 +96,10 @@ def collect(program: subprocess.Popen[bytes], timeout: float) -> tuple[bytes, by
             if drain(fd, kept[fd]) and not ended:
                 waiting.unregister(fd)
     os.close(process)
-    program.stdout.close()
-    program.stderr.close()
-    return bytes(kept[out]), bytes(kept[err]), ended
+    for pipe in pipes:
+        pipe.close()
+    text, complaint = kept.values()
+    return bytes(text), bytes(complaint), ended
 
 
 def drain(fd: int, kept: bytearray) -> bool:
