@@ -110,7 +110,7 @@ class Guard:
         }
         # Without a limit to its start: it tries on until the rule can be installed, and says why it cannot be.
         service = {**SUPERVISED, "TimeoutStartSec": "infinity"}
-        yield from daemon("guard", "Dead-peer guard", guard, modules=("host", "tailnet"), service=service)
+        yield from daemon("guard", "Dead-peer guard", guard, modules=("api", "host", "tailnet"), service=service)
         if node.role is Role.CONTROL:
             placement: dict[str, object] = {
                 "dcs_port": ports.dcs_http,
