@@ -40,7 +40,7 @@ async def look(
     `paths` maps a path to "content", "entries" or ""; `units` maps a unit to the paths it watches. Requests
     end before `timeout` (seconds), so that one that hangs costs its own answer only. Raises Unreachable.
     """
-    limit = max(timeout - 1.0, timeout / 2)
+    limit = max(timeout - margin(timeout), timeout / 2)
     active = [request for request in requests if isinstance(request, Active)]
     sent = [request for request in requests if not isinstance(request, Active)]
     asked = {
@@ -57,6 +57,12 @@ async def look(
     }
     answers |= {request: _state(said["active"].get(request.unit), said["silence"]) for request in active}
     return said, [answers[request] for request in requests]
+
+
+def margin(timeout: float) -> float:
+    """Seconds of a look for the agent's start and for the way back: more where the caller has more patience, as with a
+    starved node, but no more than `patience` adds to what a request may take."""
+    return min(max(1.0, timeout / 10), 5.0)
 
 
 async def do(
