@@ -1,6 +1,6 @@
-"""What of the agent goes in first: makes the modules of the sources that came with it.
+"""The beginning of the program that is sent to a node: makes modules of the sources that follow.
 
-An interpreter that stays on the node (converge/resident.py) has them from then on.
+An interpreter that stays on the node (converge/resident.py) makes each of them once.
 """
 
 from __future__ import annotations
