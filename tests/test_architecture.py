@@ -71,5 +71,16 @@ def test_no_assert_in_the_source() -> None:
     assert not found
 
 
+def test_only_the_public_standard_library_is_imported() -> None:
+    found = []
+    for path, tree in _trees():
+        for node in ast.walk(tree):
+            names = [name.name for name in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            private = [name for name in names if name == "posix" or (name.startswith("_") and name != "__future__")]
+            found += [f"{path.relative_to(ROOT)}:{node.lineno}: {name}" for name in private]
+    assert not found
+
+
 def _trees() -> list[tuple[Path, ast.Module]]:
     return [(path, ast.parse(path.read_text(encoding="utf-8"))) for path in SOURCES]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 from syrupy.assertion import SnapshotAssertion
@@ -78,3 +79,23 @@ def test_a_secret_file_is_not_readable_by_everybody(context: Context) -> None:
             for resource in component.desired(node):
                 if isinstance(resource, File) and resource.secret:
                     assert resource.mode & 0o007 == 0, f"{node.name}: {resource.path}"
+
+
+def test_a_program_comes_with_the_modules_that_it_imports_and_starts_anew_for_each(context: Context) -> None:
+    programs = 0
+    for component in components(context):
+        for node in context.platform.containers:
+            resources = list(component.desired(node))
+            units = [resource for resource in resources if isinstance(resource, Unit)]
+            delivered = {resource.path for resource in resources if isinstance(resource, File)}
+            for resource in resources:
+                if not isinstance(resource, File) or not re.fullmatch(r"/usr/lib/tercet/\w+\.py", resource.path):
+                    continue
+                assert isinstance(resource.content, bytes)
+                imported = re.findall(r"^from tercet\.nodeside\.(\w+) import", resource.content.decode(), re.MULTILINE)
+                modules = {f"/usr/lib/tercet/tercet/nodeside/{name}.py" for name in imported}
+                assert modules <= delivered, f"{node.name}: {resource.path}"
+                restarted = [unit for unit in units if resource.path in unit.restart_on]
+                assert all(modules <= set(unit.restart_on) for unit in restarted)
+                programs += bool(modules)
+    assert programs

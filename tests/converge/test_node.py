@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tercet.converge.fleet import Completed, Unreachable
-from tercet.converge.node import Made, Outcome, do, look, send
+from tercet.converge.node import Made, Outcome, do, look, margin, send
 from tercet.converge.observe import ask, observe
 from tercet.converge.requests import Active, Exec, Http, Late, Request
 from tercet.converge.resources import Absent, Directory, File, Program, Unit
@@ -88,7 +88,7 @@ async def test_a_request_that_hangs_costs_its_own_answer_only(fleet: LocalFleet)
         if readings.reachable("one"):
             break
     assert readings.get("one", "works").text == "x\n"
-    assert f"still running after {timeout - 1} s" in readings.get("one", "hangs").why()
+    assert f"still running after {timeout - margin(timeout):g} s" in readings.get("one", "hangs").why()
 
 
 async def test_what_many_want_to_know_is_asked_once(fleet: LocalFleet, tmp_path: Path) -> None:
@@ -98,11 +98,24 @@ async def test_what_many_want_to_know_is_asked_once(fleet: LocalFleet, tmp_path:
 
 
 async def test_a_systemd_that_does_not_say_is_no_answer_and_costs_its_own_alone(fleet: LocalFleet) -> None:
-    asked: dict[str, Request] = {"a": Active("a.service"), "echo": Exec(("echo", "x"))}
-    readings = await ask(fleet, {"one": asked}, timeout=PATIENCE_S)
-    answer = readings.get("one", "a")
-    assert (answer.status, answer.text) == (-1, "") and "No such file" in answer.why()
-    assert readings.get("one", "echo").text == "x\n"
+    asked: dict[str, Request] = {"a": Active("a.service", timeout=0.5), "echo": Exec(("echo", "x"))}
+    for script, why in (("echo 'no bus' >&2; exit 1", "no bus"), ("sleep 600", "still running after 0.5 s, killed")):
+        fleet.path("one", "/bin/systemctl").write_text(f"#!/bin/sh\n{script}\n")
+        readings = await ask(fleet, {"one": asked}, timeout=PATIENCE_S)
+        answer = readings.get("one", "a")
+        assert (answer.status, answer.text) == (-1, "") and why in answer.why()
+        assert readings.get("one", "echo").text == "x\n"
+
+
+async def test_systemd_is_asked_once_for_all_units_of_a_look(fleet: LocalFleet) -> None:
+    fleet.path("one", "/shown").write_text("ActiveState=activating\nStatusText=no nft today\n")
+    asked: list[Request] = [Active("a.service"), Active("b.service")]
+    said, answers = await look(fleet, "one", asked, units={"b.service": (), "c.service": ()}, timeout=PATIENCE_S)
+    assert [answer.why() for answer in answers] == ["status 3: no nft today"] * 2
+    assert [answer.text for answer in answers] == ["activating"] * 2
+    assert [state["ActiveState"] for state in said["units"].values()] == ["activating"] * 2
+    (call,) = fleet.calls("one")
+    assert call.split()[-3:] == ["b.service", "c.service", "a.service"]
 
 
 async def test_each_unit_has_its_own_answer(tmp_path: Path) -> None:
@@ -111,27 +124,6 @@ async def test_each_unit_has_its_own_answer(tmp_path: Path) -> None:
     readings = await ask(world, {"one": {name: Active(f"{name}.service") for name in "ab"}}, timeout=PATIENCE_S)
     assert [readings.get("one", name).text for name in "ab"] == ["inactive", "active"]
     assert [readings.get("one", name).ok for name in "ab"] == [False, True]
-
-
-async def test_the_agent_is_compiled_once_and_nowhere_before_something_was_changed(fleet: LocalFleet) -> None:
-    folder = fleet.path("one", "/run/tercet")
-
-    async def said() -> str:
-        hangs: dict[str, Request] = {"hangs": Exec(("sleep", "60"), timeout=0.1)}
-        return (await ask(fleet, {"one": hangs}, timeout=PATIENCE_S)).get("one", "hangs").error
-
-    right = "sleep: still running after 0.1 s, killed"
-    assert (await said(), folder.exists()) == (right, False)
-    folder.mkdir()
-    assert await said() == right
-    (kept,) = folder.iterdir()
-    code = kept.read_bytes()
-    kept.write_bytes(code.replace(b"still running", b"STILL running"))
-    assert await said() == right.replace("still", "STILL"), "what is kept is what runs"
-    for torn in (b"", code[:1000], b"N"):
-        kept.write_bytes(torn)
-        assert await said() == right
-        assert [(path, path.read_bytes()) for path in folder.iterdir()] == [(kept, code)]
 
 
 async def test_changes_are_made_in_order_and_what_is_so_stays(fleet: LocalFleet) -> None:
@@ -177,8 +169,8 @@ async def test_two_components_may_bring_the_same_things_at_the_same_time(fleet: 
         {"do": "link", "path": "/usr/local/bin/p", "target": "/etc/shared/f"},
     ]
     outcomes = await asyncio.gather(*(do(fleet, "one", [dict(one) for one in wanted], {}) for _ in range(6)))
-    assert outcomes.count([DONE] * 3) == 1
-    assert outcomes.count([UNCHANGED] * 3) == 5
+    for of_one in zip(*outcomes, strict=True):  # who comes first with one thing may be second with the next
+        assert of_one.count(DONE) == 1 and of_one.count(UNCHANGED) == 5
 
 
 async def test_a_program_arrives_whole_or_not_at_all(fleet: LocalFleet) -> None:

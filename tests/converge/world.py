@@ -83,7 +83,7 @@ class World:
         if not machine.reachable:
             raise Unreachable(f"{node} does not answer")
         last = stdin.decode().rstrip().splitlines()[-1]
-        request = ast.literal_eval(last.removeprefix("agent.main.main(").removesuffix(")"))
+        request = ast.literal_eval(last.removeprefix("main(").removesuffix(")"))
         machine.calls.append(json.loads(json.dumps(request)))
         with self._on(node):
             said = main.handle(request)
@@ -106,15 +106,8 @@ class World:
             return requests.answer(status, text.encode(), text if status else "")
 
         def ask(wanted: list[dict[str, Any]]) -> Callable[[], list[dict[str, Any]]]:
-            answers = [
-                states(one["active"]) if "active" in one else execute(one["argv"], one["data"].encode())
-                for one in wanted
-            ]
+            answers = [execute(one["argv"], one["data"].encode()) for one in wanted]
             return lambda: answers
-
-        def states(names: list[str]) -> dict[str, Any]:
-            lines = [f"{name} {machine.systemd.service(name).active}" for name in names]
-            return requests.answer(0, "\n".join(lines).encode())
 
         with (
             patch.object(stamps, "STAMPS", machine.path("/run/tercet/units")),

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -93,7 +94,8 @@ def test_what_does_not_end_is_killed_with_its_children(folder: Path) -> None:
         begun(first)
         assert first.stdout is not None
         child = Path("/proc", first.stdout.readline().strip(), "cmdline")  # empty once it is dead
-        assert "sleep" in child.read_text()
+        while "sleep" not in child.read_text():  # it is a shell until then
+            time.sleep(0.01)
         assert run(folder, 5, "cat", str(child))[1] == "", "it is dead before the program starts"
         assert first.wait(60) == -9
     assert [name.name for name in folder.iterdir() if name.name.isdigit()] == ["5"]

@@ -22,7 +22,7 @@ from tercet.nodeside import placement
 from .delivery import deliver
 
 SITES = {"control-a": "a", "control-b": "b", "db-a": "a", "db-b": "b"}
-CONFIG = {"url": "http://127.0.0.1:1/v1", "node": "control-a", "sites": SITES, "leader_key": "service/x/leader"}
+CONFIG = {"dcs_port": 1, "node": "control-a", "sites": SITES, "leader_key": "service/x/leader"}
 SERVERS = [
     {"ID": "one", "Node": "control-a", "Leader": True, "Voter": True},
     {"ID": "two", "Node": "control-b", "Leader": False, "Voter": True},
@@ -42,7 +42,7 @@ def answers(holder: str) -> dict[str, Any]:
 def agent(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the agent answers, by the first word of what it is asked for."""
     said = answers("db-a")
-    monkeypatch.setattr(placement, "ask", lambda url, method="GET": said[url.split("/v1/")[1].split("/")[0]])
+    monkeypatch.setattr(placement, "ask", lambda config, path, method="GET": said[path.split("/")[0]])
     return said
 
 
@@ -133,7 +133,7 @@ def serving() -> Iterator[Agent]:
 
 
 def test_a_real_one_that_was_suspended_or_heard_nothing_begins_anew(serving: Agent, tmp_path: Path) -> None:
-    config = {**CONFIG, "url": f"http://127.0.0.1:{serving.server_address[1]}/v1"}
+    config = {**CONFIG, "dcs_port": serving.server_address[1]}
     with subprocess.Popen(deliver(tmp_path, "placement", config), stdout=subprocess.PIPE, text=True) as daemon:
         try:
             for trouble in ("suspended", "silent"):

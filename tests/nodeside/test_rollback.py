@@ -14,19 +14,19 @@ import pytest
 from tercet.nodeside import rollback
 
 
-class Store(ThreadingHTTPServer):
+class Agent(ThreadingHTTPServer):
     """A KV store with one key; `status` other than 200 is what it answers instead."""
 
     value: bytes | None = None
     status = 200
 
     @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/v1/kv/count"
+    def store(self) -> rollback.Store:
+        return rollback.Store(self.server_address[1], "count")
 
 
 class Handler(BaseHTTPRequestHandler):
-    server: Store
+    server: Agent
 
     def do_GET(self) -> None:
         value = self.server.value
@@ -50,8 +50,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def store() -> Iterator[Store]:
-    with Store(("127.0.0.1", 0), Handler) as server:
+def agent() -> Iterator[Agent]:
+    with Agent(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server
         server.shutdown()
@@ -62,40 +62,40 @@ def mark(tmp_path: Path) -> Path:
     return tmp_path / "mark"
 
 
-def test_a_restored_node_is_noticed_once_and_the_mark_stays(store: Store, tmp_path: Path, mark: Path) -> None:
+def test_a_restored_node_is_noticed_once_and_the_mark_stays(agent: Agent, tmp_path: Path, mark: Path) -> None:
     count = tmp_path / "count"
     for _ in range(3):
-        rollback.look(store.url, count, mark)
+        rollback.look(agent.store, count, mark)
     copy = count.read_text()
     for _ in range(5):
-        rollback.look(store.url, count, mark)
-    assert store.value == b"8" and not mark.exists()
+        rollback.look(agent.store, count, mark)
+    assert agent.value == b"8" and not mark.exists()
 
     count.write_text(copy)  # as the snapshot had it
-    rollback.look(store.url, count, mark)
+    rollback.look(agent.store, count, mark)
     assert float(mark.read_text()) == 5 * rollback.EVERY_S
     mark.unlink()  # somebody has seen it
-    rollback.look(store.url, count, mark)
+    rollback.look(agent.store, count, mark)
     assert not mark.exists()
 
 
-def test_a_new_node_and_one_whose_dcs_lost_its_data_are_not_accused(store: Store, tmp_path: Path, mark: Path) -> None:
-    store.value = b"400"
+def test_a_new_node_and_one_whose_dcs_lost_its_data_are_not_accused(agent: Agent, tmp_path: Path, mark: Path) -> None:
+    agent.value = b"400"
     count = tmp_path / "count"
-    rollback.look(store.url, count, mark)
+    rollback.look(agent.store, count, mark)
     assert count.read_text() == "401\n"
-    store.value = None
-    rollback.look(store.url, count, mark)
-    assert not mark.exists() and store.value == b"402"
+    agent.value = None
+    rollback.look(agent.store, count, mark)
+    assert not mark.exists() and agent.value == b"402"
 
 
-def test_a_dcs_that_does_not_answer_or_does_not_write_accuses_nobody(store: Store, tmp_path: Path, mark: Path) -> None:
+def test_a_dcs_that_does_not_answer_or_does_not_write_accuses_nobody(agent: Agent, tmp_path: Path, mark: Path) -> None:
     count = tmp_path / "count"
-    rollback.look(store.url, count, mark)
-    store.status = 500
-    rollback.look(store.url, count, mark)
+    rollback.look(agent.store, count, mark)
+    agent.status = 500
+    rollback.look(agent.store, count, mark)
     assert count.read_text() == "1\n"  # it counts only while it can compare
-    store.status = 200
+    agent.status = 200
     count.write_text("2\n")  # killed between its own count and the one in `dcs`
-    rollback.look(store.url, count, mark)
-    assert not mark.exists() and store.value == b"3"
+    rollback.look(agent.store, count, mark)
+    assert not mark.exists() and agent.value == b"3"

@@ -110,21 +110,23 @@ class Guard:
         }
         # Without a limit to its start: it tries on until the rule can be installed, and says why it cannot be.
         service = {**SUPERVISED, "TimeoutStartSec": "infinity"}
-        yield from daemon("guard", "Dead-peer guard", guard, modules=("host", "tailnet"), service=service)
+        yield from daemon("guard", "Dead-peer guard", guard, modules=("api", "host", "tailnet"), service=service)
         if node.role is Role.CONTROL:
             placement: dict[str, object] = {
-                "url": f"http://127.0.0.1:{ports.dcs_http}/v1",
+                "dcs_port": ports.dcs_http,
                 "node": node.name,
                 "sites": {member.name: member.site for member in platform.nodes},
                 "leader_key": f"service/{platform.settings.postgresql.service}/leader",
             }
-            yield from daemon("placement", "Keeps the leader of dcs away from the primary", placement)
+            yield from daemon("placement", "Keeps the leader of dcs away from the primary", placement, modules=("api",))
             rollback: dict[str, object] = {
-                "url": f"http://127.0.0.1:{ports.dcs_http}/v1/kv/tercet/count/{node.name}",
+                "dcs_port": ports.dcs_http,
+                "key": f"tercet/count/{node.name}",
                 "count": "/var/lib/tercet/count",
                 "mark": RESTORED,
             }
-            yield from daemon("rollback", "Notices that this node was restored from an older copy", rollback)
+            title = "Notices that this node was restored from an older copy"
+            yield from daemon("rollback", title, rollback, modules=("api",))
 
     def questions(self, node: Node) -> Mapping[str, Request]:
         if node.role is Role.WORLD:

@@ -50,7 +50,7 @@ class Sentinel:
             "strict",
             "Refuses writes while no standby confirms them",
             {"needed": settings.patroni.synchronous_node_count, "port": ports.postgresql, "full": FULL},
-            modules=("host",),
+            modules=("host", "strict_pace"),
             service=SUPERVISED,
         )
         scope = f"service/{settings.postgresql.service}"
@@ -68,7 +68,7 @@ class Sentinel:
                 "hung_s": self.context.timing.keepalive_s,
                 "fence_s": self.context.timing.fence_s,
             },
-            modules=("host",),
+            modules=("api", "host"),
             service=SUPERVISED,
         )
         yield from daemon(
@@ -83,6 +83,7 @@ class Sentinel:
                 "password": self.context.secrets.patroni_api,
                 "pid_file": f"{patroni.DATA}/postmaster.pid",
             },
+            modules=("api",),
             secret=True,
         )
 
@@ -99,6 +100,7 @@ class Sentinel:
                 "reserve": f"{PurePosixPath(patroni.DATA).parent}/reserve",
                 "full": FULL,
             },
+            modules=("api",),
             secret=True,
         )
 

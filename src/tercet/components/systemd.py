@@ -14,6 +14,8 @@ Value = str | int | Sequence[str]
 # each other and hold elections (seen at 8,000 inserts/s).
 CONTROL_PLANE: Mapping[str, Value] = {"Nice": -10, "CPUWeight": 1000, "IOWeight": 1000}
 
+RESTART_MS = 500  # after which a unit that ended is started again
+
 # Nothing that binds to the tailnet address may start before it exists; see components/tailscale.py.
 NEEDS_TAILNET: Mapping[str, Value] = {"Wants": "tailnet-ready.service", "After": "tailnet-ready.service"}
 
@@ -28,7 +30,7 @@ def unit_file(
     """A service unit. A sequence as value is written as one line each."""
     sections: list[tuple[str, Mapping[str, Value]]] = [
         ("Unit", {"Description": description, "StartLimitIntervalSec": 0, **(unit or {})}),
-        ("Service", {**service, **({"Restart": "always", "RestartSec": "500ms"} if restart else {})}),
+        ("Service", {**service, **({"Restart": "always", "RestartSec": f"{RESTART_MS}ms"} if restart else {})}),
         ("Install", {"WantedBy": "multi-user.target"}),
     ]
     lines: list[str] = []

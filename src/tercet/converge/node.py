@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,10 @@ from tercet.converge.requests import Active, Answer, Exec, Http, Late, Request
 ARGV = ("python3", "-I", "-S", "-")
 DO_TIMEOUT_S = 180.0  # a stop, a start and what comes before them, each within the agent's own limit of 60 s
 
+SYSTEMD_S = 10.0  # for systemd to tell the states of all units of a node
 NOT_ACTIVE = 3  # the status that `systemctl is-active` has for it
-ASK = ("requests", "systemd", "main")  # the modules of the agent that it takes to answer questions
-LOOK = (*ASK, "facts", "stamps")
-DO = (*LOOK, "changes")
-_FOLDER = Path(nodeside.__path__[0], "agent")
+LOOK = ("api", "agent.requests", "agent.facts", "agent.stamps", "agent.main")  # each after those that it imports
+DO = (*LOOK, "agent.changes")
 
 
 class Made(StrEnum):
@@ -64,20 +62,29 @@ async def look(
     `paths` maps a path to "content", "entries" or ""; `units` maps a unit to the paths it watches. Requests
     end before `timeout` (seconds), so that one that hangs costs its own answer only. Raises Unreachable.
     """
-    limit = max(timeout - 1.0, timeout / 2)
+    limit = max(timeout - margin(timeout), timeout / 2)
     active = [request for request in requests if isinstance(request, Active)]
     sent = [request for request in requests if not isinstance(request, Active)]
-    wire = [_wire(request, limit) for request in sent]
-    if active:
-        names = [request.unit for request in active]
-        wire.append({"active": names, "data": "", "timeout": min(active[0].timeout, limit)})
-    asked = {"call": "look", "paths": paths or {}, "units": units or {}, "requests": wire}
-    said = await _call(fleet, node, asked, LOOK if paths or units else ASK, timeout)
-    answers = [Answer(**answer) for answer in said["answers"]]
-    by_request: dict[Request, Answer] = dict(zip(sent, answers, strict=False))
-    if active:
-        by_request |= _states(active, answers[-1])
-    return said, [by_request[request] for request in requests]
+    asked = {
+        "call": "look",
+        "paths": paths or {},
+        "units": units or {},
+        "active": [request.unit for request in active],
+        "patience": min([limit, *(request.timeout for request in active)] if active else [limit, SYSTEMD_S]),
+        "requests": [_wire(request, limit) for request in sent],
+    }
+    said = await _call(fleet, node, asked, LOOK, timeout)
+    answers: dict[Request, Answer] = {
+        request: Answer(**answer) for request, answer in zip(sent, said["answers"], strict=True)
+    }
+    answers |= {request: _state(said["active"].get(request.unit), said["silence"]) for request in active}
+    return said, [answers[request] for request in requests]
+
+
+def margin(timeout: float) -> float:
+    """Seconds of a look for the agent's start and for the way back: more where the caller has more patience, as with a
+    starved node, but no more than `patience` adds to what a request may take."""
+    return min(max(1.0, timeout / 10), 5.0)
 
 
 async def do(
@@ -100,7 +107,7 @@ async def send(fleet: Fleet, node: str, data: bytes, target: str, sha256: str) -
 
     Raises Unreachable.
     """
-    argv = ("python3", "-I", "-S", "-c", _source("receive"), target, sha256)
+    argv = ("python3", "-I", "-S", "-c", _source("agent.receive"), target, sha256)
     done = await fleet.run(node, argv, stdin=data, timeout=60 + len(data) / 1e6)  # at least 1 MB/s
     return "" if done.status == 0 else done.stderr.decode(errors="replace").strip() or f"status {done.status}"
 
@@ -108,7 +115,7 @@ async def send(fleet: Fleet, node: str, data: bytes, target: str, sha256: str) -
 async def _call(
     fleet: Fleet, node: str, request: Mapping[str, Any], modules: tuple[str, ...], timeout: float
 ) -> dict[str, Any]:
-    program = f"{_agent(modules)}agent.main.main({request!r})\n"
+    program = f"{_agent(modules)}main({request!r})\n"
     done = await fleet.run(node, ARGV, stdin=program.encode(), timeout=timeout)
     try:
         if done.status != 0:
@@ -123,25 +130,22 @@ async def _call(
 
 @cache
 def _agent(modules: tuple[str, ...]) -> str:
-    sources = repr({name: _source(name) for name in modules})
-    return f"{_source('loader')}\nload({sha256(sources.encode()).hexdigest()[:16]!r}, {sources})\n"
+    """A program that has the agent's modules, and its `main`."""
+    package = nodeside.__name__
+    sources = {f"{package}.{name}": _source(name) for name in modules}
+    return f"{_source('agent.loader')}\nload({sources!r})\nfrom {package}.agent.main import main\n"
 
 
 def _source(module: str) -> str:
-    return Path(_FOLDER, f"{module}.py").read_text()
+    return Path(nodeside.__path__[0], *module.split(".")).with_suffix(".py").read_text()
 
 
-def _states(asked: Iterable[Active], answer: Answer) -> dict[Request, Answer]:
-    """Each unit's own answer out of the one of them all."""
-    said = {unit: rest for unit, _, rest in (line.partition(" ") for line in answer.text.splitlines())}
-    found: dict[Request, Answer] = {}
-    for request in asked:
-        if request.unit not in said:
-            found[request] = Answer(-1, error=answer.error or f"systemd says nothing of {request.unit}")
-            continue
-        state, _, reason = said[request.unit].partition(" ")
-        found[request] = Answer(0 if state == "active" else NOT_ACTIVE, state, reason)
-    return found
+def _state(shown: Mapping[str, str] | None, silence: str) -> Answer:
+    """Whether a unit is active, from what systemd shows of it."""
+    if shown is None:
+        return Answer(-1, error=silence)
+    state = shown["ActiveState"]
+    return Answer(0, state) if state == "active" else Answer(NOT_ACTIVE, state, shown["StatusText"])
 
 
 def _wire(request: Exec | Http, limit: float) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class Active:
     """Is this systemd unit active? The answer's text is its state; it is ok if that is "active". If it is not, `error`
     is the status that the unit's program gave (sd_notify's STATUS), if it gave one.
 
-    All units of a node that are asked for at once are one question to systemd (see nodeside/agent/systemd.py).
+    All units of a node that are asked for at once are one question to systemd (see nodeside/agent/main.py).
     """
 
     unit: str

@@ -1,8 +1,8 @@
 """Agents that stay: while much is asked of the nodes, Python is started on each of them once and not for every call.
 
 A fleet around another one. What `converge.node` sends, a program for Python on standard input, goes to an interpreter
-that waits on the node for it; everything else goes the ordinary way. An empty look takes a third of what it takes to
-start Python, load the agent and end again, and over a slow way no new session.
+that waits on the node for it; everything else goes the ordinary way. A look takes an eighth of the CPU that it
+takes with a Python started for it (bench/agent.py), and over a slow way no new session.
 
 Invariants
 - A call has an interpreter to itself. Where both of a node's are busy, it goes the ordinary way: over SSH each holds

@@ -26,7 +26,6 @@ from pydantic import Field, TypeAdapter, ValidationError
 from tercet.drills.expect import ExpectModel
 from tercet.errors import TercetError
 from tercet.inventory.base import Model
-from tercet.inventory.docstrings import Described
 from tercet.inventory.model import BudgetsModel
 
 VERSION = 2
@@ -391,7 +390,7 @@ def schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "One line of a tercet drill journal",
-        **_ADAPTER.json_schema(schema_generator=Described),
+        **_ADAPTER.json_schema(),
     }
 
 

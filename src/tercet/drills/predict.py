@@ -18,9 +18,15 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tercet.components.proxy.component import BLOCK_QUERY_S
+from tercet.components.systemd import RESTART_MS
 from tercet.drills.journal import Predicted
+from tercet.drills.load import LoadSettings
+from tercet.nodeside import guard as dead_peers
+from tercet.nodeside import strict_pace, watchdog
 
 CONFIDENCE = 0.99
+LOAD = LoadSettings()
 
 
 class Mechanism(StrEnum):
@@ -39,7 +45,10 @@ class Mechanism(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The numbers of the running configuration. Seconds, unless the name says otherwise."""
+    """The numbers of the running configuration. Seconds, unless the name says otherwise.
+
+    What the platform does not tell of itself has as default what its programs and their configuration are made with.
+    """
 
     members: int
     probe_interval: float
@@ -47,18 +56,21 @@ class Running:
     suspicion_mult: int
     loop_wait: float
     one_way: float  # the slowest link between two sites
-    block_query_wait: float = 1.0  # components/proxy
+    block_query_wait: float = BLOCK_QUERY_S
     guard: bool = True
-    guard_poll: float = 0.2  # nodeside/guard.py
+    guard_poll: float = dead_peers.POLL_S
     guard_probe: float = 0.2
-    strict_look: float = 0.25  # nodeside/strict.py; it acts on the sixth look
-    strict_silence: float = 2.0  # the same: a standby that answers no heartbeat, one each second, is gone
+    strict_look: float = strict_pace.LOOK_S
+    strict_looks: int = strict_pace.SHORT_LOOKS  # it acts on the last of so many
+    strict_silence: float = strict_pace.SILENT_LOOKS * strict_pace.LOOK_S  # of a standby that counts as gone then
+    heartbeat: float = strict_pace.HEARTBEAT_S  # which a standby answers
     replication_timeout: float = 5.0  # wal_sender_timeout
-    postmaster_silence: float = 5.0  # nodeside/watchdog.py; a look and its question take two seconds
-    restart_delay: float = 0.5  # RestartSec of every unit
-    load_period: float = 0.05  # between two writes of one site's load
-    backoff_cap: float = 0.2
-    deadline: float = 1.0
+    postmaster_silence: float = watchdog.POSTMASTER_SILENT_S
+    watchdog_look: float = 2 * watchdog.ASK_S  # a look and its question
+    restart_delay: float = RESTART_MS / 1000
+    load_period: float = 1 / LOAD.writes_per_second  # between two writes of one site's load
+    backoff_cap: float = LOAD.backoff_cap
+    deadline: float = LOAD.deadline
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +249,7 @@ def _ended(running: Running) -> Term:
     return Term(
         "killed by the watchdog",
         0.0,
-        limit + 2.0,
+        limit + running.watchdog_look,
         f"connections that stand go on until then; a new one waits for it, {_s(limit)} and a look",
     )
 
@@ -273,16 +285,22 @@ def _proxy_again(running: Running) -> Term:
 
 
 def _no_standby(running: Running) -> tuple[Term, ...]:
-    look, silence = running.strict_look, min(running.strict_silence, running.replication_timeout)
+    look, looks = running.strict_look, running.strict_looks
+    silence = min(running.strict_silence, running.replication_timeout)
     return (
         Term(
             "standbys missed",
-            max(0.0, silence - 0.5),
+            max(0.0, silence - running.heartbeat / 2),
             silence,
-            f"silent for {_s(silence)}: 8 looks of the strict guard, or wal_sender_timeout; less the age of the last "
-            f"answer, up to 1 s",
+            f"silent for {_s(silence)} in the strict guard's looks, or wal_sender_timeout; less the age of the last "
+            f"answer, up to {_s(running.heartbeat)}",
         ),
-        Term("read-only", 5.5 * look, 6 * look + 0.1, f"the sixth look of the strict guard, one each {_s(look)}"),
+        Term(
+            "read-only",
+            (looks - 0.5) * look,
+            looks * look + 0.1,
+            f"look {looks} of the strict guard, one each {_s(look)}",
+        ),
     )
 
 

@@ -17,7 +17,7 @@ from tercet.image.cache import write_atomically
 
 
 class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ProgramEntry(_Entry):

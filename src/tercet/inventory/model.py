@@ -46,7 +46,7 @@ class SiteModel(Model):
     """Role of its database node when the platform is created; after that Patroni decides."""
     subnet: Subnet | None = None
     """Lab only: network of this site. Default: 10.77.N.0/24, N counted from 1."""
-    proxmox: ProxmoxModel = ProxmoxModel.model_construct()
+    proxmox: ProxmoxModel = ProxmoxModel()
     """This site's Proxmox server, where it differs from `proxmox` of the inventory."""
 
 
@@ -213,16 +213,16 @@ class Inventory(Model):
     """fast: failure detection in seconds, for links below 50 ms; relaxed: for slower or lossy links."""
     sites: Annotated[tuple[SiteModel, ...], Field(json_schema_extra={"minItems": 3})]
     """Three or more, an odd number, exactly one of them with `database: primary`."""
-    lab: LabModel = LabModel.model_construct()
-    proxmox: ProxmoxModel = ProxmoxModel.model_construct()
+    lab: LabModel = LabModel()
+    proxmox: ProxmoxModel = ProxmoxModel()
     """What holds for the Proxmox server of every site, unless the site's own `proxmox` says otherwise."""
-    versions: VersionsModel = VersionsModel.model_construct()
-    sources: SourcesModel = SourcesModel.model_construct()
-    ports: PortsModel = PortsModel.model_construct()
-    postgresql: PostgresqlModel = PostgresqlModel.model_construct()
-    patroni: PatroniModel = PatroniModel.model_construct()
-    aside: AsideModel = AsideModel.model_construct()
-    tailnet: TailnetModel = TailnetModel.model_construct()
-    budgets: BudgetsModel = BudgetsModel.model_construct()
+    versions: VersionsModel = VersionsModel()
+    sources: SourcesModel = SourcesModel()
+    ports: PortsModel = PortsModel()
+    postgresql: PostgresqlModel = PostgresqlModel()
+    patroni: PatroniModel = PatroniModel()
+    aside: AsideModel = AsideModel()
+    tailnet: TailnetModel = TailnetModel()
+    budgets: BudgetsModel = BudgetsModel()
     cache: Path = Path("/var/cache/tercet")
     """Where images and component binaries are kept between runs."""

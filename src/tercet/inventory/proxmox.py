@@ -130,9 +130,9 @@ class SizeModel(Model):
 class SizesModel(Model):
     """What the containers of each role get."""
 
-    consul_nomad: SizeModel = SizeModel.model_construct()
-    apps: SizeModel = SizeModel.model_construct()
-    db: SizeModel = SizeModel.model_construct()
+    consul_nomad: SizeModel = SizeModel()
+    apps: SizeModel = SizeModel()
+    db: SizeModel = SizeModel()
 
 
 class AddressesModel(Model):
@@ -166,7 +166,7 @@ class ProxmoxModel(Model):
     """USER@REALM!TOKEN for an API token, USER@REALM for a password."""
     secret: Annotated[Credential, Field(examples=["env:PVE_SECRET"])] | None = None
     """Where the token's secret or the password comes from: env:NAME, file:PATH or command:PROGRAM ARGUMENTS."""
-    ssh: SshModel = SshModel.model_construct()
+    ssh: SshModel = SshModel()
     reach: Literal["host", "tailnet"] = "host"
     """host: every command goes through the server (`pct exec`). tailnet: SSH goes to a node itself, over the
     tailnet, as soon as it answers there; this machine must then be in the tailnet."""
@@ -178,11 +178,11 @@ class ProxmoxModel(Model):
     """Bridge of new containers' network interface."""
     vlan: Annotated[int, Field(ge=1, le=4094)] | None = None
     """VLAN tag on the bridge. Default: untagged."""
-    addresses: AddressesModel = AddressesModel.model_construct()
+    addresses: AddressesModel = AddressesModel()
     gateway: Gateway | None = None
     """Router of the static addresses."""
-    vmids: VmIdsModel = VmIdsModel.model_construct()
-    sizes: SizesModel = SizesModel.model_construct()
+    vmids: VmIdsModel = VmIdsModel()
+    sizes: SizesModel = SizesModel()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import CoreSchema
 
-from tercet.inventory.docstrings import Described
 from tercet.inventory.model import Inventory
 
 
-class _WithoutTitles(Described):
+class _WithoutTitles(GenerateJsonSchema):
     """Titles made of field names tell an editor nothing."""
 
     def field_title_should_be_set(self, schema: CoreSchema | Any) -> bool:
@@ -23,7 +23,7 @@ class _WithoutTitles(Described):
 def schema() -> dict[str, Any]:
     """The schema as plain data."""
     return {
-        "$schema": Described.schema_dialect,
+        "$schema": GenerateJsonSchema.schema_dialect,
         **Inventory.model_json_schema(schema_generator=_WithoutTitles),
         "title": "tercet inventory",
     }

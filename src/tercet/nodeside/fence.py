@@ -20,10 +20,7 @@ import os
 import signal
 import sys
 import time
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from collections.abc import Iterator
 
 REFUSED = 77  # the exit status of a program that was not started
 OVER = "refused: "  # what it then says first on standard error

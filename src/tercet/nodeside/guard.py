@@ -34,7 +34,6 @@ What the guard does when it is itself in trouble:
 from __future__ import annotations
 
 import errno
-import http.client
 import json
 import select
 import socket
@@ -42,6 +41,7 @@ import sys
 import time
 from typing import Any
 
+from tercet.nodeside.api import Api, ApiError
 from tercet.nodeside.host import ProgramError, notify, run
 from tercet.nodeside.tailnet import Tailnet
 
@@ -60,7 +60,7 @@ class Members:
     """Asks the agent for its members over one kept connection; parses only an answer that changed."""
 
     def __init__(self, host: str, port: int, tailnet: Tailnet) -> None:
-        self._connection = http.client.HTTPConnection(host, port, timeout=AGENT_S)
+        self._agent = Api(host, port, keep=True)
         self._tailnet = tailnet
         self._body = b""
         self._failed: dict[str, str] = {}
@@ -69,17 +69,12 @@ class Members:
     def failed(self) -> dict[str, str]:
         """Address → name of the members that gossip calls failed, or last called so if the agent does not answer."""
         try:
-            self._connection.request("GET", "/v1/agent/members")
-            answer = self._connection.getresponse()
-            body = answer.read()
-            if answer.status != 200:
-                raise ValueError(f"status {answer.status}")
-            if body != self._body:
-                self._failed = failed_among(json.loads(body), self._tailnet)
-                self._body = body
+            answer = self._agent.ask("GET", "/v1/agent/members", timeout=AGENT_S)
+            if answer.status != 200 or answer.body != self._body:
+                self._failed = failed_among(answer.json(), self._tailnet)
+                self._body = answer.body
             self._answered = True
-        except (OSError, http.client.HTTPException, ValueError, TypeError, KeyError) as error:
-            self._connection.close()
+        except (ApiError, TypeError, KeyError) as error:
             if self._answered:
                 print(f"the dcs agent gives no answer: {error!r}", flush=True)
             self._answered = False
@@ -88,12 +83,10 @@ class Members:
     def join(self, address: str) -> None:
         """Have the agent exchange its state with that peer's. If it fails, gossip finds the way back, only later."""
         try:
-            self._connection.request("PUT", f"/v1/agent/join/{address}")
-            answer = self._connection.getresponse()
-            said = answer.read().decode(errors="replace").strip()
+            answer = self._agent.ask("PUT", f"/v1/agent/join/{address}", timeout=AGENT_S)
+            said = answer.text().strip()
             print(f"joined {address}" if answer.status == 200 else f"cannot join {address}: {said}", flush=True)
-        except (OSError, http.client.HTTPException) as error:
-            self._connection.close()
+        except ApiError as error:
             print(f"cannot join {address}: {error!r}", flush=True)
 
 

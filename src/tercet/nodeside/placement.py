@@ -8,18 +8,18 @@ until its first commit is confirmed (seen: 1.4 s more without writes after a swi
 only to a server that gossip holds for alive. An answer that is late, missing or makes no sense starts the count anew,
 and so does a pause of this program: the primary may have moved meanwhile.
 
-Argument: a JSON file {"url": "http://127.0.0.1:9500/v1", "node": …, "sites": {node: site}, "leader_key": …}.
+Argument: a JSON file {"dcs_port": …, "node": …, "sites": {node: site}, "leader_key": …}.
 """
 
 from __future__ import annotations
 
 import base64
-import http.client
 import json
 import sys
 import time
-import urllib.request
 from typing import Any
+
+from tercet.nodeside.api import Api, ApiError
 
 LOOK_S = 2.0
 ASK_S = 2.0
@@ -28,19 +28,17 @@ SETTLE_S = 20.0  # after a transfer: time for the new leader to be known everywh
 NONSENSE = (ValueError, TypeError, KeyError, IndexError, AttributeError)  # of an answer that has another shape
 
 
-def ask(url: str, method: str = "GET") -> Any:
+def ask(config: dict[str, Any], path: str, method: str = "GET") -> Any:
     """The parsed answer, None if there is none within ASK_S."""
     try:
-        request = urllib.request.Request(url, method=method)
-        with urllib.request.urlopen(request, timeout=ASK_S) as response:
-            return json.load(response)
-    except (OSError, ValueError, http.client.HTTPException):
+        return Api("127.0.0.1", config["dcs_port"]).ask(method, f"/v1/{path}", timeout=ASK_S).json()
+    except ApiError:
         return None
 
 
 def site_of_primary(config: dict[str, Any]) -> str:
     """ "" if nobody holds the key. Raises NONSENSE."""
-    entry = ask(f"{config['url']}/kv/{config['leader_key']}")
+    entry = ask(config, f"kv/{config['leader_key']}")
     if not entry or not entry[0].get("Value"):
         return ""
     return str(config["sites"].get(base64.b64decode(entry[0]["Value"]).decode(), ""))
@@ -48,11 +46,11 @@ def site_of_primary(config: dict[str, Any]) -> str:
 
 def better_leader(config: dict[str, Any], site: str) -> str:
     """Raft id of a living voter away from `site`, if this node leads; else an empty string. Raises NONSENSE."""
-    raft = ask(f"{config['url']}/operator/raft/configuration") or {}
+    raft = ask(config, "operator/raft/configuration") or {}
     servers = raft.get("Servers", [])
     if not any(server["Leader"] and server["Node"] == config["node"] for server in servers):
         return ""
-    alive = {m["Name"] for m in ask(f"{config['url']}/agent/members") or [] if m["Status"] == 1}
+    alive = {m["Name"] for m in ask(config, "agent/members") or [] if m["Status"] == 1}
     for server in servers:
         elsewhere = config["sites"].get(server["Node"]) != site
         if server["Voter"] and elsewhere and server["Node"] in alive:
@@ -94,7 +92,7 @@ def main(config: dict[str, Any]) -> None:
                 print(f"the dcs agent's answer makes no sense: {said}", flush=True)
             continue
         if target:
-            done = ask(f"{config['url']}/operator/raft/transfer-leader?id={target}", "POST")
+            done = ask(config, f"operator/raft/transfer-leader?id={target}", "POST")
             print(f"leader handed to {target}: {done}", flush=True)
             time.sleep(SETTLE_S)
 

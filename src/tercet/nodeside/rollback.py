@@ -7,7 +7,7 @@ restored node is behind. A node without the file is new, and forgot nothing.
 
 What was noticed stays in a file of its own until somebody removes it.
 
-Argument: a JSON file {"url": "http://127.0.0.1:9500/v1/kv/…", "count": FILE, "mark": FILE}.
+Argument: a JSON file {"dcs_port": …, "key": …, "count": FILE, "mark": FILE}.
 """
 
 from __future__ import annotations
@@ -17,23 +17,33 @@ import json
 import os
 import sys
 import time
-import urllib.error
-import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tercet.nodeside.api import Api, ApiError
+
 EVERY_S = 20.0  # a copy that is younger than this may go unnoticed
+ASK_S = 5.0
 
 
-def known(url: str) -> int | None:
-    """The count in `dcs`, 0 where there is none; None where it does not say."""
-    try:
-        with urllib.request.urlopen(f"{url}?consistent", timeout=5) as response:
-            return int(base64.b64decode(json.load(response)[0]["Value"]))
-    except urllib.error.HTTPError as error:
-        return 0 if error.code == 404 else None
-    except (OSError, ValueError, TypeError):
-        return None
+class Store:
+    """The count that `dcs` keeps."""
+
+    def __init__(self, port: int, key: str) -> None:
+        self._agent, self._path = Api("127.0.0.1", port), f"/v1/kv/{key}"
+
+    def known(self) -> int | None:
+        """0 where there is none; None where it does not say."""
+        try:
+            found = self._agent.ask("GET", f"{self._path}?consistent", timeout=ASK_S).json()
+            return int(base64.b64decode(found[0]["Value"])) if found is not None else 0
+        except (ApiError, ValueError, TypeError, LookupError):
+            return None
+
+    def tell(self, count: int) -> None:
+        with suppress(ApiError):  # `dcs` is behind until the next time: that accuses nobody
+            self._agent.ask("PUT", self._path, str(count).encode(), timeout=ASK_S)
 
 
 def own(count: Path) -> int | None:
@@ -54,17 +64,9 @@ def keep(path: Path, text: str) -> None:
     new.rename(path)
 
 
-def tell(url: str, count: int) -> None:
-    try:
-        request = urllib.request.Request(url, str(count).encode(), method="PUT")
-        urllib.request.urlopen(request, timeout=5).close()
-    except OSError:
-        pass  # `dcs` is behind until the next time: that accuses nobody
-
-
-def look(url: str, count: Path, mark: Path) -> None:
+def look(store: Store, count: Path, mark: Path) -> None:
     """Compare, then count on: here first, so that a node that stops in between is never behind."""
-    elsewhere = known(url)
+    elsewhere = store.known()
     if elsewhere is None:
         return
     here = own(count)
@@ -74,14 +76,15 @@ def look(url: str, count: Path, mark: Path) -> None:
         keep(mark, f"{lost:.0f}\n")
     here = max(here or 0, elsewhere) + 1
     keep(count, f"{here}\n")
-    tell(url, here)
+    store.tell(here)
 
 
 def main(config: dict[str, Any]) -> None:
+    store = Store(config["dcs_port"], config["key"])
     count, mark = Path(config["count"]), Path(config["mark"])
     count.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        look(config["url"], count, mark)
+        look(store, count, mark)
         time.sleep(EVERY_S)
 
 

@@ -31,12 +31,13 @@ Argument: a JSON file {"node": …, "api": [host, port], "user": …, "password"
 from __future__ import annotations
 
 import base64
-import http.client
 import json
 import os
 import sys
 import time
 from typing import Any
+
+from tercet.nodeside.api import JSON, Api, ApiError
 
 LOOK_S = 0.25
 LOOKS = 4
@@ -104,37 +105,23 @@ def sync(folder: str) -> None:
         os.close(descriptor)
 
 
-def ask(
-    address: tuple[str, int], method: str, path: str, body: str = "", timeout: float = API_S, **headers: str
-) -> tuple[int, str]:
-    """Status and body of the answer. Raises OSError, HTTPException."""
-    connection = http.client.HTTPConnection(*address, timeout=timeout)
-    try:
-        connection.request(method, path, body or None, headers)
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
-    finally:
-        connection.close()
-
-
 class Board:
     """Where the nodes tell each other how much room they have."""
 
     def __init__(self, port: int, keys: str, node: str) -> None:
-        self._agent, self._keys, self._node = ("127.0.0.1", port), keys, node
+        self._agent, self._keys, self._node = Api("127.0.0.1", port), keys, node
 
     def tell(self, level: int) -> bool:
         """It is there for the others to read."""
         try:
-            status, _ = ask(self._agent, "PUT", f"/v1/kv/{self._keys}/{self._node}", WORDS[level])
-        except (OSError, http.client.HTTPException):
+            path = f"/v1/kv/{self._keys}/{self._node}"
+            return self._agent.ask("PUT", path, WORDS[level].encode(), timeout=API_S).status == 200
+        except ApiError:
             return False
-        return status == 200
 
     def roomy(self) -> set[str]:
-        """The nodes that say so. Raises OSError, HTTPException, ValueError."""
-        status, body = ask(self._agent, "GET", f"/v1/kv/{self._keys}/?recurse")
-        found = json.loads(body) if status == 200 else []
+        """The nodes that say so. Raises ApiError, ValueError, LookupError."""
+        found = self._agent.ask("GET", f"/v1/kv/{self._keys}/?recurse", timeout=API_S).json() or []
         words = {one["Key"].rpartition("/")[2]: base64.b64decode(one["Value"] or "").decode() for one in found}
         return {node for node, word in words.items() if word == WORDS[ROOMY]}
 
@@ -143,18 +130,17 @@ class Patroni:
     """The node's own."""
 
     def __init__(self, api: tuple[str, int], user: str, password: str) -> None:
-        self._api = api
         credentials = base64.b64encode(f"{user}:{password}".encode()).decode()
-        self._headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/json"}
+        self._api = Api(*api, headers={"Authorization": f"Basic {credentials}", **JSON})
 
     def cluster(self) -> dict[str, Any]:
-        """What it says of the cluster. Raises OSError, HTTPException, ValueError."""
-        return dict(json.loads(ask(self._api, "GET", "/cluster")[1]))
+        """What it says of the cluster. Raises ApiError, TypeError, ValueError."""
+        return dict(self._api.ask("GET", "/cluster", timeout=API_S).json())
 
     def switch_over(self, leader: str, candidate: str) -> str:
-        """Ask for it; what Patroni answers. Raises OSError, HTTPException."""
-        body = json.dumps({"leader": leader, "candidate": candidate})
-        return ask(self._api, "POST", "/switchover", body, SWITCH_S, **self._headers)[1]
+        """Ask for it; what Patroni answers. Raises ApiError."""
+        body = json.dumps({"leader": leader, "candidate": candidate}).encode()
+        return self._api.ask("POST", "/switchover", body, timeout=SWITCH_S).text()
 
 
 def successor(cluster: dict[str, Any], roomy: set[str], node: str) -> str:
@@ -233,7 +219,7 @@ class Room:
                 print(f"asks Patroni for a switchover to {candidate}", flush=True)
                 self._ask_at = time.monotonic() + AGAIN_S
                 print(f"Patroni: {self._patroni.switch_over(self._node, candidate)}", flush=True)
-        except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException) as error:
+        except (ApiError, ValueError, LookupError, TypeError) as error:
             print(f"no switchover: {error!r}", flush=True)
 
 

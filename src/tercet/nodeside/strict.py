@@ -49,14 +49,8 @@ from typing import Any
 import psycopg
 
 from tercet.nodeside.host import ProgramError, notify, run
+from tercet.nodeside.strict_pace import HEARTBEAT_S, LOOK_S, SHORT_LOOKS, SILENT_LOOKS
 
-LOOK_S = 0.25
-HEARTBEAT_S = 1.0
-SHORT_LOOKS = 6
-# A standby answers each flush, so each heartbeat: 8 looks hold one or two of them. Looks are counted, not seconds:
-# on a machine that is starved, or was frozen, looks are late too, and a pause of this program is no standby's silence.
-# If a standby is merely that slow, all it costs is an earlier refusal: a commit would have waited for it as long.
-SILENT_LOOKS = 8
 SETTLE_LOOKS = 8  # two seconds from a reload until it counts as lost
 NFT_S = 1.0  # writes wait while nft hangs, so not for long
 SHIELD_AGAIN_S = 10.0

@@ -24,7 +24,6 @@ Argument: a JSON file {"dcs_port": …, "scope": "service/NAME", "node": …, "a
 from __future__ import annotations
 
 import base64
-import http.client
 import json
 import os
 import select
@@ -34,6 +33,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+
+from tercet.nodeside.api import JSON, Api, ApiError
 
 WAIT_S = 10  # of one blocking query; the agent adds up to a sixteenth
 RETRY_S = 0.5
@@ -47,18 +48,15 @@ Wake = Callable[[str], None]
 def waker(api: tuple[str, int], user: str, password: str) -> Wake:
     """The function that wakes Patroni, and says why."""
     credentials = base64.b64encode(f"{user}:{password}".encode()).decode()
-    headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/json"}
+    headers = {"Authorization": f"Basic {credentials}", **JSON}
 
     def wake(why: str) -> None:
-        connection = http.client.HTTPConnection(*api, timeout=API_S)
+        patroni = Api(*api, headers=headers)  # one for each call: several threads wake
         try:
-            connection.request("PATCH", "/config", json.dumps(NOTHING), headers)
-            status = connection.getresponse().status
+            status = patroni.ask("PATCH", "/config", json.dumps(NOTHING).encode(), timeout=API_S).status
             print(f"woke Patroni: {why}" if status == 200 else f"Patroni answered {status}: {why}", flush=True)
-        except (OSError, http.client.HTTPException) as error:
+        except ApiError as error:
             print(f"Patroni does not answer ({error}): {why}", flush=True)
-        finally:
-            connection.close()
 
     return wake
 
@@ -67,23 +65,18 @@ class Key:
     """One of Patroni's keys, asked of the local agent."""
 
     def __init__(self, port: int, scope: str, name: str) -> None:
-        self._port, self._path = port, f"/v1/kv/{scope}/{name}?raw"
+        self._agent, self._path = Api("127.0.0.1", port), f"/v1/kv/{scope}/{name}?raw"
         self._index = 0
 
     def changed(self) -> str:
-        """Its value, "" where there is no such key; returns after a change or WAIT_S. Raises OSError, HTTPException."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=WAIT_S + 5)
-        try:
-            connection.request("GET", f"{self._path}&index={self._index}&wait={WAIT_S}s")
-            answer = connection.getresponse()
-            body = answer.read().decode()
-        finally:
-            connection.close()
+        """Its value, "" where there is no such key; returns after a change or WAIT_S. Raises ApiError, ValueError."""
+        path = f"{self._path}&index={self._index}&wait={WAIT_S}s"
+        answer = self._agent.ask("GET", path, timeout=WAIT_S + 5)
         if answer.status not in (200, 404):
-            raise http.client.HTTPException(f"status {answer.status}")
+            raise ApiError(f"status {answer.status}")
         index = int(answer.headers.get("X-Consul-Index", "0"))
         self._index = index if index >= self._index else 0  # an agent that lost its state counts anew
-        return body if answer.status == 200 else ""
+        return answer.body.decode() if answer.status == 200 else ""
 
 
 class Switchover:
@@ -126,7 +119,7 @@ def _watch(key: Key, look: Callable[[str], None]) -> None:
         try:
             look(key.changed())
             silent = False
-        except (OSError, ValueError, http.client.HTTPException) as error:
+        except (ApiError, ValueError) as error:
             if not silent:  # said once: an agent may be gone for hours
                 print(f"the dcs agent does not answer: {error}", flush=True)
             silent = True

@@ -34,7 +34,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import http.client
 import json
 import os
 import signal
@@ -46,6 +45,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from tercet.nodeside.api import Api, ApiError
 from tercet.nodeside.host import ProgramError, notify, run
 
 LOOK_S = 0.25  # between two looks at the keepalives
@@ -174,29 +174,17 @@ class Lead:
     """The leader key in `dcs`, through the local agent."""
 
     def __init__(self, port: int, scope: str, node: str) -> None:
-        self._port, self._key, self._node = port, f"/v1/kv/{scope}/leader", node
+        self._agent, self._key, self._node = Api("127.0.0.1", port), f"/v1/kv/{scope}/leader", node
 
     def give_up(self) -> None:
         """Destroy the session that holds the leader key, if it is this node's; else it ends with its ttl."""
         try:
-            held = json.loads(self._ask("GET", self._key) or "[]")
+            held = self._agent.ask("GET", self._key, timeout=DCS_S).json()
             if held and base64.b64decode(held[0]["Value"]).decode() == self._node and held[0].get("Session"):
-                self._ask("PUT", f"/v1/session/destroy/{held[0]['Session']}")
+                self._agent.ask("PUT", f"/v1/session/destroy/{held[0]['Session']}", timeout=DCS_S).json()
                 print("the leader key is given up", flush=True)
-        except (OSError, ValueError, http.client.HTTPException) as error:
+        except (ApiError, ValueError) as error:
             print(f"the leader key ends with its ttl: {error}", flush=True)
-
-    def _ask(self, method: str, path: str) -> bytes:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=DCS_S)
-        try:
-            connection.request(method, path)
-            answer = connection.getresponse()
-            body = answer.read()
-        finally:
-            connection.close()
-        if answer.status not in (200, 404):
-            raise http.client.HTTPException(f"status {answer.status}")
-        return body if answer.status == 200 else b""
 
 
 class Fence:

@@ -30,7 +30,7 @@ UNDECIDED = "undecided: `tercet up` takes PgCat if it can be had, else pgpool-II
 
 
 class Model(BaseModel):
-    model_config = ConfigDict(frozen=True, defer_build=True)
+    model_config = ConfigDict(frozen=True)
 
 
 class NodeStatus(Model):

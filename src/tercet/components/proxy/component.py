@@ -30,6 +30,7 @@ CONFIG = f"{CONFIG_DIR}/config.json"
 TEMPLATE = "/etc/consul-template/proxy.ctmpl"
 RENDERED = "/usr/lib/tercet/proxy-rendered"
 PASSFILE = "/etc/tercet/application.pgpass"  # lets root on the node connect as the application does
+BLOCK_QUERY_S = 1
 RECORD = "/var/lib/tercet/proxy-rendered.sha256"
 
 TRANSACTIONS = "routing: a transaction is the primary's from its first statement on"
@@ -110,7 +111,7 @@ class Proxy:
                 "address": f"127.0.0.1:{self.context.platform.settings.ports.dcs_http}",
                 "retry": {"attempts": 0, "backoff": "100ms", "max_backoff": "1s"},  # 0: for ever
             },
-            "block_query_wait": "1s",
+            "block_query_wait": f"{BLOCK_QUERY_S}s",
             "template": [
                 {
                     "source": TEMPLATE,

@@ -35,7 +35,7 @@ Shape = TypeVar("Shape", bound=BaseModel)
 
 
 class _Json(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class _Platform(_Json):
@@ -45,7 +45,7 @@ class _Platform(_Json):
 
 class _Descriptor(_Json):
     digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
-    platform: _Platform = _Platform.model_construct()
+    platform: _Platform = _Platform()
 
 
 class _Manifest(_Json):
@@ -61,7 +61,7 @@ class _Settings(_Json):
 
 
 class _Config(_Json):
-    config: _Settings = _Settings.model_construct()
+    config: _Settings = _Settings()
 
 
 class _Token(_Json):

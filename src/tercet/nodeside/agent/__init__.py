@@ -1,8 +1,10 @@
 """The part of tercet that runs on a node: sent over standard input, one request in, one JSON document out.
 
-Nothing of it stays on the node. It imports the standard library alone, and of that only what starts fast: a
-plan that finds nothing to do is mostly this program's start on every node. converge/node.py sends it.
+Nothing of it stays on the node, and it needs nothing but Python and its standard library there. converge/node.py sends
+it, together with nodeside/api.py.
 
+    loader    makes modules of the sources that were sent
+    main      takes the request, gives the answer
     requests  programs and HTTP requests, side by side, each ended by its own deadline
     facts     what is on the node: paths, units
     stamps    what each unit was started with; why no change is lost

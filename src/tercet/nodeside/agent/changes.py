@@ -6,20 +6,18 @@ is, and nothing is restarted for it.
 
 from __future__ import annotations
 
-import binascii
 import fcntl
 import grp
 import itertools
 import os
 import pwd
+import shutil
+from base64 import b64decode
+from typing import Any
 
 from tercet.nodeside.agent import stamps
 from tercet.nodeside.agent.facts import NodeError, fact, sha256, show
 from tercet.nodeside.agent.requests import ask, execute
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:  # typing is slow to import
-    from typing import Any
 
 UNIT_FILES = "/etc/systemd/"
 # Links are made without systemd: told of an `enable --no-reload`, it says NeedDaemonReload of every unit there is,
@@ -41,7 +39,7 @@ class Node:
     # outcome for each.
 
     def file(self, path: str, content: str, mode: int, owner: str, group: str) -> bool:
-        data = binascii.a2b_base64(content)
+        data = b64decode(content)
         found = fact(path, "content")
         if found and found["kind"] == "directory":
             raise NodeError("a directory is in its place")
@@ -230,8 +228,6 @@ def discard(path: str) -> None:
     """Remove what is at a path, a directory with everything in it."""
     found = fact(path)
     if found and found["kind"] == "directory":
-        import shutil  # noqa: PLC0415 - slow to import, and rarely needed
-
         shutil.rmtree(path)
     elif found:
         os.unlink(path)

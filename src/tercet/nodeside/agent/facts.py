@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import grp
+import hashlib
 import os
 import pwd
 import stat
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from tercet.nodeside.agent.requests import execute
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:  # typing is slow to import
-    from collections.abc import Callable, Iterable
-    from typing import Any
-
-PROPERTIES = ("LoadState", "ActiveState", "SubState", "UnitFileState", "NeedDaemonReload", "InvocationID", "Result")
+PROPERTIES = (
+    "LoadState",
+    "ActiveState",
+    "SubState",
+    "UnitFileState",
+    "NeedDaemonReload",
+    "InvocationID",
+    "Result",
+    "StatusText",
+)
 
 
 class NodeError(Exception):
@@ -60,8 +67,6 @@ def name_of(lookup: Callable[[int], tuple[Any, ...]], number: int) -> str:
 
 def sha256(data: bytes) -> str:
     """In hexadecimal."""
-    import hashlib  # noqa: PLC0415 - slow to import, and most looks need none
-
     return hashlib.sha256(data).hexdigest()
 
 
@@ -76,12 +81,12 @@ def digest(path: str) -> str:
     return str(found.get("sha256") or found.get("target") or found["kind"])
 
 
-def show(units: Iterable[str]) -> dict[str, dict[str, str]]:
-    """The state of units in systemd's own words, asked in one call."""
-    names = list(units)
+def show(units: Iterable[str], timeout: float = 10.0) -> dict[str, dict[str, str]]:
+    """The state of units in systemd's own words, asked in one call. Raises NodeError."""
+    names = list(dict.fromkeys(units))
     if not names:
         return {}
-    shown = execute(["systemctl", "show", "--property", ",".join(PROPERTIES), "--", *names], timeout=10)
+    shown = execute(["systemctl", "show", "--property", ",".join(PROPERTIES), "--", *names], timeout=timeout)
     blocks = shown["text"].strip().split("\n\n")
     if shown["status"] != 0 or len(blocks) != len(names):
         raise NodeError(f"systemctl show: {(shown['error'] or shown['text']).strip()}")

@@ -1,6 +1,7 @@
 """The way in: one request, one answer as JSON on standard output.
 
-    {"call": "look", "paths": {path: what of it}, "units": {unit: [watched path]}, "requests": [request]}
+    {"call": "look", "paths": {path: what of it}, "units": {unit: [watched path]}, "active": [unit],
+     "patience": seconds for systemd, "requests": [request]}
     {"call": "do", "changes": [change], "watch": {unit: [watched path]}}
 
 `look` reads everything in one go and changes nothing; `do` carries out changes (see changes.do).
@@ -8,34 +9,43 @@
 
 from __future__ import annotations
 
-import _json
-import _signal  # type: ignore[import-not-found]  # no stub; `signal` is slow to import
-import posix
+import contextlib
+import json
+import os
+import signal
+from typing import Any
 
-from tercet.nodeside.agent.requests import ask, running
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:  # typing is slow to import
-    from typing import Any
+from tercet.nodeside.agent import stamps
+from tercet.nodeside.agent.facts import NodeError, fact, show
+from tercet.nodeside.agent.requests import ask, running, starting
 
 
-def look(paths: dict[str, str], units: dict[str, list[str]], requests: list[dict[str, Any]]) -> dict[str, Any]:
-    """Everything that was asked for."""
+def look(
+    paths: dict[str, str],
+    units: dict[str, list[str]],
+    active: list[str],
+    patience: float,
+    requests: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """Everything that was asked for. All that is asked of systemd is one call, beside the requests.
+
+    `active` are units of which only the state is wanted. Where systemd does not say it within `patience`, `silence` is
+    the reason; of `units`, the state must be known.
+    """
     answers = ask(requests)
-    return {**facts(paths, units), "answers": answers()}
-
-
-def facts(paths: dict[str, str], units: dict[str, list[str]]) -> dict[str, Any]:
-    """What is at the paths, and how the units are."""
-    if not paths and not units:
-        return {"paths": {}, "units": {}}
-    from tercet.nodeside.agent import stamps  # noqa: PLC0415 - sent only when something is asked of it
-    from tercet.nodeside.agent.facts import fact, show  # noqa: PLC0415
-
-    states = show(units)
+    silence, states = "", {}
+    try:
+        states = show([*units, *active], patience)
+    except NodeError as error:
+        if units:
+            raise
+        silence = str(error)
     return {
         "paths": {path: fact(path, want) for path, want in paths.items()},
         "units": {unit: {**states[unit], "stale": stamps.stale(unit, watched)} for unit, watched in units.items()},
+        "active": {unit: states[unit] for unit in active if unit in states},
+        "silence": silence,
+        "answers": answers(),
     }
 
 
@@ -51,40 +61,16 @@ def handle(request: dict[str, Any]) -> dict[str, Any]:
 
 def end(number: int, _frame: object) -> None:
     """When this program is told to end, so are the programs that it runs."""
-    for group in running.copy():
-        try:
-            posix.killpg(group, _signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    posix._exit(128 + number)
-
-
-def dumps(value: object) -> str:
-    """JSON. The module of that name takes longer to import than all answers to write."""
-    match value:
-        case str():
-            return _json.encode_basestring_ascii(value)
-        case dict():
-            return "{" + ", ".join(f"{dumps(key)}: {dumps(value[key])}" for key in value) + "}"
-        case list() | tuple():
-            return "[" + ", ".join(map(dumps, value)) + "]"
-        case bool() | None:
-            return {True: "true", False: "false", None: "null"}[value]
-        case int() | float():
-            return repr(value)
-    raise TypeError(f"{value!r} has no place in an answer")
-
-
-def setenv(name: bytes, value: bytes) -> None:
-    """For the programs that are run, and for who looks for them."""
-    posix.environ[name] = value
-    posix.putenv(name, value)
+    with starting:
+        for group in running:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+    os._exit(128 + number)
 
 
 def main(request: dict[str, Any]) -> None:
-    for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
-        _signal.signal(number, end)
-    if b"PATH" not in posix.environ:
-        setenv(b"PATH", b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-    setenv(b"LC_ALL", b"C.UTF-8")  # messages of programs in one language
-    print(dumps(handle(request)), flush=True)
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    os.environ.setdefault("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    os.environ["LC_ALL"] = "C.UTF-8"  # messages of programs in one language
+    print(json.dumps(handle(request)), flush=True)

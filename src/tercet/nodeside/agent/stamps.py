@@ -22,12 +22,9 @@ What systemd alone remembers (NeedDaemonReload) is marked as pending before `dae
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 from tercet.nodeside.agent.facts import digest
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:  # typing is slow to import
-    from collections.abc import Iterable
 
 STAMPS = "/run/tercet/units"
 PENDING = "pending"

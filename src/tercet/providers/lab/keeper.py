@@ -16,24 +16,21 @@ A keeper that was started under the lab's lock shares its open file (lock.py), a
 programs on nodes do not get it, since daemons that they leave there would keep it for ever.
 """
 
-# Whoever asks something of a node waits until it has started. That takes half as long without pathlib, contextlib,
-# typing, signal and socket; the last two are written upon what is imported here instead.
-# ruff: noqa: PTH103, PTH106, PTH123, PTH208, SIM105
+# What it does between a fork and its exec is done with `os` alone, as it is written for that.
+# ruff: noqa: PTH103, PTH106, PTH123, PTH208
 
 from __future__ import annotations
 
-import _signal as signal  # type: ignore[import-not-found]
-import _socket as socket
+import contextlib
 import ctypes
 import os
 import select
+import signal
+import socket
 import sys
 import time
 import warnings  # noqa: F401 - os.execvpe wants it, where nothing of this Python can be imported any more
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import NoReturn
+from typing import NoReturn
 
 NAMESPACES = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x40000000  # mount, cgroup, uts, ipc, net
 NEW_PID = 0x20000000
@@ -123,21 +120,16 @@ def finish(job: Job) -> tuple[int, str]:
     reason = os.read(job.report, 4096).decode() if select.select([job.report], [], [], 0)[0] else ""
     os.close(job.report)
     os.close(job.pidfd)
-    try:
+    with contextlib.suppress(OSError):  # a daemon lives in it, or the node is gone
         os.rmdir(job.group)
-    except OSError:  # a daemon lives in it, or the node is gone
-        pass
     return (status if status >= 0 else 128 - status), reason
 
 
 def kill(job: Job) -> None:
     """The program and everything it started, at once."""
     signal.pidfd_send_signal(job.pidfd, signal.SIGKILL)  # it may not have reached its group yet
-    try:
-        with open(f"{job.group}/cgroup.kill", "w") as file:
-            file.write("1")
-    except OSError:  # the node is gone, and the program with it
-        pass
+    with contextlib.suppress(OSError), open(f"{job.group}/cgroup.kill", "w") as file:
+        file.write("1")  # OSError: the node is gone, and the program with it
 
 
 def serve(asker: socket.socket) -> None:
@@ -189,10 +181,8 @@ def receive(asker: socket.socket) -> tuple[bytes, list[int]]:
 
 
 def tell(asker: socket.socket, answer: str) -> None:
-    try:
+    with contextlib.suppress(OSError):  # it is gone; the next poll says so
         asker.send(answer.encode())
-    except OSError:  # it is gone; the next poll says so
-        pass
 
 
 def once(init: int, group: str, argv: list[str]) -> NoReturn:
@@ -216,10 +206,8 @@ def once(init: int, group: str, argv: list[str]) -> NoReturn:
     status, reason = finish(job)
     if reason:
         os.write(2, f"{reason}\n".encode())
-    try:
+    with contextlib.suppress(BrokenPipeError):
         os.write(answer, str(status).encode())
-    except BrokenPipeError:
-        pass
     os._exit(0)
 
 
@@ -247,10 +235,8 @@ def keep_files() -> None:
     """What this process was given beside its standard streams goes to no program."""
     for name in os.listdir("/proc/self/fd"):
         if int(name) >= STREAMS:
-            try:
+            with contextlib.suppress(OSError):  # the folder's own, closed by now
                 os.set_inheritable(int(name), False)
-            except OSError:  # the folder's own, closed by now
-                pass
 
 
 def main() -> None:

@@ -1,0 +1,225 @@
+"""The daemons' HTTP client: a call ends at its deadline, and every trouble is an ApiError.
+
+A machine may be slow: what must work has PATIENCE_S.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tercet.nodeside.api import JSON, Api, ApiError
+
+PATIENCE_S = 60.0
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+Behave = Callable[[socket.socket], None]
+Serve = Callable[[Behave], int]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Serves connections one after another, each in the way `behave` has; gives the port."""
+    listening: list[socket.socket] = []
+    threads: list[threading.Thread] = []
+
+    def start(behave: Behave) -> int:
+        listener = socket.create_server(("127.0.0.1", 0))
+        listening.append(listener)
+        threads.append(threading.Thread(target=accept, args=(listener, behave)))
+        threads[-1].start()
+        return int(listener.getsockname()[1])
+
+    yield start
+    for listener in listening:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+
+
+def accept(listener: socket.socket, behave: Behave) -> None:
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        with connection:
+            try:
+                behave(connection)
+            except OSError:
+                continue
+
+
+def saying(reply: bytes) -> Behave:
+    def behave(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(reply)
+
+    return behave
+
+
+@pytest.mark.parametrize(
+    ("first", "drip"),
+    [
+        (b"", b""),
+        (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
+        (b"HTTP/1.1 200 OK\r\nX: ", b"y"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n", b"."),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n.\r\n"),
+    ],
+)
+def test_the_deadline_is_one_of_the_whole_call(serve: Serve, first: bytes, drip: bytes) -> None:
+    """A time limit of each wait would never be over: every piece comes well within it."""
+    given_up = threading.Event()
+
+    def behave(connection: socket.socket) -> None:
+        connection.sendall(first)
+        while not given_up.wait(0.02):
+            connection.sendall(drip)
+
+    began = time.monotonic()
+    with pytest.raises(ApiError, match=r"no whole answer within 0.5 s"):
+        Api("127.0.0.1", serve(behave)).ask("GET", "/", timeout=0.5)
+    assert time.monotonic() - began < PATIENCE_S / 2
+    given_up.set()
+
+
+def test_what_came_while_the_program_was_suspended_counts(serve: Serve) -> None:
+    asked, answer = threading.Event(), threading.Event()
+
+    def behave(connection: socket.socket) -> None:
+        connection.recv(65536)
+        asked.set()
+        answer.wait(PATIENCE_S)
+        connection.sendall(OK)
+
+    code = f"from tercet.nodeside.api import Api; print(Api('127.0.0.1', {serve(behave)}).ask('GET', '/', timeout=2))"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as program:
+        assert asked.wait(PATIENCE_S)
+        program.send_signal(signal.SIGSTOP)
+        answer.set()
+        time.sleep(3)  # longer than the call may take
+        program.send_signal(signal.SIGCONT)
+        assert program.communicate(timeout=PATIENCE_S)[0].startswith("Reply(status=200, body=b'{}'")
+
+
+def test_a_kept_connection_is_used_again_and_replaced_once_it_is_lost(serve: Serve) -> None:
+    connections = 0
+
+    def twice(connection: socket.socket) -> None:
+        nonlocal connections
+        connections += 1
+        for _ in range(2):
+            connection.recv(65536)
+            connection.sendall(OK)
+
+    api = Api("127.0.0.1", serve(twice), keep=True)
+    for _ in range(2):
+        assert api.ask("GET", "/", timeout=PATIENCE_S).json() == {}
+    assert connections == 1
+    with pytest.raises(ApiError):
+        api.ask("GET", "/", timeout=PATIENCE_S)
+    assert api.ask("GET", "/", timeout=PATIENCE_S).json() == {}
+    assert connections == 2
+
+
+def test_without_keep_each_call_has_its_own(serve: Serve) -> None:
+    connections = 0
+
+    def behave(connection: socket.socket) -> None:
+        nonlocal connections
+        connections += 1
+        while connection.recv(65536):
+            connection.sendall(OK)
+
+    api = Api("127.0.0.1", serve(behave))
+    for _ in range(3):
+        assert api.ask("GET", "/", timeout=PATIENCE_S).status == 200
+    assert connections == 3
+
+
+def test_headers_and_body_are_sent(serve: Serve) -> None:
+    seen = b""
+
+    def behave(connection: socket.socket) -> None:
+        nonlocal seen
+        while not seen.endswith(b"{}"):
+            seen += connection.recv(65536)
+        connection.sendall(OK)
+
+    api = Api("127.0.0.1", serve(behave), headers={"Authorization": "Basic x", **JSON})
+    assert api.ask("PATCH", "/config", b"{}", timeout=PATIENCE_S).status == 200
+    first, *headers = seen.partition(b"\r\n\r\n")[0].decode().splitlines()
+    assert first == "PATCH /config HTTP/1.1"
+    assert {"Authorization: Basic x", "Content-Type: application/json", "Content-Length: 2"} <= set(headers)
+
+
+def test_a_unix_socket() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # its path is shorter than pytest's; a socket's has 108 bytes
+        path = Path(folder, "api")
+        with socket.socket(socket.AF_UNIX) as listener:
+            with pytest.raises(ApiError, match="No such file"):
+                Api("local", 80, path=str(path)).ask("GET", "/", timeout=PATIENCE_S)
+            listener.bind(str(path))
+            listener.listen()
+            thread = threading.Thread(target=accept, args=(listener, saying(OK)))
+            thread.start()
+            assert Api("local", 80, path=str(path)).ask("GET", "/", timeout=PATIENCE_S).json() == {}
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join(PATIENCE_S)
+
+
+def test_nobody_who_listens(serve: Serve) -> None:
+    with socket.socket() as nobody:  # bound, so that the port is no other's, and not listening
+        nobody.bind(("127.0.0.1", 0))
+        with pytest.raises(ApiError, match="Connection refused"):
+            Api("127.0.0.1", nobody.getsockname()[1]).ask("GET", "/", timeout=PATIENCE_S)
+
+
+@pytest.mark.parametrize(
+    ("reply", "problem"),
+    [
+        (b"", "without response"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "no HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", "after 4 of 10 bytes"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel", "IncompleteRead"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello", "no HTTP"),
+    ],
+)
+def test_half_an_answer_is_none(serve: Serve, reply: bytes, problem: str) -> None:
+    with pytest.raises(ApiError, match=problem):
+        Api("127.0.0.1", serve(saying(reply))).ask("GET", "/", timeout=PATIENCE_S)
+
+
+def test_a_body_without_end_is_cut(serve: Serve) -> None:
+    def behave(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            connection.sendall(b"x" * 65536)
+
+    reply = Api("127.0.0.1", serve(behave), keep=True).ask("GET", "/", timeout=PATIENCE_S, limit=100_000)
+    assert len(reply.body) == 100_000
+
+
+def test_json_is_that_of_a_200_and_nothing_of_a_404(serve: Serve) -> None:
+    def told(status: str, body: bytes) -> object:
+        reply = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+        return Api("127.0.0.1", serve(saying(reply))).ask("GET", "/", timeout=PATIENCE_S).json()
+
+    assert told("200 OK", b'[{"Value": 1}]') == [{"Value": 1}]
+    assert told("404 Not Found", b"no such key") is None
+    with pytest.raises(ApiError, match="status 500: No cluster leader"):
+        told("500 Internal Server Error", b"No cluster leader\n")
+    for body in (b"", b"{", b"\xff"):
+        with pytest.raises(ApiError, match="no JSON"):
+            told("200 OK", body)
