@@ -41,7 +41,7 @@ lint: $(SYNCED) ## style, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(SYNCED) ## measure the lab with its drills (5 runs each, over an hour), then Proxmox's path; saves JSON in bench/
+bench: $(SYNCED) ## measure the lab with its drills (5 or 20 runs each, some two hours), then Proxmox's path; saves JSON in bench/
 	@scripts/host-packages lab
 	failed=0; for each in run production; do $(AS_ROOT) $(BIN)/python bench/$$each.py || failed=1; done; exit $$failed
 

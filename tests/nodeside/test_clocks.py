@@ -9,7 +9,7 @@ import pytest
 
 from tercet import nodeside
 
-DAEMONS = ("guard", "routes", "strict", "placement", "wake", "watchdog", "room", "rejoin", "host", "tailnet")
+DAEMONS = ("guard", "routes", "strict", "placement", "wake", "watchdog", "room", "rejoin", "paths", "host", "tailnet")
 
 
 @pytest.mark.parametrize("name", DAEMONS)

@@ -1,6 +1,7 @@
-"""The small daemons beside Consul: the dead-peer guard, the placement of `dcs`'s leader, and one for restored servers.
+"""The small daemons beside Consul and Tailscale: the dead-peer guard, the one that keeps direct paths, the placement of
+`dcs`'s leader, and one for restored servers.
 
-What they do and why is in nodeside/guard.py, nodeside/placement.py and nodeside/rollback.py, the programs themselves.
+What they do and why is in nodeside/guard.py, paths.py, placement.py and rollback.py, the programs themselves.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from types import MappingProxyType
 from tercet import nodeside
 from tercet.components.context import Context
 from tercet.components.systemd import CONTROL_PLANE, Value, unit_file, unit_path
+from tercet.components.tailscale import HOSTS, SOCKET
 from tercet.components.text import as_json
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.requests import Active, Answer, Exec, Request
@@ -83,7 +85,7 @@ def _source(module: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Dead-peer guard on every node, the other two on the control nodes."""
+    """The guard and the keeper of paths on every node, the other two on the control nodes."""
 
     context: Context
     name: str = "guard"
@@ -111,6 +113,15 @@ class Guard:
         # Without a limit to its start: it tries on until the rule can be installed, and says why it cannot be.
         service = {**SUPERVISED, "TimeoutStartSec": "infinity"}
         yield from daemon("guard", "Dead-peer guard", guard, modules=("api", "host", "tailnet"), service=service)
+        paths: dict[str, object] = {
+            "socket": SOCKET,
+            "hosts": HOSTS,
+            # Within a site there is no line to be bad.
+            "peers": [member.name for member in platform.nodes if member.site != node.site],
+            "tailnet": str(platform.settings.tailnet.cidr),
+        }
+        title = "Keeps direct paths in use on a line that loses packets"
+        yield from daemon("paths", title, paths, modules=("host", "tailnet"), service=SUPERVISED)
         if node.role is Role.CONTROL:
             placement: dict[str, object] = {
                 "dcs_port": ports.dcs_http,
