@@ -1,8 +1,9 @@
 """What it is worth that agents stay on the nodes: one look by each way, on this machine, without a lab.
 
 A look that starts Python and loads the agent, against one of an agent that waits (converge/resident.py). Both ask for
-the same five programs. Printed: the median time of LOOKS looks, and the CPU of one. Measured on two cores that others
-kept busy: 0.57 s and 0.093 s of a core by the first, 0.018 s and 0.012 s of a core by the second.
+the same five programs. Printed: the median time of LOOKS looks, and the CPU of one. Measured on two cores: 0.08 s and
+0.060 s of a core by the first, 0.007 s and 0.009 s of a core by the second; with much else on the machine 0.57 s and
+0.093 s, 0.018 s and 0.012 s.
 The gates of `apply` and drills look at ten nodes again and again.
 """
 

@@ -1,7 +1,7 @@
 """Agents that stay: while much is asked of the nodes, Python is started on each of them once and not for every call.
 
 A fleet around another one. What `converge.node` sends, a program for Python on standard input, goes to an interpreter
-that waits on the node for it; everything else goes the ordinary way. A look takes an eighth of the CPU that it
+that waits on the node for it; everything else goes the ordinary way. A look takes a seventh of the CPU that it
 takes with a Python started for it (bench/agent.py), and over a slow way no new session.
 
 Invariants
