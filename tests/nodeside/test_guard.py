@@ -136,7 +136,9 @@ class World:
 
     def guard(self, *, stepped: bool = False) -> subprocess.Popen[str]:
         config = {"members_port": 9500, "probe_port": 9301, "probe_s": 0.2, "exempt_ports": [9301]}
-        command = deliver(self._folder, "guard", {**config, "tailnet": "10.9.0.0/16"}, stepped=stepped)
+        command = deliver(
+            self._folder, "guard", {**config, "tailnet": "10.9.0.0/16", "tailscaled": "/nowhere"}, stepped=stepped
+        )
         environment = {"PATH": f"{self.programs}:/usr/sbin:/usr/bin:/sbin:/bin", "NOTIFY_SOCKET": self.systemd.address}
         return self.spaces.start(self.node, *command, environment=environment)
 

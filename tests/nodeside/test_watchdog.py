@@ -117,7 +117,8 @@ class World:
         self.file.write_bytes(b"Ctimeout=12\n")
         self.done: list[str] = []
         self.role = "primary"
-        self.fence = Fence(self, Keepalives(str(self.file)), 9.0, 12.0)  # type: ignore[arg-type]
+        self.answers = True  # of dcs
+        self.fence = Fence(self, Keepalives(str(self.file)), self, 9.0, 12.0)  # type: ignore[arg-type]
 
     def is_primary(self) -> bool:
         return self.role == "primary"
@@ -146,6 +147,35 @@ def test_a_primary_without_keepalives_loses_its_patroni_then_its_life(tmp_path: 
         if world.done[before:]:
             done[clock[0] - 100.0] = world.done[before:]
     assert done == {9.0: ["patroni killed"], 12.0: ["fenced", "key given up"]}
+
+
+def test_a_patroni_whose_dcs_is_silent_is_not_hung_but_its_primary_is_fenced(
+    tmp_path: Path, clock: list[float]
+) -> None:
+    """Seen in a cut of a site: Patroni was killed while it demoted, and nobody started PostgreSQL again."""
+    world = World(tmp_path)
+    world.keepalive()
+    world.look()
+    world.answers = False
+    done = dict[float, list[str]]()
+    for _ in range(60):
+        clock[0] += 0.25
+        before = len(world.done)
+        world.look()
+        if world.done[before:]:
+            done[clock[0] - 100.0] = world.done[before:]
+    assert done == {12.0: ["fenced", "key given up"]}
+
+
+def test_a_patroni_has_its_time_once_dcs_answers_again(tmp_path: Path, clock: list[float]) -> None:
+    world = World(tmp_path)
+    world.keepalive()
+    world.look()
+    for second in range(11):
+        world.answers = second >= 8
+        clock[0] += 1
+        world.look()
+    assert world.done == []
 
 
 def test_a_restarted_patroni_has_the_rest_of_the_time(tmp_path: Path, clock: list[float]) -> None:
@@ -406,3 +436,40 @@ def test_it_fences_a_silent_primary_and_harms_nobody_when_it_is_itself_suspended
             program.terminate()
     assert destroyed == ["/v1/session/destroy/s-1"]
     dcs.shutdown()
+
+
+# A PostgreSQL that nobody starts
+
+
+class Down:
+    """A PostgreSQL that is down, and a silent `dcs`, as `is_left_down` sees them."""
+
+    answers = False
+    running = 0
+
+    def pid(self) -> int:
+        return self.running
+
+
+@pytest.mark.parametrize(
+    ("answers", "running", "may_start", "patroni", "left"),
+    [
+        (False, 0, True, "4711", True),
+        (True, 0, True, "4711", False),  # Patroni starts it
+        (False, 99, True, "4711", False),
+        (False, 0, False, "4711", False),  # no data, or data that nobody may read
+        (False, 0, True, "0", False),  # no Patroni runs: its gate is at work
+    ],
+)
+def test_a_postgresql_that_patroni_leaves_down(
+    monkeypatch: pytest.MonkeyPatch, answers: bool, running: int, may_start: bool, patroni: str, left: bool
+) -> None:
+    def run(argv: list[str]) -> str:
+        if argv == ["may-start"] and not may_start:
+            raise watchdog.ProgramError("may-start: status 1")
+        return f"{patroni}\n" if argv[0] == "systemctl" else ""
+
+    monkeypatch.setattr(watchdog, "run", run)
+    found = Down()
+    found.answers, found.running = answers, running
+    assert watchdog.is_left_down(found, found, "may-start") is left  # type: ignore[arg-type]

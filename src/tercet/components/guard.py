@@ -13,10 +13,11 @@ from types import MappingProxyType
 from tercet import nodeside
 from tercet.components.context import Context
 from tercet.components.systemd import CONTROL_PLANE, Value, unit_file, unit_path
+from tercet.components.tailscale import SOCKET
 from tercet.components.text import as_json
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.requests import Active, Answer, Exec, Request
-from tercet.converge.resources import Directory, File, Resource, Unit
+from tercet.converge.resources import Directory, File, Object, Resource, Unit
 from tercet.inventory.platform import Node, Platform, Role
 
 GUARD = "tercet-guard.service"
@@ -24,6 +25,17 @@ PLACEMENT = "tercet-placement.service"
 ROLLBACK = "tercet-rollback.service"
 RESTORED = "/var/lib/tercet/restored"
 LIBRARY = "/usr/lib/tercet"
+SYSCTL = "/etc/sysctl.d/50-tercet.conf"
+
+# A connection that only one side knows, after a link that flapped, ends when the other side answers a keepalive with a
+# reset. By default the first is sent after two hours: a standby's walreceiver, whose connecting has no time limit in
+# libpq, waited for the greeting of the primary as long (seen). With a silent peer it takes 3 + 6 s: a line that loses
+# every third packet ends nothing. Connections of Go programs and to PostgreSQL have limits of their own.
+KEEPALIVE: Mapping[str, int] = {
+    "net.ipv4.tcp_keepalive_time": 3,
+    "net.ipv4.tcp_keepalive_intvl": 1,
+    "net.ipv4.tcp_keepalive_probes": 6,
+}
 
 # For a daemon that says when it is ready and that it still works (nodeside/host.py). One that hangs is started anew: it
 # would be active and do nothing. 30 s are far above every time limit of its own, and above a node's pause in a drill.
@@ -92,6 +104,7 @@ class Guard:
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is Role.WORLD:
             return
+        yield from _keepalive(node.name)
         platform = self.context.platform
         ports = platform.settings.ports
         gossip = [
@@ -107,10 +120,13 @@ class Guard:
             "probe_s": self.context.timing.peer_probe_ms / 1000,
             "exempt_ports": gossip,
             "tailnet": str(platform.settings.tailnet.cidr),
+            "tailscaled": SOCKET,
         }
         # Without a limit to its start: it tries on until the rule can be installed, and says why it cannot be.
         service = {**SUPERVISED, "TimeoutStartSec": "infinity"}
-        yield from daemon("guard", "Dead-peer guard", guard, modules=("api", "host", "tailnet"), service=service)
+        yield from daemon(
+            "guard", "Dead-peer guard", guard, modules=("api", "host", "paths", "tailnet"), service=service
+        )
         if node.role is Role.CONTROL:
             placement: dict[str, object] = {
                 "dcs_port": ports.dcs_http,
@@ -143,6 +159,18 @@ class Guard:
         yield Condition(
             "control: no server was restored from an old copy", _not_restored(self.context.platform), controls
         )
+
+
+def _keepalive(node: str) -> Iterable[Resource]:
+    """The kernel's keepalives, now and after each boot."""
+    yield File(SYSCTL, "".join(f"{key} = {value}\n" for key, value in KEEPALIVE.items()).encode())
+    wanted = "".join(f"{value}\n" for value in KEEPALIVE.values())
+    yield Object(
+        f"keepalives of {node}",
+        Exec(("sysctl", "--values", *KEEPALIVE)),
+        lambda answer: None if answer.ok and answer.text == wanted else "the kernel has other values",
+        (Exec(("sysctl", "--quiet", f"--load={SYSCTL}")),),
+    )
 
 
 def active(names: list[str], question: str) -> Callable[[Readings], State]:

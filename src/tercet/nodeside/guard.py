@@ -1,7 +1,8 @@
 """The dead-peer guard: turns a peer's silence into errors, so that nothing waits for a machine that is gone.
 
 Runs on every node (`tercet-guard.service`), standard library alone. Configuration: one JSON object as the only
-argument's file: {"members_port": …, "probe_port": …, "probe_s": …, "exempt_ports": […], "tailnet": CIDR}.
+argument's file: {"members_port": …, "probe_port": …, "probe_s": …, "exempt_ports": […], "tailnet": CIDR,
+"tailscaled": PATH of its socket}.
 
 Over a tunnel, as after a power cut, a dead peer sends no RST and no ICMP; packets vanish. Patroni, Raft, pools
 and streams would each wait out a time limit of their own. So:
@@ -11,6 +12,7 @@ and streams would each wait out a time limit of their own. So:
   silent: its address goes into an nftables set, whose elements soon expire by themselves, and an output rule answers
   TCP to that set with a reset; open sockets to it are aborted once (`ss -K`);
 - a refused connect is an answer: the machine lives, and its kernel refuses by itself;
+- tailscaled is had to look for the way to a silent peer each second (paths.py);
 - when silent peers answer again, the agent joins one of them at once. Serf by itself tries a failed member only every
   30 s, and not each time. A join exchanges the whole state over TCP, and what it tells of other failures is taken for a
   suspicion that the accused can deny, while gossip's word is believed (memberlist, mergeState).
@@ -43,6 +45,7 @@ from typing import Any
 
 from tercet.nodeside.api import Api, ApiError
 from tercet.nodeside.host import ProgramError, notify, run
+from tercet.nodeside.paths import Paths
 from tercet.nodeside.tailnet import Tailnet
 
 POLL_S = 0.2
@@ -191,6 +194,7 @@ def install(exempt_ports: list[int], expiry: float) -> None:
 def watch(config: dict[str, Any]) -> None:
     """For ever. Raises ProgramError if the filter cannot be changed."""
     members = Members("127.0.0.1", config["members_port"], Tailnet(config["tailnet"]))
+    paths = Paths(config["tailscaled"])
     cut: dict[str, str] = {}  # address → name of the peers that are silent now
     renewed = checked = time.monotonic()
     while True:
@@ -200,6 +204,7 @@ def watch(config: dict[str, Any]) -> None:
         silent = silent_among(sorted(failed), config["probe_port"], config["probe_s"])
         if silent is None:
             continue
+        paths.seek(silent, time.monotonic())
         fresh = {address: failed[address] for address in silent if address not in cut}
         back = {address: name for address, name in cut.items() if address not in silent}
         if back:
