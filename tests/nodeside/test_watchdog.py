@@ -17,12 +17,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import BinaryIO
 
 import psycopg
 import pytest
 
 from tercet.nodeside import watchdog
-from tercet.nodeside.watchdog import Fence, Keepalives, Postmaster, Watch
+from tercet.nodeside.keepalives import Keepalives
+from tercet.nodeside.watchdog import Fence, Postmaster, Watch
 
 from ..drills.conftest import Server, serve
 
@@ -107,6 +109,22 @@ def test_its_own_pause_is_nobodys_silence(clock: list[float]) -> None:
     clock[0] += 1
     watch.look()
     assert ended == []
+
+
+def test_after_a_pause_everybody_gets_the_full_time(clock: list[float]) -> None:
+    """Seen after a freeze of 40 s: a Patroni that was back in its first turn was killed after three looks."""
+    answers, ended = [True], list[float]()
+    watch = Watch("patroni", 6.0, lambda: answers[0], lambda _why: ended.append(clock[0]))
+    watch.look()
+    answers[0] = False
+    clock[0] += 1
+    watch.look()
+    clock[0] += 40  # the node was frozen
+    thawed = clock[0]
+    for _ in range(8):
+        watch.look()
+        clock[0] += 1
+    assert [at - thawed for at in ended] == [6.0]
 
 
 class World:
@@ -223,6 +241,38 @@ def test_a_watchdog_that_patroni_switched_off_does_nothing(tmp_path: Path, clock
         clock[0] += 1
         world.look()
     assert world.done == []
+
+
+def lead(path: Path, keepalives: int) -> BinaryIO:
+    """What Patroni's driver "testing" does when it becomes the leader, and while it is."""
+    device = path.open("r+b", buffering=0)
+    device.write(b"Ctimeout=12\n" + b"1" * keepalives)
+    return device
+
+
+def follow(device: BinaryIO) -> None:
+    device.write(b"V")
+    device.close()
+
+
+def test_what_an_earlier_lead_left_in_the_file_does_not_switch_the_watchdog_off(tmp_path: Path) -> None:
+    """Seen: a primary whose Patroni was killed was never fenced, since it had led before, and for longer."""
+    path = tmp_path / "keepalives"
+    path.touch()
+    keepalives = Keepalives(str(path))
+    follow(lead(path, 100))
+    with lead(path, 5):  # before anybody has looked
+        keepalives.settle()
+        assert not keepalives.disarmed()
+    keepalives.settle()
+    assert not keepalives.disarmed(), "it ended without switching it off"
+    follow(lead(path, 50))
+    keepalives.settle()
+    assert keepalives.disarmed() and path.read_bytes() == b"V"
+    with lead(path, 5):
+        pass
+    keepalives.settle()
+    assert not keepalives.disarmed()
 
 
 def test_without_the_file_a_primary_is_fenced(tmp_path: Path, clock: list[float]) -> None:
@@ -438,7 +488,22 @@ def test_it_fences_a_silent_primary_and_harms_nobody_when_it_is_itself_suspended
     dcs.shutdown()
 
 
-# A PostgreSQL that nobody starts
+# A silent `dcs`, and a PostgreSQL that nobody starts
+
+
+@pytest.mark.parametrize(("status", "answers"), [(200, True), (404, True), (500, False), (429, False)])
+def test_dcs_answers_if_a_leader_says_whether_there_is_a_key(status: int, answers: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        said = f"HTTP/1.1 {status} Said\r\nContent-Length: 2\r\n\r\n[]".encode()
+        answer = threading.Thread(target=answering, args=(listener, said))
+        answer.start()
+        dcs = watchdog.Dcs(listener.getsockname()[1], "service/proposalsapp")
+        dcs.answers = not answers
+        dcs.ask()
+        answer.join()
+        assert dcs.answers is answers
+    dcs.ask()
+    assert dcs.answers is False, "nobody listens any more"
 
 
 class Down:

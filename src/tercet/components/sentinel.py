@@ -69,7 +69,7 @@ class Sentinel:
                 "hung_s": self.context.timing.keepalive_s,
                 "fence_s": self.context.timing.fence_s,
             },
-            modules=("api", "host"),
+            modules=("api", "host", "keepalives"),
             service=SUPERVISED,
         )
         yield from daemon(

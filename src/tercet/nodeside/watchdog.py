@@ -52,6 +52,7 @@ from typing import Any
 
 from tercet.nodeside.api import Api, ApiError
 from tercet.nodeside.host import ProgramError, notify, run
+from tercet.nodeside.keepalives import Keepalives
 
 LOOK_S = 0.25  # between two looks at the keepalives
 MIN_LOOKS = 8  # a fence takes at least as many: 2 s, in which a Patroni that was suspended too sends a keepalive
@@ -64,7 +65,6 @@ MIN_ASKED = 3
 # everybody gets the full time: a Patroni whose node was frozen for 40 s says 503 until its first turn is over.
 PAUSE_S = 6.0
 SHUTDOWN_S = 2.0  # an orderly one takes 0.06 s, and more with much to flush
-DISARMED = b"V"  # what Patroni writes when it switches its watchdog off, as to a device with "magic close"
 DCS_S = 2.0
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # the shortest question a postmaster's child answers, with one byte
 
@@ -91,42 +91,6 @@ class Silence:
 
     def lasted(self, limit: float) -> bool:
         return self._looks >= self._min_looks and self.seconds >= limit
-
-
-class Keepalives:
-    """The file that Patroni writes to: empty while Patroni starts, then longer with each keepalive.
-
-    Clocks are never compared: a keepalive is a change of the file's time, whatever that time is.
-    """
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._last = self._stamp()
-
-    def came(self) -> bool:
-        """One or more since the last call. A file that was emptied for a new Patroni says nothing yet."""
-        before, self._last = self._last, self._stamp()
-        return self._last != before and self.begun()
-
-    def begun(self) -> bool:
-        """The Patroni that runs has written at least once, so it has been through its start."""
-        return self._last[1] > 0
-
-    def disarmed(self) -> bool:
-        """Patroni has switched its watchdog off: PostgreSQL is stopped, a standby, or Patroni is paused."""
-        try:
-            with open(self._path, "rb") as file:
-                file.seek(-1, os.SEEK_END)
-                return file.read(1) == DISARMED
-        except OSError:  # missing or empty
-            return False
-
-    def _stamp(self) -> tuple[int, int]:
-        try:
-            found = os.stat(self._path)
-        except OSError:
-            return 0, 0
-        return found.st_mtime_ns, found.st_size
 
 
 class Postmaster:
@@ -227,6 +191,7 @@ class Fence:
         self._ended = False  # Patroni was killed in this silence
 
     def look(self, end_patroni: Callable[[str], None], give_up: Callable[[], None]) -> None:
+        self._keepalives.settle()
         came = self._keepalives.came()
         if came or not self._postmaster.is_primary() or self._keepalives.disarmed():
             self._silence.heard()
