@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tercet.components import Context, dcs, patroni, permission
+from tercet.components import Context, dcs, patroni, permission, readonly
 from tercet.converge.resources import File
 from tercet.inventory.platform import Role
 
@@ -49,15 +49,24 @@ def test_a_server_without_the_permission_has_an_empty_folder_for_it(root: Path) 
 
 @pytest.fixture
 def gate(context: Context, tmp_path: Path) -> str:
-    """The gate of a database node, whose `dcs` knows the cluster once there is a file `recorded`."""
+    """The gate of a database node, whose `dcs` knows the cluster once there is a file `recorded`, and says else what is
+    in the file `status`: at first that it knows none. A file `started` has what systemd was asked to start."""
     node = context.platform.of(Role.DB)[0]
     (script,) = [r for r in patroni.Patroni(context).desired(node) if isinstance(r, File) and r.path == patroni.GATE]
     text = script.content.decode() if isinstance(script.content, bytes) else ""
     programs = tmp_path / "programs"
     programs.mkdir()
-    for name, does in (("curl", f"[ -e {tmp_path}/recorded ]"), ("chown", ":")):
+    (tmp_path / "status").write_text("404")
+    fakes = {
+        "curl": f"if [ -e {tmp_path}/recorded ]; then echo 200; else cat {tmp_path}/status; fi",
+        "chown": ":",
+        "systemctl": f'[ "$1" != start ] || echo "$2" >> {tmp_path}/started',
+        "postgresql-readonly": f"[ ! -e {tmp_path}/started ]",
+    }
+    for name, does in fakes.items():
         (programs / name).write_text(f"#!/bin/sh\n{does}\n")
         (programs / name).chmod(0o755)
+    text = text.replace(readonly.PROGRAM, f"{programs}/postgresql-readonly")
     for path in (patroni.DATA, patroni.CONFIG, patroni.CONFIGS, patroni.KEEPALIVES, patroni.PERMISSION):
         text = text.replace(path, f"{tmp_path}{path}")
     (tmp_path / patroni.DATA[1:]).mkdir(parents=True)
@@ -65,9 +74,9 @@ def gate(context: Context, tmp_path: Path) -> str:
     return f"PATH={programs}:$PATH\n{text.replace(f'{tmp_path}{tmp_path}', str(tmp_path))}"
 
 
-def opens(gate: str) -> bool:
+def opens(gate: str, seconds: float = 1) -> bool:
     try:
-        return subprocess.run(["sh", "-c", gate], timeout=1, check=False).returncode == 0
+        return subprocess.run(["sh", "-c", gate], timeout=seconds, check=False).returncode == 0
     except subprocess.TimeoutExpired:
         return False
 
@@ -88,3 +97,22 @@ def test_an_empty_node_waits_for_a_cluster_or_for_the_permission_to_create_one(g
     assert (tmp_path / patroni.BOOTSTRAP[1:]).read_bytes() == b"bootstrap: {}"
     (tmp_path / patroni.BOOTSTRAP[1:]).unlink()  # used up
     assert not opens(gate)
+
+
+def test_where_dcs_is_silent_reads_go_on_after_some_seconds(gate: str, tmp_path: Path) -> None:
+    (tmp_path / patroni.DATA[1:] / "PG_VERSION").write_text("17")
+    (tmp_path / "status").write_text("500")
+    assert not opens(gate, 5)
+    assert not (tmp_path / "started").exists()  # after a boot agents take some time to find each other
+    assert not opens(gate, 5)
+    assert (tmp_path / "started").read_text() == f"{readonly.UNIT}\n"
+    (tmp_path / "recorded").touch()
+    assert opens(gate)
+
+
+def test_a_dcs_that_lost_what_it_knew_is_not_silent(gate: str, tmp_path: Path) -> None:
+    (tmp_path / patroni.DATA[1:] / "PG_VERSION").write_text("17")
+    (tmp_path / patroni.KEEPALIVES[1:]).parent.mkdir()
+    (tmp_path / patroni.KEEPALIVES[1:]).touch()
+    assert not opens(gate, 5)
+    assert not (tmp_path / "started").exists()

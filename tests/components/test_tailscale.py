@@ -9,7 +9,8 @@ import shlex
 import pytest
 
 from tercet.components import Context
-from tercet.components.tailscale import SYSCTL, Tailscale
+from tercet.components.tailscale import Tailscale
+from tercet.components.tcp import SYSCTL
 from tercet.converge.requests import Answer, Exec
 from tercet.converge.resources import File, Object, Unit
 from tercet.inventory.model import TailnetModel

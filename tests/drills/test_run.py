@@ -65,7 +65,7 @@ class Stage:
     sql_fails: Callable[[str], bool] = lambda _statement: False
     databases: tuple[str, ...] = (PRIMARY, "db-sib-03", "db-fsn-01")
 
-    async def healthy(self, deadline: float) -> str:
+    async def healthy(self, deadline: float, fleet: object = None, waiting: object = None) -> str:
         return ""
 
     async def snapshot(self) -> object:

@@ -187,7 +187,7 @@ def fake(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Fake:
 
         return Readings({})
 
-    async def healthy(deadline: float, fleet: object = None) -> str:
+    async def healthy(deadline: float, fleet: object = None, waiting: object = None) -> str:
         return ""
 
     made.stage.sql = sql  # type: ignore[method-assign]
@@ -266,7 +266,7 @@ def platform_without_primary() -> object:
 async def test_a_platform_that_stays_ill_ends_it(fake: Fake, tmp_path: Path) -> None:
     looks = 0
 
-    async def healthy(deadline: float, fleet: object = None) -> str:
+    async def healthy(deadline: float, fleet: object = None, waiting: object = None) -> str:
         nonlocal looks
         looks += 1
         return "" if looks == 1 else "patroni: db-sib-03 does not stream"

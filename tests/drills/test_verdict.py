@@ -398,3 +398,21 @@ def test_a_journal_that_is_not_whole_is_refused() -> None:
         result([])
     with pytest.raises(journal.JournalError, match=r"cut short after 58\.0 s: .* Run the drill again"):
         result([entry for entry in told() if not isinstance(entry, journal.Table | journal.Collected) and entry.t < 58])
+
+
+def after_health(t: float, held: bool = True) -> Edit:
+    last = "last: consul: every datacenter sees every other"
+    return lambda entries: [*entries, journal.Promise(t=t, name="healthy again", held=held, detail=last)]
+
+
+def test_the_way_back_to_health_has_a_budget_where_it_is_judged() -> None:
+    healed = judged().phases.healed
+    unjudged = judged(edit=after_health(healed + 30))
+    assert unjudged.passed
+    assert next(one for one in unjudged.judged if one.name == "healthy").measured == pytest.approx(30)
+    assert judged(edit=after_health(healed + 11.9), healthy="healthy").passed
+    late = judged(edit=after_health(healed + 12.2), healthy="healthy").reasons
+    assert late == ("healthy: 12.2 s without, budget 12 s (last: consul: every datacenter sees every other)",)
+    never = judged(edit=after_health(healed + 180, held=False), healthy="healthy").reasons
+    assert never[0].startswith("healthy: no end without, budget 12 s")
+    assert judged(healthy="healthy").reasons == ("healthy: no end without, budget 12 s (it was not looked at)",)

@@ -80,3 +80,32 @@ def test_an_address_outside_the_tailnet_in_the_catalogue_is_refused_and_changes_
         assert platform_lab.on(node, routes) == before
     finally:
         platform_lab.on(node, f"curl -sf -X PUT {agent}/deregister/crafted")
+
+
+def test_a_connection_that_only_one_side_knows_ends(platform_lab: Lab) -> None:
+    """As after a link that flapped: the server is gone, its farewell was lost, the client waits for its greeting."""
+    server, client, port, unit = "consul-nomad-sib-01", "db-fsn-01", 7777, "t-half-open"
+    listen = f'import socket, time; s = socket.create_server(("", {port})); a = s.accept(); time.sleep(300)'
+    table = "inet t_half_open"
+    mute = (
+        f"nft add table {table} && nft add chain {table} out '{{ type filter hook output priority 0; }}' && "
+        f"nft add rule {table} out tcp sport {port} drop && systemctl kill -s KILL {unit} && sleep 1"
+    )
+
+    def sockets() -> str:
+        return platform_lab.on(client, f"ss -Htn state established dport = :{port} | grep -c . || true").strip()
+
+    try:
+        platform_lab.on(server, f"systemd-run -q --collect --unit={unit} python3 -c '{listen}'")
+        listens = f"ss -Htln sport = :{port} | grep -c . || true"
+        wait_until("it listens", lambda: platform_lab.on(server, listens).strip() != "0", 60)
+        greet = f"psql 'host={server} port={port} sslmode=disable'"
+        platform_lab.on(client, f"systemd-run -q --collect --unit={unit} {greet}")
+        wait_until("it is connected", lambda: sockets() == "1", 60)
+        platform_lab.on(server, mute)
+        assert sockets() == "1"
+        platform_lab.on(server, f"nft delete table {table}")
+        wait_until("its end is noticed", lambda: sockets() == "0", 60)
+    finally:
+        for node in (server, client):
+            platform_lab.on(node, f"systemctl stop {unit}; nft delete table {table}; true")

@@ -13,8 +13,9 @@ from tests.lab.conftest import Lab, wait_until
 
 SHARED_DISK = "which other nodes share"  # what `disk-full` is refused with where there are no loop devices
 
-# A datacenter dies, a datacenter is cut off, the primary dies, both standbys are lost.
-SPECIFIED = ("site-killed", "site-cut", "node-killed", "standbys-lost")
+# A datacenter dies, a datacenter is cut off, the primary dies, both standbys are lost. Reads of one that is cut off go
+# on, whatever becomes of its Patroni.
+SPECIFIED = ("site-killed", "site-cut", "site-cut-patroni-killed", "node-killed", "standbys-lost")
 
 
 def drill(lab: Lab, name: str, folder: Path) -> dict[str, Any]:

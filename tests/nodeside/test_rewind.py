@@ -69,7 +69,8 @@ def test_what_can_be_rewound_is_rewound_once(place: Place) -> None:
     place.program("pg_rewind", f'echo "$@" > {place.data}/words')
     assert place.run() == 0
     assert place.beside == ["tercet"] and place.ran("pg_rewind") == 1
-    assert (place.data / "words").read_text().split() == ["-D", str(place.data), "--source-server", "host=primary"]
+    words = [rewind.SYNC, "-D", str(place.data), "--source-server", "host=primary"]
+    assert (place.data / "words").read_text().split() == words
 
 
 def test_what_fails_twice_against_a_primary_that_stayed_is_moved_whole(place: Place) -> None:
@@ -87,6 +88,26 @@ def test_a_failure_that_passes_moves_nothing(place: Place) -> None:
     assert place.beside == ["tercet"]
 
 
+def test_data_that_a_rewind_left_half_written_are_marked_until_one_has_worked(place: Place) -> None:
+    mark = place.data.with_name("tercet.rewinding")
+    place.program("pg_rewind", f"cp {mark} {place.programs}/seen; {FAILS}")
+    place.program("psql", f"[ $(grep -c psql {place.log}) -gt 1 ] || echo started")  # the source goes away
+    assert place.run() == 1
+    assert mark.read_text() == (place.programs / "seen").read_text() == f"{place.data.stat().st_ino}\n"
+    place.program("psql", "echo started")
+    place.program("pg_rewind", "exit 0")
+    assert place.run() == 0
+    assert place.beside == ["tercet"]
+
+
+def test_what_cannot_be_marked_is_not_rewound(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    place.data.with_name("tercet.rewinding").mkdir()
+    place.program("pg_rewind", "exit 0")
+    assert place.run() == 1
+    assert not place.log.exists() or "pg_rewind" not in place.log.read_text()
+    assert "cannot mark" in capsys.readouterr().err
+
+
 def test_a_source_that_does_not_answer_is_no_proof(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     place.program("pg_rewind", FAILS)
     place.program("psql", "exit 2")
@@ -99,7 +120,7 @@ def test_a_source_that_restarts_each_time_is_no_proof(place: Place, capsys: pyte
     place.program("pg_rewind", FAILS)
     place.program("psql", f"grep -c psql {place.log}")
     assert place.run() == 1
-    assert place.beside == ["tercet"] and place.ran("pg_rewind") == rewind.RUNS
+    assert place.data.exists() and place.ran("pg_rewind") == rewind.RUNS
     assert "the source did not stay" in capsys.readouterr().err
 
 
@@ -107,7 +128,7 @@ def test_a_source_that_is_no_primary_any_more_is_no_proof(place: Place) -> None:
     place.program("pg_rewind", FAILS)
     place.program("psql", f"[ $(grep -c psql {place.log}) -gt 1 ] || echo started")
     assert place.run() == 1
-    assert place.beside == ["tercet"] and place.ran("pg_rewind") == 1
+    assert place.data.exists() and place.ran("pg_rewind") == 1
 
 
 def test_a_rewind_does_not_outlive_who_started_it(place: Place) -> None:

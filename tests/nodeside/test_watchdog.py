@@ -17,12 +17,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import BinaryIO
 
 import psycopg
 import pytest
 
 from tercet.nodeside import watchdog
-from tercet.nodeside.watchdog import Fence, Keepalives, Postmaster, Watch
+from tercet.nodeside.keepalives import Keepalives
+from tercet.nodeside.watchdog import Fence, Postmaster, Watch
 
 from ..drills.conftest import Server, serve
 
@@ -109,6 +111,22 @@ def test_its_own_pause_is_nobodys_silence(clock: list[float]) -> None:
     assert ended == []
 
 
+def test_after_a_pause_everybody_gets_the_full_time(clock: list[float]) -> None:
+    """Seen after a freeze of 40 s: a Patroni that was back in its first turn was killed after three looks."""
+    answers, ended = [True], list[float]()
+    watch = Watch("patroni", 6.0, lambda: answers[0], lambda _why: ended.append(clock[0]))
+    watch.look()
+    answers[0] = False
+    clock[0] += 1
+    watch.look()
+    clock[0] += 40  # the node was frozen
+    thawed = clock[0]
+    for _ in range(8):
+        watch.look()
+        clock[0] += 1
+    assert [at - thawed for at in ended] == [6.0]
+
+
 class World:
     """What a fence can do, and what it did."""
 
@@ -117,7 +135,8 @@ class World:
         self.file.write_bytes(b"Ctimeout=12\n")
         self.done: list[str] = []
         self.role = "primary"
-        self.fence = Fence(self, Keepalives(str(self.file)), 9.0, 12.0)  # type: ignore[arg-type]
+        self.answers = True  # of dcs
+        self.fence = Fence(self, Keepalives(str(self.file)), self, 9.0, 12.0)  # type: ignore[arg-type]
 
     def is_primary(self) -> bool:
         return self.role == "primary"
@@ -146,6 +165,35 @@ def test_a_primary_without_keepalives_loses_its_patroni_then_its_life(tmp_path: 
         if world.done[before:]:
             done[clock[0] - 100.0] = world.done[before:]
     assert done == {9.0: ["patroni killed"], 12.0: ["fenced", "key given up"]}
+
+
+def test_a_patroni_whose_dcs_is_silent_is_not_hung_but_its_primary_is_fenced(
+    tmp_path: Path, clock: list[float]
+) -> None:
+    """Seen in a cut of a site: Patroni was killed while it demoted, and nobody started PostgreSQL again."""
+    world = World(tmp_path)
+    world.keepalive()
+    world.look()
+    world.answers = False
+    done = dict[float, list[str]]()
+    for _ in range(60):
+        clock[0] += 0.25
+        before = len(world.done)
+        world.look()
+        if world.done[before:]:
+            done[clock[0] - 100.0] = world.done[before:]
+    assert done == {12.0: ["fenced", "key given up"]}
+
+
+def test_a_patroni_has_its_time_once_dcs_answers_again(tmp_path: Path, clock: list[float]) -> None:
+    world = World(tmp_path)
+    world.keepalive()
+    world.look()
+    for second in range(11):
+        world.answers = second >= 8
+        clock[0] += 1
+        world.look()
+    assert world.done == []
 
 
 def test_a_restarted_patroni_has_the_rest_of_the_time(tmp_path: Path, clock: list[float]) -> None:
@@ -193,6 +241,38 @@ def test_a_watchdog_that_patroni_switched_off_does_nothing(tmp_path: Path, clock
         clock[0] += 1
         world.look()
     assert world.done == []
+
+
+def lead(path: Path, keepalives: int) -> BinaryIO:
+    """What Patroni's driver "testing" does when it becomes the leader, and while it is."""
+    device = path.open("r+b", buffering=0)
+    device.write(b"Ctimeout=12\n" + b"1" * keepalives)
+    return device
+
+
+def follow(device: BinaryIO) -> None:
+    device.write(b"V")
+    device.close()
+
+
+def test_what_an_earlier_lead_left_in_the_file_does_not_switch_the_watchdog_off(tmp_path: Path) -> None:
+    """Seen: a primary whose Patroni was killed was never fenced, since it had led before, and for longer."""
+    path = tmp_path / "keepalives"
+    path.touch()
+    keepalives = Keepalives(str(path))
+    follow(lead(path, 100))
+    with lead(path, 5):  # before anybody has looked
+        keepalives.settle()
+        assert not keepalives.disarmed()
+    keepalives.settle()
+    assert not keepalives.disarmed(), "it ended without switching it off"
+    follow(lead(path, 50))
+    keepalives.settle()
+    assert keepalives.disarmed() and path.read_bytes() == b"V"
+    with lead(path, 5):
+        pass
+    keepalives.settle()
+    assert not keepalives.disarmed()
 
 
 def test_without_the_file_a_primary_is_fenced(tmp_path: Path, clock: list[float]) -> None:
@@ -406,3 +486,55 @@ def test_it_fences_a_silent_primary_and_harms_nobody_when_it_is_itself_suspended
             program.terminate()
     assert destroyed == ["/v1/session/destroy/s-1"]
     dcs.shutdown()
+
+
+# A silent `dcs`, and a PostgreSQL that nobody starts
+
+
+@pytest.mark.parametrize(("status", "answers"), [(200, True), (404, True), (500, False), (429, False)])
+def test_dcs_answers_if_a_leader_says_whether_there_is_a_key(status: int, answers: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        said = f"HTTP/1.1 {status} Said\r\nContent-Length: 2\r\n\r\n[]".encode()
+        answer = threading.Thread(target=answering, args=(listener, said))
+        answer.start()
+        dcs = watchdog.Dcs(listener.getsockname()[1], "service/proposalsapp")
+        dcs.answers = not answers
+        dcs.ask()
+        answer.join()
+        assert dcs.answers is answers
+    dcs.ask()
+    assert dcs.answers is False, "nobody listens any more"
+
+
+class Down:
+    """A PostgreSQL that is down, and a silent `dcs`, as `is_left_down` sees them."""
+
+    answers = False
+    running = 0
+
+    def pid(self) -> int:
+        return self.running
+
+
+@pytest.mark.parametrize(
+    ("answers", "running", "may_start", "patroni", "left"),
+    [
+        (False, 0, True, "4711", True),
+        (True, 0, True, "4711", False),  # Patroni starts it
+        (False, 99, True, "4711", False),
+        (False, 0, False, "4711", False),  # no data, or data that nobody may read
+        (False, 0, True, "0", False),  # no Patroni runs: its gate is at work
+    ],
+)
+def test_a_postgresql_that_patroni_leaves_down(
+    monkeypatch: pytest.MonkeyPatch, answers: bool, running: int, may_start: bool, patroni: str, left: bool
+) -> None:
+    def run(argv: list[str]) -> str:
+        if argv == ["may-start"] and not may_start:
+            raise watchdog.ProgramError("may-start: status 1")
+        return f"{patroni}\n" if argv[0] == "systemctl" else ""
+
+    monkeypatch.setattr(watchdog, "run", run)
+    found = Down()
+    found.answers, found.running = answers, running
+    assert watchdog.is_left_down(found, found, "may-start") is left  # type: ignore[arg-type]

@@ -47,10 +47,23 @@ class Nomad:
         rolling = leader_last("nomad servers", itself) if node.role is Role.CONTROL else None
         links = tuple(program.link for program in programs)
         yield Unit(UNIT, restart_on=(CONFIG, unit_path(UNIT), *links), rolling=rolling)
-        if node.role is Role.APPS:
-            config: dict[str, object] = {"http_port": ports.nomad_http}
-            title = "Brings Nomad's client back when its servers answer again"
-            yield from daemon("rejoin", title, config, modules=("host",), service=SUPERVISED)
+        yield from self._rejoin(node)
+
+    def _rejoin(self, node: Node) -> Iterable[Resource]:
+        """What was away and is there again: this cluster's, and Consul's, which comes before it."""
+        settings = self.context.platform.settings
+        ports, control = settings.ports, node.role is Role.CONTROL
+        pools = [["consul-lan", ports.consul_http]]
+        if control:
+            pools += [["consul-wan", ports.consul_http], ["nomad", ports.nomad_http]]
+        config: dict[str, object] = {
+            "dcs_port": ports.dcs_http,
+            "pools": pools,
+            "tailnet": str(settings.tailnet.cidr),
+            "client_port": None if control else ports.nomad_http,
+        }
+        title = "Brings back at once what was away and answers again"
+        yield from daemon("rejoin", title, config, modules=("api", "host", "pools", "tailnet"), service=SUPERVISED)
 
     def _config(self, node: Node) -> dict[str, object]:
         platform = self.context.platform

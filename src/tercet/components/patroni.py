@@ -7,7 +7,8 @@ Invariants
   node holds any data (components/permission.py). It is Patroni's section `bootstrap`, without which Patroni creates
   nothing, and it is gone once the cluster exists. So an emptied first primary never creates a second cluster.
 - No Patroni starts before `dcs` knows the cluster, or it may create one: a `dcs` that lost its data knows neither who
-  has the last commits nor who was the primary, so the first Patroni to ask would lead.
+  has the last commits nor who was the primary, so the first Patroni to ask would lead. Meanwhile reads go on
+  (components/readonly.py).
 - Dynamic configuration lives in `dcs`; components/settings.py keeps it as the inventory has it.
 """
 
@@ -19,6 +20,9 @@ from typing import Any
 
 from tercet.components import permission
 from tercet.components.context import Context
+from tercet.components.readonly import PROGRAM as READONLY
+from tercet.components.readonly import UNIT as READONLY_UNIT
+from tercet.components.readonly import readonly
 from tercet.components.rewind import PG_REWIND, rewind
 from tercet.components.rolling import primary_last
 from tercet.components.systemd import NEEDS_TAILNET, unit_file, unit_path
@@ -44,6 +48,10 @@ PERMISSION = "/run/tercet-bootstrap.yml"
 CONFIGS = "/run/patroni/config"
 BOOTSTRAP = f"{CONFIGS}/bootstrap.yml"
 RECOVER = "`tercet recover dcs` shows what each database node has, and recovers it"
+# Seconds of silence of `dcs` after which the gate lets PostgreSQL serve reads without Patroni. Agents that start find
+# each other and elect a leader within some 10; where Patroni ran before, they have had their time.
+SILENT_S, SILENT_AT_BOOT_S = 2, 15
+SILENT_LOOKS = 2
 SWITCH_S = 60.0  # seconds for a planned change of the primary, which takes 1 to 2
 REST_USER = "patroni"
 # As PostgreSQL's own user, for its local socket. setpriv, because runuser opens a PAM session, which takes as long as
@@ -89,6 +97,7 @@ class Patroni:
         yield File(GATE, self._gate().encode(), mode=0o755)
         yield File(BEFORE_STOP, _BEFORE_STOP.encode(), mode=0o755)
         yield from rewind(BIN)
+        yield from readonly(BIN, DATA)
         yield File(AFTER_BOOTSTRAP, _AFTER_BOOTSTRAP.encode(), mode=0o755)
         yield File(unit_path(UNIT), self._unit())
         if node == self.context.platform.initial_primary:
@@ -201,6 +210,9 @@ class Patroni:
                     "max_connections": 200,
                     "shared_buffers": "128MB",
                     "wal_log_hints": "on",  # pg_rewind
+                    # After a crash and after a rewind all files are synced first: by one call for the whole disk, which
+                    # is the database's own, instead of one for each file.
+                    "recovery_init_sync_method": "syncfs",
                     "synchronous_commit": "on",
                     # Silence, not an error, is how a peer goes: three ways not to wait for it for minutes.
                     "wal_sender_timeout": replication_timeout,
@@ -229,16 +241,34 @@ class Patroni:
     def _gate(self) -> str:
         return f"""#!/bin/sh
 # Ends when Patroni may start: dcs knows the cluster, or there is no data here and the permission to create one.
+# While dcs is silent, the data that are here are read.
+now() {{ read -r up _ < /proc/uptime; echo "${{up%.*}}"; }}
+ask() {{ answer=$(curl -s -m 2 -o /dev/null -w '%{{http_code}}' '{self._recorded()}'); [ "$answer" = 200 ]; }}
 mkdir -p {CONFIGS}
+patience={SILENT_AT_BOOT_S}
+[ ! -e {KEEPALIVES} ] || patience={SILENT_S}
 # Patroni writes its keepalives from the start of the file. "V" at its end says that the watchdog is switched off, and
 # stays so until Patroni switches it on.
 if [ "$(tail -c 1 {KEEPALIVES} 2>/dev/null)" = V ]; then printf V > {KEEPALIVES}; else : > {KEEPALIVES}; fi
 chown postgres:postgres {CONFIGS} {KEEPALIVES}
 ln -sfn {CONFIG} {CONFIGS}/patroni.yml
-until curl -sf -m 2 -o /dev/null '{self._recorded()}'; do
+heard=$(now) looks=0
+until ask; do
   if [ ! -s {DATA}/PG_VERSION ]; then
     [ ! -e {PERMISSION} ] || mv {PERMISSION} {BOOTSTRAP}
     [ ! -e {BOOTSTRAP} ] || exit 0
+  fi
+  looks=$((looks + 1))
+  [ "$answer" != 404 ] || heard=$(now) looks=0
+  if [ $looks -ge {SILENT_LOOKS} ] && [ $(($(now) - heard)) -ge $patience ] && {READONLY}; then
+    echo "dcs is silent: PostgreSQL is started as a standby, for reads alone"
+    systemctl start {READONLY_UNIT}
+    # Patroni must find it: until a postmaster has written its file, another one can be started beside it.
+    for _ in $(seq 50); do
+      started=$(systemctl show --property=MainPID --value {READONLY_UNIT})
+      [ "$started" != "$(head -n 1 {DATA}/postmaster.pid 2>/dev/null)" ] || break
+      sleep 0.1
+    done
   fi
   sleep 0.2
 done

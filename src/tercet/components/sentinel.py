@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from tercet.components import patroni
+from tercet.components import patroni, readonly
 from tercet.components.context import Context
 from tercet.components.guard import SUPERVISED, active, daemon
 from tercet.converge.component import Condition, Passing, Readings, Skipped, State, Waiting
@@ -65,10 +65,11 @@ class Sentinel:
                 "keepalives": patroni.KEEPALIVES,
                 "data": patroni.DATA,
                 "socket": f"/run/postgresql/.s.PGSQL.{ports.postgresql}",
+                "readonly": readonly.PROGRAM,
                 "hung_s": self.context.timing.keepalive_s,
                 "fence_s": self.context.timing.fence_s,
             },
-            modules=("api", "host"),
+            modules=("api", "host", "keepalives"),
             service=SUPERVISED,
         )
         yield from daemon(

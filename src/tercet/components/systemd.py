@@ -26,12 +26,13 @@ def unit_file(
     *,
     unit: Mapping[str, Value] | None = None,
     restart: bool = True,
+    wanted: bool = True,
 ) -> bytes:
-    """A service unit. A sequence as value is written as one line each."""
+    """A service unit. A sequence as value is written as one line each. `wanted`: it starts with the node."""
     sections: list[tuple[str, Mapping[str, Value]]] = [
         ("Unit", {"Description": description, "StartLimitIntervalSec": 0, **(unit or {})}),
         ("Service", {**service, **({"Restart": "always", "RestartSec": f"{RESTART_MS}ms"} if restart else {})}),
-        ("Install", {"WantedBy": "multi-user.target"}),
+        *([("Install", {"WantedBy": "multi-user.target"})] if wanted else []),
     ]
     lines: list[str] = []
     for title, values in sections:

@@ -22,6 +22,7 @@ from tercet.components import headscale
 from tercet.components.context import Context
 from tercet.components.rolling import by_weight
 from tercet.components.systemd import CONTROL_PLANE, unit_file, unit_path
+from tercet.components.tcp import tcp
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.requests import NO_ANSWER, Answer, Exec, Http, Late, Request
 from tercet.converge.resources import Directory, File, Object, Resource, Unit
@@ -42,19 +43,8 @@ SOCKET = "/run/tailscale/tailscaled.sock"
 # What `tailscale status --json` prints, asked of the daemon itself: nine starts of a large program less in each look.
 STATUS = Http("http://local-tailscaled.sock/localapi/v0/status", socket=SOCKET, timeout=3)
 
-# How TCP sends again what a bad line lost. By itself its least time-out is 200 ms, for receivers that acknowledge late,
-# and doubles with each attempt. On a line that loses 15 % of its packets each way, some statement of a busy session
-# needs five attempts within a minute, which takes 3 s. Linux acknowledges within 40 ms or a round trip, so 50 ms above
-# the round trip suffice. And a session with few packets under way, such as one that waits for each answer, makes six
-# attempts before it doubles the time-out (with the congestion control bbr it does not). The first needs Linux 6.11.
-SYSCTL = "/etc/sysctl.d/60-tercet.conf"
-TCP: Mapping[str, int] = {"tcp_rto_min_us": 50_000, "tcp_thin_linear_timeouts": 1}
 # Lines of tailscaled about each question that it is asked to ask a peer: the second, and that lines were left out.
 _PING, _LIMITED = r"ping\(.*: sending disco ping to", r"\[RATELIMIT\] format\(.(localapi: |ping\()"
-_LISTED = f"""
-cd /proc/sys/net/ipv4
-for name in {" ".join(TCP)}; do [ ! -w "$name" ] || echo "$name $(cat "$name")"; done
-"""
 
 # Waits for ever, as a node may be up long before its control plane; unit start-up goes on when it is there.
 READY_SCRIPT = f"""#!/bin/sh
@@ -78,7 +68,7 @@ class Tailscale:
         if node.role is Role.WORLD:
             return
         ready = "/usr/lib/tercet/tailnet-ready"
-        yield from _tcp(node)
+        yield from tcp(node)
         programs = (*self.context.program("tailscaled"), *self.context.program("tailscale"))
         yield from programs
         yield Directory("/usr/lib/tercet")
@@ -222,26 +212,6 @@ class Tailscale:
         names = [node.name for node in self.context.platform.nodes]
         units = tuple((name, UNIT) for name in names)
         yield Condition("tailnet: every node sees every other node", _complete(names, self._cidr), units)
-
-
-def _tcp(node: Node) -> Iterable[Resource]:
-    """The kernel's settings of TCP, from each start on by systemd, which ignores those that it cannot set (-)."""
-    lines = "".join(f"-net.ipv4.{name} = {value}\n" for name, value in TCP.items())
-    yield File(SYSCTL, lines.encode())
-    yield Object(
-        f"TCP of {node.name}",
-        Exec(("sh", "-c", _LISTED)),
-        _tcp_differs,
-        (Exec(("/usr/lib/systemd/systemd-sysctl", SYSCTL)),),
-    )
-
-
-def _tcp_differs(answer: Answer) -> str | None:
-    if not answer.ok:
-        return answer.why()
-    found = dict(line.split() for line in answer.text.splitlines())
-    wrong = [f"{name} is {value}, wanted {TCP[name]}" for name, value in found.items() if value != str(TCP[name])]
-    return "; ".join(wrong) or None
 
 
 def _not_logged_in(answer: Answer) -> str | None:

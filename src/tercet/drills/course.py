@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from tercet.converge.component import Condition, Passing
+from tercet.converge.component import Condition, Passing, Waiting
 from tercet.converge.events import Emit, Event
 from tercet.converge.fleet import Fleet, Unreachable
 from tercet.converge.gates import wait_for
@@ -32,6 +32,7 @@ from tercet.drills.stage import (
     tables,
 )
 from tercet.drills.targets import View
+from tercet.drills.verdict import HEALTHY_AGAIN
 from tercet.observe.snapshot import Snapshot
 
 
@@ -133,6 +134,19 @@ def _look(course: Course, scene: live.Scene, fleet: Fleet, ends: float) -> list[
         course.book.append(entry)
 
     return [asyncio.create_task(one(name, *asked)) for name, asked in promised if asked is not None]
+
+
+async def back_to_health(course: Course, deadline: float, fleet: Fleet) -> str:
+    """Wait until the platform is healthy, and write how that ended. Empty, or what is still wrong."""
+    last = ""
+
+    def waits(condition: Condition, state: Waiting) -> None:
+        nonlocal last
+        last = f"last: {condition.title}: {state.reason}"
+
+    wrong = await course.stage.healthy(deadline, fleet, waits)
+    course.promise(HEALTHY_AGAIN, not wrong, wrong or last)
+    return wrong
 
 
 def recorder(course: Course) -> Callable[[str, Fault, str], None]:

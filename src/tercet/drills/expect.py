@@ -19,6 +19,7 @@ BudgetName = Literal[
     "healing",
     "reads",
     "reschedule",
+    "healthy",
     "cold_start",
 ]
 Budget = BudgetName | Literal["unjudged"] | Seconds
@@ -56,6 +57,8 @@ class ExpectModel(Model):
     """From the healing to the first acknowledged write at any site, where all were dark."""
     refused: Budget = "unjudged"
     """From the fault to the first write refused with SQLSTATE 25006, at the slowest site."""
+    healthy: Budget = "unjudged"
+    """From the healing until all that `tercet status` asks for holds at once. It must within 180 s in any case."""
     failovers: Annotated[int, Field(ge=0)] | None = None
     """How often the primary changes from the fault to the end of the drill. Not given: not judged."""
     promises: tuple[PromiseName, ...] = ()

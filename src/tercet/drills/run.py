@@ -21,7 +21,7 @@ from tercet.converge.observe import ask
 from tercet.converge.requests import Request
 from tercet.converge.resident import Residents
 from tercet.drills import journal, live
-from tercet.drills.course import Course, collect, recorder, script
+from tercet.drills.course import Course, back_to_health, collect, recorder, script
 from tercet.drills.faults import fault_of
 from tercet.drills.healing import Healing, possible, uninterrupted, victims
 from tercet.drills.leftovers import TABLE, sweep
@@ -183,14 +183,11 @@ async def _under_load(course: Course, scene: live.Scene) -> None:
                     f"machine may be overloaded, see `tercet verify`"
                 )
             # Looks that start a Python each time would take the time from what is measured.
-            async with (
-                Residents(provider) as fleet,
-                Healing(provider, provider.faults, recorder(course)) as healing,
-            ):
-                await script(course, healing, scene, fleet)
-            course.say("healed; back to health")
-            wrong = await course.stage.healthy(HEALTHY_AFTER_S)
-            course.promise("healthy again", not wrong, wrong)
+            async with Residents(provider) as fleet:
+                async with Healing(provider, provider.faults, recorder(course)) as healing:
+                    await script(course, healing, scene, fleet)
+                course.say("healed; back to health")
+                await back_to_health(course, HEALTHY_AFTER_S, fleet)
             await course.until(course.now + scenario.observe)
         finally:
             await uninterrupted(loads.stop())

@@ -171,7 +171,9 @@ _EXAMPLES = {
     "switchover": "site of a standby",
     "mechanism": "silence",
     "promises": "[standbys complete]",
-    **dict.fromkeys(("writes", "reads", "healing", "back", "refused"), "unjudged, 4s, or the name of a budget"),
+    **dict.fromkeys(
+        ("writes", "reads", "healing", "back", "refused", "healthy"), "unjudged, 4s, or the name of a budget"
+    ),
 }
 
 

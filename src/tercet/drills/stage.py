@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
@@ -12,7 +12,7 @@ from tercet.components import patroni
 from tercet.components.context import Context
 from tercet.components.proxy.component import FLAVOURS, PASSFILE
 from tercet.components.proxy.flavour import Flavour
-from tercet.converge.component import Component, Waiting
+from tercet.converge.component import Component, Condition, Waiting
 from tercet.converge.fleet import Fleet, Unreachable
 from tercet.converge.gates import wait_for
 from tercet.converge.observe import ask
@@ -26,7 +26,7 @@ from tercet.drills.targets import View
 from tercet.errors import TercetError
 from tercet.inventory.platform import Platform, Role
 from tercet.inventory.timing import timing_of
-from tercet.observe.snapshot import Snapshot, look, questions
+from tercet.observe.snapshot import Snapshot, conditions_of, look, questions
 from tercet.providers.base import Provider
 
 SQL_S = 20.0
@@ -65,17 +65,40 @@ class Stage:
             f"user={settings.postgresql.user} passfile={PASSFILE} application_name=tercet-drill"
         )
 
-    async def healthy(self, deadline: float, fleet: Fleet | None = None) -> str:
-        """Wait until every condition of every component holds. Empty, or what does not.
+    async def healthy(
+        self,
+        deadline: float,
+        fleet: Fleet | None = None,
+        waiting: Callable[[Condition, Waiting], None] = lambda _condition, _state: None,
+    ) -> str:
+        """Wait until every condition of every component holds, all in one look. Empty, or what does not.
 
-        `fleet` is a cheaper way to the same nodes, if there is one.
+        `fleet` is a cheaper way to the same nodes, if there is one; `waiting` is told of what does not hold yet.
         """
-        conditions = [condition for component in self.components for condition in component.healthy()]
         asked = questions(self.components, self.platform.containers)
-        judged = await wait_for(conditions, asked, fleet or self.provider, deadline=deadline, interval=1.0)
-        return "; ".join(
-            f"{condition.title}: {state.reason}" for condition, state in judged if isinstance(state, Waiting)
-        )
+        ends = time.monotonic() + deadline
+        looks = 0
+
+        def looked() -> bool:
+            nonlocal looks
+            looks += 1
+            return True
+
+        while looks != 1:  # what held in one look may hold no more when the last one does
+            looks = 0
+            judged = await wait_for(
+                conditions_of(self.components),
+                asked,
+                fleet or self.provider,
+                deadline=ends - time.monotonic(),
+                interval=1.0,
+                go_on=looked,
+                waiting=waiting,
+            )
+            wrong = [f"{condition.title}: {state.reason}" for condition, state in judged if isinstance(state, Waiting)]
+            if wrong:
+                return "; ".join(wrong)
+        return ""
 
     async def snapshot(self) -> Snapshot:
         return await look(self.platform, self.components, self.provider)

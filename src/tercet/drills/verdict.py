@@ -24,6 +24,8 @@ from tercet.inventory.model import BudgetsModel
 
 SETTLED_S = 8.0
 """Seconds after the healing before which a site that was hit is not judged, however healthy it says it is."""
+HEALTHY_AGAIN = "healthy again"
+"""What the runner says of the end of the way back to health; its detail: what was waited for last."""
 LINGER_S = 3.0
 """Seconds after the platform's health for which what began before it, a session through the proxy, may last."""
 
@@ -100,7 +102,7 @@ def result(entries: Sequence[journal.AnyEntry]) -> Result:
     records = tuple(entry for entry in entries if isinstance(entry, journal.Record))
     reads_budget = seconds_of(expect.reads, budgets) or budgets.reads
     case = Case(history, records, phases, down, truth, reads_budget)
-    judged = tuple(_figures(findings.gaps, case, expect, budgets, settled))
+    judged = (*_figures(findings.gaps, case, expect, budgets, settled), *_healthy(entries, phases, expect, budgets))
     promises = tuple(_promises(expect, case, entries))
     failovers = _failovers(history, phases)
     reasons = [*_anomalies(findings, truth, began.deviation), *_absent(case), *_broken(judged, promises)]
@@ -141,7 +143,7 @@ def _whole(entries: Sequence[journal.AnyEntry]) -> journal.Began:
 
 def _settled(entries: Sequence[journal.AnyEntry], phases: Phases) -> float:
     """From when on a site that was hit is judged like the others."""
-    healthy = [entry.t for entry in entries if isinstance(entry, journal.Promise) and entry.name == "healthy again"]
+    healthy = [entry.t for entry in entries if isinstance(entry, journal.Promise) and entry.name == HEALTHY_AGAIN]
     return max([phases.healed + SETTLED_S, *(t + LINGER_S for t in healthy)])
 
 
@@ -219,6 +221,18 @@ def _refused(history: History, phases: Phases, budget: float) -> Judged:
     if not slowest or first[slowest] == float("inf"):
         return Judged("refused", float("inf"), budget, f"no write was refused with 25006 at {slowest or 'any site'}")
     return Judged("refused", first[slowest] - phases.injecting, budget, f"at {slowest}, the slowest site")
+
+
+def _healthy(
+    entries: Sequence[journal.AnyEntry], phases: Phases, expect: ExpectModel, budgets: BudgetsModel
+) -> Sequence[Judged]:
+    """How long the way back to health took, where a look told; reported also where it is not judged."""
+    budget = seconds_of(expect.healthy, budgets)
+    looked = [entry for entry in entries if isinstance(entry, journal.Promise) and entry.name == HEALTHY_AGAIN]
+    if not looked:
+        return () if budget is None else (Judged("healthy", float("inf"), budget, "it was not looked at"),)
+    took = looked[0].t - phases.healed if looked[0].held else float("inf")
+    return (Judged("healthy", took, budget, looked[0].detail),)
 
 
 def _failovers(history: History, phases: Phases) -> int:

@@ -196,6 +196,8 @@ class BudgetsModel(Model):
     reads: Seconds = 5.0
     reschedule: Seconds = 30.0
     """Until a dead site's Nomad allocations run elsewhere."""
+    healthy: Seconds = 12.0
+    """From the healing of a site that was frozen, cut off or flapping until the whole platform is healthy."""
     cold_start: Seconds = 60.0
     """From all nodes dark to the first write through a proxy."""
 

@@ -1,23 +1,29 @@
-"""Brings Nomad's client back at once when its servers answer again (`tercet-rejoin.service`, apps nodes).
+"""Brings back at once what comes back by itself only later (`tercet-rejoin.service`, control and apps nodes).
+
+- Members of gossip pools that are called failed, although they are there again: nodeside/pools.py.
+- Nomad's client, when its servers answer again.
 
 A client that missed its heartbeats by more than 30 s tries again after up to 30 s only (Nomad 1.11, client.go,
 getHeartbeatRetryIntv): after a site had been cut off for 40 s, it took another 63 s until its client was ready (seen).
 An agent that starts registers at once, and its allocations survive the restart. So an overdue client whose servers
 answer is restarted, once for each silence: if that does not help, another restart would not either.
 
-Argument: a JSON file {"http_port": …}.
+Argument: a JSON file {"dcs_port": …, "pools": [[kind, port of the local agent's API], …], "tailnet": CIDR,
+"client_port": of the API of Nomad's client; null where there is none}.
 """
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
 import sys
 import time
 from typing import Any
 
+from tercet.nodeside.api import Api, ApiError
 from tercet.nodeside.host import ProgramError, notify, run
+from tercet.nodeside.pools import Pools
+from tercet.nodeside.tailnet import Tailnet
 
 LOOK_S = 1.0
 AGENT_S = 2.0
@@ -39,35 +45,26 @@ class Agent:
     """The node's own Nomad agent."""
 
     def __init__(self, port: int) -> None:
-        self._port = port
+        self._api = Api("127.0.0.1", port)
 
     def overdue(self) -> bool:
         """Its servers have not had a heartbeat from it in time. False if the agent itself does not say."""
         try:
-            found = json.loads(self._ask("/v1/agent/self"))["stats"]["client"]
+            found = self._ask("/v1/agent/self")["stats"]["client"]
             last = seconds(found["last_heartbeat"])
             return seconds(found["heartbeat_ttl"]) + OVERDUE_S < last < NEVER_S
-        except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+        except (ApiError, ValueError, KeyError, TypeError):
             return False
 
     def servers_answer(self) -> bool:
         """One of them names a leader. The agent has no word of its own for that, so it must ask one."""
         try:
-            return bool(json.loads(self._ask("/v1/status/leader")))
-        except (OSError, http.client.HTTPException, ValueError):
+            return bool(self._ask("/v1/status/leader"))
+        except ApiError:
             return False
 
-    def _ask(self, path: str) -> bytes:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=AGENT_S)
-        try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            body = answer.read()
-        finally:
-            connection.close()
-        if answer.status != 200:
-            raise http.client.HTTPException(f"status {answer.status}")
-        return body
+    def _ask(self, path: str) -> Any:
+        return self._api.ask("GET", path, timeout=AGENT_S).json()
 
 
 class Rejoin:
@@ -91,11 +88,13 @@ class Rejoin:
 
 
 def main(config: dict[str, Any]) -> None:
-    rejoin = Rejoin(Agent(config["http_port"]))
+    pools = Pools(config["dcs_port"], config["pools"], Tailnet(config["tailnet"]))
+    client = Rejoin(Agent(config["client_port"])) if config["client_port"] else None
     print("watching", flush=True)
     while True:
         notify("READY=1\nWATCHDOG=1")
-        if rejoin.look():
+        pools.look()
+        if client and client.look():
             print("the servers answer again: Nomad's client is restarted", flush=True)
             try:
                 run(["systemctl", "--no-block", "restart", "nomad.service"])

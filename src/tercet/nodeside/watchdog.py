@@ -10,8 +10,12 @@ as the leader. Neither side can block the other: the file is an ordinary one.
   PostgreSQL is known to be dead, so nobody needs to wait for the rest of the ttl.
 - **A hung Patroni.** `hung_s` without a keepalive on a primary means that Patroni's loop hangs, even if its REST API
   still answers. Patroni is killed once; systemd starts it again, and it finds its PostgreSQL running. One that merely
-  takes long to start is left alone until the fence. On primary and standby, a Patroni is also killed when its REST API
-  is silent or /liveness fails for 6 s.
+  takes long to start is left alone until the fence, and so is one whose `dcs` is silent: it has nobody to renew its key
+  with, and is about to demote itself. (Killed in the midst of that, it left no PostgreSQL behind: no read for the rest
+  of a cut.) On primary and standby, a Patroni is also killed when its REST API is silent or /liveness fails for 6 s.
+- **A PostgreSQL that nobody starts.** While `dcs` is silent, Patroni leaves a PostgreSQL down that crashed or was
+  fenced. After 3 s Patroni is killed; systemd starts it again, and before it starts, PostgreSQL is started as a
+  standby (components/readonly.py).
 - **A hung postmaster.** A postmaster that accepts a connection and says nothing for 5 s is killed. Patroni's own old
   connections would work for ever, so nothing else would notice.
 
@@ -27,7 +31,8 @@ Not covered: this program and Patroni both suspended while PostgreSQL runs on, a
 Patroni switches its watchdog off ("V" as the last byte) and promises not to promote anybody.
 
 Argument: a JSON file {"node": …, "api": [host, port], "dcs_port": …, "scope": "service/NAME", "keepalives": PATH,
-"data": PATH, "socket": PATH, "fence_s": …, "hung_s": …}.
+"data": PATH, "socket": PATH, "readonly": PATH, "fence_s": …, "hung_s": …}. The program `readonly` leaves with 0 where
+PostgreSQL is down and may be started.
 """
 
 from __future__ import annotations
@@ -47,15 +52,19 @@ from typing import Any
 
 from tercet.nodeside.api import Api, ApiError
 from tercet.nodeside.host import ProgramError, notify, run
+from tercet.nodeside.keepalives import Keepalives
 
 LOOK_S = 0.25  # between two looks at the keepalives
 MIN_LOOKS = 8  # a fence takes at least as many: 2 s, in which a Patroni that was suspended too sends a keepalive
 ASK_S = 1.0  # between two questions, and the time for an answer
 PATRONI_SILENT_S = 6.0
 POSTMASTER_SILENT_S = 5.0
+DOWN_S = 3.0  # a standby that follows another primary is down for some 0.5 s
 MIN_ASKED = 3
+# Looks lie up to some 4 s apart. One that comes later follows a pause, of this program or of the whole node, and then
+# everybody gets the full time: a Patroni whose node was frozen for 40 s says 503 until its first turn is over.
+PAUSE_S = 6.0
 SHUTDOWN_S = 2.0  # an orderly one takes 0.06 s, and more with much to flush
-DISARMED = b"V"  # what Patroni writes when it switches its watchdog off, as to a device with "magic close"
 DCS_S = 2.0
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # the shortest question a postmaster's child answers, with one byte
 
@@ -82,42 +91,6 @@ class Silence:
 
     def lasted(self, limit: float) -> bool:
         return self._looks >= self._min_looks and self.seconds >= limit
-
-
-class Keepalives:
-    """The file that Patroni writes to: empty while Patroni starts, then longer with each keepalive.
-
-    Clocks are never compared: a keepalive is a change of the file's time, whatever that time is.
-    """
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._last = self._stamp()
-
-    def came(self) -> bool:
-        """One or more since the last call. A file that was emptied for a new Patroni says nothing yet."""
-        before, self._last = self._last, self._stamp()
-        return self._last != before and self.begun()
-
-    def begun(self) -> bool:
-        """The Patroni that runs has written at least once, so it has been through its start."""
-        return self._last[1] > 0
-
-    def disarmed(self) -> bool:
-        """Patroni has switched its watchdog off: PostgreSQL is stopped, a standby, or Patroni is paused."""
-        try:
-            with open(self._path, "rb") as file:
-                file.seek(-1, os.SEEK_END)
-                return file.read(1) == DISARMED
-        except OSError:  # missing or empty
-            return False
-
-    def _stamp(self) -> tuple[int, int]:
-        try:
-            found = os.stat(self._path)
-        except OSError:
-            return 0, 0
-        return found.st_mtime_ns, found.st_size
 
 
 class Postmaster:
@@ -187,29 +160,56 @@ class Lead:
             print(f"the leader key ends with its ttl: {error}", flush=True)
 
 
+class Dcs:
+    """Whether `dcs` answers, that is, has a leader who says who holds the key, as it was when last asked."""
+
+    def __init__(self, port: int, scope: str) -> None:
+        self._agent, self._key = Api("127.0.0.1", port), f"/v1/kv/{scope}/leader"
+        self.answers = True
+
+    def ask(self) -> None:
+        try:
+            self._agent.ask("GET", self._key, timeout=DCS_S).json()
+            self.answers = True
+        except ApiError:
+            self.answers = False
+
+    def ask_for_ever(self) -> None:
+        while True:
+            self.ask()
+            time.sleep(ASK_S)
+
+
 class Fence:
     """Watches the keepalives while this node is the primary."""
 
-    def __init__(self, postmaster: Postmaster, keepalives: Keepalives, hung_s: float, fence_s: float) -> None:
-        self._postmaster, self._keepalives = postmaster, keepalives
+    def __init__(self, postmaster: Postmaster, keepalives: Keepalives, dcs: Dcs, hung_s: float, fence_s: float) -> None:
+        self._postmaster, self._keepalives, self._dcs = postmaster, keepalives, dcs
         self._hung_s, self._fence_s = hung_s, fence_s
         self._silence = Silence(MIN_LOOKS)
+        self._hung = Silence(MIN_LOOKS)  # what of it is Patroni's own, and not that of `dcs`
         self._ended = False  # Patroni was killed in this silence
 
     def look(self, end_patroni: Callable[[str], None], give_up: Callable[[], None]) -> None:
+        self._keepalives.settle()
         came = self._keepalives.came()
         if came or not self._postmaster.is_primary() or self._keepalives.disarmed():
             self._silence.heard()
+            self._hung.heard()
             self._ended = False
             return
         self._silence.missed()
+        if self._dcs.answers:
+            self._hung.missed()
+        else:
+            self._hung.heard()
         if self._silence.lasted(self._fence_s):
             print(f"PostgreSQL is fenced: Patroni has renewed nothing for {self._silence.seconds:.1f} s", flush=True)
             self._postmaster.kill()
             self._silence.heard()
             give_up()
-        elif self._silence.lasted(self._hung_s) and self._keepalives.begun() and not self._ended:
-            end_patroni(f"its loop has renewed nothing for {self._silence.seconds:.1f} s")
+        elif self._hung.lasted(self._hung_s) and self._keepalives.begun() and not self._ended:
+            end_patroni(f"its loop has renewed nothing for {self._hung.seconds:.1f} s")
             self._ended = True
 
 
@@ -219,8 +219,12 @@ class Watch:
     def __init__(self, name: str, limit: float, ask: Callable[[], bool], end: Callable[[str], None]) -> None:
         self._name, self._limit, self._ask, self._end = name, limit, ask, end
         self._silence = Silence(MIN_ASKED)
+        self._looked = time.monotonic()
 
     def look(self) -> None:
+        before, self._looked = self._looked, time.monotonic()
+        if self._looked - before > PAUSE_S:
+            self._silence.heard()
         if self._ask():
             self._silence.heard()
             return
@@ -248,6 +252,17 @@ class Shutdown:
             with contextlib.suppress(ProcessLookupError):  # it has ended
                 os.kill(pid, signal.SIGINT)
             self._silence.heard()
+
+
+def is_left_down(dcs: Dcs, postmaster: Postmaster, readonly: str) -> bool:
+    """PostgreSQL is down and could be started, `dcs` is silent, and a Patroni runs that therefore does not start it."""
+    if dcs.answers or postmaster.pid() > 0:
+        return False
+    try:
+        run([readonly])
+        return run(["systemctl", "show", "--property=MainPID", "--value", "patroni.service"]).strip() != "0"
+    except ProgramError:
+        return False
 
 
 def patroni_is_well(host: str, port: int, timeout: float) -> bool:
@@ -299,8 +314,9 @@ def ask_for_ever(watches: tuple[Watch | Shutdown, ...]) -> None:
 
 def main(config: dict[str, Any]) -> None:
     postmaster = Postmaster(config["data"])
-    fence = Fence(postmaster, Keepalives(config["keepalives"]), config["hung_s"], config["fence_s"])
     lead = Lead(config["dcs_port"], config["scope"], config["node"])
+    dcs = Dcs(config["dcs_port"], config["scope"])
+    fence = Fence(postmaster, Keepalives(config["keepalives"]), dcs, config["hung_s"], config["fence_s"])
     host, port = config["api"]
 
     def end_postmaster(why: str) -> None:
@@ -312,10 +328,17 @@ def main(config: dict[str, Any]) -> None:
         Watch(
             "the postmaster", POSTMASTER_SILENT_S, lambda: postmaster_answers(config["socket"], ASK_S), end_postmaster
         ),
+        Watch(
+            "PostgreSQL is down and dcs",
+            DOWN_S,
+            lambda: not is_left_down(dcs, postmaster, config["readonly"]),
+            end_patroni,
+        ),
         Shutdown(postmaster),
     )
     # Questions may wait for their answers; the fence may not wait for them.
     threading.Thread(target=ask_for_ever, args=(watches,), daemon=True).start()
+    threading.Thread(target=dcs.ask_for_ever, daemon=True).start()
     print("watching", flush=True)
     notify("READY=1")
     while True:

@@ -186,6 +186,7 @@ FIGURES = {
     "reads": "Longest time without reads",
     "back": "First write after the start",
     "refused": "Until writes were refused with 25006, at the slowest site",
+    "healthy": "Until the whole platform was healthy, from the healing on",
 }
 
 

@@ -30,6 +30,7 @@ NAMES = {
     "reads": "reads",
     "back": "first write after the start",
     "refused": "until writes were refused with 25006",
+    "healthy": "until all was healthy, from the healing on",
 }
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 MARKS = {OK: "━", SOME: "╌", BAD: "x", "": " "}  # told apart without colour too

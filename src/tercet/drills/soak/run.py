@@ -21,7 +21,7 @@ from tercet.converge.events import Emit, Event
 from tercet.converge.fleet import Fleet, Unreachable
 from tercet.converge.resident import Residents
 from tercet.drills import journal, live
-from tercet.drills.course import Course, collect, recorder, script
+from tercet.drills.course import Course, back_to_health, collect, recorder, script
 from tercet.drills.faults import fault_of
 from tercet.drills.healing import Healing, ImpossibleError, possible, uninterrupted, victims
 from tercet.drills.history import Outcome
@@ -217,9 +217,8 @@ class Soak:
         async with Healing(provider, provider.faults, recorder(course)) as healing:
             await script(course, healing, scene, fleet)
         healed = course.now
-        wrong = await self.stage.healthy(HEALTHY_S, fleet)
+        wrong = await back_to_health(course, HEALTHY_S, fleet)
         back = NEVER if wrong else course.now - healed
-        course.promise("healthy again", not wrong, wrong)
         late = await loads.steady(STEADY_S)
         course.promise("every site works again", not late, f"no success for {late}" if late else "")
         await course.until(course.now + OBSERVE_S)

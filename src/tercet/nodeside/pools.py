@@ -1,0 +1,115 @@
+"""Joins the members that a gossip pool calls failed, as soon as they are there again (part of `tercet-rejoin.service`).
+
+Serf tries a failed member only every 30 s, one at random, and not each time; neither Consul nor Nomad has a setting for
+that. So after a cut of 40 s Consul's federation was whole only some 52 s after the healing (seen). A join exchanges the
+whole state over TCP, and who learns that it is called failed denies it at once.
+
+Who is there again is known from `dcs`, of which every node is a member and whose gossip is fast. It must be another
+pool's word: a process that is frozen still accepts connections, a join of it would wait for 10 to 30 s, and all other
+joins of that agent behind it (serf.go, joinLock). The pool of `dcs` itself is the guard's (nodeside/guard.py).
+
+Nothing is decided here. A needless join costs a few kilobytes; where this program is dead or knows nothing, gossip
+finds the way by itself, only later.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tercet.nodeside.api import Api, ApiError
+from tercet.nodeside.tailnet import Tailnet
+
+ASK_S = 1.0  # an answer from memory
+JOIN_S = 3.0
+AGAIN_S, RARELY_S = 2.0, 30.0  # between two attempts at a member: the first, and what doubling it ends with
+ALIVE, FAILED = 1, 4  # serf's member status, as Consul has it
+NONSENSE = (ApiError, KeyError, TypeError)  # no answer, or one of another shape
+
+
+def consul_failed(body: Any) -> dict[str, str]:
+    """Address with port → name of those that are called failed."""
+    return {f"{each['Addr']}:{each['Port']}": str(each["Name"]) for each in body if each["Status"] == FAILED}
+
+
+def nomad_failed(body: Any) -> dict[str, str]:
+    """The same of Nomad's servers."""
+    members = body["Members"]
+    return {f"{each['Addr']}:{each['Port']}": str(each["Name"]) for each in members if each["Status"] == "failed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How a pool is asked and told."""
+
+    members: str
+    join: str  # with {} for the address
+    failed: Callable[[Any], dict[str, str]]
+
+
+KINDS = {
+    "consul-lan": Kind("/v1/agent/members", "/v1/agent/join/{}", consul_failed),
+    "consul-wan": Kind("/v1/agent/members?wan=1", "/v1/agent/join/{}?wan=1", consul_failed),
+    "nomad": Kind("/v1/agent/members", "/v1/agent/join?address={}", nomad_failed),
+}
+
+
+class Pool:
+    """One gossip pool, through the local agent that is a member of it."""
+
+    def __init__(self, kind: str, port: int) -> None:
+        self._name, self._kind, self._agent = kind, KINDS[kind], Api("127.0.0.1", port)
+        self._due: dict[str, tuple[float, float]] = {}  # address of a failed member → next attempt, interval after it
+
+    def look(self, there: set[str]) -> None:
+        """Join one member that is called failed and is among `there` (addresses): the one that is due for longest."""
+        now = time.monotonic()
+        try:
+            found = self._kind.failed(self._agent.ask("GET", self._kind.members, timeout=ASK_S).json())
+        except NONSENSE:
+            return  # an agent that does not answer joins nobody
+        back = {address: name for address, name in found.items() if address.rpartition(":")[0] in there}
+        self._due = {address: self._due.get(address, (now, AGAIN_S)) for address in back}
+        due = [address for address, (when, _) in self._due.items() if when <= now]
+        if not due:
+            return
+        address = min(due, key=lambda one: self._due[one][0])
+        said = self._join(address)
+        interval = self._due[address][1]
+        if interval == AGAIN_S:  # said once for each time that it comes back
+            print(f"{self._name}: {back[address]} is joined anew{said and f', in vain: {said}'}", flush=True)
+        self._due[address] = time.monotonic() + interval, min(2 * interval, RARELY_S)
+
+    def _join(self, address: str) -> str:
+        """Empty, or why it failed."""
+        try:
+            answer = self._agent.ask("PUT", self._kind.join.format(address), timeout=JOIN_S)
+        except ApiError as error:
+            return str(error)
+        return "" if answer.status == 200 else f"status {answer.status}: {answer.text().strip()[:200]}"
+
+
+class Pools:
+    """All pools of a node."""
+
+    def __init__(self, dcs_port: int, pools: list[list[Any]], tailnet: Tailnet) -> None:
+        """`pools` are pairs of a kind and the port of the local agent's API."""
+        self._dcs, self._tailnet = Api("127.0.0.1", dcs_port), tailnet
+        self._pools = [Pool(kind, port) for kind, port in pools]
+
+    def look(self) -> None:
+        there = self.there()
+        if there:
+            for pool in self._pools:
+                pool.look(there)
+
+    def there(self) -> set[str]:
+        """Addresses of the nodes that `dcs` sees alive; empty where its agent does not say."""
+        try:
+            members = self._dcs.ask("GET", "/v1/agent/members", timeout=ASK_S).json()
+            alive = {str(member["Addr"]) for member in members if member["Status"] == ALIVE}
+        except NONSENSE:
+            return set()
+        return set(self._tailnet.admitted(alive))
