@@ -11,8 +11,8 @@ there is one. After 8 of these it is every second. Nothing else changes: a path 
 answers on it, so one that is really gone, be it in one direction alone, is given up as soon as before.
 
 After a cut these questions find the direct path again. By itself tailscaled tries a path once in 5 s (its
-discoPingInterval) and uses a relay meanwhile, which the cut took as well: two servers of `dcs` found each other 5 s later than all others
-had done (seen). A ping that somebody asks for is sent at once, over every path that is known.
+discoPingInterval) and uses a relay meanwhile, which the cut took as well: two servers of `dcs` found each other 5 s
+later than all others had done (seen). A ping that somebody asks for is sent at once, over every path that is known.
 
 If this program is dead, suspended or refused, a bad line is what it was without it. Which address a peer has is in
 /etc/hosts, the platform's one file with addresses.
