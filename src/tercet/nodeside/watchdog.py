@@ -59,8 +59,8 @@ MIN_LOOKS = 8  # a fence takes at least as many: 2 s, in which a Patroni that wa
 ASK_S = 1.0  # between two questions, and the time for an answer
 PATRONI_SILENT_S = 6.0
 POSTMASTER_SILENT_S = 5.0
-# Between its demotion and its start as a standby a PostgreSQL is down for some 0.5 s, on a starved machine for more than
-# 5: with 3 s here, a Patroni was killed that was about to start it (seen, at a load of 25 on two cores).
+# Between its demotion and its start as a standby a PostgreSQL is down for some 0.5 s, on a starved machine for more
+# than 5: with 3 s here, a Patroni was killed that was about to start it (seen, at a load of 25 on two cores).
 DOWN_S = 15.0
 MIN_ASKED = 3
 # Looks lie up to some 4 s apart. One that comes later follows a pause, of this program or of the whole node, and then
