@@ -48,6 +48,20 @@ def test_it_is_started_as_a_standby(place: Place) -> None:
     assert place.started.read_text() == f"-D {place.data}\n"
 
 
+def test_what_was_the_primary_follows_nobody_so_that_patroni_compares_it_with_the_next_one(place: Place) -> None:
+    """Seen: it went on where it was, on the old timeline, for as long as anybody waited."""
+    settings = place.data / "postgresql.conf"
+    settings.write_text("primary_conninfo = 'host=db-sib-03'\n")
+    assert place.run("start") and place.run("start")
+    assert settings.read_text() == "primary_conninfo = 'host=db-sib-03'\nprimary_conninfo = ''\n"
+
+
+def test_what_was_a_standby_follows_whom_it_followed(place: Place) -> None:
+    (place.data / "standby.signal").touch()
+    assert place.run("start")
+    assert not (place.data / "postgresql.conf").exists()
+
+
 def without_data(place: Place) -> None:
     (place.data / "global" / "pg_control").unlink()
 

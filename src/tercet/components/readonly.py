@@ -39,6 +39,9 @@ pid=$(head -n 1 {data}/postmaster.pid 2>/dev/null)
 # nodeside/rewind.py leaves the directory's inode there while it changes the data.
 [ "$(cat {data}.rewinding 2>/dev/null)" != "$(stat -c %i {data})" ] || exit 1
 [ "$1" = start ] || exit 0
+# A primary may have WAL that the next one lacks. Patroni looks for that when it has to change whom a running standby
+# follows, and here it would have nothing to change if the next primary is the one that this node followed before.
+[ -e {data}/standby.signal ] || echo "primary_conninfo = ''" >> {data}/postgresql.conf || exit 1
 : >> {data}/standby.signal || exit 1
 exec {programs}/postgres -D {data}
 """

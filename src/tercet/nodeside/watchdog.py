@@ -14,7 +14,7 @@ as the leader. Neither side can block the other: the file is an ordinary one.
   with, and is about to demote itself. (Killed in the midst of that, it left no PostgreSQL behind: no read for the rest
   of a cut.) On primary and standby, a Patroni is also killed when its REST API is silent or /liveness fails for 6 s.
 - **A PostgreSQL that nobody starts.** While `dcs` is silent, Patroni leaves a PostgreSQL down that crashed or was
-  fenced. After 3 s Patroni is killed; systemd starts it again, and before it starts, PostgreSQL is started as a
+  fenced. After 15 s Patroni is killed; systemd starts it again, and before it starts, PostgreSQL is started as a
   standby (components/readonly.py).
 - **A hung postmaster.** A postmaster that accepts a connection and says nothing for 5 s is killed. Patroni's own old
   connections would work for ever, so nothing else would notice.
@@ -59,7 +59,9 @@ MIN_LOOKS = 8  # a fence takes at least as many: 2 s, in which a Patroni that wa
 ASK_S = 1.0  # between two questions, and the time for an answer
 PATRONI_SILENT_S = 6.0
 POSTMASTER_SILENT_S = 5.0
-DOWN_S = 3.0  # a standby that follows another primary is down for some 0.5 s
+# Between its demotion and its start as a standby a PostgreSQL is down for some 0.5 s, on a starved machine for more
+# than 5: with 3 s here, a Patroni was killed that was about to start it (seen, at a load of 25 on two cores).
+DOWN_S = 15.0
 MIN_ASKED = 3
 # Looks lie up to some 4 s apart. One that comes later follows a pause, of this program or of the whole node, and then
 # everybody gets the full time: a Patroni whose node was frozen for 40 s says 503 until its first turn is over.

@@ -16,7 +16,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from tercet.components import dcs, patroni
+from tercet.components import dcs, patroni, readonly
 from tercet.components.consul import alive
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.events import Emit, Event
@@ -39,7 +39,7 @@ NOTHING_READ = Survey(())
 # Patroni stops its PostgreSQL; where Patroni is dead it may still run. A fast shutdown gives standbys that stream the
 # last WAL. After a power cut the file names a process that is gone, or another program's.
 STOP_POSTGRES = f"""
-systemctl stop {patroni.UNIT}
+systemctl stop {patroni.UNIT} {readonly.UNIT}
 pid=$(head -1 {patroni.DATA}/postmaster.pid 2>/dev/null) || exit 0
 [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = postgres ] || exit 0
 exec {" ".join(patroni.AS_POSTGRES)} {patroni.BIN}/pg_ctl -D {patroni.DATA} -s -w -t 60 -m fast stop
