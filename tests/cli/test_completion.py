@@ -75,7 +75,7 @@ def test_without_a_valid_inventory_nothing_is_offered_and_nothing_is_said(
 
 
 def test_drills_are_offered_by_the_names_that_their_files_give_them() -> None:
-    assert offered("drill", "run", "site-c") == ["site-cut", "site-cut-without-primary"]
+    assert offered("drill", "run", "site-c") == ["site-cut", "site-cut-patroni-killed", "site-cut-without-primary"]
     assert drill_names(None, None, "") == sorted(built_in())  # type: ignore[arg-type]
 
 
