@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from tercet.cli.commands.recover import confirm
-from tercet.cli.recover_view import survey_json
+from tercet.cli.recover_sites import confirm as confirm_sites
+from tercet.cli.recover_view import alone_json, render_alone, render_back, returned_json, survey_json
 from tercet.errors import TercetError
+from tercet.observe.beyond import Returned
 from tercet.observe.reach import Reach, Survey
 from tercet.operations import recover_dcs as recover_dcs_module
 from tercet.operations.recover_dcs import Recovered, Standing
+from tercet.operations.rejoin import Back
+from tercet.operations.site_alone import Known
+from tercet.operations.site_alone import Standing as Alone
 
 from .conftest import Tool
 
@@ -100,3 +108,63 @@ def test_where_the_leader_is_known_nobody_is_asked(tool: Tool, dcs: dict[str, An
         "named leads, and dcs knows the cluster again. `tercet status` shows the rest.\n",
     )
     assert dcs["led"] == [None]
+
+
+def test_nothing_but_the_sites_own_name_agrees_to_going_on_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    confirm_sites("fsn-01", "fsn-01", "what it means")
+    with pytest.raises(TercetError, match="expected --confirm fsn-01, found yes: nothing was changed"):
+        confirm_sites("yes", "fsn-01", "what it means")
+    with pytest.raises(TercetError, match="nobody is here to ask, and what it means: say --confirm fsn-01"):
+        confirm_sites(None, "fsn-01", "what it means")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    for typed, agreed in (("fsn-01 ", True), ("y", False), ("", False)):
+        monkeypatch.setattr("builtins.input", lambda _text, typed=typed: typed)
+        if agreed:
+            confirm_sites(None, "fsn-01", "what it means")
+        else:
+            with pytest.raises(TercetError, match=f"expected fsn-01, found {typed or 'nothing'}"):
+                confirm_sites(None, "fsn-01", "what it means")
+
+
+STANDING = Alone(
+    "fsn-01",
+    ("sib-01", "sib-03"),
+    Reach("db-fsn-01", "7", 1, 100, committed="2026-11-27 22:31:22 UTC"),
+    known=Known("db-sib-01", ("db-fsn-01", "db-sib-03"), 1, 160),
+)
+BACK = Back(
+    ("sib-01", "sib-03"),
+    (),
+    (
+        Returned("db-sib-01", Reach("db-sib-01", "7", 1, 160), 100, 60, 2, "22:31", "22:32"),
+        Returned("db-sib-03"),
+    ),
+)
+
+
+def printed(render: Callable[[Console], None]) -> str:
+    console = Console(record=True, width=160, file=io.StringIO())
+    render(console)
+    return console.export_text()
+
+
+def test_it_says_what_the_site_has_and_what_nobody_can_know() -> None:
+    text = printed(lambda console: render_alone(STANDING, console))
+    for said in ("stopped", "timeline 1, end of WAL 0/64", "2026-11-27 22:31:22 UTC", "primary db-sib-01"):
+        assert said in text
+    assert "end of WAL 0/A0; 60 bytes of that are missing here" in text
+    assert "whether sib-01 and sib-03 went on without it" in text
+    said = alone_json(STANDING)
+    assert (said["missing_at_least"], said["known"]["primary"]) == (60, "db-sib-01")
+
+
+def test_it_says_what_only_returned_databases_have() -> None:
+    text = printed(lambda console: render_back(BACK, console))
+    assert "60 bytes, 2 transactions, committed from 22:31 to 22:32" in text and "it holds no data" in text
+    assert BACK.loses == "db-sib-01 has 2 transactions that the platform has not"
+    first, second = returned_json(BACK)["databases"]
+    assert (first["parted_at"], first["bytes_only_there"], second) == (
+        "0/64",
+        60,
+        {"node": "db-sib-03", "state": "empty"},
+    )

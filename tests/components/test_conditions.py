@@ -20,7 +20,7 @@ from tercet.components.proxy.component import Proxy, Routes, routes_of
 from tercet.components.proxy.flavour import preference
 from tercet.components.sentinel import Sentinel
 from tercet.components.settings import Restarts, _config_differs, _restart_needed, restarts_of_lowered
-from tercet.converge.component import Deviating, Passing, Readings, Skipped, Waiting
+from tercet.converge.component import Condition, Deviating, Passing, Readings, Skipped, Waiting
 from tercet.converge.requests import NO_ANSWER, Answer
 from tercet.converge.resources import Object
 from tercet.inventory.platform import Role
@@ -260,6 +260,21 @@ def test_replication_needs_a_primary_and_every_standby_streaming(context: Contex
         NO_ANSWER,
     ):
         assert isinstance(judged(bad), Waiting)
+
+
+def test_standbys_of_a_cluster_that_ran_alone_stream_before_they_count(context: Context) -> None:
+    """They are copied first, which may take hours; the setting comes after."""
+    (gate,), (confirmed,) = patroni.Patroni(context).healthy(), patroni.Patroni(context).confirmed()
+    members = {"db-sib-01": "leader", "db-sib-03": "replica", "db-fsn-01": "replica"}
+    listed = [{"name": n, "role": r, "state": "running" if r == "leader" else "streaming"} for n, r in members.items()]
+
+    def judged(condition: Condition, mode: object) -> object:
+        answers = {"patroni": ok({"members": listed}), "patroni.config": ok({"synchronous_mode": mode})}
+        return condition.check(Readings({"db-sib-01": answers}))
+
+    assert isinstance(judged(gate, False), Passing)
+    assert isinstance(judged(gate, "quorum"), Waiting), "elsewhere they must count before another one is disturbed"
+    assert isinstance(judged(confirmed, False), Waiting)
 
 
 def test_dynamic_configuration_is_compared_setting_by_setting(context: Context) -> None:

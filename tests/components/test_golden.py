@@ -55,6 +55,19 @@ def test_rendered_configuration(context: Context, node: str, proxy: str, snapsho
         assert text_of(component, chosen, node) == snapshot(name=component.name)
 
 
+@pytest.mark.parametrize("name", ["consul-nomad-fsn-01", "apps-fsn-01", "db-fsn-01"])
+def test_rendered_configuration_of_the_only_site_left(context: Context, name: str, snapshot: SnapshotAssertion) -> None:
+    """What differs from the whole platform's: no word of a lost site, and nobody to confirm a write."""
+    alone = dataclasses.replace(context, platform=context.platform.losing("sib-01", "sib-03"))
+    node = context.platform.node(name)
+    for component, whole in zip(components(alone), components(context), strict=True):
+        known = {shown(resource) for resource in whole.desired(node)}
+        texts = [shown(resource) for resource in component.desired(node)]
+        assert "sib-0" not in "".join(texts)
+        if changed := [text for text in texts if text not in known]:
+            assert "\n".join(changed) == snapshot(name=component.name)
+
+
 def test_the_same_inventory_gives_the_same_bytes(context: Context) -> None:
     for one, other in zip(components(context), components(context), strict=True):
         for node in context.platform.containers:

@@ -99,3 +99,9 @@ def test_a_leader_without_data_is_refused_with_the_reason() -> None:
     with pytest.raises(TercetError, match="no database node"):
         Survey((), silent={"a": NO_ANSWER.why()}).best()
     assert dataclasses.replace(survey.of("a"), running=True, standby=True).writes is False
+
+
+def test_what_it_had_before_it_went_on_alone() -> None:
+    now = reach("alone", 4, 900, (1, 100), (2, 200), (3, 400))
+    assert now.until(2, 150) == reach("alone", 2, 200, (1, 100)), "the place where the timeline was left"
+    assert now.until(4, 500) == now, "it went on on the same timeline"

@@ -96,3 +96,15 @@ def test_a_warning_comes_before_a_removal(platform: Platform) -> None:
     oldest, other = kept(platform, days=1, free_percent=29, count=2)
     assert oldest.warning == "removed when less than 20 % of the disk is free; it is 29 % now"
     assert other.warning == "", "the oldest goes first"
+
+
+def test_a_lost_site_has_one_line_with_what_to_do_and_is_not_judged(platform: Platform) -> None:
+    found = look_of(platform.losing("sib-01", "sib-03"), Readings({}))
+    assert [site.name for site in found.sites] == ["fsn-01"] and len(found.lost_sites) == 2
+    assert found.lost_sites[1].nodes == ["consul-nomad-sib-03", "apps-sib-03", "db-sib-03"]
+    assert "`tercet recover rejoin sib-03`" in found.lost_sites[1].remedy
+    declared = [condition.detail for condition in found.conditions if condition.declared]
+    assert declared == ["it is on one disk only, that of db-fsn-01, until `tercet recover rejoin sib-01 sib-03`"]
+    assert not any("sib-0" in condition.title for condition in found.conditions)
+    two = look_of(platform.losing("sib-01"), Readings({}))
+    assert not [condition for condition in two.conditions if condition.declared], "each write has two disks again"

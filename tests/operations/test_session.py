@@ -144,7 +144,7 @@ async def test_of_two_operators_at_once_one_makes_the_secrets(
         return Plan(())
 
     monkeypatch.setattr(change, "ensure_image", ensured)
-    monkeypatch.setattr(up, "_converge", raised)
+    monkeypatch.setattr(up, "converge", raised)
     await up.apply(open_session(inventory_file), silent, lambda _plan: None)
     assert secrets_file(inventory_file).exists()
     with pytest.raises(TercetError, match="restore the file from your copy"):

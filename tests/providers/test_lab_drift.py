@@ -229,3 +229,16 @@ def test_addresses_as_the_kernel_lists_them() -> None:
     assert parse_fib(printed("fib_trie.txt")) == {IPv4Address("10.77.1.13"), IPv4Address("127.0.0.1")}
     assert parse_gateway(printed("route.txt")) == IPv4Address("10.77.1.1")
     assert parse_gateway("Iface\tDestination\n") is None
+
+
+def test_lost_sites_are_left_alone_and_are_no_strangers(platform: Platform) -> None:
+    layout = layout_of(platform.losing("sib-01", "sib-03"))
+    have = dict(containers(layout))
+    assert set(have) == set(layout_of(platform).by_name), "they are known all the same"
+    for name in ("db-sib-01", "apps-sib-03"):
+        have[name] = replace(have[name], init=None)
+    have["consul-nomad-sib-01"] = replace(have["consul-nomad-sib-01"], config="of another lab", frozen=True)
+    del have["db-sib-03"]
+    assert drift(layout, Observed(network(layout), have, 1024)) == ()
+    have["db-fsn-01"] = replace(have["db-fsn-01"], init=None)
+    assert lines(layout, Observed(network(layout), have, 1024)) == ["start container db-fsn-01: stopped"]

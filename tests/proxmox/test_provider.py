@@ -510,3 +510,35 @@ async def test_a_shell_is_the_systems_own_ssh(provider: Make, hosts: dict[str, F
     assert words[0] == "ssh" and f"UserKnownHostsFile={tmp_path}/known_hosts" in words
     assert words[-1].startswith("pct exec 102 -- env -i ") and words[-1].endswith(" psql")
     assert str(hosts["sib-01"].ssh_way.port) in words
+
+
+async def test_the_servers_of_lost_sites_are_neither_asked_nor_needed(
+    provider: Make, hosts: dict[str, FakeHost], inventory: dict[str, Any]
+) -> None:
+    await raised(provider)
+    inventory["lost_sites"] = ["sib-01", "sib-03"]
+    asked = {site: len(hosts[site].commands) for site in ("sib-01", "sib-03")}
+    for site in asked:
+        hosts[site].call(hosts[site].vanish())
+    left = provider()
+    survey = await left.survey()
+    assert (survey.changes, survey.away, len(survey.running)) == ((), {}, 3)
+    async with left.lock("anna"):  # of one server, that is most of them
+        assert (await left.run("db-fsn-01", ("true",), timeout=20)).status == 0
+    assert [change.what for change in await left.doomed()] == [
+        f"container {role}-fsn-01 (10{n} on pve-fsn-01)" for n, role in enumerate(("consul-nomad", "apps", "db"))
+    ]
+    assert asked == {site: len(hosts[site].commands) for site in asked}
+
+
+async def test_in_a_cluster_the_containers_of_a_lost_site_are_no_strays(
+    provider: Make, hosts: dict[str, FakeHost], inventory: dict[str, Any]
+) -> None:
+    """One API that lists all sites' containers."""
+    await raised(provider)
+    inventory["lost_sites"] = ["sib-03"]
+    cluster = hosts["sib-01"].pve
+    cluster.cts.extend(hosts["sib-03"].pve.cts)
+    left = provider()
+    assert (await left.survey()).changes == ()
+    assert not [change for change in await left.doomed() if "sib-03" in change.what]

@@ -51,7 +51,7 @@ class Control:
             case "GET", "/api/v1/node":
                 nodes = [{"id": "7", "name": "db-sib-01", "ipAddresses": ["100.64.0.1"]}]
                 return httpx.Response(200, json={"nodes": nodes})
-            case "DELETE", _:
+            case "DELETE" | "POST", path if path.endswith("/expire") or request.method == "DELETE":
                 return httpx.Response(200, json={})
         return httpx.Response(404, json={"message": "not found"})
 
@@ -155,3 +155,15 @@ async def test_what_could_not_be_removed_is_named_with_its_address(control: Cont
     with pytest.raises(TercetError, match="Nothing was destroyed"):
         await check(given)
     await check(tailnet(control, auth_key="env:TS_SECRET"))
+
+
+@pytest.mark.parametrize(
+    ("login_server", "place"),
+    [(None, "/api/v2/device/1/expire"), ("https://headscale.example", "/api/v1/node/7/expire")],
+)
+def test_lost_nodes_are_logged_out_and_not_removed(control: Control, login_server: str | None, place: str) -> None:
+    """One that is removed while it is cut off is never told."""
+    net = tailnet(control, api_key="env:TS_SECRET", login_server=login_server)
+    assert net.expire({"db-sib-01": {"100.64.0.1"}, "db-sib-03": {"100.64.0.7"}}) == ("db-sib-01",)
+    assert [path for method, path, _, _ in control.asked if method == "POST" and "oauth" not in path] == [place]
+    assert not [method for method, _, _, _ in control.asked if method == "DELETE"]

@@ -35,6 +35,7 @@ def _beginning(incomplete: str, words: Iterable[str]) -> list[str]:
 
 node_names = _of_platform(lambda platform: [node.name for node in platform.containers])
 site_names = _of_platform(lambda platform: [site.name for site in platform.sites])
+lost_names = _of_platform(lambda platform: [site.name for site in platform.lost_sites])
 
 
 def drill_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:

@@ -41,8 +41,8 @@ def session_of(call: Invocation) -> Session:
 
 
 def node_of(session: Session, name: str) -> str:
-    """The name, if it is a node's; else TercetError with the names there are."""
-    names = [node.name for node in session.platform.containers]
+    """The name, if it is a node's, also one of a lost site; else TercetError with the names there are."""
+    names = [node.name for node in (*session.platform.containers, *session.platform.lost_nodes)]
     if name not in names:
         raise TercetError(f"there is no node {name}: expected one of {', '.join(names)}")
     return name

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tercet.observe.snapshot import AsideStatus, NodeStatus, Snapshot
+from tercet.observe.snapshot import AsideStatus, LostSiteStatus, NodeStatus, Snapshot
 from tercet.tables import Cell, say, table
 
 UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -23,11 +23,18 @@ def render_status(snapshot: Snapshot, console: Console) -> None:
         console.print(part(snapshot, console.width))
     if snapshot.proxy_reason:
         say(console, Text("proxy: ", "dim").append(snapshot.proxy_reason))
+    render_lost(snapshot.lost_sites, console)
     render_aside(snapshot.aside, console)
     for condition in snapshot.conditions:
         if not condition.passing:
             mark = Text("! ", "yellow") if condition.declared else Text("✗ ", "red")
             say(console, mark.append(f"{condition.title}: {condition.detail}"))
+
+
+def render_lost(sites: Sequence[LostSiteStatus], console: Console) -> None:
+    """Sites that are lost, a line each."""
+    for site in sites:
+        say(console, Text("lost: ", "bold yellow").append(f"{site.name} · {site.datacenter}: {site.remedy}", ""))
 
 
 def render_aside(aside: Sequence[AsideStatus], console: Console) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tercet.components.allowlist import Allowlist
 from tercet.components.application import Application
 from tercet.components.aside import Aside
 from tercet.components.consul import Consul
@@ -10,6 +11,7 @@ from tercet.components.dcs import Dcs
 from tercet.components.fingerprint import Fingerprint
 from tercet.components.guard import Guard
 from tercet.components.headscale import Headscale
+from tercet.components.membership import Membership
 from tercet.components.nomad import Nomad
 from tercet.components.patroni import Patroni
 from tercet.components.proxy.component import Proxy
@@ -27,8 +29,10 @@ def components(context: Context) -> tuple[Component, ...]:
     outside: tuple[Component, ...] = (Headscale(context),) if context.platform.world else ()
     return (
         Fingerprint(context),
+        Membership(context),
         *outside,
         Tailscale(context),
+        Allowlist(context),
         Consul(context),
         Dcs(context),
         Guard(context),

@@ -33,7 +33,7 @@ class Consul:
 
     context: Context
     name: str = "consul"
-    after: tuple[str, ...] = ("tailscale",)
+    after: tuple[str, ...] = ("allowlist",)
 
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is Role.WORLD:

@@ -53,7 +53,7 @@ class Dcs:
 
     context: Context
     name: str = NAME
-    after: tuple[str, ...] = ("tailscale",)
+    after: tuple[str, ...] = ("allowlist",)
 
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is Role.WORLD:
@@ -82,8 +82,12 @@ class Dcs:
                 "retry_join_wan": [f"{name}:{ports.consul_serf_wan}" for name in controls],
                 "retry_interval_wan": "1s",
                 # A dead site's server stays a voter: three voters of which two live hold the same quorum
-                # as two voters do, and nothing changes when it comes back.
-                "autopilot": {"min_quorum": len(controls), "server_stabilization_time": "1s"},
+                # as two voters do, and nothing changes when it comes back. Consul reads this when a Raft is created,
+                # and never again: it is that of all sites, also while some are lost.
+                "autopilot": {
+                    "min_quorum": len(platform.settings.sites),
+                    "server_stabilization_time": "1s",
+                },
             }
         definitions = self._database_service(node) if node.role is Role.DB else None
         title = "Consul for leader election (dcs)"

@@ -44,7 +44,7 @@ def program(
 ) -> tuple[Directory | File, ...]:
     """The files of a daemon: a program of tercet/nodeside with the modules it imports from there, its configuration in
     one JSON file, and its unit."""
-    path, settings, package = f"{LIBRARY}/{name}.py", f"/etc/tercet/{name}.json", f"{LIBRARY}/tercet"
+    path, settings = f"{LIBRARY}/{name}.py", f"/etc/tercet/{name}.json"
     start = {
         **CONTROL_PLANE,
         **service,
@@ -54,13 +54,21 @@ def program(
     }
     return (
         Directory("/etc/tercet"),
+        *library(modules),
+        File(path, source(name)),
+        File(settings, as_json(config), mode=0o600 if secret else 0o644, secret=secret),
+        File(unit_path(f"tercet-{name}.service"), unit_file(title, start, unit=unit)),
+    )
+
+
+def library(modules: Iterable[str]) -> tuple[Directory | File, ...]:
+    """The modules of tercet/nodeside that programs import on a node."""
+    package = f"{LIBRARY}/tercet"
+    return (
         Directory(package),
         File(f"{package}/__init__.py", b""),
         Directory(f"{package}/nodeside"),
-        *(File(f"{package}/nodeside/{module}.py", _source(module)) for module in ("__init__", *modules)),
-        File(path, _source(name)),
-        File(settings, as_json(config), mode=0o600 if secret else 0o644, secret=secret),
-        File(unit_path(f"tercet-{name}.service"), unit_file(title, start, unit=unit)),
+        *(File(f"{package}/nodeside/{module}.py", source(module)) for module in ("__init__", *modules)),
     )
 
 
@@ -79,7 +87,8 @@ def daemon(
     yield Unit(f"tercet-{name}.service", restart_on=tuple(each.path for each in resources if isinstance(each, File)))
 
 
-def _source(module: str) -> bytes:
+def source(module: str) -> bytes:
+    """The text of a module of tercet/nodeside."""
     return files(nodeside).joinpath(f"{module}.py").read_bytes()
 
 
@@ -89,7 +98,7 @@ class Guard:
 
     context: Context
     name: str = "guard"
-    after: tuple[str, ...] = ("tailscale",)
+    after: tuple[str, ...] = ("allowlist",)
 
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is Role.WORLD:

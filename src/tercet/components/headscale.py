@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from tercet.components.context import Context
 from tercet.components.systemd import unit_file, unit_path
@@ -49,6 +50,25 @@ cat /run/tercet-join.key
 def join_key_request(tag: str) -> Exec:
     """Asks headscale for a key that is good for at least five minutes; its answer is the key alone."""
     return Exec(("sh", "-c", JOIN_KEY, "sh", tag), timeout=30)
+
+
+# Arguments: "expire" or "delete", then NAME=ADDRESS of each node. Both must match: a name may have an old entry.
+MEMBERS = f"""
+verb=$1; shift
+listed=$({HEADSCALE} nodes list -o json) || exit 1
+for node in "$@"; do
+  for id in $(printf '%s' "$listed" | jq -r --arg name "${{node%%=*}}" --arg address "${{node#*=}}" \\
+      '.[] | select(.name == $name and (.ip_addresses | index($address))) | .id'); do
+    {HEADSCALE} nodes "$verb" -i "$id" --force || exit 1
+  done
+done
+"""
+
+
+def members_request(verb: Literal["expire", "delete"], nodes: Mapping[str, Iterable[str]]) -> Exec:
+    """Lets the keys of these nodes expire, which logs them out, or removes them. `nodes`: name → addresses."""
+    words = (f"{name}={address}" for name, addresses in nodes.items() for address in sorted(addresses))
+    return Exec(("sh", "-c", MEMBERS, "sh", verb, *words), timeout=30)
 
 
 @dataclass(frozen=True, slots=True)

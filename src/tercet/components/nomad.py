@@ -23,6 +23,8 @@ from tercet.inventory.platform import Node, Platform, Role
 UNIT = "nomad.service"
 CONFIG = "/etc/nomad.d/nomad.json"
 NOMAD = "/usr/local/bin/nomad"
+DATA = "/var/lib/nomad"
+SERVER = f"{DATA}/server"
 OWN_ADDRESS = f'{{{{ GetInterfaceIP "{INTERFACE}" }}}}'
 
 
@@ -73,7 +75,7 @@ class Nomad:
             "datacenter": platform.site(node.site).datacenter,
             "region": "global",
             "name": node.name,
-            "data_dir": "/var/lib/nomad",
+            "data_dir": DATA,
             "bind_addr": OWN_ADDRESS,
             "addresses": {"http": "127.0.0.1"},
             "advertise": {"http": "127.0.0.1", "rpc": OWN_ADDRESS, "serf": OWN_ADDRESS},
@@ -90,7 +92,9 @@ class Nomad:
             config["autopilot"] = {"cleanup_dead_servers": False}
             config["server"] = {
                 "enabled": True,
-                "bootstrap_expect": len(servers),
+                # Of all sites, also while some are lost: a server that expects itself alone creates a cluster as soon
+                # as it has no data, and asks nobody.
+                "bootstrap_expect": len(platform.settings.sites),
                 "server_join": {"retry_join": servers, "retry_interval": "1s"},
                 # Raft's leader speaks to each follower every 50 to 100 ms, times this, also at rest (CommitTimeout,
                 # which Nomad multiplies and Consul does not); an election takes a second longer for it.

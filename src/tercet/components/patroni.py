@@ -48,6 +48,7 @@ PERMISSION = "/run/tercet-bootstrap.yml"
 CONFIGS = "/run/patroni/config"
 BOOTSTRAP = f"{CONFIGS}/bootstrap.yml"
 RECOVER = "`tercet recover dcs` shows what each database node has, and recovers it"
+ALONE = "postgresql: one primary, no standby"
 # Seconds of silence of `dcs` after which the gate lets PostgreSQL serve reads without Patroni. Agents that start find
 # each other and elect a leader within some 10; where Patroni ran before, they have had their time.
 SILENT_S, SILENT_AT_BOOT_S = 2, 15
@@ -189,16 +190,17 @@ class Patroni:
     def dynamic(self) -> dict[str, Any]:
         """Patroni's dynamic configuration; every value here is tercet's and is put back when changed by hand."""
         timing, settings = self.context.timing, self.context.platform.settings
-        replication_timeout = f"{timing.replication_timeout_s}s"
+        replication_timeout, confirming = f"{timing.replication_timeout_s}s", self.context.platform.confirming
         return {
             "ttl": timing.ttl,
             "loop_wait": timing.loop_wait,
             "retry_timeout": timing.retry_timeout,
             "maximum_lag_on_failover": settings.patroni.maximum_lag_on_failover,
             "check_timeline": True,
-            "synchronous_mode": "quorum",
-            "synchronous_mode_strict": True,
-            "synchronous_node_count": settings.patroni.synchronous_node_count,
+            # With one site left there is nobody to confirm a write; see docs/recovery.md.
+            "synchronous_mode": "quorum" if confirming else False,
+            "synchronous_mode_strict": bool(confirming),
+            "synchronous_node_count": confirming or 1,
             "failsafe_mode": True,  # losing `dcs` alone demotes nobody while all members see each other
             "primary_start_timeout": 0,  # a crashed primary fails over at once, as a standby has every commit
             "primary_stop_timeout": 10,
@@ -315,14 +317,25 @@ rm -f {PERMISSION} {BOOTSTRAP}
             "patroni": self.api("/cluster", node),
             "patroni.self": self.api("/patroni", node),
             "patroni.recorded": Http(self._recorded()),
+            "patroni.config": self.api("/config", node),
         }
 
     def healthy(self) -> Iterable[Condition]:
-        platform = self.context.platform
-        databases = tuple((node.name, UNIT) for node in platform.of(Role.DB))
-        standbys = len(databases) - 1
-        title = f"postgresql: one primary, {standbys} streaming standbys, quorum commit"
-        yield Condition(title, _replicated(platform), databases)
+        """Where the cluster ran without anybody to confirm its writes, standbys come first and the setting after: until
+        then they stream and do not count."""
+        standbys = len(self.context.platform.sites) - 1
+        title = f"postgresql: one primary, {standbys} streaming standbys" if standbys else ALONE
+        yield Condition(title, _replicated(self.context.platform, counted=False), self._units)
+
+    def confirmed(self) -> Iterable[Condition]:
+        """What holds once the cluster's dynamic configuration is the inventory's."""
+        standbys = len(self.context.platform.sites) - 1
+        title = f"postgresql: one primary, {standbys} streaming standbys, quorum commit" if standbys else ALONE
+        yield Condition(title, _replicated(self.context.platform), self._units)
+
+    @property
+    def _units(self) -> tuple[tuple[str, str], ...]:
+        return tuple((node.name, UNIT) for node in self.context.platform.of(Role.DB))
 
 
 def members_of(readings: Readings, databases: Iterable[str]) -> list[dict[str, Any]]:
@@ -348,7 +361,9 @@ def hand_over(service: str, leader: str, candidate: str) -> Exec:
     return Exec(("patronictl", "-c", CONFIG, *words), timeout=SWITCH_S)
 
 
-def _replicated(platform: Platform) -> Callable[[Readings], State]:
+def _replicated(platform: Platform, *, counted: bool = True) -> Callable[[Readings], State]:
+    """Every standby streams and counts for commits; without `counted` that is asked only where the cluster has it so
+    that standbys count."""
     databases = [node.name for node in platform.of(Role.DB)]
 
     def check(readings: Readings) -> State:
@@ -360,7 +375,11 @@ def _replicated(platform: Platform) -> Callable[[Readings], State]:
         primary = primary_of(readings, databases)
         if not primary:
             return Waiting("no running primary")
-        ready = {m["name"] for m in members if m.get("state") == "streaming" and "standby" in str(m.get("role"))}
+        config = readings.get(primary, "patroni.config").json()
+        alone = not counted and isinstance(config, dict) and not config.get("synchronous_mode")
+        roles = ("standby", "replica") if alone else ("standby",)
+        streaming = [m for m in members if m.get("state") == "streaming"]
+        ready = {m["name"] for m in streaming if any(role in str(m.get("role")) for role in roles)}
         states = {m["name"]: f"is {m.get('role')}, {m.get('state')}" for m in members}
         standbys = [name for name in readings.present(databases) if name != primary]
         late = [f"{name} {states.get(name, 'is not a member')}" for name in standbys if name not in ready]

@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from tercet.components import patroni, readonly
 from tercet.components.context import Context
 from tercet.components.guard import SUPERVISED, active, daemon
-from tercet.converge.component import Condition, Passing, Readings, Skipped, State, Waiting
+from tercet.converge.component import Condition, Deviating, Passing, Readings, Skipped, State, Waiting
 from tercet.converge.requests import Active, Exec, Http, Request
 from tercet.converge.resources import Resource
 from tercet.inventory.platform import Node, Platform, Role
@@ -49,7 +49,7 @@ class Sentinel:
         yield from daemon(
             "strict",
             "Refuses writes while no standby confirms them",
-            {"needed": settings.patroni.synchronous_node_count, "port": ports.postgresql, "full": FULL},
+            {"needed": self.context.platform.confirming, "port": ports.postgresql, "full": FULL},
             modules=("host", "strict_pace"),
             service=SUPERVISED,
         )
@@ -116,6 +116,8 @@ class Sentinel:
         names = [node.name for node in self.context.platform.of(Role.DB)]
         strict, watchdog, room = (tuple((name, unit) for name in names) for unit in (STRICT, WATCHDOG, ROOM))
         yield Condition("postgresql: the primary accepts writes", _writable(self.context.platform), strict)
+        if not self.context.platform.confirming:
+            yield Condition("postgresql: a write is on two disks", _one_disk(self.context.platform))
         yield Condition("patroni: its watchdog runs on every database node", active(names, "watchdog"), watchdog)
         yield Condition("postgresql: no disk is full", _roomy(names), room)
 
@@ -137,6 +139,18 @@ def _writable(platform: Platform) -> Callable[[Readings], State]:
         if read_only(readings, primary):
             return Waiting(f"{primary} is read-only: no standby confirms writes, or its disk is full")
         return Passing(primary)
+
+    return check
+
+
+def _one_disk(platform: Platform) -> Callable[[Readings], State]:
+    """With one database left, a write is acknowledged when it alone has it; see docs/recovery.md."""
+    sites = " ".join(site.name for site in platform.lost_sites)
+
+    def check(_readings: Readings) -> State:
+        return Deviating(
+            f"it is on one disk only, that of {platform.initial_primary.name}, until `tercet recover rejoin {sites}`"
+        )
 
     return check
 

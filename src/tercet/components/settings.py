@@ -67,7 +67,7 @@ class Settings:
         return Patroni(self.context).questions(node)
 
     def healthy(self) -> Iterable[Condition]:
-        return Patroni(self.context).healthy()
+        return Patroni(self.context).confirmed()
 
 
 # What Patroni says of its member, and the values of the primary that the member's control file holds.
@@ -113,7 +113,7 @@ class Restarts:
         return Patroni(self.context).questions(node)
 
     def healthy(self) -> Iterable[Condition]:
-        return Patroni(self.context).healthy()
+        return Patroni(self.context).confirmed()
 
 
 def restarts_of_lowered(context: Context) -> Restarts:

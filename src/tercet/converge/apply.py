@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from tercet.converge.component import Component, Condition, Waiting
 from tercet.converge.events import Emit, Event
@@ -36,13 +37,15 @@ async def apply(
     emit: Emit,
     *,
     gate_timeout: float = 60.0,
+    gates: Mapping[str, float] = MappingProxyType({}),
 ) -> None:
     """Carry out `plan.steps` (the provider has carried out `plan.infrastructure` before).
 
-    `gate_timeout` is in seconds for each gate. Unchanged components are gated too where a changed one comes
-    right after them. Raises TercetError with all that went wrong and how far it came.
+    `gate_timeout` is in seconds for each gate, but for those of the components in `gates`. Unchanged components are
+    gated too where a changed one comes right after them. Raises TercetError with all that went wrong and how far it
+    came.
     """
-    run = _Run(plan, in_order(components), nodes, fleet, emit=emit, gate_timeout=gate_timeout)
+    run = _Run(plan, in_order(components), nodes, fleet, emit=emit, gate_timeout=gate_timeout, gates=gates)
     async with asyncio.TaskGroup() as group:
         for component in run.components:
             group.create_task(run.phase(component))
@@ -66,13 +69,14 @@ class _Run:
         *,
         emit: Emit,
         gate_timeout: float,
+        gates: Mapping[str, float],
     ) -> None:
         self.components = components
         self.errors: list[str] = []
         self._nodes = nodes
         self._fleet = fleet
         self._emit = emit
-        self._gate_timeout = gate_timeout
+        self._gate_timeout = {component.name: gates.get(component.name, gate_timeout) for component in components}
         self._away = plan.away
         self._hands = Hands(fleet, desired(components, nodes), self._may_go_on, self._away)
         self._ended = {component.name: asyncio.Event() for component in components}
@@ -148,12 +152,13 @@ class _Run:
     async def _gate(self, component: Component, report: _Report, before: Step | None = None) -> None:
         """Wait for the component's conditions; `before` is the disturbing step that comes next."""
         self._may_go_on()
+        patience = self._gate_timeout[component.name]
         questions = {node.name: asked for node in self._nodes if (asked := component.questions(node))}
         judged = await wait_for(
             component.healthy(),
             questions,
             self._fleet,
-            deadline=self._gate_timeout,
+            deadline=patience,
             away=self._away,
             go_on=lambda: not self.errors,
             waiting=report.waiting,
@@ -161,7 +166,7 @@ class _Run:
         self._may_go_on()
         if text := await explain(judged, self._fleet, away=self._away):
             held = f" Nothing of {before.group} that runs was disturbed: that needs all others well." if before else ""
-            raise TercetError(f"{component.name} is not healthy after {self._gate_timeout:g} s.{held}\n{text}")
+            raise TercetError(f"{component.name} is not healthy after {patience:g} s.{held}\n{text}")
 
 
 class _Report:

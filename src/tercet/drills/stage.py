@@ -115,7 +115,12 @@ class Stage:
 
 
 def view_of(stage: Stage, seen: Snapshot, site: str) -> View:
-    """Who is who right now. Raises StageError where nobody is primary."""
+    """Who is who right now. Raises StageError where nobody is primary, or where sites are lost."""
+    if lost := [lost.name for lost in stage.platform.lost_sites]:
+        raise StageError(
+            f"expected all sites, since a drill takes one of them away, found that {', '.join(lost)} "
+            f"{'is' if len(lost) == 1 else 'are'} lost: `tercet recover rejoin` first"
+        )
     if seen.postgres.primary is None:
         raise StageError("expected a primary before the drill, found none; see `tercet status`")
     order = stage.databases

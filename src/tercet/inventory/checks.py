@@ -42,6 +42,7 @@ OTHERS: Mapping[Role, tuple[tuple[range, str], ...]] = {
 def check(inventory: Inventory) -> Iterator[Finding]:
     """Everything that does not fit together."""
     yield from _sites(inventory)
+    yield from _lost_sites(inventory)
     yield from networks.check(inventory)
     yield from _links(inventory)
     yield from _ports(inventory)
@@ -85,6 +86,22 @@ def _sites(inventory: Inventory) -> Iterator[Finding]:
                 )
             first.setdefault(value, i)
     yield from _first_primary(inventory)
+
+
+def _lost_sites(inventory: Inventory) -> Iterator[Finding]:
+    names = [site.name for site in inventory.sites]
+    sites: tuple[Location, ...] = tuple(("sites", i, "name") for i in range(len(names)))
+    lost = inventory.lost_sites
+    for i, name in enumerate(lost):
+        here: Location = ("lost_sites", i)
+        if name not in names:
+            close = get_close_matches(name, names, n=1)
+            yield Finding(here, f"the name of a site: {', '.join(names)}", quoted(name), "".join(close), uses=sites)
+        elif name in lost[:i]:
+            yield Finding(here, "each lost site once", f"{quoted(name)} again", "nothing: remove this one")
+    if names and set(names) <= set(lost):
+        found = "all of them"
+        yield Finding(("lost_sites",), "at least one site that is not lost", found, "nothing: remove this key")
 
 
 def _first_primary(inventory: Inventory) -> Iterator[Finding]:

@@ -80,7 +80,7 @@ def platform_of(inventory: Inventory) -> Platform:
         )
         for i, site in enumerate(inventory.sites)
     )
-    return Platform(inventory.platform, sites, inventory)
+    return Platform(inventory.platform, sites, inventory).losing(*inventory.lost_sites)
 
 
 def _checked(document: Document) -> tuple[Inventory | None, list[Problem]]:

@@ -215,6 +215,9 @@ class Inventory(Model):
     """fast: failure detection in seconds, for links below 50 ms; relaxed: for slower or lossy links."""
     sites: Annotated[tuple[SiteModel, ...], Field(json_schema_extra={"minItems": 3})]
     """Three or more, an odd number, exactly one of them with `database: primary`."""
+    lost_sites: tuple[SiteName, ...] = ()
+    """Sites that are lost, so that the others work without them. `tercet recover` writes this key; see
+    docs/recovery.md."""
     lab: LabModel = LabModel()
     proxmox: ProxmoxModel = ProxmoxModel()
     """What holds for the Proxmox server of every site, unless the site's own `proxmox` says otherwise."""

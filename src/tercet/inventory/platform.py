@@ -1,5 +1,8 @@
 """The platform as the inventory describes it: sites, nodes and who is who. Pure values, no I/O.
 
+Sites that the inventory calls lost are no part of it: everything that is wanted of the platform is wanted of the sites
+that are left. They are known all the same, so that nobody takes their containers for strays, or starts them.
+
 Nothing here depends on an address: nodes name each other, and only `/etc/hosts` on each node (see
 components/tailscale.py) knows the tailnet addresses. So the same inventory always gives the same bytes.
 """
@@ -48,20 +51,33 @@ class Node:
 
 @dataclass(frozen=True)
 class Platform:
-    """Everything that is pure about the platform. `settings` is the inventory as it was read, with defaults."""
+    """Everything that is pure about the platform. `settings` is the inventory as it was read, with defaults.
+
+    `sites` are those that are left, `lost_sites` those that the inventory calls lost, both in the inventory's order.
+    """
 
     name: str
     sites: tuple[Site, ...]
     settings: Inventory
+    lost_sites: tuple[Site, ...] = ()
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
         """The specification's nodes, three a site, in the inventory's order."""
-        return tuple(
-            Node(f"{role.value}-{site.name}", role, site.name)
-            for site in self.sites
-            for role in (Role.CONTROL, Role.APPS, Role.DB)
-        )
+        return _nodes_of(self.sites)
+
+    @cached_property
+    def lost_nodes(self) -> tuple[Node, ...]:
+        """The nodes of the lost sites: never made, started, changed or judged."""
+        return _nodes_of(self.lost_sites)
+
+    def losing(self, *names: str) -> Platform:
+        """The same platform without these sites, and with all others."""
+        order = [site.name for site in self.settings.sites]
+        known = sorted((*self.sites, *self.lost_sites), key=lambda site: order.index(site.name))
+        settings = self.settings.model_copy(update={"lost_sites": tuple(n for n in order if n in names)})
+        left = tuple(site for site in known if site.name not in names)
+        return Platform(self.name, left, settings, tuple(site for site in known if site.name in names))
 
     @cached_property
     def world(self) -> Node | None:
@@ -97,11 +113,27 @@ class Platform:
 
     @cached_property
     def initial_primary(self) -> Node:
-        """The database node that bootstraps the cluster. After that Patroni decides."""
-        return next(self.at(site.name, Role.DB) for site in self.sites if site.initial_primary)
+        """The database node that bootstraps the cluster. After that Patroni decides.
+
+        What is done once for the platform is done there. Where its site is lost, the first one that is left stands in.
+        """
+        return self.at(next((site.name for site in self.sites if site.initial_primary), self.sites[0].name), Role.DB)
+
+    @property
+    def confirming(self) -> int:
+        """How many standbys must have a write before it is acknowledged; 0 with a single database left."""
+        return min(self.settings.patroni.synchronous_node_count, len(self.sites) - 1)
 
     def pairs(self) -> Iterator[tuple[Site, Site]]:
         """Every unordered pair of sites."""
         for i, one in enumerate(self.sites):
             for other in self.sites[i + 1 :]:
                 yield one, other
+
+
+def _nodes_of(sites: tuple[Site, ...]) -> tuple[Node, ...]:
+    return tuple(
+        Node(f"{role.value}-{site.name}", role, site.name)
+        for site in sites
+        for role in (Role.CONTROL, Role.APPS, Role.DB)
+    )

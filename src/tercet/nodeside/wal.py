@@ -2,11 +2,12 @@
 
     {"data": false}
     {"data": true, "system": "7…", "timeline": 2, "end": 83886304, "history": "1\\t0/5000000\\t…",
-     "running": false, "standby": true}
+     "running": false, "standby": true, "committed": "2026-11-27 22:31:22.123456 UTC"}
 
 `end` is the position behind the last whole record of the newest timeline, read from the WAL itself: the control file
 of a standby lags behind what it has received and confirmed. It is read in the same way whether PostgreSQL runs or not,
-so that nodes can be compared. `history` is the newest timeline's history file.
+so that nodes can be compared. `history` is the newest timeline's history file. `committed` is the time of the last
+commit since the last checkpoint, "" where there is none.
 """
 
 from __future__ import annotations
@@ -70,6 +71,13 @@ def end_of_wal(waldump: str, folder: Path, timeline: int, start: int, segment: i
     return behind(position(last[1]), int(record[1]), segment) if record else position(last[1])
 
 
+def last_commit(waldump: str, folder: Path, timeline: int, start: int) -> str:
+    """When the last transaction of that timeline from `start` on was committed; "" where there is none."""
+    said = run(waldump, "-p", str(folder), "-t", str(timeline), "-s", as_text(start), "-r", "Transaction").stdout
+    times = re.findall(r"desc: COMMIT (\d{4}-\d\d-\d\d [0-9:.]+ \S+)", said)
+    return times[-1].rstrip(";,") if times else ""
+
+
 def running(data: Path) -> bool:
     try:
         pid = int((data / "postmaster.pid").read_text().splitlines()[0])
@@ -107,6 +115,7 @@ def look(data: Path, programs: Path) -> dict[str, Any]:
         "history": history.read_text() if history.exists() else "",
         "running": running(data),
         "standby": (data / "standby.signal").exists(),
+        "committed": last_commit(str(programs / "pg_waldump"), folder, timeline, start),
     }
 
 

@@ -7,7 +7,7 @@ end of the shorter one. What a node has beyond the point that it shares with the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import Any
 
@@ -24,7 +24,8 @@ SOURCE = files("tercet.nodeside").joinpath("wal.py")
 @dataclass(frozen=True, slots=True)
 class Reach:
     """One database node. `end` is the position behind its last whole WAL record, in bytes; `switches` are the
-    timelines before its own, each with the position where it was left."""
+    timelines before its own, each with the position where it was left. `committed`: when the last transaction since its
+    last checkpoint was committed, "" where there was none."""
 
     node: str
     system: str
@@ -33,6 +34,13 @@ class Reach:
     switches: tuple[tuple[int, int], ...] = ()
     running: bool = False
     standby: bool = True
+    committed: str = ""
+
+    def until(self, timeline: int, end: int) -> Reach:
+        """What it had when it was on that timeline, which it left at `end` or later."""
+        ends = dict(self.switches) | {self.timeline: self.end}
+        before = tuple(switch for switch in self.switches if switch[0] < timeline)
+        return replace(self, timeline=timeline, end=ends.get(timeline, end), switches=before)
 
     @property
     def writes(self) -> bool:
@@ -75,10 +83,10 @@ class Survey:
     def unsure(self, platform: Platform) -> str | None:
         """Why an acknowledged write may be on nodes that were not read; None where each one is on one that was.
 
-        A write is acknowledged once the primary and `synchronous_node_count` standbys have it.
+        A write is acknowledged once the primary and `confirming` standbys have it.
         """
         databases = len(platform.of(Role.DB))
-        needed = max(databases - platform.settings.patroni.synchronous_node_count, databases // 2 + 1)
+        needed = max(databases - platform.confirming, databases // 2 + 1)
         if len(self.reaches) >= needed:
             return None
         return f"the data of {len(self.reaches)} of {databases} database nodes could be read, {needed} are needed"
@@ -128,7 +136,8 @@ def _reach(node: str, said: dict[str, Any]) -> Reach:
         if len(fields) >= 2 and fields[0].strip().isdigit():
             high, _, low = fields[1].partition("/")
             switches.append((int(fields[0]), int(high, 16) << 32 | int(low, 16)))
-    return Reach(node, said["system"], said["timeline"], said["end"], tuple(switches), said["running"], said["standby"])
+    place = (said["system"], said["timeline"], said["end"], tuple(switches))
+    return Reach(node, *place, said["running"], said["standby"], said.get("committed", ""))
 
 
 def lsn(position: int) -> str:

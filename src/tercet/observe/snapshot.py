@@ -112,6 +112,15 @@ class ConditionStatus(Model):
     declared: bool = False
 
 
+class LostSiteStatus(Model):
+    """A site that the inventory calls lost. Nothing is known of its nodes, as they are not asked."""
+
+    name: str
+    datacenter: str
+    nodes: list[str]
+    remedy: str
+
+
 class Snapshot(Model):
     """`proxy_reason`: why the proxy is what it is; it comes from tercet's own record, not from the nodes."""
 
@@ -125,6 +134,7 @@ class Snapshot(Model):
     conditions: list[ConditionStatus]
     proxy_reason: str = ""
     aside: list[AsideStatus] = []
+    lost_sites: list[LostSiteStatus] = []
 
 
 Units = Mapping[str, Mapping[str, Sequence[str]]]
@@ -225,7 +235,21 @@ def snapshot(
         conditions=conditions,
         proxy_reason=UNDECIDED if proxy_reason is None else proxy_reason,
         aside=moved_aside(platform, readings, now or datetime.now(UTC)),
+        lost_sites=lost_sites(platform),
     )
+
+
+def lost_sites(platform: Platform) -> list[LostSiteStatus]:
+    """The sites that are lost, with what can be done."""
+    return [
+        LostSiteStatus(
+            name=site.name,
+            datacenter=site.datacenter,
+            nodes=[node.name for node in platform.lost_nodes if node.site == site.name],
+            remedy=f"left alone; `tercet recover rejoin {site.name}` takes it back once its server works again",
+        )
+        for site in platform.lost_sites
+    ]
 
 
 def _judged(condition: Condition, readings: Readings) -> ConditionStatus:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
+from tercet.components import membership
+from tercet.components.membership import holders
 from tercet.converge.apply import apply
 from tercet.converge.events import Emit
 from tercet.converge.fleet import Fleet
@@ -104,16 +107,23 @@ async def make_plan(session: Session) -> Plan:
         for node in nodes
     }
     observation = await observe(session.provider, wanted, survey.running, timeout=OBSERVE_TIMEOUT_S, away=survey.away)
+    answers = {node.name: observation.answer(node.name, membership.READ) for node in holders(session.platform)}
+    membership.agree(session.platform, answers)
     return plan(session.components, nodes, observation, infrastructure)
 
 
-async def carry_out(session: Session, todo: Plan, fleet: Fleet, emit: Emit) -> None:
+async def carry_out(
+    session: Session, todo: Plan, fleet: Fleet, emit: Emit, gates: Mapping[str, float] = MappingProxyType({})
+) -> None:
     """Execute exactly this plan: containers first, then each component, gated by health, then the restarts of
-    containers that serve. `fleet` has the nodes. What waits is left, and nodes that cannot be reached are not asked."""
+    containers that serve. `fleet` has the nodes. What waits is left, and nodes that cannot be reached are not asked.
+
+    `gates`: seconds for the gates of these components, where that is not GATE_S.
+    """
     if todo.infrastructure:
         await session.provider.prepare(todo.infrastructure, emit)
     nodes = session.platform.containers
-    await apply(todo, session.components, nodes, fleet, emit, gate_timeout=GATE_S)
+    await apply(todo, session.components, nodes, fleet, emit, gate_timeout=GATE_S, gates=gates)
     await restart(
         todo.restarts,
         session.components,

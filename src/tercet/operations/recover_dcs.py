@@ -98,7 +98,7 @@ async def look(session: Session, emit: Emit) -> Standing:
     for node in platform.of(Role.CONTROL):
         asked[node.name] = {**component.questions(node)}
         for key in ("initialize", "sync"):
-            asked[node.name][key] = Http(f"{_store(platform)}/kv/{cluster.key(key)}?raw")
+            asked[node.name][key] = Http(f"{store(platform)}/kv/{cluster.key(key)}?raw")
     for node in platform.of(Role.DB):
         asked[node.name] = {"unit": Active(patroni.UNIT)}
     readings = await ask(session.provider, asked, timeout=LOOK_S)
@@ -164,14 +164,14 @@ async def recover_dcs(session: Session, leader: str | None, shown: Survey, emit:
             raise TercetError("dcs has lost what it knew since it was asked: `tercet recover dcs` again")
         else:
             if not survey.of(leader).writes:
-                survey = await _stand_still(session, survey, emit)
+                survey = await stand_still(session, survey, emit)
             _agreed(leader, shown, survey)
             if not found.leader:
-                await _new_raft(session, emit)
-            await _record(session, survey.of(leader), emit)
+                await new_raft(session, emit)
+            await record(session, survey.of(leader), emit)
             lost = survey.lost(survey.of(leader))
-        await _lead(session, leader, emit)
-        await _follow(session, leader, survey, emit)
+        await lead(session, leader, emit)
+        await follow(session, leader, survey, emit)
         return Recovered(leader, lost)
 
 
@@ -179,7 +179,7 @@ async def _servers_run(session: Session, emit: Emit) -> Standing:
     """Start the servers of `dcs` that do not run and give them time to elect a leader from what they have."""
     controls = [node.name for node in session.platform.of(Role.CONTROL)]
     emit(Event("dcs", "started", "the servers of dcs have no leader: are they running?"))
-    await _on_each(session, controls, START_SERVER, timeout=60)
+    await on_each(session, controls, START_SERVER, timeout=60)
     await _elected(session, RAFT_S, lost=True)
     found = await look(session, emit)
     if found.silent and not found.leader:
@@ -211,11 +211,11 @@ async def _elected(session: Session, seconds: float, *, lost: bool = False) -> s
     return await explain(await wait_for([condition], asked, session.provider, deadline=seconds), session.provider)
 
 
-async def _stand_still(session: Session, survey: Survey, emit: Emit) -> Survey:
+async def stand_still(session: Session, survey: Survey, emit: Emit) -> Survey:
     """Stop Patroni with its PostgreSQL on every database node that answers, then read how far they came."""
     names = [*(reach.node for reach in survey.reaches), *survey.empty]
     emit(Event("dcs", "progress", f"PostgreSQL stops on {', '.join(names)}"))
-    await _on_each(session, names, STOP_POSTGRES, timeout=120)
+    await on_each(session, names, STOP_POSTGRES, timeout=120)
     return await read_wal(session)
 
 
@@ -230,29 +230,29 @@ def _agreed(leader: str, shown: Survey, survey: Survey) -> None:
         )
 
 
-async def _new_raft(session: Session, emit: Emit) -> None:
+async def new_raft(session: Session, emit: Emit) -> None:
     """Start all servers without a Raft, one of them with the permission to create it."""
     platform, component = session.platform, dcs.Dcs(session.context)
     controls = [node.name for node in platform.of(Role.CONTROL)]
     founder = dcs.founder(platform).name
     emit(Event("dcs", "progress", "the servers start without what is left of their data", founder))
-    await _on_each(session, controls, STOP_SERVER, timeout=60)
+    await on_each(session, controls, STOP_SERVER, timeout=60)
     given = await ask(session.provider, {founder: {"given": component.permission()}}, timeout=15)
     if not given.get(founder, "given").ok:
         raise TercetError(f"{founder} did not take the permission: {given.get(founder, 'given').why()}; run this again")
-    await _on_each(session, controls, START_SERVER, timeout=60)
+    await on_each(session, controls, START_SERVER, timeout=60)
     if text := await _elected(session, CREATED_S):
         raise TercetError(f"after {CREATED_S:g} s; run this again\n{text}")
 
 
-async def _record(session: Session, leader: Reach, emit: Emit) -> None:
+async def record(session: Session, leader: Reach, emit: Emit) -> None:
     """Write what Patroni would find in `dcs` had it never been lost, with `leader` as the last primary: all or nothing,
     and only where no cluster is recorded."""
     platform, cluster = session.platform, patroni.Patroni(session.context)
     values = remembered(platform, cluster, leader)
-    create = _write(cluster.key("initialize"), leader.system) | {"Verb": "cas", "Index": 0}
-    changes = [create, *(_write(cluster.key(name), json.dumps(value)) for name, value in values.items())]
-    request = Http(f"{_store(platform)}/txn", "PUT", json.dumps([{"KV": change} for change in changes]).encode())
+    create = put(cluster.key("initialize"), leader.system) | {"Verb": "cas", "Index": 0}
+    changes = [create, *(put(cluster.key(name), json.dumps(value)) for name, value in values.items())]
+    request = Http(f"{store(platform)}/txn", "PUT", json.dumps([{"KV": change} for change in changes]).encode())
     control = dcs.founder(platform).name
     answer = (await ask(session.provider, {control: {"record": request}}, timeout=15)).get(control, "record")
     # A primary that ran all the time may have been faster, and knows it better.
@@ -264,23 +264,24 @@ async def _record(session: Session, leader: Reach, emit: Emit) -> None:
 def remembered(platform: Platform, cluster: patroni.Patroni, leader: Reach) -> dict[str, object]:
     """Patroni's keys beside `initialize`.
 
-    `sync` says what was true of every acknowledged write: some `synchronous_node_count` of the others have it. So none
-    of them leads unless enough others say that they have no more.
+    `sync` says what was true of every acknowledged write: some `confirming` of the others have it. So none of them
+    leads unless enough others say that they have no more. Where nobody confirms there is no such key.
     """
     others = [node.name for node in platform.of(Role.DB) if node.name != leader.node]
-    needed = platform.settings.patroni.synchronous_node_count
+    quorum = len(others) - platform.confirming
+    sync = {"leader": leader.node, "sync_standby": ",".join(sorted(others)), "quorum": quorum}
     return {
         "config": cluster.dynamic(),
-        "sync": {"leader": leader.node, "sync_standby": ",".join(sorted(others)), "quorum": len(others) - needed},
+        **({"sync": sync} if platform.confirming else {}),
         "history": [[timeline, end, "known from its history file"] for timeline, end in leader.switches],
         "status": {"optime": leader.end},
     }
 
 
-async def _lead(session: Session, leader: str, emit: Emit) -> None:
+async def lead(session: Session, leader: str, emit: Emit) -> None:
     """Let the chosen node's Patroni start, and wait until it leads."""
     emit(Event("dcs", "progress", f"{leader} starts, and is to lead", leader))
-    await _on_each(session, [leader], START_POSTGRES, timeout=30)
+    await on_each(session, [leader], START_POSTGRES, timeout=30)
     databases = [node.name for node in session.platform.of(Role.DB)]
 
     def leads(readings: Readings) -> State:
@@ -291,12 +292,12 @@ async def _lead(session: Session, leader: str, emit: Emit) -> None:
     await _until(session, Condition(f"{leader} leads", leads, units), "PostgreSQL recovers from its WAL first")
 
 
-async def _follow(session: Session, leader: str, survey: Survey, emit: Emit) -> None:
+async def follow(session: Session, leader: str, survey: Survey, emit: Emit) -> None:
     """Let the other nodes' Patroni start, and wait until those that hold data or are empty follow."""
     databases = [node.name for node in session.platform.of(Role.DB)]
     others = [name for name in databases if name != leader and name not in survey.silent]
     emit(Event("dcs", "progress", f"{', '.join(others) or 'nobody'} can follow"))
-    await _on_each(session, others, START_POSTGRES, timeout=30)
+    await on_each(session, others, START_POSTGRES, timeout=30)
 
     def followed(readings: Readings) -> State:
         states = {str(m["name"]): str(m.get("state")) for m in patroni.members_of(readings, databases)}
@@ -313,10 +314,10 @@ async def _until(session: Session, condition: Condition, patience: str) -> None:
     asked = {node.name: component.questions(node) for node in session.platform.of(Role.DB)}
     judged = await wait_for([condition], asked, session.provider, deadline=LEADS_S)
     if text := await explain(judged, session.provider):
-        raise TercetError(f"after {LEADS_S:g} s ({patience}); `tercet recover dcs` goes on from here\n{text}")
+        raise TercetError(f"after {LEADS_S:g} s ({patience}); run this again, it goes on from here\n{text}")
 
 
-async def _on_each(session: Session, nodes: Iterable[str], script: str, *, timeout: float) -> None:
+async def on_each(session: Session, nodes: Iterable[str], script: str, *, timeout: float) -> None:
     """Run the script on all of the nodes side by side. TercetError names those where it failed."""
 
     async def one(node: str) -> str:
@@ -329,12 +330,12 @@ async def _on_each(session: Session, nodes: Iterable[str], script: str, *, timeo
 
     failed = [problem for problem in await asyncio.gather(*(one(node) for node in nodes)) if problem]
     if failed:
-        raise TercetError(f"{'; '.join(failed)}. `tercet recover dcs` goes on once that is repaired")
+        raise TercetError(f"{'; '.join(failed)}. Run this again once that is repaired: it goes on from here")
 
 
-def _write(key: str, value: str) -> dict[str, object]:
+def put(key: str, value: str) -> dict[str, object]:
     return {"Verb": "set", "Key": key, "Value": base64.b64encode(value.encode()).decode()}
 
 
-def _store(platform: Platform) -> str:
+def store(platform: Platform) -> str:
     return f"http://127.0.0.1:{platform.settings.ports.dcs_http}/v1"

@@ -6,8 +6,9 @@ platform that is as it should be is empty.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from tercet.components.proxy.component import Proxy
 from tercet.converge.events import Emit, Event
@@ -32,17 +33,20 @@ class Raised:
         return not any(verdict.broken for verdict in self.verdicts)
 
 
-async def up(session: Session, emit: Emit, destroy: Collection[str] = ()) -> Raised:
+async def up(
+    session: Session, emit: Emit, destroy: Collection[str] = (), gates: Mapping[str, float] = MappingProxyType({})
+) -> Raised:
     """Image, containers, components, proof. TercetError says what stopped it; running it again goes on.
 
     `destroy`: nodes that the inventory no longer has, and whose databases may be removed with their containers.
+    `gates`: see `carry_out`.
     """
     session = await with_image(session, emit)
     _announce_proxy(session, emit)
     # What is started under the lock ends before it is given away; the proof needs no lock.
     async with session.provider.lock(operator("up")), Residents(session.provider) as fleet:
         session = await with_own_secrets(session)
-        plan = await _converge(session, fleet, emit, lambda _plan: None, destroy)
+        plan = await converge(session, fleet, emit, lambda _plan: None, destroy, gates=gates)
     return Raised(session, plan, await prove(session, emit))
 
 
@@ -54,11 +58,17 @@ async def apply(session: Session, emit: Emit, show: Callable[[Plan], None], dest
     session = await with_image(session, emit)
     async with session.provider.lock(operator("apply")), Residents(session.provider) as fleet:
         session = await with_own_secrets(session)
-        return await _converge(session, fleet, emit, show, destroy)
+        return await converge(session, fleet, emit, show, destroy)
 
 
-async def _converge(
-    session: Session, fleet: Fleet, emit: Emit, show: Callable[[Plan], None], destroy: Collection[str]
+async def converge(
+    session: Session,
+    fleet: Fleet,
+    emit: Emit,
+    show: Callable[[Plan], None],
+    destroy: Collection[str],
+    *,
+    gates: Mapping[str, float] = MappingProxyType({}),
 ) -> Plan:
     """Plan, show, execute. What is in a node that is silent because its container is frozen or cut off can only be
     known once the provider has repaired that, so then there are two plans, and both are shown.
@@ -74,7 +84,7 @@ async def _converge(
         plan = await make_plan(session)
         show(plan)
         refuse_destruction(plan, destroy)
-    await carry_out(session, plan, fleet, emit)
+    await carry_out(session, plan, fleet, emit, gates)
     if plan.waiting and not plan.empty:
         left = await make_plan(session)
         plan = replace(plan, unreachable=left.unreachable, waiting=left.waiting)

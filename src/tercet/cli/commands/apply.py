@@ -33,7 +33,12 @@ def cli(call: Invocation, destroy: tuple[str, ...]) -> int:
     from tercet.cli.render import plan_json, render_plan, render_waiting, summary  # noqa: PLC0415
 
     async def work(session: Session, emit: Emit) -> Plan:
+        from tercet.cli.status_view import render_lost  # noqa: PLC0415
+        from tercet.observe.snapshot import lost_sites  # noqa: PLC0415
         from tercet.operations.up import apply  # noqa: PLC0415
+
+        if not call.json:
+            render_lost(lost_sites(session.platform), call.console)
 
         def show(plan: Plan) -> None:
             if not call.json:

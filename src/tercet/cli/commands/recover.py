@@ -11,6 +11,7 @@ from tercet.cli.command import Group, Section
 from tercet.cli.complete import node_names
 from tercet.cli.invocation import Invocation
 from tercet.cli.opened import with_progress
+from tercet.cli.recover_sites import rejoin, site_alone
 from tercet.errors import TercetError
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 
 cli = Group("recover", section=Section.PROOF, order=5, help="the ways out when quorum or its state is gone")
+cli.add_command(site_alone)
+cli.add_command(rejoin)
 
 
 @cli.command(

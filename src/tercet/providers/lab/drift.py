@@ -48,7 +48,7 @@ class CutChange(Change):
 
 def drift(layout: Layout, observed: Observed, away: Collection[str] = ()) -> tuple[Change, ...]:
     """The changes that make the lab what the inventory says, in the order in which they are carried out; none for nodes
-    that are `away`."""
+    that are `away`, and none for those of lost sites. Their networks stay: they are the world's, not the nodes'."""
     return (
         *limits(observed),
         *strangers(layout, observed),
@@ -58,7 +58,7 @@ def drift(layout: Layout, observed: Observed, away: Collection[str] = ()) -> tup
         *(
             change
             for container in layout.containers
-            if container.name not in away
+            if container.name not in away and container.name not in layout.lost
             for change in node(layout, container, observed.containers.get(container.name), observed.network)
         ),
     )

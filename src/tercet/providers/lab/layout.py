@@ -76,12 +76,13 @@ class Link:
 
 @dataclass(frozen=True)
 class Layout:
-    """The whole lab of one platform."""
+    """The whole lab of one platform, with the sites that are lost: `lost` are the names of their containers."""
 
     platform: str
     networks: tuple[Network, ...]  # the sites in the inventory's order, then the world
     containers: tuple[Container, ...]
     links: tuple[Link, ...]
+    lost: frozenset[str] = frozenset()
 
     @property
     def namespace(self) -> str:
@@ -126,8 +127,9 @@ def holds_database(container: str) -> bool:
 
 def layout_of(platform: Platform) -> Layout:
     """Lay the platform out. TercetError where a subnet has no room for the nodes' addresses."""
+    whole = platform.losing()
     sites = tuple(
-        Network(site.name, site.subnet, device("br", site.name), mac(f"router {site.name}")) for site in platform.sites
+        Network(site.name, site.subnet, device("br", site.name), mac(f"router {site.name}")) for site in whole.sites
     )
     world = Network(WORLD, platform.settings.lab.world, "br.world", mac("router"))
     networks = (*sites, world) if platform.world else sites
@@ -143,7 +145,7 @@ def layout_of(platform: Platform) -> Layout:
             mac(f"node {node.name}"),
             disk=node.role is Role.DB,
         )
-        for node in platform.containers
+        for node in whole.containers
         for network in [by_name[node.site or WORLD]]
     )
     links = tuple(
@@ -152,7 +154,7 @@ def layout_of(platform: Platform) -> Layout:
         for source, target in (link.between, link.between[::-1])
         if round(link.latency_ms * 1000)
     )
-    return Layout(platform.name, networks, containers, links)
+    return Layout(platform.name, networks, containers, links, frozenset(node.name for node in platform.lost_nodes))
 
 
 def host(network: Network, number: int) -> IPv4Address:

@@ -64,7 +64,7 @@ class LabProvider:
 
     async def survey(self) -> Survey:
         """See providers/base.py. A server that cannot be reached is one that a fault has struck."""
-        away = self.faults.struck()
+        away = {node: why for node, why in self.faults.struck().items() if node not in self._layout.lost}
         observed = await observe(self._layout, self._cgroups)
         running = frozenset(name for name, found in observed.containers.items() if found.init is not None)
         return Survey(drift(self._layout, observed, away), running - away.keys(), away)

@@ -62,6 +62,7 @@ class Site:
     keys: HostKeys
     others: tuple[ProxmoxHost, ...] = ()  # the other sites' servers, which may be nodes of the same cluster
     locks: Locks = field(default_factory=lambda: defaultdict(asyncio.Lock), repr=False)  # shared by a platform's sites
+    lost: frozenset[str] = frozenset()  # sites that are lost: what a cluster still lists of them is no stray
     api: Api = field(init=False)
     _servers: dict[str, SshServer] = field(default_factory=dict, repr=False)
     _home: str | None = field(default=None, repr=False)
@@ -193,7 +194,7 @@ class Site:
         return await self._with_status([item for item in tagged if self.names(item)])
 
     def _no_nodes(self, tagged: list[Listed]) -> tuple[Listed, ...]:
-        sites = {f"site.{host.site}" for host in (self.host, *self.others)}
+        sites = {f"site.{name}" for name in (*(host.site for host in (self.host, *self.others)), *self.lost)}
         roles = {f"role.{node.role.value}" for node in self.nodes}
         return tuple(item for item in tagged if not (item.tags & sites and item.tags & roles))
 
@@ -251,6 +252,7 @@ def sites_of(platform: Platform, known_hosts: Path) -> dict[str, Site]:
             keys,
             tuple(other for other_name, other in hosts.items() if other_name != name),
             locks,
+            frozenset(site.name for site in platform.lost_sites),
         )
         for name, host in hosts.items()
     }

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -91,6 +91,20 @@ class Tailnet:
                 place = "/api/v2/device" if self.settings.login_server is None else "/api/v1/node"
                 ask("DELETE", f"{place}/{each.id}", None)
         return tuple(each.hostname for each in gone)
+
+    def expire(self, nodes: Mapping[str, Collection[str]]) -> tuple[str, ...]:
+        """Log out the nodes with these hostnames that have one of these addresses; the names of those that were.
+
+        A node that was merely removed is told nothing if it was cut off just then: it goes on with the peers that it
+        remembers (seen with headscale 0.29: for as long as it ran). One whose key has expired learns it when it next
+        asks the control server, and logs itself out. Raises TercetError.
+        """
+        found = [each for each in self.members() if each.addresses & set(nodes.get(each.hostname, ()))]
+        with self._control() as ask:
+            for each in found:
+                place = "/api/v2/device" if self.settings.login_server is None else "/api/v1/node"
+                ask("POST", f"{place}/{each.id}/expire", None)
+        return tuple(each.hostname for each in found)
 
     def _made_key(self) -> str:
         """A key for ten minutes that is good for several nodes and gives them the tag."""

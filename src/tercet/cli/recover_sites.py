@@ -1,0 +1,154 @@
+"""`tercet recover site-alone` and `tercet recover rejoin`: without the lost sites, and with them again."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tercet.cli.command import Command
+from tercet.cli.complete import lost_names, site_names
+from tercet.cli.invocation import Invocation
+from tercet.cli.opened import broken, site_argument, with_progress
+from tercet.errors import TercetError
+
+if TYPE_CHECKING:
+    from tercet.converge.events import Emit
+    from tercet.operations.rejoin import Back, Rejoined
+    from tercet.operations.session import Session
+    from tercet.operations.site_alone import Standing
+    from tercet.operations.up import Raised
+
+
+@click.command(
+    "site-alone",
+    cls=Command,
+    help="all sites but one are lost for good: let this one take writes alone",
+    examples=(
+        ("tercet recover site-alone fsn-01", "shows what it has and what cannot be known, then asks"),
+        ("tercet recover site-alone fsn-01 --confirm fsn-01", "for scripts"),
+    ),
+    interrupted="Broken off; the site may be without its database. The same command goes on from here.",
+)
+@site_argument
+@click.option(
+    "--confirm",
+    "confirmed",
+    metavar="SITE",
+    shell_complete=site_names,
+    help="do not ask: the name of the site that is left, once more",
+)
+@click.pass_obj
+def site_alone(call: Invocation, site: str, confirmed: str | None) -> int:
+    """Show what the site has and what cannot be known, ask, then do it."""
+    from tercet.cli.recover_view import alone_json, render_alone  # noqa: PLC0415
+    from tercet.cli.verdicts import but_for, render_broken, verdicts_json  # noqa: PLC0415
+    from tercet.operations import site_alone as operation  # noqa: PLC0415
+
+    async def first(session: Session, emit: Emit) -> Standing:
+        return await operation.look(session, site, emit)
+
+    found = with_progress(call, first)
+    operation.refuse(found)
+    if not call.json:
+        render_alone(found, call.errors)
+    if not found.done:
+        confirm(confirmed, site, f"{', '.join(found.lost)} are given up until they are taken back; {found.doubt}")
+
+    async def work(session: Session, emit: Emit) -> Raised:
+        return await operation.site_alone(session, found, emit)
+
+    raised = with_progress(call, work)
+    if call.json:
+        changed = not (found.done and raised.plan.empty)
+        call.print_json({"changed": changed, **alone_json(found), "verdicts": verdicts_json(raised.verdicts)})
+    else:
+        render_broken(raised.verdicts, call.errors)
+        call.print(
+            f"{site} works alone{but_for(raised.verdicts)}. A write is on one disk only from now on. `tercet status` "
+            f"shows the rest; when the others' servers work again: tercet recover rejoin"
+        )
+    return broken(raised.verdicts)
+
+
+def confirm(said: str | None, wanted: str, what: str) -> None:
+    """TercetError unless `wanted` was given, or is typed."""
+    if said is not None:
+        if said != wanted:
+            raise TercetError(f"expected --confirm {wanted}, found {said}: nothing was changed")
+        return
+    if not sys.stdin.isatty():
+        raise TercetError(f"nobody is here to ask, and {what}: say --confirm {wanted}. Nothing was changed")
+    typed = input(f"{what[0].upper()}{what[1:]}.\nType {wanted} to go on: ").strip()
+    if typed != wanted:
+        raise TercetError(f"expected {wanted}, found {typed or 'nothing'}: nothing was changed")
+
+
+@click.command(
+    "rejoin",
+    cls=Command,
+    help="take lost sites back, as standbys; what they had is moved aside",
+    examples=(
+        ("tercet recover rejoin", "all lost sites; shows first what only they had"),
+        ("tercet recover rejoin sib-03", "one of them"),
+        ("tercet recover rejoin --export lost-writes", "writes what only they had to a folder first"),
+        ("tercet recover rejoin --confirm sib-01,sib-03", "for scripts"),
+    ),
+    interrupted="Broken off; the same command goes on from here.",
+)
+@click.argument(
+    "sites", metavar="SITE", nargs=-1, shell_complete=lost_names, help="lost sites that are back; default: all"
+)
+@click.option(
+    "--export",
+    "to",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="write what only they had to this folder, WAL and text",
+)
+@click.option("--yes", is_flag=True, help="do not ask, where nothing is only there")
+@click.option(
+    "--confirm",
+    "confirmed",
+    metavar="SITES",
+    help="do not ask either where something is: the names, with commas",
+)
+@click.pass_obj
+def rejoin(call: Invocation, sites: tuple[str, ...], to: Path | None, confirmed: str | None, *, yes: bool) -> int:
+    """Show what only the returned sites have, ask, then take them in."""
+    from tercet.cli.recover_view import render_back, returned_json  # noqa: PLC0415
+    from tercet.cli.verdicts import but_for, render_broken, verdicts_json  # noqa: PLC0415
+    from tercet.operations import rejoin as operation  # noqa: PLC0415
+
+    async def first(session: Session, emit: Emit) -> Back:
+        return await operation.look(session, sites, emit)
+
+    found = with_progress(call, first)
+    if found.sites:
+        if not call.json:
+            render_back(found, call.errors)
+        names = ",".join(found.sites)
+        if not (yes and not found.loses):
+            beyond = f"; {found.loses}" if found.loses else ""
+            kept = "what their databases and servers hold is moved aside on their disks"
+            confirm(confirmed, names, f"{', '.join(found.sites)} come back without their data: {kept}{beyond}")
+
+    async def work(session: Session, emit: Emit) -> Rejoined:
+        return await operation.rejoin(session, found, to, emit)
+
+    done = with_progress(call, work)
+    verdicts = done.raised.verdicts
+    if call.json:
+        result = {"changed": done.changed, "exported": [str(path) for path in done.exported], **returned_json(found)}
+        call.print_json({**result, "verdicts": verdicts_json(verdicts)})
+        return broken(verdicts)
+    render_broken(verdicts, call.errors)
+    for path in done.exported:
+        call.print(f"What only {path.name} had is in {path}")
+    if found.sites:
+        call.print(f"Back: {', '.join(found.sites)}{but_for(verdicts)}. What they had: tercet aside list")
+    else:
+        call.print(f"No site is lost{but_for(verdicts)}.")
+    return broken(verdicts)

@@ -1,0 +1,118 @@
+"""Writes `lost_sites` into the operator's own inventory: that one key, and not another byte.
+
+`tercet recover` does this itself. Who has lost two sites at three in the morning should not have to edit a file between
+two commands; and what the inventory does not say, the next `apply` undoes.
+
+Invariants: what is written was read again and says the same as before but for this key; the old file is there until the
+new one is on the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from tercet.errors import TercetError
+from tercet.inventory.document import read
+
+KEY = "lost_sites"
+MARK = "# Written by `tercet recover"  # how the comment before the key begins; it goes with the key
+_OURS = re.compile(rf"^{re.escape(MARK)}[^\n]*\n", re.MULTILINE)
+
+
+def line_of(lost: Sequence[str]) -> str:
+    """The key as it stands in an inventory."""
+    return f"{KEY}: [{', '.join(lost)}]"
+
+
+def edited(raw: bytes, lost: Sequence[str], command: str, when: str) -> bytes:
+    """The inventory's bytes with these lost sites, or without the key where there are none.
+
+    `command` ("site-alone fsn-01") and `when` are for the comment: who wrote it. Raises ValueError with the reason
+    where that cannot be done.
+    """
+    before = read(raw)
+    if before.problems or not isinstance(before.data, dict):
+        raise ValueError("it is no mapping that can be read")
+    text = raw.decode("utf-8")
+    line_end = "\r\n" if "\r\n" in text else "\n"
+    head, tail = _around(text)
+    block = f"{MARK} {command}` at {when}. See docs/recovery.md.{line_end}{line_of(lost)}{line_end}" if lost else ""
+    if block and head and not head.endswith("\n"):
+        head += line_end
+    result = f"{head}{block}{tail}".encode()
+    after = read(result)
+    wanted = {key: value for key, value in before.data.items() if key != KEY} | ({KEY: list(lost)} if lost else {})
+    if after.problems or after.data != wanted:
+        raise ValueError("it is written in a way that this cannot change safely")
+    return result
+
+
+def _around(text: str) -> tuple[str, str]:
+    """What is before the key with its comment, and what is after it. Without the key: all, and the document's end."""
+    root = yaml.compose(text.removeprefix("\ufeff"), Loader=yaml.SafeLoader)
+    offset = len(text) - len(text.removeprefix("\ufeff"))
+    if not isinstance(root, yaml.MappingNode) or root.flow_style:
+        raise ValueError("it is no list of keys, each on a line of its own")
+    for key, value in root.value:
+        if key.value != KEY:
+            continue
+        # A list's lines end where what comes after it begins, so its last item tells. A comment there goes with it.
+        last = (
+            value.value[-1] if isinstance(value, yaml.SequenceNode) and value.value and not value.flow_style else value
+        )
+        start, end = key.start_mark.index + offset, last.end_mark.index + offset
+        end = text.find("\n", end) + 1 or len(text)
+        comment = [found for found in _OURS.finditer(text, 0, start) if found.end() == start]
+        return text[: comment[0].start() if comment else start], text[end:]
+    ended = re.search(r"^\.\.\.", text, re.MULTILINE)
+    return (text[: ended.start()], text[ended.start() :]) if ended else (text, "")
+
+
+def write(file: Path, lost: Sequence[str], command: str, when: str) -> None:
+    """Put these lost sites into the inventory; nothing where it says so already. TercetError where it cannot be done:
+    then nothing was changed, and the message has the line to write by hand."""
+    path = file.resolve()
+    remedy = f"write this line into {file} yourself, in the place of another one that begins with {KEY}, then run this "
+    remedy += f"again:\n  {line_of(lost)}"
+    try:
+        raw = path.read_bytes()
+        said = read(raw).data
+        if isinstance(said, dict) and (said.get(KEY) or []) == list(lost):
+            return
+        _replace(path, edited(raw, lost, command, when))
+    except ValueError as error:
+        raise TercetError(f"expected to write {KEY} into {file}, found that {error}: {remedy}") from None
+    except OSError as error:
+        raise TercetError(f"expected to write {KEY} into {file}, found {error.strerror}: {remedy}") from None
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """The file as a whole, with the mode and the owner that it had."""
+    had = path.stat()
+    temporary: str | None = None
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(descriptor, "wb") as new:
+            os.fchmod(descriptor, stat.S_IMODE(had.st_mode))
+            if os.geteuid() == 0:
+                os.fchown(descriptor, had.st_uid, had.st_gid)
+            new.write(content)
+            new.flush()
+            os.fsync(descriptor)
+        Path(temporary).replace(path)
+        temporary = None
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)

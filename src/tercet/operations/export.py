@@ -1,0 +1,110 @@
+"""Writes what only a returned node's WAL has to a folder of the operator's: the segments, and what is in them as text.
+
+Invariant: a node's folder is whole or absent. It is written under another name first, and is on the disk before it
+gets its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from tercet.components.patroni import AS_POSTGRES, BIN, DATA
+from tercet.converge.events import Emit, Event
+from tercet.converge.fleet import Unreachable
+from tercet.errors import TercetError
+from tercet.observe.beyond import Returned
+from tercet.observe.reach import lsn
+from tercet.operations.session import Session
+
+PHASE = "export"
+FILE_S = 120.0  # one segment, 16 MB at most by default, over a slow line
+ABOUT = """\
+What only {node} had when its site came back, from {fork} on: {size} bytes of WAL.
+Transactions: {commits}. The first was committed at {first}, the last at {last}.
+
+commits.txt         every commit and abort from there on, as pg_waldump prints it
+NAME.txt.gz         all records of the segment NAME, as pg_waldump prints them
+NAME                the segment itself; NAME.history the history of a timeline
+
+The database itself lies on {node}: `tercet aside list`. A copy of it, started as a server of its own, can be asked.
+"""
+
+
+async def export(session: Session, databases: Sequence[Returned], to: Path, emit: Emit) -> tuple[Path, ...]:
+    """One folder for each node that has something that others have not; the folders. One that is there is left alone.
+    TercetError where it cannot be written or read: nothing was moved aside then."""
+    written: list[Path] = []
+    for each in databases:
+        folder = to / each.node
+        if each.size == 0:
+            continue
+        if not await asyncio.to_thread(folder.exists):
+            text = f"{each.size} bytes of WAL in {len(each.segments)} segments"
+            emit(Event(PHASE, "progress", f"{text} are written to {folder}", each.node))
+            await _one(session, each, folder)
+        written.append(folder)
+    return tuple(written)
+
+
+async def _one(session: Session, each: Returned, folder: Path) -> None:
+    partial = folder.with_name(f".{folder.name}.partial")
+    try:
+        await asyncio.to_thread(shutil.rmtree, partial, ignore_errors=True)
+        await asyncio.to_thread(partial.mkdir, parents=True, mode=0o700)
+        about = ABOUT.format(
+            node=each.node,
+            fork=lsn(each.fork),
+            size=each.size,
+            commits=each.commits,
+            first=each.first or "-",
+            last=each.last or "-",
+        )
+        await asyncio.to_thread(_write, partial / "README.txt", about.encode())
+        await asyncio.to_thread(_write, partial / "commits.txt", each.listing.encode())
+        for name in (*each.segments, *each.histories):
+            content = await _read(session, each.node, f"cat {DATA}/pg_wal/{name}")
+            await asyncio.to_thread(_write, partial / name, content)
+        for name in each.segments:
+            # It ends with an error where WAL ends; what it printed until then is all there is.
+            dump = f"{{ {' '.join(AS_POSTGRES)} {BIN}/pg_waldump -p {DATA}/pg_wal {name} {name} 2>&1 || :; }} | gzip -c"
+            await asyncio.to_thread(_write, partial / f"{name}.txt.gz", await _read(session, each.node, dump))
+        await asyncio.to_thread(_settle, partial, folder)
+    except OSError as error:
+        raise TercetError(
+            f"expected to write what only {each.node} had to {folder}, found {error.strerror}: make room or name "
+            "another place. Nothing was moved aside; run this again"
+        ) from None
+
+
+async def _read(session: Session, node: str, script: str) -> bytes:
+    try:
+        done = await session.provider.run(node, ("sh", "-c", script), timeout=FILE_S)
+    except Unreachable as error:
+        raise TercetError(f"{error}. Nothing was moved aside; run this again") from error
+    if done.status != 0:
+        said = done.stderr.decode(errors="replace").strip() or f"exit status {done.status}"
+        raise TercetError(
+            f"{node}: {script.rsplit(maxsplit=1)[-1]} cannot be read: {said}. Nothing was moved aside; run this again"
+        )
+    return done.stdout
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _settle(partial: Path, folder: Path) -> None:
+    partial.rename(folder)
+    for path in (folder, folder.parent):
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

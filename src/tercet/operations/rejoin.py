@@ -1,0 +1,228 @@
+"""`recover rejoin`: sites that were lost are back; take them in again, as standbys.
+
+What they hold belongs to a past that parted from the platform's. None of it may take part: not their Raft servers,
+which would vote and write by what they remember, and not their databases. So it is moved aside on their own disks, and
+they join as if they were new. What only they had is shown before, and exported on request.
+
+1. The nodes that are left note that a return is under way, so that no `apply` comes between.
+2. On the returned nodes, which are still shut out, everything that remembers is stopped and moved aside.
+3. The inventory and the record are without these sites; what is still lost stays.
+4. `up` lets them in: into the tailnet, `dcs`, Nomad, and as standbys that are copied from the primary.
+
+Each step looks first whether it is done: broken off anywhere and run again, it goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tercet.components import consul, dcs, membership, nomad, patroni, rewind
+from tercet.converge.events import Emit, Event
+from tercet.converge.observe import ask
+from tercet.converge.target import Verb
+from tercet.errors import TercetError
+from tercet.inventory import lost as inventory
+from tercet.inventory.platform import Role
+from tercet.observe.beyond import Returned, parted, question, returned
+from tercet.observe.reach import PROBE_S, probe, survey_of
+from tercet.operations.export import export
+from tercet.operations.recover_dcs import STOP_POSTGRES, on_each
+from tercet.operations.session import Session, assemble, operator
+from tercet.operations.shutout import let_in
+from tercet.operations.site_alone import write_record
+from tercet.operations.up import Raised, up
+from tercet.providers.base import Survey as Containers
+
+PHASE = "rejoin"
+LOOK_S = 10.0
+CLONE_S = 6 * 3600.0  # for the base backups of a large database over a WAN; progress is shown all the while
+
+# On every node that comes back. What ran all the time is bound to the address that the node had in the tailnet; `up`
+# starts it again when there is a new one.
+STOP_AGENTS = f"""
+for unit in {dcs.UNIT} {nomad.UNIT} {consul.UNIT}; do
+  ! systemctl -q is-active $unit || systemctl stop $unit || exit 1
+done
+"""
+# A server of Consul that was away for a week refuses to start; what it remembers for that goes aside as well. That of
+# the site's own datacenter keeps its Raft: no other server is in it.
+SERVERS_ASIDE = f"""
+now=$(date -u +%Y%m%dT%H%M%SZ)
+aside() {{
+  cd "$1" 2>/dev/null || return 0
+  shift
+  for each in "$@"; do [ ! -e "$each" ] || mv "$each" "$each.aside-$now" || exit 1; done
+}}
+aside {dcs.DATA} raft serf server_metadata.json
+aside {nomad.SERVER} raft serf
+aside {consul.DATA} server_metadata.json
+"""
+# The data goes to where `tercet aside list` finds it.
+DATABASE_ASIDE = f"""
+[ -s {patroni.DATA}/PG_VERSION ] || exit 0
+exec {" ".join(patroni.AS_POSTGRES)} python3 -I {rewind.ASIDE} {rewind.ASIDE_SETTINGS} move "$0"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Back:
+    """What was found: the sites that come back, those that stay lost, and what their databases have. `record` is what
+    the nodes that are left know."""
+
+    sites: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    databases: tuple[Returned, ...] = ()
+    record: membership.Record = membership.NOTHING
+
+    @property
+    def loses(self) -> str:
+        """What only they have, in words; "" where that is nothing that was committed."""
+        only = [f"{each.node} has {each.commits} transactions" for each in self.databases if each.commits]
+        return f"{' and '.join(only)} that the platform has not" if only else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejoined:
+    """What was done, with the proof."""
+
+    changed: bool
+    raised: Raised
+    exported: tuple[Path, ...] = ()
+
+
+async def look(session: Session, wanted: Sequence[str], emit: Emit) -> Back:
+    """Look at the sites that come back: `wanted`, or all that are lost. Starts their containers if they are stopped,
+    and changes nothing else. TercetError says what is in the way."""
+    record = await _record(session)
+    sites = _sites(session, record, wanted)
+    if not sites:
+        return Back(record=record)
+    lost = tuple(name for name in record.lost if name not in sites)
+    back = assemble(session.file, session.platform.losing(*lost), session.image)
+    names = ", ".join(sites)
+    emit(Event(PHASE, "started", f"what do the databases of {names} have?"))
+    await _awake(back, sites, emit)
+    platform = back.platform
+    survivor = record.survivor
+    asked = [survivor, *(platform.at(site, Role.DB).name for site in sites)]
+    readings = await ask(back.provider, {name: {"reach": probe()} for name in asked}, timeout=PROBE_S + 5)
+    survey = survey_of(readings, asked, "reach")
+    if survey.silent:
+        raise TercetError(
+            f"expected every database node to say what it has, found: {'; '.join(survey.silent.values())}. Nothing was "
+            "changed; start these nodes, then run this again"
+        )
+    base = survey.of(survivor)
+    forks = {reach.node: parted(record, base, reach) for reach in survey.reaches if reach.node != survivor}
+    beyond = {reach.node: {"beyond": question(reach, forks[reach.node])} for reach in survey.reaches if reach != base}
+    readings = await ask(back.provider, beyond, timeout=PROBE_S + 5)
+    found: list[Returned] = []
+    for name in asked[1:]:
+        if name in survey.empty:
+            found.append(Returned(name))
+            continue
+        each = returned(survey.of(name), forks[name], readings.get(name, "beyond"))
+        if each is None:
+            why = readings.silence(name) or readings.get(name, "beyond").why()
+            raise TercetError(f"{name} does not say what its WAL has: {why}. Nothing was changed; run this again")
+        found.append(each)
+    return Back(sites, lost, tuple(found), record)
+
+
+async def _record(session: Session) -> membership.Record:
+    """The record of the nodes that are left. TercetError where it does not fit the inventory, or nobody has it."""
+    nodes = membership.holders(session.platform)
+    readings = await ask(session.provider, {node.name: {"it": membership.READ} for node in nodes}, timeout=LOOK_S)
+    answers = {node.name: readings.get(node.name, "it") for node in nodes}
+    record = membership.known(answers)
+    if not record.returning:
+        membership.agree(session.platform, answers)
+    if session.platform.lost_sites and record == membership.NOTHING:
+        silent = "; ".join(filter(None, (readings.silence(name) for name in answers)))
+        raise TercetError(
+            f"expected the nodes that are left to know which sites are lost, found: {silent or 'no record'}. Nothing "
+            "was changed"
+        )
+    return record
+
+
+def _sites(session: Session, record: membership.Record, wanted: Sequence[str]) -> tuple[str, ...]:
+    """Which sites come back, in the inventory's order. One that is not lost needs no more than `up`: it may have come
+    back by the same command, which was broken off then."""
+    order = [site.name for site in session.platform.settings.sites]
+    if unknown := [name for name in wanted if name not in order]:
+        raise TercetError(f"there is no site {unknown[0]}: expected one of {', '.join(order)}")
+    if record.returning and wanted and set(wanted) & set(record.lost) != set(record.returning):
+        raise TercetError(
+            f"expected the return of {', '.join(record.returning)} to be complete first: `tercet recover rejoin "
+            f"{' '.join(record.returning)}`. Nothing was changed"
+        )
+    chosen = wanted or record.returning or record.lost
+    return tuple(name for name in order if name in chosen and name in record.lost)
+
+
+async def _awake(back: Session, sites: Sequence[str], emit: Emit) -> Containers:
+    """Start the returned sites' containers that are stopped. They are shut out still, so what starts in them waits."""
+    containers = await back.provider.survey()
+    mine = [node.name for node in back.platform.nodes if node.site in sites]
+    if away := [f"{name}: {containers.away[name]}" for name in mine if name in containers.away]:
+        raise TercetError(
+            f"expected the servers of {', '.join(sites)} to work again, found: {'; '.join(away)}. Nothing was changed"
+        )
+    doing = operator(f"recover rejoin {' '.join(sites)}: containers")
+    concerned = [each for each in containers.changes if each.target.name in mine]
+    if changes := [each for each in concerned if each.verb is Verb.START]:
+        async with back.provider.lock(doing):
+            await back.provider.prepare(changes, emit)
+    if absent := [each.what for each in concerned if each.verb is Verb.CREATE]:
+        emit(Event(PHASE, "progress", f"made anew, as nothing is left of it: {', '.join(absent)}"))
+        async with back.provider.lock(doing):
+            await back.provider.prepare([each for each in containers.changes if each.verb is not Verb.BUILD], emit)
+    return containers
+
+
+async def rejoin(session: Session, shown: Back, to: Path | None, emit: Emit) -> Rejoined:
+    """Take the sites back that were shown; `to` is the folder for what only they had. TercetError says what is in the
+    way; run again, it goes on."""
+    if not shown.sites:
+        raised = await up(session, emit)
+        return Rejoined(not raised.plan.empty, raised)
+    left = tuple(name for name in shown.record.lost if name not in shown.sites)
+    back = assemble(session.file, session.platform.losing(*left), session.image)
+    command = f"rejoin {' '.join(shown.sites)}"
+    async with back.provider.lock(operator(f"recover {command}")):
+        record = await _record(session)
+        if record.lost != shown.record.lost:
+            raise TercetError("other sites are lost than were shown: run this again to see it. Nothing was changed")
+        survivors = assemble(session.file, session.platform.losing(*record.lost), session.image)
+        await write_record(survivors, replace(record, returning=shown.sites))
+        exported = await _aside(back, shown, to, emit)
+        await let_in(back, shown.sites, emit)
+        when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        inventory.write(session.file, left, command, when)
+        emit(Event(PHASE, "progress", f"{session.file} says that {', '.join(left) or 'no site'} is lost"))
+        await write_record(back, replace(record, lost=left, returning=()) if left else membership.NOTHING)
+    return Rejoined(True, await up(back, emit, gates={"patroni": CLONE_S}), exported)
+
+
+async def _aside(back: Session, shown: Back, to: Path | None, emit: Emit) -> tuple[Path, ...]:
+    """Stop what remembers on the returned nodes and move it aside; before that, write what only they had."""
+    platform = back.platform
+    databases = [platform.at(site, Role.DB).name for site in shown.sites]
+    controls = [platform.at(site, Role.CONTROL).name for site in shown.sites]
+    emit(Event(PHASE, "progress", f"PostgreSQL stops on {', '.join(databases)}"))
+    await on_each(back, databases, STOP_POSTGRES, timeout=120)
+    await on_each(back, [node.name for node in platform.nodes if node.site in shown.sites], STOP_AGENTS, timeout=60)
+    exported = await export(back, shown.databases, to, emit) if to is not None else ()
+    emit(Event(PHASE, "progress", f"the servers' Raft goes aside on {', '.join(controls)}"))
+    await on_each(back, controls, SERVERS_ASIDE, timeout=60)
+    for each in shown.databases:
+        if each.reach is None:
+            continue
+        emit(Event(PHASE, "progress", "its database goes aside", each.node))
+        reason = f"its site was lost: {each.size} bytes of WAL and {each.commits} transactions are only here"
+        await on_each(back, [each.node], DATABASE_ASIDE.replace('"$0"', f"'{reason}'"), timeout=300)
+    return exported

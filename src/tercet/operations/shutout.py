@@ -1,0 +1,165 @@
+"""Shuts lost sites out, in two ways that do not depend on each other, before anything is changed on what is left.
+
+1. The keys of their nodes expire in the tailnet. A node with an expired key has no peers: when it starts, it gets no
+   address, so nothing starts that binds to one; when it ran all the time, it logs itself out as soon as the control
+   server answers it (after 15 s in the lab). So the lost sites do not even see each other: there is no quorum in their
+   `dcs`, no majority for Patroni's failsafe mode, none in their Nomad.
+2. The nodes that are left let nobody but each other use the platform's ports (components/allowlist.py).
+
+Removing a node from the tailnet would not do: one that is cut off at that moment is never told, and goes on with the
+peers that it remembers. Two lost sites that see each other then remain a majority, also once they are joined again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Literal
+
+from tercet.components import dcs, headscale, tailscale
+from tercet.converge.component import Condition, Passing, Readings, State, Waiting
+from tercet.converge.events import Emit, Event
+from tercet.converge.gates import explain, wait_for
+from tercet.converge.observe import ask
+from tercet.converge.requests import Http, Request
+from tercet.converge.resident import Residents
+from tercet.converge.target import Verb
+from tercet.errors import TercetError
+from tercet.inventory.platform import Role
+from tercet.operations.change import carry_out, make_plan
+from tercet.operations.recover_dcs import on_each
+from tercet.operations.session import Session
+from tercet.providers.proxmox.tailnet import Tailnet
+
+PHASE = "shut out"
+GONE_S = 60.0  # until every node that is left has heard of it; it takes one
+BY_HAND_S = 900.0  # for a person to find the devices in the control server's own pages
+# After its start tailscaled has no peers until the control server gives it some. One that ran all the time, and is
+# logged in again, goes on without those that had expired (seen: it answers none of them).
+FORGET_PEERS = f"systemctl restart {tailscale.UNIT}"
+COMPONENTS = ("fingerprint", "membership", "headscale", "tailscale", "allowlist")
+
+
+async def shut_out(session: Session, emit: Emit) -> None:
+    """Shut the lost sites of the session's platform out. Done again, it does what is left. Raises TercetError."""
+    await _expire(session, emit)
+    emit(Event(PHASE, "progress", "the nodes that are left admit nobody but each other"))
+    part = replace(session, components=tuple(each for each in session.components if each.name in COMPONENTS))
+    todo = await make_plan(part)
+    changes = tuple(change for change in todo.infrastructure if change.verb is not Verb.BUILD)
+    async with Residents(session.provider) as fleet:
+        await carry_out(part, replace(todo, infrastructure=changes), fleet, emit)
+    await _forget(session)
+    emit(Event(PHASE, "done", f"{_names(session)} cannot reach the nodes that are left"))
+
+
+async def _expire(session: Session, emit: Emit) -> None:
+    """Have the lost nodes' keys expire, and wait until every node that is left knows it."""
+    platform = session.platform
+    asked: dict[str, Mapping[str, Request]] = {node.name: {"tailscale": tailscale.STATUS} for node in platform.nodes}
+    found = peers(await ask(session.provider, asked, timeout=15), asked, [node.name for node in platform.lost_nodes])
+    if not found:
+        return
+    emit(Event(PHASE, "started", f"the keys of {len(found)} nodes of {_names(session)} expire in the tailnet"))
+    deadline = GONE_S
+    if platform.world:
+        await _headscale(session, "expire", found)
+    elif (tailnet := Tailnet(platform.settings.tailnet)).can_remove:
+        await asyncio.to_thread(tailnet.expire, found)
+    else:
+        deadline = BY_HAND_S
+        listed = ", ".join(f"{name} ({', '.join(sorted(addresses))})" for name, addresses in found.items())
+        text = (
+            f"the inventory has no `tailnet.api_key`: let the keys of these devices expire, or log them out, at the "
+            f"tailnet's control server now: {listed}. This goes on once they are"
+        )
+        emit(Event(PHASE, "progress", text))
+
+    def gone(readings: Readings) -> State:
+        left = peers(readings, asked, found)
+        silent = [name for name in asked if not readings.get(name, "tailscale").ok]
+        if silent:
+            return Waiting(f"{', '.join(silent)} does not say")
+        return Waiting(f"{', '.join(left)} can still be reached") if left else Passing()
+
+    units = tuple((node.name, tailscale.UNIT) for node in platform.nodes)
+    judged = await wait_for(
+        [Condition("the lost nodes are out of the tailnet", gone, units)], asked, session.provider, deadline=deadline
+    )
+    if text := await explain(judged, session.provider):
+        raise TercetError(f"after {deadline:g} s; run this again, it goes on from here\n{text}")
+
+
+async def let_in(session: Session, sites: Collection[str], emit: Emit) -> None:
+    """Make way in the tailnet for the nodes of sites that come back: their old entries go, so they join as new ones.
+
+    headscale 0.29 does not let a node with a tag log in again once its key has expired. What a returned node remembers
+    of the tailnet goes, too. Without an API key the entries are left to the control server's own rules.
+    """
+    platform = session.platform
+    mine = [node.name for node in platform.nodes if node.site in sites]
+    others = [node.name for node in platform.nodes if node.site not in sites]
+    readings = await ask(session.provider, {name: {"tailscale": tailscale.STATUS} for name in others}, timeout=15)
+    found = peers(readings, others, mine, expired=True)
+    if found and platform.world:
+        await _headscale(session, "delete", found)
+    elif found and (tailnet := Tailnet(platform.settings.tailnet)).can_remove:
+        for name, addresses in found.items():
+            for address in addresses:
+                await asyncio.to_thread(tailnet.remove, {name: address})
+    emit(Event(PHASE, "progress", f"{', '.join(sites)} can join the tailnet again"))
+    await on_each(session, mine, FORGET_PEERS, timeout=60)
+
+
+async def _headscale(session: Session, verb: Literal["expire", "delete"], nodes: Mapping[str, set[str]]) -> None:
+    world = session.platform.world
+    if world is None:
+        return
+    request = headscale.members_request(verb, nodes)
+    answer = (await ask(session.provider, {world.name: {"it": request}}, timeout=40)).get(world.name, "it")
+    if not answer.ok:
+        raise TercetError(f"headscale did not {verb} {', '.join(nodes)}: {answer.why()}. Run this again")
+
+
+def peers(
+    readings: Readings, nodes: Collection[str], lost: Collection[str], *, expired: bool = False
+) -> dict[str, set[str]]:
+    """The lost nodes that one of `nodes` has as a peer with a key that is good, or that has expired, with their
+    addresses."""
+    found: dict[str, set[str]] = {}
+    for node in nodes:
+        for peer in ((readings.get(node, "tailscale").json() or {}).get("Peer") or {}).values():
+            name = str(peer.get("HostName"))
+            if name in lost and bool(peer.get("Expired")) is expired:
+                found.setdefault(name, set()).update(str(address) for address in peer.get("TailscaleIPs") or ())
+    return found
+
+
+async def _forget(session: Session) -> None:
+    """Let the agents that are left forget the lost ones, which they hold for failed. Nothing depends on it: an agent
+    that does not do it goes on trying them, and shows them as failed."""
+    platform = session.platform
+    ports = platform.settings.ports
+    asked: dict[str, dict[str, Request]] = {}
+    for control in platform.of(Role.CONTROL):
+        requests: dict[str, Request] = {}
+        for node in platform.lost_nodes:
+            requests[f"dcs {node.name}"] = _leave(ports.dcs_http, node.name)
+            if node.role is Role.CONTROL:
+                datacenter = next(site.datacenter for site in platform.lost_sites if site.name == node.site)
+                for port, name in ((ports.consul_http, datacenter), (ports.consul_http, dcs.NAME)):
+                    requests[f"wan {node.name} {name}"] = _leave(port, f"{node.name}.{name}", wan=True)
+                nomad = f"http://127.0.0.1:{ports.nomad_http}/v1/agent/force-leave?node={node.name}.global&prune=true"
+                requests[f"nomad {node.name}"] = Http(nomad, "PUT", timeout=10)
+        asked[control.name] = requests
+    await ask(session.provider, asked, timeout=60)
+
+
+def _leave(port: int, member: str, *, wan: bool = False) -> Http:
+    url = f"http://127.0.0.1:{port}/v1/agent/force-leave/{member}?prune=true{'&wan=true' if wan else ''}"
+    return Http(url, "PUT", timeout=10)
+
+
+def _names(session: Session) -> str:
+    return ", ".join(site.name for site in session.platform.lost_sites)

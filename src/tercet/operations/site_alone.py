@@ -1,0 +1,312 @@
+"""`recover site-alone`: all sites but one are lost for good; let that one go on alone.
+
+The last site has no majority, neither in `dcs` nor in Nomad, so it takes no writes. That is right for as long as the
+others may be alive: nobody here can know what they do. A person can, and says so. Then
+
+1. the inventory and the nodes that are left get to know which sites are lost (inventory/lost.py,
+   components/membership.py);
+2. those sites are shut out, so that they stay lost until they are taken back (operations/shutout.py);
+3. `dcs` gets a new Raft of one server, with what Patroni would find there had the site always been alone. The old
+   Raft is moved aside: its other servers go on where they stopped when they return, and a leader among them would write
+   into the log of a server that it remembers by its address;
+4. Nomad keeps its Raft, for the jobs are in it, but with this server as its only member (its own `peers.json`);
+5. the database leads, which begins a new timeline; and `apply` makes the rest as it is wanted of one site.
+
+Each step looks first whether it is done: broken off anywhere and run again, it goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from tercet.components import dcs, membership, nomad, patroni
+from tercet.components.tailscale import INTERFACE
+from tercet.converge.component import Condition, Passing, Readings, State, Waiting
+from tercet.converge.events import Emit, Event
+from tercet.converge.gates import explain, wait_for
+from tercet.converge.observe import ask
+from tercet.converge.requests import Active, Answer, Http, Request
+from tercet.errors import TercetError
+from tercet.inventory import lost as inventory
+from tercet.inventory.platform import Role
+from tercet.observe.reach import Reach, Survey
+from tercet.operations import recover_dcs
+from tercet.operations.recover_dcs import lead, new_raft, on_each, read_wal, record, stand_still
+from tercet.operations.session import Session, assemble, operator
+from tercet.operations.shutout import shut_out
+from tercet.operations.up import Raised, up
+
+PHASE = "site-alone"
+LOOK_S = 10.0
+NOMAD_S = 60.0  # until a server that is alone has elected itself; it takes some 3
+
+# Nomad's own way out of the loss of its quorum: a server that finds peers.json when it starts takes these for the
+# members of its Raft. It applies all that is in its log, confirmed or not. The Raft is copied first.
+NOMAD_ALONE = f"""
+systemctl stop {nomad.UNIT} || exit 1
+cd {nomad.SERVER} || exit 1
+[ -s raft/raft.db ] || {{ echo "it has no Raft in {nomad.SERVER}: its jobs are lost" >&2; exit 1; }}
+id=$(cat node-id) || exit 1
+address=$(ip -4 -o address show dev {INTERFACE} | awk '{{ sub("/.*", "", $4); print $4; exit }}')
+[ -n "$id" ] && [ -n "$address" ] || {{ echo "it has no id or no address in the tailnet" >&2; exit 1; }}
+cp -a raft "raft.aside-$(date -u +%Y%m%dT%H%M%SZ)" || exit 1
+printf '[{{"id": "%s", "address": "%s:%s", "non_voter": false}}]\\n' "$id" "$address" "$0" > raft/peers.new || exit 1
+sync raft/peers.new && mv raft/peers.new raft/peers.json || exit 1
+systemctl reset-failed {nomad.UNIT} 2>/dev/null
+systemctl start {nomad.UNIT}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the site's server of `dcs` last knew of the database. It may have missed the last word: nothing that it
+    knows is proof. `optime` is the position in the WAL that the primary last told, 0 where none is known."""
+
+    leader: str = ""
+    standbys: tuple[str, ...] = ()
+    quorum: int = 0
+    optime: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What was found. `reach` is what the site's database has. `alive` are nodes of the other sites that run, and
+    `members` the servers of `dcs` that have a leader together: with any of these the others are not lost.
+
+    `begun`: it was agreed to before. The rest says which steps are done.
+    """
+
+    site: str
+    lost: tuple[str, ...]
+    reach: Reach | None
+    problem: str = ""
+    known: Known = Known()
+    alive: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
+    begun: bool = False
+    alone: bool = False
+    recorded: bool = False
+    leads: bool = False
+    nomad_alone: bool = False
+    record: membership.Record = field(default=membership.NOTHING)
+
+    @property
+    def done(self) -> bool:
+        return self.begun and self.alone and self.recorded and self.leads and self.nomad_alone
+
+    @property
+    def missing(self) -> int | None:
+        """How many bytes of the primary's WAL are missing at least; None where nobody knows."""
+        if self.reach is None or not self.known.leader:
+            return None
+        return 0 if self.known.leader == self.reach.node else max(0, self.known.optime - self.reach.end)
+
+    @property
+    def doubt(self) -> str:
+        """What cannot be known of the writes that the others may have, in one sentence."""
+        node = self.reach.node if self.reach else "its database"
+        if not self.known.leader:
+            return f"who was primary is unknown here, so it is unknown what {node} lacks"
+        if self.known.leader == node:
+            return f"{node} was the primary: it lacks only what was written if the others went on without it"
+        if self.missing:
+            return f"{node} lacks {self.missing} bytes of WAL of the primary {self.known.leader} at least"
+        if node in self.known.standbys and self.known.quorum == 0:
+            return f"every write needed {node}: it lacks only what was written if the others went on without it"
+        return (
+            f"{node} has all that the primary {self.known.leader} had when it last told; what was written after that "
+            f"may have been confirmed by another standby"
+        )
+
+
+def alone(session: Session, site: str) -> Session:
+    """The platform without all sites but this one. TercetError where there is no such site."""
+    names = [each.name for each in session.platform.settings.sites]
+    if site not in names:
+        raise TercetError(f"there is no site {site}: expected one of {', '.join(names)}")
+    platform = session.platform.losing(*(name for name in names if name != site))
+    return assemble(session.file, platform, session.image)
+
+
+async def look(session: Session, site: str, emit: Emit) -> Standing:
+    """Look at the site, and whether the others are lost. Changes nothing."""
+    left = alone(session, site)
+    platform = left.platform
+    control, database = platform.at(site, Role.CONTROL), platform.at(site, Role.DB)
+    lost = tuple(each.name for each in platform.lost_sites)
+    component, cluster = dcs.Dcs(left.context), patroni.Patroni(left.context)
+    base = f"{recover_dcs.store(platform)}"
+    servers = f"http://127.0.0.1:{platform.settings.ports.nomad_http}/v1"
+    asked: dict[str, dict[str, Request]] = {
+        control.name: {
+            **component.questions(control),
+            "peers": Http(f"{base}/operator/raft/configuration?stale"),
+            "initialize": Http(f"{base}/kv/{cluster.key('initialize')}?raw"),
+            **{key: Http(f"{base}/kv/{cluster.key(key)}?raw&stale") for key in ("sync", "status")},
+            "nomad.leader": Http(f"{servers}/status/leader"),
+            "nomad.peers": Http(f"{servers}/operator/raft/configuration?stale"),
+            "record": membership.READ,
+        },
+        database.name: {
+            **cluster.questions(database),
+            "unit": Active(patroni.UNIT),
+            "record": membership.READ,
+        },
+    }
+    emit(Event(PHASE, "started", f"what does {site} have, and are {', '.join(lost)} lost?"))
+    readings = await ask(left.provider, asked, timeout=LOOK_S)
+    begun = [each.name for each in session.platform.lost_sites] == list(lost)
+    leader, _ = dcs.raft_of(readings, [control.name])
+    voters = _servers(readings.get(control.name, "peers"))
+    members = tuple(voters) if leader and voters != [control.name] else ()
+    alive = () if begun or members else await _alive(session, lost)
+    problem = " and ".join(readings.silence(name) for name in asked if not readings.reachable(name))
+    reach = None
+    if not (members or alive or problem):  # else it is refused, and to read WAL of a node that hangs takes minutes
+        survey = await read_wal(left)
+        reach = next(iter(survey.reaches), None)
+        why = survey.silent.get(database.name, "it holds no data")
+        problem = f"{database.name}: {why}" if reach is None else ""
+    primary = patroni.primary_of(readings, [database.name])
+    return Standing(
+        site=site,
+        lost=lost,
+        reach=reach,
+        problem=problem,
+        known=_known(readings, control.name),
+        alive=alive,
+        members=members,
+        begun=begun,
+        alone=bool(leader) and voters == [control.name],
+        recorded=readings.get(control.name, "initialize").ok,
+        leads=primary == database.name,
+        nomad_alone=_nomad_alone(readings, control.name),
+        record=membership.known({name: readings.get(name, "record") for name in asked}),
+    )
+
+
+async def _alive(session: Session, lost: Sequence[str]) -> tuple[str, ...]:
+    """The nodes of these sites that run, as far as the provider reaches them."""
+    whole = assemble(session.file, session.platform.losing(), session.image)
+    running = (await whole.provider.survey()).running
+    return tuple(node.name for node in whole.platform.nodes if node.site in lost and node.name in running)
+
+
+def _servers(answer: Answer) -> list[str]:
+    """The names of the voters of a Raft."""
+    said = answer.json()
+    listed: list[dict[str, Any]] = (said.get("Servers") or []) if isinstance(said, dict) else []
+    return [str(server["Node"]) for server in listed if server["Voter"]]
+
+
+def _nomad_alone(readings: Readings, control: str) -> bool:
+    voters = _servers(readings.get(control, "nomad.peers"))
+    return voters == [f"{control}.global"] and bool(nomad.leader_of(readings, [control]))
+
+
+def _known(readings: Readings, control: str) -> Known:
+    sync, status = readings.get(control, "sync").json(), readings.get(control, "status").json()
+    sync, status = (said if isinstance(said, dict) else {} for said in (sync, status))
+    standbys = tuple(name for name in str(sync.get("sync_standby") or "").split(",") if name)
+    optime = status.get("optime")
+    leader, quorum = str(sync.get("leader") or ""), sync.get("quorum")
+    return Known(leader, standbys, quorum if isinstance(quorum, int) else 0, optime if isinstance(optime, int) else 0)
+
+
+def refuse(found: Standing) -> None:
+    """Raise TercetError where the others are not lost, or where there is nothing to go on with."""
+    sites = ", ".join(found.lost)
+    if found.members:
+        raise TercetError(
+            f"expected {sites} to be lost, found that dcs works: {', '.join(found.members)} have a leader together. "
+            "Nothing was changed"
+            + (". Remove `lost_sites` from the inventory, then see `tercet status`" if found.begun else "")
+        )
+    if found.alive:
+        raise TercetError(
+            f"expected {sites} to be lost, found nodes that run: {', '.join(found.alive)}. Nothing was changed\n  Two "
+            "sites that see each other go on as before; repair what keeps them apart from this one, then `tercet "
+            "status`. If they must not come back, stop these nodes first"
+        )
+    if found.problem:
+        raise TercetError(
+            f"expected {found.site} to have a database and a server of dcs to go on with, found: {found.problem}. "
+            "Nothing was changed. Raise them first"
+        )
+
+
+async def site_alone(session: Session, shown: Standing, emit: Emit) -> Raised:
+    """Let the site go on alone; what `up` did in the end, with the proof.
+
+    `shown` is what somebody agreed to. TercetError says what is in the way.
+    """
+    left = alone(session, shown.site)
+    async with left.provider.lock(operator(f"recover site-alone {shown.site}")):
+        found = await look(session, shown.site, emit)
+        refuse(found)
+        if not found.done:
+            await _alone(left, found, emit)
+    return await up(left, emit)
+
+
+async def _alone(left: Session, found: Standing, emit: Emit) -> None:
+    site, reach = found.site, found.reach
+    if reach is None:
+        raise TercetError(found.problem)
+    when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    inventory.write(left.file, found.lost, f"site-alone {site}", when)
+    emit(Event(PHASE, "progress", f"{left.file} says that {', '.join(found.lost)} are lost"))
+    kept = found.record if found.record.lost == found.lost else None
+    note = kept or membership.Record(found.lost, reach.node, reach.timeline, reach.end, when)
+    await write_record(left, note)
+    await shut_out(left, emit)
+    if not (found.alone and found.recorded):
+        survey = await stand_still(left, Survey((reach,)), emit)
+        reach = survey.of(reach.node)
+        if not (kept and found.alone):
+            await write_record(left, replace(note, timeline=reach.timeline, end=reach.end))
+        if not found.alone:
+            await new_raft(left, emit)
+        await record(left, reach, emit)
+    if not found.nomad_alone:
+        await _nomad(left, emit)
+    await lead(left, reach.node, emit)
+
+
+async def write_record(session: Session, note: membership.Record) -> None:
+    """Make it the record of every node that has one. TercetError names those where it failed."""
+    nodes = [node.name for node in membership.holders(session.platform)]
+    readings = await ask(session.provider, {name: {"write": membership.writing(note)} for name in nodes}, timeout=25)
+    failed = [
+        readings.silence(name) or f"{name}: {readings.get(name, 'write').why()}"
+        for name in nodes
+        if not readings.get(name, "write").ok
+    ]
+    if failed:
+        raise TercetError(f"expected every node to keep which sites are lost, found: {'; '.join(failed)}. Run it again")
+
+
+async def _nomad(left: Session, emit: Emit) -> None:
+    """Make the site's server the only member of Nomad's Raft, and wait until it leads."""
+    platform = left.platform
+    [control] = platform.of(Role.CONTROL)
+    emit(Event(PHASE, "progress", "Nomad goes on with one server, and with its jobs", control.name))
+    await on_each(left, [control.name], NOMAD_ALONE.replace("$0", str(platform.settings.ports.nomad_rpc)), timeout=60)
+    servers = f"http://127.0.0.1:{platform.settings.ports.nomad_http}/v1"
+    asked: Mapping[str, Mapping[str, Request]] = {
+        control.name: {
+            "nomad.leader": Http(f"{servers}/status/leader"),
+            "nomad.peers": Http(f"{servers}/operator/raft/configuration?stale"),
+        }
+    }
+
+    def check(readings: Readings) -> State:
+        return Passing() if _nomad_alone(readings, control.name) else Waiting(f"{control.name} does not lead alone")
+
+    condition = Condition("nomad: one server, which leads", check, ((control.name, nomad.UNIT),))
+    judged = await wait_for([condition], asked, left.provider, deadline=NOMAD_S)
+    if text := await explain(judged, left.provider):
+        raise TercetError(f"after {NOMAD_S:g} s; run this again, it goes on from here\n{text}")
