@@ -273,6 +273,16 @@ def test_an_object_of_nobody_goes_to_the_first_node_that_answers() -> None:
     assert plan(wanted, nodes(*"abc"), Observation({}, dict.fromkeys("abc", "silent")), ()).steps == ()
 
 
+def test_an_object_of_nobody_is_judged_where_its_program_runs() -> None:
+    """One that does not run says nothing of the object: a difference would be missed."""
+    shared = Object("setting", GET, lambda answer: "it differs" if answer.text == "old" else None, (), on=("a", "b"))
+    stopped, running = NodeFacts(answers={GET: Answer(7, "")}), NodeFacts(answers={GET: Answer(0, "old")})
+    wanted = [Part("x", {"a": [shared]})]
+    assert lines(plan(wanted, nodes(*"ab"), Observation({"a": stopped, "b": running}), ())) == [
+        "b: change setting (it differs)"
+    ]
+
+
 def test_an_object_that_is_held_is_planned_at_its_holder_and_without_one_at_the_first_that_answers() -> None:
     held = role(on=("a", "b", "c"), here=lambda answer: answer.status in (0, 1))
     standby, bad = NodeFacts(answers={GET: Answer(2)}), NodeFacts(answers={GET: Answer(1, error="no")})

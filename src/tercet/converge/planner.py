@@ -117,14 +117,15 @@ def _wanted(component: Component, nodes: Sequence[Node], observation: Observatio
 
 
 def _carrier(wanted: Object, observation: Observation) -> str:
-    """The holder, else the first that answered, else the first that will be started, else one that is left out as
-    unreachable."""
+    """The holder, else the first that knows what is there, as its program runs, else the first that answered, else the
+    first that will be started, else one that is left out as unreachable."""
     candidates = wanted.on
     if holder := wanted.holder({name: observation.answer(name, wanted.probe) for name in candidates}):
         return holder
     answered = [name for name in candidates if name in observation.nodes]
     dark = [name for name in candidates if name not in observation.unreachable]
-    return (*answered, *dark, candidates[0])[0]
+    knowing = [name for name in answered if observation.answer(name, wanted.probe).ok]
+    return (*knowing, *answered, *dark, candidates[0])[0]
 
 
 def _consistent(node: str, wanted: Mapping[str, Sequence[Resource]], components: Sequence[Component]) -> list[Resource]:

@@ -188,7 +188,7 @@ async def rejoin(session: Session, shown: Back, to: Path | None, emit: Emit) -> 
     """Take the sites back that were shown; `to` is the folder for what only they had. TercetError says what is in the
     way; run again, it goes on."""
     if not shown.sites:
-        raised = await up(session, emit)
+        raised = await up(session, emit, gates={"patroni": CLONE_S})
         return Rejoined(not raised.plan.empty, raised)
     left = tuple(name for name in shown.record.lost if name not in shown.sites)
     back = assemble(session.file, session.platform.losing(*left), session.image)
