@@ -73,6 +73,8 @@ class Platform:
 
     def losing(self, *names: str) -> Platform:
         """The same platform without these sites, and with all others."""
+        if not names and not self.lost_sites:
+            return self
         order = [site.name for site in self.settings.sites]
         known = sorted((*self.sites, *self.lost_sites), key=lambda site: order.index(site.name))
         settings = self.settings.model_copy(update={"lost_sites": tuple(n for n in order if n in names)})
