@@ -9,10 +9,7 @@ new one is on the disk.
 
 from __future__ import annotations
 
-import os
 import re
-import stat
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +17,7 @@ import yaml
 
 from tercet.errors import TercetError
 from tercet.inventory.document import read
+from tercet.inventory.replace import replace_file
 
 KEY = "lost_sites"
 MARK = "# Written by `tercet recover"  # how the comment before the key begins; it goes with the key
@@ -86,33 +84,8 @@ def write(file: Path, lost: Sequence[str], command: str, when: str) -> None:
         said = read(raw).data
         if isinstance(said, dict) and (said.get(KEY) or []) == list(lost):
             return
-        _replace(path, edited(raw, lost, command, when))
+        replace_file(path, edited(raw, lost, command, when), like=path.stat())
     except ValueError as error:
         raise TercetError(f"expected to write {KEY} into {file}, found that {error}: {remedy}") from None
     except OSError as error:
         raise TercetError(f"expected to write {KEY} into {file}, found {error.strerror}: {remedy}") from None
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """The file as a whole, with the mode and the owner that it had."""
-    had = path.stat()
-    temporary: str | None = None
-    try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "wb") as new:
-            os.fchmod(descriptor, stat.S_IMODE(had.st_mode))
-            if os.geteuid() == 0:
-                os.fchown(descriptor, had.st_uid, had.st_gid)
-            new.write(content)
-            new.flush()
-            os.fsync(descriptor)
-        Path(temporary).replace(path)
-        temporary = None
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)

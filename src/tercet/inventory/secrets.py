@@ -11,7 +11,6 @@ import os
 import re
 import secrets
 import stat
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -21,6 +20,7 @@ import yaml
 
 from tercet.errors import TercetError
 from tercet.inventory.document import read
+from tercet.inventory.replace import replace_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,25 +190,10 @@ def _alone(path: Path) -> Iterator[None]:
 def _write(path: Path, values: Mapping[str, str]) -> None:
     """Replace the file as a whole: the old one stays until the new one is on the disk."""
     text = _HEADER + yaml.dump(dict(values), Dumper=_Dumper, sort_keys=False, width=1000)
-    temporary: str | None = None
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-        temporary = None
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        replace_file(path, text.encode())
     except OSError as error:
         raise _unwritable(path, error) from None
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def _unwritable(path: Path, error: OSError) -> TercetError:
