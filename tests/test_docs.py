@@ -55,7 +55,7 @@ def commands(text: str) -> Iterator[tuple[tuple[str, ...], str]]:
     """The words of each command of tercet in the code of a page, and the whole line without its comment."""
     for written in code(text):
         line = written.split("  #")[0].strip().removeprefix("sudo ").removeprefix(".venv/bin/")
-        if match := re.match(r"tercet (?:-\S+ )*([a-z]+)(?: ([a-z][a-z-]*))?", line):
+        if match := re.match(r"tercet (?:-\S+ )*([a-z]+)(?: ([a-z]+(?:-[a-z]+)*))?", line):
             yield tuple(word for word in match.groups() if word), line
 
 
