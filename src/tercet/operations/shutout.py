@@ -37,7 +37,7 @@ GONE_S = 60.0  # until every node that is left has heard of it; it takes one
 BY_HAND_S = 900.0  # for a person to find the devices in the control server's own pages
 # After its start tailscaled has no peers until the control server gives it some. One that ran all the time, and is
 # logged in again, goes on without those that had expired (seen: it answers none of them).
-FORGET_PEERS = f"systemctl restart {tailscale.UNIT}"
+FORGET_PEERS = f"! systemctl -q is-active {tailscale.UNIT} || systemctl restart {tailscale.UNIT}"
 COMPONENTS = ("fingerprint", "membership", "headscale", "tailscale", "allowlist")
 
 
