@@ -147,8 +147,10 @@ def rejoin(call: Invocation, sites: tuple[str, ...], to: Path | None, confirmed:
     render_broken(verdicts, call.errors)
     for path in done.exported:
         call.print(f"What only {path.name} had is in {path}")
+    proven = "" if broken(verdicts) else f" Every promise was proven{but_for(verdicts)}."
     if found.sites:
-        call.print(f"Back: {', '.join(found.sites)}{but_for(verdicts)}. What they had: tercet aside list")
+        verb = "is" if len(found.sites) == 1 else "are"
+        call.print(f"{', '.join(found.sites)} {verb} back.{proven} What they had: tercet aside list")
     else:
-        call.print(f"No site is lost{but_for(verdicts)}.")
+        call.print(f"No site is lost.{proven}")
     return broken(verdicts)
