@@ -140,6 +140,7 @@ def test_the_last_site_goes_on_alone(lab: Lab) -> None:
     sql(lab, PRIMARY, f"INSERT INTO kept SELECT n, '{MARK}' || n FROM generate_series(101, 150) n")
     fault(lab, "kill", *nodes("sib-03"))
     fault(lab, "freeze", "consul-nomad-sib-01", "apps-sib-01")
+    wait_until("dcs has no leader here", lambda: not api(lab, "fsn-01", 9500, "status/leader"), timeout=60)
     words = ("recover", "site-alone", "fsn-01", "--confirm", "fsn-01")
     assert "found nodes that run: db-sib-01. Nothing was changed" in lab.call(*words, expect=1).stderr
     fault(lab, "freeze", PRIMARY)
