@@ -4,7 +4,7 @@ Reasons (docs/components/consul.md has them at length):
 - `leave_on_terminate: false`, `skip_leave_on_interrupt`: a graceful leave deregisters the node and kills its
   sessions, so that restarting an agent would be a failover.
 - `raft_multiplier: 1`: elections in a second, not five.
-- gossip_lan of `dcs` from the timing profile: a dead member is known after 1.5 to 2.5 s with `fast`. Nobody waits for
+- gossip_lan of `dcs` from the timing profile: a dead site is known after about a second with `fast`. Nobody waits for
   the sites' own datacenters, so these probe once a second as Consul does by itself.
 - `retransmit_mult: 10`: with memberlist's 4 a node hears of a change with probability 1 - e^-4 only (each of nine
   nodes tells 4 random others), so one join in a start of nine nodes stayed unknown to somebody for up to 50 s (seen).

@@ -118,6 +118,7 @@ class Guard:
             "probe_s": self.context.timing.peer_probe_ms / 1000,
             "exempt_ports": gossip,
             "tailnet": str(platform.settings.tailnet.cidr),
+            "sites": {member.name: member.site for member in platform.nodes if member.site != node.site},
         }
         # Without a limit to its start: it tries on until the rule can be installed, and says why it cannot be.
         service = {**SUPERVISED, "TimeoutStartSec": "infinity"}

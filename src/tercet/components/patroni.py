@@ -222,6 +222,10 @@ class Patroni:
                     # 5 s by default. A standby waits for it twice until it follows a new primary: for the connection,
                     # and at the end of the old timeline. Until it follows, no commit is confirmed.
                     "wal_retrieve_retry_interval": "100ms",
+                    # 30 s by default: a standby that waits for a reader shows old rows, and leads only once it has
+                    # replayed all of its WAL. With the feedback, vacuum removes no row that a standby still reads.
+                    "max_standby_streaming_delay": "1s",
+                    "hot_standby_feedback": "on",
                     "tcp_user_timeout": replication_timeout,
                     "tcp_keepalives_idle": 1,
                     "tcp_keepalives_interval": 1,

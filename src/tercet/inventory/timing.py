@@ -1,7 +1,7 @@
 """The two timing profiles: how fast silence is taken for failure. Seconds, Consul and Patroni durations.
 
 Source of `fast`: measured in the lab. With a gossip probe each 500 ms a dead member was declared failed after 2.7
-to 3.2 s, with 300 ms after 1.5 to 2.5 s. A `loop_wait` of one second, with which it is
+to 3.2 s, with 300 ms after 1.5 to 2.5 s, with 200 ms after 0.8 to 1.2 s. A `loop_wait` of one second, with which it is
 nodeside/wake.py that wakes Patroni in time. A ttl of 20 is Consul's floor. `relaxed` is Consul's WAN default and
 Patroni's defaults, except `loop_wait`: with 10 s and a silent `dcs`, keepalives come 20 s apart, too late for the fence
 at 0.6 of the ttl (18 s). Its `peer_probe_ms` lets a probe lose one packet, which TCP sends again after a second (RFC
@@ -45,7 +45,7 @@ class Timing:
         return FENCE * self.ttl
 
 
-FAST = Timing(20, 1, 5, 300, 200, 100, 3, 200, 5, 5, 5, 10)
+FAST = Timing(20, 1, 5, 200, 100, 100, 3, 200, 5, 5, 5, 10)
 RELAXED = Timing(30, 5, 10, 1000, 500, 200, 4, 1500, 10, 10, 10, 60)
 
 
