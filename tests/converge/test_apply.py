@@ -23,7 +23,7 @@ from tercet.converge.observe import observe
 from tercet.converge.plan import Change, Plan
 from tercet.converge.planner import desired, plan
 from tercet.converge.requests import Answer, Exec, Late
-from tercet.converge.resources import File, Object, Program, Rolling, Unit
+from tercet.converge.resources import File, Object, Program, Rolling, Standing, Unit
 from tercet.converge.target import Kind, Target, Verb
 from tercet.errors import TercetError
 
@@ -31,7 +31,7 @@ from .world import Machine, Part, World
 
 NAMES = ("one", "two", "three")
 OWN = {"owner": getpass.getuser(), "group": grp.getgrgid(os.getgid()).gr_name}
-RANK = Exec(("get", "rank"))
+STANDING = Exec(("get", "standing"))
 
 
 @pytest.fixture(autouse=True)
@@ -140,19 +140,19 @@ async def test_units_of_a_node_start_side_by_side_and_new_ones_without_a_daemon_
 
 # --- rolling ------------------------------------------------------------------------------------------------------
 
-ROLLING = Rolling("servers", RANK, lambda answer: int(answer.text) if answer.ok else -1)
+ROLLING = Rolling("servers", STANDING, lambda answer: Standing(answer.text) if answer.ok else Standing.DOWN)
 
 
 async def rolled(world: World) -> list[str]:
-    """Restarts and gates of a rolled out change, in order; the members have the ranks 2, 0 and 1."""
-    for machine, rank in zip(world.machines.values(), ("2", "0", "1"), strict=True):
-        machine.objects["rank"] = rank
+    """A first version, running everywhere; the first member leads the others."""
+    for machine, standing in zip(world.machines.values(), ("leader", "follower", "follower"), strict=True):
+        machine.objects["standing"] = standing
     await converge(world, Part("a", everywhere(world, "a", "1", ROLLING), gate=[gate(world, "a")]))
     world.log.clear()
     return []
 
 
-async def test_members_restart_one_at_a_time_by_rank_each_followed_by_the_gate(world: World) -> None:
+async def test_members_restart_one_at_a_time_the_leader_last_each_followed_by_the_gate(world: World) -> None:
     await rolled(world)
     await converge(world, Part("a", everywhere(world, "a", "2", ROLLING), gate=[gate(world, "a")]))
     assert [f"{node} {what}".strip() for node, what in world.log if what != "daemon-reload"] == [

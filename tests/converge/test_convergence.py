@@ -26,7 +26,7 @@ from tercet.converge.order import ancestors, in_order
 from tercet.converge.plan import Plan
 from tercet.converge.planner import desired, plan
 from tercet.converge.requests import Answer, Exec
-from tercet.converge.resources import Absent, Directory, File, Object, Resource, Rolling, Unit
+from tercet.converge.resources import Absent, Directory, File, Object, Resource, Rolling, Standing, Unit
 from tercet.converge.watch import path_of
 
 from .systemd import content
@@ -82,7 +82,8 @@ def resources(machine: Machine, name: str, wish: Wish) -> Sequence[Resource]:
         wanted.append(Absent(f"{folder}/left-over"))
     if wish.unit:
         lines = ["[Service]", *(f"Reads={path}" for path in restart), *(f"Follows={path}" for path in reload)]
-        rolling = Rolling(name, Exec(("get", "rank")), lambda answer: int(answer.text)) if wish.rolling else None
+        member = Rolling(name, Exec(("get", "standing")), lambda answer: Standing(answer.text))
+        rolling = member if wish.rolling else None
         wanted.append(File(definition, "\n".join(lines).encode(), owner=ME, group=MINE))
         wanted.append(Unit(unit, (definition, *restart), reload, rolling=rolling, active=wish.active))
     if wish.value is not None:
@@ -249,7 +250,7 @@ def a_world() -> Iterator[World]:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         world = World(Path(folder), NODES)
         for number, machine in enumerate(world.machines.values()):
-            machine.objects["rank"] = str(number)
+            machine.objects["standing"] = "leader" if number == 1 else "follower"
         yield world
 
 

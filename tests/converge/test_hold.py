@@ -13,7 +13,7 @@ from tercet.converge.observe import NodeFacts, Observation, PathFact, UnitFact
 from tercet.converge.plan import Change, Held, Plan
 from tercet.converge.planner import plan
 from tercet.converge.requests import Answer, Exec, Late
-from tercet.converge.resources import File, Object, Resource, Rolling, Unit
+from tercet.converge.resources import File, Object, Resource, Rolling, Standing, Unit
 from tercet.converge.target import Kind, Target, Verb
 from tercet.inventory.platform import Node, Role
 
@@ -25,19 +25,19 @@ NODES = tuple(Node(name, Role.DB, f"site-{name[0]}") for name in NAMES)
 
 
 def rolling(group: str = "servers", *, alone: bool = False) -> Rolling:
-    return Rolling(group, GET, lambda answer: int(answer.text), alone=alone)
+    return Rolling(group, GET, lambda answer: Standing(answer.text), alone=alone)
 
 
 def service(name: str = "x", member: Rolling | None = None) -> list[Resource]:
     return [File(f"/etc/{name}", b"new"), Unit(f"{name}.service", restart_on=(f"/etc/{name}",), rolling=member)]
 
 
-def facts(*units: str, rank: str = "0", active: str = "active", content: bytes = b"old") -> NodeFacts:
+def facts(*units: str, standing: str = "follower", active: str = "active", content: bytes = b"old") -> NodeFacts:
     digest = sha256(content).hexdigest()
     return NodeFacts(
         {f"/etc/{unit}": PathFact("file", sha256=digest) for unit in units},
         {f"{unit}.service": UnitFact(active=active) for unit in units},
-        {GET: Answer(0, rank)},
+        {GET: Answer(0, standing)},
     )
 
 
@@ -83,7 +83,7 @@ def test_other_groups_go_on() -> None:
 
 
 def test_a_member_that_is_down_or_does_not_serve_is_repaired() -> None:
-    seen = {**every("x", without=["c1"]), "a1": facts("x", active="failed"), "a2": facts("x", rank="-1")}
+    seen = {**every("x", without=["c1"]), "a1": facts("x", active="failed"), "a2": facts("x", standing="down")}
     todo = planned([Part("c", on_all(service(member=rolling())))], ["c1"], **seen)
     assert [step.node for step in todo.steps] == ["a1", "a2"]
     assert [held.node for held in todo.waiting] == ["b1", "b2"]
@@ -157,8 +157,8 @@ def test_an_object_that_must_ask_a_node_which_is_away_waits() -> None:
 
 @pytest.mark.parametrize("holder", ["a1", ""])
 def test_an_object_of_a_holder_waits_only_if_the_holder_may_be_away(holder: str) -> None:
-    wanted = Object("user", GET, differs, (), on=("a1", "b1", "c1"), here=lambda answer: answer.text == "1")
-    seen = {name: facts(rank="1" if name == holder else "0") for name in ("a1", "b1")}
+    wanted = Object("user", GET, differs, (), on=("a1", "b1", "c1"), here=lambda answer: answer.text == "leader")
+    seen = {name: facts(standing="leader" if name == holder else "follower") for name in ("a1", "b1")}
     todo = planned([Part("c", {"c1": [wanted]})], ["c1"], **seen)
     assert [step.node for step in todo.steps] == ([holder] if holder else [])
     assert [held.awaits for held in todo.waiting] == ([] if holder else [("site-c",)])
@@ -241,7 +241,7 @@ def platforms(draw: st.DrawFn) -> tuple[list[Part], dict[str, NodeFacts]]:
                 f"{name}.service": UnitFact(active=draw(st.sampled_from(("active", "active", "failed"))))
                 for name in names
             },
-            {GET: Answer(0, draw(st.sampled_from(("-1", "0", "1"))))},
+            {GET: Answer(0, draw(st.sampled_from(("down", "follower", "leader"))))},
         )
         for node in NAMES
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +14,7 @@ from tercet.converge.order import in_order
 from tercet.converge.plan import Change, Plan
 from tercet.converge.planner import plan
 from tercet.converge.requests import NO_ANSWER, Answer, Exec, Late
-from tercet.converge.resources import Absent, Directory, File, Object, Program, Resource, Rolling, Unit
+from tercet.converge.resources import Absent, Directory, File, Object, Program, Resource, Rolling, Standing, Unit
 from tercet.converge.target import Kind, Target, Verb
 from tercet.converge.watch import watches
 from tercet.inventory.platform import Node, Role
@@ -311,29 +311,46 @@ def test_an_object_that_follows_another_is_planned_with_it() -> None:
 # --- rolling ----------------------------------------------------------------------------------------------------
 
 
-def ranked(ranks: Mapping[str, str], units: Mapping[str, UnitFact]) -> list[tuple[str, str | None]]:
-    def order(answer: Answer) -> int:
-        return int(answer.text) if answer.ok else -1
+def standing(answer: Answer) -> Standing:
+    return Standing(answer.text) if answer.ok else Standing.DOWN
 
-    unit = replace(UNIT, rolling=Rolling("servers", GET, order))
+
+SERVERS = Rolling("servers", GET, standing)
+
+
+def in_turn(
+    standings: Mapping[str, str], units: Mapping[str, UnitFact], clients: Collection[str] = ()
+) -> list[tuple[str, str | None]]:
+    server = replace(UNIT, rolling=SERVERS)
+    client = replace(UNIT, rolling=Rolling("clients", GET, standing, client=True))
     facts = {
         name: NodeFacts(
-            {"/etc/a": None}, {"a.service": units.get(name, UnitFact())}, {GET: Answer(0, rank) if rank else NO_ANSWER}
+            {"/etc/a": None}, {"a.service": units.get(name, UnitFact())}, {GET: Answer(0, each) if each else NO_ANSWER}
         )
-        for name, rank in ranks.items()
+        for name, each in standings.items()
     }
-    todo = plan([Part("c", {name: [FILE, unit] for name in ranks})], nodes(*ranks), Observation(facts), ())
+    wanted = {name: [FILE, client if name in clients else server] for name in standings}
+    todo = plan([Part("c", wanted)], nodes(*standings), Observation(facts), ())
     return [(step.node, step.group) for step in todo.steps]
 
 
 def test_running_members_are_taken_one_at_a_time_the_leader_last() -> None:
-    assert ranked({"a": "1", "b": "0", "c": "0"}, {}) == [("b", "servers"), ("c", "servers"), ("a", "servers")]
+    order = [("b", "servers"), ("c", "servers"), ("a", "servers")]
+    assert in_turn({"a": "leader", "b": "follower", "c": "follower"}, {}) == order
+
+
+def test_servers_are_taken_before_their_clients_and_the_client_beside_the_leader_last() -> None:
+    standings = {"a": "leader", "b": "follower", "c": "leader", "d": "follower"}
+    order = [("d", "servers"), ("c", "servers"), ("b", "clients"), ("a", "clients")]
+    assert in_turn(standings, {}, clients=("a", "b")) == order
 
 
 def test_members_that_do_not_run_or_do_not_serve_disturb_nobody_and_come_first() -> None:
     down = {"b": UnitFact(active="failed")}
-    assert ranked({"a": "0", "b": "0", "c": "1"}, down) == [("b", None), ("a", "servers"), ("c", "servers")]
-    assert ranked({"a": "0", "b": "1", "c": ""}, {}) == [("c", None), ("a", "servers"), ("b", "servers")]
+    order = [("b", None), ("a", "servers"), ("c", "servers")]
+    assert in_turn({"a": "follower", "b": "follower", "c": "leader"}, down) == order
+    order = [("c", None), ("a", "servers"), ("b", "servers")]
+    assert in_turn({"a": "follower", "b": "leader", "c": ""}, {}) == order
 
 
 # --- mistakes of components ---------------------------------------------------------------------------------------
@@ -383,26 +400,31 @@ def test_secrets_stay_out_of_the_plan() -> None:
 # --- restarts of nodes ------------------------------------------------------------------------------------------
 
 
-MEMBER = Unit("a.service", rolling=Rolling("servers", GET, lambda answer: int(answer.text)))
+MEMBER = Unit("a.service", rolling=SERVERS)
 
 
 def restart_of(node: str) -> Change:
     return Change(Verb.RESTART, Target(Kind.CONTAINER, node), "a setting takes effect when it starts", restarts=node)
 
 
-def member(rank: str, active: str = "active") -> NodeFacts:
-    return NodeFacts({}, {"a.service": UnitFact(active=active)}, {GET: Answer(0, rank)})
+def member(standing: str, active: str = "active") -> NodeFacts:
+    return NodeFacts({}, {"a.service": UnitFact(active=active)}, {GET: Answer(0, standing)})
 
 
-def test_nodes_that_serve_are_restarted_last_and_by_the_highest_rank_of_their_units() -> None:
-    other = Unit("b.service", rolling=Rolling("others", Exec(("other",)), lambda answer: int(answer.text)))
-    leads = member("0")
+def test_nodes_that_serve_are_restarted_last_and_in_the_last_turn_of_their_units() -> None:
+    other = Unit("b.service", rolling=Rolling("others", Exec(("other",)), standing, client=True))
+    leads = member("follower")
     leads = replace(
         leads,
         units={**leads.units, "b.service": UnitFact()},
-        answers={**leads.answers, Exec(("other",)): Answer(0, "3")},
+        answers={**leads.answers, Exec(("other",)): Answer(0, "leader")},
     )
-    seen = {"primary": member("2"), "leader": leads, "standby": member("1"), "down": member("9", "activating")}
+    seen = {
+        "primary": member("leader"),
+        "leader": leads,
+        "standby": member("follower"),
+        "down": member("leader", "activating"),
+    }
     components = [Part("c", {**{name: [MEMBER] for name in seen}, "leader": [MEMBER, other]})]
     first = Change(Verb.GROW, Target(Kind.CONTAINER, "primary", text="disk of primary"), "smaller")
     infrastructure = (first, *(restart_of(name) for name in (*seen, "silent", "unknown")))

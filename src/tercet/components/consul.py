@@ -62,7 +62,7 @@ class Consul:
             }
         else:
             settings["retry_join"] = [f"{platform.at(node.site, Role.CONTROL).name}:{ports.consul_serf_lan}"]
-        rolling = in_turn("consul servers") if node.role is Role.CONTROL else None
+        rolling = in_turn("consul servers") if node.role is Role.CONTROL else in_turn("consul clients", client=True)
         title = f"Consul of datacenter {site.datacenter}"
         yield from consul_agent.resources(self.context, agent, title, settings, rolling=rolling)
 

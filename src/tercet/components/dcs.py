@@ -22,7 +22,7 @@ from tercet.components import consul_agent, patroni, permission
 from tercet.components.consul import alive
 from tercet.components.consul_agent import Agent, Start
 from tercet.components.context import Context
-from tercet.components.rolling import by_weight
+from tercet.components.rolling import everywhere
 from tercet.components.text import as_json
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.requests import Exec, Http, Request
@@ -74,7 +74,7 @@ class Dcs:
         }
         settings["retry_join"] = [f"{name}:{ports.dcs_serf_lan}" for name in controls if name != node.name]
         # Clients in turn too: the primary's session hangs on its own agent's health.
-        rolling = by_weight("dcs", node, platform, f"http://127.0.0.1:{ports.dcs_http}/v1/agent/self")
+        rolling = everywhere("dcs", node, platform, f"http://127.0.0.1:{ports.dcs_http}/v1/agent/self")
         if node.role is Role.CONTROL:
             settings |= {
                 "server": True,

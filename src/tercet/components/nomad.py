@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tercet.components.context import Context
 from tercet.components.guard import SUPERVISED, daemon
-from tercet.components.rolling import leader_last
+from tercet.components.rolling import in_turn, raft_servers
 from tercet.components.systemd import CONTROL_PLANE, NEEDS_TAILNET, unit_file, unit_path
 from tercet.components.tailscale import INTERFACE
 from tercet.components.text import as_json
@@ -46,7 +46,10 @@ class Nomad:
         yield File(unit_path(UNIT), self._unit())
         ports = self.context.platform.settings.ports
         itself = f"http://127.0.0.1:{ports.nomad_http}/v1/agent/self"
-        rolling = leader_last("nomad servers", itself) if node.role is Role.CONTROL else None
+        if node.role is Role.CONTROL:
+            rolling = raft_servers("nomad servers", itself)
+        else:
+            rolling = in_turn("nomad clients", client=True)
         links = tuple(program.link for program in programs)
         yield Unit(UNIT, restart_on=(CONFIG, unit_path(UNIT), *links), rolling=rolling)
         yield from self._rejoin(node)

@@ -24,7 +24,7 @@ from tercet.components.readonly import PROGRAM as READONLY
 from tercet.components.readonly import UNIT as READONLY_UNIT
 from tercet.components.readonly import readonly
 from tercet.components.rewind import PG_REWIND, rewind
-from tercet.components.rolling import primary_last
+from tercet.components.rolling import databases
 from tercet.components.systemd import NEEDS_TAILNET, unit_file, unit_path
 from tercet.components.text import as_yaml
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
@@ -107,7 +107,7 @@ class Patroni:
             UNIT,
             restart_on=(unit_path(UNIT), GATE),
             reload_on=(CONFIG,),
-            rolling=primary_last("postgresql", node, self.context.platform),
+            rolling=databases("postgresql", node, self.context.platform),
         )
 
     def api(self, path: str, node: Node) -> Http:

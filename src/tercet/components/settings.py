@@ -15,7 +15,7 @@ from typing import Any
 
 from tercet.components.context import Context
 from tercet.components.patroni import BIN, CONFIG, DATA, Patroni
-from tercet.components.rolling import primary_last
+from tercet.components.rolling import databases
 from tercet.converge.component import Condition
 from tercet.converge.requests import Answer, Exec, Request
 from tercet.converge.resources import Object, Resource
@@ -105,7 +105,7 @@ class Restarts:
             Exec(("sh", "-c", PENDING, "sh", url)),
             _restart_needed,
             (Exec(words, timeout=60),),
-            rolling=primary_last("postgresql", node, self.context.platform),
+            rolling=databases("postgresql", node, self.context.platform),
             follows=self.follows,
         )
 

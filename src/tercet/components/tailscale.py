@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from tercet.components import headscale
 from tercet.components.context import Context
-from tercet.components.rolling import by_weight
+from tercet.components.rolling import everywhere
 from tercet.components.systemd import CONTROL_PLANE, unit_file, unit_path
 from tercet.components.tcp import tcp
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
@@ -96,7 +96,7 @@ class Tailscale:
         yield Unit(
             UNIT,
             restart_on=(unit_path(UNIT), *(file.path for file in authority), *(program.link for program in programs)),
-            rolling=by_weight("tailnet", node, self.context.platform, self._dcs_agent()),
+            rolling=everywhere("tailnet", node, self.context.platform, self._dcs_agent()),
         )
         yield self._login(node)
         yield File(HOSTS, Late("all nodes have joined the tailnet", self._address_needs(), self._hosts))

@@ -20,17 +20,15 @@ from tercet.converge.observe import Observation
 from tercet.converge.order import ancestors
 from tercet.converge.plan import Change, Held
 from tercet.converge.requests import Late
-from tercet.converge.resources import File, Object, Resource, Rolling, Unit
+from tercet.converge.resources import File, Object, Resource, Rolling, Turn, Unit
 from tercet.converge.target import Verb
 from tercet.inventory.platform import Node
-
-UNDISTURBED = -1  # below every rank of a member that serves
 
 _Obstacle = tuple[tuple[str, ...], str]  # the sites or nodes that are awaited, and the reason
 
 
-def disturbed(change: Change, node: str, observation: Observation) -> tuple[int, Rolling] | None:
-    """The rolling group of which the change disturbs a running member, with the member's rank; None if it does not."""
+def disturbed(change: Change, node: str, observation: Observation) -> tuple[Turn, Rolling] | None:
+    """The rolling group of which the change disturbs a running member, with the member's turn; None if it does not."""
     match change.resource:
         case Unit(rolling=Rolling() as rolling) if change.verb in (Verb.RESTART, Verb.STOP):
             pass
@@ -40,8 +38,8 @@ def disturbed(change: Change, node: str, observation: Observation) -> tuple[int,
             return None
     if node not in observation.nodes:
         return None
-    rank = rolling.order(observation.answer(node, rolling.rank))
-    return (rank, rolling) if rank > UNDISTURBED else None
+    turn = rolling.turn(observation.answer(node, rolling.question))
+    return (turn, rolling) if turn is not Turn.NOBODY else None
 
 
 class Holds:

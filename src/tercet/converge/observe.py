@@ -170,7 +170,7 @@ def _paths(resources: Iterable[Resource]) -> dict[str, str]:
 
 
 def _requests(wanted: Mapping[str, Sequence[Resource]]) -> dict[str, list[Request]]:
-    """What must be asked of each node: objects' probes, ranks of rolling members, needs of late content."""
+    """What must be asked of each node: objects' probes, standings of rolling members, needs of late content."""
     asked: dict[str, list[Request]] = {}
     for node, resources in wanted.items():
         for resource in resources:
@@ -182,5 +182,5 @@ def _requests(wanted: Mapping[str, Sequence[Resource]]) -> dict[str, list[Reques
                     for carrier in on or (node,):
                         asked.setdefault(carrier, []).append(probe)
             if isinstance(resource, Unit | Object) and resource.rolling:
-                asked.setdefault(node, []).append(resource.rolling.rank)
+                asked.setdefault(node, []).append(resource.rolling.question)
     return asked

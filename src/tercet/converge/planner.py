@@ -13,12 +13,12 @@ from dataclasses import replace
 
 from tercet.converge.compare import RUNNING, Seen, compare
 from tercet.converge.component import Component
-from tercet.converge.hold import UNDISTURBED, Holds, disturbed
+from tercet.converge.hold import Holds, disturbed
 from tercet.converge.observe import Observation
 from tercet.converge.order import ancestors, in_order
 from tercet.converge.plan import Change, Held, Plan, Step
 from tercet.converge.requests import NO_ANSWER
-from tercet.converge.resources import Object, Resource, Unit
+from tercet.converge.resources import Object, Resource, Turn, Unit
 from tercet.converge.target import Kind, Target, Verb
 from tercet.converge.watch import covers, path_of, watches
 from tercet.inventory.platform import Node
@@ -59,7 +59,7 @@ def plan(
     steps: list[Step] = []
     waiting: list[Held] = []
     for component in components:
-        ranked = []
+        in_turn = []
         for node in nodes:
             if node.name in observation.unreachable:
                 continue
@@ -67,10 +67,10 @@ def plan(
             changes, held = holds.judge(component.name, node.name, needed)
             waiting += (replace(each, unknown=seen[node.name].stopped) for each in held)
             if changes:
-                ranked.append(_step(component.name, node.name, changes, seen[node.name]))
-        ranked.sort(key=lambda pair: pair[0])
-        steps += (step for _, step in ranked)
-        changed |= {c.resource.name for _, step in ranked for c in step.changes if isinstance(c.resource, Object)}
+                in_turn.append(_step(component.name, node.name, changes, seen[node.name]))
+        in_turn.sort(key=lambda pair: pair[0])
+        steps += (step for _, step in in_turn)
+        changed |= {c.resource.name for _, step in in_turn for c in step.changes if isinstance(c.resource, Object)}
     now: list[Change] = []
     for change in infrastructure:
         node_seen = seen.get(change.restarts)
@@ -85,12 +85,12 @@ def plan(
 
 
 def _restarts(infrastructure: Sequence[Change], seen: Mapping[str, Seen]) -> tuple[Change, ...]:
-    """The restarts of nodes that serve: ascending by the highest rank among a node's units, so the primary is late.
+    """The restarts of nodes that serve: in the last turn of any unit of the node, so the primary's is late.
 
     A node on which a unit of a rolling group is down, or which is silent, does not serve: it is repaired with the rest
     of the infrastructure, before and without waiting for the healthy ones.
     """
-    ranked = []
+    in_turn = []
     for change in infrastructure:
         node = seen.get(change.restarts)
         if node is None or (facts := node.facts) is None:
@@ -98,9 +98,9 @@ def _restarts(infrastructure: Sequence[Change], seen: Mapping[str, Seen]) -> tup
         members = [r for r in node.resources if isinstance(r, Unit) and r.active and r.rolling]
         if all(facts.units[unit.name].active in RUNNING for unit in members):
             rollings = [unit.rolling for unit in members if unit.rolling]
-            ranks = [rolling.order(facts.answers.get(rolling.rank, NO_ANSWER)) for rolling in rollings]
-            ranked.append((max(ranks, default=UNDISTURBED), change))
-    return tuple(change for _, change in sorted(ranked, key=lambda pair: pair[0]))
+            turns = [rolling.turn(facts.answers.get(rolling.question, NO_ANSWER)) for rolling in rollings]
+            in_turn.append((max(turns, default=Turn.NOBODY), change))
+    return tuple(change for _, change in sorted(in_turn, key=lambda pair: pair[0]))
 
 
 def _wanted(component: Component, nodes: Sequence[Node], observation: Observation) -> dict[str, list[Resource]]:
@@ -176,10 +176,10 @@ def _changes(resources: Sequence[Resource], seen: Seen) -> list[Change]:
     return changes
 
 
-def _step(component: str, node: str, changes: Sequence[Change], seen: Seen) -> tuple[int, Step]:
-    """The step with its place among those of its component: ascending, undisturbing ones first."""
-    found = [place for change in changes if (place := disturbed(change, node, seen.observation))]
+def _step(component: str, node: str, changes: Sequence[Change], seen: Seen) -> tuple[Turn, Step]:
+    """The step with its turn among those of its component."""
+    found = [pair for change in changes if (pair := disturbed(change, node, seen.observation))]
     if not found:
-        return UNDISTURBED, Step(component, node, tuple(changes), unknown=seen.stopped)
-    rank, rolling = max(found, key=lambda place: place[0])
-    return rank, Step(component, node, tuple(changes), rolling.group)
+        return Turn.NOBODY, Step(component, node, tuple(changes), unknown=seen.stopped)
+    turn, rolling = max(found, key=lambda pair: pair[0])
+    return turn, Step(component, node, tuple(changes), rolling.group)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum, IntEnum
 from pathlib import Path
 
 from tercet.converge.requests import Answer, Late, Request
@@ -82,22 +83,60 @@ class Program:
         return f"/opt/tercet/programs/{self.name}/{self.sha256}/{self.name}"
 
 
+class Standing(Enum):
+    """What a member of a group is now, as it says itself."""
+
+    DOWN = "down"
+    """It certainly serves nobody: its restart disturbs nobody, so it is repaired first and waits for nobody."""
+    FOLLOWER = "follower"
+    LEADER = "leader"
+    """A Raft's leader, or the primary."""
+
+
+class Turn(IntEnum):
+    """The order in which running members are disturbed: servers before clients, followers before leaders.
+
+    A server comes first because a new server understands an old client, and an old one need not understand a new
+    client. A leader comes last because each restart of a leader is an election.
+    """
+
+    NOBODY = 0  # nobody that serves is disturbed
+    SERVER = 1
+    LEADING_SERVER = 2
+    CLIENT = 3
+    LEADERS_CLIENT = 4
+
+
 @dataclass(frozen=True, slots=True)
 class Rolling:
-    """Restarts of running members of `group` happen one at a time, each ended by the component's conditions.
+    """Running members of `group` are disturbed one at a time, in the order of Turn, whatever the reason is; after each
+    of them the component's conditions must hold again.
 
-    `rank` is asked of each member before; members are taken by ascending `order(answer)`, so that a leader or
-    a primary, which answers higher, comes last. Below 0 means that the member certainly does not serve: then
-    nobody is disturbed by its restart, and it is repaired before, and without waiting for, the healthy ones.
+    `question` is asked of each member before, and `standing` reads the answer. A `client` needs the servers of its
+    component; on the leader's own node it is the last one.
 
     Members need one another, as those of a quorum do: while one of them cannot be reached none of the others is
     disturbed, unless each works `alone`.
     """
 
     group: str
-    rank: Request
-    order: Callable[[Answer], int]
+    question: Request
+    standing: Callable[[Answer], Standing]
+    client: bool = False
     alone: bool = False
+
+    def turn(self, answer: Answer) -> Turn:
+        match self.standing(answer), self.client:
+            case Standing.DOWN, _:
+                return Turn.NOBODY
+            case Standing.FOLLOWER, False:
+                return Turn.SERVER
+            case Standing.LEADER, False:
+                return Turn.LEADING_SERVER
+            case Standing.FOLLOWER, True:
+                return Turn.CLIENT
+            case _:
+                return Turn.LEADERS_CLIENT
 
 
 @dataclass(frozen=True, slots=True)

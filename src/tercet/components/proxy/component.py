@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from tercet.components import patroni
 from tercet.components.context import Context
+from tercet.components.guard import SUPERVISED, daemon
 from tercet.components.proxy import pgcat, pgpool
 from tercet.components.proxy.flavour import Flavour
 from tercet.components.rolling import in_turn
@@ -88,6 +89,10 @@ class Proxy:
             rolling=in_turn("proxies"),
         )
         yield from chosen.units
+        watched: dict[str, object] = {"port": self.context.platform.settings.ports.proxy, "unit": chosen.units[-1].name}
+        yield from daemon(
+            "proxywatch", "Ends a proxy that answers nobody", watched, modules=("host",), service=SUPERVISED
+        )
         yield Object(
             f"{chosen.rendered} of {node.name}",
             Exec(("sha256sum", "--check", "--status", RECORD)),

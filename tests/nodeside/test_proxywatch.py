@@ -1,0 +1,88 @@
+"""A proxy that answers nobody is ended, and no other one."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .delivery import Systemd, deliver, replace_program
+
+
+class Proxy:
+    """Something on a port: takes connections, and answers each at once as long as `answer` is not empty."""
+
+    def __init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port: int = self.listener.getsockname()[1]
+        self.listener.settimeout(30)
+
+    def serve(self, answer: bytes) -> None:
+        connection, _ = self.listener.accept()
+        with connection:
+            connection.settimeout(30)
+            assert connection.recv(100) == bytes.fromhex("0000000804d2162f")
+            if answer:
+                connection.sendall(answer)
+
+
+class World:
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.proxy, self.systemd = folder, Proxy(), Systemd(folder)
+        (folder / "bin").mkdir()
+        replace_program(folder / "bin", "systemctl", f"echo $@ >> {folder}/calls")
+        self._processes: list[subprocess.Popen[str]] = []
+
+    def watch(self) -> subprocess.Popen[str]:
+        command = deliver(self.folder, "proxywatch", {"port": self.proxy.port, "unit": "some-proxy.service"})
+        environment = {"PATH": f"{self.folder}/bin:/usr/bin:/bin", "NOTIFY_SOCKET": self.systemd.address}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        self._processes.append(process)
+        return process
+
+    def killed(self) -> str:
+        calls = self.folder / "calls"
+        return calls.read_text() if calls.exists() else ""
+
+    def close(self) -> None:
+        for process in self._processes:
+            process.kill()
+            process.communicate()
+        self.systemd.close()
+        self.proxy.listener.close()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.close()
+
+
+def test_one_that_answers_nobody_is_killed(world: World) -> None:
+    process = world.watch()
+    world.proxy.serve(b"N")
+    world.systemd.until("READY=1")
+    assert process.stdout is not None
+    started = time.monotonic()
+    assert process.stdout.readline() == "some-proxy.service answers nobody: killed\n"
+    assert time.monotonic() - started > 4
+    deadline = time.monotonic() + 30
+    while not world.killed():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert world.killed() == "kill --signal=KILL some-proxy.service\n"
+
+
+def test_one_that_answers_refuses_or_closes_is_left_alone(world: World) -> None:
+    process = world.watch()
+    for answer in (b"N", b"", b"S"):
+        world.proxy.serve(answer)
+    world.proxy.listener.close()  # refused from now on
+    time.sleep(8)
+    assert process.poll() is None
+    assert world.killed() == ""
