@@ -16,6 +16,7 @@ from tercet.converge.node import Made, Outcome, do, look, margin, send
 from tercet.converge.observe import ask, observe
 from tercet.converge.requests import Active, Exec, Http, Late, Request
 from tercet.converge.resources import Absent, Directory, File, Program, Unit
+from tercet.nodeside.endpoint import Endpoint
 
 from .local import LocalFleet
 from .world import World
@@ -222,5 +223,5 @@ async def test_http_is_asked_by_the_node_itself(fleet: LocalFleet) -> None:
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        readings = await ask(fleet, {"one": {"q": Http(f"http://127.0.0.1:{port}/v1/x")}}, timeout=PATIENCE_S)
+        readings = await ask(fleet, {"one": {"q": Http(Endpoint("127.0.0.1", port), "/v1/x")}}, timeout=PATIENCE_S)
     assert readings.get("one", "q").json() == "leader"

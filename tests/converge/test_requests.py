@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from tercet.nodeside.agent.requests import OUTPUT_LIMIT, ask, execute, http
+from tercet.nodeside.endpoint import Endpoint
 
 PATIENCE_S, LONG_S = 60.0, 600.0
 
@@ -26,8 +28,14 @@ def run(argv: list[str], stdin: bytes = b"") -> dict[str, Any]:
     return execute(argv, stdin, PATIENCE_S)
 
 
+def at(url: str) -> Endpoint:
+    place = urlsplit(url)
+    assert place.hostname and place.port
+    return Endpoint(place.hostname, place.port)
+
+
 def get(url: str) -> dict[str, Any]:
-    return http("GET", url, timeout=PATIENCE_S)
+    return http(at(url), "GET", "/", timeout=PATIENCE_S)
 
 
 def alive(pid: int) -> bool:
@@ -185,7 +193,7 @@ def test_the_request_as_it_is_sent() -> None:
         connection.sendall(b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n")
 
     with server(behave) as url:
-        assert http("PUT", f"{url}/v1/kv/a?b=c", b"{}", PATIENCE_S)["status"] == 204
+        assert http(at(url), "PUT", "/v1/kv/a?b=c", b"{}", PATIENCE_S)["status"] == 204
         place = url.removeprefix("http://")
     head, _, body = seen[0].partition(b"\r\n\r\n")
     first, *headers = head.decode().splitlines()
@@ -238,7 +246,8 @@ def test_silence_and_dripping_end_at_the_deadline() -> None:
     with server(saying(keep_open=LONG_S)) as silent, server(drip) as dripping:
         started = time.monotonic()
         wanted: list[dict[str, Any]] = [
-            {"method": "GET", "url": url, "data": "", "timeout": 0.5, "socket": ""} for url in (silent, dripping)
+            {"method": "GET", "endpoint": at(url)._asdict(), "path": "/", "data": "", "timeout": 0.5}
+            for url in (silent, dripping)
         ]
         answers = ask(wanted)()
         assert time.monotonic() - started < PATIENCE_S
@@ -246,7 +255,3 @@ def test_silence_and_dripping_end_at_the_deadline() -> None:
         over.set()
         assert [said["status"] for said in answers] == [-1, -1]
         assert all("no whole answer within 0.5 s" in said["error"] for said in answers)
-
-
-def test_only_plain_http_is_spoken() -> None:
-    assert "only http:// is spoken" in http("GET", "https://127.0.0.1/")["error"]

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from tercet.components.guard import program
+from tercet.components.guard import CLIENT, program
 from tercet.converge.resources import File
+from tercet.nodeside.endpoint import Endpoint
 
 # Runs a program under a clock that is an hour ahead and an hour behind by turns. The real one is everybody's.
 STEPPED = """
@@ -27,7 +28,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 def deliver(folder: Path, name: str, config: Mapping[str, object], *, stepped: bool = False) -> list[str]:
     """Write the files of a daemon below `folder`; the command that starts it, under a stepping clock if asked for."""
     command: list[str] = []
-    for each in program(name, name, config, modules=("api", "host", "strict_pace", "tailnet")):
+    for each in program(name, name, config, modules=(*CLIENT, "host", "strict_pace", "tailnet")):
         if not isinstance(each, File):
             continue
         assert isinstance(each.content, bytes)
@@ -40,6 +41,11 @@ def deliver(folder: Path, name: str, config: Mapping[str, object], *, stepped: b
             clock = ("-c", STEPPED) if stepped else ()
             command = [sys.executable, f"{option}u", *clock, *(str(folder / each.lstrip("/")) for each in paths)]
     return command
+
+
+def loopback(port: int) -> Endpoint:
+    """An API of this machine."""
+    return Endpoint("127.0.0.1", port)
 
 
 def replace_program(folder: Path, name: str, script: str) -> Path:

@@ -5,19 +5,29 @@ A machine may be slow: what must work has PATIENCE_S.
 
 from __future__ import annotations
 
+import datetime
+import ipaddress
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from tercet.nodeside.api import JSON, Api, ApiError
+from tercet.nodeside.api import JSON, Api, ApiError, SilentError
+from tercet.nodeside.endpoint import Endpoint
+
+from .delivery import loopback
 
 PATIENCE_S = 60.0
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -30,12 +40,13 @@ Serve = Callable[[Behave], int]
 def serve() -> Iterator[Serve]:
     """Serves connections one after another, each in the way `behave` has; gives the port."""
     listening: list[socket.socket] = []
+    connected: list[socket.socket] = []
     threads: list[threading.Thread] = []
 
     def start(behave: Behave) -> int:
         listener = socket.create_server(("127.0.0.1", 0))
         listening.append(listener)
-        threads.append(threading.Thread(target=accept, args=(listener, behave)))
+        threads.append(threading.Thread(target=accept, args=(listener, behave, connected)))
         threads[-1].start()
         return int(listener.getsockname()[1])
 
@@ -43,16 +54,20 @@ def serve() -> Iterator[Serve]:
     for listener in listening:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
+    for connection in connected:
+        with suppress(OSError):  # it was closed
+            connection.shutdown(socket.SHUT_RDWR)
     for thread in threads:
         thread.join(PATIENCE_S)
 
 
-def accept(listener: socket.socket, behave: Behave) -> None:
+def accept(listener: socket.socket, behave: Behave, connected: list[socket.socket]) -> None:
     while True:
         try:
             connection, _ = listener.accept()
         except OSError:
             return
+        connected.append(connection)
         with connection:
             try:
                 behave(connection)
@@ -89,7 +104,7 @@ def test_the_deadline_is_one_of_the_whole_call(serve: Serve, first: bytes, drip:
 
     began = time.monotonic()
     with pytest.raises(ApiError, match=r"no whole answer within 0.5 s"):
-        Api("127.0.0.1", serve(behave)).ask("GET", "/", timeout=0.5)
+        Api(loopback(serve(behave))).ask("GET", "/", timeout=0.5)
     assert time.monotonic() - began < PATIENCE_S / 2
     given_up.set()
 
@@ -103,7 +118,12 @@ def test_what_came_while_the_program_was_suspended_counts(serve: Serve) -> None:
         answer.wait(PATIENCE_S)
         connection.sendall(OK)
 
-    code = f"from tercet.nodeside.api import Api; print(Api('127.0.0.1', {serve(behave)}).ask('GET', '/', timeout=2))"
+    at = tuple(loopback(serve(behave)))
+    code = f"""
+from tercet.nodeside.api import Api
+from tercet.nodeside.endpoint import Endpoint
+print(Api(Endpoint(*{at})).ask('GET', '/', timeout=2))
+"""
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as program:
         assert asked.wait(PATIENCE_S)
         program.send_signal(signal.SIGSTOP)
@@ -123,7 +143,7 @@ def test_a_kept_connection_is_used_again_and_replaced_once_it_is_lost(serve: Ser
             connection.recv(65536)
             connection.sendall(OK)
 
-    api = Api("127.0.0.1", serve(twice), keep=True)
+    api = Api(loopback(serve(twice)), keep=True)
     for _ in range(2):
         assert api.ask("GET", "/", timeout=PATIENCE_S).json() == {}
     assert connections == 1
@@ -142,7 +162,7 @@ def test_without_keep_each_call_has_its_own(serve: Serve) -> None:
         while connection.recv(65536):
             connection.sendall(OK)
 
-    api = Api("127.0.0.1", serve(behave))
+    api = Api(loopback(serve(behave)))
     for _ in range(3):
         assert api.ask("GET", "/", timeout=PATIENCE_S).status == 200
     assert connections == 3
@@ -157,7 +177,7 @@ def test_headers_and_body_are_sent(serve: Serve) -> None:
             seen += connection.recv(65536)
         connection.sendall(OK)
 
-    api = Api("127.0.0.1", serve(behave), headers={"Authorization": "Basic x", **JSON})
+    api = Api(loopback(serve(behave)), headers={"Authorization": "Basic x", **JSON})
     assert api.ask("PATCH", "/config", b"{}", timeout=PATIENCE_S).status == 200
     first, *headers = seen.partition(b"\r\n\r\n")[0].decode().splitlines()
     assert first == "PATCH /config HTTP/1.1"
@@ -169,12 +189,12 @@ def test_a_unix_socket() -> None:
         path = Path(folder, "api")
         with socket.socket(socket.AF_UNIX) as listener:
             with pytest.raises(ApiError, match="No such file"):
-                Api("local", 80, path=str(path)).ask("GET", "/", timeout=PATIENCE_S)
+                Api(Endpoint("local", 80, socket=str(path))).ask("GET", "/", timeout=PATIENCE_S)
             listener.bind(str(path))
             listener.listen()
-            thread = threading.Thread(target=accept, args=(listener, saying(OK)))
+            thread = threading.Thread(target=accept, args=(listener, saying(OK), []))
             thread.start()
-            assert Api("local", 80, path=str(path)).ask("GET", "/", timeout=PATIENCE_S).json() == {}
+            assert Api(Endpoint("local", 80, socket=str(path))).ask("GET", "/", timeout=PATIENCE_S).json() == {}
             listener.shutdown(socket.SHUT_RDWR)
             thread.join(PATIENCE_S)
 
@@ -183,7 +203,7 @@ def test_nobody_who_listens(serve: Serve) -> None:
     with socket.socket() as nobody:  # bound, so that the port is no other's, and not listening
         nobody.bind(("127.0.0.1", 0))
         with pytest.raises(ApiError, match="Connection refused"):
-            Api("127.0.0.1", nobody.getsockname()[1]).ask("GET", "/", timeout=PATIENCE_S)
+            Api(loopback(nobody.getsockname()[1])).ask("GET", "/", timeout=PATIENCE_S)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +218,7 @@ def test_nobody_who_listens(serve: Serve) -> None:
 )
 def test_half_an_answer_is_none(serve: Serve, reply: bytes, problem: str) -> None:
     with pytest.raises(ApiError, match=problem):
-        Api("127.0.0.1", serve(saying(reply))).ask("GET", "/", timeout=PATIENCE_S)
+        Api(loopback(serve(saying(reply)))).ask("GET", "/", timeout=PATIENCE_S)
 
 
 def test_a_body_without_end_is_cut(serve: Serve) -> None:
@@ -207,14 +227,14 @@ def test_a_body_without_end_is_cut(serve: Serve) -> None:
         while True:
             connection.sendall(b"x" * 65536)
 
-    reply = Api("127.0.0.1", serve(behave), keep=True).ask("GET", "/", timeout=PATIENCE_S, limit=100_000)
+    reply = Api(loopback(serve(behave)), keep=True).ask("GET", "/", timeout=PATIENCE_S, limit=100_000)
     assert len(reply.body) == 100_000
 
 
 def test_json_is_that_of_a_200_and_nothing_of_a_404(serve: Serve) -> None:
     def told(status: str, body: bytes) -> object:
         reply = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
-        return Api("127.0.0.1", serve(saying(reply))).ask("GET", "/", timeout=PATIENCE_S).json()
+        return Api(loopback(serve(saying(reply)))).ask("GET", "/", timeout=PATIENCE_S).json()
 
     assert told("200 OK", b'[{"Value": 1}]') == [{"Value": 1}]
     assert told("404 Not Found", b"no such key") is None
@@ -223,3 +243,84 @@ def test_json_is_that_of_a_200_and_nothing_of_a_404(serve: Serve) -> None:
     for body in (b"", b"{", b"\xff"):
         with pytest.raises(ApiError, match="no JSON"):
             told("200 OK", body)
+
+
+def certificate(path: Path) -> str:
+    """A certificate for 127.0.0.1 that is its own authority, with its key, in one PEM file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, path.stem)])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path.write_bytes(made.public_bytes(pem) + secret)
+    return str(path)
+
+
+class Secured:
+    """Serves over TLS, to callers whose certificate it knows."""
+
+    def __init__(self, folder: Path) -> None:
+        self.own, self.caller = certificate(folder / "server.pem"), certificate(folder / "caller.pem")
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(self.own)
+        self._context.verify_mode = ssl.CERT_REQUIRED
+        self._context.load_verify_locations(self.caller)
+
+    def speaking(self, behave: Behave) -> Behave:
+        def spoken(connection: socket.socket) -> None:
+            with self._context.wrap_socket(connection, server_side=True) as wrapped:
+                behave(wrapped)
+
+        return spoken
+
+
+def test_over_tls_both_sides_prove_who_they_are(serve: Serve, tmp_path: Path) -> None:
+    secured = Secured(tmp_path)
+    seen = bytearray()
+
+    def behave(connection: socket.socket) -> None:
+        for _ in range(2):
+            seen.extend(connection.recv(65536))
+            connection.sendall(OK)
+
+    at = loopback(serve(secured.speaking(behave)))._replace(
+        scheme="https", ca=secured.own, certificate=secured.caller, authorization="Bearer x"
+    )
+    api = Api(at, keep=True)
+    for _ in range(2):
+        assert api.ask("GET", "/", timeout=PATIENCE_S).json() == {}
+    assert seen.count(b"Authorization: Bearer x\r\n") == 2
+    assert "Bearer" not in repr(at)
+    other = at._replace(port=serve(secured.speaking(behave)))  # one serves a connection at a time
+    with pytest.raises(ApiError, match="certificate verify failed"):
+        Api(other._replace(ca=secured.caller)).ask("GET", "/", timeout=PATIENCE_S)
+    with pytest.raises(ApiError):
+        Api(other._replace(certificate="")).ask("GET", "/", timeout=PATIENCE_S)
+
+
+@pytest.mark.parametrize("speaks", [True, False])
+def test_the_deadline_is_one_of_the_whole_call_over_tls_too(serve: Serve, tmp_path: Path, speaks: bool) -> None:
+    """A server that never ends the handshake, and one that never ends its answer."""
+    given_up, secured = threading.Event(), Secured(tmp_path)
+
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+        while not given_up.wait(0.02):
+            connection.sendall(b"y")
+
+    def say_nothing(_: socket.socket) -> None:
+        given_up.wait(PATIENCE_S)
+
+    at = loopback(serve(secured.speaking(drip) if speaks else say_nothing))
+    began = time.monotonic()
+    with pytest.raises(SilentError, match=r"no whole answer within 0.5 s"):
+        Api(at._replace(scheme="https", ca=secured.own, certificate=secured.caller)).ask("GET", "/", timeout=0.5)
+    assert time.monotonic() - began < PATIENCE_S / 2
+    given_up.set()

@@ -15,7 +15,7 @@ import pytest
 from tercet.nodeside import guard
 from tercet.nodeside.tailnet import Tailnet
 
-from .delivery import Systemd, deliver, replace_program
+from .delivery import Systemd, deliver, loopback, replace_program
 from .namespaces import Namespaces
 
 SOURCE = guard.__file__.removesuffix("/tercet/nodeside/guard.py")
@@ -152,7 +152,12 @@ class World:
         self.systemd = Systemd(folder)
 
     def guard(self, *, stepped: bool = False) -> subprocess.Popen[str]:
-        config = {"members_port": 9500, "probe_port": 9301, "probe_s": 0.2, "exempt_ports": [9301]}
+        config = {
+            "dcs": loopback(9500)._asdict(),
+            "probe_port": 9301,
+            "probe_s": 0.2,
+            "exempt_ports": [9301],
+        }
         sites = {"peer": "elsewhere", "neighbour": "elsewhere"}
         command = deliver(self._folder, "guard", {**config, "tailnet": "10.9.0.0/16", "sites": sites}, stepped=stepped)
         environment = {"PATH": f"{self.programs}:/usr/sbin:/usr/bin:/sbin:/bin", "NOTIFY_SOCKET": self.systemd.address}

@@ -19,10 +19,15 @@ import pytest
 
 from tercet.nodeside import placement
 
-from .delivery import deliver
+from .delivery import deliver, loopback
 
 SITES = {"control-a": "a", "control-b": "b", "db-a": "a", "db-b": "b"}
-CONFIG = {"dcs_port": 1, "node": "control-a", "sites": SITES, "leader_key": "service/x/leader"}
+CONFIG = {
+    "dcs": loopback(1)._asdict(),
+    "node": "control-a",
+    "sites": SITES,
+    "leader_key": "service/x/leader",
+}
 SERVERS = [
     {"ID": "one", "Node": "control-a", "Leader": True, "Voter": True},
     {"ID": "two", "Node": "control-b", "Leader": False, "Voter": True},
@@ -133,7 +138,7 @@ def serving() -> Iterator[Agent]:
 
 
 def test_a_real_one_that_was_suspended_or_heard_nothing_begins_anew(serving: Agent, tmp_path: Path) -> None:
-    config = {**CONFIG, "dcs_port": serving.server_address[1]}
+    config = {**CONFIG, "dcs": loopback(serving.server_address[1])._asdict()}
     with subprocess.Popen(deliver(tmp_path, "placement", config), stdout=subprocess.PIPE, text=True) as daemon:
         try:
             for trouble in ("suspended", "silent"):

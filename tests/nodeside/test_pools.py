@@ -16,6 +16,8 @@ from tercet.nodeside import pools
 from tercet.nodeside.pools import Pools
 from tercet.nodeside.tailnet import Tailnet
 
+from .delivery import loopback
+
 A, B, C = "100.64.0.1", "100.64.0.2", "100.64.0.3"
 
 
@@ -94,7 +96,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def watch(dcs: Agent, pool: Agent, kind: str = "consul-wan") -> Pools:
-    return Pools(dcs.port, [[kind, pool.port]], Tailnet("100.64.0.0/10"))
+    return Pools(loopback(dcs.port), [[kind, loopback(pool.port)._asdict()]], Tailnet("100.64.0.0/10"))
 
 
 def test_a_failed_member_is_joined_once_dcs_sees_its_node(dcs: Agent, pool: Agent) -> None:

@@ -13,6 +13,8 @@ import pytest
 
 from tercet.nodeside import rollback
 
+from .delivery import loopback
+
 
 class Agent(ThreadingHTTPServer):
     """A KV store with one key; `status` other than 200 is what it answers instead."""
@@ -22,7 +24,7 @@ class Agent(ThreadingHTTPServer):
 
     @property
     def store(self) -> rollback.Store:
-        return rollback.Store(self.server_address[1], "count")
+        return rollback.Store(loopback(self.server_address[1]), "count")
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 
 from tercet.nodeside import room
+from tercet.nodeside.endpoint import Endpoint
 from tercet.nodeside.room import BACK, FLOOR, FULL, LOOKS, MIB, RESERVE, ROOMY, SHORT, TIGHT, WORDS
+
+from .delivery import loopback
 
 PLENTY = 8192 * MIB
 
@@ -105,8 +108,8 @@ class Disk:
         self.empty += left - self.left
 
     def begin(self) -> room.Room:
-        board = room.Board(self._node.port, "tercet/room", "db-one")
-        patroni = room.Patroni(("127.0.0.1", self._node.port), "patroni", "secret")
+        board = room.Board(loopback(self._node.port), "tercet/room", "db-one")
+        patroni = room.Patroni(Endpoint("127.0.0.1", self._node.port, authorization="Basic secret"))
         found = room.Room("db-one", patroni, board, str(self.reserve), str(self.full))
         found.start()
         return found
@@ -130,7 +133,7 @@ def test_a_full_primary_hands_over_to_the_standby_with_room_and_the_least_lag(no
     assert disk.reserve.exists() and node.switches == []
     assert node.levels["db-one"] == "short", "that is said at the first look"
     disk.look(watched)
-    credentials = f"Basic {base64.b64encode(b'patroni:secret').decode()}"
+    credentials = "Basic secret"
     assert node.switches == [(credentials, {"leader": "db-one", "candidate": "db-three"})]
     assert not disk.reserve.exists() and disk.left == RESERVE
     assert disk.full.exists() and node.levels["db-one"] == "full"

@@ -19,8 +19,9 @@ from types import SimpleNamespace
 import pytest
 
 from tercet.nodeside import wake
+from tercet.nodeside.endpoint import Endpoint
 
-from .delivery import deliver
+from .delivery import deliver, loopback
 
 PATIENCE_S = 60.0
 
@@ -140,8 +141,8 @@ def agent(watch: Start) -> Iterator[Agent]:
 
 def start(agent: Agent, watch: Start) -> None:
     port = agent.server_address[1]
-    waker = wake.waker(("127.0.0.1", port), "patroni", "secret")
-    leader, failover = (wake.Key(port, "service/x", name) for name in ("leader", "failover"))
+    waker = wake.waker(Endpoint("127.0.0.1", port, authorization="Basic secret"))
+    leader, failover = (wake.Key(loopback(port), "service/x", name) for name in ("leader", "failover"))
     switchover = wake.Switchover()
     watch(wake.watch_switchover, failover, switchover)
     watch(wake.watch_leader, leader, switchover, "db-two", waker)
@@ -162,7 +163,7 @@ def watched(pid: int) -> bool:
 def test_a_new_holder_and_none_wake_patroni_with_a_change_of_nothing(agent: Agent, watch: Start) -> None:
     start(agent, watch)
     agent.move("")
-    assert agent.patches.get(timeout=PATIENCE_S) == ("Basic cGF0cm9uaTpzZWNyZXQ=", json.dumps({"tercet_wake": None}))
+    assert agent.patches.get(timeout=PATIENCE_S) == ("Basic secret", json.dumps({"tercet_wake": None}))
     agent.move("db-two")
     agent.patches.get(timeout=PATIENCE_S)
     assert agent.patches.empty()
@@ -287,8 +288,9 @@ class Daemon:
     def __init__(self, folder: Path, agent: Agent) -> None:
         self.pid_file = folder / "postmaster.pid"
         port = agent.server_address[1]
-        config = {"dcs_port": port, "scope": "service/x", "node": "db-two", "api": ["127.0.0.1", port]}
-        config |= {"user": "patroni", "password": "secret", "pid_file": str(self.pid_file)}
+        at = loopback(port)._asdict()
+        config = {"dcs": at, "scope": "service/x", "node": "db-two", "patroni": at}
+        config |= {"pid_file": str(self.pid_file)}
         self.process = subprocess.Popen(deliver(folder, "wake", config), stdout=subprocess.PIPE, text=True)
 
     def line(self) -> str:
@@ -337,5 +339,5 @@ time.sleep(60)
 
 
 def test_a_patroni_that_is_away_is_said_and_harms_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    wake.waker(("127.0.0.1", 1), "a", "b")("x holds the leader key")
+    wake.waker(loopback(1))("x holds the leader key")
     assert "Patroni does not answer" in capsys.readouterr().out

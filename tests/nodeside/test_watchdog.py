@@ -27,6 +27,7 @@ from tercet.nodeside.keepalives import Keepalives
 from tercet.nodeside.watchdog import Fence, Postmaster, Watch
 
 from ..drills.conftest import Server, serve
+from .delivery import loopback
 
 
 @pytest.fixture
@@ -325,10 +326,10 @@ def test_a_patroni_is_well_if_it_says_so(status: str, well: bool) -> None:
         port = listener.getsockname()[1]
         answer = threading.Thread(target=answering, args=(listener, f"HTTP/1.0 {status}\r\n\r\n".encode()))
         answer.start()
-        assert watchdog.patroni_is_well("127.0.0.1", port, 60) is well
+        assert watchdog.patroni_is_well(loopback(port), 60) is well
         answer.join()
-        assert not watchdog.patroni_is_well("127.0.0.1", port, 0.2), "it accepts and says nothing"
-    assert watchdog.patroni_is_well("127.0.0.1", port, 0.2), "refused: that is systemd's affair"
+        assert not watchdog.patroni_is_well(loopback(port), 0.2), "it accepts and says nothing"
+    assert watchdog.patroni_is_well(loopback(port), 0.2), "refused: that is systemd's affair"
 
 
 def test_a_postmaster_is_silent_only_if_it_accepts_and_says_nothing(tmp_path: Path) -> None:
@@ -456,7 +457,8 @@ def test_it_fences_a_silent_primary_and_harms_nobody_when_it_is_itself_suspended
     dcs = HTTPServer(("127.0.0.1", 0), type("Handler", (Catalogue,), {"destroyed": destroyed}))
     threading.Thread(target=dcs.serve_forever, daemon=True).start()
     config = {
-        "node": "db-1", "api": ["127.0.0.1", 9], "dcs_port": dcs.server_port, "scope": "service/x",
+        "node": "db-1", "patroni": loopback(9)._asdict(),
+        "dcs": loopback(dcs.server_port)._asdict(), "scope": "service/x",
         "keepalives": str(tmp_path / "keepalives"), "data": str(primary.directory / "data"),
         "socket": str(tmp_path / "none"), "fence_s": 3.0, "hung_s": 60.0,
     }  # fmt: skip
@@ -497,7 +499,7 @@ def test_dcs_answers_if_a_leader_says_whether_there_is_a_key(status: int, answer
         said = f"HTTP/1.1 {status} Said\r\nContent-Length: 2\r\n\r\n[]".encode()
         answer = threading.Thread(target=answering, args=(listener, said))
         answer.start()
-        dcs = watchdog.Dcs(listener.getsockname()[1], "service/proposalsapp")
+        dcs = watchdog.Dcs(loopback(listener.getsockname()[1]), "service/proposalsapp")
         dcs.answers = not answers
         dcs.ask()
         answer.join()

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from tercet.components import consul_agent
+from tercet.components import consul_agent, endpoints
 from tercet.components.consul_agent import Agent
 from tercet.components.context import Context
 from tercet.components.rolling import in_turn
@@ -69,11 +69,11 @@ class Consul:
     def questions(self, node: Node) -> Mapping[str, Request]:
         if node.role is not Role.CONTROL:
             return {}
-        base = f"http://127.0.0.1:{self.context.platform.settings.ports.consul_http}/v1"
+        agent = endpoints.consul(self.context.platform)
         return {
-            "consul.leader": Http(f"{base}/status/leader"),
-            "consul.wan": Http(f"{base}/agent/members?wan=1"),
-            "consul.lan": Http(f"{base}/agent/members"),
+            "consul.leader": Http(agent, "/v1/status/leader"),
+            "consul.wan": Http(agent, "/v1/agent/members?wan=1"),
+            "consul.lan": Http(agent, "/v1/agent/members"),
         }
 
     def leads(self, site: str) -> Condition:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from tercet.components import consul_agent, patroni, permission
+from tercet.components import consul_agent, endpoints, patroni, permission
 from tercet.components.consul import alive
 from tercet.components.consul_agent import Agent, Start
 from tercet.components.context import Context
@@ -74,7 +74,7 @@ class Dcs:
         }
         settings["retry_join"] = [f"{name}:{ports.dcs_serf_lan}" for name in controls if name != node.name]
         # Clients in turn too: the primary's session hangs on its own agent's health.
-        rolling = everywhere("dcs", node, platform, f"http://127.0.0.1:{ports.dcs_http}/v1/agent/self")
+        rolling = everywhere("dcs", node, platform, endpoints.dcs(platform))
         if node.role is Role.CONTROL:
             settings |= {
                 "server": True,
@@ -109,7 +109,7 @@ class Dcs:
         """Given once, while nobody holds any data. Where somebody does, this server joins the others, and the gate
         says so if there is nothing to join."""
         platform = self.context.platform
-        peers = f"http://127.0.0.1:{platform.settings.ports.dcs_http}/v1/status/peers"
+        peers = endpoints.dcs(platform).url("/v1/status/peers")
         exists = f'[ -e {PERMISSION} ] || [ -n "$(ls {_BESIDE} 2>/dev/null)" ] || curl -sf -m 2 {peers} | grep -q :'
         # It reads the permission when it starts.
         restart = f"if systemctl -q is-active {UNIT}; then systemctl restart {UNIT}; fi"
@@ -129,7 +129,7 @@ class Dcs:
         Patroni's own registration has an old-tag race (hashicorp/consul#13578) and disappears after 100 s.
         """
         settings = self.context.platform.settings
-        api = f"http://{node.name}:{settings.ports.patroni}"
+        api = endpoints.patroni(self.context.platform, node.name)
         return {
             "services": [
                 {
@@ -137,7 +137,7 @@ class Dcs:
                     "name": settings.postgresql.service,
                     "tags": [tag],
                     "port": settings.ports.postgresql,
-                    "check": {"http": f"{api}/{tag}", "interval": "1s", "timeout": "1s"},
+                    "check": {"http": api.url(f"/{tag}"), "interval": "1s", "timeout": "1s"},
                 }
                 for tag in ("primary", "replica")
             ]
@@ -146,12 +146,12 @@ class Dcs:
     def questions(self, node: Node) -> Mapping[str, Request]:
         if node.role is Role.WORLD:
             return {}
-        base = f"http://127.0.0.1:{self.context.platform.settings.ports.dcs_http}/v1"
-        questions: dict[str, Request] = {"dcs.members": Http(f"{base}/agent/members")}
+        agent = endpoints.dcs(self.context.platform)
+        questions: dict[str, Request] = {"dcs.members": Http(agent, "/v1/agent/members")}
         if node.role is Role.CONTROL:
-            questions["dcs.leader"] = Http(f"{base}/status/leader")
-            questions["dcs.peers"] = Http(f"{base}/operator/raft/configuration")
-            questions["dcs.raft"] = Http(f"{base}/status/peers")
+            questions["dcs.leader"] = Http(agent, "/v1/status/leader")
+            questions["dcs.peers"] = Http(agent, "/v1/operator/raft/configuration")
+            questions["dcs.raft"] = Http(agent, "/v1/status/peers")
         return questions
 
     def healthy(self) -> Iterable[Condition]:

@@ -12,6 +12,7 @@ from importlib.resources import files
 from types import MappingProxyType
 
 from tercet import nodeside
+from tercet.components import endpoints
 from tercet.components.context import Context
 from tercet.components.systemd import CONTROL_PLANE, Value, unit_file, unit_path
 from tercet.components.tailscale import HOSTS, SOCKET
@@ -26,6 +27,7 @@ PLACEMENT = "tercet-placement.service"
 ROLLBACK = "tercet-rollback.service"
 RESTORED = "/var/lib/tercet/restored"
 LIBRARY = "/usr/lib/tercet"
+CLIENT = ("api", "endpoint")  # the modules of a program that asks an API
 
 # For a daemon that says when it is ready and that it still works (nodeside/host.py). One that hangs is started anew: it
 # would be active and do nothing. 30 s are far above every time limit of its own, and above a node's pause in a drill.
@@ -104,7 +106,7 @@ class Guard:
         if node.role is Role.WORLD:
             return
         platform = self.context.platform
-        ports = platform.settings.ports
+        ports, dcs = platform.settings.ports, endpoints.dcs(platform)._asdict()
         gossip = [
             ports.consul_serf_lan,
             ports.consul_serf_wan,
@@ -113,7 +115,7 @@ class Guard:
             ports.nomad_serf,
         ]
         guard: dict[str, object] = {
-            "members_port": ports.dcs_http,
+            "dcs": dcs,
             "probe_port": ports.dcs_serf_lan,
             "probe_s": self.context.timing.peer_probe_ms / 1000,
             "exempt_ports": gossip,
@@ -122,7 +124,7 @@ class Guard:
         }
         # Without a limit to its start: it tries on until the rule can be installed, and says why it cannot be.
         service = {**SUPERVISED, "TimeoutStartSec": "infinity"}
-        yield from daemon("guard", "Dead-peer guard", guard, modules=("api", "host", "tailnet"), service=service)
+        yield from daemon("guard", "Dead-peer guard", guard, modules=(*CLIENT, "host", "tailnet"), service=service)
         paths: dict[str, object] = {
             "socket": SOCKET,
             "hosts": HOSTS,
@@ -134,20 +136,20 @@ class Guard:
         yield from daemon("paths", title, paths, modules=("host", "tailnet"), service=SUPERVISED)
         if node.role is Role.CONTROL:
             placement: dict[str, object] = {
-                "dcs_port": ports.dcs_http,
+                "dcs": dcs,
                 "node": node.name,
                 "sites": {member.name: member.site for member in platform.nodes},
                 "leader_key": f"service/{platform.settings.postgresql.service}/leader",
             }
-            yield from daemon("placement", "Keeps the leader of dcs away from the primary", placement, modules=("api",))
+            yield from daemon("placement", "Keeps the leader of dcs away from the primary", placement, modules=CLIENT)
             rollback: dict[str, object] = {
-                "dcs_port": ports.dcs_http,
+                "dcs": dcs,
                 "key": f"tercet/count/{node.name}",
                 "count": "/var/lib/tercet/count",
                 "mark": RESTORED,
             }
             title = "Notices that this node was restored from an older copy"
-            yield from daemon("rollback", title, rollback, modules=("api",))
+            yield from daemon("rollback", title, rollback, modules=CLIENT)
 
     def questions(self, node: Node) -> Mapping[str, Request]:
         if node.role is Role.WORLD:

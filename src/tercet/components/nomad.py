@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from tercet.components import endpoints
 from tercet.components.context import Context
-from tercet.components.guard import SUPERVISED, daemon
+from tercet.components.guard import CLIENT, SUPERVISED, daemon
 from tercet.components.rolling import in_turn, raft_servers
 from tercet.components.systemd import CONTROL_PLANE, NEEDS_TAILNET, unit_file, unit_path
 from tercet.components.tailscale import INTERFACE
@@ -44,10 +45,8 @@ class Nomad:
         yield Directory("/etc/nomad.d", purge=True)
         yield File(CONFIG, as_json(self._config(node)))
         yield File(unit_path(UNIT), self._unit())
-        ports = self.context.platform.settings.ports
-        itself = f"http://127.0.0.1:{ports.nomad_http}/v1/agent/self"
         if node.role is Role.CONTROL:
-            rolling = raft_servers("nomad servers", itself)
+            rolling = raft_servers("nomad servers", endpoints.nomad(self.context.platform))
         else:
             rolling = in_turn("nomad clients", client=True)
         links = tuple(program.link for program in programs)
@@ -56,19 +55,19 @@ class Nomad:
 
     def _rejoin(self, node: Node) -> Iterable[Resource]:
         """What was away and is there again: this cluster's, and Consul's, which comes before it."""
-        settings = self.context.platform.settings
-        ports, control = settings.ports, node.role is Role.CONTROL
-        pools = [["consul-lan", ports.consul_http]]
+        platform, control = self.context.platform, node.role is Role.CONTROL
+        consul, own = endpoints.consul(platform)._asdict(), endpoints.nomad(platform)._asdict()
+        pools = [["consul-lan", consul]]
         if control:
-            pools += [["consul-wan", ports.consul_http], ["nomad", ports.nomad_http]]
+            pools += [["consul-wan", consul], ["nomad", own]]
         config: dict[str, object] = {
-            "dcs_port": ports.dcs_http,
+            "dcs": endpoints.dcs(platform)._asdict(),
             "pools": pools,
-            "tailnet": str(settings.tailnet.cidr),
-            "client_port": None if control else ports.nomad_http,
+            "tailnet": str(platform.settings.tailnet.cidr),
+            "client": None if control else own,
         }
         title = "Brings back at once what was away and answers again"
-        yield from daemon("rejoin", title, config, modules=("api", "host", "pools", "tailnet"), service=SUPERVISED)
+        yield from daemon("rejoin", title, config, modules=(*CLIENT, "host", "pools", "tailnet"), service=SUPERVISED)
 
     def _config(self, node: Node) -> dict[str, object]:
         platform = self.context.platform
@@ -135,11 +134,11 @@ class Nomad:
     def questions(self, node: Node) -> Mapping[str, Request]:
         if node.role is not Role.CONTROL:
             return {}
-        base = f"http://127.0.0.1:{self.context.platform.settings.ports.nomad_http}/v1"
+        agent = endpoints.nomad(self.context.platform)
         return {
-            "nomad.leader": Http(f"{base}/status/leader"),
-            "nomad.servers": Http(f"{base}/agent/members"),
-            "nomad.clients": Http(f"{base}/nodes?stale"),
+            "nomad.leader": Http(agent, "/v1/status/leader"),
+            "nomad.servers": Http(agent, "/v1/agent/members"),
+            "nomad.clients": Http(agent, "/v1/nodes?stale"),
         }
 
     def healthy(self) -> Iterable[Condition]:

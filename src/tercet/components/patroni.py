@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tercet.components import permission
+from tercet.components import endpoints, permission
 from tercet.components.context import Context
 from tercet.components.readonly import PROGRAM as READONLY
 from tercet.components.readonly import UNIT as READONLY_UNIT
@@ -54,7 +54,6 @@ ALONE = "postgresql: one primary, no standby"
 SILENT_S, SILENT_AT_BOOT_S = 2, 15
 SILENT_LOOKS = 2
 SWITCH_S = 60.0  # seconds for a planned change of the primary, which takes 1 to 2
-REST_USER = "patroni"
 # As PostgreSQL's own user, for its local socket. setpriv, because runuser opens a PAM session, which takes as long as
 # the query.
 AS_POSTGRES = ("setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups")
@@ -112,7 +111,7 @@ class Patroni:
 
     def api(self, path: str, node: Node) -> Http:
         """Patroni's REST API, asked on the node itself: it listens on the tailnet address alone."""
-        return Http(f"http://{node.name}:{self.context.platform.settings.ports.patroni}{path}")
+        return Http(endpoints.patroni(self.context.platform, node.name), path)
 
     def _config(self, node: Node) -> dict[str, object]:
         settings, secrets, timing = self.context.platform.settings, self.context.secrets, self.context.timing
@@ -123,7 +122,7 @@ class Patroni:
             "restapi": {
                 "listen": f"{node.name}:{ports.patroni}",
                 "connect_address": f"{node.name}:{ports.patroni}",
-                "authentication": {"username": REST_USER, "password": secrets.patroni_api},
+                "authentication": {"username": endpoints.PATRONI_USER, "password": secrets.patroni_api},
             },
             "consul": {
                 "host": f"127.0.0.1:{ports.dcs_http}",
@@ -240,9 +239,12 @@ class Patroni:
         """The path in the KV store of `dcs` of what Patroni keeps under that name."""
         return f"service/{self.context.platform.settings.postgresql.service}/{name}"
 
+    def _recorded_at(self) -> str:
+        return f"/v1/kv/{self.key('initialize')}"
+
     def _recorded(self) -> str:
         """The URL that answers 200 where `dcs` knows the cluster, asked of the node's own agent."""
-        return f"http://127.0.0.1:{self.context.platform.settings.ports.dcs_http}/v1/kv/{self.key('initialize')}"
+        return endpoints.dcs(self.context.platform).url(self._recorded_at())
 
     def _gate(self) -> str:
         return f"""#!/bin/sh
@@ -320,7 +322,7 @@ rm -f {PERMISSION} {BOOTSTRAP}
         return {
             "patroni": self.api("/cluster", node),
             "patroni.self": self.api("/patroni", node),
-            "patroni.recorded": Http(self._recorded()),
+            "patroni.recorded": Http(endpoints.dcs(self.context.platform), self._recorded_at()),
             "patroni.config": self.api("/config", node),
         }
 

@@ -5,9 +5,11 @@ In which order they are taken is the engine's rule (converge/resources.py, Turn)
 
 from __future__ import annotations
 
+from tercet.components import endpoints
 from tercet.converge.requests import Answer, Exec, Http
 from tercet.converge.resources import Rolling, Standing
 from tercet.inventory.platform import Node, Platform, Role
+from tercet.nodeside.endpoint import Endpoint
 
 _NOTHING = Exec(("true",))
 
@@ -19,19 +21,19 @@ def in_turn(group: str, *, client: bool = False) -> Rolling:
 
 def databases(group: str, node: Node, platform: Platform, *, client: bool = False) -> Rolling:
     """Database nodes: the primary leads, as Patroni's API on the node says."""
-    return Rolling(group, Http(f"http://{node.name}:{platform.settings.ports.patroni}/patroni"), _database, client)
+    return Rolling(group, Http(endpoints.patroni(platform, node.name), "/patroni"), _database, client)
 
 
-def raft_servers(group: str, url: str) -> Rolling:
-    """Servers of a Raft. `url` is the /v1/agent/self of Consul or Nomad."""
-    return Rolling(group, Http(url), _server)
+def raft_servers(group: str, agent: Endpoint) -> Rolling:
+    """Servers of a Raft, Consul's or Nomad's, as the node's own agent says."""
+    return Rolling(group, Http(agent, "/v1/agent/self"), _server)
 
 
-def everywhere(group: str, node: Node, platform: Platform, url: str) -> Rolling:
-    """Something that runs on every node: servers at those of the Raft at `url`, clients at the others."""
+def everywhere(group: str, node: Node, platform: Platform, agent: Endpoint) -> Rolling:
+    """Something that runs on every node: servers at those of the Raft of `agent`, clients at the others."""
     match node.role:
         case Role.CONTROL:
-            return raft_servers(group, url)
+            return raft_servers(group, agent)
         case Role.DB:
             return databases(group, node, platform, client=True)
         case _:

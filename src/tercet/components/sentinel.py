@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from tercet.components import patroni, readonly
+from tercet.components import endpoints, patroni, readonly
 from tercet.components.context import Context
-from tercet.components.guard import SUPERVISED, active, daemon
+from tercet.components.guard import CLIENT, SUPERVISED, active, daemon
 from tercet.converge.component import Condition, Deviating, Passing, Readings, Skipped, State, Waiting
 from tercet.converge.requests import Active, Exec, Http, Request
 from tercet.converge.resources import Resource
@@ -44,12 +44,14 @@ class Sentinel:
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is not Role.DB:
             return
-        settings = self.context.platform.settings
-        ports = settings.ports
+        platform = self.context.platform
+        settings, ports = platform.settings, platform.settings.ports
+        dcs = endpoints.dcs(platform)._asdict()
+        changing = endpoints.patroni(platform, node.name, self.context.secrets)._asdict()
         yield from daemon(
             "strict",
             "Refuses writes while no standby confirms them",
-            {"needed": self.context.platform.confirming, "port": ports.postgresql, "full": FULL},
+            {"needed": platform.confirming, "port": ports.postgresql, "full": FULL},
             modules=("host", "strict_pace"),
             service=SUPERVISED,
         )
@@ -59,8 +61,8 @@ class Sentinel:
             "Patroni's watchdog: fences PostgreSQL, ends what hangs",
             {
                 "node": node.name,
-                "api": [node.name, ports.patroni],
-                "dcs_port": ports.dcs_http,
+                "patroni": endpoints.patroni(platform, node.name)._asdict(),
+                "dcs": dcs,
                 "scope": scope,
                 "keepalives": patroni.KEEPALIVES,
                 "data": patroni.DATA,
@@ -69,22 +71,20 @@ class Sentinel:
                 "hung_s": self.context.timing.keepalive_s,
                 "fence_s": self.context.timing.fence_s,
             },
-            modules=("api", "host", "keepalives"),
+            modules=(*CLIENT, "host", "keepalives"),
             service=SUPERVISED,
         )
         yield from daemon(
             "wake",
             "Wakes Patroni for a new leader and for a crash",
             {
-                "dcs_port": ports.dcs_http,
+                "dcs": dcs,
                 "scope": scope,
                 "node": node.name,
-                "api": [node.name, ports.patroni],
-                "user": patroni.REST_USER,
-                "password": self.context.secrets.patroni_api,
+                "patroni": changing,
                 "pid_file": f"{patroni.DATA}/postmaster.pid",
             },
-            modules=("api",),
+            modules=CLIENT,
             secret=True,
         )
 
@@ -93,22 +93,20 @@ class Sentinel:
             "Gives the lead to a node with room when the disk is full",
             {
                 "node": node.name,
-                "api": [node.name, ports.patroni],
-                "user": patroni.REST_USER,
-                "password": self.context.secrets.patroni_api,
-                "dcs_port": ports.dcs_http,
+                "patroni": changing,
+                "dcs": dcs,
                 "keys": ROOM_KEYS,
                 "reserve": f"{PurePosixPath(patroni.DATA).parent}/reserve",
                 "full": FULL,
             },
-            modules=("api",),
+            modules=CLIENT,
             secret=True,
         )
 
     def questions(self, node: Node) -> Mapping[str, Request]:
         if node.role is not Role.DB:
             return {}
-        rooms = Http(f"http://127.0.0.1:{self.context.platform.settings.ports.dcs_http}/v1/kv/{ROOM_KEYS}/?recurse")
+        rooms = Http(endpoints.dcs(self.context.platform), f"/v1/kv/{ROOM_KEYS}/?recurse")
         own: dict[str, Request] = {"read_only": READ_ONLY, "watchdog": Active(WATCHDOG), "rooms": rooms}
         return {**patroni.Patroni(self.context).questions(node), **own}
 

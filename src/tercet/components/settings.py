@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tercet.components import endpoints
 from tercet.components.context import Context
 from tercet.components.patroni import BIN, CONFIG, DATA, Patroni
 from tercet.components.rolling import databases
@@ -27,11 +28,11 @@ DYNAMIC = "PostgreSQL's dynamic configuration"
 # after the one in which it saw the change: only then is its `pending_restart` true to the new settings.
 REPLACE = f"""
 patronictl -c {CONFIG} edit-config --force --replace - || exit 1
-port=$1 loop_wait=$2; shift 2
-seen_by() {{ curl -sf -m 2 "http://$1:$port/patroni" | jq -r '.dcs_last_seen // 0'; }}
+loop_wait=$1; shift
+seen_by() {{ curl -sf -m 2 "$1" | jq -r '.dcs_last_seen // 0'; }}
 changed=$(date +%s); deadline=$((changed + 3 * loop_wait + 6))
-for node in "$@"; do
-  while last=$(seen_by "$node") && [ -n "$last" ] && [ "$last" -le $((changed + loop_wait)) ]; do
+for member in "$@"; do
+  while last=$(seen_by "$member") && [ -n "$last" ] && [ "$last" -le $((changed + loop_wait)) ]; do
     [ "$(date +%s)" -lt "$deadline" ] || break
     sleep 0.3
   done
@@ -52,12 +53,14 @@ class Settings:
         if node != self.context.platform.initial_primary:
             return
         wanted = Patroni(self.context).dynamic()
-        port = str(self.context.platform.settings.ports.patroni)
-        databases = tuple(database.name for database in self.context.platform.of(Role.DB))
-        words = ("sh", "-c", REPLACE, "sh", port, str(self.context.timing.loop_wait), *databases)
+        platform = self.context.platform
+        databases = tuple(database.name for database in platform.of(Role.DB))
+        members = (endpoints.patroni(platform, name).url("/patroni") for name in databases)
+        words = ("sh", "-c", REPLACE, "sh", str(self.context.timing.loop_wait), *members)
+        own = endpoints.patroni(platform, "$(hostname)").url("/config")
         yield Object(
             DYNAMIC,
-            Exec(("sh", "-c", f"exec curl -sf -m 2 http://$(hostname):{port}/config")),
+            Exec(("sh", "-c", f"exec curl -sf -m 2 {own}")),
             _differs_from(wanted),
             (Exec(words, stdin=json.dumps(wanted).encode(), timeout=60),),
             on=databases,
@@ -98,7 +101,7 @@ class Restarts:
         if node.role is not Role.DB:
             return
         settings = self.context.platform.settings
-        url = f"http://{node.name}:{settings.ports.patroni}/patroni"
+        url = endpoints.patroni(self.context.platform, node.name).url("/patroni")
         words = ("patronictl", "-c", CONFIG, "restart", settings.postgresql.service, node.name, "--pending", "--force")
         yield Object(
             _restart_of(node, self.name),

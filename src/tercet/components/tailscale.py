@@ -18,7 +18,7 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, Any
 
-from tercet.components import headscale
+from tercet.components import endpoints, headscale
 from tercet.components.context import Context
 from tercet.components.rolling import everywhere
 from tercet.components.systemd import CONTROL_PLANE, unit_file, unit_path
@@ -28,6 +28,7 @@ from tercet.converge.requests import NO_ANSWER, Answer, Exec, Http, Late, Reques
 from tercet.converge.resources import Directory, File, Object, Resource, Unit
 from tercet.errors import TercetError
 from tercet.inventory.platform import Node, Role
+from tercet.nodeside.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from tercet.providers.proxmox.tailnet import Tailnet
@@ -41,7 +42,7 @@ LAB_CA = "/etc/tercet/ca/lab.pem"
 TAILNET_CA = "/etc/tercet/ca/tailnet.pem"
 SOCKET = "/run/tailscale/tailscaled.sock"
 # What `tailscale status --json` prints, asked of the daemon itself: nine starts of a large program less in each look.
-STATUS = Http("http://local-tailscaled.sock/localapi/v0/status", socket=SOCKET, timeout=3)
+STATUS = Http(Endpoint("local-tailscaled.sock", 80, socket=SOCKET), "/localapi/v0/status", timeout=3)
 
 # Lines of tailscaled about each question that it is asked to ask a peer: the second, and that lines were left out.
 _PING, _LIMITED = r"ping\(.*: sending disco ping to", r"\[RATELIMIT\] format\(.(localapi: |ping\()"
@@ -96,14 +97,11 @@ class Tailscale:
         yield Unit(
             UNIT,
             restart_on=(unit_path(UNIT), *(file.path for file in authority), *(program.link for program in programs)),
-            rolling=everywhere("tailnet", node, self.context.platform, self._dcs_agent()),
+            rolling=everywhere("tailnet", node, self.context.platform, endpoints.dcs(self.context.platform)),
         )
         yield self._login(node)
         yield File(HOSTS, Late("all nodes have joined the tailnet", self._address_needs(), self._hosts))
         yield Unit(READY, restart_on=(unit_path(READY), ready))
-
-    def _dcs_agent(self) -> str:
-        return f"http://127.0.0.1:{self.context.platform.settings.ports.dcs_http}/v1/agent/self"
 
     def _tailscaled_unit(self) -> bytes:
         port = self.context.platform.settings.ports.tailscale

@@ -24,7 +24,8 @@ DO_TIMEOUT_S = 180.0  # a stop, a start and what comes before them, each within 
 
 SYSTEMD_S = 10.0  # for systemd to tell the states of all units of a node
 NOT_ACTIVE = 3  # the status that `systemctl is-active` has for it
-LOOK = ("api", "agent.requests", "agent.facts", "agent.stamps", "agent.main")  # each after those that it imports
+# Each after those that it imports.
+LOOK = ("endpoint", "api", "agent.requests", "agent.facts", "agent.stamps", "agent.main")
 DO = (*LOOK, "agent.changes")
 
 
@@ -156,7 +157,7 @@ def _wire(request: Exec | Http, limit: float) -> dict[str, Any]:
     common = {"data": encoded(data), "timeout": min(request.timeout, limit)}
     if isinstance(request, Exec):
         return {"argv": request.argv, **common}
-    return {"method": request.method, "url": request.url, "socket": request.socket, **common}
+    return {"method": request.method, "endpoint": request.at._asdict(), "path": request.path, **common}
 
 
 def encoded(data: bytes) -> str:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tercet.nodeside.endpoint import Endpoint
+
 
 @dataclass(frozen=True, slots=True)
 class Late:
@@ -41,16 +43,14 @@ class Exec:
 
 @dataclass(frozen=True, slots=True)
 class Http:
-    """One HTTP request sent by the node itself, abandoned after `timeout` seconds.
+    """One HTTP request sent by the node itself, abandoned after `timeout` seconds. `path` begins with a slash and may
+    have a query."""
 
-    With `socket` it goes to that Unix socket of the node; the URL's host is then a name only.
-    """
-
-    url: str
+    at: Endpoint
+    path: str
     method: str = "GET"
     body: bytes = field(default=b"", repr=False)
     timeout: float = 2.0
-    socket: str = ""
 
 
 @dataclass(frozen=True, slots=True)

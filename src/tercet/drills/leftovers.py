@@ -11,7 +11,7 @@ import contextlib
 
 from tercet.converge.fleet import Unreachable
 from tercet.converge.observe import ask
-from tercet.converge.requests import Http, Request
+from tercet.converge.requests import Request
 from tercet.drills import live
 from tercet.drills.stage import Stage, StageError
 from tercet.inventory.platform import Role
@@ -48,7 +48,7 @@ async def _drop_tables(stage: Stage, node: str) -> None:
 async def _purge_jobs(stage: Stage) -> None:
     """By the first control node whose Nomad answers; its server forwards to the leader."""
     scene = live.Scene(stage.platform, frozenset(), "")
-    listed = Http(scene.nomad(f"jobs?prefix={JOB}"))
+    listed = scene.nomad(f"jobs?prefix={JOB}")
     controls = [node.name for node in stage.platform.of(Role.CONTROL)]
     questions: dict[str, dict[str, Request]] = {control: {"jobs": listed} for control in controls}
     readings = await ask(stage.provider, questions, timeout=10)

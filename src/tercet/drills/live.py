@@ -10,10 +10,11 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from tercet.components import consul, nomad
+from tercet.components import consul, endpoints, nomad
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.requests import Http, Request
 from tercet.inventory.platform import Node, Platform, Role
+from tercet.nodeside.endpoint import Endpoint
 
 Questions = Mapping[str, Mapping[str, Request]]
 
@@ -36,12 +37,13 @@ class Scene:
         """Sites whose control node is hit."""
         return frozenset(n.site for n in self.platform.of(Role.CONTROL) if n.name in self.victims)
 
-    def catalogue(self, port: int, datacenter: str = "") -> Http:
-        """The nodes of the datacenter of the agent at that port, or of another one that it forwards to."""
-        return Http(f"http://127.0.0.1:{port}/v1/catalog/nodes{f'?dc={datacenter}' if datacenter else ''}")
+    def nomad(self, path: str, method: str = "GET", body: bytes = b"", timeout: float = 2.0) -> Http:
+        return Http(endpoints.nomad(self.platform), f"/v1/{path}", method, body, timeout)
 
-    def nomad(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.platform.settings.ports.nomad_http}/v1/{path}"
+
+def _catalogue(agent: Endpoint, datacenter: str = "") -> Http:
+    """The nodes of the agent's datacenter, or of another one that it forwards to."""
+    return Http(agent, f"/v1/catalog/nodes{f'?dc={datacenter}' if datacenter else ''}")
 
 
 def judge(name: str, scene: Scene) -> tuple[Condition, Questions] | None:
@@ -83,14 +85,14 @@ def _lasting(check: Callable[[Readings], State]) -> Callable[[Readings], State]:
     return look
 
 
-def _ask(scene: Scene, question: str, url: str) -> dict[str, dict[str, Request]]:
-    return {node.name: {question: Http(url)} for node in scene.controls}
+def _ask(scene: Scene, question: str, request: Http) -> dict[str, dict[str, Request]]:
+    return {node.name: {question: request} for node in scene.controls}
 
 
 def _nomad_leads(scene: Scene) -> tuple[Condition, Questions]:
     asked = _ask(scene, "nomad.leader", scene.nomad("status/leader"))
     for node in scene.controls:
-        asked[node.name]["nomad.servers"] = Http(scene.nomad("agent/members"))
+        asked[node.name]["nomad.servers"] = scene.nomad("agent/members")
 
     def check(readings: Readings) -> State:
         leaders = {node.name: nomad.leader_of(readings, [node.name]) for node in scene.controls}
@@ -146,10 +148,9 @@ def running_on(readings: Readings, control: str) -> list[str]:
 
 
 def _catalogues(scene: Scene) -> tuple[Condition, Questions]:
-    ports = scene.platform.settings.ports
+    own, dcs = endpoints.consul(scene.platform), endpoints.dcs(scene.platform)
     asked: dict[str, dict[str, Request]] = {
-        node.name: {"catalogue": scene.catalogue(ports.consul_http), "dcs": scene.catalogue(ports.dcs_http)}
-        for node in scene.controls
+        node.name: {"catalogue": _catalogue(own), "dcs": _catalogue(dcs)} for node in scene.controls
     }
 
     def check(readings: Readings) -> State:
@@ -172,14 +173,12 @@ def _silent(readings: Readings, nodes: Iterable[str], question: str) -> list[str
 
 def _catalogue_goes_on(scene: Scene) -> tuple[Condition, Questions]:
     """Asked inside the sites that are cut off: their Consul has its leader, and each node gets the catalogue of it."""
-    platform, ports = scene.platform, scene.platform.settings.ports
+    platform, own = scene.platform, endpoints.consul(scene.platform)
     nodes = [node for node in platform.nodes if node.site in scene.down]
-    asked: dict[str, dict[str, Request]] = {
-        node.name: {"catalogue": scene.catalogue(ports.consul_http)} for node in nodes
-    }
+    asked: dict[str, dict[str, Request]] = {node.name: {"catalogue": _catalogue(own)} for node in nodes}
     controls = [node.name for node in nodes if node.role is Role.CONTROL]
     for name in controls:
-        asked[name]["consul.leader"] = Http(f"http://127.0.0.1:{ports.consul_http}/v1/status/leader")
+        asked[name]["consul.leader"] = Http(own, "/v1/status/leader")
 
     def check(readings: Readings) -> State:
         silent = _silent(readings, asked, "catalogue")
@@ -201,14 +200,15 @@ def _catalogue_gone(scene: Scene) -> tuple[Condition, Questions]:
 
     Each is asked for `dcs` too: only from a node that answers this can the other's silence be believed.
     """
-    platform, ports = scene.platform, scene.platform.settings.ports
+    platform = scene.platform
+    own, dcs = endpoints.consul(platform), endpoints.dcs(platform)
     asked: dict[str, dict[str, Request]] = {}
     for site in sorted(scene.down):
         datacenter = platform.site(site).datacenter
         for node in platform.nodes:
             if node.name not in scene.victims and (node.site == site or node.role is Role.CONTROL):
-                batch = asked.setdefault(node.name, {"dcs": scene.catalogue(ports.dcs_http)})
-                batch[datacenter] = scene.catalogue(ports.consul_http, "" if node.site == site else datacenter)
+                batch = asked.setdefault(node.name, {"dcs": _catalogue(dcs)})
+                batch[datacenter] = _catalogue(own, "" if node.site == site else datacenter)
 
     def check(readings: Readings) -> State:
         unheard = _silent(readings, asked, "dcs")
@@ -234,7 +234,7 @@ def _names_primary(scene: Scene) -> tuple[Condition, Questions]:
     """As Consul's DNS and the templates ask for primary.SERVICE: who has the tag and passes its check."""
     settings = scene.platform.settings
     service = f"health/service/{settings.postgresql.service}?tag=primary&passing=true"
-    asked = _ask(scene, "primary", f"http://127.0.0.1:{settings.ports.dcs_http}/v1/{service}")
+    asked = _ask(scene, "primary", Http(endpoints.dcs(scene.platform), f"/v1/{service}"))
 
     def check(readings: Readings) -> State:
         named: set[str] = set()
@@ -275,19 +275,19 @@ def put_job(scene: Scene, site: str) -> Http:
         "Affinities": [affinity],
         "TaskGroups": [{"Name": "drill", "Count": 1, "Tasks": [task], "EphemeralDisk": {"SizeMB": 10}}],
     }
-    return Http(scene.nomad("jobs"), "PUT", json.dumps({"Job": definition}).encode(), timeout=10)
+    return scene.nomad("jobs", "PUT", json.dumps({"Job": definition}).encode(), timeout=10)
 
 
 def purge_job(scene: Scene) -> Http:
     """Removes the job and everything that Nomad remembers of it."""
-    return Http(scene.nomad(f"job/{scene.job}?purge=true"), "DELETE", timeout=5)
+    return scene.nomad(f"job/{scene.job}?purge=true", "DELETE", timeout=5)
 
 
 def job_runs_at(scene: Scene, site: str) -> tuple[Condition, Questions]:
     """The job's allocation runs at `site`, asked of every control node."""
     expected = scene.platform.at(site, Role.APPS).name
     asked: dict[str, dict[str, Request]] = {
-        node.name: {"allocations": Http(scene.nomad(f"job/{scene.job}/allocations"))}
+        node.name: {"allocations": scene.nomad(f"job/{scene.job}/allocations")}
         for node in scene.platform.of(Role.CONTROL)
     }
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
-from tercet.components import patroni
+from tercet.components import endpoints, patroni
 from tercet.components.context import Context
 from tercet.components.proxy.component import FLAVOURS, PASSFILE
 from tercet.components.proxy.flavour import Flavour
@@ -252,12 +252,12 @@ async def caught_up(stage: Stage, primary: str, deadline: float) -> None:
 
 async def running(stage: Stage, primary: str) -> Running:
     """The numbers of the running configuration, from the agents themselves. Raises StageError."""
-    ports = stage.platform.settings.ports
+    dcs = endpoints.dcs(stage.platform)
     asked = {
         primary: {
-            "agent": Http(f"http://127.0.0.1:{ports.dcs_http}/v1/agent/self"),
-            "members": Http(f"http://127.0.0.1:{ports.dcs_http}/v1/agent/members"),
-            "patroni": Http(f"http://{primary}:{ports.patroni}/config"),
+            "agent": Http(dcs, "/v1/agent/self"),
+            "members": Http(dcs, "/v1/agent/members"),
+            "patroni": Http(endpoints.patroni(stage.platform, primary), "/config"),
         }
     }
     readings = await ask(stage.provider, asked, timeout=10)

@@ -4,8 +4,8 @@ A time limit of http.client is one of each wait, so an API that sends a byte now
 Here it is one of the whole call: the connection, the request and the answer to its last byte. What has arrived by then
 still counts, so a program that was suspended in the middle of a call learns what it was told meanwhile.
 
-Everything that can go wrong is an ApiError. Delivered beside the programs that import it (components/guard.py), and
-sent along with the agent (converge/node.py).
+Everything that can go wrong is an ApiError. Delivered, with endpoint.py, beside the programs that import it
+(components/guard.py), and sent along with the agent (converge/node.py).
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ import http.client
 import io
 import json
 import socket
+import ssl
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+from tercet.nodeside.endpoint import Endpoint
 
 BODY_LIMIT = 1 << 24  # bytes of an answer: no API of a node has as much to say
 JSON = {"Content-Type": "application/json"}
@@ -24,6 +27,10 @@ JSON = {"Content-Type": "application/json"}
 
 class ApiError(Exception):
     """There was no whole answer in time, or one that makes no sense. The message says what was found."""
+
+
+class SilentError(ApiError):
+    """There was no whole answer in time."""
 
 
 class Reply(NamedTuple):
@@ -51,16 +58,11 @@ class Reply(NamedTuple):
 
 
 class Api:
-    """An API of this node, at a port of a host or at the Unix socket `path`; then the host is a name only.
+    """An API. With `keep`, the connection stays for the next call. `headers` go with every call."""
 
-    With `keep`, the connection stays for the next call. `headers` go with every call.
-    """
-
-    def __init__(
-        self, host: str, port: int, *, path: str = "", headers: Mapping[str, str] | None = None, keep: bool = False
-    ) -> None:
-        self._connection = _Connection(host, port, path)
-        self._headers = dict(headers or {})
+    def __init__(self, at: Endpoint, *, headers: Mapping[str, str] | None = None, keep: bool = False) -> None:
+        self._connection = _Connection(at)
+        self._headers = {**({"Authorization": at.authorization} if at.authorization else {}), **(headers or {})}
         self._keep = keep
 
     def ask(self, method: str, path: str, body: bytes = b"", *, timeout: float, limit: int = BODY_LIMIT) -> Reply:
@@ -78,7 +80,7 @@ class Api:
                 keep = self._keep and len(read) <= limit
             return Reply(answer.status, read[:limit], answer.headers)
         except (TimeoutError, BlockingIOError):
-            raise ApiError(f"no whole answer within {timeout:g} s") from None
+            raise SilentError(f"no whole answer within {timeout:g} s") from None
         except OSError as error:
             raise ApiError(error.strerror or str(error) or repr(error)) from None
         except (http.client.HTTPException, ValueError) as error:
@@ -91,28 +93,47 @@ class Api:
 class _Connection(http.client.HTTPConnection):
     """One whose every wait ends at `deadline`, by time.monotonic."""
 
-    def __init__(self, host: str, port: int, path: str) -> None:
-        super().__init__(host, port)
+    def __init__(self, at: Endpoint) -> None:
+        super().__init__(at.host, at.port)
         self.deadline = 0.0
-        self._path = path
+        self._at = at
+
+    @property
+    def secured(self) -> bool:
+        return self._at.scheme == "https"
 
     def left(self) -> float:
         """Seconds; 0 once it is over, which is a socket that gives what it has and does not wait."""
         return max(0.0, self.deadline - time.monotonic())
 
     def connect(self) -> None:
-        if self._path:
-            connection = socket.socket(socket.AF_UNIX)
-            try:
-                connection.settimeout(self.left())
-                connection.connect(self._path)
-            except OSError:
-                connection.close()
-                raise
-        else:
+        connection = self._connected()
+        try:
+            self.sock = _Socket(self._secured(connection) if self.secured else connection, self)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _connected(self) -> socket.socket:
+        if not self._at.socket:
             connection = socket.create_connection((self.host, self.port), timeout=self.left())
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.sock = _Socket(connection, self)
+            return connection
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.settimeout(self.left())
+            connection.connect(self._at.socket)
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+    def _secured(self, connection: socket.socket) -> socket.socket:
+        context = ssl.create_default_context(cafile=self._at.ca or None)
+        if self._at.certificate:
+            context.load_cert_chain(self._at.certificate)
+        connection.settimeout(self.left())  # of the whole handshake (ssl.SSLSocket.do_handshake)
+        return context.wrap_socket(connection, server_hostname=self.host)
 
 
 class _Socket:
@@ -138,12 +159,14 @@ class _Incoming(io.RawIOBase):
     def __init__(self, connection: socket.socket, call: _Connection) -> None:
         self._connection, self._call = connection, call
         self._file = connection.makefile("rb", buffering=0)
+        self._least = 0.001 if call.secured else 0.0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        self._connection.settimeout(self._call.left())
+        # TLS does not say what is there already without a wait, so it gets a moment past the deadline.
+        self._connection.settimeout(max(self._call.left(), self._least))
         count = self._file.readinto(buffer)
         if count is None:
             raise TimeoutError

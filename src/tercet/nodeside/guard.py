@@ -1,7 +1,7 @@
 """The dead-peer guard: turns a peer's silence into errors, so that nothing waits for a machine that is gone.
 
 Runs on every node (`tercet-guard.service`), standard library alone. Configuration: one JSON object as the only
-argument's file: {"members_port": …, "probe_port": …, "probe_s": …, "exempt_ports": […], "tailnet": CIDR, "sites":
+argument's file: {"dcs": endpoint, "probe_port": …, "probe_s": …, "exempt_ports": […], "tailnet": CIDR, "sites":
 {NAME: SITE} of the nodes of the other sites}.
 
 Over a tunnel, as after a power cut, a dead peer sends no RST and no ICMP; packets vanish. Patroni, Raft, pools
@@ -48,6 +48,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tercet.nodeside.api import Api, ApiError
+from tercet.nodeside.endpoint import Endpoint
 from tercet.nodeside.host import ProgramError, notify, run
 from tercet.nodeside.tailnet import Tailnet
 
@@ -73,8 +74,8 @@ class Suspects:
 class Members:
     """Asks the agent for its members over one kept connection; parses only an answer that changed."""
 
-    def __init__(self, host: str, port: int, tailnet: Tailnet, sites: dict[str, str]) -> None:
-        self._agent = Api(host, port, keep=True)
+    def __init__(self, dcs: Endpoint, tailnet: Tailnet, sites: dict[str, str]) -> None:
+        self._agent = Api(dcs, keep=True)
         self._tailnet, self._sites = tailnet, sites
         self._body = b""
         self._suspects = Suspects()
@@ -214,7 +215,7 @@ def install(exempt_ports: list[int], expiry: float) -> None:
 
 def watch(config: dict[str, Any]) -> None:
     """For ever. Raises ProgramError if the filter cannot be changed."""
-    members = Members("127.0.0.1", config["members_port"], Tailnet(config["tailnet"]), config["sites"])
+    members = Members(Endpoint(**config["dcs"]), Tailnet(config["tailnet"]), config["sites"])
     cut: dict[str, str] = {}  # address → name of the peers that are silent now
     doubted: set[str] = set()  # neighbours that were silent at the last look
     renewed = checked = time.monotonic()

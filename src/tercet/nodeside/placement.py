@@ -8,7 +8,7 @@ until its first commit is confirmed (seen: 1.4 s more without writes after a swi
 only to a server that gossip holds for alive. An answer that is late, missing or makes no sense starts the count anew,
 and so does a pause of this program: the primary may have moved meanwhile.
 
-Argument: a JSON file {"dcs_port": …, "node": …, "sites": {node: site}, "leader_key": …}.
+Argument: a JSON file {"dcs": endpoint, "node": …, "sites": {node: site}, "leader_key": …}.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import time
 from typing import Any
 
 from tercet.nodeside.api import Api, ApiError
+from tercet.nodeside.endpoint import Endpoint
 
 LOOK_S = 2.0
 ASK_S = 2.0
@@ -31,7 +32,7 @@ NONSENSE = (ValueError, TypeError, KeyError, IndexError, AttributeError)  # of a
 def ask(config: dict[str, Any], path: str, method: str = "GET") -> Any:
     """The parsed answer, None if there is none within ASK_S."""
     try:
-        return Api("127.0.0.1", config["dcs_port"]).ask(method, f"/v1/{path}", timeout=ASK_S).json()
+        return Api(Endpoint(**config["dcs"])).ask(method, f"/v1/{path}", timeout=ASK_S).json()
     except ApiError:
         return None
 

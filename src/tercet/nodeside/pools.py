@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tercet.nodeside.api import Api, ApiError
+from tercet.nodeside.endpoint import Endpoint
 from tercet.nodeside.tailnet import Tailnet
 
 ASK_S = 1.0  # an answer from memory
@@ -59,8 +60,8 @@ KINDS = {
 class Pool:
     """One gossip pool, through the local agent that is a member of it."""
 
-    def __init__(self, kind: str, port: int) -> None:
-        self._name, self._kind, self._agent = kind, KINDS[kind], Api("127.0.0.1", port)
+    def __init__(self, kind: str, agent: Endpoint) -> None:
+        self._name, self._kind, self._agent = kind, KINDS[kind], Api(agent)
         self._due: dict[str, tuple[float, float]] = {}  # address of a failed member → next attempt, interval after it
 
     def look(self, there: set[str]) -> None:
@@ -94,10 +95,10 @@ class Pool:
 class Pools:
     """All pools of a node."""
 
-    def __init__(self, dcs_port: int, pools: list[list[Any]], tailnet: Tailnet) -> None:
-        """`pools` are pairs of a kind and the port of the local agent's API."""
-        self._dcs, self._tailnet = Api("127.0.0.1", dcs_port), tailnet
-        self._pools = [Pool(kind, port) for kind, port in pools]
+    def __init__(self, dcs: Endpoint, pools: list[list[Any]], tailnet: Tailnet) -> None:
+        """`pools` are pairs of a kind and the fields of the local agent's endpoint."""
+        self._dcs, self._tailnet = Api(dcs), tailnet
+        self._pools = [Pool(kind, Endpoint(**agent)) for kind, agent in pools]
 
     def look(self) -> None:
         there = self.there()

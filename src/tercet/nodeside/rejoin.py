@@ -8,8 +8,8 @@ getHeartbeatRetryIntv): after a site had been cut off for 40 s, it took another 
 An agent that starts registers at once, and its allocations survive the restart. So an overdue client whose servers
 answer is restarted, once for each silence: if that does not help, another restart would not either.
 
-Argument: a JSON file {"dcs_port": …, "pools": [[kind, port of the local agent's API], …], "tailnet": CIDR,
-"client_port": of the API of Nomad's client; null where there is none}.
+Argument: a JSON file {"dcs": endpoint, "pools": [[kind, endpoint of the local agent], …], "tailnet": CIDR,
+"client": endpoint of Nomad's client; null where there is none}.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import time
 from typing import Any
 
 from tercet.nodeside.api import Api, ApiError
+from tercet.nodeside.endpoint import Endpoint
 from tercet.nodeside.host import ProgramError, notify, run
 from tercet.nodeside.pools import Pools
 from tercet.nodeside.tailnet import Tailnet
@@ -44,8 +45,8 @@ def seconds(duration: str) -> float:
 class Agent:
     """The node's own Nomad agent."""
 
-    def __init__(self, port: int) -> None:
-        self._api = Api("127.0.0.1", port)
+    def __init__(self, at: Endpoint) -> None:
+        self._api = Api(at)
 
     def overdue(self) -> bool:
         """Its servers have not had a heartbeat from it in time. False if the agent itself does not say."""
@@ -88,8 +89,8 @@ class Rejoin:
 
 
 def main(config: dict[str, Any]) -> None:
-    pools = Pools(config["dcs_port"], config["pools"], Tailnet(config["tailnet"]))
-    client = Rejoin(Agent(config["client_port"])) if config["client_port"] else None
+    pools = Pools(Endpoint(**config["dcs"]), config["pools"], Tailnet(config["tailnet"]))
+    client = Rejoin(Agent(Endpoint(**config["client"]))) if config["client"] else None
     print("watching", flush=True)
     while True:
         notify("READY=1\nWATCHDOG=1")

@@ -7,7 +7,7 @@ restored node is behind. A node without the file is new, and forgot nothing.
 
 What was noticed stays in a file of its own until somebody removes it.
 
-Argument: a JSON file {"dcs_port": …, "key": …, "count": FILE, "mark": FILE}.
+Argument: a JSON file {"dcs": endpoint, "key": …, "count": FILE, "mark": FILE}.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tercet.nodeside.api import Api, ApiError
+from tercet.nodeside.endpoint import Endpoint
 
 EVERY_S = 20.0  # a copy that is younger than this may go unnoticed
 ASK_S = 5.0
@@ -30,8 +31,8 @@ ASK_S = 5.0
 class Store:
     """The count that `dcs` keeps."""
 
-    def __init__(self, port: int, key: str) -> None:
-        self._agent, self._path = Api("127.0.0.1", port), f"/v1/kv/{key}"
+    def __init__(self, dcs: Endpoint, key: str) -> None:
+        self._agent, self._path = Api(dcs), f"/v1/kv/{key}"
 
     def known(self) -> int | None:
         """0 where there is none; None where it does not say."""
@@ -80,7 +81,7 @@ def look(store: Store, count: Path, mark: Path) -> None:
 
 
 def main(config: dict[str, Any]) -> None:
-    store = Store(config["dcs_port"], config["key"])
+    store = Store(Endpoint(**config["dcs"]), config["key"])
     count, mark = Path(config["count"]), Path(config["mark"])
     count.parent.mkdir(parents=True, exist_ok=True)
     while True:

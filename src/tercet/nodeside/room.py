@@ -24,7 +24,7 @@ Looks are counted, not seconds: nothing is concluded from a pause of this progra
 Not covered: what fills a disk and then the reserve leaves PostgreSQL to itself; so does a standby's WAL, in time, and
 then the standby stops to stream until there is room.
 
-Argument: a JSON file {"node": …, "api": [host, port], "user": …, "password": …, "dcs_port": …, "keys": …,
+Argument: a JSON file {"node": …, "patroni": endpoint, "dcs": endpoint, "keys": …,
 "reserve": …, "full": …}.
 """
 
@@ -38,6 +38,7 @@ import time
 from typing import Any
 
 from tercet.nodeside.api import JSON, Api, ApiError
+from tercet.nodeside.endpoint import Endpoint
 
 LOOK_S = 0.25
 LOOKS = 4
@@ -108,8 +109,8 @@ def sync(folder: str) -> None:
 class Board:
     """Where the nodes tell each other how much room they have."""
 
-    def __init__(self, port: int, keys: str, node: str) -> None:
-        self._agent, self._keys, self._node = Api("127.0.0.1", port), keys, node
+    def __init__(self, dcs: Endpoint, keys: str, node: str) -> None:
+        self._agent, self._keys, self._node = Api(dcs), keys, node
 
     def tell(self, level: int) -> bool:
         """It is there for the others to read."""
@@ -129,9 +130,8 @@ class Board:
 class Patroni:
     """The node's own."""
 
-    def __init__(self, api: tuple[str, int], user: str, password: str) -> None:
-        credentials = base64.b64encode(f"{user}:{password}".encode()).decode()
-        self._api = Api(*api, headers={"Authorization": f"Basic {credentials}", **JSON})
+    def __init__(self, at: Endpoint) -> None:
+        self._api = Api(at, headers=JSON)
 
     def cluster(self) -> dict[str, Any]:
         """What it says of the cluster. Raises ApiError, TypeError, ValueError."""
@@ -224,9 +224,8 @@ class Room:
 
 
 def main(config: dict[str, Any]) -> None:
-    host, port = config["api"]
-    patroni = Patroni((host, port), config["user"], config["password"])
-    board = Board(config["dcs_port"], config["keys"], config["node"])
+    patroni = Patroni(Endpoint(**config["patroni"]))
+    board = Board(Endpoint(**config["dcs"]), config["keys"], config["node"])
     room = Room(config["node"], patroni, board, config["reserve"], config["full"])
     room.start()
     print("watching", flush=True)

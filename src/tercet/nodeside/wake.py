@@ -17,13 +17,12 @@ taken; and the others once more before, when the old primary has sent its last W
 their next turn is a loop_wait away while the key changes hands. Nothing is decided here: a needless wake-up costs
 Patroni a turn. If this program is dead, suspended or waits for a silent agent, a failover takes a second longer.
 
-Argument: a JSON file {"dcs_port": …, "scope": "service/NAME", "node": …, "api": [host, port], "user": …,
-"password": …, "pid_file": …}.
+Argument: a JSON file {"dcs": endpoint, "scope": "service/NAME", "node": …, "patroni": endpoint,
+"pid_file": …}.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import select
@@ -35,6 +34,7 @@ from functools import partial
 from typing import Any
 
 from tercet.nodeside.api import JSON, Api, ApiError
+from tercet.nodeside.endpoint import Endpoint
 
 WAIT_S = 10  # of one blocking query; the agent adds up to a sixteenth
 RETRY_S = 0.5
@@ -45,13 +45,11 @@ NOTHING = {"tercet_wake": None}  # removes a setting that does not exist
 Wake = Callable[[str], None]
 
 
-def waker(api: tuple[str, int], user: str, password: str) -> Wake:
+def waker(at: Endpoint) -> Wake:
     """The function that wakes Patroni, and says why."""
-    credentials = base64.b64encode(f"{user}:{password}".encode()).decode()
-    headers = {"Authorization": f"Basic {credentials}", **JSON}
 
     def wake(why: str) -> None:
-        patroni = Api(*api, headers=headers)  # one for each call: several threads wake
+        patroni = Api(at, headers=JSON)  # one for each call: several threads wake
         try:
             status = patroni.ask("PATCH", "/config", json.dumps(NOTHING).encode(), timeout=API_S).status
             print(f"woke Patroni: {why}" if status == 200 else f"Patroni answered {status}: {why}", flush=True)
@@ -64,8 +62,8 @@ def waker(api: tuple[str, int], user: str, password: str) -> Wake:
 class Key:
     """One of Patroni's keys, asked of the local agent."""
 
-    def __init__(self, port: int, scope: str, name: str) -> None:
-        self._agent, self._path = Api("127.0.0.1", port), f"/v1/kv/{scope}/{name}?raw"
+    def __init__(self, dcs: Endpoint, scope: str, name: str) -> None:
+        self._agent, self._path = Api(dcs), f"/v1/kv/{scope}/{name}?raw"
         self._index = 0
 
     def changed(self) -> str:
@@ -193,11 +191,10 @@ def watch_stream(pid_file: str, switchover: Switchover, node: str, wake: Wake) -
 
 
 def main(config: dict[str, Any]) -> None:
-    host, port = config["api"]
-    wake = waker((host, port), config["user"], config["password"])
+    wake, dcs = waker(Endpoint(**config["patroni"])), Endpoint(**config["dcs"])
     threading.excepthook = end
     print("watching", flush=True)
-    leader, failover = (Key(config["dcs_port"], config["scope"], name) for name in ("leader", "failover"))
+    leader, failover = (Key(dcs, config["scope"], name) for name in ("leader", "failover"))
     node, pid_file, switchover = config["node"], config["pid_file"], Switchover()
     for target, args in (
         (watch_postmaster, (pid_file, wake)),

@@ -30,7 +30,7 @@ beyond doubt.
 Not covered: this program and Patroni both suspended while PostgreSQL runs on, and `patronictl pause`, during which
 Patroni switches its watchdog off ("V" as the last byte) and promises not to promote anybody.
 
-Argument: a JSON file {"node": …, "api": [host, port], "dcs_port": …, "scope": "service/NAME", "keepalives": PATH,
+Argument: a JSON file {"node": …, "patroni": endpoint, "dcs": endpoint, "scope": "service/NAME", "keepalives": PATH,
 "data": PATH, "socket": PATH, "readonly": PATH, "fence_s": …, "hung_s": …}. The program `readonly` leaves with 0 where
 PostgreSQL is down and may be started.
 """
@@ -50,7 +50,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tercet.nodeside.api import Api, ApiError
+from tercet.nodeside.api import Api, ApiError, SilentError
+from tercet.nodeside.endpoint import Endpoint
 from tercet.nodeside.host import ProgramError, notify, run
 from tercet.nodeside.keepalives import Keepalives
 
@@ -148,8 +149,8 @@ class Postmaster:
 class Lead:
     """The leader key in `dcs`, through the local agent."""
 
-    def __init__(self, port: int, scope: str, node: str) -> None:
-        self._agent, self._key, self._node = Api("127.0.0.1", port), f"/v1/kv/{scope}/leader", node
+    def __init__(self, at: Endpoint, scope: str, node: str) -> None:
+        self._agent, self._key, self._node = Api(at), f"/v1/kv/{scope}/leader", node
 
     def give_up(self) -> None:
         """Destroy the session that holds the leader key, if it is this node's; else it ends with its ttl."""
@@ -165,8 +166,8 @@ class Lead:
 class Dcs:
     """Whether `dcs` answers, that is, has a leader who says who holds the key, as it was when last asked."""
 
-    def __init__(self, port: int, scope: str) -> None:
-        self._agent, self._key = Api("127.0.0.1", port), f"/v1/kv/{scope}/leader"
+    def __init__(self, at: Endpoint, scope: str) -> None:
+        self._agent, self._key = Api(at), f"/v1/kv/{scope}/leader"
         self.answers = True
 
     def ask(self) -> None:
@@ -267,19 +268,16 @@ def is_left_down(dcs: Dcs, postmaster: Postmaster, readonly: str) -> bool:
         return False
 
 
-def patroni_is_well(host: str, port: int, timeout: float) -> bool:
+def patroni_is_well(at: Endpoint, timeout: float) -> bool:
     """/liveness says 200, or nobody listens: a Patroni that is down is systemd's affair.
 
     503 is what a Patroni says of itself whose loop has not run for a ttl (on a standby: two).
     """
     try:
-        with socket.create_connection((host, port), timeout=timeout) as connection:
-            connection.settimeout(timeout)
-            connection.sendall(f"GET /liveness HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
-            return connection.recv(16).split()[1:2] == [b"200"]
-    except TimeoutError:
+        return Api(at).ask("GET", "/liveness", timeout=timeout).status == 200
+    except SilentError:
         return False
-    except OSError:
+    except ApiError:
         return True
 
 
@@ -316,17 +314,16 @@ def ask_for_ever(watches: tuple[Watch | Shutdown, ...]) -> None:
 
 def main(config: dict[str, Any]) -> None:
     postmaster = Postmaster(config["data"])
-    lead = Lead(config["dcs_port"], config["scope"], config["node"])
-    dcs = Dcs(config["dcs_port"], config["scope"])
+    agent, rest = Endpoint(**config["dcs"]), Endpoint(**config["patroni"])
+    lead, dcs = Lead(agent, config["scope"], config["node"]), Dcs(agent, config["scope"])
     fence = Fence(postmaster, Keepalives(config["keepalives"]), dcs, config["hung_s"], config["fence_s"])
-    host, port = config["api"]
 
     def end_postmaster(why: str) -> None:
         print(f"the postmaster is killed: {why}", flush=True)
         postmaster.kill()
 
     watches = (
-        Watch("patroni", PATRONI_SILENT_S, lambda: patroni_is_well(host, port, ASK_S), end_patroni),
+        Watch("patroni", PATRONI_SILENT_S, lambda: patroni_is_well(rest, ASK_S), end_patroni),
         Watch(
             "the postmaster", POSTMASTER_SILENT_S, lambda: postmaster_answers(config["socket"], ASK_S), end_postmaster
         ),

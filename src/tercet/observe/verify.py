@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tercet.components import patroni, tailscale
+from tercet.components import endpoints, patroni, tailscale
 from tercet.components.proxy.component import PASSFILE, Proxy
 from tercet.converge.component import Component, Condition, Passing, Readings, State, Waiting
 from tercet.converge.events import Emit, Event
@@ -149,7 +149,7 @@ ROWS = "routing: rows written at every site are read back at every site"
 async def _job_runs(platform: Platform, fleet: Fleet) -> State:
     """Register a sysbatch job (one run on every client), wait for its end everywhere, and purge it."""
     control = platform.of(Role.CONTROL)[0].name
-    base = f"http://127.0.0.1:{platform.settings.ports.nomad_http}/v1"
+    nomad = endpoints.nomad(platform)
     job = f"tercet-verify-{secrets.token_hex(4)}"
     task = {
         "Name": "true",
@@ -165,7 +165,7 @@ async def _job_runs(platform: Platform, fleet: Fleet) -> State:
         "Datacenters": [site.datacenter for site in platform.sites],
         "TaskGroups": [{"Name": "verify", "Tasks": [task], "EphemeralDisk": {"SizeMB": 10}}],
     }
-    put = Http(f"{base}/jobs", "PUT", json.dumps({"Job": definition}).encode(), timeout=10)
+    put = Http(nomad, "/v1/jobs", "PUT", json.dumps({"Job": definition}).encode(), timeout=10)
     answer = (await ask(fleet, {control: {"put": put}}, timeout=15)).get(control, "put")
     if not answer.ok:
         return Waiting(f"the job was refused: {answer.why()}")
@@ -178,11 +178,11 @@ async def _job_runs(platform: Platform, fleet: Fleet) -> State:
         return Passing(", ".join(sorted(done))) if expected <= done else Waiting(states)
 
     try:
-        asked = {control: {"allocations": Http(f"{base}/job/{job}/allocations")}}
+        asked = {control: {"allocations": Http(nomad, f"/v1/job/{job}/allocations")}}
         [(_, state)] = await wait_for([Condition(job, complete)], asked, fleet, deadline=JOB_S)
         return state
     finally:
-        purge = Http(f"{base}/job/{job}?purge=true", "DELETE", timeout=5)
+        purge = Http(nomad, f"/v1/job/{job}?purge=true", "DELETE", timeout=5)
         await ask(fleet, {control: {"purge": purge}}, timeout=10)
 
 

@@ -16,7 +16,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from tercet.components import dcs, patroni, readonly
+from tercet.components import dcs, endpoints, patroni, readonly
 from tercet.components.consul import alive
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.events import Emit, Event
@@ -98,7 +98,7 @@ async def look(session: Session, emit: Emit) -> Standing:
     for node in platform.of(Role.CONTROL):
         asked[node.name] = {**component.questions(node)}
         for key in ("initialize", "sync"):
-            asked[node.name][key] = Http(f"{store(platform)}/kv/{cluster.key(key)}?raw")
+            asked[node.name][key] = Http(endpoints.dcs(platform), f"/v1/kv/{cluster.key(key)}?raw")
     for node in platform.of(Role.DB):
         asked[node.name] = {"unit": Active(patroni.UNIT)}
     readings = await ask(session.provider, asked, timeout=LOOK_S)
@@ -252,7 +252,8 @@ async def record(session: Session, leader: Reach, emit: Emit) -> None:
     values = remembered(platform, cluster, leader)
     create = put(cluster.key("initialize"), leader.system) | {"Verb": "cas", "Index": 0}
     changes = [create, *(put(cluster.key(name), json.dumps(value)) for name, value in values.items())]
-    request = Http(f"{store(platform)}/txn", "PUT", json.dumps([{"KV": change} for change in changes]).encode())
+    body = json.dumps([{"KV": change} for change in changes]).encode()
+    request = Http(endpoints.dcs(platform), "/v1/txn", "PUT", body)
     control = dcs.founder(platform).name
     answer = (await ask(session.provider, {control: {"record": request}}, timeout=15)).get(control, "record")
     # A primary that ran all the time may have been faster, and knows it better.
@@ -335,7 +336,3 @@ async def on_each(session: Session, nodes: Iterable[str], script: str, *, timeou
 
 def put(key: str, value: str) -> dict[str, object]:
     return {"Verb": "set", "Key": key, "Value": base64.b64encode(value.encode()).decode()}
-
-
-def store(platform: Platform) -> str:
-    return f"http://127.0.0.1:{platform.settings.ports.dcs_http}/v1"

@@ -17,7 +17,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Literal
 
-from tercet.components import dcs, headscale, tailscale
+from tercet.components import dcs, endpoints, headscale, tailscale
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.events import Emit, Event
 from tercet.converge.gates import explain, wait_for
@@ -27,6 +27,7 @@ from tercet.converge.resident import Residents
 from tercet.converge.target import Verb
 from tercet.errors import TercetError
 from tercet.inventory.platform import Role
+from tercet.nodeside.endpoint import Endpoint
 from tercet.operations.change import carry_out, make_plan
 from tercet.operations.recover_dcs import on_each
 from tercet.operations.session import Session
@@ -140,25 +141,24 @@ async def _forget(session: Session) -> None:
     """Let the agents that are left forget the lost ones, which they hold for failed. Nothing depends on it: an agent
     that does not do it goes on trying them, and shows them as failed."""
     platform = session.platform
-    ports = platform.settings.ports
     asked: dict[str, dict[str, Request]] = {}
     for control in platform.of(Role.CONTROL):
         requests: dict[str, Request] = {}
         for node in platform.lost_nodes:
-            requests[f"dcs {node.name}"] = _leave(ports.dcs_http, node.name)
+            requests[f"dcs {node.name}"] = _leave(endpoints.dcs(platform), node.name)
             if node.role is Role.CONTROL:
                 datacenter = next(site.datacenter for site in platform.lost_sites if site.name == node.site)
-                for port, name in ((ports.consul_http, datacenter), (ports.consul_http, dcs.NAME)):
-                    requests[f"wan {node.name} {name}"] = _leave(port, f"{node.name}.{name}", wan=True)
-                nomad = f"http://127.0.0.1:{ports.nomad_http}/v1/agent/force-leave?node={node.name}.global&prune=true"
-                requests[f"nomad {node.name}"] = Http(nomad, "PUT", timeout=10)
+                for name in (datacenter, dcs.NAME):
+                    agent = endpoints.consul(platform)
+                    requests[f"wan {node.name} {name}"] = _leave(agent, f"{node.name}.{name}", wan=True)
+                leave = f"/v1/agent/force-leave?node={node.name}.global&prune=true"
+                requests[f"nomad {node.name}"] = Http(endpoints.nomad(platform), leave, "PUT", timeout=10)
         asked[control.name] = requests
     await ask(session.provider, asked, timeout=60)
 
 
-def _leave(port: int, member: str, *, wan: bool = False) -> Http:
-    url = f"http://127.0.0.1:{port}/v1/agent/force-leave/{member}?prune=true{'&wan=true' if wan else ''}"
-    return Http(url, "PUT", timeout=10)
+def _leave(agent: Endpoint, member: str, *, wan: bool = False) -> Http:
+    return Http(agent, f"/v1/agent/force-leave/{member}?prune=true{'&wan=true' if wan else ''}", "PUT", timeout=10)
 
 
 def _names(session: Session) -> str:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from tercet.components import dcs, membership, nomad, patroni
+from tercet.components import dcs, endpoints, membership, nomad, patroni
 from tercet.components.tailscale import INTERFACE
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.events import Emit, Event
@@ -33,7 +33,6 @@ from tercet.errors import TercetError
 from tercet.inventory import lost as inventory
 from tercet.inventory.platform import Role
 from tercet.observe.reach import Reach, Survey
-from tercet.operations import recover_dcs
 from tercet.operations.recover_dcs import lead, new_raft, on_each, read_wal, record, stand_still
 from tercet.operations.session import Session, assemble, operator
 from tercet.operations.shutout import shut_out
@@ -138,16 +137,15 @@ async def look(session: Session, site: str, emit: Emit) -> Standing:
     control, database = platform.at(site, Role.CONTROL), platform.at(site, Role.DB)
     lost = tuple(each.name for each in platform.lost_sites)
     component, cluster = dcs.Dcs(left.context), patroni.Patroni(left.context)
-    base = f"{recover_dcs.store(platform)}"
-    servers = f"http://127.0.0.1:{platform.settings.ports.nomad_http}/v1"
+    agent, servers = endpoints.dcs(platform), endpoints.nomad(platform)
     asked: dict[str, dict[str, Request]] = {
         control.name: {
             **component.questions(control),
-            "peers": Http(f"{base}/operator/raft/configuration?stale"),
-            "initialize": Http(f"{base}/kv/{cluster.key('initialize')}?raw"),
-            **{key: Http(f"{base}/kv/{cluster.key(key)}?raw&stale") for key in ("sync", "status")},
-            "nomad.leader": Http(f"{servers}/status/leader"),
-            "nomad.peers": Http(f"{servers}/operator/raft/configuration?stale"),
+            "peers": Http(agent, "/v1/operator/raft/configuration?stale"),
+            "initialize": Http(agent, f"/v1/kv/{cluster.key('initialize')}?raw"),
+            **{key: Http(agent, f"/v1/kv/{cluster.key(key)}?raw&stale") for key in ("sync", "status")},
+            "nomad.leader": Http(servers, "/v1/status/leader"),
+            "nomad.peers": Http(servers, "/v1/operator/raft/configuration?stale"),
             "record": membership.READ,
         },
         database.name: {
@@ -295,11 +293,11 @@ async def _nomad(left: Session, emit: Emit) -> None:
     [control] = platform.of(Role.CONTROL)
     emit(Event(PHASE, "progress", "Nomad goes on with one server, and with its jobs", control.name))
     await on_each(left, [control.name], NOMAD_ALONE.replace("$0", str(platform.settings.ports.nomad_rpc)), timeout=60)
-    servers = f"http://127.0.0.1:{platform.settings.ports.nomad_http}/v1"
+    servers = endpoints.nomad(platform)
     asked: Mapping[str, Mapping[str, Request]] = {
         control.name: {
-            "nomad.leader": Http(f"{servers}/status/leader"),
-            "nomad.peers": Http(f"{servers}/operator/raft/configuration?stale"),
+            "nomad.leader": Http(servers, "/v1/status/leader"),
+            "nomad.peers": Http(servers, "/v1/operator/raft/configuration?stale"),
         }
     }
 

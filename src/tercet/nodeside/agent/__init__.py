@@ -1,7 +1,7 @@
 """The part of tercet that runs on a node: sent over standard input, one request in, one JSON document out.
 
 Nothing of it stays on the node, and it needs nothing but Python and its standard library there. converge/node.py sends
-it, together with nodeside/api.py.
+it, together with nodeside/endpoint.py and api.py.
 
     loader    makes modules of the sources that were sent
     main      takes the request, gives the answer

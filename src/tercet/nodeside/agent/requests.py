@@ -11,9 +11,9 @@ import time
 from base64 import b64decode
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 from tercet.nodeside.api import JSON, Api, ApiError
+from tercet.nodeside.endpoint import Endpoint
 
 OUTPUT_LIMIT = 1 << 20  # bytes kept of an answer's text; the rest is read and dropped
 running: set[int] = set()  # process groups that were started and have not ended
@@ -36,7 +36,7 @@ def ask(requests: list[dict[str, Any]]) -> Callable[[], list[dict[str, Any]]]:
         if "argv" in request:
             answers[place] = execute(request["argv"], data, timeout)
         else:
-            answers[place] = http(request["method"], request["url"], data, timeout, request["socket"])
+            answers[place] = http(Endpoint(**request["endpoint"]), request["method"], request["path"], data, timeout)
 
     started = time.monotonic()
     threads = [threading.Thread(target=one, args=each, daemon=True) for each in enumerate(requests)]
@@ -115,15 +115,11 @@ def drain(fd: int, kept: bytearray) -> bool:
     return False
 
 
-def http(method: str, url: str, body: bytes = b"", timeout: float = 2.0, path: str = "") -> dict[str, Any]:
-    """One HTTP request or, with `path`, one over that Unix socket."""
-    place = urlsplit(url)
-    if place.scheme != "http" or not place.hostname:
-        return answer(-1, error=f"{url}: only http:// is spoken here")
-    api = Api(place.hostname, place.port or 80, path=path, headers=JSON if body else {})
-    resource = (place.path or "/") + (f"?{place.query}" if place.query else "")
+def http(at: Endpoint, method: str, path: str, body: bytes = b"", timeout: float = 2.0) -> dict[str, Any]:
+    """One HTTP request."""
+    api = Api(at, headers=JSON if body else {})
     try:
-        reply = api.ask(method, resource, body, timeout=timeout, limit=OUTPUT_LIMIT + 1)
+        reply = api.ask(method, path, body, timeout=timeout, limit=OUTPUT_LIMIT + 1)
     except ApiError as error:
-        return answer(-1, error=f"{url}: {error}")
+        return answer(-1, error=f"{at.url(path)}: {error}")
     return answer(reply.status, reply.body)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tercet.components import patroni
+from tercet.components import endpoints, patroni
 from tercet.inventory.platform import Role
 
 if TYPE_CHECKING:
@@ -37,14 +37,13 @@ QUESTIONS: Mapping[str, str] = {
 
 def of_role(role: Role, session: Session) -> Mapping[str, str]:
     """What only nodes of this role are asked."""
-    settings = session.platform.settings
-    ports = settings.ports
-    own, elections = f"http://127.0.0.1:{ports.consul_http}", f"http://127.0.0.1:{ports.dcs_http}"
+    platform = session.platform
+    own, elections = endpoints.consul(platform).url(""), endpoints.dcs(platform).url("")
     consul = "".join(
         f"echo '== {name}'; consul members -http-addr={url}; consul operator raft list-peers -http-addr={url}; "
         for name, url in (("consul", own), ("dcs", elections))
     )
-    nomad = f"export NOMAD_ADDR=http://127.0.0.1:{ports.nomad_http}; "
+    nomad = f"export NOMAD_ADDR={endpoints.nomad(platform).url('')}; "
     asked: dict[Role, dict[str, str]] = {
         Role.CONTROL: {
             "consul.txt": consul + "true",
@@ -54,7 +53,7 @@ def of_role(role: Role, session: Session) -> Mapping[str, str]:
         Role.APPS: {"consul.txt": f"consul members -http-addr={own}; consul members -http-addr={elections}; true"},
         Role.DB: {
             "patroni.txt": f"patronictl -c {patroni.CONFIG} list; patronictl -c {patroni.CONFIG} history; "
-            f"curl -s -m 5 http://$(hostname):{ports.patroni}/patroni; true",
+            f"curl -s -m 5 {endpoints.patroni(platform, '$(hostname)').url('/patroni')}; true",
             "postgresql.txt": f"ls -la {patroni.DATA} {patroni.DATA}/pg_wal | head --lines=200; "
             f"{patroni.BIN}/pg_controldata -D {patroni.DATA}; "
             "for view in pg_stat_replication pg_stat_wal_receiver pg_replication_slots; do "

@@ -1,0 +1,39 @@
+"""Every HTTP API of the platform, as the node that asks it reaches it. There is no other place that knows.
+
+The agents of Consul and Nomad are asked on their own node, by the loopback. Patroni listens to the tailnet.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+
+from tercet.inventory.platform import Platform
+from tercet.inventory.secrets import Secrets
+from tercet.nodeside.endpoint import Endpoint
+
+LOOPBACK = "127.0.0.1"
+PATRONI_USER = "patroni"
+
+
+def consul(platform: Platform) -> Endpoint:
+    """The node's agent in its site's own datacenter."""
+    return Endpoint(LOOPBACK, platform.settings.ports.consul_http)
+
+
+def dcs(platform: Platform) -> Endpoint:
+    """The node's agent in `dcs`."""
+    return Endpoint(LOOPBACK, platform.settings.ports.dcs_http)
+
+
+def nomad(platform: Platform) -> Endpoint:
+    """The node's agent; control and apps nodes have one."""
+    return Endpoint(LOOPBACK, platform.settings.ports.nomad_http)
+
+
+def patroni(platform: Platform, node: str, secrets: Secrets | None = None) -> Endpoint:
+    """That node's REST API; with `secrets`, for calls that change something."""
+    authorization = ""
+    if secrets is not None:
+        credentials = b64encode(f"{PATRONI_USER}:{secrets.patroni_api}".encode()).decode()
+        authorization = f"Basic {credentials}"
+    return Endpoint(node, platform.settings.ports.patroni, authorization=authorization)
