@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tercet.drills.scenario_file import built_in
+from tercet.drills.scenario.file import built_in
 
 
 @pytest.fixture(scope="module")

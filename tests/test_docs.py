@@ -15,8 +15,8 @@ import pytest
 from tercet.components import Context, components
 from tercet.converge.resources import Unit
 from tercet.drills.expect import PromiseName
-from tercet.drills.scenario import Kind
-from tercet.drills.scenario_file import built_in
+from tercet.drills.scenario.file import built_in
+from tercet.drills.scenario.model import Kind
 from tests.components.conftest import context  # noqa: F401
 
 ROOT = Path(__file__).parent.parent

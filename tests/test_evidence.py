@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tercet.drills.scenario_file import built_in
+from tercet.drills.scenario.file import built_in
 
 ROOT = Path(__file__).parent.parent
 

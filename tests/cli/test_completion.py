@@ -15,7 +15,7 @@ from tercet.cli.complete import drill_names
 from tercet.cli.invocation import COMPLETE, Invocation
 from tercet.cli.main import main
 from tercet.cli.registry import tercet
-from tercet.drills.scenario_file import built_in
+from tercet.drills.scenario.file import built_in
 
 SITES = ["sib-01", "sib-03", "fsn-01"]
 SCRIPT = """

@@ -17,9 +17,9 @@ from tercet.cli.commands import drill
 from tercet.cli.drill_results import as_data, spread_table
 from tercet.cli.main import main
 from tercet.converge.events import silent
-from tercet.drills.scenario_file import built_in
-from tercet.drills.targets import TargetError
-from tercet.drills.verdict import Judged, Repeated, Result
+from tercet.drills.judge.verdict import Judged, Repeated, Result
+from tercet.drills.scenario.file import built_in
+from tercet.drills.scenario.targets import TargetError
 from tests.drills.sample import Drill, judge
 
 NAME = "site-killed"
@@ -44,7 +44,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[Result | BaseException]:
     def with_progress(_call: object, work: Callable[..., Any]) -> Any:
         return asyncio.run(work(SimpleNamespace(platform=0, provider=0, context=0, components=()), silent))
 
-    monkeypatch.setattr("tercet.drills.run.run", run)
+    monkeypatch.setattr("tercet.drills.run.drill.run", run)
     monkeypatch.setattr(drill, "with_progress", with_progress)
     return outcomes
 

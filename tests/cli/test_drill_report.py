@@ -12,7 +12,7 @@ import pytest
 from tercet.cli.main import main
 from tercet.drills import journal
 from tercet.drills.expect import ExpectModel
-from tercet.drills.verdict import result
+from tercet.drills.judge.verdict import result
 from tercet.inventory.model import BudgetsModel
 from tests.drills.sample import Drill
 

@@ -12,7 +12,7 @@ import pytest
 from tercet.cli import drill_soak
 from tercet.cli.invocation import Invocation
 from tercet.cli.main import main
-from tercet.drills.scenario import FaultModel
+from tercet.drills.scenario.model import FaultModel
 from tercet.drills.soak import run as soaking
 from tercet.drills.soak.run import Soak
 from tercet.drills.soak.summary import Round

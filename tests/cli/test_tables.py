@@ -25,9 +25,9 @@ from tercet.cli.status_view import render_status
 from tercet.components import Context, components
 from tercet.converge.component import Readings
 from tercet.converge.events import Event
+from tercet.drills.judge.verdict import Repeated, Result
 from tercet.drills.report.terminal import render
-from tercet.drills.scenario_file import built_in
-from tercet.drills.verdict import Repeated, Result
+from tercet.drills.scenario.file import built_in
 from tercet.inventory.default import default_text
 from tercet.inventory.load import parse
 from tercet.inventory.secrets import Secrets

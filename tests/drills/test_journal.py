@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from tercet.drills import journal
-from tercet.drills.clock import NodeClock, Sample, estimate
+from tercet.drills.run.clock import NodeClock, Sample, estimate
 
 from .conftest import unhurried
 from .histories import OUTCOMES, clean

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tercet.drills.scenario_file import built_in
+from tercet.drills.scenario.file import built_in
 from tests.lab.conftest import Lab, wait_until
 
 SHARED_DISK = "which other nodes share"  # what `disk-full` is refused with where there are no loop devices

@@ -40,6 +40,6 @@ lost_names = _of_platform(lambda platform: [site.name for site in platform.lost_
 
 def drill_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """The built-in drills, by their files' names: to read them all takes too long for a key press."""
-    folder = resources.files("tercet.drills").joinpath("scenarios")
+    folder = resources.files("tercet.drills.scenario").joinpath("built_in")
     names: Sequence[str] = [file.name.removesuffix(".yml") for file in folder.iterdir() if file.name.endswith(".yml")]
     return _beginning(incomplete, sorted(names))

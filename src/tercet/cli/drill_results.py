@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from tercet.drills.availability import longest
+from tercet.drills.judge.availability import longest
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from tercet.drills.availability import Gap
     from tercet.drills.journal import Worker
-    from tercet.drills.verdict import Judged, Repeated, Result
+    from tercet.drills.judge.availability import Gap
+    from tercet.drills.judge.verdict import Judged, Repeated, Result
 
 ANOMALIES = (
     "lost",

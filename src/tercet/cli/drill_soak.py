@@ -18,7 +18,7 @@ from tercet.errors import TercetError
 
 if TYPE_CHECKING:
     from tercet.converge.events import Emit
-    from tercet.drills.scenario import Kind
+    from tercet.drills.scenario.model import Kind
     from tercet.drills.soak.run import Soak
     from tercet.operations.session import Session
 
@@ -42,7 +42,7 @@ def _time(text: str) -> float:
 
 
 def _kinds(text: str) -> tuple[Kind, ...]:
-    from tercet.drills.scenario import KINDS  # noqa: PLC0415
+    from tercet.drills.scenario.model import KINDS  # noqa: PLC0415
 
     words = tuple(word.strip() for word in text.split(","))
     unknown = [word for word in words if word not in KINDS]
@@ -92,8 +92,8 @@ def soak(
     soaks: list[Soak] = []
 
     async def work(session: Session, emit: Emit) -> None:
+        from tercet.drills.run.stage import Stage  # noqa: PLC0415
         from tercet.drills.soak.run import Asked, Soak, kinds_of  # noqa: PLC0415
-        from tercet.drills.stage import Stage  # noqa: PLC0415
 
         stage = Stage(session.platform, session.provider, session.context, session.components)
         asked = Asked(seed, await kinds_of(stage, kinds or ()), rounds, seconds or 0.0, only or 1)

@@ -209,7 +209,7 @@ class Record(Entry):
     node: str
     component: str
     what: str
-    """One of drills.records.What."""
+    """One of drills.judge.records.What."""
     subject: str = ""
     """Which member, lock, check or file it is about."""
     text: str
@@ -236,7 +236,7 @@ class Promise(Entry):
 
 
 class Predicted(Entry):
-    """What the running configuration lets one expect; see drills.predict."""
+    """What the running configuration lets one expect; see drills.run.predict."""
 
     kind: Literal["predicted"] = "predicted"
     expected: float

@@ -1,4 +1,4 @@
-"""The pace of tercet-strict, apart from the program so that a prediction has it without psycopg (drills/predict.py).
+"""The pace of tercet-strict, apart from the program so that a prediction has it without psycopg.
 
 Delivered beside strict.py (components/sentinel.py).
 """

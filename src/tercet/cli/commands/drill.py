@@ -19,8 +19,8 @@ from tercet.errors import TercetError
 
 if TYPE_CHECKING:
     from tercet.converge.events import Emit
-    from tercet.drills.scenario import Scenario
-    from tercet.drills.verdict import Result
+    from tercet.drills.judge.verdict import Result
+    from tercet.drills.scenario.model import Scenario
     from tercet.operations.session import Session
 
 
@@ -42,7 +42,7 @@ report_option = click.option(
 @click.pass_obj
 def list_(call: Invocation) -> int:
     """Name, title and the promise of each built-in drill."""
-    from tercet.drills.scenario_file import built_in  # noqa: PLC0415
+    from tercet.drills.scenario.file import built_in  # noqa: PLC0415
     from tercet.tables import table  # noqa: PLC0415
 
     scenarios = built_in()
@@ -86,7 +86,7 @@ def run_(
     call: Invocation, name: str, *, site: str, repeat: int, json_file: Path | None, report: Path | None, journals: Path
 ) -> int:
     """Exit 1 if a promise or the budget is broken."""
-    from tercet.drills.scenario_file import find  # noqa: PLC0415
+    from tercet.drills.scenario.file import find  # noqa: PLC0415
 
     platform = call.platform()
     scenario = find(name, platform)
@@ -148,7 +148,7 @@ def report_(call: Invocation, journals: tuple[Path, ...], json_file: Path | None
 
 def _judged(path: Path, call: Invocation) -> Result:
     from tercet.drills.journal import JournalError, read  # noqa: PLC0415
-    from tercet.drills.verdict import result  # noqa: PLC0415
+    from tercet.drills.judge.verdict import result  # noqa: PLC0415
 
     def torn(line: int) -> None:
         said = f"{path}:{line}: the last line is torn and left out; the tool or its machine was stopped meanwhile"
@@ -163,9 +163,9 @@ def _judged(path: Path, call: Invocation) -> Result:
 
 def _tell(results: Sequence[Result], asked: int, call: Invocation, json_file: Path | None, report: Path | None) -> None:
     from tercet.cli.drill_results import as_data, spread_table  # noqa: PLC0415
+    from tercet.drills.judge.verdict import Repeated  # noqa: PLC0415
     from tercet.drills.report.page import page  # noqa: PLC0415
     from tercet.drills.report.terminal import render  # noqa: PLC0415
-    from tercet.drills.verdict import Repeated  # noqa: PLC0415
 
     repeated = Repeated(tuple(results))
     data = as_data(repeated, asked)
@@ -186,8 +186,8 @@ async def _repeat(
     scenario: Scenario, session: Session, emit: Emit, results: list[Result], *, times: int, site: str, folder: Path
 ) -> None:
     """Each run's result goes into `results` as soon as it is there."""
-    from tercet.drills.run import run  # noqa: PLC0415
-    from tercet.drills.stage import Stage  # noqa: PLC0415
+    from tercet.drills.run.drill import run  # noqa: PLC0415
+    from tercet.drills.run.stage import Stage  # noqa: PLC0415
     from tercet.operations.session import operator  # noqa: PLC0415
 
     stage = Stage(session.platform, session.provider, session.context, session.components)

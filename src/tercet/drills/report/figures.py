@@ -9,10 +9,10 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from tercet.drills.checker import staleness
-from tercet.drills.history import Outcome, Slot
+from tercet.drills.judge.checker import staleness
+from tercet.drills.judge.history import Outcome, Slot
+from tercet.drills.judge.verdict import Repeated, Result
 from tercet.drills.report.markup import Markup, join, tag
-from tercet.drills.verdict import Repeated, Result
 
 WIDTH = 920.0
 LEFT = 204.0  # where the names end and the picture begins

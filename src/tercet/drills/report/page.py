@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
+from tercet.drills.judge.verdict import Judged, Repeated, Result
 from tercet.drills.report import figures
 from tercet.drills.report.markup import Child, Markup, tag
 from tercet.drills.report.style import STYLE
-from tercet.drills.verdict import Judged, Repeated, Result
 
 CHECKS = (
     ("lost", "Acknowledged writes lost"),

@@ -12,11 +12,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tercet.drills.chain import Chain
-from tercet.drills.history import Slot
+from tercet.drills.judge.chain import Chain
+from tercet.drills.judge.history import Slot
+from tercet.drills.judge.verdict import Judged, Repeated, Result
 from tercet.drills.report.figures import LANES, predicted_costs
 from tercet.drills.report.page import CHECKS, measured, seconds
-from tercet.drills.verdict import Judged, Repeated, Result
 from tercet.tables import Cell, table
 
 BAR = 40  # characters of a chain's picture at most

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from tercet.drills.scenario import KINDS, FaultModel, Kind
-from tercet.drills.targets import View, nodes_of, process_of, site_of
+from tercet.drills.scenario.model import KINDS, FaultModel, Kind
+from tercet.drills.scenario.targets import View, nodes_of, process_of, site_of
 from tercet.inventory.platform import Platform, Role
 
 TWO_AT_ONCE = 0.4

@@ -19,12 +19,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tercet.drills.checker import staleness
 from tercet.drills.expect import ExpectModel
-from tercet.drills.history import Outcome
-from tercet.drills.scenario import FaultModel
+from tercet.drills.judge.checker import staleness
+from tercet.drills.judge.history import Outcome
+from tercet.drills.judge.verdict import LINGER_S, Result
+from tercet.drills.scenario.model import FaultModel
 from tercet.drills.soak.draw import LINKS, sites_of
-from tercet.drills.verdict import LINGER_S, Result
 from tercet.inventory.model import BudgetsModel
 from tercet.inventory.platform import Platform
 

@@ -20,22 +20,23 @@ from pathlib import Path
 from tercet.converge.events import Emit, Event
 from tercet.converge.fleet import Fleet, Unreachable
 from tercet.converge.resident import Residents
-from tercet.drills import journal, live
-from tercet.drills.course import Course, back_to_health, collect, recorder, script
-from tercet.drills.faults import fault_of
-from tercet.drills.healing import Healing, ImpossibleError, possible, uninterrupted, victims
-from tercet.drills.history import Outcome
-from tercet.drills.leftovers import TABLE, sweep
-from tercet.drills.load import create_table
-from tercet.drills.loads import Loads
-from tercet.drills.run import HEALTHY_BEFORE_S, SPARE_S, STEADY_S, DrillError, first_of, journal_path
-from tercet.drills.scenario import KINDS, NEEDS, OWN_DISK, FaultModel, Kind, LoadModel, Scenario
+from tercet.drills import journal
+from tercet.drills.judge.history import Outcome
+from tercet.drills.judge.verdict import Result, result
+from tercet.drills.run import live
+from tercet.drills.run.course import Course, back_to_health, collect, recorder, script
+from tercet.drills.run.drill import HEALTHY_BEFORE_S, SPARE_S, STEADY_S, DrillError, first_of, journal_path
+from tercet.drills.run.faults import fault_of
+from tercet.drills.run.healing import Healing, ImpossibleError, possible, uninterrupted, victims
+from tercet.drills.run.leftovers import TABLE, sweep
+from tercet.drills.run.load import create_table
+from tercet.drills.run.loads import Loads
+from tercet.drills.run.stage import Stage, StageError, caught_up, clocks, view_of
+from tercet.drills.scenario.model import KINDS, NEEDS, OWN_DISK, FaultModel, Kind, LoadModel, Scenario
+from tercet.drills.scenario.targets import View
 from tercet.drills.soak.draw import DATABASES, describe, draw, view_for
 from tercet.drills.soak.rules import HEALTHY_S, expectation, stale, survived
 from tercet.drills.soak.summary import Round, Summary, said
-from tercet.drills.stage import Stage, StageError, caught_up, clocks, view_of
-from tercet.drills.targets import View
-from tercet.drills.verdict import Result, result
 from tercet.errors import TercetError
 from tercet.observe.snapshot import Snapshot
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tercet.drills.scenario import KINDS, FaultModel, Kind
+from tercet.drills.scenario.model import KINDS, FaultModel, Kind
 from tercet.drills.soak.draw import describe
 
 

@@ -1,0 +1,1 @@
+"""What a journal proves: history, gaps, promises, verdict. Knows the journal and not the platform."""

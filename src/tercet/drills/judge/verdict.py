@@ -1,0 +1,358 @@
+"""The verdict: what was measured against what was promised and budgeted, from the journal. Pure.
+
+While the fault lasts only sites that it spared are judged; what a site that was taken from its applications went
+through is reported with the promises. Once the platform is healthy again that site is judged like every other.
+Transactions have the budget of writes, and a figure of their own: they come seldom, so their last success before and
+first success after lie further apart.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from tercet.drills import journal
+from tercet.drills.expect import ExpectModel, seconds_of
+from tercet.drills.judge.availability import Gap
+from tercet.drills.judge.chain import Chain, chain_of
+from tercet.drills.judge.checker import Findings, check
+from tercet.drills.judge.history import History, Outcome, Write, build
+from tercet.drills.judge.promises import READ_ONLY_SQLSTATE, Case, Phases, judge, phases_of
+from tercet.inventory.model import BudgetsModel
+
+SETTLED_S = 8.0
+"""Seconds after the healing before which a site that was hit is not judged, however healthy it says it is."""
+HEALTHY_AGAIN = "healthy again"
+"""What the runner says of the end of the way back to health; its detail: what was waited for last."""
+LINGER_S = 3.0
+"""Seconds after the platform's health for which what began before it, a session through the proxy, may last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One figure against its budget, both in seconds; no budget: reported, not judged."""
+
+    name: str
+    measured: float
+    budget: float | None
+    detail: str = ""
+    absent: bool = False  # nobody was left to measure it at; `measured` is 0
+
+    @property
+    def kept(self) -> bool:
+        return self.budget is None or self.measured <= self.budget
+
+
+@dataclass(frozen=True)
+class Result:
+    """One run of a drill, judged."""
+
+    began: journal.Began
+    history: History
+    findings: Findings
+    phases: Phases
+    down: frozenset[str]
+    judged: tuple[Judged, ...]
+    failovers: int
+    promises: tuple[journal.Promise, ...]
+    chains: tuple[Chain, ...]  # the way out of each spared site's longest gap of writes while the fault lasted
+    records: tuple[journal.Record, ...]
+    predicted: journal.Predicted | None
+    reasons: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        return not self.reasons
+
+    @property
+    def deviations(self) -> frozenset[str]:
+        """The kinds of findings that are known of what runs here: reported, not judged."""
+        return frozenset({"split"} if self.began.deviation else ())
+
+    @property
+    def main(self) -> str:
+        """Name of the figure that the drill is about."""
+        expect = self.began.expect
+        return "back" if expect.back != "unjudged" else "refused" if expect.refused != "unjudged" else "writes"
+
+    @property
+    def unavailable(self) -> float:
+        """Seconds of the drill's figure; mostly those without writes at the worst spared site."""
+        return next(one.measured for one in self.judged if one.name == self.main)
+
+    @property
+    def verdict(self) -> journal.Verdict:
+        return journal.Verdict(t=self.phases.end, passed=self.passed, reasons=self.reasons)
+
+
+def result(entries: Sequence[journal.AnyEntry]) -> Result:
+    """Judge a drill's journal by what stands in it, and nothing else. Raises JournalError if it is not whole."""
+    began = _whole(entries)
+    expect, budgets = began.expect, began.budgets
+    history = build(entries)
+    end = max(entry.t for entry in entries)
+    phases = phases_of(history.faults, end)
+    settled = _settled(entries, phases)
+    history = replace(history, routes=_own_again(history, settled))
+    down = frozenset(site for fault in history.faults for site in fault.sites)
+    truth = history.primaries[-1].node if history.primaries else ""
+    findings = check(history, truth=truth)
+    records = tuple(entry for entry in entries if isinstance(entry, journal.Record))
+    reads_budget = seconds_of(expect.reads, budgets) or budgets.reads
+    case = Case(history, records, phases, down, truth, reads_budget)
+    judged = (*_figures(findings.gaps, case, expect, budgets, settled), *_healthy(entries, phases, expect, budgets))
+    promises = tuple(_promises(expect, case, entries))
+    failovers = _failovers(history, phases)
+    reasons = [*_anomalies(findings, truth, began.deviation), *_absent(case), *_broken(judged, promises)]
+    if expect.failovers is not None and failovers != expect.failovers:
+        reasons.append(f"{failovers} changes of the primary, expected {expect.failovers}")
+    return Result(
+        began=began,
+        history=history,
+        findings=findings,
+        phases=phases,
+        down=down,
+        judged=judged,
+        failovers=failovers,
+        promises=promises,
+        chains=tuple(_chains(findings.gaps, records, history, phases, down)),
+        records=records,
+        predicted=next((entry for entry in entries if isinstance(entry, journal.Predicted)), None),
+        reasons=tuple(reasons),
+    )
+
+
+def _whole(entries: Sequence[journal.AnyEntry]) -> journal.Began:
+    """The beginning of a journal that has an end, too."""
+    began = next((entry for entry in entries if isinstance(entry, journal.Began)), None)
+    if began is None:
+        found = "none" if entries else "nothing at all"
+        raise journal.JournalError(
+            f"expected a journal that begins with `began`, found {found}; the drill ended before it began"
+        )
+    if not any(isinstance(entry, journal.Collected) for entry in entries):
+        raise journal.JournalError(
+            f"expected a journal with the tables at its end, found that it is cut short after "
+            f"{max(entry.t for entry in entries):.1f} s: the tool was stopped or an error ended the drill, so nothing "
+            f"is known of lost writes. Run the drill again"
+        )
+    return began
+
+
+def _settled(entries: Sequence[journal.AnyEntry], phases: Phases) -> float:
+    """From when on a site that was hit is judged like the others."""
+    healthy = [entry.t for entry in entries if isinstance(entry, journal.Promise) and entry.name == HEALTHY_AGAIN]
+    return max([phases.healed + SETTLED_S, *(t + LINGER_S for t in healthy)])
+
+
+def _own_again(history: History, settled: float) -> dict[str, tuple[journal.Route, ...]]:
+    """The journal says nothing of where a hit site's reads belong after the fault: to its own node again."""
+    own = {node.site: node.name for node in history.nodes.values() if node.role == "db"}
+    calm = all(change.t < settled - SETTLED_S for change in history.primaries)
+    routes = dict(history.routes)
+    for site, of_site in routes.items():
+        if calm and site in own and not of_site[-1].reads and of_site[-1].t < settled:
+            routes[site] = (*of_site, journal.Route(t=settled, site=site, reads=(own[site],)))
+    return routes
+
+
+def _figures(
+    found: Sequence[Gap], case: Case, expect: ExpectModel, budgets: BudgetsModel, settled: float
+) -> list[Judged]:
+    phases, down = case.phases, case.down
+    loads = {worker for site, worker in case.history.slots if site not in down}
+    hit = [gap for gap in found if gap.site in down and gap.end > settled]
+    since = {gap: gap.end - max(gap.start, settled) for gap in hit}
+    spared = [gap for gap in found if gap.site not in down]
+    writes = [gap for gap in spared if gap.worker != "reader" and gap.end > phases.injecting]
+    reads = [gap for gap in spared if gap.worker == "reader" and gap.end > phases.injecting]
+    during = [(gap.seconds, gap) for gap in writes if gap.start < phases.healing]
+    # A gap that the fault began may last into the healing: only what comes after counts here.
+    after = [(gap.end - max(gap.start, phases.healing), gap) for gap in writes if gap.end > phases.healing]
+    after += [(seconds, gap) for gap, seconds in since.items() if gap.worker != "reader"]
+    unread = [(gap.seconds, gap) for gap in reads]
+    unread += [(seconds, gap) for gap, seconds in since.items() if gap.worker == "reader"]
+    budget = seconds_of(expect.writes, budgets)
+    figures = [
+        _worst("writes", [one for one in during if one[1].worker == "writer"], budget, "writer" not in loads),
+        _worst(
+            "transactions",
+            [one for one in during if one[1].worker == "transactions"],
+            budget,
+            "transactions" not in loads,
+        ),
+        _worst("healing", after, seconds_of(expect.healing, budgets)),
+        _worst("reads", unread, seconds_of(expect.reads, budgets), "reader" not in loads and not unread),
+    ]
+    back = seconds_of(expect.back, budgets)
+    if back is not None:
+        figures.append(_back(case.history, phases, back))
+    refused = seconds_of(expect.refused, budgets)
+    if refused is not None:
+        figures.append(_refused(case.history, phases, refused))
+    return figures
+
+
+def _worst(name: str, measured: Sequence[tuple[float, Gap]], budget: float | None, absent: bool = False) -> Judged:
+    if not measured:
+        return Judged(name, 0.0, budget, "no site was spared" if absent else "", absent)
+    seconds, gap = max(measured, key=lambda pair: pair[0])
+    detail = f"{gap.worker} at {gap.site}" + ("" if gap.recovered else ", and not back when the load ended")
+    # What never came back kept no budget, however short the rest of the drill was.
+    return Judged(name, seconds if gap.recovered or budget is None else float("inf"), budget, detail)
+
+
+def _back(history: History, phases: Phases, budget: float) -> Judged:
+    first = _first_write(history, phases.healing)
+    if first is None:
+        return Judged("back", float("inf"), budget, "no write was acknowledged any more")
+    return Judged("back", first.ended - phases.healing, budget, f"first write at {first.site}")
+
+
+def _refused(history: History, phases: Phases, budget: float) -> Judged:
+    first: dict[str, float] = {site: float("inf") for site, worker in history.slots if worker == "writer"}
+    for failure in history.failures:
+        refusal = failure.sqlstate == READ_ONLY_SQLSTATE and phases.injecting < failure.t < phases.healing
+        if refusal and failure.worker != "reader":
+            first[failure.site] = min(failure.t, first.get(failure.site, failure.t))
+    slowest = max(first, key=lambda site: first[site], default="")
+    if not slowest or first[slowest] == float("inf"):
+        return Judged("refused", float("inf"), budget, f"no write was refused with 25006 at {slowest or 'any site'}")
+    return Judged("refused", first[slowest] - phases.injecting, budget, f"at {slowest}, the slowest site")
+
+
+def _healthy(
+    entries: Sequence[journal.AnyEntry], phases: Phases, expect: ExpectModel, budgets: BudgetsModel
+) -> Sequence[Judged]:
+    """How long the way back to health took, where a look told; reported also where it is not judged."""
+    budget = seconds_of(expect.healthy, budgets)
+    looked = [entry for entry in entries if isinstance(entry, journal.Promise) and entry.name == HEALTHY_AGAIN]
+    if not looked:
+        return () if budget is None else (Judged("healthy", float("inf"), budget, "it was not looked at"),)
+    took = looked[0].t - phases.healed if looked[0].held else float("inf")
+    return (Judged("healthy", took, budget, looked[0].detail),)
+
+
+def _failovers(history: History, phases: Phases) -> int:
+    before = [p.node for p in history.primaries if p.t <= phases.injecting][-1:]
+    after = [p.node for p in history.primaries if p.t > phases.injecting]
+    return sum(1 for one, other in pairwise([*before, *after]) if one != other)
+
+
+def _promises(expect: ExpectModel, case: Case, entries: Sequence[journal.AnyEntry]) -> list[journal.Promise]:
+    asked = {entry.name: entry for entry in entries if isinstance(entry, journal.Promise)}
+    # Asked whatever the scenario says, and worth a line only where it failed.
+    found = [entry for name, entry in asked.items() if name not in expect.promises and not entry.held]
+    for name in expect.promises:
+        promise = judge(name, case) or asked.get(name)
+        found.append(
+            promise or journal.Promise(t=case.phases.end, name=name, held=False, detail="it was not looked at")
+        )
+    return found
+
+
+def _chains(
+    found: Sequence[Gap],
+    records: Sequence[journal.Record],
+    history: History,
+    phases: Phases,
+    down: frozenset[str],
+) -> list[Chain]:
+    chains: list[Chain] = []
+    for site in sorted({gap.site for gap in found} - down):
+        of_site = [
+            gap
+            for gap in found
+            if gap.site == site and gap.worker == "writer" and gap.overlaps(phases.injecting, phases.end)
+        ]
+        if of_site:
+            gap = max(of_site, key=lambda one: one.seconds)
+            before = [p.node for p in history.primaries if p.t <= gap.start]
+            leads = [p.node for p in history.primaries if p.t <= gap.end]
+            old, new = (before or [""])[-1], (leads or [""])[-1]
+            chains.append(chain_of(gap, records, history.faults, new, old))
+    dark = {site for site, _ in history.slots} <= down
+    first = _first_write(history, phases.healing) if dark else None
+    if first is not None:
+        leads = [p.node for p in history.primaries if p.t <= first.ended]
+        start = Gap(first.site, "writer", phases.healing, first.ended, 1)
+        chains.append(chain_of(start, records, history.faults, (leads or [""])[-1]))
+    return chains
+
+
+def _first_write(history: History, since: float) -> Write | None:
+    """The first write that was sent after `since` and acknowledged."""
+    written = (write for write in history.writes if write.outcome is Outcome.ACKNOWLEDGED and write.attempted > since)
+    return min(written, key=lambda write: write.ended, default=None)
+
+
+def _anomalies(findings: Findings, truth: str, deviation: str) -> list[str]:
+    counts = {
+        "acknowledged writes lost": len(findings.lost),
+        "writes acknowledged that no standby had": len(findings.false),
+        "refused or unknown rows present": len(findings.unexpected),
+        "rows present twice": len(findings.duplicated),
+        "rows out of their writer's order": len(findings.reordered),
+        "transactions blind to their own write": len(findings.blind),
+        "statements answered by the wrong node": len(findings.misrouted),
+        "transactions whose first read another node answered": 0 if deviation else len(findings.split),
+    }
+    reasons = [f"{number} {what}" for what, number in counts.items() if number]
+    if not truth:
+        reasons.append("nobody was primary at the end")
+    if not findings.acknowledged:
+        reasons.append("no write was ever acknowledged")
+    return reasons
+
+
+def _absent(case: Case) -> list[str]:
+    """A load that is not there sees no outage: silence is no success."""
+    history = case.history
+    reasons = [
+        f"the load at {site} was lost after {times[0]:.1f} s, although no fault was to take it"
+        for site, times in sorted(history.lost_loads.items())
+        if site not in case.down
+    ]
+    again = {
+        write.site
+        for write in history.writes
+        if write.outcome is Outcome.ACKNOWLEDGED and write.ended > case.phases.healing
+    }
+    never = sorted({site for site, worker in history.slots if worker == "writer"} - again)
+    return reasons + [f"no write was acknowledged at {site} from the healing on" for site in never]
+
+
+def _broken(judged: Sequence[Judged], promises: Sequence[journal.Promise]) -> list[str]:
+    reasons: list[str] = []
+    for one in judged:
+        if one.budget is not None and not one.kept:
+            took = f"{one.measured:.1f} s" if one.measured != float("inf") else "no end"
+            reasons.append(f"{one.name}: {took} without, budget {one.budget:g} s ({one.detail})")
+    return reasons + [f"broken: {promise.name} ({promise.detail})" for promise in promises if not promise.held]
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """Several runs of one drill. It passed if every run did."""
+
+    results: tuple[Result, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(one.passed for one in self.results)
+
+    @property
+    def median(self) -> float:
+        """Seconds of the drill's figure."""
+        return statistics.median(one.unavailable for one in self.results)
+
+    @property
+    def worst(self) -> float:
+        return max(one.unavailable for one in self.results)
+
+    @property
+    def typical(self) -> Result:
+        """The run whose figure is nearest to the median: the one to look at."""
+        return min(self.results, key=lambda one: abs(one.unavailable - self.median))

@@ -1,0 +1,194 @@
+"""One round of a drill: the faults at their times, what is looked at meanwhile, and what is collected for the verdict.
+
+Invariant: all that the verdict rests on is in the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from tercet.converge.component import Condition, Passing, Waiting
+from tercet.converge.events import Emit, Event
+from tercet.converge.fleet import Fleet, Unreachable
+from tercet.converge.gates import wait_for
+from tercet.drills import journal
+from tercet.drills.expect import seconds_of
+from tercet.drills.judge.verdict import HEALTHY_AGAIN
+from tercet.drills.run import live
+from tercet.drills.run.clock import NodeClock
+from tercet.drills.run.healing import Fault, Healing, roaming, victims
+from tercet.drills.run.load import Bounds
+from tercet.drills.run.stage import (
+    Stage,
+    StageError,
+    caught_up,
+    component_records,
+    nodes_of,
+    primary_changes,
+    routes,
+    tables,
+)
+from tercet.drills.scenario.model import Scenario
+from tercet.drills.scenario.targets import View
+from tercet.observe.snapshot import Snapshot
+
+
+@dataclass
+class Course:
+    """One round under way."""
+
+    scenario: Scenario
+    stage: Stage
+    view: View
+    faults: list[Fault]
+    seen: Snapshot
+    book: journal.Journal
+    table: str
+    emit: Emit
+    began: float = field(default_factory=time.time)
+    known: Mapping[str, NodeClock] = field(default_factory=dict)
+
+    @property
+    def now(self) -> float:
+        """Second of the round."""
+        return time.time() - self.began
+
+    def say(self, text: str, state: str = "progress") -> None:
+        self.emit(Event("drill", state, text, seconds=self.now))
+
+    async def until(self, second: float) -> None:
+        """The schedule, not a wait for something to happen."""
+        await asyncio.sleep(max(0.0, second - self.now))
+
+    def open(self, clocks: Mapping[str, NodeClock]) -> None:
+        """Write what the journal begins with."""
+        self.known, scenario = clocks, self.scenario
+        self.book.append(
+            journal.Began(
+                t=0.0,
+                scenario=scenario.name,
+                title=scenario.title,
+                promise=scenario.promise,
+                expect=scenario.expect,
+                budgets=self.stage.platform.settings.budgets,
+                platform=self.stage.platform.name,
+                unix=self.began,
+                nodes=nodes_of(self.seen),
+                writes_per_second=scenario.load.writes,
+                reads_per_second=scenario.load.reads,
+                transactions_per_second=scenario.load.transactions,
+                deviation=self.stage.flavour.deviation,
+            )
+        )
+        self.book.append(journal.Primary(t=0.0, node=self.view.primary))
+        for node, clock in clocks.items():
+            self.book.append(journal.Clock(t=self.now, node=node, offset=clock.offset, uncertainty=clock.uncertainty))
+
+    def promise(self, name: str, held: bool, detail: str) -> None:
+        self.book.append(journal.Promise(t=self.now, name=name, held=held, detail=detail))
+
+
+async def script(course: Course, healing: Healing, scene: live.Scene, fleet: Fleet) -> None:
+    """Make each fault at its time and heal it at its end; meanwhile look at what only the platform can tell."""
+    start = course.now
+    steps: list[tuple[float, int, Fault, bool]] = []
+    for model, fault in zip(course.scenario.faults, course.faults, strict=True):
+        for begins, ends in model.spells:
+            steps.append((begins, len(steps), fault, True))
+            steps.append((ends, len(steps), fault, False))
+    first_end = start + min(at for at, _, _, makes in steps if not makes)
+    looking: list[asyncio.Task[None]] = []
+    try:
+        for at, _, fault, makes in sorted(steps, key=lambda step: step[:2]):
+            await course.until(start + at)
+            if makes:
+                course.say(fault.title)
+                await healing.inject(fault)
+                if not looking:
+                    looking = _look(course, scene, fleet, first_end)
+            else:
+                await asyncio.gather(*looking)
+                course.say(f"healing: {fault.title}")
+                await healing.heal(fault)
+    finally:
+        for task in looking:
+            task.cancel()
+
+
+def _look(course: Course, scene: live.Scene, fleet: Fleet, ends: float) -> list[asyncio.Task[None]]:
+    """One task for each promise that only the running platform can tell."""
+    promised = [(name, live.judge(name, scene)) for name in course.scenario.expect.promises]
+    budget = seconds_of("reschedule", course.stage.platform.settings.budgets) or 0.0
+
+    async def one(name: str, condition: Condition, asked: live.Questions) -> None:
+        began = course.now
+        deadline = max(1.0, ends - began - 0.5)
+        [(_, state)] = await wait_for([condition], asked, fleet, deadline=deadline, interval=0.5)
+        took = course.now - began
+        held = isinstance(state, Passing) and (name != "allocations run elsewhere" or took <= budget)
+        said = state.detail if isinstance(state, Passing) else state.reason
+        entry = journal.Promise(t=course.now, name=name, held=held, detail=f"{said}, after {took:.1f} s")
+        course.book.append(entry)
+
+    return [asyncio.create_task(one(name, *asked)) for name, asked in promised if asked is not None]
+
+
+async def back_to_health(course: Course, deadline: float, fleet: Fleet) -> str:
+    """Wait until the platform is healthy, and write how that ended. Empty, or what is still wrong."""
+    last = ""
+
+    def waits(condition: Condition, state: Waiting) -> None:
+        nonlocal last
+        last = f"last: {condition.title}: {state.reason}"
+
+    wrong = await course.stage.healthy(deadline, fleet, waits)
+    course.promise(HEALTHY_AGAIN, not wrong, wrong or last)
+    return wrong
+
+
+def recorder(course: Course) -> Callable[[str, Fault, str], None]:
+    def record(action: str, fault: Fault, detail: str) -> None:
+        entry = {
+            "kind": "fault",
+            "t": course.now,
+            "action": action,
+            "fault": fault.title,
+            "nodes": fault.nodes,
+            "sites": tuple(sorted(fault.sites)),
+            "detail": detail,
+        }
+        if action == "heal failed":
+            course.say(f"{fault.title} is not healed: {detail}", "failed")
+        course.book.append(journal.parse(entry))
+
+    return record
+
+
+async def collect(course: Course, primary: str | None, bounds: Bounds | None = None) -> None:
+    """Put the records, the roles over time and the tables into the journal, and that they all are there.
+
+    `primary` is who is it by now; `bounds` are those of the round's own rows, where the load goes on in the same table.
+    """
+    stage, book = course.stage, course.book
+    if primary is not None:
+        # A primary that does not answer SQL is part of what is to be told, not a reason to tell nothing.
+        with contextlib.suppress(StageError, Unreachable):
+            await caught_up(stage, primary, 30.0)
+    found = await component_records(stage, course.known, course.began)
+    for record in found:
+        book.append(record)
+    changes = primary_changes(course.view.primary, found)
+    if primary is not None and changes[-1].node != primary:
+        changes.append(journal.Primary(t=course.now, node=primary))
+    for change in changes[1:]:
+        book.append(change)
+    faulted = min((fault.t for fault in journal.read(book.path) if isinstance(fault, journal.Fault)), default=0.0)
+    for route in routes(stage.platform, changes, victims(course.faults), roaming(course.faults), faulted):
+        book.append(route)
+    for table in await tables(stage, course.table, course.began, course.now, bounds):
+        book.append(table)
+    book.append(journal.Collected(t=course.now))

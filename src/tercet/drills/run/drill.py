@@ -1,0 +1,194 @@
+"""Running a drill: load from every apps node → faults → healing → back to health → verdict.
+
+Invariants
+- Nothing is touched before the platform is healthy and all faults are known to be possible on it.
+- Whatever happens, the faults are healed, the loads ended, the drill's table and job removed; what a killed tool
+  left of these two, the next drill removes.
+- All that the verdict rests on is in the journal; `result` computes it from there alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from tercet.converge.component import Waiting
+from tercet.converge.events import Emit, Event
+from tercet.converge.gates import wait_for
+from tercet.converge.observe import ask
+from tercet.converge.requests import Request
+from tercet.converge.resident import Residents
+from tercet.drills import journal
+from tercet.drills.judge.verdict import Result, result
+from tercet.drills.run import live
+from tercet.drills.run.course import Course, back_to_health, collect, recorder, script
+from tercet.drills.run.faults import fault_of
+from tercet.drills.run.healing import Healing, possible, uninterrupted, victims
+from tercet.drills.run.leftovers import TABLE, sweep
+from tercet.drills.run.load import create_table
+from tercet.drills.run.loads import Loads
+from tercet.drills.run.predict import predict
+from tercet.drills.run.stage import (
+    Stage,
+    caught_up,
+    clocks,
+    running,
+    view_of,
+)
+from tercet.drills.scenario.model import OWN_DISK, Scenario
+from tercet.drills.scenario.targets import chooses_standby
+from tercet.errors import TercetError
+from tercet.inventory.platform import Role
+
+HEALTHY_BEFORE_S = 30.0
+HEALTHY_AFTER_S = 180.0
+STEADY_S = 20.0
+SPARE_S = 300.0  # the load's own time limit above the drill's length; the host ends it earlier
+
+
+class DrillError(TercetError):
+    """The drill could not be run; nothing of the platform is left changed."""
+
+
+async def run(scenario: Scenario, stage: Stage, *, site: str, folder: Path, who: str, emit: Emit) -> Result:
+    """Run one drill and judge it. The journal is FOLDER/NAME-TIME.jsonl; it stays there.
+
+    `site` is --site's ("" if not given), `who` what others see as the lock's holder. Raises TercetError where the
+    drill cannot be run; a broken promise is no error but a `Result` that has not passed.
+    """
+    missing = scenario.needs - stage.provider.faults.can - {OWN_DISK}
+    if missing:
+        raise DrillError(
+            f"{scenario.name} needs a provider that can {', '.join(sorted(missing))}; this one cannot. Run it in the "
+            f"lab (--lab)"
+        )
+    _check_site(scenario, site)
+    path = journal_path(folder, scenario.name)
+    try:
+        async with stage.provider.lock(who):
+            with journal.Journal(path) as book:
+                await _run(scenario, stage, site, book, emit)
+                judged = result(journal.read(path))
+                book.append(judged.verdict)
+    except BaseExceptionGroup as group:
+        raise first_of(group) from group
+    emit(Event("drill", "done" if judged.passed else "failed", f"{scenario.name}: journal {path}"))
+    return judged
+
+
+def _check_site(scenario: Scenario, site: str) -> None:
+    """--site says which standby is meant; where none is, it would be ignored."""
+    targets = dict.fromkeys(target for fault in scenario.faults for target in fault.targets)
+    if site and not any(chooses_standby(target) for target in targets):
+        raise DrillError(
+            f"expected --site with a drill that is about a standby, found {scenario.name}, which is about "
+            f"{', '.join(targets)}. Leave --site out, or aim a scenario of your own at `site {site}`"
+        )
+
+
+def journal_path(folder: Path, name: str) -> Path:
+    """Where a new journal goes; the folder is made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DrillError(
+            f"expected a folder for journals at {folder}, found: {error.strerror}; name another"
+        ) from error
+    return folder / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}.jsonl"
+
+
+def first_of(error: BaseException) -> BaseException:
+    """The first error inside nested groups, with what was noted on the way."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def _run(scenario: Scenario, stage: Stage, site: str, book: journal.Journal, emit: Emit) -> None:
+    emit(Event("drill", "started", f"{scenario.name}: {scenario.title}"))
+    wrong = await stage.healthy(HEALTHY_BEFORE_S)
+    if wrong:
+        raise DrillError(f"expected a healthy platform before a drill, found: {wrong}; see `tercet verify`")
+    seen = await stage.snapshot()
+    view = view_of(stage, seen, site)
+    faults = [fault_of(model, view, stage.facts(), number) for number, model in enumerate(scenario.faults, 1)]
+    await possible(faults, stage.provider)
+    table = f"{TABLE}{int(time.time())}"
+    course = Course(scenario, stage, view, faults, seen, book, table, emit)
+    course.open(await clocks(stage, [node.name for node in stage.platform.nodes]))
+    numbers = replace(
+        await running(stage, view.primary),
+        load_period=1 / scenario.load.writes,
+        deadline=scenario.load.deadline,
+    )
+    prediction = predict(scenario.mechanism, numbers, silent=_silent(course))
+    if prediction.terms:
+        book.append(prediction.entry(course.now))
+    await sweep(stage)
+    try:
+        await _make_table(course)
+        scene = await _make_job(course)
+        await _under_load(course, scene)
+        course.say("collecting records and tables")
+        await collect(course, (await stage.snapshot()).postgres.primary)
+    finally:
+        await uninterrupted(sweep(stage))
+
+
+def _silent(course: Course) -> int:
+    return max(1, len([node for node in victims(course.faults) if node != "world"]))
+
+
+async def _make_table(course: Course) -> None:
+    """The drill's table, on every database node."""
+    stage, owner = course.stage, course.stage.platform.settings.postgresql.user
+    await stage.sql(course.view.primary, ";\n".join(create_table(course.table, owner)) + ";")
+    await caught_up(stage, course.view.primary, 15.0)
+
+
+async def _make_job(course: Course) -> live.Scene:
+    """The drill's scene, with a Nomad job at the site that will be lost if the scenario is about its allocations."""
+    hit = victims(course.faults)
+    platform, fleet = course.stage.platform, course.stage.provider
+    scene = live.Scene(platform, hit, live.job_name())
+    sites = [node.site for node in platform.of(Role.APPS) if node.name in hit]
+    if "allocations run elsewhere" not in course.scenario.expect.promises or not sites:
+        return scene
+    control = next(iter(scene.controls)).name
+    put: dict[str, dict[str, Request]] = {control: {"put": live.put_job(scene, sites[0])}}
+    answer = (await ask(fleet, put, timeout=15)).get(control, "put")
+    if not answer.ok:
+        raise DrillError(f"expected Nomad to take the drill's job, found: {answer.why()}; see `tercet status`")
+    condition, asked = live.job_runs_at(scene, sites[0])
+    [(_, state)] = await wait_for([condition], asked, fleet, deadline=30.0)
+    if isinstance(state, Waiting):
+        raise DrillError(f"expected {condition.title}, found: {state.reason}")
+    return scene
+
+
+async def _under_load(course: Course, scene: live.Scene) -> None:
+    """The loads, and in the midst of them the faults."""
+    scenario, provider = course.scenario, course.stage.provider
+    loads = Loads(course.stage, course.table, scenario.load, scenario.seconds + SPARE_S)
+    async with asyncio.TaskGroup() as tasks:
+        try:
+            await loads.start(tasks, course.book, course.began)
+            course.say(f"load from {len(course.stage.platform.sites)} sites")
+            await course.until(course.now + scenario.warm_up)
+            late = await loads.steady(STEADY_S)
+            if late:
+                raise DrillError(
+                    f"expected the load to get through before the fault, found no success for {late}; the "
+                    f"machine may be overloaded, see `tercet verify`"
+                )
+            # Looks that start a Python each time would take the time from what is measured.
+            async with Residents(provider) as fleet:
+                async with Healing(provider, provider.faults, recorder(course)) as healing:
+                    await script(course, healing, scene, fleet)
+                course.say("healed; back to health")
+                await back_to_health(course, HEALTHY_AFTER_S, fleet)
+            await course.until(course.now + scenario.observe)
+        finally:
+            await uninterrupted(loads.stop())

@@ -1,0 +1,64 @@
+"""What a drill puts on the platform besides its faults (a table, a Nomad job), and how it goes away again.
+
+Invariant: only drills use these names, and while the platform's lock is held no other drill runs. So what is there
+when a drill begins was left by a tool that was killed, and one remedy serves both ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from tercet.converge.fleet import Unreachable
+from tercet.converge.observe import ask
+from tercet.converge.requests import Request
+from tercet.drills.run import live
+from tercet.drills.run.stage import Stage, StageError
+from tercet.inventory.platform import Role
+
+TABLE = "tercet_drill_"  # followed by the Unix second at which the drill began
+JOB = "tercet-drill-"  # see live.job_name
+
+# The primary may be read-only (strict mode), or without a standby that would confirm the drop.
+_DROP = f"""
+SET default_transaction_read_only = off;
+SET synchronous_commit = local;
+SET lock_timeout = '5s';
+DO $$
+DECLARE found record;
+BEGIN
+  IF pg_is_in_recovery() THEN RETURN; END IF;
+  FOR found IN SELECT schemaname, tablename FROM pg_tables WHERE tablename ~ '^{TABLE}[0-9]+$' LOOP
+    EXECUTE format('DROP TABLE %I.%I', found.schemaname, found.tablename);
+  END LOOP;
+END $$;
+"""
+
+
+async def sweep(stage: Stage) -> None:
+    """Drop the tables and purge the jobs of all drills. What cannot be removed now, the next drill removes."""
+    await asyncio.gather(*(_drop_tables(stage, node) for node in stage.databases), _purge_jobs(stage))
+
+
+async def _drop_tables(stage: Stage, node: str) -> None:
+    with contextlib.suppress(StageError, Unreachable):
+        await stage.sql(node, _DROP)
+
+
+async def _purge_jobs(stage: Stage) -> None:
+    """By the first control node whose Nomad answers; its server forwards to the leader."""
+    scene = live.Scene(stage.platform, frozenset(), "")
+    listed = scene.nomad(f"jobs?prefix={JOB}")
+    controls = [node.name for node in stage.platform.of(Role.CONTROL)]
+    questions: dict[str, dict[str, Request]] = {control: {"jobs": listed} for control in controls}
+    readings = await ask(stage.provider, questions, timeout=10)
+    for control in controls:
+        jobs = readings.get(control, "jobs").json()
+        if jobs is None:
+            continue
+        purge: dict[str, Request] = {
+            job["ID"]: live.purge_job(live.Scene(stage.platform, frozenset(), job["ID"])) for job in jobs
+        }
+        if purge:
+            await ask(stage.provider, {control: purge}, timeout=15)
+        return

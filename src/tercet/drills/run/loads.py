@@ -1,0 +1,83 @@
+"""The load of all sites together. One whose node died is started again as soon as the node is back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from tercet.converge.fleet import Unreachable
+from tercet.drills import journal
+from tercet.drills.run.load import Bounds, LoadError, LoadSettings, SiteLoad, Target, writers_of
+from tercet.drills.run.stage import Stage
+from tercet.drills.scenario.model import LoadModel
+from tercet.inventory.platform import Role
+
+AGAIN_S = 0.5  # between two attempts to start a load again
+
+
+class Loads:
+    """`start`, then it goes on by itself until `stop`."""
+
+    def __init__(self, stage: Stage, table: str, asked: LoadModel, seconds: float) -> None:
+        """`seconds` is the loads' own time limit, from each one's start."""
+        self._stage, self._table, self._seconds = stage, table, seconds
+        self._settings = LoadSettings(
+            asked.writes, asked.reads, asked.transactions, asked.deadline, connect_timeout=asked.deadline
+        )
+        self._sites: list[SiteLoad] = []
+        self._began = 0.0
+        self._over = False
+
+    async def start(self, tasks: asyncio.TaskGroup, book: journal.Journal, began: float) -> None:
+        """Start the load of every site, and a task each in `tasks` that keeps it running."""
+        stage, self._began = self._stage, began
+        writers = writers_of(tuple(site.name for site in stage.platform.sites))
+        for node in stage.platform.of(Role.APPS):
+            target = Target(node.site, node.name, stage.conninfo(), self._table, writers)
+            self._sites.append(SiteLoad(target, book, began))
+        async with asyncio.TaskGroup() as starting:
+            for load in self._sites:
+                starting.create_task(self._start(load))
+        for load in self._sites:
+            tasks.create_task(self._keep(load))
+
+    async def _start(self, load: SiteLoad) -> None:
+        await load.start(self._stage.provider, self._settings, self._seconds)
+
+    async def _keep(self, load: SiteLoad) -> None:
+        """Follow a site's load; where its node died, start it again as soon as the node is back."""
+        await load.follow()
+        while not self._over:
+            try:
+                await self._start(load)
+            except (LoadError, Unreachable):
+                await asyncio.sleep(AGAIN_S)  # the end of the drill is the deadline
+                continue
+            if self._over:
+                await load.stop()  # the drill ended while it started, and stopped what was there then
+            await load.follow()
+
+    async def steady(self, limit: float) -> str:
+        """Wait until every site writes and reads, at most `limit` seconds. Empty, or who does not."""
+        ends = time.monotonic() + limit
+        while True:
+            now = time.time() - self._began
+            late = [
+                f"{worker} at {load.target.site}"
+                for load in self._sites
+                for worker in ("writer", "reader")
+                if now - load.succeeded.get(worker, float("-inf")) > 1.0
+            ]
+            if not late or time.monotonic() > ends:
+                return ", ".join(late)
+            await asyncio.sleep(0.2)
+
+    def turn(self, book: journal.Journal, began: float) -> Bounds:
+        """Go on in another journal. By writer: the first and last number of what the one before has to answer for."""
+        self._began = began
+        return {writer: bounds for load in self._sites for writer, bounds in load.turn(book, began).items()}
+
+    async def stop(self) -> None:
+        """End them all, for good."""
+        self._over = True
+        await asyncio.gather(*(load.stop() for load in self._sites))

@@ -1,0 +1,345 @@
+"""A whole drill on a platform that is not there: what is left behind, however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tercet.converge.component import Readings
+from tercet.converge.events import Event
+from tercet.converge.fleet import Completed
+from tercet.converge.requests import Answer, Http
+from tercet.drills import journal
+from tercet.drills.expect import ExpectModel
+from tercet.drills.judge.verdict import Result, result
+from tercet.drills.run import course, leftovers, loads
+from tercet.drills.run import drill as runner
+from tercet.drills.run.drill import DrillError, run
+from tercet.drills.run.faults import Facts
+from tercet.drills.run.healing import HealingError, ImpossibleError
+from tercet.drills.run.leftovers import sweep
+from tercet.drills.run.load import LoadError
+from tercet.drills.run.stage import StageError
+from tercet.drills.scenario.model import FaultModel, LoadModel, Scenario
+from tercet.inventory.platform import Platform
+from tests.drills.conftest import Server
+from tests.drills.run.test_healing import World
+from tests.drills.run.test_stage import snapshot
+from tests.drills.sample import RUNNING
+
+PRIMARY = "db-sib-01"
+
+
+@dataclass
+class Provider(World):
+    locked: bool = False
+
+    @property
+    def faults(self) -> Provider:
+        return self
+
+    @contextlib.asynccontextmanager
+    async def lock(self, who: str) -> AsyncIterator[None]:
+        self.locked = True
+        try:
+            yield
+        finally:
+            self.locked = False
+
+
+@dataclass
+class Stage:
+    """What a drill asks of a platform, answered at once; `sql_fails` decides which statement fails."""
+
+    platform: Platform
+    provider: Provider = field(default_factory=Provider)
+    statements: list[str] = field(default_factory=list)
+    sql_fails: Callable[[str], bool] = lambda _statement: False
+    databases: tuple[str, ...] = (PRIMARY, "db-sib-03", "db-fsn-01")
+
+    async def healthy(self, deadline: float, fleet: object = None, waiting: object = None) -> str:
+        return ""
+
+    async def snapshot(self) -> object:
+        return snapshot(PRIMARY)
+
+    flavour = SimpleNamespace(deviation="")
+
+    def facts(self) -> Facts:
+        return Facts("pgcat.service", "proposalsapp")
+
+    def conninfo(self) -> str:
+        return "host=localhost"
+
+    async def sql(self, node: str, statement: str) -> list[list[str]]:
+        self.statements.append(statement)
+        if self.sql_fails(statement):
+            raise StageError(f"SQL on {node}: the database is gone")
+        return [["0/1"]] if "current_wal" in statement else [["f"]]
+
+    def count(self, word: str) -> int:
+        return len([statement for statement in self.statements if word in statement])
+
+
+@dataclass
+class Load:
+    """The load of a site that always gets through."""
+
+    target: Any
+    book: journal.Journal
+    began: float
+    succeeded: dict[str, float] = field(default_factory=dict)
+    starts: int = 0
+    stopped: bool = False
+    rows: list[tuple[int, str, float]] = field(default_factory=list)
+
+    async def start(self, fleet: object, settings: object, seconds: float) -> None:
+        self.starts += 1
+
+    async def follow(self) -> None:
+        while not self.stopped:
+            now, seq, site = time.time() - self.began, len(self.rows) + 1, self.target.site
+            base: dict[str, Any] = {
+                "site": site,
+                "worker": "writer",
+                "writer": f"{site}/writer",
+                "seq": seq,
+                "id": f"{site}-{seq}",
+                "scheduled": now,
+            }
+            self.book.append(journal.Attempt(t=now, **base))
+            self.book.append(journal.Acknowledged(t=now, node=PRIMARY, **base))
+            self.book.append(
+                journal.Read(
+                    t=now, site=site, worker="reader", scheduled=now, sent=now, node=f"db-{site}", seen={}
+                )
+            )  # fmt: skip
+            self.rows.append((seq, f"{site}-{seq}", now))
+            self.succeeded = {"writer": now, "reader": now}
+            await asyncio.sleep(0.02)
+        self.book.append(journal.Ended(t=time.time() - self.began, site=self.target.site, reason="stopped"))
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+
+@dataclass
+class Fake:
+    stage: Stage
+    loads: list[Load] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+
+@pytest.fixture
+def fake(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Fake:
+    made = Fake(Stage(platform))
+
+    def load(target: Any, book: journal.Journal, began: float) -> Load:
+        made.loads.append(Load(target, book, began))
+        return made.loads[-1]
+
+    async def tables(stage: object, table: str, began: float, t: float, bounds: object) -> list[journal.Table]:
+        return [
+            journal.Table(t=t, node=node, writer=f"{load.target.site}/writer", rows=tuple(load.rows))
+            for node in made.stage.databases
+            for load in made.loads
+        ]
+
+    async def nothing(*_: object) -> list[journal.Record]:
+        return []
+
+    async def numbers(*_: object) -> object:
+        return RUNNING
+
+    async def no_clocks(*_: object) -> dict[str, object]:
+        return {}
+
+    async def ask(fleet: object, questions: Mapping[str, Mapping[str, object]], *, timeout: float) -> Readings:
+        return Readings({})
+
+    monkeypatch.setattr(loads, "SiteLoad", load)
+    monkeypatch.setattr(course, "tables", tables)
+    monkeypatch.setattr(course, "component_records", nothing)
+    monkeypatch.setattr(runner, "running", numbers)
+    monkeypatch.setattr(runner, "clocks", no_clocks)
+    monkeypatch.setattr(leftovers, "ask", ask)
+    return made
+
+
+def scenario(**fault: Any) -> Scenario:
+    return Scenario(
+        name="standby-killed",
+        title="A standby dies",
+        promise="Nobody notices.",
+        faults=(FaultModel(**(fault or {"kill": "a standby"}), lasts=0.3),),
+        warm_up=0.1,
+        observe=0.1,
+        expect=ExpectModel(reads="unjudged", healing="unjudged"),
+    )
+
+
+async def drill(fake: Fake, folder: Path, asked: Scenario | None = None, site: str = "") -> Result:
+    return await run(
+        asked or scenario(),
+        fake.stage,  # type: ignore[arg-type]
+        site=site,
+        folder=folder / "journals",
+        who="a test",
+        emit=fake.events.append,
+    )
+
+
+def left_clean(fake: Fake) -> None:
+    """Healed, swept at both ends, no load, no lock."""
+    provider = fake.stage.provider
+    assert [word.split()[0] for word in provider.done] in ([], ["kill", "start"])
+    assert fake.stage.count("DROP TABLE") == 2 * len(fake.stage.databases)
+    assert "DROP TABLE" in fake.stage.statements[-1]
+    assert all(load.stopped for load in fake.loads)
+    assert not provider.locked
+
+
+async def test_a_drill_leaves_nothing_but_its_journal(fake: Fake, tmp_path: Path) -> None:
+    judged = await drill(fake, tmp_path)
+    assert judged.passed, judged.reasons
+    assert judged.findings.acknowledged > 0
+    left_clean(fake)
+    assert fake.stage.provider.done == ["kill db-sib-03 30.3", "start db-sib-03"]
+    (book,) = (tmp_path / "journals").iterdir()
+    assert isinstance(journal.read(book)[-1], journal.Verdict)
+
+
+async def test_the_journal_alone_gives_the_same_verdict_again(fake: Fake, tmp_path: Path) -> None:
+    """Whatever the inventory's budgets are by then."""
+    settings = fake.stage.platform.settings
+    strict = settings.model_copy(update={"budgets": settings.budgets.model_copy(update={"reads": 0.001})})
+    fake.stage.platform = replace(fake.stage.platform, settings=strict)
+    asked = scenario()
+    expect = ExpectModel(healing="unjudged", failovers=1, promises=("standbys complete", "local reads go on"))
+    judged = await drill(fake, tmp_path, asked.model_copy(update={"expect": expect}))
+    (book,) = (tmp_path / "journals").iterdir()
+    again = result(journal.read(book))
+    assert again == judged
+    assert [reason.partition(" (")[0] for reason in again.reasons] == [
+        "broken: local reads go on",
+        "0 changes of the primary, expected 1",
+    ]
+    assert again.began.budgets.reads == 0.001
+
+
+@pytest.mark.parametrize("moment", ["load from", "db-sib-03 killed", "healing:", "healed;", "collecting"])
+async def test_wherever_it_is_interrupted_all_is_healed_and_swept(fake: Fake, tmp_path: Path, moment: str) -> None:
+    task = asyncio.create_task(drill(fake, tmp_path))
+    async with asyncio.timeout(60):
+        while not any(event.text.startswith(moment) for event in fake.events):
+            await asyncio.sleep(0.001)
+    for _ in range(3):  # an impatient operator
+        task.cancel()
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    left_clean(fake)
+
+
+async def test_a_healing_that_fails_is_told_and_ends_the_drill(fake: Fake, tmp_path: Path) -> None:
+    fake.stage.provider.fail_at = 1
+    fake.stage.provider.error = OSError(28, "No space left on device")
+    with pytest.raises(HealingError, match="No space left"):
+        await drill(fake, tmp_path)
+    (told,) = [event for event in fake.events if event.state == "failed"]
+    assert told.text.startswith("db-sib-03 killed is not healed: OSError")
+    assert fake.stage.count("DROP TABLE") == 6
+
+
+async def test_a_primary_without_sql_at_the_end_costs_no_verdict(fake: Fake, tmp_path: Path) -> None:
+    asked = 0
+
+    def fails(statement: str) -> bool:
+        nonlocal asked
+        asked += "current_wal" in statement
+        return "current_wal" in statement and asked > 1  # the first one is asked before the faults
+
+    fake.stage.sql_fails = fails
+    assert (await drill(fake, tmp_path)).findings.acknowledged > 0
+    assert asked == 2
+
+
+async def test_a_load_that_starts_when_the_drill_is_over_is_stopped(fake: Fake, tmp_path: Path) -> None:
+    load = Load(None, None, 0.0)  # type: ignore[arg-type]
+    all_sites = loads.Loads(fake.stage, "drill", LoadModel(), 60.0)  # type: ignore[arg-type]
+
+    async def start(*_: object) -> None:
+        if load.starts == 0:
+            load.starts += 1
+            raise LoadError("the node is not back yet")
+        all_sites._over = True  # meanwhile
+
+    async def follow() -> None:
+        assert load.stopped == all_sites._over
+
+    load.start, load.follow = start, follow  # type: ignore[assignment, method-assign]
+    await all_sites._keep(load)  # type: ignore[arg-type]
+    assert load.stopped
+
+
+async def test_a_fault_that_is_impossible_here_is_refused_before_anything_is_made(fake: Fake, tmp_path: Path) -> None:
+    async def refuse(*_: object, **__: object) -> Completed:
+        return Completed(3, b"", b"its data lies on overlayfs\n")
+
+    fake.stage.provider.run = refuse  # type: ignore[method-assign]
+    with pytest.raises(ImpossibleError, match="its data lies on overlayfs"):
+        await drill(fake, tmp_path, scenario(fill_disk="the primary"))
+    assert fake.stage.statements == [] and fake.loads == []
+
+
+async def test_a_site_that_would_be_ignored_is_refused(fake: Fake, tmp_path: Path) -> None:
+    with pytest.raises(DrillError, match=r"about site of the primary\. Leave --site out"):
+        await drill(fake, tmp_path, scenario(kill="site of the primary"), "fsn-01")
+    assert fake.events == [] and not (tmp_path / "journals").exists()
+    await drill(fake, tmp_path, scenario(kill="site of a standby"), "fsn-01")
+    assert fake.stage.provider.done[-1] == "start consul-nomad-fsn-01,apps-fsn-01,db-fsn-01"
+
+
+async def test_the_jobs_of_all_drills_are_purged(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+
+    async def ask(fleet: object, questions: Mapping[str, Mapping[str, Http]], *, timeout: float) -> Readings:
+        asked.extend((one.method, one.url) for batch in questions.values() for one in batch.values())
+        jobs = {"jobs": Answer(200, '[{"ID": "tercet-drill-1a"}, {"ID": "tercet-drill-2b"}]')}
+        return Readings({"consul-nomad-sib-03": jobs})  # the first control node is dead
+
+    monkeypatch.setattr(leftovers, "ask", ask)
+    await sweep(fake.stage)  # type: ignore[arg-type]
+    assert all(url.endswith("/v1/jobs?prefix=tercet-drill-") for _, url in asked[:3])
+    assert [(method, url.partition("/v1/")[2]) for method, url in asked[3:]] == [
+        ("DELETE", "job/tercet-drill-1a?purge=true"),
+        ("DELETE", "job/tercet-drill-2b?purge=true"),
+    ]
+
+
+def test_the_tables_of_all_drills_are_dropped_even_from_a_read_only_primary(server: Server) -> None:
+    """The statements themselves, on a real PostgreSQL, as `Stage.sql` sends them."""
+
+    def psql(script: str) -> None:
+        argv = ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-f", "-", server.conninfo]
+        subprocess.run(argv, input=script, check=True, capture_output=True, text=True, timeout=60)
+
+    names = ("tercet_drill_17", "tercet_drill_18", "tercet_drill_mine")
+    psql("".join(f"CREATE TABLE {name} (n int);\n" for name in names))
+    psql("ALTER DATABASE postgres SET default_transaction_read_only = on")
+    try:
+        psql(leftovers._DROP)
+        left = server.sql("SELECT tablename FROM pg_tables WHERE tablename LIKE 'tercet_drill%'")
+    finally:
+        writable = "SET default_transaction_read_only = off;\n"
+        psql(f"{writable}ALTER DATABASE postgres RESET ALL;\nDROP TABLE tercet_drill_mine")
+    assert left == [["tercet_drill_mine"]]
