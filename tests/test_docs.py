@@ -14,7 +14,7 @@ import pytest
 
 from tercet.components import Context, components
 from tercet.converge.resources import Unit
-from tercet.drills.expect import PromiseName
+from tercet.drills import promise
 from tercet.drills.scenario.file import built_in
 from tercet.drills.scenario.model import Kind
 from tests.components.conftest import context  # noqa: F401
@@ -115,7 +115,7 @@ def test_every_fault_and_promise_of_drills_is_explained() -> None:
     faults = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
     promises = set(re.findall(r"^\| ([a-z0-9 ]+) \|", text, re.MULTILINE))
     assert set(get_args(Kind)) - faults == set()
-    assert set(get_args(PromiseName)) - promises == set()
+    assert set(promise.names()) - promises == set()
 
 
 def test_the_specification_lists_every_daemon(context: Context) -> None:  # noqa: F811

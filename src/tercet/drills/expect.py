@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
+from tercet.drills import promise
 from tercet.inventory.base import Model
 from tercet.inventory.model import BudgetsModel
 from tercet.inventory.shapes import Seconds
@@ -24,23 +27,22 @@ BudgetName = Literal[
 ]
 Budget = BudgetName | Literal["unjudged"] | Seconds
 
-PromiseName = Literal[
-    "old primary acknowledges nothing",
-    "local reads go on",
-    "writes refused with 25006",
-    "writable again by itself",
-    "reads go on everywhere",
-    "standbys complete",
-    "rejoined without rebuild",
-    "proxies follow the primary",
-    "nomad keeps a leader",
-    "allocations run elsewhere",
-    "nomad server seen as failed",
-    "other catalogues answer",
-    "its own catalogue is gone",
-    "its own catalogue goes on",
-    "the catalogue names the new primary",
-]
+
+def _is_promise(name: str) -> str:
+    known = promise.names()
+    if name not in known:
+        raise PydanticCustomError(
+            "shape", "expected {expected}", {"expected": f"{', '.join(known[:-1])} or {known[-1]}"}
+        )
+    return name
+
+
+class _ListedInSchema:
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"enum": promise.names(), **handler(schema)}
+
+
+PromiseName = Annotated[str, AfterValidator(_is_promise), _ListedInSchema()]
 
 
 class ExpectModel(Model):

@@ -9,7 +9,8 @@ from typing import get_args
 import pytest
 
 from tercet import inventory
-from tercet.drills.expect import BudgetName, PromiseName, seconds_of
+from tercet.drills import promise
+from tercet.drills.expect import BudgetName, seconds_of
 from tercet.drills.scenario.file import ScenarioError, built_in, find, load, parse
 from tercet.drills.scenario.mechanism import Mechanism
 from tercet.drills.scenario.model import KINDS, FaultModel, Scenario
@@ -101,7 +102,7 @@ def test_every_kind_of_fault_is_used_or_can_be() -> None:
 def test_every_mechanism_and_promise_is_used() -> None:
     scenarios = built_in().values()
     assert {scenario.mechanism for scenario in scenarios} == set(Mechanism)
-    assert {name for scenario in scenarios for name in scenario.expect.promises} == set(get_args(PromiseName))
+    assert {name for scenario in scenarios for name in scenario.expect.promises} == set(promise.names())
 
 
 def test_budgets_are_those_of_the_inventory() -> None:

@@ -16,10 +16,10 @@ from itertools import pairwise
 from tercet.drills import journal
 from tercet.drills.expect import ExpectModel, seconds_of
 from tercet.drills.judge.availability import Gap
+from tercet.drills.judge.case import READ_ONLY_SQLSTATE, Case, Phases, judge, phases_of
 from tercet.drills.judge.chain import Chain, chain_of
 from tercet.drills.judge.checker import Findings, check
 from tercet.drills.judge.history import History, Outcome, Write, build
-from tercet.drills.judge.promises import READ_ONLY_SQLSTATE, Case, Phases, judge, phases_of
 from tercet.inventory.model import BudgetsModel
 
 SETTLED_S = 8.0

@@ -1,0 +1,1 @@
+"""The promises that only the running platform can tell. To add one, add a file here; see drills/promise.py."""

@@ -1,0 +1,121 @@
+"""What must hold of Consul's catalogues while the fault lasts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tercet.components import consul
+from tercet.converge.component import Passing, Readings, State, Waiting
+from tercet.converge.requests import Http, Request
+from tercet.drills.run.live import Look, Scene, ask, lasting, observed
+from tercet.inventory.platform import Role
+
+
+@observed("other catalogues answer")
+def _catalogues(scene: Scene) -> Look:
+    ports = scene.platform.settings.ports
+    asked: dict[str, dict[str, Request]] = {
+        node.name: {"catalogue": scene.catalogue(ports.consul_http), "dcs": scene.catalogue(ports.dcs_http)}
+        for node in scene.controls
+    }
+
+    def check(readings: Readings) -> State:
+        silent = {what: _silent(readings, list(asked), what) for what in ("catalogue", "dcs")}
+        if not asked:
+            return Waiting("the faults spare no Consul server")
+        if silent["catalogue"]:
+            return Waiting(f"{', '.join(silent['catalogue'])} lists no nodes")
+        if silent["dcs"]:
+            return Waiting(f"{', '.join(silent['dcs'])} lists no nodes of dcs")
+        return Passing(f"{len(asked)} of them, and dcs")
+
+    return lasting(check), asked
+
+
+@observed("its own catalogue goes on")
+def _catalogue_goes_on(scene: Scene) -> Look:
+    """Asked inside the sites that are cut off: their Consul has its leader, and each node gets the catalogue of it."""
+    platform, ports = scene.platform, scene.platform.settings.ports
+    nodes = [node for node in platform.nodes if node.site in scene.down]
+    asked: dict[str, dict[str, Request]] = {
+        node.name: {"catalogue": scene.catalogue(ports.consul_http)} for node in nodes
+    }
+    controls = [node.name for node in nodes if node.role is Role.CONTROL]
+    for name in controls:
+        asked[name]["consul.leader"] = Http(f"http://127.0.0.1:{ports.consul_http}/v1/status/leader")
+
+    def check(readings: Readings) -> State:
+        silent = _silent(readings, asked, "catalogue")
+        unled = [name for name in controls if not consul.leader_of(readings, name)]
+        if not asked:
+            return Waiting("the faults hit no Consul server")
+        if unled:
+            return Waiting(f"{', '.join(unled)} has no leader")
+        if silent:
+            return Waiting(f"{', '.join(silent)} lists no nodes")
+        led = ", ".join(platform.site(site).datacenter for site in sorted(scene.down))
+        return Passing(f"{led}, at each of {len(asked)} nodes")
+
+    return lasting(check), asked
+
+
+@observed("its own catalogue is gone")
+def _catalogue_gone(scene: Scene) -> Look:
+    """Asked of the lost server's own clients, and of the other servers, which forward the question.
+
+    Each is asked for `dcs` too: only from a node that answers this can the other's silence be believed.
+    """
+    platform, ports = scene.platform, scene.platform.settings.ports
+    asked: dict[str, dict[str, Request]] = {}
+    for site in sorted(scene.down):
+        datacenter = platform.site(site).datacenter
+        for node in platform.nodes:
+            if node.name not in scene.victims and (node.site == site or node.role is Role.CONTROL):
+                batch = asked.setdefault(node.name, {"dcs": scene.catalogue(ports.dcs_http)})
+                batch[datacenter] = scene.catalogue(ports.consul_http, "" if node.site == site else datacenter)
+
+    def check(readings: Readings) -> State:
+        unheard = _silent(readings, asked, "dcs")
+        answered = [
+            f"{node} still lists the nodes of {name}"
+            for node, batch in asked.items()
+            for name in batch
+            if name != "dcs" and readings.get(node, name).ok
+        ]
+        if not asked:
+            return Waiting("the faults hit no Consul server, or spare no node")
+        if answered:
+            return Waiting("; ".join(answered))
+        if unheard:
+            return Waiting(f"{', '.join(unheard)} lists no nodes of dcs either")
+        lost = ", ".join(platform.site(site).datacenter for site in sorted(scene.down))
+        return Passing(f"{lost}, at each of {len(asked)} nodes")
+
+    return lasting(check), asked
+
+
+@observed("the catalogue names the new primary")
+def _names_primary(scene: Scene) -> Look:
+    """As Consul's DNS and the templates ask for primary.SERVICE: who has the tag and passes its check."""
+    settings = scene.platform.settings
+    service = f"health/service/{settings.postgresql.service}?tag=primary&passing=true"
+    asked = ask(scene, "primary", f"http://127.0.0.1:{settings.ports.dcs_http}/v1/{service}")
+
+    def check(readings: Readings) -> State:
+        named: set[str] = set()
+        for node in scene.controls:
+            listed = readings.get(node.name, "primary").json()
+            names = {str(one["Node"]["Node"]) for one in listed} if isinstance(listed, list) else set[str]()
+            if len(names) != 1:
+                return Waiting(f"{node.name}'s dcs names {', '.join(sorted(names)) or 'nobody'} as primary")
+            named |= names
+        if len(named) != 1 or named & scene.victims:
+            return Waiting(f"dcs names {', '.join(sorted(named)) or 'nobody'} as primary")
+        return Passing(f"{', '.join(named)} is primary.{settings.postgresql.service}")
+
+    return check, asked
+
+
+def _silent(readings: Readings, nodes: Iterable[str], question: str) -> list[str]:
+    """The nodes whose agent lists nothing."""
+    return [node for node in nodes if not readings.get(node, question).json()]
