@@ -313,14 +313,14 @@ async def test_the_jobs_of_all_drills_are_purged(fake: Fake, monkeypatch: pytest
     asked: list[tuple[str, str]] = []
 
     async def ask(fleet: object, questions: Mapping[str, Mapping[str, Http]], *, timeout: float) -> Readings:
-        asked.extend((one.method, one.url) for batch in questions.values() for one in batch.values())
+        asked.extend((one.method, one.path) for batch in questions.values() for one in batch.values())
         jobs = {"jobs": Answer(200, '[{"ID": "tercet-drill-1a"}, {"ID": "tercet-drill-2b"}]')}
         return Readings({"consul-nomad-sib-03": jobs})  # the first control node is dead
 
     monkeypatch.setattr(leftovers, "ask", ask)
     await sweep(fake.stage)  # type: ignore[arg-type]
-    assert all(url.endswith("/v1/jobs?prefix=tercet-drill-") for _, url in asked[:3])
-    assert [(method, url.partition("/v1/")[2]) for method, url in asked[3:]] == [
+    assert all(path == "/v1/jobs?prefix=tercet-drill-" for _, path in asked[:3])
+    assert [(method, path.removeprefix("/v1/")) for method, path in asked[3:]] == [
         ("DELETE", "job/tercet-drill-1a?purge=true"),
         ("DELETE", "job/tercet-drill-2b?purge=true"),
     ]

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from tercet.components import endpoints
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.requests import Http, Request
 from tercet.drills.promise import Promises
@@ -36,12 +37,8 @@ class Scene:
         """Sites whose control node is hit."""
         return frozenset(n.site for n in self.platform.of(Role.CONTROL) if n.name in self.victims)
 
-    def catalogue(self, port: int, datacenter: str = "") -> Http:
-        """The nodes of the datacenter of the agent at that port, or of another one that it forwards to."""
-        return Http(f"http://127.0.0.1:{port}/v1/catalog/nodes{f'?dc={datacenter}' if datacenter else ''}")
-
-    def nomad(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.platform.settings.ports.nomad_http}/v1/{path}"
+    def nomad(self, path: str, method: str = "GET", body: bytes = b"", timeout: float = 2.0) -> Http:
+        return Http(endpoints.nomad(self.platform), f"/v1/{path}", method, body, timeout)
 
 
 Look = tuple[Callable[[Readings], State], Questions]
@@ -78,8 +75,8 @@ def lasting(check: Callable[[Readings], State]) -> Callable[[Readings], State]:
     return look
 
 
-def ask(scene: Scene, question: str, url: str) -> dict[str, dict[str, Request]]:
-    return {node.name: {question: Http(url)} for node in scene.controls}
+def ask(scene: Scene, question: str, request: Http) -> dict[str, dict[str, Request]]:
+    return {node.name: {question: request} for node in scene.controls}
 
 
 def running_on(readings: Readings, control: str) -> list[str]:
@@ -112,19 +109,19 @@ def put_job(scene: Scene, site: str) -> Http:
         "Affinities": [affinity],
         "TaskGroups": [{"Name": "drill", "Count": 1, "Tasks": [task], "EphemeralDisk": {"SizeMB": 10}}],
     }
-    return Http(scene.nomad("jobs"), "PUT", json.dumps({"Job": definition}).encode(), timeout=10)
+    return scene.nomad("jobs", "PUT", json.dumps({"Job": definition}).encode(), timeout=10)
 
 
 def purge_job(scene: Scene) -> Http:
     """Removes the job and everything that Nomad remembers of it."""
-    return Http(scene.nomad(f"job/{scene.job}?purge=true"), "DELETE", timeout=5)
+    return scene.nomad(f"job/{scene.job}?purge=true", "DELETE", timeout=5)
 
 
 def job_runs_at(scene: Scene, site: str) -> tuple[Condition, Questions]:
     """The job's allocation runs at `site`, asked of every control node."""
     expected = scene.platform.at(site, Role.APPS).name
     asked: dict[str, dict[str, Request]] = {
-        node.name: {"allocations": Http(scene.nomad(f"job/{scene.job}/allocations"))}
+        node.name: {"allocations": scene.nomad(f"job/{scene.job}/allocations")}
         for node in scene.platform.of(Role.CONTROL)
     }
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tercet.components import consul
+from tercet.components import consul, endpoints
 from tercet.converge.component import Passing, Readings, State, Waiting
 from tercet.converge.requests import Http, Request
 from tercet.drills.run.live import Look, Scene, ask, lasting, observed
 from tercet.inventory.platform import Role
+from tercet.nodeside.endpoint import Endpoint
+
+
+def _catalogue(agent: Endpoint, datacenter: str = "") -> Http:
+    """The nodes of the agent's datacenter, or of another one that it forwards to."""
+    return Http(agent, f"/v1/catalog/nodes{f'?dc={datacenter}' if datacenter else ''}")
 
 
 @observed("other catalogues answer")
 def _catalogues(scene: Scene) -> Look:
-    ports = scene.platform.settings.ports
+    own, dcs = endpoints.consul(scene.platform), endpoints.dcs(scene.platform)
     asked: dict[str, dict[str, Request]] = {
-        node.name: {"catalogue": scene.catalogue(ports.consul_http), "dcs": scene.catalogue(ports.dcs_http)}
-        for node in scene.controls
+        node.name: {"catalogue": _catalogue(own), "dcs": _catalogue(dcs)} for node in scene.controls
     }
 
     def check(readings: Readings) -> State:
@@ -35,14 +40,12 @@ def _catalogues(scene: Scene) -> Look:
 @observed("its own catalogue goes on")
 def _catalogue_goes_on(scene: Scene) -> Look:
     """Asked inside the sites that are cut off: their Consul has its leader, and each node gets the catalogue of it."""
-    platform, ports = scene.platform, scene.platform.settings.ports
+    platform, own = scene.platform, endpoints.consul(scene.platform)
     nodes = [node for node in platform.nodes if node.site in scene.down]
-    asked: dict[str, dict[str, Request]] = {
-        node.name: {"catalogue": scene.catalogue(ports.consul_http)} for node in nodes
-    }
+    asked: dict[str, dict[str, Request]] = {node.name: {"catalogue": _catalogue(own)} for node in nodes}
     controls = [node.name for node in nodes if node.role is Role.CONTROL]
     for name in controls:
-        asked[name]["consul.leader"] = Http(f"http://127.0.0.1:{ports.consul_http}/v1/status/leader")
+        asked[name]["consul.leader"] = Http(own, "/v1/status/leader")
 
     def check(readings: Readings) -> State:
         silent = _silent(readings, asked, "catalogue")
@@ -65,14 +68,15 @@ def _catalogue_gone(scene: Scene) -> Look:
 
     Each is asked for `dcs` too: only from a node that answers this can the other's silence be believed.
     """
-    platform, ports = scene.platform, scene.platform.settings.ports
+    platform = scene.platform
+    own, dcs = endpoints.consul(platform), endpoints.dcs(platform)
     asked: dict[str, dict[str, Request]] = {}
     for site in sorted(scene.down):
         datacenter = platform.site(site).datacenter
         for node in platform.nodes:
             if node.name not in scene.victims and (node.site == site or node.role is Role.CONTROL):
-                batch = asked.setdefault(node.name, {"dcs": scene.catalogue(ports.dcs_http)})
-                batch[datacenter] = scene.catalogue(ports.consul_http, "" if node.site == site else datacenter)
+                batch = asked.setdefault(node.name, {"dcs": _catalogue(dcs)})
+                batch[datacenter] = _catalogue(own, "" if node.site == site else datacenter)
 
     def check(readings: Readings) -> State:
         unheard = _silent(readings, asked, "dcs")
@@ -99,7 +103,7 @@ def _names_primary(scene: Scene) -> Look:
     """As Consul's DNS and the templates ask for primary.SERVICE: who has the tag and passes its check."""
     settings = scene.platform.settings
     service = f"health/service/{settings.postgresql.service}?tag=primary&passing=true"
-    asked = ask(scene, "primary", f"http://127.0.0.1:{settings.ports.dcs_http}/v1/{service}")
+    asked = ask(scene, "primary", Http(endpoints.dcs(scene.platform), f"/v1/{service}"))
 
     def check(readings: Readings) -> State:
         named: set[str] = set()

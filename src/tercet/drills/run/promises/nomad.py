@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tercet.components import nomad
 from tercet.converge.component import Passing, Readings, State, Waiting
-from tercet.converge.requests import Http
 from tercet.drills.run.live import Look, Scene, ask, lasting, observed, running_on
 from tercet.inventory.platform import Role
 
@@ -13,7 +12,7 @@ from tercet.inventory.platform import Role
 def _nomad_leads(scene: Scene) -> Look:
     asked = ask(scene, "nomad.leader", scene.nomad("status/leader"))
     for node in scene.controls:
-        asked[node.name]["nomad.servers"] = Http(scene.nomad("agent/members"))
+        asked[node.name]["nomad.servers"] = scene.nomad("agent/members")
 
     def check(readings: Readings) -> State:
         leaders = {node.name: nomad.leader_of(readings, [node.name]) for node in scene.controls}
