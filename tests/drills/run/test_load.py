@@ -258,6 +258,7 @@ async def test_a_load_that_goes_on_in_another_journal_answers_for_each_write_onc
         began.append(time.time())
         bounds.append(run.load.turn(books[-1], began[-1]))
     await locked
+    await until(lambda: any(isinstance(entry, journal.Acknowledged) for entry in books[-1].entries))
     await run.load.stop()
     await following
     answered: list[str] = []
