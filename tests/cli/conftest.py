@@ -6,23 +6,19 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from tercet.cli.main import main
-from tercet.components import Context
 from tercet.converge.events import Emit, Event
 from tercet.converge.fleet import Completed, Unreachable
 from tercet.converge.plan import Change
 from tercet.converge.target import Kind, Target, Verb
-from tercet.inventory.load import load
-from tercet.inventory.secrets import peek
-from tercet.inventory.timing import timing_of
-from tercet.operations import session as opening
-from tercet.operations.session import Session
+from tercet.image.build import Image
+from tercet.inventory import load as loading
+from tercet.inventory.platform import Platform
 from tercet.providers.base import Survey
+from tercet.session import session as opening
 
 CONTAINER = Change(Verb.CREATE, Target(Kind.CONTAINER, "db-sib-01"), "absent")
 
@@ -35,6 +31,7 @@ class Memory:
     away: dict[str, str] = field(default_factory=dict)
     made: tuple[Change, ...] = ()  # what `down` would destroy
     done: list[str] = field(default_factory=list)
+    closed: int = 0
 
     @asynccontextmanager
     async def lock(self, who: str) -> AsyncIterator[None]:
@@ -58,8 +55,11 @@ class Memory:
     async def run(self, node: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> Completed:
         raise Unreachable(f"{node}: no answer")
 
-    def shell(self, node: str, argv: Sequence[str] = ()) -> list[str]:
+    async def shell(self, node: str, argv: Sequence[str] = ()) -> list[str]:
         return ["enter", node, *argv]
+
+    async def close(self) -> None:
+        self.closed += 1
 
 
 @dataclass
@@ -81,15 +81,13 @@ class Tool:
 def tool(inventory_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tool:
     made = Tool(Memory(), capsys)
 
-    def open_session(file: Path, *, lab: bool = False) -> Session:
+    def load(file: Path, *, lab: bool) -> Platform:
         made.opened.append((file, lab))
-        platform = load(file, lab=lab)
-        secrets = peek(file.with_name("tercet.secrets.yml"))
-        context = Context(platform, secrets, timing_of(platform.settings), (), "pgpool")
-        image: Any = SimpleNamespace(proxy="pgpool", proxy_reason="", programs=())
-        provider: Any = made.provider
-        return Session(file, platform, provider, context, (), image, "chosen")
+        return loading.load(file, lab=lab)
 
     monkeypatch.chdir(inventory_file.parent)
-    monkeypatch.setattr(opening, "open_session", open_session)
+    monkeypatch.setattr(opening, "load", load)
+    monkeypatch.setattr(opening, "find_image", lambda *_: Image("test", Path(), (), "pgpool", ""))
+    monkeypatch.setattr(opening, "components", lambda _context: ())
+    monkeypatch.setattr(opening, "provider_of", lambda *_: made.provider)
     return made

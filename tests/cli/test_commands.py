@@ -13,13 +13,12 @@ from tercet.converge.component import Passing, Waiting
 from tercet.converge.events import Emit, Event
 from tercet.converge.plan import Held, Plan, Step
 from tercet.errors import TercetError
-from tercet.observe import snapshot as observing
 from tercet.observe.snapshot import MemberStatus, PostgresStatus, Snapshot
 from tercet.observe.verify import Verdict
 from tercet.operations import switchover as switching
 from tercet.operations import up as raising
-from tercet.operations.session import Session
 from tercet.operations.up import Raised
+from tercet.session.session import Session
 
 from .conftest import CONTAINER, Tool
 
@@ -37,6 +36,7 @@ def test_plan_of_nothing_leaves_with_0(tool: Tool) -> None:
     assert tool("plan") == (0, "Nothing to change.\n", "")
     assert tool.opened == [(Path("tercet.yml"), False)]
     assert tool.provider.done == ["survey"]  # no lock: nothing is changed
+    assert tool.provider.closed == 1
 
 
 def test_plan_with_changes_leaves_with_2(tool: Tool) -> None:
@@ -116,7 +116,7 @@ def test_apply_that_breaks_off_leaves_with_1_and_its_reason(tool: Tool, applied:
 def test_apply_after_ctrl_c_says_how_things_stand(tool: Tool, applied: dict[str, Any]) -> None:
     applied["error"] = KeyboardInterrupt()
     status, _, err = tool("apply")
-    assert status == 130
+    assert (status, tool.provider.closed) == (130, 1)
     assert err.endswith("\ntercet: interrupted. Nothing is half written; `tercet plan` shows what is left.\n")
 
 
@@ -124,17 +124,16 @@ def test_apply_after_ctrl_c_says_how_things_stand(tool: Tool, applied: dict[str,
 def healthy(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What a look at the platform finds besides that no node answers."""
     found: dict[str, Any] = {"looks": 0, "healthy": False}
-    look = observing.look
+    snapshot = Session.snapshot
 
-    async def looked(*given: Any, **more: Any) -> Snapshot:
+    async def looked(session: Session) -> Snapshot:
         found["looks"] += 1
         if found["looks"] == found.get("until"):
             raise KeyboardInterrupt
-        seen = await look(*given, **more)
+        seen = await snapshot(session)
         return seen.model_copy(update={key: found[key] for key in ("healthy", "postgres") if key in found})
 
-    monkeypatch.setattr(observing, "look", looked)
-    monkeypatch.setattr(switching, "look", looked)
+    monkeypatch.setattr(Session, "snapshot", looked)
     return found
 
 
@@ -213,7 +212,7 @@ def test_status_watch_looks_again_until_ctrl_c(
     monkeypatch.setattr("tercet.cli.commands.status.WATCH_S", 0.0)
     healthy["until"] = 4
     status, out, err = tool("--json", "status", "--watch")
-    assert (status, err) == (130, "\ntercet: interrupted\n")
+    assert (status, err, tool.provider.closed) == (130, "\ntercet: interrupted\n", 1)
     assert [json.loads(line)["platform"] for line in out.splitlines()] == ["tercet"] * 3
 
 

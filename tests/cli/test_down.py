@@ -2,95 +2,66 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
 
-from tercet.cli.commands import down
-from tercet.cli.invocation import Invocation
-from tercet.cli.main import main
+from tercet.cli import prompt
 from tercet.converge.plan import Change
 from tercet.converge.target import Kind, Target, Verb
 
+from .conftest import Tool
 
-@dataclass
-class Down:
-    """The command on a platform that destroys nothing but notes that it would have."""
-
-    doomed: tuple[Change, ...] = (Change(Verb.DESTROY, Target(Kind.CONTAINER, "db-sib-01"), "DATABASE"),)
-    destroyed: list[str] = field(default_factory=list)
-
-    def session(self, _call: Invocation) -> Any:
-        async def doomed() -> tuple[Change, ...]:
-            return self.doomed
-
-        return SimpleNamespace(platform=SimpleNamespace(name="proposals"), provider=SimpleNamespace(doomed=doomed))
-
-    def work(self, _call: Invocation, _work: Any) -> None:
-        self.destroyed.append("proposals")
-
-    def run(self, *, yes: bool = False) -> int:
-        return main(["down", *(["--yes"] if yes else [])])
+DESTROYED = ["lock: down", "destroy", "unlock"]
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch) -> Down:
-    made = Down()
-    monkeypatch.setattr(down, "session_of", made.session)
-    monkeypatch.setattr(down, "with_progress", made.work)
-    return made
+def exists(tool: Tool) -> Tool:
+    """The command on a platform that has a container."""
+    tool.provider.made = (Change(Verb.DESTROY, Target(Kind.CONTAINER, "db-sib-01"), "DATABASE"),)
+    return tool
 
 
 def types(monkeypatch: pytest.MonkeyPatch, text: str) -> list[str]:
     """Someone sits at a terminal and answers every question so; the questions."""
     asked: list[str] = []
 
-    def answer(question: str) -> str:
+    async def typed(question: str) -> str:
         asked.append(question)
         return text
 
-    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
-    monkeypatch.setattr("builtins.input", answer)
+    monkeypatch.setattr(prompt, "somebody_is_here", lambda: True)
+    monkeypatch.setattr(prompt, "typed", typed)
     return asked
 
 
-@pytest.mark.parametrize(("said", "found"), [("proposal", "found proposal"), ("", "found nothing"), ("y", "found y")])
-def test_another_name_destroys_nothing(
-    command: Down, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], said: str, found: str
-) -> None:
+@pytest.mark.parametrize(("said", "found"), [("terce", "found terce"), ("", "found nothing"), ("y", "found y")])
+def test_another_name_destroys_nothing(exists: Tool, monkeypatch: pytest.MonkeyPatch, said: str, found: str) -> None:
     types(monkeypatch, said)
-    assert command.run() == 1
-    assert f"expected proposals, {found}: nothing was changed" in capsys.readouterr().err
-    assert command.destroyed == []
+    status, _, err = exists("down")
+    assert status == 1
+    assert f"expected tercet, {found}: nothing was changed" in err
+    assert exists.provider.done == []
 
 
-def test_without_a_terminal_it_takes_yes(
-    command: Down, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: False))
-    assert command.run() == 1
-    assert "say --yes, nobody is here to ask" in capsys.readouterr().err
-    assert command.destroyed == []
-    assert command.run(yes=True) == 0
-    assert command.destroyed == ["proposals"]
+def test_without_a_terminal_it_takes_yes(exists: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prompt, "somebody_is_here", lambda: False)
+    status, _, err = exists("down")
+    assert status == 1
+    assert "say --yes, nobody is here to ask" in err
+    assert exists.provider.done == []
+    assert exists("down", "--yes")[0] == 0
+    assert exists.provider.done == DESTROYED
 
 
-def test_the_right_name_destroys_after_what_goes_was_listed(
-    command: Down, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked = types(monkeypatch, " proposals\n")
-    assert command.run() == 0
-    assert command.destroyed == ["proposals"]
-    assert "platform proposals with its databases" in asked[0]
-    out, err = capsys.readouterr()
+def test_the_right_name_destroys_after_what_goes_was_listed(exists: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = types(monkeypatch, "tercet")
+    status, out, err = exists("down")
+    assert status == 0
+    assert exists.provider.done == DESTROYED
+    assert "platform tercet with its databases" in asked[0]
     assert "destroy container db-sib-01: DATABASE" in err
-    assert out == "Platform proposals is gone. Images, the inventory and its secrets stay.\n"
+    assert out == "Platform tercet is gone. Images, the inventory and its secrets stay.\n"
 
 
-def test_what_never_was_is_not_said_to_be_gone(command: Down, capsys: pytest.CaptureFixture[str]) -> None:
-    command.doomed = ()
-    assert command.run(yes=True) == 0
-    assert capsys.readouterr().out.startswith("There was no container of platform proposals.")
-    assert command.destroyed == ["proposals"]  # a network or folder may have been left all the same
+def test_what_never_was_is_not_said_to_be_gone(tool: Tool) -> None:
+    assert tool("down", "--yes")[1].startswith("There was no container of platform tercet.")
+    assert tool.provider.done == DESTROYED  # a network or folder may have been left all the same

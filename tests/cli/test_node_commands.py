@@ -13,9 +13,9 @@ from tercet.errors import TercetError
 from tercet.observe.snapshot import AsideStatus
 from tercet.operations import aside as asides
 from tercet.operations import doctor, recover
-from tercet.operations.session import Session
 from tercet.operations.support import bundle
 from tercet.providers.preflight import Check
+from tercet.session.session import Session
 
 from .conftest import Tool
 
@@ -36,11 +36,12 @@ class BecameError(Exception):
 
 
 @pytest.fixture
-def became(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+def became(tool: Tool, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     lines: list[list[str]] = []
 
     def execvp(file: str, line: list[str]) -> None:
         assert file == line[0]
+        assert tool.provider.closed == len(lines) + 1, "no connection is left to the other program"
         lines.append(line)
         raise BecameError
 

@@ -6,10 +6,12 @@ import io
 import json
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from rich.console import Console
 
+from tercet.cli import prompt
 from tercet.cli.commands.recover import confirm
 from tercet.cli.recover_sites import confirm as confirm_sites
 from tercet.cli.recover_view import alone_json, render_alone, render_back, returned_json, survey_json
@@ -32,26 +34,26 @@ def said(*, yes: bool = False, confirmed: str | None = None) -> dict[str, Any]:
     return {"yes": yes, "confirmed": confirmed}
 
 
-def test_yes_is_enough_where_no_acknowledged_write_can_be_lost() -> None:
-    confirm(BOTH, AHEAD, None, **said(yes=True))
+async def test_yes_is_enough_where_no_acknowledged_write_can_be_lost() -> None:
+    await confirm(BOTH, AHEAD, None, **said(yes=True))
 
 
-def test_yes_is_not_enough_for_a_leader_that_lacks_wal_or_for_a_minority() -> None:
+async def test_yes_is_not_enough_for_a_leader_that_lacks_wal_or_for_a_minority() -> None:
     with pytest.raises(TercetError, match="other nodes have WAL that late has not: --confirm late"):
-        confirm(BOTH, LATE, None, **said(yes=True))
+        await confirm(BOTH, LATE, None, **said(yes=True))
     with pytest.raises(TercetError, match=r"1 of 3.*--confirm ahead"):
-        confirm(BOTH, AHEAD, "1 of 3 could be read", **said(yes=True))
-    confirm(BOTH, LATE, "1 of 3 could be read", **said(confirmed="late"))
+        await confirm(BOTH, AHEAD, "1 of 3 could be read", **said(yes=True))
+    await confirm(BOTH, LATE, "1 of 3 could be read", **said(confirmed="late"))
 
 
-def test_the_name_confirmed_must_be_the_leaders() -> None:
+async def test_the_name_confirmed_must_be_the_leaders() -> None:
     with pytest.raises(TercetError, match="--confirm says late, but ahead would lead"):
-        confirm(BOTH, AHEAD, None, **said(yes=True, confirmed="late"))
+        await confirm(BOTH, AHEAD, None, **said(yes=True, confirmed="late"))
 
 
-def test_without_a_terminal_nobody_is_asked() -> None:
+async def test_without_a_terminal_nobody_is_asked() -> None:
     with pytest.raises(TercetError, match=r"nobody is here to ask.*say --yes"):
-        confirm(BOTH, AHEAD, None, **said())
+        await confirm(BOTH, AHEAD, None, **said())
 
 
 def test_json_has_every_node_with_what_is_lost_or_why_it_is_unknown() -> None:
@@ -110,20 +112,20 @@ def test_where_the_leader_is_known_nobody_is_asked(tool: Tool, dcs: dict[str, An
     assert dcs["led"] == [None]
 
 
-def test_nothing_but_the_sites_own_name_agrees_to_going_on_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    confirm_sites("fsn-01", "fsn-01", "what it means")
+async def test_nothing_but_the_sites_own_name_agrees_to_going_on_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    await confirm_sites("fsn-01", "fsn-01", "what it means")
     with pytest.raises(TercetError, match="expected --confirm fsn-01, found yes: nothing was changed"):
-        confirm_sites("yes", "fsn-01", "what it means")
+        await confirm_sites("yes", "fsn-01", "what it means")
     with pytest.raises(TercetError, match="nobody is here to ask, and what it means: say --confirm fsn-01"):
-        confirm_sites(None, "fsn-01", "what it means")
-    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
-    for typed, agreed in (("fsn-01 ", True), ("y", False), ("", False)):
-        monkeypatch.setattr("builtins.input", lambda _text, typed=typed: typed)
+        await confirm_sites(None, "fsn-01", "what it means")
+    monkeypatch.setattr(prompt, "somebody_is_here", lambda: True)
+    for typed, agreed in (("fsn-01", True), ("y", False), ("", False)):
+        monkeypatch.setattr(prompt, "typed", AsyncMock(return_value=typed))
         if agreed:
-            confirm_sites(None, "fsn-01", "what it means")
+            await confirm_sites(None, "fsn-01", "what it means")
         else:
             with pytest.raises(TercetError, match=f"expected fsn-01, found {typed or 'nothing'}"):
-                confirm_sites(None, "fsn-01", "what it means")
+                await confirm_sites(None, "fsn-01", "what it means")
 
 
 STANDING = Alone(

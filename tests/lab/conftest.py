@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,11 @@ from typing import Any, NoReturn
 import pytest
 
 from tercet.inventory.default import default_text
+from tercet.providers.base import Faults
 from tercet.providers.lab.cgroup import Cgroups
 from tercet.providers.lab.containers import LOCKS
 from tercet.providers.lab.layout import LABS
+from tercet.session.session import open_session
 
 # The first `up` on a machine builds the image and every component; afterwards it takes well under a minute. Deadlines
 # are for a machine that is five times slower and busy: what is too late hangs.
@@ -103,6 +106,15 @@ class Lab:
 
     def command(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "tercet.cli.main", "-f", str(self.file), *words]
+
+    def with_faults(self, work: Callable[[Faults], Awaitable[None]]) -> None:
+        """Make or end faults of this lab, as a drill would."""
+
+        async def opened() -> None:
+            async with open_session(self.file) as session:
+                await work(session.provider.faults)
+
+        asyncio.run(opened())
 
     def call(self, *words: str, timeout: float = UP_S, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
         """Run one command to its end; fails the test with its output if it does not leave with `expect`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import shutil
@@ -18,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from tercet.components.proxy.component import TRANSACTIONS
+from tercet.inventory.load import load
 from tercet.inventory.secrets import load_or_create
-from tercet.operations.session import open_session
 from tests.lab.conftest import Lab, is_change, kill_group, wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3700)]
@@ -274,13 +273,12 @@ def test_a_silent_node_does_not_hang_the_tool(platform_lab: Lab) -> None:
 @contextmanager
 def dead_server(lab: Lab, site: str) -> Iterator[None]:
     """The site loses power for as long as the block lasts, and the platform is well again after it."""
-    session = open_session(lab.file)
-    nodes = [node.name for node in session.platform.nodes if node.site == site]
-    asyncio.run(session.provider.faults.kill(nodes, seconds=900))
+    nodes = [node.name for node in load(lab.file).nodes if node.site == site]
+    lab.with_faults(lambda faults: faults.kill(nodes, seconds=900))
     try:
         yield
     finally:
-        asyncio.run(session.provider.faults.heal_all())
+        lab.with_faults(lambda faults: faults.heal_all())
         wait_until("every promise holds", lambda: lab.call("verify", expect=None).returncode == 0, 300)
 
 

@@ -311,7 +311,8 @@ async def test_spawned_program_that_reads_nothing_ends_too(lab: LabProvider, how
 
 
 async def test_shell_has_a_terminal(lab: LabProvider) -> None:
-    command = ["script", "-qec", " ".join(f"'{word}'" for word in lab.shell(A, ["tty"])), "/dev/null"]
+    line = await lab.shell(A, ["tty"])
+    command = ["script", "-qec", " ".join(f"'{word}'" for word in line), "/dev/null"]
     shown = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=20, check=False)
     assert re.search(r"/dev/pts/\d+", shown.stdout), shown
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import subprocess
 import time
@@ -10,7 +9,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from tercet.operations.session import open_session
 from tercet.providers.lab.layout import LABS
 from tests.lab.conftest import FIRST_UP_S, Lab, make_lab, wait_until
 
@@ -35,11 +33,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 def kill(lab: Lab, *nodes: str) -> None:
-    asyncio.run(open_session(lab.file).provider.faults.kill(nodes, seconds=3600))
+    lab.with_faults(lambda faults: faults.kill(nodes, seconds=3600))
 
 
 def start(lab: Lab, *nodes: str) -> None:
-    asyncio.run(open_session(lab.file).provider.faults.start(nodes))
+    lab.with_faults(lambda faults: faults.start(nodes))
 
 
 def sql(lab: Lab, node: str, statement: str) -> str:

@@ -3,7 +3,6 @@ as standbys."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import time
@@ -14,7 +13,6 @@ from typing import Any
 import pytest
 
 from tercet.components.proxy.component import PASSFILE
-from tercet.operations.session import open_session
 from tests.lab.conftest import FIRST_UP_S, Lab, make_lab, wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3700)]
@@ -63,9 +61,8 @@ def nodes(*sites: str) -> list[str]:
 
 
 def fault(lab: Lab, kind: str, *names: str) -> None:
-    faults = open_session(lab.file).provider.faults
     limit = {"seconds": 3600} if kind in ("kill", "freeze") else {}
-    asyncio.run(getattr(faults, kind)(names, **limit))
+    lab.with_faults(lambda faults: getattr(faults, kind)(names, **limit))
 
 
 def sql(lab: Lab, node: str, statement: str) -> str:

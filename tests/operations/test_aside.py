@@ -16,7 +16,7 @@ from tercet.converge.requests import Answer
 from tercet.errors import TercetError
 from tercet.inventory.platform import Platform, Role
 from tercet.operations import aside
-from tercet.operations.session import Session
+from tercet.session.session import Session
 
 NAME = "tercet.aside-20261126T162300Z-timeline-3"
 KEPT = {"name": NAME, "path": f"/d/{NAME}", "bytes": 5, "moved": 1_795_000_000, "reason": "no WAL"}

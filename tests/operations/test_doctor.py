@@ -11,10 +11,10 @@ from typing import cast
 import pytest
 
 from tercet.operations.doctor import examine
-from tercet.operations.session import Session
 from tercet.providers.preflight import Check, ok
 from tercet.providers.proxmox.provider import ProxmoxProvider
 from tercet.providers.proxmox.template import template_name
+from tercet.session.session import Session
 
 
 class Sound(ProxmoxProvider):

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from tercet.components.patroni import Patroni
 from tercet.observe.reach import Reach
 from tercet.operations.recover_dcs import remembered
-from tercet.operations.session import open_session
+from tercet.session.session import Session
 
 
-def test_patroni_finds_what_was_true_of_every_acknowledged_write(inventory_file: Path) -> None:
-    session = open_session(inventory_file)
-    cluster = Patroni(session.context)
+def test_patroni_finds_what_was_true_of_every_acknowledged_write(opened: Session) -> None:
+    cluster = Patroni(opened.context)
     leader = Reach("db-fsn-01", "7", 3, 4242, ((1, 100), (2, 4000)))
-    keys = remembered(session.platform, cluster, leader)
+    keys = remembered(opened.platform, cluster, leader)
     # Any one of the two had each commit, so another one leads only with the vote of one more.
     assert keys["sync"] == {"leader": "db-fsn-01", "sync_standby": "db-sib-01,db-sib-03", "quorum": 1}
     assert keys["status"] == {"optime": 4242}

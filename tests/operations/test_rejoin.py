@@ -14,7 +14,7 @@ from tercet.errors import TercetError
 from tercet.observe.beyond import Returned
 from tercet.observe.reach import Reach
 from tercet.operations import export, rejoin
-from tercet.operations.session import Session, open_session
+from tercet.session.session import Session
 
 LOST = Record(("sib-01", "sib-03"), "db-fsn-01", 1, 100)
 
@@ -31,16 +31,15 @@ LOST = Record(("sib-01", "sib-03"), "db-fsn-01", 1, 100)
         (NOTHING, [], ()),
     ],
 )
-def test_which_sites_come_back(inventory_file: Path, record: Record, wanted: list[str], back: tuple[str, ...]) -> None:
-    assert rejoin._sites(open_session(inventory_file), record, wanted) == back
+def test_which_sites_come_back(opened: Session, record: Record, wanted: list[str], back: tuple[str, ...]) -> None:
+    assert rejoin._sites(opened, record, wanted) == back
 
 
-def test_a_return_that_was_broken_off_is_ended_first(inventory_file: Path) -> None:
-    session = open_session(inventory_file)
+def test_a_return_that_was_broken_off_is_ended_first(opened: Session) -> None:
     with pytest.raises(TercetError, match="the return of sib-03 to be complete first: `tercet recover rejoin sib-03`"):
-        rejoin._sites(session, dataclasses.replace(LOST, returning=("sib-03",)), ["sib-01"])
+        rejoin._sites(opened, dataclasses.replace(LOST, returning=("sib-03",)), ["sib-01"])
     with pytest.raises(TercetError, match="there is no site sib-3"):
-        rejoin._sites(session, LOST, ["sib-3"])
+        rejoin._sites(opened, LOST, ["sib-3"])
 
 
 class Node:
@@ -58,17 +57,17 @@ class Node:
 HAS = Returned("db-sib-01", Reach("db-sib-01", "7", 1, 160), 100, 60, 1, "x", "y", ("0A",), ("02.history",), "COMMIT\n")
 
 
-def reached(inventory_file: Path, node: Node) -> Session:
-    return dataclasses.replace(open_session(inventory_file), provider=node)  # type: ignore[arg-type]
+def reached(opened: Session, node: Node) -> Session:
+    return dataclasses.replace(opened, provider=node)  # type: ignore[arg-type]
 
 
-async def test_an_export_is_whole_or_absent(inventory_file: Path, tmp_path: Path) -> None:
+async def test_an_export_is_whole_or_absent(opened: Session, tmp_path: Path) -> None:
     to = tmp_path / "lost"
     with pytest.raises(TercetError, match=r"02.history cannot be read: gone. Nothing was moved aside"):
-        await export.export(reached(inventory_file, Node(broken="02.history")), [HAS], to, silent)
+        await export.export(reached(opened, Node(broken="02.history")), [HAS], to, silent)
     assert not (to / "db-sib-01").exists()
     nothing = Returned("db-sib-03", Reach("db-sib-03", "7", 1, 100), 100)
-    written = await export.export(reached(inventory_file, Node()), [HAS, nothing], to, silent)
+    written = await export.export(reached(opened, Node()), [HAS, nothing], to, silent)
     assert written == (to / "db-sib-01",)
     assert sorted(path.name for path in (to / "db-sib-01").iterdir()) == [
         "02.history",
@@ -78,4 +77,4 @@ async def test_an_export_is_whole_or_absent(inventory_file: Path, tmp_path: Path
         "commits.txt",
     ]
     assert (to / "db-sib-01" / "commits.txt").read_text() == "COMMIT\n"
-    assert await export.export(reached(inventory_file, Node(broken="0A")), [HAS], to, silent) == written, "left alone"
+    assert await export.export(reached(opened, Node(broken="0A")), [HAS], to, silent) == written, "left alone"

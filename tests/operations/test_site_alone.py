@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import pytest
 
@@ -13,9 +12,9 @@ from tercet.converge.requests import Answer
 from tercet.errors import TercetError
 from tercet.observe.reach import Reach
 from tercet.operations.recover_dcs import remembered
-from tercet.operations.session import open_session
 from tercet.operations.shutout import peers
 from tercet.operations.site_alone import Known, Standing, alone, refuse
+from tercet.session.session import Session
 
 LOST = ("sib-01", "sib-03")
 FOUND = Standing("fsn-01", LOST, Reach("db-fsn-01", "7", 1, 100))
@@ -64,13 +63,13 @@ def test_it_is_refused_where_there_is_nothing_to_go_on_with() -> None:
         refuse(Standing("fsn-01", LOST, None, problem="db-fsn-01: it holds no data"))
 
 
-def test_an_unknown_site_is_refused(inventory_file: Path) -> None:
+def test_an_unknown_site_is_refused(opened: Session) -> None:
     with pytest.raises(TercetError, match="there is no site fsn-1: expected one of sib-01, sib-03, fsn-01"):
-        alone(open_session(inventory_file), "fsn-1")
+        alone(opened, "fsn-1")
 
 
-def test_patroni_finds_no_word_of_standbys_where_there_are_none(inventory_file: Path) -> None:
-    left = alone(open_session(inventory_file), "fsn-01")
+def test_patroni_finds_no_word_of_standbys_where_there_are_none(opened: Session) -> None:
+    left = alone(opened, "fsn-01")
     cluster = Patroni(left.context)
     keys = remembered(left.platform, cluster, Reach("db-fsn-01", "7", 3, 4242, ((2, 4000),)))
     assert "sync" not in keys and keys["status"] == {"optime": 4242}

@@ -9,7 +9,7 @@ import json
 import stat
 import tarfile
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,14 +24,15 @@ from tercet.converge.target import Target, Verb
 from tercet.errors import TercetError
 from tercet.inventory.platform import Role
 from tercet.inventory.secrets import NAMES, STAND_IN, Secrets, load_or_create
-from tercet.operations import session
-from tercet.operations.session import open_session, secrets_file
 from tercet.operations.support import bundle
 from tercet.operations.support.bundle import write_bundle
 from tercet.operations.support.questions import QUESTIONS, of_role
 from tercet.operations.support.redact import MASK, Redactor, forms, known_secrets
 from tercet.providers.base import KILL, Fault, Survey
 from tercet.providers.lab.drift import LabKind
+from tercet.session import session
+from tercet.session.files import secrets_file
+from tercet.session.session import Session, open_session
 
 
 class Leaky:
@@ -67,6 +68,9 @@ class Leaky:
             return Completed(0, bundle.archive_of({"etc/pgpass": self.leak().encode()}), b"")
         return Completed(1 if "ps -eo" in argv[-1] else 0, self.leak().encode(), b"ps: no /proc\n")
 
+    async def close(self) -> None:
+        """It has no connection."""
+
     def leak(self) -> str:
         return "\n".join(form for value in self.secrets for form in (*forms(value), f'{{"password":"{value}"}}'))
 
@@ -75,11 +79,17 @@ class Leaky:
 def leaky(monkeypatch: pytest.MonkeyPatch, inventory_file: Path, tmp_path: Path) -> Leaky:
     inventory_file.write_text(f"{inventory_file.read_text()}\ncache: {tmp_path / 'cache'}\n")
     made = Leaky()
-    monkeypatch.setattr(session, "_provider", lambda *_: made)
+    monkeypatch.setattr(session, "provider_of", lambda *_: made)
     monkeypatch.setattr(bundle, "NODE_S", 1.0)
     secrets = load_or_create(secrets_file(inventory_file))
     made.secrets = [getattr(secrets, name) for name in NAMES]
     return made
+
+
+@pytest.fixture
+async def opened(leaky: Leaky, inventory_file: Path) -> AsyncIterator[Session]:
+    async with open_session(inventory_file) as session:
+        yield session
 
 
 def contents(path: Path) -> dict[str, str]:
@@ -91,10 +101,9 @@ def contents(path: Path) -> dict[str, str]:
 
 
 async def test_no_secret_is_in_a_bundle_however_the_nodes_print_it(
-    leaky: Leaky, inventory_file: Path, tmp_path: Path
+    leaky: Leaky, opened: Session, inventory_file: Path, tmp_path: Path
 ) -> None:
     path, events = tmp_path / "out" / "case.tar.gz", list[Event]()
-    opened = open_session(inventory_file)
     missing = await write_bundle(opened, path, events.append)
     raw = gzip.decompress(path.read_bytes())
     for value in leaky.secrets:
@@ -126,18 +135,18 @@ async def test_no_secret_is_in_a_bundle_however_the_nodes_print_it(
 
 
 async def test_what_a_secret_is_left_in_is_not_written(
-    leaky: Leaky, inventory_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    leaky: Leaky, opened: Session, inventory_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Redactor, "clean", lambda _self, text: text)
     path = tmp_path / "out" / "case.tar.gz"
     with pytest.raises(TercetError, match=r"found .*postgres_superuser.* in it: nothing was written") as error:
-        await write_bundle(open_session(inventory_file), path, lambda _event: None)
+        await write_bundle(opened, path, lambda _event: None)
     assert not path.parent.exists()
     assert not [value for value in leaky.secrets if value in str(error.value)]
 
 
 async def test_a_full_disk_leaves_no_half_archive(
-    leaky: Leaky, inventory_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    leaky: Leaky, opened: Session, inventory_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_data: bytes) -> bytes:
         raise OSError(28, "No space left on device")
@@ -145,14 +154,13 @@ async def test_a_full_disk_leaves_no_half_archive(
     monkeypatch.setattr(bundle.gzip, "compress", full)  # type: ignore[attr-defined]
     path = tmp_path / "out" / "case.tar.gz"
     with pytest.raises(TercetError, match="No space left on device"):
-        await write_bundle(open_session(inventory_file), path, lambda _event: None)
+        await write_bundle(opened, path, lambda _event: None)
     assert list(path.parent.iterdir()) == []
 
 
 async def test_a_credential_of_the_inventory_is_looked_for_and_one_that_cannot_be_read_is_said(
-    leaky: Leaky, inventory_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    leaky: Leaky, opened: Session, inventory_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = open_session(inventory_file)
     tailnet = opened.platform.settings.tailnet
     monkeypatch.setenv("TAILNET_KEY", "key-that-opens-doors")
     changed = tailnet.model_copy(update={"auth_key": "env:TAILNET_KEY", "api_key": "command:pass tailnet"})
@@ -191,8 +199,7 @@ def test_what_is_still_to_be_made_is_no_secret() -> None:
     assert known_secrets(secrets, {"key": "", "other": "x"}) == {"other": "x"}
 
 
-def test_every_role_is_asked_something_of_its_own(inventory_file: Path, leaky: Leaky) -> None:
-    opened = open_session(inventory_file)
+def test_every_role_is_asked_something_of_its_own(opened: Session) -> None:
     asked: dict[Role, Any] = {role: of_role(role, opened) for role in Role}
     assert all(asked.values())
     assert "patronictl" in asked[Role.DB]["patroni.txt"] and "list-peers" in asked[Role.CONTROL]["consul.txt"]

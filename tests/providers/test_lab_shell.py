@@ -24,18 +24,18 @@ def lab(platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return provider.LabProvider(platform, None)
 
 
-def test_a_running_node_is_attached_to(lab: provider.LabProvider) -> None:
-    assert lab.shell(NODE, ["ls", "-l"])[-2:] == ["ls", "-l"]
+async def test_a_running_node_is_attached_to(lab: provider.LabProvider) -> None:
+    assert (await lab.shell(NODE, ["ls", "-l"]))[-2:] == ["ls", "-l"]
 
 
-def test_a_stopped_node_is_refused_with_the_remedy(lab: provider.LabProvider) -> None:
+async def test_a_stopped_node_is_refused_with_the_remedy(lab: provider.LabProvider) -> None:
     with pytest.raises(Unreachable, match=r"^apps-sib-01: the container does not run; `tercet up` starts it$"):
-        lab.shell("apps-sib-01", ["ls"])
+        await lab.shell("apps-sib-01", ["ls"])
 
 
-def test_a_frozen_node_is_refused_instead_of_waited_for(
+async def test_a_frozen_node_is_refused_instead_of_waited_for(
     lab: provider.LabProvider, platform: Platform, tmp_path: Path
 ) -> None:
     (tmp_path / "tercet" / platform.name / "nodes" / NODE / "cgroup.freeze").write_text("1\n")
     with pytest.raises(Unreachable, match=r"^db-sib-01: the container is frozen, .*`tercet up` lets it go on$"):
-        lab.shell(NODE)
+        await lab.shell(NODE)

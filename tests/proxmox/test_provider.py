@@ -506,7 +506,7 @@ async def test_two_sites_on_one_server_have_one_lock(
 
 async def test_a_shell_is_the_systems_own_ssh(provider: Make, hosts: dict[str, FakeHost], tmp_path: Any) -> None:
     made = await raised(provider)
-    words = made.shell("db-sib-01", ("psql",))
+    words = await made.shell("db-sib-01", ("psql",))
     assert words[0] == "ssh" and f"UserKnownHostsFile={tmp_path}/known_hosts" in words
     assert words[-1].startswith("pct exec 102 -- env -i ") and words[-1].endswith(" psql")
     assert str(hosts["sib-01"].ssh_way.port) in words

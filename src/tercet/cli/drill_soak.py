@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tercet.converge.events import Emit
     from tercet.drills.scenario.model import Kind
     from tercet.drills.soak.run import Soak
-    from tercet.operations.session import Session
+    from tercet.session.session import Session
 
 ROUNDS = 20
 LONGEST_S = 24 * 3600
@@ -110,7 +110,7 @@ def soak(
 
 
 async def _soak(soak: Soak, session: Session, emit: Emit) -> None:
-    from tercet.operations.session import operator  # noqa: PLC0415
+    from tercet.session.session import operator  # noqa: PLC0415
 
     try:
         await soak.run(operator(f"drill soak, seed {soak.asked.seed}"))

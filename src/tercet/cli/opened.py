@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from tercet.cli import prompt
 from tercet.cli.complete import node_names, site_names
 from tercet.cli.invocation import Invocation
 from tercet.errors import TercetError
@@ -15,7 +16,7 @@ from tercet.errors import TercetError
 if TYPE_CHECKING:
     from tercet.converge.events import Emit
     from tercet.observe.verify import Verdict
-    from tercet.operations.session import Session
+    from tercet.session.session import Session
 
 T = TypeVar("T")
 
@@ -33,11 +34,36 @@ destroy_option = click.option(
 )
 
 
-def session_of(call: Invocation) -> Session:
-    """The platform of the inventory, opened."""
-    from tercet.operations.session import open_session  # noqa: PLC0415
+def on_platform(call: Invocation, work: Callable[[Session], Awaitable[T]]) -> T:
+    """Open the platform of the inventory, do the work, and close it however that ends. A command calls this once."""
+    from tercet.cli.waiting import wait  # noqa: PLC0415
+    from tercet.session.session import open_session  # noqa: PLC0415
 
-    return open_session(call.file, lab=call.lab)
+    async def run() -> T:
+        async with open_session(call.file, lab=call.lab) as session:
+            return await work(session)
+
+    return wait(run())
+
+
+def with_progress(call: Invocation, work: Callable[[Session, Emit], Awaitable[T]]) -> T:
+    """The same, for work that is one piece: its progress is shown all the while."""
+
+    async def shown(session: Session) -> T:
+        with progress_of(call) as emit:
+            return await work(session, emit)
+
+    return on_platform(call, shown)
+
+
+def progress_of(call: Invocation) -> AbstractContextManager[Emit]:
+    """The events of a piece of work, shown on standard error while it goes on.
+
+    Standard output stays the command's result alone; with --json the events are JSON lines.
+    """
+    from tercet.cli.progress import progress  # noqa: PLC0415
+
+    return progress(call.errors, as_json=call.json, verbose=call.verbose)
 
 
 def node_of(session: Session, name: str) -> str:
@@ -48,28 +74,11 @@ def node_of(session: Session, name: str) -> str:
     return name
 
 
-def with_progress(call: Invocation, work: Callable[[Session, Emit], Awaitable[T]]) -> T:
-    """Open the platform and do the work, its events shown on standard error while it goes on.
-
-    Standard output stays the command's result alone; with --json the events are JSON lines.
-    """
-    from tercet.cli.progress import progress  # noqa: PLC0415
-    from tercet.cli.waiting import wait  # noqa: PLC0415
-
-    session = session_of(call)
-    with progress(call.errors, as_json=call.json, verbose=call.verbose) as emit:
-
-        async def run() -> T:
-            return await work(session, emit)
-
-        return wait(run())
-
-
-def confirm(what: str, name: str) -> None:
+async def confirm(what: str, name: str) -> None:
     """Go on only if the name is typed. TercetError otherwise, and where nobody can be asked."""
-    if not sys.stdin.isatty():
+    if not prompt.somebody_is_here():
         raise TercetError(f"{what}: say --yes, nobody is here to ask")
-    said = input(f"{what}. Type {name} to go on: ").strip()
+    said = await prompt.typed(f"{what}. Type {name} to go on: ")
     if said != name:
         raise TercetError(f"expected {name}, found {said or 'nothing'}: nothing was changed")
 

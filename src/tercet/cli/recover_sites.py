@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from tercet.cli import prompt
 from tercet.cli.command import Command
 from tercet.cli.complete import lost_names, site_names
 from tercet.cli.invocation import Invocation
-from tercet.cli.opened import broken, site_argument, with_progress
+from tercet.cli.opened import broken, on_platform, progress_of, site_argument
 from tercet.errors import TercetError
 
 if TYPE_CHECKING:
-    from tercet.converge.events import Emit
-    from tercet.operations.rejoin import Back, Rejoined
-    from tercet.operations.session import Session
-    from tercet.operations.site_alone import Standing
-    from tercet.operations.up import Raised
+    from tercet.session.session import Session
 
 
 @click.command(
@@ -47,41 +43,40 @@ def site_alone(call: Invocation, site: str, confirmed: str | None) -> int:
     from tercet.cli.verdicts import but_for, render_broken, verdicts_json  # noqa: PLC0415
     from tercet.operations import site_alone as operation  # noqa: PLC0415
 
-    async def first(session: Session, emit: Emit) -> Standing:
-        return await operation.look(session, site, emit)
+    async def work(session: Session) -> int:
+        with progress_of(call) as emit:
+            found = await operation.look(session, site, emit)
+        operation.refuse(found)
+        if not call.json:
+            render_alone(found, call.errors)
+        if not found.done:
+            given_up = f"{', '.join(found.lost)} are given up until they are taken back; {found.doubt}"
+            await confirm(confirmed, site, given_up)
+        with progress_of(call) as emit:
+            raised = await operation.site_alone(session, found, emit)
+        if call.json:
+            changed = not (found.done and raised.plan.empty)
+            call.print_json({"changed": changed, **alone_json(found), "verdicts": verdicts_json(raised.verdicts)})
+        else:
+            render_broken(raised.verdicts, call.errors)
+            call.print(
+                f"{site} works alone{but_for(raised.verdicts)}. A write is on one disk only from now on. `tercet "
+                f"status` shows the rest; when the others' servers work again: tercet recover rejoin"
+            )
+        return broken(raised.verdicts)
 
-    found = with_progress(call, first)
-    operation.refuse(found)
-    if not call.json:
-        render_alone(found, call.errors)
-    if not found.done:
-        confirm(confirmed, site, f"{', '.join(found.lost)} are given up until they are taken back; {found.doubt}")
-
-    async def work(session: Session, emit: Emit) -> Raised:
-        return await operation.site_alone(session, found, emit)
-
-    raised = with_progress(call, work)
-    if call.json:
-        changed = not (found.done and raised.plan.empty)
-        call.print_json({"changed": changed, **alone_json(found), "verdicts": verdicts_json(raised.verdicts)})
-    else:
-        render_broken(raised.verdicts, call.errors)
-        call.print(
-            f"{site} works alone{but_for(raised.verdicts)}. A write is on one disk only from now on. `tercet status` "
-            f"shows the rest; when the others' servers work again: tercet recover rejoin"
-        )
-    return broken(raised.verdicts)
+    return on_platform(call, work)
 
 
-def confirm(said: str | None, wanted: str, what: str) -> None:
+async def confirm(said: str | None, wanted: str, what: str) -> None:
     """TercetError unless `wanted` was given, or is typed."""
     if said is not None:
         if said != wanted:
             raise TercetError(f"expected --confirm {wanted}, found {said}: nothing was changed")
         return
-    if not sys.stdin.isatty():
+    if not prompt.somebody_is_here():
         raise TercetError(f"nobody is here to ask, and {what}: say --confirm {wanted}. Nothing was changed")
-    typed = input(f"{what[0].upper()}{what[1:]}.\nType {wanted} to go on: ").strip()
+    typed = await prompt.typed(f"{what[0].upper()}{what[1:]}.\nType {wanted} to go on: ")
     if typed != wanted:
         raise TercetError(f"expected {wanted}, found {typed or 'nothing'}: nothing was changed")
 
@@ -122,35 +117,34 @@ def rejoin(call: Invocation, sites: tuple[str, ...], to: Path | None, confirmed:
     from tercet.cli.verdicts import but_for, render_broken, verdicts_json  # noqa: PLC0415
     from tercet.operations import rejoin as operation  # noqa: PLC0415
 
-    async def first(session: Session, emit: Emit) -> Back:
-        return await operation.look(session, sites, emit)
-
-    found = with_progress(call, first)
-    if found.sites:
-        if not call.json:
-            render_back(found, call.errors)
-        names = ",".join(found.sites)
-        if not (yes and not found.loses):
-            beyond = f"; {found.loses}" if found.loses else ""
-            kept = "what their databases and servers hold is moved aside on their disks"
-            confirm(confirmed, names, f"{', '.join(found.sites)} come back without their data: {kept}{beyond}")
-
-    async def work(session: Session, emit: Emit) -> Rejoined:
-        return await operation.rejoin(session, found, to, emit)
-
-    done = with_progress(call, work)
-    verdicts = done.raised.verdicts
-    if call.json:
-        result = {"changed": done.changed, "exported": [str(path) for path in done.exported], **returned_json(found)}
-        call.print_json({**result, "verdicts": verdicts_json(verdicts)})
+    async def work(session: Session) -> int:
+        with progress_of(call) as emit:
+            found = await operation.look(session, sites, emit)
+        if found.sites:
+            if not call.json:
+                render_back(found, call.errors)
+            if not (yes and not found.loses):
+                beyond = f"; {found.loses}" if found.loses else ""
+                kept = "what their databases and servers hold is moved aside on their disks"
+                what = f"{', '.join(found.sites)} come back without their data: {kept}{beyond}"
+                await confirm(confirmed, ",".join(found.sites), what)
+        with progress_of(call) as emit:
+            done = await operation.rejoin(session, found, to, emit)
+        verdicts = done.raised.verdicts
+        if call.json:
+            exported = [str(path) for path in done.exported]
+            result = {"changed": done.changed, "exported": exported, **returned_json(found)}
+            call.print_json({**result, "verdicts": verdicts_json(verdicts)})
+            return broken(verdicts)
+        render_broken(verdicts, call.errors)
+        for path in done.exported:
+            call.print(f"What only {path.name} had is in {path}")
+        proven = "" if broken(verdicts) else f" Every promise was proven{but_for(verdicts)}."
+        if found.sites:
+            verb = "is" if len(found.sites) == 1 else "are"
+            call.print(f"{', '.join(found.sites)} {verb} back.{proven} What they had: tercet aside list")
+        else:
+            call.print(f"No site is lost.{proven}")
         return broken(verdicts)
-    render_broken(verdicts, call.errors)
-    for path in done.exported:
-        call.print(f"What only {path.name} had is in {path}")
-    proven = "" if broken(verdicts) else f" Every promise was proven{but_for(verdicts)}."
-    if found.sites:
-        verb = "is" if len(found.sites) == 1 else "are"
-        call.print(f"{', '.join(found.sites)} {verb} back.{proven} What they had: tercet aside list")
-    else:
-        call.print(f"No site is lost.{proven}")
-    return broken(verdicts)
+
+    return on_platform(call, work)

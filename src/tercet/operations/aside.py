@@ -11,7 +11,7 @@ from tercet.converge.requests import Exec
 from tercet.errors import TercetError
 from tercet.inventory.platform import Role
 from tercet.observe.snapshot import AsideStatus, moved_aside
-from tercet.operations.session import Session, operator
+from tercet.session.session import Session, operator
 
 LOOK_S = 10.0
 

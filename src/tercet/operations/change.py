@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 
 from tercet.components import membership
@@ -19,7 +18,7 @@ from tercet.errors import TercetError
 from tercet.image.build import ensure_image
 from tercet.inventory.secrets import claim, holds_any, load_or_create, owner
 from tercet.operations.restarts import restart
-from tercet.operations.session import Session, assemble, secrets_file, with_secrets
+from tercet.session.session import Session
 
 OBSERVE_TIMEOUT_S = 15.0
 GATE_S = 180.0  # seconds for one gate; on two busy cores a start takes up to 60, on a slow machine thrice that
@@ -30,7 +29,7 @@ async def with_image(session: Session, emit: Emit) -> Session:
     await _refuse_lost_secrets(session)
     await _refuse_another_name(session)
     image = await ensure_image(session.platform.settings, session.lock_file, emit)
-    return session if image == session.image else assemble(session.file, session.platform, image)
+    return session.with_image(image)
 
 
 async def with_own_secrets(session: Session) -> Session:
@@ -39,14 +38,14 @@ async def with_own_secrets(session: Session) -> Session:
     Only under the provider's lock: else two operators make two sets for one platform.
     """
     await _refuse_lost_secrets(session)
-    secrets = load_or_create(secrets_file(session.file))
-    claim(secrets_file(session.file), session.platform.name)
-    return with_secrets(session, secrets)
+    secrets = load_or_create(session.secrets_file)
+    claim(session.secrets_file, session.platform.name)
+    return session.with_secrets(secrets)
 
 
 async def _refuse_lost_secrets(session: Session) -> None:
     """New passwords and a new authority must not silently replace those that an existing platform lives with."""
-    path = secrets_file(session.file)
+    path = session.secrets_file
     if holds_any(path):
         return
     if made := _containers(await session.provider.doomed()):
@@ -58,14 +57,11 @@ async def _refuse_lost_secrets(session: Session) -> None:
 
 async def _refuse_another_name(session: Session) -> None:
     """A platform whose name was changed in the inventory must not run on unseen under its old one."""
-    path, name = secrets_file(session.file), session.platform.name
-    former = owner(path)
+    name = session.platform.name
+    former = owner(session.secrets_file)
     if former in ("", name):
         return
-    platform = replace(
-        session.platform, name=former, settings=session.platform.settings.model_copy(update={"platform": former})
-    )
-    if made := _containers(await assemble(session.file, platform, session.image).provider.doomed()):
+    if made := _containers(await session.named(former).provider.doomed()):
         raise TercetError(
             f"expected `platform: {former}` in {session.file}, found {name}: the platform {former} exists "
             f"({made}), and a platform cannot be renamed. Write its old name again; another platform takes "

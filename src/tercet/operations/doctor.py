@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from tercet.operations.session import Session
 from tercet.providers.preflight import Check, failed, ok, warning
+from tercet.session.session import Session
 
 HERE = "this machine"
 PROGRAMS = {

@@ -18,7 +18,7 @@ from tercet.converge.fleet import Unreachable
 from tercet.errors import TercetError
 from tercet.observe.beyond import Returned
 from tercet.observe.reach import lsn
-from tercet.operations.session import Session
+from tercet.session.session import Session
 
 PHASE = "export"
 FILE_S = 120.0  # one segment, 16 MB at most by default, over a slow line

@@ -18,7 +18,7 @@ from tercet.converge.observe import ask
 from tercet.converge.requests import Request
 from tercet.errors import TercetError
 from tercet.inventory.platform import Role
-from tercet.operations.session import Session, operator
+from tercet.session.session import Session, operator
 
 # The server elects itself and joins its clients within seconds. Where that fails, a client tries the failed server
 # every 30 s with probability 1/2 (serf's reconnect): time for four tries.

@@ -27,7 +27,7 @@ from tercet.converge.requests import Active, Http, Request
 from tercet.errors import TercetError
 from tercet.inventory.platform import Platform, Role
 from tercet.observe.reach import PROBE_S, Reach, Survey, probe, survey_of
-from tercet.operations.session import Session, operator
+from tercet.session.session import Session, operator
 
 LOOK_S = 10.0
 RAFT_S = 20.0  # servers that have a Raft elect a leader within some 5

@@ -30,11 +30,11 @@ from tercet.observe.beyond import Returned, parted, question, returned
 from tercet.observe.reach import PROBE_S, probe, survey_of
 from tercet.operations.export import export
 from tercet.operations.recover_dcs import STOP_POSTGRES, on_each
-from tercet.operations.session import Session, assemble, operator
 from tercet.operations.shutout import let_in
 from tercet.operations.site_alone import write_record
 from tercet.operations.up import Raised, up
 from tercet.providers.base import Survey as Containers
+from tercet.session.session import Session, operator
 
 PHASE = "rejoin"
 LOOK_S = 10.0
@@ -101,7 +101,7 @@ async def look(session: Session, wanted: Sequence[str], emit: Emit) -> Back:
     if not sites:
         return Back(record=record)
     lost = tuple(name for name in record.lost if name not in sites)
-    back = assemble(session.file, session.platform.losing(*lost), session.image)
+    back = session.losing(*lost)
     names = ", ".join(sites)
     emit(Event(PHASE, "started", f"what do the databases of {names} have?"))
     await _awake(back, sites, emit)
@@ -191,13 +191,13 @@ async def rejoin(session: Session, shown: Back, to: Path | None, emit: Emit) -> 
         raised = await up(session, emit, gates={"patroni": CLONE_S})
         return Rejoined(not raised.plan.empty, raised)
     left = tuple(name for name in shown.record.lost if name not in shown.sites)
-    back = assemble(session.file, session.platform.losing(*left), session.image)
+    back = session.losing(*left)
     command = f"rejoin {' '.join(shown.sites)}"
     async with back.provider.lock(operator(f"recover {command}")):
         record = await _record(session)
         if record.lost != shown.record.lost:
             raise TercetError("other sites are lost than were shown: run this again to see it. Nothing was changed")
-        survivors = assemble(session.file, session.platform.losing(*record.lost), session.image)
+        survivors = session.losing(*record.lost)
         await write_record(survivors, replace(record, returning=shown.sites))
         exported = await _aside(back, shown, to, emit)
         await let_in(back, shown.sites, emit)

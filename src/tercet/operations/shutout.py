@@ -30,8 +30,8 @@ from tercet.inventory.platform import Role
 from tercet.nodeside.endpoint import Endpoint
 from tercet.operations.change import carry_out, make_plan
 from tercet.operations.recover_dcs import on_each
-from tercet.operations.session import Session
 from tercet.providers.proxmox.tailnet import Tailnet
+from tercet.session.session import Session
 
 PHASE = "shut out"
 GONE_S = 60.0  # until every node that is left has heard of it; it takes one
@@ -46,7 +46,7 @@ async def shut_out(session: Session, emit: Emit) -> None:
     """Shut the lost sites of the session's platform out. Done again, it does what is left. Raises TercetError."""
     await _expire(session, emit)
     emit(Event(PHASE, "progress", "the nodes that are left admit nobody but each other"))
-    part = replace(session, components=tuple(each for each in session.components if each.name in COMPONENTS))
+    part = session.only(COMPONENTS)
     todo = await make_plan(part)
     changes = tuple(change for change in todo.infrastructure if change.verb is not Verb.BUILD)
     async with Residents(session.provider) as fleet:

@@ -34,9 +34,9 @@ from tercet.inventory import lost as inventory
 from tercet.inventory.platform import Role
 from tercet.observe.reach import Reach, Survey
 from tercet.operations.recover_dcs import lead, new_raft, on_each, read_wal, record, stand_still
-from tercet.operations.session import Session, assemble, operator
 from tercet.operations.shutout import shut_out
 from tercet.operations.up import Raised, up
+from tercet.session.session import Session, operator
 
 PHASE = "site-alone"
 LOOK_S = 10.0
@@ -126,8 +126,7 @@ def alone(session: Session, site: str) -> Session:
     names = [each.name for each in session.platform.settings.sites]
     if site not in names:
         raise TercetError(f"there is no site {site}: expected one of {', '.join(names)}")
-    platform = session.platform.losing(*(name for name in names if name != site))
-    return assemble(session.file, platform, session.image)
+    return session.losing(*(name for name in names if name != site))
 
 
 async def look(session: Session, site: str, emit: Emit) -> Standing:
@@ -188,7 +187,7 @@ async def look(session: Session, site: str, emit: Emit) -> Standing:
 
 async def _alive(session: Session, lost: Sequence[str]) -> tuple[str, ...]:
     """The nodes of these sites that run, as far as the provider reaches them."""
-    whole = assemble(session.file, session.platform.losing(), session.image)
+    whole = session.losing()
     running = (await whole.provider.survey()).running
     return tuple(node.name for node in whole.platform.nodes if node.site in lost and node.name in running)
 

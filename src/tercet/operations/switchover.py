@@ -17,8 +17,8 @@ from tercet.converge.observe import ask
 from tercet.converge.requests import Request
 from tercet.errors import TercetError
 from tercet.inventory.platform import Platform, Role
-from tercet.observe.snapshot import MemberStatus, PostgresStatus, look
-from tercet.operations.session import Session, operator
+from tercet.observe.snapshot import MemberStatus, PostgresStatus
+from tercet.session.session import Session, operator
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Switched:
 async def switchover(session: Session, site: str | None, emit: Emit) -> Switched:
     """Hand the lead to `site`'s database node, or to the fittest standby. TercetError where nobody is fit."""
     async with session.provider.lock(operator("switchover")):
-        postgres = (await look(session.platform, session.components, session.provider)).postgres
+        postgres = (await session.snapshot()).postgres
         old, target = choose(session.platform, postgres, site)
         emit(Event("switchover", "started", f"{old} hands the lead to {target}"))
         request = patroni.hand_over(session.platform.settings.postgresql.service, old, target)

@@ -17,7 +17,7 @@ from tercet.converge.plan import Plan
 from tercet.converge.resident import Residents
 from tercet.observe.verify import Verdict, verify
 from tercet.operations.change import carry_out, make_plan, refuse_destruction, with_image, with_own_secrets
-from tercet.operations.session import Session, operator
+from tercet.session.session import Session, operator
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,8 +54,12 @@ class Provider(Fleet, Protocol):
         """Remove everything that this provider made for this platform, and nothing else. Idempotent."""
         ...
 
-    def shell(self, node: str, argv: Sequence[str] = ()) -> list[str]:
+    async def shell(self, node: str, argv: Sequence[str] = ()) -> list[str]:
         """The local command line that opens `argv` (default: a login shell) on the node with a terminal."""
+        ...
+
+    async def close(self) -> None:
+        """End every connection to servers and nodes, and what still runs over them. Using it again connects anew."""
         ...
 
     @property

@@ -13,7 +13,7 @@ from tercet.cli.opened import destroy_option, with_progress
 if TYPE_CHECKING:
     from tercet.converge.events import Emit
     from tercet.converge.plan import Plan
-    from tercet.operations.session import Session
+    from tercet.session.session import Session
 
 
 @click.command(

@@ -9,10 +9,10 @@ import click
 from tercet.cli.command import Group, Section
 from tercet.cli.complete import node_names
 from tercet.cli.invocation import Invocation
-from tercet.cli.opened import confirm, node_of, session_of
+from tercet.cli.opened import confirm, node_of, on_platform
 
 if TYPE_CHECKING:
-    from tercet.observe.snapshot import AsideStatus
+    from tercet.session.session import Session
 
 
 cli = Group(
@@ -29,10 +29,9 @@ cli = Group(
 def list_(call: Invocation) -> int:
     """Exit 1 where a database node does not answer."""
     from tercet.cli.status_view import render_aside  # noqa: PLC0415
-    from tercet.cli.waiting import wait  # noqa: PLC0415
     from tercet.operations.aside import listed  # noqa: PLC0415
 
-    found: list[AsideStatus] = wait(listed(session_of(call)))
+    found = on_platform(call, listed)
     if call.json:
         call.print_json([each.model_dump() for each in found])
     elif found:
@@ -57,17 +56,18 @@ def list_(call: Invocation) -> int:
 def remove_(call: Invocation, node: str, name: str, *, yes: bool) -> int:
     """Say what is removed, ask, then do it."""
     from tercet.cli.status_view import day, size  # noqa: PLC0415
-    from tercet.cli.waiting import wait  # noqa: PLC0415
     from tercet.operations.aside import find, remove  # noqa: PLC0415
 
-    session = session_of(call)
-    found = wait(find(session, node_of(session, node), name))
-    what = f"{size(found.bytes)} of database files that were moved aside on {found.node} at {day(found.moved)}"
-    if not yes:
-        confirm(f"This removes {what}, for good", found.name)
-    wait(remove(session, found))
-    if call.json:
-        call.print_json({"node": found.node, "name": found.name, "bytes": found.bytes})
-    else:
-        call.print(f"Removed {what}.")
-    return 0
+    async def work(session: Session) -> int:
+        found = await find(session, node_of(session, node), name)
+        what = f"{size(found.bytes)} of database files that were moved aside on {found.node} at {day(found.moved)}"
+        if not yes:
+            await confirm(f"This removes {what}, for good", found.name)
+        await remove(session, found)
+        if call.json:
+            call.print_json({"node": found.node, "name": found.name, "bytes": found.bytes})
+        else:
+            call.print(f"Removed {what}.")
+        return 0
+
+    return on_platform(call, work)

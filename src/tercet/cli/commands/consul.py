@@ -13,7 +13,7 @@ from tercet.cli.opened import with_progress
 
 if TYPE_CHECKING:
     from tercet.converge.events import Emit
-    from tercet.operations.session import Session
+    from tercet.session.session import Session
 
 
 cli = Group("consul", section=Section.PROOF, order=4, help="bring back a datacenter's dead Consul server")

@@ -9,6 +9,7 @@ import click
 
 from tercet.cli.command import Command, Section
 from tercet.cli.invocation import Invocation
+from tercet.cli.opened import on_platform
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,11 +35,9 @@ MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "failed": ("✗", "
 @click.pass_obj
 def cli(call: Invocation) -> int:
     """Exit 1 if something stands in the way; warnings do not."""
-    from tercet.cli.opened import session_of  # noqa: PLC0415
-    from tercet.cli.waiting import wait  # noqa: PLC0415
     from tercet.operations.doctor import examine  # noqa: PLC0415
 
-    checks = wait(examine(session_of(call)))
+    checks = on_platform(call, examine)
     ready = all(check.state != "failed" for check in checks)
     if call.json:
         call.print_json({"ready": ready, "checks": [dataclasses.asdict(check) for check in checks]})

@@ -8,11 +8,10 @@ import click
 
 from tercet.cli.command import Command, Section
 from tercet.cli.invocation import Invocation
-from tercet.cli.opened import confirm, session_of, with_progress
+from tercet.cli.opened import confirm, on_platform, progress_of
 
 if TYPE_CHECKING:
-    from tercet.converge.events import Emit
-    from tercet.operations.session import Session
+    from tercet.session.session import Session
 
 
 @click.command(
@@ -28,23 +27,20 @@ if TYPE_CHECKING:
 @click.pass_obj
 def cli(call: Invocation, *, yes: bool) -> int:
     """Say what is destroyed, ask, then do it. The image cache, the inventory and its secrets stay."""
-    from tercet.cli.waiting import wait  # noqa: PLC0415
+    from tercet.operations.up import down  # noqa: PLC0415
 
-    session = session_of(call)
-    name = session.platform.name
-    doomed = wait(session.provider.doomed())
-    for change in doomed:
-        call.errors.print(f"{change.verb} {change.what}: {change.reason}", soft_wrap=True)
-    if not yes:
-        confirm(f"`tercet down` destroys platform {name} with its databases", name)
+    async def work(session: Session) -> int:
+        name = session.platform.name
+        doomed = await session.provider.doomed()
+        for change in doomed:
+            call.errors.print(f"{change.verb} {change.what}: {change.reason}", soft_wrap=True)
+        if not yes:
+            await confirm(f"`tercet down` destroys platform {name} with its databases", name)
+        with progress_of(call) as emit:
+            await down(session, emit)
+        if not call.json:
+            end = f"Platform {name} is gone" if doomed else f"There was no container of platform {name}"
+            call.print(f"{end}. Images, the inventory and its secrets stay.")
+        return 0
 
-    async def work(session: Session, emit: Emit) -> None:
-        from tercet.operations.up import down  # noqa: PLC0415
-
-        await down(session, emit)
-
-    with_progress(call, work)
-    if not call.json:
-        end = f"Platform {name} is gone" if doomed else f"There was no container of platform {name}"
-        call.print(f"{end}. Images, the inventory and its secrets stay.")
-    return 0
+    return on_platform(call, work)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tercet.converge.events import Emit
     from tercet.drills.judge.verdict import Result
     from tercet.drills.scenario.model import Scenario
-    from tercet.operations.session import Session
+    from tercet.session.session import Session
 
 
 cli = Group("drill", section=Section.PROOF, order=2, help="failure drills with measured unavailability and lost writes")
@@ -188,7 +188,7 @@ async def _repeat(
     """Each run's result goes into `results` as soon as it is there."""
     from tercet.drills.run.drill import run  # noqa: PLC0415
     from tercet.drills.run.stage import Stage  # noqa: PLC0415
-    from tercet.operations.session import operator  # noqa: PLC0415
+    from tercet.session.session import operator  # noqa: PLC0415
 
     stage = Stage(session.platform, session.provider, session.context, session.components)
     who = operator(f"drill {scenario.name}")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from tercet.cli.command import Command, Section
 from tercet.cli.invocation import Invocation
-from tercet.cli.opened import session_of
+from tercet.cli.opened import on_platform
+
+if TYPE_CHECKING:
+    from tercet.session.session import Session
 
 CHANGES_PENDING = 2
 
@@ -24,16 +29,17 @@ def cli(call: Invocation) -> int:
     """Exit 2 when something can be changed now, else 0: what waits for a site that cannot be reached is listed only."""
     from tercet.cli.render import plan_json, render_plan  # noqa: PLC0415
     from tercet.cli.status_view import render_lost  # noqa: PLC0415
-    from tercet.cli.waiting import wait  # noqa: PLC0415
     from tercet.observe.snapshot import lost_sites  # noqa: PLC0415
     from tercet.operations.change import make_plan  # noqa: PLC0415
 
-    session = session_of(call)
-    plan = wait(make_plan(session))
-    lost = lost_sites(session.platform)
-    if call.json:
-        call.print_json({**plan_json(plan), "lost_sites": [site.model_dump() for site in lost]})
-    else:
-        render_lost(lost, call.console)
-        render_plan(plan, call.console)
-    return 0 if plan.empty else CHANGES_PENDING
+    async def work(session: Session) -> int:
+        plan = await make_plan(session)
+        lost = lost_sites(session.platform)
+        if call.json:
+            call.print_json({**plan_json(plan), "lost_sites": [site.model_dump() for site in lost]})
+        else:
+            render_lost(lost, call.console)
+            render_plan(plan, call.console)
+        return 0 if plan.empty else CHANGES_PENDING
+
+    return on_platform(call, work)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from tercet.cli.command import Command, Section
 from tercet.cli.invocation import Invocation
-from tercet.cli.opened import session_of, site_argument
+from tercet.cli.opened import on_platform, site_argument
 from tercet.errors import TercetError
+
+if TYPE_CHECKING:
+    from tercet.session.session import Session
 
 
 @click.command(
@@ -31,12 +35,14 @@ from tercet.errors import TercetError
 def cli(call: Invocation, site: str) -> int:
     """Becomes psql on the site's apps node, through the proxy."""
     from tercet.inventory.platform import Role  # noqa: PLC0415
-    from tercet.operations.connect import psql_line  # noqa: PLC0415
+    from tercet.session.connect import psql_line  # noqa: PLC0415
 
-    session = session_of(call)
-    names = [site.name for site in session.platform.sites]
-    if site not in names:
-        raise TercetError(f"there is no site {site}: expected one of {', '.join(names)}")
-    line = session.provider.shell(session.platform.at(site, Role.APPS).name, psql_line(session, call.rest))
+    async def way(session: Session) -> list[str]:
+        names = [site.name for site in session.platform.sites]
+        if site not in names:
+            raise TercetError(f"there is no site {site}: expected one of {', '.join(names)}")
+        return await session.provider.shell(session.platform.at(site, Role.APPS).name, psql_line(session, call.rest))
+
+    line = on_platform(call, way)
     sys.stdout.flush()
     os.execvp(line[0], line)  # noqa: S606 - this process has nothing left to do

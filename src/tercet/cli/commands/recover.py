@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
+from tercet.cli import prompt
 from tercet.cli.command import Group, Section
 from tercet.cli.complete import node_names
 from tercet.cli.invocation import Invocation
-from tercet.cli.opened import with_progress
+from tercet.cli.opened import on_platform, progress_of
 from tercet.cli.recover_sites import rejoin, site_alone
 from tercet.errors import TercetError
 
 if TYPE_CHECKING:
-    from tercet.converge.events import Emit
     from tercet.observe.reach import Reach, Survey
-    from tercet.operations.recover_dcs import Recovered, Standing
-    from tercet.operations.session import Session
+    from tercet.operations.recover_dcs import Standing
+    from tercet.session.session import Session
 
 
 cli = Group("recover", section=Section.PROOF, order=5, help="the ways out when quorum or its state is gone")
@@ -57,27 +56,28 @@ def dcs(call: Invocation, wanted: str | None, confirmed: str | None, *, yes: boo
     from tercet.cli.recover_view import render_survey, survey_json  # noqa: PLC0415
     from tercet.operations.recover_dcs import look, recover_dcs  # noqa: PLC0415
 
-    found = with_progress(call, look)
-    if found.fine:
-        return _nothing(call, found)
-    leader = None
-    if not found.decided:
-        leader = found.survey.of(wanted) if wanted else found.survey.best()
-        if not call.json:
-            render_survey(found.survey, leader, call.errors)
-        confirm(found.survey, leader, found.unsure, yes=yes, confirmed=confirmed)
+    async def work(session: Session) -> int:
+        with progress_of(call) as emit:
+            found = await look(session, emit)
+        if found.fine:
+            return _nothing(call, found)
+        leader = None
+        if not found.decided:
+            leader = found.survey.of(wanted) if wanted else found.survey.best()
+            if not call.json:
+                render_survey(found.survey, leader, call.errors)
+            await confirm(found.survey, leader, found.unsure, yes=yes, confirmed=confirmed)
+        with progress_of(call) as emit:
+            done = await recover_dcs(session, leader.node if leader else None, found.survey, emit)
+        if done is None:
+            return _nothing(call, found)
+        if call.json:
+            call.print_json({"changed": True, "leader": done.leader, "lost": done.lost, **survey_json(found.survey)})
+        else:
+            call.print(f"{done.leader} leads, and dcs knows the cluster again. `tercet status` shows the rest.")
+        return 0
 
-    async def work(session: Session, emit: Emit) -> Recovered | None:
-        return await recover_dcs(session, leader.node if leader else None, found.survey, emit)
-
-    done = with_progress(call, work)
-    if done is None:
-        return _nothing(call, found)
-    if call.json:
-        call.print_json({"changed": True, "leader": done.leader, "lost": done.lost, **survey_json(found.survey)})
-    else:
-        call.print(f"{done.leader} leads, and dcs knows the cluster again. `tercet status` shows the rest.")
-    return 0
+    return on_platform(call, work)
 
 
 def _nothing(call: Invocation, found: Standing) -> int:
@@ -88,7 +88,7 @@ def _nothing(call: Invocation, found: Standing) -> int:
     return 0
 
 
-def confirm(survey: Survey, leader: Reach, unsure: str | None, *, yes: bool, confirmed: str | None) -> None:
+async def confirm(survey: Survey, leader: Reach, unsure: str | None, *, yes: bool, confirmed: str | None) -> None:
     """TercetError unless somebody who could know agreed to this leader."""
     risk = unsure
     if leader.node != survey.best().node and any(survey.lost(leader).values()):
@@ -97,10 +97,10 @@ def confirm(survey: Survey, leader: Reach, unsure: str | None, *, yes: bool, con
         raise TercetError(f"--confirm says {confirmed}, but {leader.node} would lead: nothing was changed")
     if confirmed or (yes and not risk):
         return
-    if not sys.stdin.isatty():
+    if not prompt.somebody_is_here():
         wanted = f"acknowledged writes can be lost, as {risk}: --confirm {leader.node}" if risk else "say --yes"
         raise TercetError(f"nobody is here to ask, and {leader.node} would lead; {wanted}. Nothing was changed")
     loses = f" Acknowledged writes can be lost: {risk}." if risk else " No acknowledged write is lost."
-    said = input(f"{leader.node} leads, the others follow it.{loses} Type its name to go on: ")
-    if said.strip() != leader.node:
-        raise TercetError(f"expected {leader.node}, found {said.strip() or 'nothing'}: nothing was changed")
+    said = await prompt.typed(f"{leader.node} leads, the others follow it.{loses} Type its name to go on: ")
+    if said != leader.node:
+        raise TercetError(f"expected {leader.node}, found {said or 'nothing'}: nothing was changed")

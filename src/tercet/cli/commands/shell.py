@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from tercet.cli.command import Command, Section
 from tercet.cli.invocation import Invocation
-from tercet.cli.opened import node_argument, node_of, session_of
+from tercet.cli.opened import node_argument, node_of, on_platform
+
+if TYPE_CHECKING:
+    from tercet.session.session import Session
 
 
 @click.command(
@@ -24,7 +28,10 @@ from tercet.cli.opened import node_argument, node_of, session_of
 @click.pass_obj
 def cli(call: Invocation, node: str) -> int:
     """Becomes the shell."""
-    session = session_of(call)
-    line = session.provider.shell(node_of(session, node))
+
+    async def way(session: Session) -> list[str]:
+        return await session.provider.shell(node_of(session, node))
+
+    line = on_platform(call, way)
     sys.stdout.flush()
     os.execvp(line[0], line)  # noqa: S606 - this process has nothing left to do

@@ -8,11 +8,11 @@ import click
 
 from tercet.cli.command import Command, Section
 from tercet.cli.invocation import Invocation
-from tercet.cli.opened import session_of
+from tercet.cli.opened import on_platform
 
 if TYPE_CHECKING:
     from tercet.observe.snapshot import Snapshot
-    from tercet.operations.session import Session
+    from tercet.session.session import Session
 
 WATCH_S = 2.0
 
@@ -33,14 +33,15 @@ WATCH_S = 2.0
 @click.pass_obj
 def cli(call: Invocation, *, watch: bool) -> int:
     """Exit 1 if something is not healthy."""
-    from tercet.cli.waiting import wait  # noqa: PLC0415
 
-    session = session_of(call)
-    return wait(_watch(session, call) if watch else _once(session, call))
+    async def work(session: Session) -> int:
+        return await (_watch if watch else _once)(session, call)
+
+    return on_platform(call, work)
 
 
 async def _once(session: Session, call: Invocation) -> int:
-    snapshot = await _look(session)
+    snapshot = await session.snapshot()
     if call.json:
         call.print_json(snapshot.model_dump())
     else:
@@ -52,19 +53,13 @@ async def _watch(session: Session, call: Invocation) -> NoReturn:
     import asyncio  # noqa: PLC0415
 
     while True:
-        snapshot = await _look(session)
+        snapshot = await session.snapshot()
         if call.json:
             call.print(snapshot.model_dump_json())
         else:
             call.console.clear()
             _draw(snapshot, call)
         await asyncio.sleep(WATCH_S)  # the pause between two looks is what was asked for
-
-
-async def _look(session: Session) -> Snapshot:
-    from tercet.observe.snapshot import look  # noqa: PLC0415
-
-    return await look(session.platform, session.components, session.provider, proxy_reason=session.proxy_reason)
 
 
 def _draw(snapshot: Snapshot, call: Invocation) -> None:

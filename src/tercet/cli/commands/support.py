@@ -14,7 +14,7 @@ from tercet.cli.opened import with_progress
 
 if TYPE_CHECKING:
     from tercet.converge.events import Emit
-    from tercet.operations.session import Session
+    from tercet.session.session import Session
 
 
 @click.command(

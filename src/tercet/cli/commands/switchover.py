@@ -13,8 +13,8 @@ from tercet.cli.opened import with_progress
 
 if TYPE_CHECKING:
     from tercet.converge.events import Emit
-    from tercet.operations.session import Session
     from tercet.operations.switchover import Switched
+    from tercet.session.session import Session
 
 
 @click.command(

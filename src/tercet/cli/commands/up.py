@@ -13,8 +13,8 @@ from tercet.cli.opened import broken, destroy_option, with_progress
 if TYPE_CHECKING:
     from tercet.converge.events import Emit
     from tercet.observe.snapshot import Snapshot
-    from tercet.operations.session import Session
     from tercet.operations.up import Raised
+    from tercet.session.session import Session
 
 
 @click.command(
@@ -38,12 +38,10 @@ def cli(call: Invocation, destroy: tuple[str, ...]) -> int:
     from tercet.cli.verdicts import but_for, render_broken, verdicts_json  # noqa: PLC0415
 
     async def work(session: Session, emit: Emit) -> tuple[Raised, Snapshot]:
-        from tercet.observe.snapshot import look  # noqa: PLC0415
         from tercet.operations.up import up  # noqa: PLC0415
 
         raised = await up(session, emit, destroy)
-        now = raised.session
-        return raised, await look(now.platform, now.components, now.provider, proxy_reason=now.proxy_reason)
+        return raised, await raised.session.snapshot()
 
     raised, snapshot = with_progress(call, work)
     if call.json:

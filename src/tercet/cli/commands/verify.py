@@ -13,7 +13,7 @@ from tercet.cli.opened import broken, with_progress
 if TYPE_CHECKING:
     from tercet.converge.events import Emit
     from tercet.observe.verify import Verdict
-    from tercet.operations.session import Session
+    from tercet.session.session import Session
 
 
 @click.command(

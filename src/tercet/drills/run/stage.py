@@ -39,7 +39,7 @@ class StageError(TercetError):
 
 @dataclass(frozen=True)
 class Stage:
-    """An opened platform: what `tercet.operations.session.Session` holds, as far as a drill needs it."""
+    """An opened platform: what `tercet.session.session.Session` holds, as far as a drill needs it."""
 
     platform: Platform
     provider: Provider

@@ -28,11 +28,10 @@ from tercet.converge.resources import File
 from tercet.errors import TercetError
 from tercet.inventory.credentials import read_credential
 from tercet.inventory.platform import Node
-from tercet.observe.snapshot import look
 from tercet.operations.change import make_plan
-from tercet.operations.session import Session
 from tercet.operations.support.questions import COMMAND_S, QUESTIONS, of_role
 from tercet.operations.support.redact import Redactor, known_secrets
+from tercet.session.session import Session
 
 NODE_S = 90.0
 """One node may take this long in all."""
@@ -104,7 +103,7 @@ def _add_operator(session: Session, bundle: Bundle) -> None:
 
 async def _add_plan(session: Session, bundle: Bundle) -> None:
     """What `status` and `plan` say."""
-    snapshot = await look(session.platform, session.components, session.provider, proxy_reason=session.proxy_reason)
+    snapshot = await session.snapshot()
     bundle.add("state/status.json", snapshot.model_dump_json(indent=2))
     try:
         async with asyncio.timeout(PLAN_S):

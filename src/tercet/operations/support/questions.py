@@ -12,7 +12,7 @@ from tercet.components import endpoints, patroni
 from tercet.inventory.platform import Role
 
 if TYPE_CHECKING:
-    from tercet.operations.session import Session
+    from tercet.session.session import Session
 
 COMMAND_S = 20.0
 HOURS = 6

@@ -61,13 +61,13 @@ class Attachment:
     @contextlib.contextmanager
     def under(self, lock: int) -> Iterator[None]:
         """What runs meanwhile holds the lock, too (lock.py). What still runs at the end is ended."""
-        self._let_go()
+        self.close()
         self._lock = lock
         try:
             yield
         finally:
             self._lock = None
-            self._let_go()
+            self.close()
 
     async def spawn(self, node: str, argv: Sequence[str]) -> asyncio.subprocess.Process:
         """See converge/fleet.py."""
@@ -110,11 +110,11 @@ class Attachment:
     def _connected(self) -> Line:
         """The keeper's line; a new one where there is none, it broke, or another event loop had it."""
         if self._line is None or self._line.broken or self._line.loop is not asyncio.get_running_loop():
-            self._let_go()
+            self.close()
             self._line = Line(self._lock)
         return self._line
 
-    def _let_go(self) -> None:
+    def close(self) -> None:
         """The keeper ends, and whatever it still runs."""
         if self._line is not None:
             self._line.hang_up()

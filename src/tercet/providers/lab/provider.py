@@ -149,7 +149,7 @@ class LabProvider:
     async def spawn(self, node: str, argv: Sequence[str]) -> asyncio.subprocess.Process:
         return await self._attachment.spawn(node, argv)
 
-    def shell(self, node: str, argv: Sequence[str] = ()) -> list[str]:
+    async def shell(self, node: str, argv: Sequence[str] = ()) -> list[str]:
         """lxc-attach, since it gives the program a terminal of the container's own.
 
         Raises Unreachable where it would fail (the container is stopped) or wait for ever (it is frozen).
@@ -166,6 +166,10 @@ class LabProvider:
             "--",
             *(argv or ["/bin/bash", "-l"]),
         )
+
+    async def close(self) -> None:
+        """See providers/base.py."""
+        self._attachment.close()
 
     async def doomed(self) -> tuple[Change, ...]:
         """See providers/base.py."""

@@ -33,10 +33,9 @@ from tercet.providers.proxmox.nodes import Nodes
 from tercet.providers.proxmox.preflight import preflight
 from tercet.providers.proxmox.reach import clean, in_container
 from tercet.providers.proxmox.site import Listed, Site, View, sites_of
-from tercet.providers.proxmox.ssh import SshServer
 from tercet.providers.proxmox.tailnet import Tailnet, check, leave
 from tercet.providers.proxmox.template import ensure_template, packed, template_name
-from tercet.providers.proxmox.waiting import in_own_loop, together
+from tercet.providers.proxmox.waiting import together
 
 TAILNET_ADDRESS = ("/usr/local/bin/tailscale", "ip", "-4")
 ADDRESS_TIMEOUT = 10.0  # seconds for a node to say its address before it is destroyed
@@ -54,7 +53,6 @@ class ProxmoxProvider:
         self._known_hosts = known_hosts
         self._sites = sites_of(platform, known_hosts)
         self._nodes = Nodes(platform, self._sites)
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._tailnet = Tailnet(platform.settings.tailnet)
 
     # ------------------------------------------------------------------------------------------- what exists
@@ -97,7 +95,6 @@ class ProxmoxProvider:
     async def _views(self) -> tuple[dict[str, View], dict[str, str]]:
         """What each server has, once no creation that an earlier run began goes on there; and the nodes of those that
         cannot be reached, with the reason. Raises Unreachable where that is all of them."""
-        self._reach()
         silent: dict[str, Unreachable] = {}
 
         async def of(name: str, site: Site) -> View | None:
@@ -120,7 +117,6 @@ class ProxmoxProvider:
 
         Raises TercetError where no server answers, or where one answers and refuses.
         """
-        self._reach()
         self._nodes.forget()
         silent: list[Unreachable] = []
 
@@ -143,7 +139,7 @@ class ProxmoxProvider:
     @asynccontextmanager
     async def lock(self, who: str) -> AsyncIterator[None]:
         """See providers/base.py."""
-        nodes = self._reach()
+        nodes = self._nodes
         async with lock.held(list(self._sites.values()), self.platform.name, who) as term:
             nodes.term = term
             try:
@@ -156,7 +152,6 @@ class ProxmoxProvider:
 
         A site that fails does not stop the others; all failures are raised together at the end, with how things stand.
         """
-        self._reach()
         began = time.monotonic()
         todo = [change for change in changes if isinstance(change, GuestChange)]
         template = None
@@ -249,13 +244,11 @@ class ProxmoxProvider:
 
     async def preflight(self) -> tuple[Check, ...]:
         """Everything that would make `up` fail later, for `tercet doctor`. Changes nothing."""
-        self._reach()
         template = template_name(self._image.key) if self._image else None
         return await preflight(self.platform, self._sites, template)
 
     async def doomed(self) -> tuple[Change, ...]:
         """See providers/base.py. What a server that does not answer has is unknown, and said so."""
-        self._reach()
 
         async def of(name: str, site: Site) -> list[Change]:
             try:
@@ -276,7 +269,6 @@ class ProxmoxProvider:
 
     async def destroy(self, emit: Emit) -> None:
         """See providers/base.py. Templates stay on their storages: other platforms may be made from them."""
-        self._reach()
         began, failures, gone = time.monotonic(), list[str](), set[str]()
 
         async def at(site: Site) -> None:
@@ -328,23 +320,16 @@ class ProxmoxProvider:
 
     async def run(self, node: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> Completed:
         """See converge/fleet.py."""
-        return await self._reach().run(node, argv, stdin=stdin, timeout=timeout)
+        return await self._nodes.run(node, argv, stdin=stdin, timeout=timeout)
 
     async def spawn(self, node: str, argv: Sequence[str]) -> asyncio.subprocess.Process:
         """See converge/fleet.py."""
-        return await self._reach().spawn(node, argv)
+        return await self._nodes.spawn(node, argv)
 
-    def shell(self, node: str, argv: Sequence[str] = ()) -> list[str]:
+    async def shell(self, node: str, argv: Sequence[str] = ()) -> list[str]:
         """The system's own `ssh`, which knows terminals, with `pct exec` behind it."""
-
-        async def find() -> tuple[Listed, SshServer]:
-            other = ProxmoxProvider(self.platform, None, self._known_hosts)
-            item, server = await other._reach().located(node)
-            await server.connection()  # so that its key is pinned before `ssh` asks
-            await other.close()
-            return item, server
-
-        item, server = in_own_loop(find())
+        item, server = await self._nodes.located(node)
+        await server.connection()  # so that its key is pinned before `ssh` asks
         at = server.at
         terminal = f"TERM={os.environ.get('TERM', 'linux')}"
         inside = clean(("env", terminal, *(argv or ("/bin/bash", "-l"))))
@@ -370,17 +355,8 @@ class ProxmoxProvider:
         return ProxmoxFaults(self._nodes)
 
     async def close(self) -> None:
-        """End all connections."""
-        await self._nodes.close()
-        for site in self._sites.values():
-            await site.close()
-
-    def _reach(self) -> Nodes:
-        """The nodes, with connections of the running event loop: a new loop starts with none."""
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            if self._loop is not None:
-                self._sites = sites_of(self.platform, self._known_hosts)
-                self._nodes = Nodes(self.platform, self._sites)
-            self._loop = loop
-        return self._nodes
+        """See providers/base.py."""
+        async with contextlib.AsyncExitStack() as closing:  # each of them, even if another one fails
+            for site in self._sites.values():
+                closing.push_async_callback(site.close)
+            closing.push_async_callback(self._nodes.close)

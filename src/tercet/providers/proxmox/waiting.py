@@ -1,9 +1,8 @@
-"""Waiting for several things at once, and for one from where nothing else waits."""
+"""Waiting for several things at once."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
@@ -30,22 +29,3 @@ async def together(work: Mapping[str, Coroutine[Any, Any, T]]) -> dict[str, T]:
     if failures:
         raise TercetError("\n".join(str(failure) for failure in failures))
     return found
-
-
-def in_own_loop(work: Coroutine[Any, Any, T]) -> T:
-    """The result of asynchronous work for a caller that is not, whether or not a loop runs in its thread."""
-    results: list[T] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(asyncio.run(work))
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]

@@ -16,12 +16,15 @@ from tercet.converge.fleet import Completed, Fleet, Unreachable
 from tercet.converge.plan import Change, Plan
 from tercet.converge.target import Kind, Target, Verb
 from tercet.errors import TercetError
+from tercet.image.build import Image
 from tercet.inventory.secrets import STAND_IN, claim, load_or_create, owner
-from tercet.operations import change, session, up
+from tercet.operations import change, up
 from tercet.operations.change import carry_out, make_plan, refuse_destruction, with_image, with_own_secrets
-from tercet.operations.session import Session, open_session, secrets_file
 from tercet.providers.base import Survey
 from tercet.providers.proxmox.guests import ProxmoxKind
+from tercet.session import session
+from tercet.session.files import secrets_file
+from tercet.session.session import Session, open_session
 
 
 class Nothing:
@@ -43,25 +46,29 @@ class Nothing:
     async def run(self, node: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> Completed:
         raise Unreachable(f"{node} does not run")
 
+    async def close(self) -> None:
+        """It has no connection."""
+
 
 @pytest.fixture
 def provider(monkeypatch: pytest.MonkeyPatch, inventory_file: Path, tmp_path: Path) -> Nothing:
     """The provider of every session in this test, whose cache is empty."""
     inventory_file.write_text(f"{inventory_file.read_text()}\ncache: {tmp_path / 'cache'}\n")
     provider = Nothing()
-    monkeypatch.setattr(session, "_provider", lambda *_: provider)
+    monkeypatch.setattr(session, "provider_of", lambda *_: provider)
     return provider
 
 
 @pytest.mark.usefixtures("provider")
-def test_opening_writes_nothing(inventory_file: Path) -> None:
-    opened = open_session(inventory_file)
-    assert opened.context.secrets.patroni_api == STAND_IN
+async def test_opening_writes_nothing(inventory_file: Path) -> None:
+    async with open_session(inventory_file) as opened:
+        assert opened.context.secrets.patroni_api == STAND_IN
     assert [entry.name for entry in inventory_file.parent.iterdir()] == [inventory_file.name]
 
 
 async def test_a_platform_that_is_nowhere_yet_can_be_planned(inventory_file: Path, provider: Nothing) -> None:
-    plan = await make_plan(open_session(inventory_file))
+    async with open_session(inventory_file) as opened:
+        plan = await make_plan(opened)
     build, create = plan.infrastructure
     assert create.what == "container db-sib-01"
     assert build.what == "image" and "the proxy is undecided until then: PgCat if it can be had" in build.reason
@@ -71,9 +78,9 @@ async def test_a_platform_that_is_nowhere_yet_can_be_planned(inventory_file: Pat
 
 async def test_a_proxy_that_the_inventory_names_is_decided(inventory_file: Path, provider: Nothing) -> None:
     inventory_file.write_text(f"{inventory_file.read_text()}\nproxy: pgcat\n")
-    opened = open_session(inventory_file)
-    assert (opened.context.proxy, opened.proxy_reason) == ("pgcat", "PgCat, as the inventory says")
-    assert (await make_plan(opened)).infrastructure[0].reason == "not in the cache"
+    async with open_session(inventory_file) as opened:
+        assert (opened.context.proxy, opened.proxy_reason) == ("pgcat", "PgCat, as the inventory says")
+        assert (await make_plan(opened)).infrastructure[0].reason == "not in the cache"
 
 
 async def test_lost_secrets_of_a_platform_that_exists_are_refused(inventory_file: Path, provider: Nothing) -> None:
@@ -81,25 +88,25 @@ async def test_lost_secrets_of_a_platform_that_exists_are_refused(inventory_file
         Change(Verb.DESTROY, Target(ProxmoxKind.SITE, "fsn-01", text="containers of fsn-01"), "unknown now"),
         Change(Verb.DESTROY, Target(Kind.CONTAINER, "db-sib-01"), "with its DATABASE"),
     )
-    opened = open_session(inventory_file)
     message = (
         r"expected the secrets of platform tercet in .*secrets\.yml, found none .*\(container db-sib-01\): restore"
     )
-    with pytest.raises(TercetError, match=message):
-        await make_plan(opened)
-    with pytest.raises(TercetError, match=message):
-        await with_image(opened, silent)
-    with pytest.raises(TercetError, match=message):
-        await with_own_secrets(opened)
+    async with open_session(inventory_file) as opened:
+        with pytest.raises(TercetError, match=message):
+            await make_plan(opened)
+        with pytest.raises(TercetError, match=message):
+            await with_image(opened, silent)
+        with pytest.raises(TercetError, match=message):
+            await with_own_secrets(opened)
     assert not secrets_file(inventory_file).exists()
 
 
 async def test_secrets_that_are_there_are_used(inventory_file: Path, provider: Nothing) -> None:
     made = load_or_create(secrets_file(inventory_file))
     provider.made = (Change(Verb.DESTROY, Target(Kind.CONTAINER, "db-sib-01"), "with its DATABASE"),)
-    opened = open_session(inventory_file)
-    assert opened.context.secrets == made
-    assert not (await make_plan(opened)).empty
+    async with open_session(inventory_file) as opened:
+        assert opened.context.secrets == made
+        assert not (await make_plan(opened)).empty
 
 
 async def test_a_platform_that_exists_is_not_renamed(inventory_file: Path, provider: Nothing) -> None:
@@ -109,13 +116,14 @@ async def test_a_platform_that_exists_is_not_renamed(inventory_file: Path, provi
     inventory_file.write_text(re.sub("^platform: tercet", "platform: other", inventory_file.read_text(), flags=re.M))
     provider.made = (Change(Verb.DESTROY, Target(Kind.CONTAINER, "db-sib-01"), "with its DATABASE"),)
     message = r"expected `platform: tercet` in .*, found other: the platform tercet exists \(container db-sib-01\)"
-    with pytest.raises(TercetError, match=message):
-        await make_plan(open_session(inventory_file))
-    with pytest.raises(TercetError, match=message):
-        await with_image(open_session(inventory_file), silent)
-    assert owner(secrets_file(inventory_file)) == "tercet"
-    provider.made = ()
-    assert not (await make_plan(open_session(inventory_file))).empty, "what is gone may have another name"
+    async with open_session(inventory_file) as opened:
+        with pytest.raises(TercetError, match=message):
+            await make_plan(opened)
+        with pytest.raises(TercetError, match=message):
+            await with_image(opened, silent)
+        assert owner(secrets_file(inventory_file)) == "tercet"
+        provider.made = ()
+        assert not (await make_plan(opened)).empty, "what is gone may have another name"
 
 
 def test_a_database_is_destroyed_only_where_its_node_is_named() -> None:
@@ -136,8 +144,9 @@ async def test_of_two_operators_at_once_one_makes_the_secrets(
     other_file.parent.mkdir()
     other_file.write_text(inventory_file.read_text())
 
-    async def ensured(*_: object) -> None:
+    async def ensured(*_: object) -> Image:
         assert not list(tmp_path.rglob("*.secrets.yml")), "no secrets before the lock is held"
+        return Image("made", tmp_path, (), "pgpool", "")
 
     async def raised(_session: Session, *_: object) -> Plan:
         provider.made = (Change(Verb.CREATE, Target(Kind.CONTAINER, "db-sib-01"), "absent"),)
@@ -145,10 +154,11 @@ async def test_of_two_operators_at_once_one_makes_the_secrets(
 
     monkeypatch.setattr(change, "ensure_image", ensured)
     monkeypatch.setattr(up, "converge", raised)
-    await up.apply(open_session(inventory_file), silent, lambda _plan: None)
-    assert secrets_file(inventory_file).exists()
-    with pytest.raises(TercetError, match="restore the file from your copy"):
-        await up.apply(open_session(other_file), silent, lambda _plan: None)
+    async with open_session(inventory_file) as one, open_session(other_file) as other:
+        await up.apply(one, silent, lambda _plan: None)
+        assert secrets_file(inventory_file).exists()
+        with pytest.raises(TercetError, match="restore the file from your copy"):
+            await up.apply(other, silent, lambda _plan: None)
     assert not secrets_file(other_file).exists()
 
 

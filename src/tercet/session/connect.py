@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tercet.components.proxy.component import PASSFILE
-from tercet.operations.session import Session
+from tercet.session.session import Session
 
 
 def psql_line(session: Session, options: Sequence[str]) -> list[str]:

@@ -1,0 +1,155 @@
+"""A platform that is opened: its inventory, its components, its provider, and the connections to servers and nodes.
+
+    async with open_session(file) as session:
+        print(await session.snapshot())
+
+Opening reads files only; nothing is built, created or asked yet, and a connection is made when it is first needed.
+Read-only commands need no image and no secrets file; operations/change.py makes both. What has no secret yet is planned
+with a stand-in.
+
+Invariants
+- However the block ends, every connection that was made in it is closed.
+- A session can stay open for hours. Nothing that it tells of the platform is older than the question, and a connection
+  that was lost is made anew. The inventory is that of the moment of opening; whoever wants another opens another
+  session.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from collections.abc import AsyncIterator, Collection
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tercet.components import Context, components
+from tercet.converge.component import Component
+from tercet.image.build import Image, find_image
+from tercet.image.elf import host_arch
+from tercet.image.lock import read_lock
+from tercet.image.proxy import settled
+from tercet.inventory.load import load
+from tercet.inventory.platform import Platform
+from tercet.inventory.secrets import Secrets, peek
+from tercet.inventory.timing import timing_of
+from tercet.observe.snapshot import Snapshot, look
+from tercet.providers.base import Provider
+from tercet.session.files import known_hosts_file, lock_file, secrets_file
+
+
+@asynccontextmanager
+async def open_session(file: Path, *, lab: bool = False) -> AsyncIterator[Session]:
+    """Open the platform of an inventory for the time of a block. TercetError names file and line of what is wrong."""
+    platform = load(file, lab=lab)
+    async with AsyncExitStack() as closing:
+        providers = Providers(file, closing)
+        yield _session(file, platform, find_image(platform.settings, lock_file(file)), providers)
+
+
+@dataclass(frozen=True)
+class Session:
+    """An opened platform, whole or in part.
+
+    The methods that return a Session give another view of the same opening: nothing is read from the inventory again,
+    and `open_session` closes what a view connected to. The same view asked for twice has the same connections.
+    """
+
+    file: Path
+    platform: Platform
+    provider: Provider
+    context: Context
+    components: tuple[Component, ...]
+    image: Image | None
+    proxy_reason: str | None
+    """Why the proxy is what it is; None while it is undecided, since PgCat has not been tried yet."""
+    providers: Providers = field(repr=False)
+
+    @property
+    def lock_file(self) -> Path:
+        return lock_file(self.file)
+
+    @property
+    def secrets_file(self) -> Path:
+        return secrets_file(self.file)
+
+    async def snapshot(self) -> Snapshot:
+        """Ask every node once: the platform as it is now."""
+        return await look(self.platform, self.components, self.provider, proxy_reason=self.proxy_reason)
+
+    def losing(self, *sites: str) -> Session:
+        """The platform with these sites lost, and no others: without names, the whole platform."""
+        return _session(self.file, self.platform.losing(*sites), self.image, self.providers)
+
+    def named(self, name: str) -> Session:
+        """The platform under another name."""
+        settings = self.platform.settings.model_copy(update={"platform": name})
+        platform = replace(self.platform, name=name, settings=settings)
+        return _session(self.file, platform, self.image, self.providers)
+
+    def with_image(self, image: Image) -> Session:
+        """With an image that was made after the session was opened."""
+        return self if image == self.image else _session(self.file, self.platform, image, self.providers)
+
+    def with_secrets(self, secrets: Secrets) -> Session:
+        """With secrets that were made after the session was opened."""
+        if secrets == self.context.secrets:
+            return self
+        context = replace(self.context, secrets=secrets)
+        return replace(self, context=context, components=components(context))
+
+    def only(self, names: Collection[str]) -> Session:
+        """With no other components than these."""
+        return replace(self, components=tuple(each for each in self.components if each.name in names))
+
+
+def _session(file: Path, platform: Platform, image: Image | None, providers: Providers) -> Session:
+    chosen = settled(platform.settings, read_lock(lock_file(file)), host_arch())
+    context = Context(
+        platform=platform,
+        secrets=peek(secrets_file(file)),
+        timing=timing_of(platform.settings),
+        programs=image.programs if image else (),
+        proxy=chosen[0] if chosen else "pgpool",  # a stand-in: something must be planned with
+        secrets_from=f"{getpass.getuser()}@{socket.gethostname()}:{secrets_file(file).absolute()}",
+    )
+    provider = providers.of(platform, image)
+    reason = chosen[1] if chosen else None
+    return Session(file, platform, provider, context, components(context), image, reason, providers)
+
+
+class Providers:
+    """The providers of an opening, each made once and closed with it: that of the platform, and those of its views.
+
+    A provider is made for one platform and one image, so another view of either has a provider of its own.
+    """
+
+    def __init__(self, file: Path, closing: AsyncExitStack) -> None:
+        self._file = file
+        self._closing = closing
+        self._made: dict[tuple[str, ...], Provider] = {}
+
+    def of(self, platform: Platform, image: Image | None) -> Provider:
+        """The provider of this view."""
+        view = (platform.name, image.key if image else "", *(site.name for site in platform.lost_sites))
+        if view not in self._made:
+            self._made[view] = made = provider_of(self._file, platform, image)
+            self._closing.push_async_callback(made.close)
+        return self._made[view]
+
+
+def provider_of(file: Path, platform: Platform, image: Image | None) -> Provider:
+    """A provider of the kind that the inventory names."""
+    if platform.settings.provider == "lab":
+        from tercet.providers.lab.provider import LabProvider  # noqa: PLC0415 - only the one that is used
+
+        return LabProvider(platform, image.rootfs if image else None)
+    from tercet.providers.proxmox.provider import ProxmoxProvider  # noqa: PLC0415
+
+    return ProxmoxProvider(platform, image, known_hosts_file(file))
+
+
+def operator(action: str) -> str:
+    """Who holds the lock, for the one who must wait: user, host, process and what they do."""
+    return f"{getpass.getuser()}@{socket.gethostname()} (process {os.getpid()}): {action}"
