@@ -1,8 +1,9 @@
-"""What every test may use: the default inventory as a file, and its platform."""
+"""What every test may use: the default inventory as a file, its platform, and that platform opened."""
 
 from __future__ import annotations
 
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tercet.inventory.default import default_text
 from tercet.inventory.load import load
 from tercet.inventory.platform import Platform
+from tercet.session.session import Session, open_session
 
 
 def pytest_configure() -> None:
@@ -29,3 +31,10 @@ def inventory_file(tmp_path: Path) -> Path:
 def platform(inventory_file: Path) -> Platform:
     """The platform of the default inventory."""
     return load(inventory_file)
+
+
+@pytest.fixture
+async def opened(inventory_file: Path) -> AsyncIterator[Session]:
+    """The platform of the default inventory, opened."""
+    async with open_session(inventory_file) as session:
+        yield session

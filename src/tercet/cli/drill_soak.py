@@ -92,12 +92,10 @@ def soak(
     soaks: list[Soak] = []
 
     async def work(session: Session, emit: Emit) -> None:
-        from tercet.drills.run.stage import Stage  # noqa: PLC0415
         from tercet.drills.soak.run import Asked, Soak, kinds_of  # noqa: PLC0415
 
-        stage = Stage(session.platform, session.provider, session.context, session.components)
-        asked = Asked(seed, await kinds_of(stage, kinds or ()), rounds, seconds or 0.0, only or 1)
-        soaks.append(Soak(stage, asked, journals, emit))
+        asked = Asked(seed, await kinds_of(session, kinds or ()), rounds, seconds or 0.0, only or 1)
+        soaks.append(Soak(session, asked, journals, emit))
         await _soak(soaks[0], session, emit)
 
     try:

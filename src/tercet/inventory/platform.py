@@ -95,6 +95,11 @@ class Platform:
         """The nodes of a role, in the inventory's order of sites."""
         return tuple(node for node in self.containers if node.role is role)
 
+    @property
+    def databases(self) -> tuple[str, ...]:
+        """The names of the database nodes, in the inventory's order of sites."""
+        return tuple(node.name for node in self.of(Role.DB))
+
     def at(self, site: str, role: Role) -> Node:
         """The one node of that role at that site."""
         return next(node for node in self.nodes if node.site == site and node.role is role)

@@ -19,13 +19,17 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from collections.abc import AsyncIterator, Collection
+import time
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tercet.components import Context, components
-from tercet.converge.component import Component
+from tercet.components import Context, components, patroni
+from tercet.converge.component import Component, Condition, Waiting
+from tercet.converge.fleet import Fleet
+from tercet.converge.gates import wait_for
+from tercet.errors import TercetError
 from tercet.image.build import Image, find_image
 from tercet.image.elf import host_arch
 from tercet.image.lock import read_lock
@@ -34,9 +38,15 @@ from tercet.inventory.load import load
 from tercet.inventory.platform import Platform
 from tercet.inventory.secrets import Secrets, peek
 from tercet.inventory.timing import timing_of
-from tercet.observe.snapshot import Snapshot, look
+from tercet.observe.snapshot import Snapshot, conditions_of, look, questions
 from tercet.providers.base import Provider
 from tercet.session.files import known_hosts_file, lock_file, secrets_file
+
+SQL_S = 20.0
+
+
+class SqlError(TercetError):
+    """PostgreSQL refused a statement; the message is the last line of what psql said."""
 
 
 @asynccontextmanager
@@ -77,6 +87,51 @@ class Session:
     async def snapshot(self) -> Snapshot:
         """Ask every node once: the platform as it is now."""
         return await look(self.platform, self.components, self.provider, proxy_reason=self.proxy_reason)
+
+    async def healthy(
+        self,
+        deadline: float,
+        fleet: Fleet | None = None,
+        waiting: Callable[[Condition, Waiting], None] = lambda _condition, _state: None,
+    ) -> str:
+        """Wait until every condition of every component holds, all in one look. Empty, or what does not.
+
+        `fleet` is a cheaper way to the same nodes, if there is one; `waiting` is told of what does not hold yet.
+        """
+        asked = questions(self.components, self.platform.containers)
+        ends = time.monotonic() + deadline
+        looks = 0
+
+        def looked() -> bool:
+            nonlocal looks
+            looks += 1
+            return True
+
+        while looks != 1:  # what held in one look may hold no more when the last one does
+            looks = 0
+            judged = await wait_for(
+                conditions_of(self.components),
+                asked,
+                fleet or self.provider,
+                deadline=ends - time.monotonic(),
+                interval=1.0,
+                go_on=looked,
+                waiting=waiting,
+            )
+            wrong = [f"{condition.title}: {state.reason}" for condition, state in judged if isinstance(state, Waiting)]
+            if wrong:
+                return "; ".join(wrong)
+        return ""
+
+    async def sql(self, node: str, statement: str) -> list[list[str]]:
+        """Run as the superuser over the node's own socket; the rows. Raises SqlError, Unreachable."""
+        argv = (*patroni.AS_POSTGRES, patroni.PSQL, "-XAtq", "-F", "\t", "-v", "ON_ERROR_STOP=1")
+        where = ("-d", self.platform.settings.postgresql.database, "-f", "-")
+        done = await self.provider.run(node, (*argv, *where), stdin=statement.encode(), timeout=SQL_S)
+        if done.status:
+            said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+            raise SqlError(f"SQL on {node}: {said[-1] if said else f'psql left with {done.status}'}")
+        return [line.split("\t") for line in done.stdout.decode().splitlines()]
 
     def losing(self, *sites: str) -> Session:
         """The platform with these sites lost, and no others: without names, the whole platform."""

@@ -9,11 +9,11 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tercet.components import Context
 from tercet.converge.component import Readings
 from tercet.converge.events import Event
 from tercet.converge.fleet import Completed
@@ -24,16 +24,17 @@ from tercet.drills.judge.verdict import Result, result
 from tercet.drills.run import course, leftovers, loads
 from tercet.drills.run import drill as runner
 from tercet.drills.run.drill import DrillError, run
-from tercet.drills.run.faults import Facts
 from tercet.drills.run.healing import HealingError, ImpossibleError
 from tercet.drills.run.leftovers import sweep
 from tercet.drills.run.load import LoadError
-from tercet.drills.run.stage import StageError
 from tercet.drills.scenario.model import FaultModel, LoadModel, Scenario
 from tercet.inventory.platform import Platform
+from tercet.inventory.secrets import peek
+from tercet.inventory.timing import timing_of
+from tercet.session.session import SqlError
 from tests.drills.conftest import Server
 from tests.drills.run.test_healing import World
-from tests.drills.run.test_stage import snapshot
+from tests.drills.run.test_questions import snapshot
 from tests.drills.sample import RUNNING
 
 PRIMARY = "db-sib-01"
@@ -57,14 +58,17 @@ class Provider(World):
 
 
 @dataclass
-class Stage:
+class FakeSession:
     """What a drill asks of a platform, answered at once; `sql_fails` decides which statement fails."""
 
     platform: Platform
     provider: Provider = field(default_factory=Provider)
     statements: list[str] = field(default_factory=list)
     sql_fails: Callable[[str], bool] = lambda _statement: False
-    databases: tuple[str, ...] = (PRIMARY, "db-sib-03", "db-fsn-01")
+
+    @property
+    def context(self) -> Context:
+        return Context(self.platform, peek(Path("absent")), timing_of(self.platform.settings), (), "pgcat")
 
     async def healthy(self, deadline: float, fleet: object = None, waiting: object = None) -> str:
         return ""
@@ -72,18 +76,10 @@ class Stage:
     async def snapshot(self) -> object:
         return snapshot(PRIMARY)
 
-    flavour = SimpleNamespace(deviation="")
-
-    def facts(self) -> Facts:
-        return Facts("pgcat.service", "proposalsapp")
-
-    def conninfo(self) -> str:
-        return "host=localhost"
-
     async def sql(self, node: str, statement: str) -> list[list[str]]:
         self.statements.append(statement)
         if self.sql_fails(statement):
-            raise StageError(f"SQL on {node}: the database is gone")
+            raise SqlError(f"SQL on {node}: the database is gone")
         return [["0/1"]] if "current_wal" in statement else [["f"]]
 
     def count(self, word: str) -> int:
@@ -134,23 +130,23 @@ class Load:
 
 @dataclass
 class Fake:
-    stage: Stage
+    session: FakeSession
     loads: list[Load] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
 
 @pytest.fixture
 def fake(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Fake:
-    made = Fake(Stage(platform))
+    made = Fake(FakeSession(platform))
 
     def load(target: Any, book: journal.Journal, began: float) -> Load:
         made.loads.append(Load(target, book, began))
         return made.loads[-1]
 
-    async def tables(stage: object, table: str, began: float, t: float, bounds: object) -> list[journal.Table]:
+    async def tables(session: object, table: str, began: float, t: float, bounds: object) -> list[journal.Table]:
         return [
             journal.Table(t=t, node=node, writer=f"{load.target.site}/writer", rows=tuple(load.rows))
-            for node in made.stage.databases
+            for node in made.session.platform.databases
             for load in made.loads
         ]
 
@@ -190,7 +186,7 @@ def scenario(**fault: Any) -> Scenario:
 async def drill(fake: Fake, folder: Path, asked: Scenario | None = None, site: str = "") -> Result:
     return await run(
         asked or scenario(),
-        fake.stage,  # type: ignore[arg-type]
+        fake.session,  # type: ignore[arg-type]
         site=site,
         folder=folder / "journals",
         who="a test",
@@ -200,10 +196,10 @@ async def drill(fake: Fake, folder: Path, asked: Scenario | None = None, site: s
 
 def left_clean(fake: Fake) -> None:
     """Healed, swept at both ends, no load, no lock."""
-    provider = fake.stage.provider
+    provider = fake.session.provider
     assert [word.split()[0] for word in provider.done] in ([], ["kill", "start"])
-    assert fake.stage.count("DROP TABLE") == 2 * len(fake.stage.databases)
-    assert "DROP TABLE" in fake.stage.statements[-1]
+    assert fake.session.count("DROP TABLE") == 2 * len(fake.session.platform.databases)
+    assert "DROP TABLE" in fake.session.statements[-1]
     assert all(load.stopped for load in fake.loads)
     assert not provider.locked
 
@@ -213,16 +209,16 @@ async def test_a_drill_leaves_nothing_but_its_journal(fake: Fake, tmp_path: Path
     assert judged.passed, judged.reasons
     assert judged.findings.acknowledged > 0
     left_clean(fake)
-    assert fake.stage.provider.done == ["kill db-sib-03 30.3", "start db-sib-03"]
+    assert fake.session.provider.done == ["kill db-sib-03 30.3", "start db-sib-03"]
     (book,) = (tmp_path / "journals").iterdir()
     assert isinstance(journal.read(book)[-1], journal.Verdict)
 
 
 async def test_the_journal_alone_gives_the_same_verdict_again(fake: Fake, tmp_path: Path) -> None:
     """Whatever the inventory's budgets are by then."""
-    settings = fake.stage.platform.settings
+    settings = fake.session.platform.settings
     strict = settings.model_copy(update={"budgets": settings.budgets.model_copy(update={"reads": 0.001})})
-    fake.stage.platform = replace(fake.stage.platform, settings=strict)
+    fake.session.platform = replace(fake.session.platform, settings=strict)
     asked = scenario()
     expect = ExpectModel(healing="unjudged", failovers=1, promises=("standbys complete", "local reads go on"))
     judged = await drill(fake, tmp_path, asked.model_copy(update={"expect": expect}))
@@ -251,13 +247,13 @@ async def test_wherever_it_is_interrupted_all_is_healed_and_swept(fake: Fake, tm
 
 
 async def test_a_healing_that_fails_is_told_and_ends_the_drill(fake: Fake, tmp_path: Path) -> None:
-    fake.stage.provider.fail_at = 1
-    fake.stage.provider.error = OSError(28, "No space left on device")
+    fake.session.provider.fail_at = 1
+    fake.session.provider.error = OSError(28, "No space left on device")
     with pytest.raises(HealingError, match="No space left"):
         await drill(fake, tmp_path)
     (told,) = [event for event in fake.events if event.state == "failed"]
     assert told.text.startswith("db-sib-03 killed is not healed: OSError")
-    assert fake.stage.count("DROP TABLE") == 6
+    assert fake.session.count("DROP TABLE") == 6
 
 
 async def test_a_primary_without_sql_at_the_end_costs_no_verdict(fake: Fake, tmp_path: Path) -> None:
@@ -268,14 +264,14 @@ async def test_a_primary_without_sql_at_the_end_costs_no_verdict(fake: Fake, tmp
         asked += "current_wal" in statement
         return "current_wal" in statement and asked > 1  # the first one is asked before the faults
 
-    fake.stage.sql_fails = fails
+    fake.session.sql_fails = fails
     assert (await drill(fake, tmp_path)).findings.acknowledged > 0
     assert asked == 2
 
 
 async def test_a_load_that_starts_when_the_drill_is_over_is_stopped(fake: Fake, tmp_path: Path) -> None:
     load = Load(None, None, 0.0)  # type: ignore[arg-type]
-    all_sites = loads.Loads(fake.stage, "drill", LoadModel(), 60.0)  # type: ignore[arg-type]
+    all_sites = loads.Loads(fake.session, "drill", LoadModel(), 60.0)  # type: ignore[arg-type]
 
     async def start(*_: object) -> None:
         if load.starts == 0:
@@ -295,10 +291,10 @@ async def test_a_fault_that_is_impossible_here_is_refused_before_anything_is_mad
     async def refuse(*_: object, **__: object) -> Completed:
         return Completed(3, b"", b"its data lies on overlayfs\n")
 
-    fake.stage.provider.run = refuse  # type: ignore[method-assign]
+    fake.session.provider.run = refuse  # type: ignore[method-assign]
     with pytest.raises(ImpossibleError, match="its data lies on overlayfs"):
         await drill(fake, tmp_path, scenario(fill_disk="the primary"))
-    assert fake.stage.statements == [] and fake.loads == []
+    assert fake.session.statements == [] and fake.loads == []
 
 
 async def test_a_site_that_would_be_ignored_is_refused(fake: Fake, tmp_path: Path) -> None:
@@ -306,7 +302,7 @@ async def test_a_site_that_would_be_ignored_is_refused(fake: Fake, tmp_path: Pat
         await drill(fake, tmp_path, scenario(kill="site of the primary"), "fsn-01")
     assert fake.events == [] and not (tmp_path / "journals").exists()
     await drill(fake, tmp_path, scenario(kill="site of a standby"), "fsn-01")
-    assert fake.stage.provider.done[-1] == "start consul-nomad-fsn-01,apps-fsn-01,db-fsn-01"
+    assert fake.session.provider.done[-1] == "start consul-nomad-fsn-01,apps-fsn-01,db-fsn-01"
 
 
 async def test_the_jobs_of_all_drills_are_purged(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,7 +314,7 @@ async def test_the_jobs_of_all_drills_are_purged(fake: Fake, monkeypatch: pytest
         return Readings({"consul-nomad-sib-03": jobs})  # the first control node is dead
 
     monkeypatch.setattr(leftovers, "ask", ask)
-    await sweep(fake.stage)  # type: ignore[arg-type]
+    await sweep(fake.session)  # type: ignore[arg-type]
     assert all(path == "/v1/jobs?prefix=tercet-drill-" for _, path in asked[:3])
     assert [(method, path.removeprefix("/v1/")) for method, path in asked[3:]] == [
         ("DELETE", "job/tercet-drill-1a?purge=true"),
@@ -327,7 +323,7 @@ async def test_the_jobs_of_all_drills_are_purged(fake: Fake, monkeypatch: pytest
 
 
 def test_the_tables_of_all_drills_are_dropped_even_from_a_read_only_primary(server: Server) -> None:
-    """The statements themselves, on a real PostgreSQL, as `Stage.sql` sends them."""
+    """The statements themselves, on a real PostgreSQL, as `Session.sql` sends them."""
 
     def psql(script: str) -> None:
         argv = ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-f", "-", server.conninfo]

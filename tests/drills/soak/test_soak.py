@@ -25,8 +25,8 @@ from tercet.drills.soak.run import Asked, Soak, kinds_of
 from tercet.drills.soak.summary import as_data, as_rows
 from tercet.inventory.model import BudgetsModel
 from tercet.inventory.platform import Platform
-from tests.drills.run.test_drill import Load, Stage
-from tests.drills.run.test_stage import snapshot as snapshot_with
+from tests.drills.run.test_drill import FakeSession, Load
+from tests.drills.run.test_questions import snapshot as snapshot_with
 
 ROUNDS = range(1, 401)
 
@@ -140,7 +140,7 @@ class Kept(Load):
 
 @dataclass
 class Fake:
-    stage: Stage
+    session: FakeSession
     loads: list[Kept] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     lost: Callable[[], int] = lambda: 0
@@ -149,14 +149,14 @@ class Fake:
 
 @pytest.fixture
 def fake(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Fake:
-    made = Fake(Stage(platform))
+    made = Fake(FakeSession(platform))
 
     def load(target: Any, book: journal.Journal, began: float) -> Kept:
         made.loads.append(Kept(target, book, began))
         return made.loads[-1]
 
     async def tables(
-        stage: object, table: str, began: float, t: float, bounds: Mapping[str, tuple[int, int]]
+        session: object, table: str, began: float, t: float, bounds: Mapping[str, tuple[int, int]]
     ) -> list[journal.Table]:
         gone = made.lost()
         found = []
@@ -165,7 +165,7 @@ def fake(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Fake:
             rows = tuple(row for row in one.rows if first <= row[0] <= last - gone)
             found += [
                 journal.Table(t=t, node=node, writer=f"{one.target.site}/writer", rows=rows)
-                for node in made.stage.databases
+                for node in made.session.platform.databases
             ]
         return found
 
@@ -176,7 +176,7 @@ def fake(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Fake:
         return {}
 
     async def sql(node: str, statement: str) -> list[list[str]]:
-        made.stage.statements.append(statement)
+        made.session.statements.append(statement)
         if "count(*)" in statement:
             return [[str(sum(len(one.rows) for one in made.loads))]]
         if "SELECT id FROM" in statement:
@@ -191,9 +191,9 @@ def fake(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Fake:
     async def healthy(deadline: float, fleet: object = None, waiting: object = None) -> str:
         return ""
 
-    made.stage.sql = sql  # type: ignore[method-assign]
-    made.stage.healthy = healthy  # type: ignore[method-assign]
-    made.stage.provider.can = frozenset({"kill", "freeze", "cut"})
+    made.session.sql = sql  # type: ignore[method-assign]
+    made.session.healthy = healthy  # type: ignore[method-assign]
+    made.session.provider.can = frozenset({"kill", "freeze", "cut"})
     monkeypatch.setattr(loads, "SiteLoad", load)
     monkeypatch.setattr(course, "tables", tables)
     monkeypatch.setattr(course, "component_records", nothing)
@@ -211,16 +211,16 @@ def drawn(seed: int, number: int, kinds: tuple[Kind, ...], platform: Platform) -
 
 def soak(fake: Fake, folder: Path, rounds: int = 3, first: int = 1) -> Soak:
     asked = Asked(7, ("kill",), rounds, first=first)
-    return Soak(fake.stage, asked, folder / "journals", fake.events.append)  # type: ignore[arg-type]
+    return Soak(fake.session, asked, folder / "journals", fake.events.append)  # type: ignore[arg-type]
 
 
 def left_clean(fake: Fake) -> None:
-    assert Counter(word.split()[0] for word in fake.stage.provider.done).get("kill", 0) == Counter(
-        word.split()[0] for word in fake.stage.provider.done
+    assert Counter(word.split()[0] for word in fake.session.provider.done).get("kill", 0) == Counter(
+        word.split()[0] for word in fake.session.provider.done
     ).get("start", 0)
-    assert "DROP TABLE" in fake.stage.statements[-1]
+    assert "DROP TABLE" in fake.session.statements[-1]
     assert fake.loads and all(load.stopped for load in fake.loads)
-    assert not fake.stage.provider.locked
+    assert not fake.session.provider.locked
 
 
 async def test_a_soak_keeps_its_load_over_all_rounds_and_leaves_no_journal(fake: Fake, tmp_path: Path) -> None:
@@ -276,9 +276,9 @@ async def test_a_platform_that_stays_ill_ends_it(fake: Fake, tmp_path: Path) -> 
         seen = platform_without_primary() if looks > 1 else whole
         return seen
 
-    whole = await fake.stage.snapshot()
-    fake.stage.healthy = healthy  # type: ignore[method-assign]
-    fake.stage.snapshot = snapshot  # type: ignore[method-assign]
+    whole = await fake.session.snapshot()
+    fake.session.healthy = healthy  # type: ignore[method-assign]
+    fake.session.snapshot = snapshot  # type: ignore[method-assign]
     made = soak(fake, tmp_path)
     await made.run("a test")
     (only,) = made.rounds
@@ -324,8 +324,8 @@ async def test_wherever_it_is_interrupted_all_is_healed_and_nothing_judged_half(
 
 
 async def test_kinds_that_are_impossible_are_left_out_or_refused(fake: Fake) -> None:
-    kinds = await kinds_of(fake.stage, ())  # type: ignore[arg-type]
+    kinds = await kinds_of(fake.session, ())  # type: ignore[arg-type]
     assert "kill" in kinds and "crash" in kinds and "fill_disk" in kinds
     assert not {"loss", "latency", "slow_disk", "cut_one_way"} & set(kinds)
     with pytest.raises(DrillError, match=r"loss is impossible here: this provider cannot make it \(loss\)"):
-        await kinds_of(fake.stage, ("kill", "loss"))  # type: ignore[arg-type]
+        await kinds_of(fake.session, ("kill", "loss"))  # type: ignore[arg-type]

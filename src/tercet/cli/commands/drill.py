@@ -187,10 +187,8 @@ async def _repeat(
 ) -> None:
     """Each run's result goes into `results` as soon as it is there."""
     from tercet.drills.run.drill import run  # noqa: PLC0415
-    from tercet.drills.run.stage import Stage  # noqa: PLC0415
     from tercet.session.session import operator  # noqa: PLC0415
 
-    stage = Stage(session.platform, session.provider, session.context, session.components)
     who = operator(f"drill {scenario.name}")
     for _ in range(times):
-        results.append(await run(scenario, stage, site=site, folder=folder, who=who, emit=emit))
+        results.append(await run(scenario, session, site=site, folder=folder, who=who, emit=emit))

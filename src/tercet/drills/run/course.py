@@ -22,11 +22,10 @@ from tercet.drills.run import live
 from tercet.drills.run.clock import NodeClock
 from tercet.drills.run.healing import Fault, Healing, roaming, victims
 from tercet.drills.run.load import Bounds
-from tercet.drills.run.stage import (
-    Stage,
-    StageError,
+from tercet.drills.run.questions import (
     caught_up,
     component_records,
+    flavour,
     nodes_of,
     primary_changes,
     routes,
@@ -35,6 +34,7 @@ from tercet.drills.run.stage import (
 from tercet.drills.scenario.model import Scenario
 from tercet.drills.scenario.targets import View
 from tercet.observe.snapshot import Snapshot
+from tercet.session.session import Session, SqlError
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Course:
     """One round under way."""
 
     scenario: Scenario
-    stage: Stage
+    session: Session
     view: View
     faults: list[Fault]
     seen: Snapshot
@@ -74,14 +74,14 @@ class Course:
                 title=scenario.title,
                 promise=scenario.promise,
                 expect=scenario.expect,
-                budgets=self.stage.platform.settings.budgets,
-                platform=self.stage.platform.name,
+                budgets=self.session.platform.settings.budgets,
+                platform=self.session.platform.name,
                 unix=self.began,
                 nodes=nodes_of(self.seen),
                 writes_per_second=scenario.load.writes,
                 reads_per_second=scenario.load.reads,
                 transactions_per_second=scenario.load.transactions,
-                deviation=self.stage.flavour.deviation,
+                deviation=flavour(self.session).deviation,
             )
         )
         self.book.append(journal.Primary(t=0.0, node=self.view.primary))
@@ -122,7 +122,7 @@ async def script(course: Course, healing: Healing, scene: live.Scene, fleet: Fle
 def _look(course: Course, scene: live.Scene, fleet: Fleet, ends: float) -> list[asyncio.Task[None]]:
     """One task for each promise that only the running platform can tell."""
     promised = [(name, live.judge(name, scene)) for name in course.scenario.expect.promises]
-    budget = seconds_of("reschedule", course.stage.platform.settings.budgets) or 0.0
+    budget = seconds_of("reschedule", course.session.platform.settings.budgets) or 0.0
 
     async def one(name: str, condition: Condition, asked: live.Questions) -> None:
         began = course.now
@@ -145,7 +145,7 @@ async def back_to_health(course: Course, deadline: float, fleet: Fleet) -> str:
         nonlocal last
         last = f"last: {condition.title}: {state.reason}"
 
-    wrong = await course.stage.healthy(deadline, fleet, waits)
+    wrong = await course.session.healthy(deadline, fleet, waits)
     course.promise(HEALTHY_AGAIN, not wrong, wrong or last)
     return wrong
 
@@ -173,12 +173,12 @@ async def collect(course: Course, primary: str | None, bounds: Bounds | None = N
 
     `primary` is who is it by now; `bounds` are those of the round's own rows, where the load goes on in the same table.
     """
-    stage, book = course.stage, course.book
+    session, book = course.session, course.book
     if primary is not None:
         # A primary that does not answer SQL is part of what is to be told, not a reason to tell nothing.
-        with contextlib.suppress(StageError, Unreachable):
-            await caught_up(stage, primary, 30.0)
-    found = await component_records(stage, course.known, course.began)
+        with contextlib.suppress(SqlError, Unreachable):
+            await caught_up(session, primary, 30.0)
+    found = await component_records(session, course.known, course.began)
     for record in found:
         book.append(record)
     changes = primary_changes(course.view.primary, found)
@@ -187,8 +187,8 @@ async def collect(course: Course, primary: str | None, bounds: Bounds | None = N
     for change in changes[1:]:
         book.append(change)
     faulted = min((fault.t for fault in journal.read(book.path) if isinstance(fault, journal.Fault)), default=0.0)
-    for route in routes(stage.platform, changes, victims(course.faults), roaming(course.faults), faulted):
+    for route in routes(session.platform, changes, victims(course.faults), roaming(course.faults), faulted):
         book.append(route)
-    for table in await tables(stage, course.table, course.began, course.now, bounds):
+    for table in await tables(session, course.table, course.began, course.now, bounds):
         book.append(table)
     book.append(journal.Collected(t=course.now))

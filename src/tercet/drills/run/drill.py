@@ -30,10 +30,10 @@ from tercet.drills.run.leftovers import TABLE, sweep
 from tercet.drills.run.load import create_table
 from tercet.drills.run.loads import Loads
 from tercet.drills.run.predict import predict
-from tercet.drills.run.stage import (
-    Stage,
+from tercet.drills.run.questions import (
     caught_up,
     clocks,
+    facts,
     running,
     view_of,
 )
@@ -41,6 +41,7 @@ from tercet.drills.scenario.model import OWN_DISK, Scenario
 from tercet.drills.scenario.targets import chooses_standby
 from tercet.errors import TercetError
 from tercet.inventory.platform import Role
+from tercet.session.session import Session
 
 HEALTHY_BEFORE_S = 30.0
 HEALTHY_AFTER_S = 180.0
@@ -52,13 +53,13 @@ class DrillError(TercetError):
     """The drill could not be run; nothing of the platform is left changed."""
 
 
-async def run(scenario: Scenario, stage: Stage, *, site: str, folder: Path, who: str, emit: Emit) -> Result:
+async def run(scenario: Scenario, session: Session, *, site: str, folder: Path, who: str, emit: Emit) -> Result:
     """Run one drill and judge it. The journal is FOLDER/NAME-TIME.jsonl; it stays there.
 
     `site` is --site's ("" if not given), `who` what others see as the lock's holder. Raises TercetError where the
     drill cannot be run; a broken promise is no error but a `Result` that has not passed.
     """
-    missing = scenario.needs - stage.provider.faults.can - {OWN_DISK}
+    missing = scenario.needs - session.provider.faults.can - {OWN_DISK}
     if missing:
         raise DrillError(
             f"{scenario.name} needs a provider that can {', '.join(sorted(missing))}; this one cannot. Run it in the "
@@ -67,9 +68,9 @@ async def run(scenario: Scenario, stage: Stage, *, site: str, folder: Path, who:
     _check_site(scenario, site)
     path = journal_path(folder, scenario.name)
     try:
-        async with stage.provider.lock(who):
+        async with session.provider.lock(who):
             with journal.Journal(path) as book:
-                await _run(scenario, stage, site, book, emit)
+                await _run(scenario, session, site, book, emit)
                 judged = result(journal.read(path))
                 book.append(judged.verdict)
     except BaseExceptionGroup as group:
@@ -106,35 +107,35 @@ def first_of(error: BaseException) -> BaseException:
     return error
 
 
-async def _run(scenario: Scenario, stage: Stage, site: str, book: journal.Journal, emit: Emit) -> None:
+async def _run(scenario: Scenario, session: Session, site: str, book: journal.Journal, emit: Emit) -> None:
     emit(Event("drill", "started", f"{scenario.name}: {scenario.title}"))
-    wrong = await stage.healthy(HEALTHY_BEFORE_S)
+    wrong = await session.healthy(HEALTHY_BEFORE_S)
     if wrong:
         raise DrillError(f"expected a healthy platform before a drill, found: {wrong}; see `tercet verify`")
-    seen = await stage.snapshot()
-    view = view_of(stage, seen, site)
-    faults = [fault_of(model, view, stage.facts(), number) for number, model in enumerate(scenario.faults, 1)]
-    await possible(faults, stage.provider)
+    seen = await session.snapshot()
+    view = view_of(session, seen, site)
+    faults = [fault_of(model, view, facts(session), number) for number, model in enumerate(scenario.faults, 1)]
+    await possible(faults, session.provider)
     table = f"{TABLE}{int(time.time())}"
-    course = Course(scenario, stage, view, faults, seen, book, table, emit)
-    course.open(await clocks(stage, [node.name for node in stage.platform.nodes]))
+    course = Course(scenario, session, view, faults, seen, book, table, emit)
+    course.open(await clocks(session, [node.name for node in session.platform.nodes]))
     numbers = replace(
-        await running(stage, view.primary),
+        await running(session, view.primary),
         load_period=1 / scenario.load.writes,
         deadline=scenario.load.deadline,
     )
     prediction = predict(scenario.mechanism, numbers, silent=_silent(course))
     if prediction.terms:
         book.append(prediction.entry(course.now))
-    await sweep(stage)
+    await sweep(session)
     try:
         await _make_table(course)
         scene = await _make_job(course)
         await _under_load(course, scene)
         course.say("collecting records and tables")
-        await collect(course, (await stage.snapshot()).postgres.primary)
+        await collect(course, (await session.snapshot()).postgres.primary)
     finally:
-        await uninterrupted(sweep(stage))
+        await uninterrupted(sweep(session))
 
 
 def _silent(course: Course) -> int:
@@ -143,15 +144,15 @@ def _silent(course: Course) -> int:
 
 async def _make_table(course: Course) -> None:
     """The drill's table, on every database node."""
-    stage, owner = course.stage, course.stage.platform.settings.postgresql.user
-    await stage.sql(course.view.primary, ";\n".join(create_table(course.table, owner)) + ";")
-    await caught_up(stage, course.view.primary, 15.0)
+    session, owner = course.session, course.session.platform.settings.postgresql.user
+    await session.sql(course.view.primary, ";\n".join(create_table(course.table, owner)) + ";")
+    await caught_up(session, course.view.primary, 15.0)
 
 
 async def _make_job(course: Course) -> live.Scene:
     """The drill's scene, with a Nomad job at the site that will be lost if the scenario is about its allocations."""
     hit = victims(course.faults)
-    platform, fleet = course.stage.platform, course.stage.provider
+    platform, fleet = course.session.platform, course.session.provider
     scene = live.Scene(platform, hit, live.job_name())
     sites = [node.site for node in platform.of(Role.APPS) if node.name in hit]
     if "allocations run elsewhere" not in course.scenario.expect.promises or not sites:
@@ -170,12 +171,12 @@ async def _make_job(course: Course) -> live.Scene:
 
 async def _under_load(course: Course, scene: live.Scene) -> None:
     """The loads, and in the midst of them the faults."""
-    scenario, provider = course.scenario, course.stage.provider
-    loads = Loads(course.stage, course.table, scenario.load, scenario.seconds + SPARE_S)
+    scenario, provider = course.scenario, course.session.provider
+    loads = Loads(course.session, course.table, scenario.load, scenario.seconds + SPARE_S)
     async with asyncio.TaskGroup() as tasks:
         try:
             await loads.start(tasks, course.book, course.began)
-            course.say(f"load from {len(course.stage.platform.sites)} sites")
+            course.say(f"load from {len(course.session.platform.sites)} sites")
             await course.until(course.now + scenario.warm_up)
             late = await loads.steady(STEADY_S)
             if late:

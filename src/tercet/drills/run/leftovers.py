@@ -13,8 +13,8 @@ from tercet.converge.fleet import Unreachable
 from tercet.converge.observe import ask
 from tercet.converge.requests import Request
 from tercet.drills.run import live
-from tercet.drills.run.stage import Stage, StageError
 from tercet.inventory.platform import Role
+from tercet.session.session import Session, SqlError
 
 TABLE = "tercet_drill_"  # followed by the Unix second at which the drill began
 JOB = "tercet-drill-"  # see live.job_name
@@ -35,30 +35,30 @@ END $$;
 """
 
 
-async def sweep(stage: Stage) -> None:
+async def sweep(session: Session) -> None:
     """Drop the tables and purge the jobs of all drills. What cannot be removed now, the next drill removes."""
-    await asyncio.gather(*(_drop_tables(stage, node) for node in stage.databases), _purge_jobs(stage))
+    await asyncio.gather(*(_drop_tables(session, node) for node in session.platform.databases), _purge_jobs(session))
 
 
-async def _drop_tables(stage: Stage, node: str) -> None:
-    with contextlib.suppress(StageError, Unreachable):
-        await stage.sql(node, _DROP)
+async def _drop_tables(session: Session, node: str) -> None:
+    with contextlib.suppress(SqlError, Unreachable):
+        await session.sql(node, _DROP)
 
 
-async def _purge_jobs(stage: Stage) -> None:
+async def _purge_jobs(session: Session) -> None:
     """By the first control node whose Nomad answers; its server forwards to the leader."""
-    scene = live.Scene(stage.platform, frozenset(), "")
+    scene = live.Scene(session.platform, frozenset(), "")
     listed = scene.nomad(f"jobs?prefix={JOB}")
-    controls = [node.name for node in stage.platform.of(Role.CONTROL)]
+    controls = [node.name for node in session.platform.of(Role.CONTROL)]
     questions: dict[str, dict[str, Request]] = {control: {"jobs": listed} for control in controls}
-    readings = await ask(stage.provider, questions, timeout=10)
+    readings = await ask(session.provider, questions, timeout=10)
     for control in controls:
         jobs = readings.get(control, "jobs").json()
         if jobs is None:
             continue
         purge: dict[str, Request] = {
-            job["ID"]: live.purge_job(live.Scene(stage.platform, frozenset(), job["ID"])) for job in jobs
+            job["ID"]: live.purge_job(live.Scene(session.platform, frozenset(), job["ID"])) for job in jobs
         }
         if purge:
-            await ask(stage.provider, {control: purge}, timeout=15)
+            await ask(session.provider, {control: purge}, timeout=15)
         return

@@ -8,9 +8,10 @@ import time
 from tercet.converge.fleet import Unreachable
 from tercet.drills import journal
 from tercet.drills.run.load import Bounds, LoadError, LoadSettings, SiteLoad, Target, writers_of
-from tercet.drills.run.stage import Stage
+from tercet.drills.run.questions import conninfo
 from tercet.drills.scenario.model import LoadModel
 from tercet.inventory.platform import Role
+from tercet.session.session import Session
 
 AGAIN_S = 0.5  # between two attempts to start a load again
 
@@ -18,9 +19,9 @@ AGAIN_S = 0.5  # between two attempts to start a load again
 class Loads:
     """`start`, then it goes on by itself until `stop`."""
 
-    def __init__(self, stage: Stage, table: str, asked: LoadModel, seconds: float) -> None:
+    def __init__(self, session: Session, table: str, asked: LoadModel, seconds: float) -> None:
         """`seconds` is the loads' own time limit, from each one's start."""
-        self._stage, self._table, self._seconds = stage, table, seconds
+        self._session, self._table, self._seconds = session, table, seconds
         self._settings = LoadSettings(
             asked.writes, asked.reads, asked.transactions, asked.deadline, connect_timeout=asked.deadline
         )
@@ -30,10 +31,10 @@ class Loads:
 
     async def start(self, tasks: asyncio.TaskGroup, book: journal.Journal, began: float) -> None:
         """Start the load of every site, and a task each in `tasks` that keeps it running."""
-        stage, self._began = self._stage, began
-        writers = writers_of(tuple(site.name for site in stage.platform.sites))
-        for node in stage.platform.of(Role.APPS):
-            target = Target(node.site, node.name, stage.conninfo(), self._table, writers)
+        session, self._began = self._session, began
+        writers = writers_of(tuple(site.name for site in session.platform.sites))
+        for node in session.platform.of(Role.APPS):
+            target = Target(node.site, node.name, conninfo(session.platform), self._table, writers)
             self._sites.append(SiteLoad(target, book, began))
         async with asyncio.TaskGroup() as starting:
             for load in self._sites:
@@ -42,7 +43,7 @@ class Loads:
             tasks.create_task(self._keep(load))
 
     async def _start(self, load: SiteLoad) -> None:
-        await load.start(self._stage.provider, self._settings, self._seconds)
+        await load.start(self._session.provider, self._settings, self._seconds)
 
     async def _keep(self, load: SiteLoad) -> None:
         """Follow a site's load; where its node died, start it again as soon as the node is back."""

@@ -31,7 +31,7 @@ from tercet.drills.run.healing import Healing, ImpossibleError, possible, uninte
 from tercet.drills.run.leftovers import TABLE, sweep
 from tercet.drills.run.load import create_table
 from tercet.drills.run.loads import Loads
-from tercet.drills.run.stage import Stage, StageError, caught_up, clocks, view_of
+from tercet.drills.run.questions import caught_up, clocks, facts, view_of
 from tercet.drills.scenario.model import KINDS, NEEDS, OWN_DISK, FaultModel, Kind, LoadModel, Scenario
 from tercet.drills.scenario.targets import View
 from tercet.drills.soak.draw import DATABASES, describe, draw, view_for
@@ -39,6 +39,7 @@ from tercet.drills.soak.rules import HEALTHY_S, expectation, stale, survived
 from tercet.drills.soak.summary import Round, Summary, said
 from tercet.errors import TercetError
 from tercet.observe.snapshot import Snapshot
+from tercet.session.session import Session, SqlError
 
 OBSERVE_S = 4.0
 """Seconds of load after health: a site that was hit is judged again from 3 s after it."""
@@ -59,7 +60,7 @@ class Asked:
     first: int = 1
 
 
-async def kinds_of(stage: Stage, wanted: Sequence[Kind]) -> tuple[Kind, ...]:
+async def kinds_of(session: Session, wanted: Sequence[Kind]) -> tuple[Kind, ...]:
     """The kinds of faults to draw from: all that this platform can have, or those wanted.
 
     Raises DrillError where one that is wanted is impossible here.
@@ -67,13 +68,13 @@ async def kinds_of(stage: Stage, wanted: Sequence[Kind]) -> tuple[Kind, ...]:
     refused: dict[Kind, str] = {}
     for kind in wanted or KINDS:
         need = NEEDS.get(kind)
-        if need not in (None, OWN_DISK, *stage.provider.faults.can):
+        if need not in (None, OWN_DISK, *session.provider.faults.can):
             refused[kind] = f"this provider cannot make it ({need})"
     if "fill_disk" in (wanted or KINDS):
         models = [FaultModel(fill_disk=node) for node in DATABASES]
-        view = view_for(stage.platform)
+        view = view_for(session.platform)
         try:
-            await possible([fault_of(model, view, stage.facts(), 1) for model in models], stage.provider)
+            await possible([fault_of(model, view, facts(session), 1) for model in models], session.provider)
         except ImpossibleError as error:
             refused["fill_disk"] = str(error)
     if wanted and refused:
@@ -85,7 +86,7 @@ async def kinds_of(stage: Stage, wanted: Sequence[Kind]) -> tuple[Kind, ...]:
 class Soak:
     """One soak. `summary` can be asked at any time."""
 
-    stage: Stage
+    session: Session
     asked: Asked
     folder: Path
     emit: Emit
@@ -101,34 +102,34 @@ class Soak:
 
     @property
     def summary(self) -> Summary:
-        asked, name = self.asked, self.stage.platform.name
+        asked, name = self.asked, self.session.platform.name
         return Summary(name, asked.seed, asked.kinds, asked.rounds, tuple(self.rounds), self.missing, self.audited)
 
     async def run(self, who: str) -> None:
         """Raises TercetError where it cannot begin or go on; a broken promise ends it without an error."""
         try:
-            async with self.stage.provider.lock(who), Residents(self.stage.provider) as fleet:
+            async with self.session.provider.lock(who), Residents(self.session.provider) as fleet:
                 await self._run(fleet)
         except BaseExceptionGroup as group:
             raise first_of(group) from group
 
     async def _run(self, fleet: Fleet) -> None:
-        stage = self.stage
-        wrong = await stage.healthy(HEALTHY_BEFORE_S, fleet)
+        session = self.session
+        wrong = await session.healthy(HEALTHY_BEFORE_S, fleet)
         if wrong:
             raise DrillError(f"expected a healthy platform before a soak, found: {wrong}; see `tercet verify`")
-        await sweep(stage)
+        await sweep(session)
         try:
-            seen = await stage.snapshot()
-            table = await self._make_table(view_of(stage, seen, ""))
+            seen = await session.snapshot()
+            table = await self._make_table(view_of(session, seen, ""))
             await self._under_load(seen, table, fleet)
             if self.summary.broken is None:
                 await self._audit(table)
         finally:
-            await uninterrupted(sweep(stage))
+            await uninterrupted(sweep(session))
 
     async def _under_load(self, seen: Snapshot, table: str, fleet: Fleet) -> None:
-        loads = Loads(self.stage, table, LOAD, self._load_seconds())
+        loads = Loads(self.session, table, LOAD, self._load_seconds())
         try:
             async with asyncio.TaskGroup() as tasks:
                 try:
@@ -154,22 +155,22 @@ class Soak:
         return min(wanted + SPARE_S, LONGEST_LOAD_S)
 
     async def _make_table(self, view: View) -> str:
-        table, owner = f"{TABLE}{int(time.time())}", self.stage.platform.settings.postgresql.user
-        await self.stage.sql(view.primary, ";\n".join(create_table(table, owner)) + ";")
-        await caught_up(self.stage, view.primary, 15.0)
+        table, owner = f"{TABLE}{int(time.time())}", self.session.platform.settings.postgresql.user
+        await self.session.sql(view.primary, ";\n".join(create_table(table, owner)) + ";")
+        await caught_up(self.session, view.primary, 15.0)
         return table
 
     async def _open(self, number: int, seen: Snapshot, table: str) -> Course:
         """A round with its journal, in which the load may go on from now on."""
-        stage, asked = self.stage, self.asked
-        models = draw(asked.seed, number, asked.kinds, stage.platform)
-        scenario = _scenario(asked.seed, number, models, stage)
-        view = view_of(stage, seen, "")
-        faults = [fault_of(model, view, stage.facts(), place) for place, model in enumerate(models, 1)]
+        session, asked = self.session, self.asked
+        models = draw(asked.seed, number, asked.kinds, session.platform)
+        scenario = _scenario(asked.seed, number, models, session)
+        view = view_of(session, seen, "")
+        faults = [fault_of(model, view, facts(session), place) for place, model in enumerate(models, 1)]
         book = journal.Journal(journal_path(self.folder, scenario.name))
-        course = Course(scenario, stage, view, faults, seen, book, table, self._failures)
+        course = Course(scenario, session, view, faults, seen, book, table, self._failures)
         self._begun.append(course)
-        course.open(await clocks(stage, [node.name for node in stage.platform.nodes]))
+        course.open(await clocks(session, [node.name for node in session.platform.nodes]))
         return course
 
     def _end(self, course: Course) -> None:
@@ -187,7 +188,7 @@ class Soak:
         for number in count(self.asked.first):
             back = await self._provoke(number, course, loads, fleet)
             # Who is primary now counts for both: what this round ended with, and what the next one begins with.
-            seen = await self.stage.snapshot()
+            seen = await self.session.snapshot()
             if back == NEVER:
                 # There may be no primary to begin another round with: what there is, is judged.
                 await loads.stop()
@@ -214,7 +215,7 @@ class Soak:
     async def _provoke(self, number: int, course: Course, loads: Loads, fleet: Fleet) -> float:
         """Make and heal the faults of a round; the seconds until the platform was healthy again."""
         self._say(f"round {number}: {course.scenario.title}", "progress")
-        provider, scene = self.stage.provider, live.Scene(self.stage.platform, victims(course.faults), "")
+        provider, scene = self.session.provider, live.Scene(self.session.platform, victims(course.faults), "")
         async with Healing(provider, provider.faults, recorder(course)) as healing:
             await script(course, healing, scene, fleet)
         healed = course.now
@@ -240,8 +241,8 @@ class Soak:
         """Rows that earlier rounds had found, and that the table lacks now. Empty if there are none."""
         before, primary = self._counted, judged.history.primaries[-1].node
         try:
-            [[rows]] = await self.stage.sql(primary, f'SELECT count(*) FROM "{course.table}"')
-        except (StageError, Unreachable) as error:
+            [[rows]] = await self.session.sql(primary, f'SELECT count(*) FROM "{course.table}"')
+        except (SqlError, Unreachable) as error:
             return f"they could not be counted: {error}"
         self._counted = int(rows)
         return f"{before} before, {rows} now" if int(rows) < before else ""
@@ -254,7 +255,7 @@ class Soak:
         done = Round(
             number,
             faults,
-            survived(faults, self.stage.platform),
+            survived(faults, self.session.platform),
             course.now,
             gap,
             back,
@@ -270,9 +271,9 @@ class Soak:
 
     async def _audit(self, table: str) -> None:
         """Every write that was acknowledged in any round is in the table in the end."""
-        seen = await self.stage.snapshot()
-        primary = view_of(self.stage, seen, "").primary
-        rows = await self.stage.sql(primary, f'SELECT id FROM "{table}"')
+        seen = await self.session.snapshot()
+        primary = view_of(self.session, seen, "").primary
+        rows = await self.session.sql(primary, f'SELECT id FROM "{table}"')
         self.missing = tuple(sorted(self._acknowledged - {row[0] for row in rows}))
         self.audited = True
 
@@ -285,13 +286,13 @@ class Soak:
             self.emit(event)
 
 
-def _scenario(seed: int, number: int, faults: tuple[FaultModel, ...], stage: Stage) -> Scenario:
-    settings = stage.platform.settings
+def _scenario(seed: int, number: int, faults: tuple[FaultModel, ...], session: Session) -> Scenario:
+    settings = session.platform.settings
     return Scenario(
         name=f"soak-{seed}-{number}",
         title="; ".join(describe(fault) for fault in faults),
         promise="Nothing is lost, and all is well again by itself.",
         faults=faults,
         load=LOAD,
-        expect=expectation(faults, stage.platform, settings.budgets),
+        expect=expectation(faults, session.platform, settings.budgets),
     )

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby, pairwise
 
-from tercet.components import endpoints, patroni
-from tercet.components.context import Context
+from tercet.components import endpoints
 from tercet.components.proxy.component import FLAVOURS, PASSFILE
 from tercet.components.proxy.flavour import Flavour
-from tercet.converge.component import Component, Condition, Waiting
-from tercet.converge.fleet import Fleet, Unreachable
-from tercet.converge.gates import wait_for
+from tercet.converge.fleet import Unreachable
 from tercet.converge.observe import ask
 from tercet.converge.requests import Http
 from tercet.drills import journal
@@ -27,110 +23,49 @@ from tercet.drills.scenario.targets import View
 from tercet.errors import TercetError
 from tercet.inventory.platform import Platform, Role
 from tercet.inventory.timing import timing_of
-from tercet.observe.snapshot import Snapshot, conditions_of, look, questions
-from tercet.providers.base import Provider
-
-SQL_S = 20.0
+from tercet.observe.snapshot import Snapshot
+from tercet.session.session import Session, SqlError
 
 
-class StageError(TercetError):
+class NotReadyError(TercetError):
     """The platform is not in the state that a drill needs."""
 
 
-@dataclass(frozen=True)
-class Stage:
-    """An opened platform: what `tercet.session.session.Session` holds, as far as a drill needs it."""
-
-    platform: Platform
-    provider: Provider
-    context: Context
-    components: tuple[Component, ...]
-
-    @property
-    def databases(self) -> tuple[str, ...]:
-        return tuple(node.name for node in self.platform.of(Role.DB))
-
-    @property
-    def flavour(self) -> Flavour:
-        """The proxy's kind; what is asked of it here is the same on every apps node."""
-        return FLAVOURS[self.context.proxy](self.context, self.platform.of(Role.APPS)[0])
-
-    def facts(self) -> Facts:
-        return Facts(self.flavour.unit, self.platform.settings.postgresql.service)
-
-    def conninfo(self) -> str:
-        """The application's connection string on every apps node; the password is in the node's own file."""
-        settings = self.platform.settings
-        return (
-            f"host=localhost port={settings.ports.proxy} dbname={settings.postgresql.database} "
-            f"user={settings.postgresql.user} passfile={PASSFILE} application_name=tercet-drill"
-        )
-
-    async def healthy(
-        self,
-        deadline: float,
-        fleet: Fleet | None = None,
-        waiting: Callable[[Condition, Waiting], None] = lambda _condition, _state: None,
-    ) -> str:
-        """Wait until every condition of every component holds, all in one look. Empty, or what does not.
-
-        `fleet` is a cheaper way to the same nodes, if there is one; `waiting` is told of what does not hold yet.
-        """
-        asked = questions(self.components, self.platform.containers)
-        ends = time.monotonic() + deadline
-        looks = 0
-
-        def looked() -> bool:
-            nonlocal looks
-            looks += 1
-            return True
-
-        while looks != 1:  # what held in one look may hold no more when the last one does
-            looks = 0
-            judged = await wait_for(
-                conditions_of(self.components),
-                asked,
-                fleet or self.provider,
-                deadline=ends - time.monotonic(),
-                interval=1.0,
-                go_on=looked,
-                waiting=waiting,
-            )
-            wrong = [f"{condition.title}: {state.reason}" for condition, state in judged if isinstance(state, Waiting)]
-            if wrong:
-                return "; ".join(wrong)
-        return ""
-
-    async def snapshot(self) -> Snapshot:
-        return await look(self.platform, self.components, self.provider)
-
-    async def sql(self, node: str, statement: str) -> list[list[str]]:
-        """Run as the superuser over the node's own socket; the rows. Raises StageError, Unreachable."""
-        argv = (*patroni.AS_POSTGRES, patroni.PSQL, "-XAtq", "-F", "\t", "-v", "ON_ERROR_STOP=1")
-        where = ("-d", self.platform.settings.postgresql.database, "-f", "-")
-        done = await self.provider.run(node, (*argv, *where), stdin=statement.encode(), timeout=SQL_S)
-        if done.status:
-            said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-            raise StageError(f"SQL on {node}: {said[-1] if said else f'psql left with {done.status}'}")
-        return [line.split("\t") for line in done.stdout.decode().splitlines()]
+def flavour(session: Session) -> Flavour:
+    """The proxy's kind; what is asked of it here is the same on every apps node."""
+    return FLAVOURS[session.context.proxy](session.context, session.platform.of(Role.APPS)[0])
 
 
-def view_of(stage: Stage, seen: Snapshot, site: str) -> View:
-    """Who is who right now. Raises StageError where nobody is primary, or where sites are lost."""
-    if lost := [lost.name for lost in stage.platform.lost_sites]:
-        raise StageError(
+def facts(session: Session) -> Facts:
+    """What faults must know of the platform beside its nodes."""
+    return Facts(flavour(session).unit, session.platform.settings.postgresql.service)
+
+
+def conninfo(platform: Platform) -> str:
+    """The application's connection string on every apps node; the password is in the node's own file."""
+    settings = platform.settings
+    return (
+        f"host=localhost port={settings.ports.proxy} dbname={settings.postgresql.database} "
+        f"user={settings.postgresql.user} passfile={PASSFILE} application_name=tercet-drill"
+    )
+
+
+def view_of(session: Session, seen: Snapshot, site: str) -> View:
+    """Who is who right now. Raises NotReadyError where nobody is primary, or where sites are lost."""
+    if lost := [lost.name for lost in session.platform.lost_sites]:
+        raise NotReadyError(
             f"expected all sites, since a drill takes one of them away, found that {', '.join(lost)} "
             f"{'is' if len(lost) == 1 else 'are'} lost: `tercet recover rejoin` first"
         )
     if seen.postgres.primary is None:
-        raise StageError("expected a primary before the drill, found none; see `tercet status`")
-    order = stage.databases
+        raise NotReadyError("expected a primary before the drill, found none; see `tercet status`")
+    order = session.platform.databases
     standbys = sorted(
         (member.node for member in seen.postgres.members if member.node != seen.postgres.primary),
         key=order.index,
     )
     leader = seen.consul["dcs"].leader or ""
-    return View(stage.platform, seen.postgres.primary, tuple(standbys), leader, site)
+    return View(session.platform, seen.postgres.primary, tuple(standbys), leader, site)
 
 
 def nodes_of(seen: Snapshot) -> tuple[journal.NodeOf, ...]:
@@ -142,7 +77,7 @@ def nodes_of(seen: Snapshot) -> tuple[journal.NodeOf, ...]:
     )
 
 
-async def clocks(stage: Stage, nodes: Iterable[str]) -> dict[str, NodeClock]:
+async def clocks(session: Session, nodes: Iterable[str]) -> dict[str, NodeClock]:
     """The clock of each node that answers, from three questions for the time."""
 
     async def one(node: str) -> tuple[str, NodeClock] | None:
@@ -150,7 +85,7 @@ async def clocks(stage: Stage, nodes: Iterable[str]) -> dict[str, NodeClock]:
         for _ in range(3):
             sent = time.time()
             try:
-                done = await stage.provider.run(node, ("date", "+%s.%N"), timeout=5)
+                done = await session.provider.run(node, ("date", "+%s.%N"), timeout=5)
                 samples.append(Sample(sent, float(done.stdout), time.time()))
             except (Unreachable, ValueError):
                 continue
@@ -159,13 +94,13 @@ async def clocks(stage: Stage, nodes: Iterable[str]) -> dict[str, NodeClock]:
     return dict(found for found in await asyncio.gather(*(one(node) for node in nodes)) if found)
 
 
-async def component_records(stage: Stage, known: Mapping[str, NodeClock], began: float) -> list[journal.Record]:
+async def component_records(session: Session, known: Mapping[str, NodeClock], began: float) -> list[journal.Record]:
     """What every reachable node's components said since the drill began, on the drill's clock."""
 
     async def one(node: str) -> list[journal.Record]:
         clock = known.get(node, NodeClock(0.0, 0.0))
         try:
-            done = await stage.provider.run(node, records.command(began + clock.offset - 1), timeout=30)
+            done = await session.provider.run(node, records.command(began + clock.offset - 1), timeout=30)
         except Unreachable:
             return []
         return [
@@ -180,7 +115,7 @@ async def component_records(stage: Stage, known: Mapping[str, NodeClock], began:
             for event in records.events(done.stdout.decode("utf-8", "replace"), node)
         ]
 
-    found = await asyncio.gather(*(one(node.name) for node in stage.platform.nodes))
+    found = await asyncio.gather(*(one(node.name) for node in session.platform.nodes))
     return sorted((record for of_node in found for record in of_node), key=lambda record: record.t)
 
 
@@ -222,13 +157,15 @@ def routes(
     return found
 
 
-async def tables(stage: Stage, table: str, began: float, t: float, bounds: Bounds | None = None) -> list[journal.Table]:
+async def tables(
+    session: Session, table: str, began: float, t: float, bounds: Bounds | None = None
+) -> list[journal.Table]:
     """The drill's table, or what is within the bounds of it, as every database node that answers has it."""
     found: list[journal.Table] = []
-    for node in stage.databases:
+    for node in session.platform.databases:
         try:
-            rows = await stage.sql(node, table_query(table, bounds))
-        except (StageError, Unreachable):
+            rows = await session.sql(node, table_query(table, bounds))
+        except (SqlError, Unreachable):
             continue
         for writer, of_writer in groupby(rows, key=lambda row: row[0]):
             kept = tuple((int(seq), id_, float(written) - began) for _, seq, id_, written in of_writer)
@@ -236,38 +173,38 @@ async def tables(stage: Stage, table: str, began: float, t: float, bounds: Bound
     return found
 
 
-async def caught_up(stage: Stage, primary: str, deadline: float) -> None:
+async def caught_up(session: Session, primary: str, deadline: float) -> None:
     """Wait until every standby that answers has replayed what the primary has now; at most `deadline` seconds."""
     ends = time.monotonic() + deadline
-    lsn = (await stage.sql(primary, "SELECT pg_current_wal_lsn()"))[0][0]
-    for node in stage.databases:
+    lsn = (await session.sql(primary, "SELECT pg_current_wal_lsn()"))[0][0]
+    for node in session.platform.databases:
         while node != primary and time.monotonic() < ends:
             try:
-                behind = await stage.sql(node, f"SELECT pg_wal_lsn_diff('{lsn}', pg_last_wal_replay_lsn()) > 0")
-            except (StageError, Unreachable):
+                behind = await session.sql(node, f"SELECT pg_wal_lsn_diff('{lsn}', pg_last_wal_replay_lsn()) > 0")
+            except (SqlError, Unreachable):
                 break
             if behind[0][0] == "f":
                 break
             await asyncio.sleep(0.2)
 
 
-async def running(stage: Stage, primary: str) -> Running:
-    """The numbers of the running configuration, from the agents themselves. Raises StageError."""
-    dcs = endpoints.dcs(stage.platform)
+async def running(session: Session, primary: str) -> Running:
+    """The numbers of the running configuration, from the agents themselves. Raises NotReadyError."""
+    dcs = endpoints.dcs(session.platform)
     asked = {
         primary: {
             "agent": Http(dcs, "/v1/agent/self"),
             "members": Http(dcs, "/v1/agent/members"),
-            "patroni": Http(endpoints.patroni(stage.platform, primary), "/config"),
+            "patroni": Http(endpoints.patroni(session.platform, primary), "/config"),
         }
     }
-    readings = await ask(stage.provider, asked, timeout=10)
+    readings = await ask(session.provider, asked, timeout=10)
     agent, members = (readings.get(primary, name).json() for name in ("agent", "members"))
     patroni = readings.get(primary, "patroni").json()
     if not (isinstance(agent, dict) and isinstance(members, list) and isinstance(patroni, dict)):
-        raise StageError(f"expected {primary}'s dcs agent and Patroni to tell their configuration, found no answer")
+        raise NotReadyError(f"expected {primary}'s dcs agent and Patroni to tell their configuration, found no answer")
     gossip = agent["DebugConfig"]
-    links = stage.platform.settings.lab.links if stage.platform.settings.provider == "lab" else ()
+    links = session.platform.settings.lab.links if session.platform.settings.provider == "lab" else ()
     parameters = patroni.get("postgresql", {}).get("parameters", {})
     return Running(
         members=len(members),
@@ -276,7 +213,7 @@ async def running(stage: Stage, primary: str) -> Running:
         suspicion_mult=int(gossip["GossipLANSuspicionMult"]),
         loop_wait=float(patroni["loop_wait"]),
         one_way=max((link.latency_ms for link in links), default=0.0) / 1000,
-        guard_probe=timing_of(stage.platform.settings).peer_probe_ms / 1000,
+        guard_probe=timing_of(session.platform.settings).peer_probe_ms / 1000,
         replication_timeout=duration(str(parameters.get("wal_sender_timeout", "60s"))),
     )
 

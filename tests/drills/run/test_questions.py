@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tercet.converge.component import Condition, Passing, Readings, State, Waiting
-from tercet.converge.fleet import Completed, Unreachable
-from tercet.converge.requests import NO_ANSWER, Answer, Http, Request
+from tercet.converge.component import Passing, Readings, State, Waiting
+from tercet.converge.requests import NO_ANSWER, Answer, Http
 from tercet.drills import journal
 from tercet.drills.judge.records import What
 from tercet.drills.run import live
-from tercet.drills.run.stage import SETTLED_S, Stage, duration, primary_changes, routes, view_of
+from tercet.drills.run.questions import SETTLED_S, duration, primary_changes, routes, view_of
 from tercet.drills.scenario.file import built_in
 from tercet.inventory.default import default_text
 from tercet.inventory.load import parse
-from tercet.inventory.platform import Node, Platform
+from tercet.inventory.platform import Platform
 from tercet.observe.snapshot import DatacenterStatus, MemberStatus, NomadStatus, PostgresStatus, Snapshot
 
 
@@ -86,13 +86,8 @@ def snapshot(primary: str | None) -> Snapshot:
 
 
 def test_standbys_are_in_the_order_of_the_inventory(platform: Platform) -> None:
-    class Stage:
-        databases = ("db-sib-01", "db-sib-03", "db-fsn-01")
-
-        def __init__(self) -> None:
-            self.platform = platform
-
-    view = view_of(Stage(), snapshot("db-sib-01"), "fsn-01")  # type: ignore[arg-type]
+    session = SimpleNamespace(platform=platform)
+    view = view_of(session, snapshot("db-sib-01"), "fsn-01")  # type: ignore[arg-type]
     assert view.standbys == ("db-sib-03", "db-fsn-01")
     assert (view.primary, view.dcs_leader, view.chosen) == ("db-sib-01", "consul-nomad-sib-03", "fsn-01")
 
@@ -288,43 +283,3 @@ def test_every_promise_of_a_scenario_is_judged_by_somebody(platform: Platform) -
     for scenario in built_in().values():
         for name in scenario.expect.promises:
             assert (journaled.get(name) is not None) != (live.judge(name, scene) is not None), name
-
-
-class Told:
-    """A component whose conditions say one thing after another: "" where they hold."""
-
-    def __init__(self, **said: list[str]) -> None:
-        self._said = said
-
-    def questions(self, node: Node) -> Mapping[str, Request]:
-        return {}
-
-    def healthy(self) -> Iterable[Condition]:
-        for title, said in self._said.items():
-            yield Condition(title, lambda _, said=said: self._state(said.pop(0)), ())  # type: ignore[misc]
-
-    @staticmethod
-    def _state(reason: str) -> State:
-        return Waiting(reason) if reason else Passing()
-
-
-class Nobody:
-    async def run(self, node: str, argv: object, **_: object) -> Completed:
-        raise Unreachable(f"{node}: nobody is there")
-
-
-def stage_of(platform: Platform, component: Told) -> Stage:
-    return Stage(platform, Nobody(), None, (component,))  # type: ignore[arg-type]
-
-
-async def test_a_platform_is_healthy_when_all_holds_in_the_same_look(platform: Platform) -> None:
-    said: list[str] = []
-    component = Told(first=["", "gone again", "", ""], second=["not yet", "", "", ""])
-    stage = stage_of(platform, component)
-    wrong = await stage.healthy(60, None, lambda condition, state: said.append(f"{condition.title}: {state.reason}"))
-    assert wrong == ""
-    assert said == ["second: not yet", "first: gone again"]
-
-
-async def test_what_does_not_hold_at_the_deadline_is_told(platform: Platform) -> None:
-    assert await stage_of(platform, Told(first=[""], second=["never"])).healthy(0) == "second: never"
