@@ -14,6 +14,7 @@ from tercet.converge.fleet import Completed, Unreachable
 from tercet.converge.plan import Change
 from tercet.errors import TercetError
 from tercet.inventory.model import TailnetModel
+from tercet.providers.proxmox import nodes
 from tercet.providers.proxmox import provider as provider_module
 from tercet.providers.proxmox.provider import ProxmoxProvider
 from tercet.providers.proxmox.reach import gone
@@ -542,3 +543,39 @@ async def test_in_a_cluster_the_containers_of_a_lost_site_are_no_strays(
     left = provider()
     assert (await left.survey()).changes == ()
     assert not [change for change in await left.doomed() if "sib-03" in change.what]
+
+
+async def test_a_closed_provider_connects_anew(provider: Make) -> None:
+    made = await raised(provider)
+    await made.close()
+    assert (await made.run("db-sib-01", ("true",), timeout=20)).status == 0
+    assert len(await made.running()) == 9
+
+
+async def test_a_place_is_not_taken_as_known_for_ever(provider: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container that is gone may have left its number to one that is not the platform's."""
+    made = await raised(provider)
+    assert (await made.run("db-sib-01", ("true",), timeout=20)).status == 0
+    site = made._sites["sib-01"]
+    located = site.located
+
+    async def without() -> dict[str, Any]:
+        return {name: item for name, item in (await located()).items() if name != "db-sib-01"}
+
+    monkeypatch.setattr(site, "located", without)
+    assert (await made.run("db-sib-01", ("true",), timeout=20)).status == 0
+    monkeypatch.setattr(nodes, "KNOWN_S", 0.0)
+    with pytest.raises(Unreachable, match="there is no such container"):
+        await made.run("db-sib-01", ("true",), timeout=20)
+
+
+async def test_a_silent_api_alone_keeps_no_program_from_a_node(provider: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = await raised(provider)
+    assert (await made.run("db-sib-01", ("true",), timeout=20)).status == 0
+
+    async def silent_api() -> dict[str, Any]:
+        raise Unreachable("no answer")
+
+    monkeypatch.setattr(made._sites["sib-01"], "located", silent_api)
+    monkeypatch.setattr(nodes, "KNOWN_S", 0.0)
+    assert (await made.run("db-sib-01", ("true",), timeout=20)).status == 0

@@ -25,6 +25,7 @@ from tercet.providers.proxmox.site import Listed, Site
 from tercet.providers.proxmox.ssh import SshServer
 
 INTRODUCTION_TIMEOUT = 30.0  # seconds; the node makes its host keys when its sshd first starts
+KNOWN_S = 60.0  # seconds for which a container's place is taken as known: its VMID may be another's by then
 DIRECT_TIMEOUT = 4.0  # seconds for a node to take a connection over the tailnet
 ASK_AGAIN = 60.0  # seconds until a node that did not answer directly is tried directly again
 
@@ -42,7 +43,7 @@ cat /etc/ssh/ssh_host_*_key.pub
 
 @dataclass
 class Nodes:
-    """Every node of a platform. What it finds out is kept until `forget`.
+    """Every node of a platform. Where a container is, is kept for KNOWN_S, or until `forget`.
 
     `term` is set while the platform's lock is held: programs are then fenced (nodeside/fence.py).
     """
@@ -52,12 +53,20 @@ class Nodes:
     places: dict[str, Listed] = field(default_factory=dict)
     term: int | None = None
     _finding: dict[str, asyncio.Lock] = field(default_factory=dict, repr=False)
+    _listed: dict[str, float] = field(default_factory=dict, repr=False)  # when each site's server listed its containers
     _direct: dict[str, SshServer] = field(default_factory=dict, repr=False)
     _silent: dict[str, float] = field(default_factory=dict, repr=False)  # when a direct way was last tried in vain
 
     def forget(self) -> None:
         """Look for containers anew."""
         self.places.clear()
+
+    def take(self, site: str, located: Mapping[str, Listed]) -> None:
+        """Where the site's containers are now, in place of what was known of them."""
+        for node in self.sites[site].nodes:
+            self.places.pop(node.name, None)
+        self.places |= located
+        self._listed[site] = time.monotonic()
 
     async def run(self, node: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> Completed:
         """See converge/fleet.py."""
@@ -95,10 +104,16 @@ class Nodes:
 
     async def located(self, node: str) -> tuple[Listed, SshServer]:
         """Where a node's container is, and the SSH of the server it is on. Raises TercetError where it does not run."""
-        site = self.sites[self.platform.node(node).site]
-        async with self._finding.setdefault(site.host.site, asyncio.Lock()):
-            if node not in self.places:
-                self.places |= await site.located()
+        name = self.platform.node(node).site
+        site = self.sites[name]
+        async with self._finding.setdefault(name, asyncio.Lock()):
+            if node not in self.places or time.monotonic() > self._listed[name] + KNOWN_S:
+                try:
+                    self.take(name, await site.located())
+                except Unreachable:
+                    if node not in self.places:
+                        raise
+                    self._listed[name] = time.monotonic()  # the API alone may be silent: the last place is tried
         item = self.places.get(node)
         if item is None:
             raise Unreachable("there is no such container; `tercet up` makes it")

@@ -130,8 +130,8 @@ class ProxmoxProvider:
         located = await together({name: of(site) for name, site in self._sites.items()})
         if len(silent) == len(self._sites):
             raise silent[0]
-        for each in located.values():
-            self._nodes.places |= each
+        for name, each in located.items():
+            self._nodes.take(name, each)
         return frozenset(name for name, item in self._nodes.places.items() if item.running)
 
     # -------------------------------------------------------------------------------------------- what is made
