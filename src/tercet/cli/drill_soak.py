@@ -96,7 +96,7 @@ def soak(
 
         asked = Asked(seed, await kinds_of(session, kinds or ()), rounds, seconds or 0.0, only or 1)
         soaks.append(Soak(session, asked, journals, emit))
-        await _soak(soaks[0], session, emit)
+        await _soak(soaks[0], emit)
 
     try:
         with_progress(call, work)
@@ -107,19 +107,19 @@ def soak(
     return 0 if soaks[0].summary.passed else 1
 
 
-async def _soak(soak: Soak, session: Session, emit: Emit) -> None:
+async def _soak(soak: Soak, emit: Emit) -> None:
     from tercet.session.session import operator  # noqa: PLC0415
 
     try:
         await soak.run(operator(f"drill soak, seed {soak.asked.seed}"))
     except TercetError:
-        await _keep_evidence(soak, session, emit)
+        await _keep_evidence(soak, emit)
         raise
     if soak.summary.broken is not None or soak.missing:
-        await _keep_evidence(soak, session, emit)
+        await _keep_evidence(soak, emit)
 
 
-async def _keep_evidence(soak: Soak, session: Session, emit: Emit) -> None:
+async def _keep_evidence(soak: Soak, emit: Emit) -> None:
     """A support bundle beside the journal, while the platform is as the soak left it."""
     from tercet.converge.events import Event  # noqa: PLC0415
     from tercet.operations.support.bundle import write_bundle  # noqa: PLC0415
@@ -128,7 +128,7 @@ async def _keep_evidence(soak: Soak, session: Session, emit: Emit) -> None:
         return  # it has not begun
     beside = soak.kept or soak.folder / f"soak-{soak.asked.seed}.jsonl"
     try:
-        await write_bundle(session, beside.with_suffix(".support.tar.gz"), emit)
+        await write_bundle(soak.session, beside.with_suffix(".support.tar.gz"), emit)
     except TercetError as error:  # what ended the soak is told all the same
         emit(Event("support", "failed", str(error)))
 
