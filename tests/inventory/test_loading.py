@@ -40,7 +40,7 @@ def test_the_default_is_the_specification(platform: Platform) -> None:
         *("consul-nomad-sib-03", "apps-sib-03", "db-sib-03"),
         *("consul-nomad-fsn-01", "apps-fsn-01", "db-fsn-01"),
     ]
-    assert {frozenset(link.between): link.latency_ms for link in platform.settings.lab.links} == {
+    assert {frozenset(link.between): link.latency_ms for link in platform.settings.links} == {
         frozenset(("sib-01", "sib-03")): 0.5,
         frozenset(("sib-01", "fsn-01")): 15,
         frozenset(("sib-03", "fsn-01")): 15,
@@ -152,7 +152,7 @@ def inventories(draw: st.DrawFn) -> dict[str, object]:
         "timing": draw(st.sampled_from(["fast", "relaxed"])),
         "proxy": draw(st.sampled_from(["auto", "pgcat", "pgpool"])),
         "sites": sites,
-        "lab": {"links": links},
+        "links": links,
         "ports": dict(zip(PortsModel.model_fields, ports, strict=False)),
         "patroni": {"ttl": ttl, "loop_wait": loop_wait, "retry_timeout": retry_timeout},
     }

@@ -86,15 +86,15 @@ def test_the_base_of_these_tests_is_valid() -> None:
         (SITES + "tailnet: {login_server: hs.lab} #!\n", 25, "the URL of a server", "login_server: https://hs.lab"),
         (SITES + "tailnet: {login_server: 'https://hs.lab/\"; reboot'} #!\n", 25, "the URL of a server", "remove the line"),
         (SITES + "tailnet: {login_server: 'https://hs''.lab'} #!\n", 25, "the URL of a server", "remove the line"),
-        (SITES + "lab:\n  links:\n  - {between: [a, bb], latency_ms: 1} #!\n", 19, "the name of a site: a, b, c", "b"),
-        (SITES + "lab:\n  links:\n  - {between: [a, a], latency_ms: 1} #!\n", 15, "two different sites", "the other site"),
-        (SITES + "lab:\n  links:\n  - {between: [a], latency_ms: 1} #!\n", 15, "exactly 2 items", "between: [sib-01, fsn-01]"),
-        (SITES + "lab:\n  links:\n  - {between: [a, b, c], latency_ms: 1} #!\n", 15, "exactly 2 items", "between: ["),
-        (SITES + "lab:\n  links:\n  - {between: [a, b], latency_ms: -1} #!\n", 35, "greater than or equal to 0", "latency_ms: 15"),
-        (SITES + "lab:\n  links:\n  - {between: [a, b], latency_ms: .nan} #!\n", 35, "less than or equal to 1000", "latency_ms: 15"),
-        (SITES + "lab:\n  links:\n  - {between: [a, b]} #!\n", 5, "the key latency_ms", "latency_ms: 15"),
+        (SITES + "links:\n  - {between: [a, bb], latency_ms: 1} #!\n", 19, "the name of a site: a, b, c", "b"),
+        (SITES + "links:\n  - {between: [a, a], latency_ms: 1} #!\n", 15, "two different sites", "the other site"),
+        (SITES + "links:\n  - {between: [a], latency_ms: 1} #!\n", 15, "exactly 2 items", "between: [sib-01, fsn-01]"),
+        (SITES + "links:\n  - {between: [a, b, c], latency_ms: 1} #!\n", 15, "exactly 2 items", "between: ["),
+        (SITES + "links:\n  - {between: [a, b], latency_ms: -1} #!\n", 35, "greater than or equal to 0", "latency_ms: 15"),
+        (SITES + "links:\n  - {between: [a, b], latency_ms: .nan} #!\n", 35, "less than or equal to 1000", "latency_ms: 15"),
+        (SITES + "links:\n  - {between: [a, b]} #!\n", 5, "the key latency_ms", "latency_ms: 15"),
         (
-            SITES + "lab:\n  links:\n  - {between: [a, b], latency_ms: 1}\n  - {between: [b, a], latency_ms: 2} #!\n",
+            SITES + "links:\n  - {between: [a, b], latency_ms: 1}\n  - {between: [b, a], latency_ms: 2} #!\n",
             15,
             "each pair of sites once",
             "nothing: remove this link",
@@ -253,8 +253,7 @@ ports:
   proxy: many
   dcs_http: 8500
 patroni: {ttl: 10}
-lab:
-  links:
+links:
     - {between: [a-1, zz], latency_ms: far}
 tailnet: {cidr: 10.0.0.0/8}
 tailnet: {}
@@ -274,9 +273,9 @@ tailnet: {}
         (9, "ports.proxy"),
         (10, "ports.dcs_http"),
         (11, "patroni.ttl"),
-        (14, "lab.links[0].latency_ms"),
-        (15, "tailnet.cidr"),
-        (16, "tailnet"),
+        (13, "links[0].latency_ms"),
+        (14, "tailnet.cidr"),
+        (15, "tailnet"),
     ]
 
 
@@ -295,9 +294,15 @@ def test_a_misspelt_parameter_is_answered_with_the_right_one() -> None:
     assert problem.write == "max_connections: 50 (did you mean this?)"
 
 
+def test_a_key_that_moved_is_answered_with_its_new_place() -> None:
+    problem = the_problem(f"{SITES}lab:\n  links: #!\n  - {{between: [a, b], latency_ms: 1}}\n")
+    assert problem.expected == "the key links at the top level"
+    assert (problem.found, problem.write) == ("lab.links", "the same under `links:`, at the start of a line")
+
+
 def test_a_list_of_the_wrong_length_is_counted() -> None:
     for ends, found in (("a", "1 item"), ("a, b, c", "3 items")):
-        problem = the_problem(f"{SITES}lab:\n  links:\n  - {{between: [{ends}], latency_ms: 1}} #!\n")
+        problem = the_problem(f"{SITES}links:\n  - {{between: [{ends}], latency_ms: 1}} #!\n")
         assert problem.found == found
 
 

@@ -27,7 +27,6 @@ from tercet.converge.target import Target, Verb
 from tercet.errors import TercetError
 from tercet.inventory.default import default_text
 from tercet.inventory.load import parse
-from tercet.inventory.model import LabModel
 from tercet.inventory.platform import Platform
 from tercet.providers.base import CUT, FREEZE, KILL, LATENCY, LOSS, SLOW_DISK, Fault
 from tercet.providers.lab import disk
@@ -53,17 +52,16 @@ def platform_named(name: str) -> Platform:
 def one_site(name: str) -> Platform:
     """The smallest lab: the world and one site of three nodes."""
     whole = platform_named(name)
-    return replace(whole, sites=whole.sites[:1], settings=whole.settings.model_copy(update={"lab": LabModel()}))
+    return replace(whole, sites=whole.sites[:1], settings=whole.settings.model_copy(update={"links": ()}))
 
 
 def with_delay(platform: Platform, milliseconds: float) -> Platform:
     """The same platform with another latency between the first site and the third."""
     links = tuple(
         link.model_copy(update={"latency_ms": milliseconds}) if link.between == ("sib-01", "fsn-01") else link
-        for link in platform.settings.lab.links
+        for link in platform.settings.links
     )
-    lab = platform.settings.lab.model_copy(update={"links": links})
-    return replace(platform, settings=platform.settings.model_copy(update={"lab": lab}))
+    return replace(platform, settings=platform.settings.model_copy(update={"links": links}))
 
 
 @pytest.fixture(scope="module")

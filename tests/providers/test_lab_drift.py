@@ -204,9 +204,7 @@ def test_site_that_left_the_inventory(platform: Platform) -> None:
             platform,
             sites=platform.sites[:2],
             settings=platform.settings.model_copy(
-                update={
-                    "lab": platform.settings.lab.model_copy(update={"links": platform.settings.lab.links[:1]}),
-                }
+                update={"links": platform.settings.links[:1]},
             ),
         )
     )

@@ -51,9 +51,8 @@ def test_layout_of_the_default_inventory(platform: Platform) -> None:
 
 
 def test_link_without_delay_is_no_link(platform: Platform) -> None:
-    still = tuple(link.model_copy(update={"latency_ms": 0}) for link in platform.settings.lab.links)
-    lab = platform.settings.lab.model_copy(update={"links": still})
-    quick = replace(platform, settings=platform.settings.model_copy(update={"lab": lab}))
+    still = tuple(link.model_copy(update={"latency_ms": 0}) for link in platform.settings.links)
+    quick = replace(platform, settings=platform.settings.model_copy(update={"links": still}))
     assert layout_of(quick).links == ()
 
 

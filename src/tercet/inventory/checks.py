@@ -129,8 +129,8 @@ def _links(inventory: Inventory) -> Iterator[Finding]:
     names = [site.name for site in inventory.sites]
     sites: tuple[Location, ...] = tuple(("sites", i, "name") for i in range(len(names)))
     first: dict[frozenset[str], int] = {}
-    for i, link in enumerate(inventory.lab.links):
-        here = ("lab", "links", i, "between")
+    for i, link in enumerate(inventory.links):
+        here: Location = ("links", i, "between")
         for end, name in enumerate(link.between):
             if name not in names:
                 close = get_close_matches(name, names, n=1) or names[:1]
@@ -140,13 +140,13 @@ def _links(inventory: Inventory) -> Iterator[Finding]:
         if len(pair) == 1:
             yield Finding(here, "two different sites", f"{quoted(link.between[0])} twice", "the other site")
         elif pair in first:
-            found = f"{' and '.join(sorted(pair))} again (first at lab.links[{first[pair]}])"
+            found = f"{' and '.join(sorted(pair))} again (first at links[{first[pair]}])"
             yield Finding(
                 here,
                 "each pair of sites once: a link counts both ways",
                 found,
                 "nothing: remove this link",
-                uses=(("lab", "links", first[pair], "between"),),
+                uses=(("links", first[pair], "between"),),
             )
         first.setdefault(pair, i)
 

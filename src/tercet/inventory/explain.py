@@ -28,6 +28,10 @@ _KINDS = {
 }
 
 
+_MOVED: dict[Location, str] = {("lab", "links"): "links"}
+"""Keys of earlier versions that stand elsewhere now, and where."""
+
+
 def explain(error: ErrorDetails, document: Document) -> Finding:
     """One error of `Inventory`'s validation of the document's data."""
     at = tuple(error["loc"])
@@ -90,6 +94,9 @@ def meant(at: Location) -> str | None:
 
 
 def _unknown_key(at: Location) -> Finding:
+    if now := _MOVED.get(at):
+        expected, write = f"the key {now} at the top level", f"the same under `{now}:`, at the start of a line"
+        return Finding(at, expected, ".".join(map(str, at)), write, on_key=True)
     known = ", ".join(_keys(at[:-1]))
     close = meant(at)
     write = f"{close}: (did you mean this?)" if close else "one of these, or remove the line"

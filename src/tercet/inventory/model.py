@@ -64,8 +64,6 @@ class LabModel(Model):
 
     world: Subnet = IPv4Network("10.77.250.0/24")
     """Network of the outside world (headscale and DERP)."""
-    links: tuple[LinkModel, ...] = ()
-    """Latency between sites; a pair that is not listed has none."""
 
 
 class SourcesModel(Model):
@@ -218,6 +216,9 @@ class Inventory(Model):
     lost_sites: tuple[SiteName, ...] = ()
     """Sites that are lost, so that the others work without them. `tercet recover` writes this key; see
     docs/recovery.md."""
+    links: tuple[LinkModel, ...] = ()
+    """How far the sites are from each other; a pair that is not listed has no latency. Reads that leave a site go to
+    the nearest one, drills predict with it, and the lab delays its packets so."""
     lab: LabModel = LabModel()
     proxmox: ProxmoxModel = ProxmoxModel()
     """What holds for the Proxmox server of every site, unless the site's own `proxmox` says otherwise."""

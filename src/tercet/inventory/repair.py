@@ -64,10 +64,10 @@ def _stand_in(location: Location) -> Data:
             return {"name": f"stand-in-{n}", "datacenter": f"stand-in-{n}"}
         case ("sites", int(n), "name" | "datacenter"):
             return f"stand-in-{n}"
-        case ("lab", "links", int()):
+        case ("links", int()):
             return {"between": ["stand-in-0", "stand-in-1"], "latency_ms": 0}
-        case ("lab", "links", int(), "between"):
+        case ("links", int(), "between"):
             return ["stand-in-0", "stand-in-1"]
-        case ("lab", "links", int(), "latency_ms"):
+        case ("links", int(), "latency_ms"):
             return 0
     return None

@@ -36,7 +36,7 @@ class Flavour:
 def preference(platform: Platform, site: str) -> list[str]:
     """Database nodes in the order in which this site's reads should use them: its own, then by latency."""
     latency: dict[frozenset[str], float] = {
-        frozenset(link.between): link.latency_ms for link in platform.settings.lab.links
+        frozenset(link.between): link.latency_ms for link in platform.settings.links
     }
 
     def distance(node: Node) -> tuple[bool, float]:

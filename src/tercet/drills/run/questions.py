@@ -204,7 +204,6 @@ async def running(session: Session, primary: str) -> Running:
     if not (isinstance(agent, dict) and isinstance(members, list) and isinstance(patroni, dict)):
         raise NotReadyError(f"expected {primary}'s dcs agent and Patroni to tell their configuration, found no answer")
     gossip = agent["DebugConfig"]
-    links = session.platform.settings.lab.links if session.platform.settings.provider == "lab" else ()
     parameters = patroni.get("postgresql", {}).get("parameters", {})
     return Running(
         members=len(members),
@@ -212,7 +211,7 @@ async def running(session: Session, primary: str) -> Running:
         gossip_interval=duration(gossip["GossipLANGossipInterval"]),
         suspicion_mult=int(gossip["GossipLANSuspicionMult"]),
         loop_wait=float(patroni["loop_wait"]),
-        one_way=max((link.latency_ms for link in links), default=0.0) / 1000,
+        one_way=max((link.latency_ms for link in session.platform.settings.links), default=0.0) / 1000,
         guard_probe=timing_of(session.platform.settings).peer_probe_ms / 1000,
         replication_timeout=duration(str(parameters.get("wal_sender_timeout", "60s"))),
     )

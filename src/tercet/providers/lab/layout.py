@@ -150,7 +150,7 @@ def layout_of(platform: Platform) -> Layout:
     )
     links = tuple(
         Link(by_name[source], by_name[target], round(link.latency_ms * 1000))
-        for link in platform.settings.lab.links
+        for link in platform.settings.links
         for source, target in (link.between, link.between[::-1])
         if round(link.latency_ms * 1000)
     )
