@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import pickle
 import shutil
 import subprocess
 import sys
@@ -225,16 +224,19 @@ async def test_a_program_that_does_not_run_in_the_image_is_named(
 
 
 ENSURE = """
-import asyncio, pickle, sys
+import asyncio, sys
 from pathlib import Path
 from tercet.image.build import ensure_image
-inventory = pickle.load(sys.stdin.buffer)
+from tercet.inventory.model import inventory_model
+inventory = inventory_model().model_validate_json(sys.stdin.read())
 print(asyncio.run(ensure_image(inventory, Path(sys.argv[1]), lambda event: None)).key)
 """
 
 
 @as_root
 async def test_two_processes_at_once_make_one_image(given: Inventory, cache: Cache, tmp_path: Path):
+    written = given.model_dump_json(exclude_unset=True).encode()
+
     async def one(name: str) -> str:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", ENSURE, str(tmp_path / name)),
@@ -242,7 +244,7 @@ async def test_two_processes_at_once_make_one_image(given: Inventory, cache: Cac
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        out, err = await asyncio.wait_for(process.communicate(pickle.dumps(given)), 100)
+        out, err = await asyncio.wait_for(process.communicate(written), 100)
         assert process.returncode == 0, err.decode()
         return out.decode().strip()
 

@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from tercet.converge.events import silent
-from tercet.inventory.proxmox import host_of
 from tercet.providers.preflight import Check
 from tercet.providers.proxmox import preflight
 from tercet.providers.proxmox.api import Api, NoAnswer
+from tercet.providers.proxmox.declaration import host_of
 from tercet.providers.proxmox.privileges import Privilege, holds, privileges
 from tercet.providers.proxmox.provider import ProxmoxProvider
 from tercet.providers.proxmox.tailnet import Tailnet

@@ -12,7 +12,7 @@ from tercet.inventory.credentials import read_credential
 from tercet.inventory.load import parse
 from tercet.inventory.platform import Role
 from tercet.inventory.problems import InventoryError
-from tercet.inventory.proxmox import SIZES, Size, host_of
+from tercet.providers.proxmox.declaration import SIZES, Size, host_of
 
 INVENTORY = """\
 provider: proxmox

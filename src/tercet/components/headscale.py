@@ -29,7 +29,10 @@ HEADSCALE = "/usr/local/bin/headscale"
 
 def world_address(context: Context) -> str:
     """The world's own address: .20 of its network (the lab provider gives it)."""
-    return str(context.platform.settings.lab.world.network_address + 20)
+    network = context.platform.settings.world
+    if network is None:
+        raise ValueError("a real tailnet has no outside world of ours")
+    return str(network.network_address + 20)
 
 
 # One key serves a whole `up`: nine nodes that each ask for their own cost nine times three starts of a large program.

@@ -128,7 +128,7 @@ def components(inventory: Inventory, proxy: Proxy) -> tuple[Component, ...]:
     return (
         TAILSCALE,
         CONSUL_TEMPLATE,
-        *((HEADSCALE,) if inventory.provider == "lab" else ()),
+        *((HEADSCALE,) if inventory.world else ()),
         CONSUL,
         NOMAD,
         *((PGCAT,) if proxy == "pgcat" else ()),

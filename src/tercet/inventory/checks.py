@@ -7,11 +7,12 @@ from collections.abc import Container, Iterator, Mapping
 from difflib import get_close_matches
 from itertools import combinations
 
-from tercet.inventory import networks, parameters, proxmox
+from tercet.inventory import networks, parameters
 from tercet.inventory.database import RESERVED_DATABASES, RESERVED_USERS
 from tercet.inventory.model import Inventory
 from tercet.inventory.platform import Role
 from tercet.inventory.problems import Finding, Location, quoted
+from tercet.inventory.providers import declaration, declarations
 from tercet.inventory.timing import FENCE, timing_of
 
 RESERVED_SITE = "world"  # the lab's outside world has a container and a network of that name
@@ -48,7 +49,10 @@ def check(inventory: Inventory) -> Iterator[Finding]:
     yield from _ports(inventory)
     yield from _timing(inventory)
     yield from _database(inventory)
-    yield from proxmox.check(inventory)
+    yield from _tailnet(inventory)
+    for provider in declarations():
+        yield from provider.check(inventory)
+    yield from declaration(inventory.provider).check_chosen(inventory)
 
 
 def _sites(inventory: Inventory) -> Iterator[Finding]:
@@ -149,6 +153,17 @@ def _links(inventory: Inventory) -> Iterator[Finding]:
                 uses=(("links", first[pair], "between"),),
             )
         first.setdefault(pair, i)
+
+
+def _tailnet(inventory: Inventory) -> Iterator[Finding]:
+    if inventory.world is None and inventory.tailnet.auth_key is None and inventory.tailnet.api_key is None:
+        yield Finding(
+            ("tailnet", "auth_key"),
+            "the key tailnet.auth_key or tailnet.api_key: nodes outside the lab join a real tailnet",
+            "neither",
+            "auth_key: env:TS_AUTHKEY",
+            uses=(("tailnet", "api_key"),),
+        )
 
 
 def _ports(inventory: Inventory) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from tercet.inventory.document import Data, Document, value_at
-from tercet.inventory.model import Inventory
+from tercet.inventory.model import inventory_model
 from tercet.inventory.problems import Finding, Location, quoted
 
 _KINDS = {
@@ -65,7 +65,7 @@ def _keys(location: Location) -> tuple[str, ...]:
 def _walk(location: Location) -> tuple[FieldInfo | None, Any]:
     """The field at a location and the bare type there."""
     found: FieldInfo | None = None
-    here: Any = Inventory
+    here: Any = inventory_model()
     for part in location:
         if isinstance(here, type) and issubclass(here, BaseModel):
             found = here.model_fields.get(str(part))

@@ -8,14 +8,15 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from tercet.inventory import credentials, proxmox
+from tercet.inventory import credentials
 from tercet.inventory.checks import check
 from tercet.inventory.document import Document, read
 from tercet.inventory.explain import explain
-from tercet.inventory.model import Inventory, SourcesModel
+from tercet.inventory.model import Inventory, SourcesModel, inventory_model
 from tercet.inventory.networks import site_subnet
 from tercet.inventory.platform import Platform, Site
 from tercet.inventory.problems import Finding, InventoryError, NoInventoryError, Problem, quoted
+from tercet.inventory.providers import declarations
 from tercet.inventory.repair import repaired, rests_on
 
 MAX_BYTES = 1 << 20
@@ -92,7 +93,7 @@ def _checked(document: Document) -> tuple[Inventory | None, list[Problem]]:
             problems.append(Problem(1, 1, "", "an inventory", found, "one with `tercet init`"))
         return None, problems
     try:
-        inventory = Inventory.model_validate_json(json.dumps(document.data), strict=True)
+        inventory = inventory_model().model_validate_json(json.dumps(document.data), strict=True)
     except ValidationError as error:
         errors = error.errors(include_url=False)
         problems += [document.problem(explain(one, document)) for one in errors]
@@ -107,6 +108,7 @@ def _checked(document: Document) -> tuple[Inventory | None, list[Problem]]:
 
 def _settled(inventory: Inventory, folder: Path) -> Inventory:
     """With relative paths made absolute: they start at the inventory's folder."""
+    providers = declarations()
     sources = {
         name: f"path:{folder / Path(source.removeprefix('path:').strip()).expanduser()}"
         for name, source in inventory.sources
@@ -116,9 +118,12 @@ def _settled(inventory: Inventory, folder: Path) -> Inventory:
         update={
             "sources": SourcesModel(**{**dict(inventory.sources), **sources}),
             "cache": folder / inventory.cache.expanduser(),
-            "proxmox": proxmox.settled(inventory.proxmox, folder),
+            **{each.name: each.resolved(inventory.of(each), folder) for each in providers},
             "sites": tuple(
-                site.model_copy(update={"proxmox": proxmox.settled(site.proxmox, folder)}) for site in inventory.sites
+                site.model_copy(
+                    update={each.name: each.resolved(site.of(each), folder) for each in providers if each.per_site}
+                )
+                for site in inventory.sites
             ),
             "tailnet": inventory.tailnet.model_copy(
                 update={

@@ -6,15 +6,17 @@ numbers of errors come from load.py. Times are seconds, sizes bytes, unless the 
 
 from __future__ import annotations
 
+from copy import copy
+from functools import cache
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, create_model
 
 from tercet.inventory.base import Model
 from tercet.inventory.credentials import Credential
-from tercet.inventory.proxmox import ProxmoxModel
+from tercet.inventory.providers import Declaration, M, declaration, declarations
 from tercet.inventory.shapes import (
     Hostname,
     Identifier,
@@ -46,8 +48,11 @@ class SiteModel(Model):
     """Role of its database node when the platform is created; after that Patroni decides."""
     subnet: Subnet | None = None
     """Lab only: network of this site. Default: 10.77.N.0/24, N counted from 1."""
-    proxmox: ProxmoxModel = ProxmoxModel()
-    """This site's Proxmox server, where it differs from `proxmox` of the inventory."""
+
+    def of(self, provider: Declaration[M]) -> M:
+        """What the inventory says at this site for a provider."""
+        found: M = getattr(self, provider.name)
+        return found
 
 
 class LinkModel(Model):
@@ -57,13 +62,6 @@ class LinkModel(Model):
     """The two sites."""
     latency_ms: Annotated[float, Field(ge=0, le=1000, examples=[15])]
     """Delay one way, in milliseconds; the round trip takes twice this."""
-
-
-class LabModel(Model):
-    """What only the built-in lab needs to know."""
-
-    world: Subnet = IPv4Network("10.77.250.0/24")
-    """Network of the outside world (headscale and DERP)."""
 
 
 class SourcesModel(Model):
@@ -203,9 +201,11 @@ class BudgetsModel(Model):
 class Inventory(Model):
     """One platform."""
 
+    model_config = ConfigDict(defer_build=True)  # `inventory_model` is the one that is built
+
     platform: PlatformName = "tercet"
     """Name of the platform; several can run side by side."""
-    provider: Literal["lab", "proxmox"] = "lab"
+    provider: str = "lab"
     """Where the containers are made."""
     proxy: Literal["auto", "pgcat", "pgpool"] = "auto"
     """auto: PgCat where it can be had, else pgpool-II."""
@@ -219,9 +219,6 @@ class Inventory(Model):
     links: tuple[LinkModel, ...] = ()
     """How far the sites are from each other; a pair that is not listed has no latency. Reads that leave a site go to
     the nearest one, drills predict with it, and the lab delays its packets so."""
-    lab: LabModel = LabModel()
-    proxmox: ProxmoxModel = ProxmoxModel()
-    """What holds for the Proxmox server of every site, unless the site's own `proxmox` says otherwise."""
     versions: VersionsModel = VersionsModel()
     sources: SourcesModel = SourcesModel()
     ports: PortsModel = PortsModel()
@@ -232,3 +229,42 @@ class Inventory(Model):
     budgets: BudgetsModel = BudgetsModel()
     cache: Path = Path("/var/cache/tercet")
     """Where images and component binaries are kept between runs."""
+
+    def of(self, provider: Declaration[M]) -> M:
+        """What the inventory says for a provider."""
+        found: M = getattr(self, provider.name)
+        return found
+
+    @property
+    def world(self) -> IPv4Network | None:
+        """The network of the outside world that the provider makes; None where a real one exists."""
+        chosen = declaration(self.provider)
+        return chosen.world(self.of(chosen)) if chosen.world else None
+
+
+def inventory_model() -> type[Inventory]:
+    """The whole inventory: with the name of every provider, and with its keys."""
+    return _with_keys_of(declarations())
+
+
+@cache
+def _with_keys_of(providers: tuple[Declaration[Any], ...]) -> type[Inventory]:
+    beneath = "What holds for this site, where it differs from `{}` of the inventory."
+    at_site = {each.name: _key(each, beneath.format(each.name)) for each in providers if each.per_site}
+    site: Any = create_model("SiteModel", __base__=SiteModel, __doc__=SiteModel.__doc__, **at_site)
+    above = "What holds for every site, unless its own `{}` says otherwise."
+    keys = {each.name: _key(each, above.format(each.name) if each.per_site else None) for each in providers}
+    keys["provider"] = _narrowed("provider", Literal[tuple(each.name for each in providers)])
+    keys["sites"] = _narrowed("sites", tuple[site, ...])
+    return create_model("Inventory", __base__=Inventory, __doc__=Inventory.__doc__, **keys)
+
+
+def _key(provider: Declaration[Any], description: str | None) -> Any:
+    return provider.settings, Field(default=provider.settings(), description=description)
+
+
+def _narrowed(name: str, annotation: Any) -> Any:
+    """The same field with a type that is known only once all providers are."""
+    field = copy(Inventory.model_fields[name])
+    field.annotation = annotation
+    return annotation, field

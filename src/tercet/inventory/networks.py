@@ -9,6 +9,7 @@ from itertools import combinations
 
 from tercet.inventory.model import Inventory
 from tercet.inventory.problems import Finding, Location, dotted
+from tercet.inventory.providers import declarations
 
 CGNAT = IPv4Network("100.64.0.0/10")  # Tailscale gives addresses out of this range only
 ROUTES = IPv4Network("198.18.0.0/30")  # tercet-routes leads two addresses of it to the database nodes
@@ -33,7 +34,12 @@ def site_subnet(inventory: Inventory, index: int) -> IPv4Network:
 def check(inventory: Inventory) -> Iterator[Finding]:
     """Ranges that overlap, are too small, or are no place for nodes."""
     lab = [
-        _Range(("lab", "world"), inventory.lab.world, "world" in inventory.lab.model_fields_set),
+        *(
+            _Range((each.name, "world"), each.world(settings), "world" in settings.model_fields_set)
+            for each in declarations()
+            if each.world
+            for settings in [inventory.of(each)]
+        ),
         *(
             _Range(("sites", i, "subnet"), site_subnet(inventory, i), site.subnet is not None)
             for i, site in enumerate(inventory.sites)

@@ -84,7 +84,7 @@ class Platform:
     @cached_property
     def world(self) -> Node | None:
         """The lab's outside world; None wherever a real one exists."""
-        return Node("world", Role.WORLD, "") if self.settings.provider == "lab" else None
+        return Node("world", Role.WORLD, "") if self.settings.world else None
 
     @cached_property
     def containers(self) -> tuple[Node, ...]:

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 
 from tercet.inventory.document import Data, value_at
 from tercet.inventory.explain import meant
-from tercet.inventory.model import Inventory
+from tercet.inventory.model import Inventory, inventory_model
 from tercet.inventory.problems import Finding, Location
 
 
@@ -29,7 +29,7 @@ def repaired(data: Data, errors: Iterable[ErrorDetails]) -> tuple[Inventory | No
         if error["type"] == "extra_forbidden" and (key := meant(location)):
             wrong.add((*location[:-1], key))
     try:
-        return Inventory.model_validate_json(json.dumps(data), strict=True), frozenset(wrong)
+        return inventory_model().model_validate_json(json.dumps(data), strict=True), frozenset(wrong)
     except ValidationError:
         return None, frozenset(wrong)
 

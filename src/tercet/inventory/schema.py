@@ -10,7 +10,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import CoreSchema
 
-from tercet.inventory.model import Inventory
+from tercet.inventory.model import inventory_model
 
 
 class _WithoutTitles(GenerateJsonSchema):
@@ -24,6 +24,6 @@ def schema() -> dict[str, Any]:
     """The schema as plain data."""
     return {
         "$schema": GenerateJsonSchema.schema_dialect,
-        **Inventory.model_json_schema(schema_generator=_WithoutTitles),
+        **inventory_model().model_json_schema(schema_generator=_WithoutTitles),
         "title": "tercet inventory",
     }

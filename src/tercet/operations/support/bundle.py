@@ -28,6 +28,7 @@ from tercet.converge.resources import File
 from tercet.errors import TercetError
 from tercet.inventory.credentials import read_credential
 from tercet.inventory.platform import Node
+from tercet.inventory.providers import declarations
 from tercet.operations.change import make_plan
 from tercet.operations.support.questions import COMMAND_S, QUESTIONS, of_role
 from tercet.operations.support.redact import Redactor, known_secrets
@@ -77,9 +78,11 @@ def _credentials(session: Session) -> tuple[dict[str, str], list[str]]:
     """
     tailnet, found, unread = session.platform.settings.tailnet, dict[str, str](), list[str]()
     sources = {"auth key of the tailnet": tailnet.auth_key, "API key of the tailnet": tailnet.api_key}
-    for site in session.platform.settings.sites:
-        sources[f"API secret of {site.name}"] = site.proxmox.secret
-    sources["API secret"] = session.platform.settings.proxmox.secret
+    for provider in declarations():
+        sources |= provider.credentials(session.platform.settings.of(provider))
+        for site in session.platform.settings.sites if provider.per_site else ():
+            at_site = provider.credentials(site.of(provider))
+            sources |= {f"{what} of {site.name}": source for what, source in at_site.items()}
     for what, source in sources.items():
         try:
             if source is not None and source.startswith("command:"):

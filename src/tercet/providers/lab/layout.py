@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tercet.errors import TercetError
 from tercet.inventory.platform import Platform, Role
+from tercet.providers.lab.declaration import DECLARATION
 
 LABS = Path("/var/lib/tercet/labs")
 WORLD = "world"
@@ -131,7 +132,7 @@ def layout_of(platform: Platform) -> Layout:
     sites = tuple(
         Network(site.name, site.subnet, device("br", site.name), mac(f"router {site.name}")) for site in whole.sites
     )
-    world = Network(WORLD, platform.settings.lab.world, "br.world", mac("router"))
+    world = Network(WORLD, platform.settings.of(DECLARATION).world, "br.world", mac("router"))
     networks = (*sites, world) if platform.world else sites
     by_name = {network.name: network for network in networks}
     if len(by_name) < len(networks):

@@ -23,8 +23,8 @@ import httpx
 
 from tercet.converge.fleet import Unreachable
 from tercet.errors import TercetError
-from tercet.inventory.proxmox import ProxmoxHost
 from tercet.providers.proxmox import tls
+from tercet.providers.proxmox.declaration import ProxmoxHost
 
 CONNECT_TIMEOUT = 6.0  # seconds
 ANSWER_TIMEOUT = 60.0  # seconds: Proxmox itself waits 10 s for a guest's lock

@@ -12,8 +12,8 @@ from tercet.errors import TercetError
 from tercet.image.cache import Cache
 from tercet.inventory.credentials import read_credential
 from tercet.inventory.platform import Node, Platform
-from tercet.inventory.proxmox import ProxmoxHost
 from tercet.providers.preflight import Check, failed, ok, skipped, warning
+from tercet.providers.proxmox.declaration import ProxmoxHost
 from tercet.providers.proxmox.privileges import Privilege, holds, privileges
 from tercet.providers.proxmox.site import Site
 

@@ -18,7 +18,7 @@ from tercet.converge.plan import Change
 from tercet.converge.target import Kind, Target, Verb
 from tercet.errors import TercetError
 from tercet.inventory.platform import Node, Role
-from tercet.inventory.proxmox import ProxmoxHost
+from tercet.providers.proxmox.declaration import ProxmoxHost
 
 TUN = "/dev/net/tun"
 START_ORDER = {Role.CONTROL: 1, Role.DB: 2, Role.APPS: 3}

@@ -18,7 +18,7 @@ import asyncssh
 from tercet.converge.fleet import Completed, Unreachable
 from tercet.errors import TercetError
 from tercet.inventory.platform import Platform
-from tercet.inventory.proxmox import Ssh
+from tercet.providers.proxmox.declaration import Ssh
 from tercet.providers.proxmox.hostkeys import GivenKeys
 from tercet.providers.proxmox.reach import as_process, fenced, gone, in_container, leashed, limited, refused
 from tercet.providers.proxmox.site import Listed, Site

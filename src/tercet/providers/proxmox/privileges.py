@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tercet.inventory.proxmox import ProxmoxHost
+from tercet.providers.proxmox.declaration import ProxmoxHost
 
 GUESTS: Mapping[str, str] = {
     "VM.Allocate": "make and destroy containers",

@@ -15,8 +15,8 @@ from tercet.converge.fleet import Unreachable
 from tercet.errors import TercetError
 from tercet.inventory.credentials import read_credential
 from tercet.inventory.platform import Node, Platform
-from tercet.inventory.proxmox import ProxmoxHost, Ssh, host_of
 from tercet.providers.proxmox.api import Api, ApiError, TaskFailed, user_of
+from tercet.providers.proxmox.declaration import ProxmoxHost, Ssh, host_of
 from tercet.providers.proxmox.guests import Guest, guest, platform_tag, split_tags, tags_of
 from tercet.providers.proxmox.hostkeys import HostKeys
 from tercet.providers.proxmox.ssh import SshServer

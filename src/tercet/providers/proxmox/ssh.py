@@ -17,7 +17,7 @@ import asyncssh
 
 from tercet.converge.fleet import Completed, Unreachable
 from tercet.errors import TercetError
-from tercet.inventory.proxmox import Ssh
+from tercet.providers.proxmox.declaration import Ssh
 from tercet.providers.proxmox.hostkeys import GivenKeys, HostKeys, Verifier
 
 CONNECT_TIMEOUT = 15.0  # seconds, login included

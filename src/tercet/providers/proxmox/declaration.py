@@ -21,6 +21,7 @@ from tercet.inventory.base import Model
 from tercet.inventory.credentials import Credential
 from tercet.inventory.platform import Role
 from tercet.inventory.problems import Finding, Location
+from tercet.inventory.providers import Declaration
 from tercet.inventory.shapes import Port, Url, wrong
 
 if TYPE_CHECKING:
@@ -267,7 +268,7 @@ def host_of(inventory: Inventory, site: str) -> ProxmoxHost:
 
 def merged(inventory: Inventory, index: int) -> ProxmoxModel:
     """The keys of a site above those for every site."""
-    return _over(inventory.proxmox, inventory.sites[index].proxmox)
+    return _over(inventory.of(DECLARATION), inventory.sites[index].of(DECLARATION))
 
 
 def api_url(text: str) -> str:
@@ -277,7 +278,7 @@ def api_url(text: str) -> str:
     return f"https://{f'[{host}]' if ':' in host else host}:{parts.port or API_PORT}"
 
 
-def settled(model: ProxmoxModel, folder: Path) -> ProxmoxModel:
+def resolved(model: ProxmoxModel, folder: Path) -> ProxmoxModel:
     """With relative paths made absolute."""
     ssh = model.ssh
     if ssh.key is not None:
@@ -316,25 +317,19 @@ def _size(role: Role, given: SizeModel) -> Size:
 
 
 def check(inventory: Inventory) -> Iterator[Finding]:
-    """What does not fit together, and what is missing where the provider is Proxmox."""
-    places: list[tuple[Location, ProxmoxModel]] = [(("proxmox",), inventory.proxmox)]
-    places += [(("sites", i, "proxmox"), site.proxmox) for i, site in enumerate(inventory.sites)]
+    """What no container can have."""
+    places: list[tuple[Location, ProxmoxModel]] = [(("proxmox",), inventory.of(DECLARATION))]
+    places += [(("sites", i, "proxmox"), site.of(DECLARATION)) for i, site in enumerate(inventory.sites)]
     for at, model in places:
         yield from _disks(at, model)
-    if inventory.provider != "proxmox":
-        return
+
+
+def check_chosen(inventory: Inventory) -> Iterator[Finding]:
+    """What is missing, and what does not fit together."""
     for index, site in enumerate(inventory.sites):
         yield from _missing(index, site.name, merged(inventory, index))
         yield from _gateway(index, merged(inventory, index))
     yield from _shared(inventory)
-    if inventory.tailnet.auth_key is None and inventory.tailnet.api_key is None:
-        yield Finding(
-            ("tailnet", "auth_key"),
-            "the key tailnet.auth_key or tailnet.api_key: nodes outside the lab join a real tailnet",
-            "neither",
-            "auth_key: env:TS_AUTHKEY",
-            uses=(("tailnet", "api_key"),),
-        )
 
 
 def _disks(at: Location, model: ProxmoxModel) -> Iterator[Finding]:
@@ -395,3 +390,15 @@ def _shared(inventory: Inventory) -> Iterator[Finding]:
                 here = ("sites", index, "proxmox", "addresses", key)
                 found = f"{address}, which is {other}'s too"
                 yield Finding(here, "an address that no other container has", found, f"{key}: dhcp")
+
+
+DECLARATION = Declaration(
+    name="proxmox",
+    settings=ProxmoxModel,
+    image="archive",
+    per_site=True,
+    check=check,
+    check_chosen=check_chosen,
+    resolved=resolved,
+    credentials=lambda settings: {"API secret": settings.secret},
+)

@@ -1,0 +1,69 @@
+"""Which providers there are, and what each declares of itself before anything is opened.
+
+A provider is a package with two modules: `declaration.py` has its `DECLARATION`, and `provider.py` opens a platform
+(see providers/base.py). The inventory knows these packages by name alone, so that it depends on no provider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+from tercet.inventory.base import Model
+from tercet.inventory.problems import Finding
+
+if TYPE_CHECKING:
+    from tercet.inventory.model import Inventory
+
+M = TypeVar("M", bound=Model)
+
+PROVIDERS: tuple[str, ...] = ("tercet.providers.lab", "tercet.providers.proxmox")
+"""The package of each provider. The first one is the default."""
+
+ImageForm = Literal["tree", "archive"]
+"""What containers are made from: the image's directory tree on this machine, or one compressed archive of it."""
+
+
+@dataclass(frozen=True)
+class Declaration(Generic[M]):
+    """What is a provider's own in the inventory. `settings` is the model of the key `name`."""
+
+    name: str
+    settings: type[M]
+    image: ImageForm
+    per_site: bool = False
+    """The key may stand at a site, too, and says there what holds for this site."""
+    world: Callable[[M], IPv4Network] | None = None
+    """The network of the outside world (headscale and DERP) that it makes. None: its nodes join a real tailnet."""
+    check: Callable[[Inventory], Iterable[Finding]] = lambda _: ()
+    """What is wrong in its settings, whichever provider is chosen."""
+    check_chosen: Callable[[Inventory], Iterable[Finding]] = lambda _: ()
+    """What else is wrong, or missing, if the inventory chooses it."""
+    resolved: Callable[[M, Path], M] = lambda settings, _: settings
+    """Its settings with relative paths made absolute: they start at the inventory's folder."""
+    credentials: Callable[[M], Mapping[str, str | None]] = lambda _: {}
+    """Where its credentials come from, by what each one is."""
+
+
+def declarations() -> tuple[Declaration[Any], ...]:
+    """What every provider declares, in their order."""
+    return tuple(_declaration(package) for package in PROVIDERS)
+
+
+def declaration(name: str) -> Declaration[Any]:
+    """What the provider of that name declares."""
+    return next(each for each in declarations() if each.name == name)
+
+
+def package(name: str) -> str:
+    """The package of the provider of that name."""
+    return next(each for each in PROVIDERS if _declaration(each).name == name)
+
+
+def _declaration(package: str) -> Declaration[Any]:
+    found: Declaration[Any] = import_module(f"{package}.declaration").DECLARATION
+    return found
