@@ -61,7 +61,7 @@ def pack(farm: Farm) -> None:
 
     async def work() -> None:
         image = await ensure_image(load(farm.file).settings, farm.file.with_name("tercet.lock.json"), silent)
-        await packed(image, image.rootfs.parent, silent)
+        await packed(image, silent)
 
     asyncio.run(work())
 

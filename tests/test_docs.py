@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import get_args
 
@@ -17,6 +18,7 @@ from tercet.converge.resources import Unit
 from tercet.drills import promise
 from tercet.drills.scenario.file import built_in
 from tercet.drills.scenario.model import Kind
+from tercet.inventory.providers import PROVIDERS
 from tests.components.conftest import context  # noqa: F401
 
 ROOT = Path(__file__).parent.parent
@@ -116,6 +118,16 @@ def test_every_fault_and_promise_of_drills_is_explained() -> None:
     promises = set(re.findall(r"^\| ([a-z0-9 ]+) \|", text, re.MULTILINE))
     assert set(get_args(Kind)) - faults == set()
     assert set(promise.names()) - promises == set()
+
+
+def test_what_the_page_says_a_provider_needs_is_what_the_providers_have() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    _, modules, line, _ = re.search(r"^\| (a provider) \| (.*) \| (.*) (\|)$", page, re.MULTILINE).groups()  # type: ignore[union-attr]
+    assert "`PROVIDERS` in `inventory/providers.py`" in line
+    assert {"declaration.py", "provider.py"} <= set(re.findall(r"`([\w.]+)`", modules))
+    for package in (*PROVIDERS, "tests.sample_provider"):
+        assert import_module(f"{package}.declaration").DECLARATION
+        assert callable(import_module(f"{package}.provider").opened)
 
 
 def test_the_specification_lists_every_daemon(context: Context) -> None:  # noqa: F811

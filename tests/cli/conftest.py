@@ -89,5 +89,5 @@ def tool(inventory_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     monkeypatch.setattr(opening, "load", load)
     monkeypatch.setattr(opening, "find_image", lambda *_: Image("test", Path(), (), "pgpool", ""))
     monkeypatch.setattr(opening, "components", lambda _context: ())
-    monkeypatch.setattr(opening, "provider_of", lambda *_: made.provider)
+    monkeypatch.setattr(opening, "open_provider", lambda *_: made.provider)
     return made

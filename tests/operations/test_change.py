@@ -55,7 +55,7 @@ def provider(monkeypatch: pytest.MonkeyPatch, inventory_file: Path, tmp_path: Pa
     """The provider of every session in this test, whose cache is empty."""
     inventory_file.write_text(f"{inventory_file.read_text()}\ncache: {tmp_path / 'cache'}\n")
     provider = Nothing()
-    monkeypatch.setattr(session, "provider_of", lambda *_: provider)
+    monkeypatch.setattr(session, "open_provider", lambda *_: provider)
     return provider
 
 

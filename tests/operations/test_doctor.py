@@ -10,10 +10,10 @@ from typing import cast
 
 import pytest
 
+from tercet.image.build import Image
 from tercet.operations.doctor import examine
 from tercet.providers.preflight import Check, ok
 from tercet.providers.proxmox.provider import ProxmoxProvider
-from tercet.providers.proxmox.template import template_name
 from tercet.session.session import Session
 
 
@@ -27,8 +27,9 @@ class Sound(ProxmoxProvider):
         return (ok("sib-01", "API"),)
 
 
-async def titles(image: object, state: str) -> list[str]:
-    checks = await examine(cast(Session, SimpleNamespace(provider=Sound(), image=image)))
+async def titles(image: Image | None, state: str) -> list[str]:
+    platform = SimpleNamespace(settings=SimpleNamespace(provider="proxmox"))
+    checks = await examine(cast(Session, SimpleNamespace(platform=platform, provider=Sound(), image=image)))
     return [check.title for check in checks if check.state == state]
 
 
@@ -41,7 +42,7 @@ async def test_an_image_that_is_still_to_be_made_needs_root_and_its_programs(mon
 
 async def test_an_image_that_is_packed_needs_nothing_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    image = SimpleNamespace(rootfs=tmp_path / "rootfs", key="0123456789abcdef")
+    image = Image("0123456789abcdef", tmp_path / "rootfs", (), "pgpool", "")
     assert "root" in await titles(image, "failed")
-    (tmp_path / template_name(image.key)).touch()
+    image.archive.touch()
     assert await titles(image, "failed") == []

@@ -79,7 +79,7 @@ class Leaky:
 def leaky(monkeypatch: pytest.MonkeyPatch, inventory_file: Path, tmp_path: Path) -> Leaky:
     inventory_file.write_text(f"{inventory_file.read_text()}\ncache: {tmp_path / 'cache'}\n")
     made = Leaky()
-    monkeypatch.setattr(session, "provider_of", lambda *_: made)
+    monkeypatch.setattr(session, "open_provider", lambda *_: made)
     monkeypatch.setattr(bundle, "NODE_S", 1.0)
     secrets = load_or_create(secrets_file(inventory_file))
     made.secrets = [getattr(secrets, name) for name in NAMES]

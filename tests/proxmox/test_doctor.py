@@ -19,7 +19,6 @@ from tercet.providers.proxmox.declaration import host_of
 from tercet.providers.proxmox.privileges import Privilege, holds, privileges
 from tercet.providers.proxmox.provider import ProxmoxProvider
 from tercet.providers.proxmox.tailnet import Tailnet
-from tercet.providers.proxmox.template import template_name
 from tests.proxmox.fakehost import GRANTS, SECRET, TOKEN, FakeHost
 from tests.proxmox.test_tailnet import Control
 
@@ -230,7 +229,7 @@ async def test_a_torn_image_is_not_said_to_be_there(
     inventory["cache"] = str(tmp_path)
     made = provider()
     await made.prepare((await made.survey()).changes, silent)
-    name = template_name("0123456789abcdef")
+    name = "debian-13-tercet_0123456789abcdef.tar.zst"
     hosts["sib-01"].pve.storages["local"]["volumes"][f"vztmpl/{name}"]["size"] -= 1
     found = {check.about: check.found for check in await made.preflight() if check.title == "image"}
     assert found["sib-03"] == f"{name} is on local"

@@ -35,11 +35,11 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Connected]:
     """Every provider of this test, in order."""
     providers: list[Connected] = []
 
-    def provider_of(_file: Path, platform: Platform, _image: Image | None) -> Connected:
+    def open_provider(platform: Platform, _image: Image | None, _known_hosts: Path) -> Connected:
         providers.append(Connected(platform))
         return providers[-1]
 
-    monkeypatch.setattr(session, "provider_of", provider_of)
+    monkeypatch.setattr(session, "open_provider", open_provider)
     return providers
 
 

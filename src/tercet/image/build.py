@@ -27,6 +27,7 @@ from tercet.image.resolve import Run, obtain, pinned
 from tercet.image.store import present, programs_of
 from tercet.image.tree import ensure_tree, export, image_key, image_tree
 from tercet.inventory.model import Inventory
+from tercet.inventory.providers import ImageForm
 
 WAIT = 5400.0  # seconds to wait for another process that prepares an image; a first build takes up to 30 minutes
 SPACE = 3_000_000_000  # bytes; a base system and all programs take 0.9 GB, while they are made twice that
@@ -41,6 +42,16 @@ class Image:
     programs: tuple[Program, ...]
     proxy: Literal["pgcat", "pgpool"]
     proxy_reason: str
+
+    @property
+    def archive(self) -> Path:
+        """Where the image is once it is packed, with a name as Proxmox likes it: SYSTEM-VERSION-NAME_VERSION."""
+        return self.rootfs.parent / f"debian-13-tercet_{self.key}.tar.zst"
+
+
+def has_form(image: Image, form: ImageForm) -> bool:
+    """The image is on this machine in that form."""
+    return form == "tree" or image.archive.exists()
 
 
 def find_image(inventory: Inventory, lock: Path) -> Image | None:

@@ -1,4 +1,4 @@
-"""What a provider is: where containers come from and how they are reached. Lab and Proxmox differ only here.
+"""What a provider is: where containers come from and how they are reached. Providers differ only here.
 
 A provider finds its platform again from what exists (running containers, tags); it keeps no state file.
 """
@@ -8,11 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
 from typing import Protocol
 
 from tercet.converge.events import Emit
 from tercet.converge.fleet import Fleet
 from tercet.converge.plan import Change
+from tercet.image.build import Image
+from tercet.inventory.platform import Platform
+from tercet.inventory.providers import package
+from tercet.providers.preflight import Check
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,10 @@ class Provider(Fleet, Protocol):
         """What `destroy` would destroy, database disks named as such, for the one who must confirm it."""
         ...
 
+    async def preflight(self) -> tuple[Check, ...]:
+        """Everything of its own that would make `up` fail later, for `tercet doctor`. Changes nothing."""
+        ...
+
     async def destroy(self, emit: Emit) -> None:
         """Remove everything that this provider made for this platform, and nothing else. Idempotent."""
         ...
@@ -66,6 +76,16 @@ class Provider(Fleet, Protocol):
     def faults(self) -> Faults:
         """The faults that drills may provoke from outside the nodes."""
         ...
+
+
+def open_provider(platform: Platform, image: Image | None, known_hosts: Path) -> Provider:
+    """The provider that the inventory names. The module `provider` of its package has a function `opened` for it.
+
+    `image` is what new containers are made from (None: not built yet); `known_hosts` is where SSH keys are pinned.
+    """
+    module = import_module(f"{package(platform.settings.provider)}.provider")
+    provider: Provider = module.opened(platform, image, known_hosts)
+    return provider
 
 
 KILL = "kill"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import dataclass
 from typing import Literal
+
+HERE = "this machine"
 
 State = Literal["ok", "warning", "failed", "skipped"]
 
@@ -33,3 +37,10 @@ def warning(about: str, title: str, found: str, remedy: str) -> Check:
 
 def skipped(about: str, title: str, found: str) -> Check:
     return Check(about, title, "skipped", found)
+
+
+def program(name: str, package: str) -> Check:
+    """A program that must be installed on this machine."""
+    if shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"):
+        return ok(HERE, name)
+    return failed(HERE, name, "not installed", f"apt install {package}, or run scripts/host-packages lab")

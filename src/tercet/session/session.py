@@ -39,7 +39,7 @@ from tercet.inventory.platform import Platform
 from tercet.inventory.secrets import Secrets, peek
 from tercet.inventory.timing import timing_of
 from tercet.observe.snapshot import Snapshot, conditions_of, look, questions
-from tercet.providers.base import Provider
+from tercet.providers.base import Provider, open_provider
 from tercet.session.files import known_hosts_file, lock_file, secrets_file
 
 SQL_S = 20.0
@@ -189,20 +189,9 @@ class Providers:
         """The provider of this view."""
         view = (platform.name, image.key if image else "", *(site.name for site in platform.lost_sites))
         if view not in self._made:
-            self._made[view] = made = provider_of(self._file, platform, image)
+            self._made[view] = made = open_provider(platform, image, known_hosts_file(self._file))
             self._closing.push_async_callback(made.close)
         return self._made[view]
-
-
-def provider_of(file: Path, platform: Platform, image: Image | None) -> Provider:
-    """A provider of the kind that the inventory names."""
-    if platform.settings.provider == "lab":
-        from tercet.providers.lab.provider import LabProvider  # noqa: PLC0415 - only the one that is used
-
-        return LabProvider(platform, image.rootfs if image else None)
-    from tercet.providers.proxmox.provider import ProxmoxProvider  # noqa: PLC0415
-
-    return ProxmoxProvider(platform, image, known_hosts_file(file))
 
 
 def operator(action: str) -> str:

@@ -20,6 +20,7 @@ from tercet.converge.fleet import Completed, Unreachable
 from tercet.converge.plan import Change
 from tercet.converge.target import Kind, Target, Verb
 from tercet.errors import TercetError
+from tercet.image.build import Image
 from tercet.inventory.platform import Platform
 from tercet.providers.base import Survey
 from tercet.providers.lab import cuts
@@ -33,7 +34,9 @@ from tercet.providers.lab.layout import LABS, holds_database, layout_of
 from tercet.providers.lab.lock import held
 from tercet.providers.lab.network import LabNetwork, require_root
 from tercet.providers.lab.observe import WATCHERS, observe
+from tercet.providers.lab.preflight import preflight
 from tercet.providers.lab.throttle import Throttle
+from tercet.providers.preflight import Check
 
 PHASE = "containers"
 DESTROY_LIMIT = 10.0  # seconds for every process of the lab to go after SIGKILL; it takes 0.3
@@ -45,6 +48,7 @@ class LabProvider:
     def __init__(self, platform: Platform, rootfs: Path | None) -> None:
         require_root()
         self._platform = platform
+        self._cache = platform.settings.cache
         self._layout = layout_of(platform)
         self._cgroups = Cgroups(platform.name)
         self._network = LabNetwork(self._layout, self._cgroups)
@@ -185,6 +189,10 @@ class LabProvider:
             for name in names
         )
 
+    async def preflight(self) -> tuple[Check, ...]:
+        """See providers/base.py."""
+        return tuple(preflight(self._cache))
+
     async def destroy(self, emit: Emit) -> None:
         """See providers/base.py. Nothing is shut down in order: all of it is to go."""
         began = monotonic()
@@ -226,3 +234,8 @@ class LabProvider:
 def raise_watchers() -> None:
     """Raise the host's limit of inotify instances, until its next reboot."""
     WATCHERS.write_text(str(WATCHERS_WANTED))
+
+
+def opened(platform: Platform, image: Image | None, known_hosts: Path) -> LabProvider:
+    """See providers/base.py. Nothing is reached over SSH."""
+    return LabProvider(platform, image.rootfs if image else None)

@@ -34,7 +34,7 @@ from tercet.providers.proxmox.preflight import preflight
 from tercet.providers.proxmox.reach import clean, in_container
 from tercet.providers.proxmox.site import Listed, Site, View, sites_of
 from tercet.providers.proxmox.tailnet import Tailnet, check, leave
-from tercet.providers.proxmox.template import ensure_template, packed, template_name
+from tercet.providers.proxmox.template import ensure_template, packed
 from tercet.providers.proxmox.waiting import together
 
 TAILNET_ADDRESS = ("/usr/local/bin/tailscale", "ip", "-4")
@@ -158,7 +158,7 @@ class ProxmoxProvider:
         if any(change.verb is Verb.CREATE for change in todo):
             if self._image is None:
                 raise TercetError("expected an image to make containers from, found none: run `tercet up`")
-            template = await packed(self._image, self._image.rootfs.parent, emit)
+            template = await packed(self._image, emit)
         outcome = Outcome(todo)
 
         async def at(site: Site) -> None:
@@ -244,7 +244,7 @@ class ProxmoxProvider:
 
     async def preflight(self) -> tuple[Check, ...]:
         """Everything that would make `up` fail later, for `tercet doctor`. Changes nothing."""
-        template = template_name(self._image.key) if self._image else None
+        template = self._image.archive.name if self._image else None
         return await preflight(self.platform, self._sites, template)
 
     async def doomed(self) -> tuple[Change, ...]:
@@ -360,3 +360,8 @@ class ProxmoxProvider:
             for site in self._sites.values():
                 closing.push_async_callback(site.close)
             closing.push_async_callback(self._nodes.close)
+
+
+def opened(platform: Platform, image: Image | None, known_hosts: Path) -> ProxmoxProvider:
+    """See providers/base.py."""
+    return ProxmoxProvider(platform, image, known_hosts)

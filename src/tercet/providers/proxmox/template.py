@@ -37,19 +37,14 @@ class Template:
         return self.path.name
 
 
-def template_name(key: str) -> str:
-    """The file's name on every storage, as Proxmox likes it: SYSTEM-VERSION-NAME_VERSION_….tar.zst"""
-    return f"debian-13-tercet_{key}.tar.zst"
-
-
 def volume_of(site: Site, name: str) -> str:
     """The template as Proxmox names it."""
     return f"{site.host.template_storage}:vztmpl/{name}"
 
 
-async def packed(image: Image, folder: Path, emit: Emit) -> Template:
-    """The image as a template in `folder`, packed unless it is there."""
-    path = await export_template(image, folder / template_name(image.key), emit)
+async def packed(image: Image, emit: Emit) -> Template:
+    """The image as a template, packed unless it is there."""
+    path = await export_template(image, image.archive, emit)
     return Template(path, path.stat().st_size, await asyncio.to_thread(_sha256, path))
 
 

@@ -1,0 +1,79 @@
+"""A provider is a package that one line names: nothing else in tercet knows of tests/sample_provider."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tercet.errors import TercetError
+from tercet.image import catalog
+from tercet.image.build import Image, has_form
+from tercet.inventory import providers
+from tercet.inventory.default import default_text
+from tercet.inventory.load import load
+from tercet.inventory.schema import schema
+from tercet.operations.change import make_plan
+from tercet.operations.doctor import examine
+from tercet.session.session import open_session
+
+KEY = "tailnet: {auth_key: env:KEY}\n"
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(providers, "PROVIDERS", (*providers.PROVIDERS, "tests.sample_provider"))
+
+
+@pytest.fixture
+def inventory(tmp_path: Path) -> Path:
+    file = tmp_path / "tercet.yml"
+    text = default_text().replace("provider: lab ", "provider: paper ")
+    file.write_text(f"{text}\npaper: {{sheets: 9}}\ncache: {tmp_path / 'cache'}\n{KEY}")
+    return file
+
+
+def test_it_is_in_the_schema() -> None:
+    found = schema()
+    assert found["properties"]["provider"]["enum"] == ["lab", "proxmox", "paper"]
+    assert "paper" in found["properties"] and "paper" in found["$defs"]["SiteModel"]["properties"]
+
+
+def test_its_settings_are_checked(inventory: Path) -> None:
+    inventory.write_text(inventory.read_text().replace("sheets: 9", "sheets: 0"))
+    with pytest.raises(TercetError, match=r"paper\.sheets: expected paper to write on, found none"):
+        load(inventory)
+
+
+def test_it_joins_a_real_tailnet(inventory: Path) -> None:
+    inventory.write_text(inventory.read_text().replace(KEY, ""))
+    with pytest.raises(TercetError, match=r"tailnet\.auth_key or tailnet\.api_key"):
+        load(inventory)
+
+
+async def test_it_plans(inventory: Path) -> None:
+    async with open_session(inventory) as session:
+        plan = await make_plan(session)
+    assert [change.what for change in plan.infrastructure[1:4]] == [
+        "container consul-nomad-sib-01",
+        "container apps-sib-01",
+        "container db-sib-01",
+    ]
+
+
+async def test_doctor_asks_it(inventory: Path) -> None:
+    async with open_session(inventory) as session:
+        checks = await examine(session)
+    assert [check.title for check in checks] == ["root", "mmdebstrap", "zstd", "paper"]
+    assert checks[-1].found == "9 sheets"
+
+
+def test_it_chooses_its_image(inventory: Path, tmp_path: Path) -> None:
+    """No headscale, since it makes no world; and an archive, which is not there before it is packed."""
+    settings = load(inventory).settings
+    assert "headscale" not in [each.name for each in catalog.components(settings, "pgpool")]
+    image = Image("0123456789abcdef", tmp_path / "rootfs", (), "pgpool", "")
+    form = providers.declaration("paper").image
+    assert not has_form(image, form)
+    image.archive.touch()
+    assert has_form(image, form)
