@@ -18,7 +18,7 @@ from tercet.providers.proxmox.api import Api, NoAnswer
 from tercet.providers.proxmox.declaration import host_of
 from tercet.providers.proxmox.privileges import Privilege, holds, privileges
 from tercet.providers.proxmox.provider import ProxmoxProvider
-from tercet.providers.proxmox.tailnet import Tailnet
+from tercet.tailnet.control_plane import Tailnet
 from tests.proxmox.fakehost import GRANTS, SECRET, TOKEN, FakeHost
 from tests.proxmox.test_tailnet import Control
 

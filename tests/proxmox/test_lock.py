@@ -14,7 +14,7 @@ from tercet.errors import TercetError
 from tercet.inventory.model import TailnetModel
 from tercet.providers.proxmox import lock
 from tercet.providers.proxmox.provider import ProxmoxProvider
-from tercet.providers.proxmox.tailnet import Tailnet
+from tercet.tailnet.control_plane import Tailnet
 from tests.proxmox.fakehost import FakeHost
 from tests.proxmox.test_provider import raised
 

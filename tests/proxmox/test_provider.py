@@ -18,7 +18,7 @@ from tercet.providers.proxmox import nodes
 from tercet.providers.proxmox import provider as provider_module
 from tercet.providers.proxmox.provider import ProxmoxProvider
 from tercet.providers.proxmox.reach import gone
-from tercet.providers.proxmox.tailnet import Tailnet
+from tercet.tailnet.control_plane import Tailnet
 from tests.proxmox.fakehost import MAX_SESSIONS, FakeHost
 
 Make = Callable[[], ProxmoxProvider]

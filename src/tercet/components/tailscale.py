@@ -31,7 +31,7 @@ from tercet.inventory.platform import Node, Role
 from tercet.nodeside.endpoint import Endpoint
 
 if TYPE_CHECKING:
-    from tercet.providers.proxmox.tailnet import Tailnet
+    from tercet.tailnet.control_plane import Tailnet
 
 TAILSCALE = "/usr/local/bin/tailscale"
 INTERFACE = "tailscale0"
@@ -167,7 +167,7 @@ class Tailscale:
     @cached_property
     def _tailnet(self) -> Tailnet:
         """The real tailnet, from which one key is had for all nodes."""
-        from tercet.providers.proxmox.tailnet import Tailnet  # noqa: PLC0415 - an HTTP client is slow to import
+        from tercet.tailnet.control_plane import Tailnet  # noqa: PLC0415 - an HTTP client is slow to import
 
         return Tailnet(self.context.platform.settings.tailnet)
 

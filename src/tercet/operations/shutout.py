@@ -30,8 +30,8 @@ from tercet.inventory.platform import Role
 from tercet.nodeside.endpoint import Endpoint
 from tercet.operations.change import carry_out, make_plan
 from tercet.operations.recover_dcs import on_each
-from tercet.providers.proxmox.tailnet import Tailnet
 from tercet.session.session import Session
+from tercet.tailnet.control_plane import Tailnet
 
 PHASE = "shut out"
 GONE_S = 60.0  # until every node that is left has heard of it; it takes one

@@ -15,7 +15,7 @@ from tercet.providers.preflight import Check, failed, ok, skipped, warning
 from tercet.providers.proxmox.checks_api import server_checks
 from tercet.providers.proxmox.checks_host import SSH_TIMEOUT, Looked, host_checks
 from tercet.providers.proxmox.site import Site
-from tercet.providers.proxmox.tailnet import Tailnet
+from tercet.tailnet.control_plane import Tailnet
 
 SKEW_WARN, SKEW_FAIL = 0.5, 5.0  # seconds between two servers' clocks
 LATENCY_MS = {"fast": 50.0, "relaxed": 300.0}  # round trip that the timing profiles are made for

@@ -33,9 +33,9 @@ from tercet.providers.proxmox.nodes import Nodes
 from tercet.providers.proxmox.preflight import preflight
 from tercet.providers.proxmox.reach import clean, in_container
 from tercet.providers.proxmox.site import Listed, Site, View, sites_of
-from tercet.providers.proxmox.tailnet import Tailnet, check, leave
 from tercet.providers.proxmox.template import ensure_template, packed
 from tercet.providers.proxmox.waiting import together
+from tercet.tailnet.control_plane import Tailnet, check, leave
 
 TAILNET_ADDRESS = ("/usr/local/bin/tailscale", "ip", "-4")
 ADDRESS_TIMEOUT = 10.0  # seconds for a node to say its address before it is destroyed

@@ -1,0 +1,1 @@
+"""Control planes of tailnets: Tailscale's own and headscale. No provider owns them."""
