@@ -1,6 +1,6 @@
 """What it is worth that agents stay on the nodes: one look by each way, on this machine, without a lab.
 
-A look that starts Python and loads the agent, against one of an agent that waits (converge/resident.py). Both ask for
+A look that starts Python and loads the agent, against one of an agent that waits (converge/persistent.py). Both ask for
 the same five programs. Printed: the median time of LOOKS looks, and the CPU of one. Measured on two cores: 0.08 s and
 0.060 s of a core by the first, 0.007 s and 0.009 s of a core by the second; with much else on the machine 0.57 s and
 0.093 s, 0.018 s and 0.012 s.
@@ -17,9 +17,9 @@ import time
 from collections.abc import Sequence
 
 from tercet.converge.fleet import Completed, Fleet
-from tercet.converge.node import look
+from tercet.converge.node import observe_node
+from tercet.converge.persistent import PersistentAgents
 from tercet.converge.requests import Exec
-from tercet.converge.resident import Residents
 
 LOOKS = 20
 ASKED = [Exec(("true", str(number))) for number in range(5)]
@@ -44,7 +44,7 @@ async def looks(fleet: Fleet) -> list[float]:
     taken = []
     for _ in range(LOOKS):
         began = time.monotonic()
-        await look(fleet, "this", ASKED, timeout=60)
+        await observe_node(fleet, "this", ASKED, timeout=60)
         taken.append(time.monotonic() - began)
     return taken
 
@@ -59,7 +59,7 @@ async def main() -> None:
     machine, before = Machine(), cpu()
     fresh = await looks(machine)
     between = cpu()
-    async with Residents(machine) as fleet:
+    async with PersistentAgents(machine) as fleet:
         kept = await looks(fleet)
     after = cpu()
     for name, taken, used in (("started", fresh, between - before), ("waiting", kept, after - between)):

@@ -45,7 +45,7 @@ class Memory:
         self.done.append("survey")
         return Survey(self.changes, frozenset(), self.away)
 
-    async def doomed(self) -> tuple[Change, ...]:
+    async def destroy_plan(self) -> tuple[Change, ...]:
         return self.made
 
     async def destroy(self, emit: Emit) -> None:

@@ -67,7 +67,7 @@ def dcs(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What `recover dcs` finds, and with which leader it goes on."""
     story: dict[str, Any] = {"found": Standing("", False, "", ("ahead",), {}, (), BOTH), "led": []}
 
-    async def look(_session: object, _emit: object) -> Standing:
+    async def examine(_session: object, _emit: object) -> Standing:
         found: Standing = story["found"]
         return found
 
@@ -75,7 +75,7 @@ def dcs(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         story["led"].append(leader)
         return Recovered(leader or "named", {"late": 200})
 
-    monkeypatch.setattr(recover_dcs_module, "look", look)
+    monkeypatch.setattr(recover_dcs_module, "examine", examine)
     monkeypatch.setattr(recover_dcs_module, "recover_dcs", recover_dcs)
     return story
 

@@ -20,7 +20,7 @@ from tercet.converge.observe import observe
 from tercet.converge.order import ancestors
 from tercet.converge.plan import Plan
 from tercet.converge.planner import desired, plan
-from tercet.converge.requests import Answer, Exec, Late
+from tercet.converge.requests import Answer, Deferred, Exec
 from tercet.converge.resources import Object
 from tercet.errors import TercetError
 from tercet.inventory.platform import Role
@@ -46,7 +46,7 @@ def of(context: Context, node: str = NODES[0]) -> Object:
 def record(context: Context) -> Answer:
     """What the node answers once the record is made."""
     (change,) = of(context).change
-    assert isinstance(change, Exec) and isinstance(change.stdin, Late)
+    assert isinstance(change, Exec) and isinstance(change.stdin, Deferred)
     return Answer(0, change.stdin.render({}).decode())
 
 

@@ -10,7 +10,7 @@ from syrupy.assertion import SnapshotAssertion
 
 from tercet.components import Context, components
 from tercet.converge.component import Component
-from tercet.converge.requests import Late
+from tercet.converge.requests import Deferred
 from tercet.converge.resources import Absent, Directory, File, Object, Program, Resource, Unit
 
 # One site is enough for files that differ by name only; db-sib-03 is a standby, db-sib-01 the first primary.
@@ -22,7 +22,7 @@ def shown(resource: Resource) -> str:
         case File():
             head = f"file {resource.path} {resource.mode:o} {resource.owner}:{resource.group}"
             content = resource.content
-            text = f"(known once {content.why})" if isinstance(content, Late) else content.decode()
+            text = f"(known once {content.why})" if isinstance(content, Deferred) else content.decode()
             return f"{head}{' secret' if resource.secret else ''}\n{text}"
         case Directory():
             return f"directory {resource.path} {resource.mode:o} {resource.owner}:{resource.group} {resource.purge=}"

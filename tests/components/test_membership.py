@@ -11,7 +11,7 @@ import pytest
 
 from tercet.components import Context, membership
 from tercet.components.membership import NOTHING, Membership, Record, agree, holders, known, record_of, writing
-from tercet.converge.requests import NO_ANSWER, Answer, Exec, Late
+from tercet.converge.requests import NO_ANSWER, Answer, Deferred, Exec
 from tercet.converge.resources import Object
 from tercet.errors import TercetError
 from tercet.inventory.platform import Platform
@@ -66,7 +66,7 @@ def test_a_new_node_gets_the_record_of_the_others(context: Context) -> None:
     [wanted] = Membership(two).desired(two.platform.node("db-sib-03"))
     assert isinstance(wanted, Object)
     [change] = wanted.change
-    assert isinstance(change, Exec) and isinstance(change.stdin, Late)
+    assert isinstance(change, Exec) and isinstance(change.stdin, Deferred)
     one = dataclasses.replace(RECORD, lost=("sib-01",))
     assert wanted.differs(NONE) == "it says none, wanted sib-01" and wanted.differs(answer(one)) is None
     assert record_of(Answer(0, change.stdin.render({"a": answer(one), "b": NONE}).decode())) == one

@@ -1,4 +1,4 @@
-"""Executing plans: order, rolling restarts, gates, late content, objects, and what happens when something fails."""
+"""Executing plans: order, rolling restarts, gates, deferred content, objects, and what happens when something fails."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 import pytest
 
-from tercet.converge import late, objects
+from tercet.converge import deferred, objects
 from tercet.converge.apply import apply
 from tercet.converge.component import Component, Condition, Passing, Readings, State, Waiting
 from tercet.converge.events import Event, silent
@@ -22,7 +22,7 @@ from tercet.converge.fleet import Completed
 from tercet.converge.observe import observe
 from tercet.converge.plan import Change, Plan
 from tercet.converge.planner import desired, plan
-from tercet.converge.requests import Answer, Exec, Late
+from tercet.converge.requests import Answer, Deferred, Exec
 from tercet.converge.resources import File, Object, Program, Rolling, Standing, Unit
 from tercet.converge.target import Kind, Target, Verb
 from tercet.errors import TercetError
@@ -37,7 +37,7 @@ STANDING = Exec(("get", "standing"))
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(objects, "RETRY_S", 0.01)
-    monkeypatch.setattr(late, "INTERVAL_S", 0.01)
+    monkeypatch.setattr(deferred, "INTERVAL_S", 0.01)
 
 
 @pytest.fixture
@@ -406,7 +406,7 @@ async def test_what_systemd_alone_remembers_outlives_its_reload(world: World) ->
     assert (await make_plan(world, Part("first", {"one": service(machine, "b")}), second)).empty
 
 
-# --- late content -------------------------------------------------------------------------------------------------
+# --- deferred content -------------------------------------------------------------------------------------------------
 
 
 def addresses(answers: Mapping[str, Answer]) -> bytes:
@@ -418,7 +418,7 @@ def addresses(answers: Mapping[str, Answer]) -> bytes:
 
 def hosts(machine: Machine) -> File:
     needs = {name: Exec(("get", "address")) for name in NAMES}
-    return File(machine.path("/etc/hosts"), Late("all have an address", needs, addresses), **OWN)
+    return File(machine.path("/etc/hosts"), Deferred("all have an address", needs, addresses), **OWN)
 
 
 def login(machine: Machine, address: str) -> Object:
@@ -437,7 +437,7 @@ async def test_late_content_is_known_once_the_objects_before_it_are_there(world:
 async def test_late_content_that_never_comes_says_what_was_waited_for(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(late.Kitchen.render, "__kwdefaults__", {"deadline": 0.1})
+    monkeypatch.setattr(deferred.Resolver.render, "__kwdefaults__", {"deadline": 0.1})
     for name in ("one", "two"):
         world.machines[name].objects["address"] = "x"
     part = Part("a", {"one": [hosts(world.machines["one"])]})
@@ -447,7 +447,7 @@ async def test_late_content_that_never_comes_says_what_was_waited_for(
 
 
 async def test_nodes_that_need_the_same_answers_share_one_look(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(late, "INTERVAL_S", 5)
+    monkeypatch.setattr(deferred, "INTERVAL_S", 5)
     for machine in world.machines.values():
         machine.objects["address"] = "x"
     todo = plan(
@@ -457,7 +457,7 @@ async def test_nodes_that_need_the_same_answers_share_one_look(world: World, mon
         (),
     )
     await apply(todo, [part], world.nodes, world, silent)
-    assert [[call["call"] for call in machine.calls] for machine in world.machines.values()] == [["look", "do"]] * 3
+    assert [[call["call"] for call in machine.calls] for machine in world.machines.values()] == [["observe", "do"]] * 3
 
 
 async def test_a_late_key_is_asked_for_again_each_time(world: World) -> None:
@@ -474,7 +474,7 @@ async def test_a_late_key_is_asked_for_again_each_time(world: World) -> None:
         return 0, ""
 
     world.handlers["join"] = join
-    key = Late("there is a key", {"three": Exec(("key",))}, lambda answers: answers["three"].text.encode())
+    key = Deferred("there is a key", {"three": Exec(("key",))}, lambda answers: answers["three"].text.encode())
     wanted = Object("login", Exec(("get", "address")), lambda a: None if a.ok else "out", (Exec(("join",), key),))
     await converge(world, Part("a", {"one": [wanted], "two": [wanted]}))
     assert len(seen) == len(set(seen)) == 3

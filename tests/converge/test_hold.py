@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tercet.converge.observe import NodeFacts, Observation, PathFact, UnitFact
 from tercet.converge.plan import Change, Held, Plan
 from tercet.converge.planner import plan
-from tercet.converge.requests import Answer, Exec, Late
+from tercet.converge.requests import Answer, Deferred, Exec
 from tercet.converge.resources import File, Object, Resource, Rolling, Standing, Unit
 from tercet.converge.target import Kind, Target, Verb
 from tercet.inventory.platform import Node, Role
@@ -171,7 +171,7 @@ def addresses(known_by_others: bool) -> File:
             raise LookupError("nobody knows c1")
         return b"new"
 
-    return File("/etc/hosts", Late("all have an address", dict.fromkeys(NAMES, GET), render))
+    return File("/etc/hosts", Deferred("all have an address", dict.fromkeys(NAMES, GET), render))
 
 
 def test_late_content_does_without_a_node_that_is_away_or_waits_for_it() -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from tercet.converge.fleet import Completed, Unreachable
-from tercet.converge.node import Made, Outcome, do, look, margin, send
+from tercet.converge.node import Made, Outcome, do, margin, observe_node, send
 from tercet.converge.observe import ask, observe
-from tercet.converge.requests import Active, Exec, Http, Late, Request
+from tercet.converge.requests import Active, Deferred, Exec, Http, Request
 from tercet.converge.resources import Absent, Directory, File, Program, Unit
 from tercet.nodeside.endpoint import Endpoint
 
@@ -111,7 +111,9 @@ async def test_a_systemd_that_does_not_say_is_no_answer_and_costs_its_own_alone(
 async def test_systemd_is_asked_once_for_all_units_of_a_look(fleet: LocalFleet) -> None:
     fleet.path("one", "/shown").write_text("ActiveState=activating\nStatusText=no nft today\n")
     asked: list[Request] = [Active("a.service"), Active("b.service")]
-    said, answers = await look(fleet, "one", asked, units={"b.service": (), "c.service": ()}, timeout=PATIENCE_S)
+    said, answers = await observe_node(
+        fleet, "one", asked, units={"b.service": (), "c.service": ()}, timeout=PATIENCE_S
+    )
     assert [answer.why() for answer in answers] == ["status 3: no nft today"] * 2
     assert [answer.text for answer in answers] == ["activating"] * 2
     assert [state["ActiveState"] for state in said["units"].values()] == ["activating"] * 2
@@ -206,13 +208,13 @@ async def test_a_node_without_a_working_python_says_what_it_said() -> None:
             return Completed(127, b"", b"python3: command not found\n")
 
     with pytest.raises(Unreachable, match=r"one ran `python3`, but gave no answer \(status 127\): python3: command"):
-        await look(Broken.__new__(Broken), "one", timeout=1)
+        await observe_node(Broken.__new__(Broken), "one", timeout=1)
 
 
 async def test_late_bytes_cannot_travel(fleet: LocalFleet) -> None:
-    late = Exec(("cat",), stdin=Late("it rains", {}, lambda _: b""))
+    deferred = Exec(("cat",), stdin=Deferred("it rains", {}, lambda _: b""))
     with pytest.raises(TypeError, match="not known"):
-        await look(fleet, "one", [late], timeout=5)
+        await observe_node(fleet, "one", [deferred], timeout=5)
 
 
 async def test_http_is_asked_by_the_node_itself(fleet: LocalFleet) -> None:

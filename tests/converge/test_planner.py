@@ -13,7 +13,7 @@ from tercet.converge.observe import NodeFacts, Observation, PathFact, UnitFact
 from tercet.converge.order import in_order
 from tercet.converge.plan import Change, Plan
 from tercet.converge.planner import plan
-from tercet.converge.requests import NO_ANSWER, Answer, Exec, Late
+from tercet.converge.requests import NO_ANSWER, Answer, Deferred, Exec
 from tercet.converge.resources import Absent, Directory, File, Object, Program, Resource, Rolling, Standing, Unit
 from tercet.converge.target import Kind, Target, Verb
 from tercet.converge.watch import watches
@@ -208,7 +208,7 @@ def test_new_stopped_and_silent_nodes() -> None:
     assert Plan(unreachable=todo.unreachable).empty, "there is nothing to be done now"
 
 
-# --- late content -----------------------------------------------------------------------------------------------
+# --- deferred content ---------------------------------------------------------------------------------------------
 
 ADDRESS = Exec(("address",))
 
@@ -219,10 +219,10 @@ def hosts() -> File:
             raise LookupError("other has no address")
         return answers["other"].text.encode()
 
-    return File("/etc/hosts", Late("all have an address", {"other": ADDRESS}, render))
+    return File("/etc/hosts", Deferred("all have an address", {"other": ADDRESS}, render))
 
 
-def late(answer: Answer | None, found: PathFact | None) -> list[str]:
+def deferred(answer: Answer | None, found: PathFact | None) -> list[str]:
     unit = Unit("a.service", reload_on=("/etc/hosts",))
     facts = {"n": NodeFacts({"/etc/hosts": found}, {"a.service": UnitFact()})}
     if answer:
@@ -231,8 +231,8 @@ def late(answer: Answer | None, found: PathFact | None) -> list[str]:
 
 
 def test_late_content_is_compared_when_it_is_known() -> None:
-    assert late(Answer(0, "hello"), SAME) == []
-    assert late(Answer(0, "other"), SAME) == [
+    assert deferred(Answer(0, "hello"), SAME) == []
+    assert deferred(Answer(0, "other"), SAME) == [
         "n: update file /etc/hosts (content differs)",
         "n: reload unit a.service (its file /etc/hosts changes)",
     ]
@@ -243,9 +243,9 @@ def test_late_content_that_is_not_known_yet_says_so() -> None:
         "n: update file /etc/hosts (content is known once all have an address)",
         "n: reload unit a.service (its file /etc/hosts may change)",
     ]
-    assert late(Answer(1), SAME) == unknown
-    assert late(None, SAME) == unknown
-    assert late(None, None)[0] == "n: create file /etc/hosts (content is known once all have an address)"
+    assert deferred(Answer(1), SAME) == unknown
+    assert deferred(None, SAME) == unknown
+    assert deferred(None, None)[0] == "n: create file /etc/hosts (content is known once all have an address)"
 
 
 # --- objects ----------------------------------------------------------------------------------------------------

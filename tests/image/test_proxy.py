@@ -11,7 +11,7 @@ from tercet.image import proxy
 from tercet.image.catalog import PGCAT, Component
 from tercet.image.elf import host_arch
 from tercet.image.lock import read_lock
-from tercet.image.proxy import settle, settled
+from tercet.image.proxy import resolve, resolved
 from tercet.image.resolve import Run
 from tercet.image.sources.oci_image import OciImage
 from tercet.image.store import program_path
@@ -44,7 +44,7 @@ def wanting(inventory: Inventory, kind: str) -> Inventory:
 async def test_auto_without_pgcat_is_pgpool_with_the_reason_in_one_line(
     inventory: Inventory, start: Start, events: list[Event]
 ):
-    kind, reason = await settle(start(inventory))
+    kind, reason = await resolve(start(inventory))
     assert kind == "pgpool"
     assert reason == (
         "pgpool-II, because PgCat cannot be had (oci-image: 127.0.0.1:1 cannot be reached "
@@ -53,18 +53,18 @@ async def test_auto_without_pgcat_is_pgpool_with_the_reason_in_one_line(
     assert any(event.text == f"proxy: {reason}" for event in events)
 
 
-async def test_what_was_settled_stays_settled(inventory: Inventory, start: Start, tmp_path: Path):
-    first = await settle(start(inventory))
+async def test_what_was_resolved_stays_resolved(inventory: Inventory, start: Start, tmp_path: Path):
+    first = await resolve(start(inventory))
     lock = read_lock(tmp_path / "tercet.lock.json")
-    assert settled(inventory, lock, host_arch()) == first
+    assert resolved(inventory, lock, host_arch()) == first
     # … until PgCat is to come from elsewhere.
-    assert settled(with_sources(inventory, pgcat="path:/there"), lock, host_arch()) is None
+    assert resolved(with_sources(inventory, pgcat="path:/there"), lock, host_arch()) is None
 
 
 async def test_auto_with_a_binary_is_pgcat(inventory: Inventory, start: Start, pgcat_file: Path, tmp_path: Path):
-    await settle(start(inventory))
+    await resolve(start(inventory))
     given = with_sources(inventory, pgcat=f"path:{pgcat_file}")
-    assert await settle(start(given)) == ("pgcat", "PgCat 5b03881, had from path")
+    assert await resolve(start(given)) == ("pgcat", "PgCat 5b03881, had from path")
     lock = read_lock(tmp_path / "tercet.lock.json")
     assert lock.proxy is None
     assert lock.components["pgcat"].programs["pgcat"].sha256 == sha256(elf())
@@ -72,7 +72,7 @@ async def test_auto_with_a_binary_is_pgcat(inventory: Inventory, start: Start, p
 
 async def test_pgcat_that_cannot_be_had_is_an_error_with_every_remedy(inventory: Inventory, start: Start):
     with pytest.raises(TercetError) as caught:
-        await settle(start(wanting(inventory, "pgcat")))
+        await resolve(start(wanting(inventory, "pgcat")))
     for remedy in ("access", "sources.pgcat: path:/", "proxy: pgpool"):
         assert remedy in str(caught.value)
 
@@ -80,7 +80,7 @@ async def test_pgcat_that_cannot_be_had_is_an_error_with_every_remedy(inventory:
 async def test_a_wrong_binary_is_an_error_and_no_reason_for_pgpool(inventory: Inventory, start: Start, tmp_path: Path):
     (tmp_path / "pgcat").write_text("#!/bin/sh")
     with pytest.raises(TercetError, match="no Linux program"):
-        await settle(start(with_sources(inventory, pgcat=f"path:{tmp_path}/pgcat")))
+        await resolve(start(with_sources(inventory, pgcat=f"path:{tmp_path}/pgcat")))
 
 
 async def test_a_platform_with_pgcat_does_not_become_one_with_pgpool(
@@ -88,13 +88,13 @@ async def test_a_platform_with_pgcat_does_not_become_one_with_pgpool(
 ):
     given = with_sources(inventory, pgcat=f"path:{pgcat_file}")
     run = start(given)
-    await settle(run)
+    await resolve(run)
     program_path(run.cache, "pgcat", sha256(elf())).unlink()
     pgcat_file.unlink()
     with pytest.raises(TercetError, match="there is nothing there"):
-        await settle(start(given))
+        await resolve(start(given))
 
 
 async def test_pgpool_asks_nobody(inventory: Inventory, start: Start, events: list[Event]):
-    assert await settle(start(wanting(inventory, "pgpool"))) == ("pgpool", "pgpool-II, as the inventory says")
+    assert await resolve(start(wanting(inventory, "pgpool"))) == ("pgpool", "pgpool-II, as the inventory says")
     assert [event.text for event in events] == ["proxy: pgpool-II, as the inventory says"]

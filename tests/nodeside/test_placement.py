@@ -52,7 +52,7 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def looks(watch: placement.Watch, times: int, began: float) -> list[str]:
-    return [watch.look(began + number * placement.LOOK_S) for number in range(times)]
+    return [watch.poll(began + number * placement.LOOK_S) for number in range(times)]
 
 
 def test_the_lead_is_handed_over_at_the_fifth_look(agent: dict[str, Any]) -> None:

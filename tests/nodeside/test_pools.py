@@ -103,10 +103,10 @@ def test_a_failed_member_is_joined_once_dcs_sees_its_node(dcs: Agent, pool: Agen
     watched = watch(dcs, pool)
     dcs.consul(a=1, b=4)
     pool.consul(a=1, b=4)
-    watched.look()
+    watched.poll()
     assert pool.joined == [] and pool.asked == ["/v1/agent/members?wan=1"]
     dcs.consul(a=1, b=1)
-    watched.look()
+    watched.poll()
     assert pool.joined == [f"/v1/agent/join/{B}:8302?wan=1"]
 
 
@@ -114,7 +114,7 @@ def test_nobody_is_joined_who_is_alive_has_left_or_is_not_of_the_tailnet(dcs: Ag
     watched = watch(dcs, pool)
     dcs.consul(a=1, b=1, x=1)
     pool.consul(a=1, b=3, x=4)
-    watched.look()
+    watched.poll()
     assert pool.joined == []
 
 
@@ -128,7 +128,7 @@ def test_servers_of_nomad(dcs: Agent, pool: Agent) -> None:
             {"Name": "n-c.global", "Addr": C, "Port": 4648, "Status": "left"},
         ]
     }
-    watched.look()
+    watched.poll()
     assert pool.joined == [f"/v1/agent/join?address={B}:4648"]
 
 
@@ -141,15 +141,15 @@ def test_one_that_cannot_be_joined_is_tried_ever_less_often(dcs: Agent, pool: Ag
     at = list[float]()
     for _ in range(120):
         before = len(pool.joined)
-        watched.look()
+        watched.poll()
         at += [clock[0] - 100] * (len(pool.joined) - before)
         clock[0] += 1
     assert at == [0, 2, 6, 14, 30, 60, 90]
     dcs.consul(b=4)  # away, and there again
-    watched.look()
+    watched.poll()
     dcs.consul(b=1)
     before = len(pool.joined)
-    watched.look()
+    watched.poll()
     assert len(pool.joined) == before + 1
 
 
@@ -161,11 +161,11 @@ def test_all_get_their_turn_and_one_that_hangs_holds_a_look_up_for_seconds_only(
     dcs.consul(b=1, c=1)
     pool.consul(b=4, c=4)
     pool.late = 0.5
-    watched.look()
+    watched.poll()
     pool.late = 0.0
     deadline = time.monotonic() + 30
     while len(pool.joined) < 2 and time.monotonic() < deadline:
-        watched.look()
+        watched.poll()
     assert {path.partition("join/")[2] for path in pool.joined[:2]} == {f"{B}:8302?wan=1", f"{C}:8302?wan=1"}
 
 
@@ -174,9 +174,9 @@ def test_an_answer_without_sense_is_none(dcs: Agent, pool: Agent, members: objec
     watched = watch(dcs, pool)
     dcs.consul(b=1)
     pool.members = members
-    watched.look()
+    watched.poll()
     dcs.members, pool.members = members, []
-    watched.look()
+    watched.poll()
     assert pool.joined == []
 
 
@@ -187,5 +187,5 @@ def test_agents_that_do_not_answer_are_waited_for(dcs: Agent, pool: Agent) -> No
     for gone in (pool, dcs):
         gone.server.shutdown()
         gone.server.server_close()
-        watched.look()
+        watched.poll()
     assert pool.joined == []

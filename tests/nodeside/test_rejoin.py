@@ -46,26 +46,26 @@ def nomad() -> Iterator[Nomad]:
 
 def test_a_client_is_restarted_once_for_each_silence(nomad: Nomad) -> None:
     rejoin = Rejoin(Agent(loopback(nomad.server.server_port)))
-    assert [rejoin.look() for _ in range(3)] == [False] * 3
+    assert [rejoin.poll() for _ in range(3)] == [False] * 3
     for _ in range(2):
         nomad.last, nomad.leader = "49.5s", '""'  # cut off
-        assert [rejoin.look() for _ in range(3)] == [False] * 3
+        assert [rejoin.poll() for _ in range(3)] == [False] * 3
         nomad.leader = '"100.64.0.1:4647"'  # and back
-        assert [rejoin.look() for _ in range(5)] == [False, True, False, False, False]
+        assert [rejoin.poll() for _ in range(5)] == [False, True, False, False, False]
         nomad.last = "850.1ms"
-        assert not rejoin.look()
+        assert not rejoin.poll()
 
 
 @pytest.mark.parametrize("last", ["9.5s", "14.4s", "", "soon", "2562047h47m16.854775807s"])
 def test_a_client_that_is_in_time_or_says_nothing_sensible_is_left_alone(nomad: Nomad, last: str) -> None:
     nomad.last = last
     rejoin = Rejoin(Agent(loopback(nomad.server.server_port)))
-    assert not any(rejoin.look() for _ in range(5))
+    assert not any(rejoin.poll() for _ in range(5))
 
 
 def test_an_agent_that_fails_or_is_gone_is_left_alone(nomad: Nomad) -> None:
     nomad.last, nomad.status = "5m0s", 500
-    assert not any(Rejoin(Agent(loopback(port))).look() for port in (nomad.server.server_port, 9) for _ in range(3))
+    assert not any(Rejoin(Agent(loopback(port))).poll() for port in (nomad.server.server_port, 9) for _ in range(3))
 
 
 def test_durations_are_read_as_go_prints_them() -> None:

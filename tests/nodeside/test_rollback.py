@@ -67,37 +67,37 @@ def mark(tmp_path: Path) -> Path:
 def test_a_restored_node_is_noticed_once_and_the_mark_stays(agent: Agent, tmp_path: Path, mark: Path) -> None:
     count = tmp_path / "count"
     for _ in range(3):
-        rollback.look(agent.store, count, mark)
+        rollback.poll(agent.store, count, mark)
     copy = count.read_text()
     for _ in range(5):
-        rollback.look(agent.store, count, mark)
+        rollback.poll(agent.store, count, mark)
     assert agent.value == b"8" and not mark.exists()
 
     count.write_text(copy)  # as the snapshot had it
-    rollback.look(agent.store, count, mark)
+    rollback.poll(agent.store, count, mark)
     assert float(mark.read_text()) == 5 * rollback.EVERY_S
     mark.unlink()  # somebody has seen it
-    rollback.look(agent.store, count, mark)
+    rollback.poll(agent.store, count, mark)
     assert not mark.exists()
 
 
 def test_a_new_node_and_one_whose_dcs_lost_its_data_are_not_accused(agent: Agent, tmp_path: Path, mark: Path) -> None:
     agent.value = b"400"
     count = tmp_path / "count"
-    rollback.look(agent.store, count, mark)
+    rollback.poll(agent.store, count, mark)
     assert count.read_text() == "401\n"
     agent.value = None
-    rollback.look(agent.store, count, mark)
+    rollback.poll(agent.store, count, mark)
     assert not mark.exists() and agent.value == b"402"
 
 
 def test_a_dcs_that_does_not_answer_or_does_not_write_accuses_nobody(agent: Agent, tmp_path: Path, mark: Path) -> None:
     count = tmp_path / "count"
-    rollback.look(agent.store, count, mark)
+    rollback.poll(agent.store, count, mark)
     agent.status = 500
-    rollback.look(agent.store, count, mark)
+    rollback.poll(agent.store, count, mark)
     assert count.read_text() == "1\n"  # it counts only while it can compare
     agent.status = 200
     count.write_text("2\n")  # killed between its own count and the one in `dcs`
-    rollback.look(agent.store, count, mark)
+    rollback.poll(agent.store, count, mark)
     assert not mark.exists() and agent.value == b"3"

@@ -114,9 +114,9 @@ class Disk:
         found.start()
         return found
 
-    def look(self, watched: room.Room, times: int = 1) -> None:
+    def poll(self, watched: room.Room, times: int = 1) -> None:
         for _ in range(times):
-            watched.look()
+            watched.poll()
             self.now += room.LOOK_S
 
 
@@ -129,16 +129,16 @@ def test_a_full_primary_hands_over_to_the_standby_with_room_and_the_least_lag(no
     watched = disk.begin()
     assert disk.reserve.exists() and node.levels["db-one"] == "roomy"
     disk.fill(0)
-    disk.look(watched, LOOKS - 1)
+    disk.poll(watched, LOOKS - 1)
     assert disk.reserve.exists() and node.switches == []
     assert node.levels["db-one"] == "short", "that is said at the first look"
-    disk.look(watched)
+    disk.poll(watched)
     credentials = "Basic secret"
     assert node.switches == [(credentials, {"leader": "db-one", "candidate": "db-three"})]
     assert not disk.reserve.exists() and disk.left == RESERVE
     assert disk.full.exists() and node.levels["db-one"] == "full"
     node.members[0]["role"], node.members[2]["role"] = "quorum_standby", "leader"
-    disk.look(watched, 100)
+    disk.poll(watched, 100)
     assert len(node.switches) == 1, "once"
 
 
@@ -146,11 +146,11 @@ def test_a_moment_without_room_moves_nothing(node: Node, disk: Disk) -> None:
     watched = disk.begin()
     for _ in range(20):
         disk.fill(0)
-        disk.look(watched, LOOKS - 1)
+        disk.poll(watched, LOOKS - 1)
         disk.fill(PLENTY)
-        disk.look(watched)
+        disk.poll(watched)
     assert node.switches == [] and disk.reserve.exists() and not disk.full.exists()
-    disk.look(watched, LOOKS)
+    disk.poll(watched, LOOKS)
     assert node.levels["db-one"] == "roomy"
 
 
@@ -159,7 +159,7 @@ def test_a_pause_of_its_own_and_a_failed_reading_count_nothing(
 ) -> None:
     watched = disk.begin()
     disk.fill(0)
-    disk.look(watched)
+    disk.poll(watched)
     disk.now += 3600
 
     def fails(_folder: str) -> int:
@@ -169,8 +169,8 @@ def test_a_pause_of_its_own_and_a_failed_reading_count_nothing(
         broken.setattr(room, "free", fails)
         for _ in range(100):
             with pytest.raises(OSError, match="no such file system"):
-                watched.look()
-    disk.look(watched, LOOKS - 2)
+                watched.poll()
+    disk.poll(watched, LOOKS - 2)
     assert node.switches == [] and disk.reserve.exists()
 
 
@@ -190,7 +190,7 @@ def test_nobody_hands_over_to_a_node_that_does_not_say_that_it_has_room(
     node.levels = levels
     watched = disk.begin()
     disk.fill(FLOOR - 1)
-    disk.look(watched, 100)
+    disk.poll(watched, 100)
     assert {body["candidate"] for _, body in node.switches} == ({candidate} if candidate else set())
     assert disk.full.exists(), "writes are refused meanwhile"
 
@@ -201,7 +201,7 @@ def test_nobody_hands_over_to_a_standby_that_does_not_stream(node: Node, disk: D
     node.members[2] |= change
     watched = disk.begin()
     disk.fill(0)
-    disk.look(watched, 20)
+    disk.poll(watched, 20)
     assert node.switches == []
 
 
@@ -211,10 +211,10 @@ def test_nothing_moves_while_patroni_is_paused_and_a_refused_switchover_is_asked
     node.pause = True
     watched = disk.begin()
     disk.fill(0)
-    disk.look(watched, 20)
+    disk.poll(watched, 20)
     assert node.switches == [] and disk.full.exists()
     node.pause = False
-    disk.look(watched, int((room.ASK_S + room.AGAIN_S) / room.LOOK_S) + 1)
+    disk.poll(watched, int((room.ASK_S + room.AGAIN_S) / room.LOOK_S) + 1)
     assert len(node.switches) == 2
 
 
@@ -222,15 +222,15 @@ def test_with_room_again_it_is_as_before(node: Node, disk: Disk) -> None:
     node.levels = {"db-two": "full", "db-three": "full"}
     watched = disk.begin()
     disk.fill(0)
-    disk.look(watched, LOOKS)
+    disk.poll(watched, LOOKS)
     disk.fill(BACK - 1)
-    disk.look(watched, 20)
+    disk.poll(watched, 20)
     assert disk.full.exists() and watched.level == FULL, "no reserve is made that would leave it full again"
     disk.fill(BACK)
-    disk.look(watched, LOOKS)
+    disk.poll(watched, LOOKS)
     assert not disk.full.exists() and disk.reserve.exists() and node.levels["db-one"] == "short"
     disk.fill(TIGHT + FLOOR)
-    disk.look(watched, LOOKS)
+    disk.poll(watched, LOOKS)
     assert node.levels["db-one"] == "roomy" and node.switches == []
 
 
@@ -238,7 +238,7 @@ def test_with_room_again_it_is_as_before(node: Node, disk: Disk) -> None:
 def test_a_full_node_is_full_also_after_a_restart_of_the_program(node: Node, disk: Disk, left: int) -> None:
     watched = disk.begin()
     disk.fill(0)
-    disk.look(watched, LOOKS)
+    disk.poll(watched, LOOKS)
     disk.fill(left)
     disk.full.unlink()  # a boot clears /run
     again = disk.begin()
@@ -259,10 +259,10 @@ def test_what_it_could_not_tell_is_told_later_and_now_and_then_again(node: Node,
     watched = disk.begin()
     assert "db-one" not in node.levels
     node.works = True
-    disk.look(watched, int(room.ASK_S / room.LOOK_S) + 1)
+    disk.poll(watched, int(room.ASK_S / room.LOOK_S) + 1)
     assert node.levels["db-one"] == "roomy"
     node.levels.clear()  # `dcs` lost its data
-    disk.look(watched, int(room.PUBLISH_S / room.LOOK_S) + 1)
+    disk.poll(watched, int(room.PUBLISH_S / room.LOOK_S) + 1)
     assert node.levels == {"db-one": "roomy"}
 
 
@@ -270,7 +270,7 @@ def test_where_nobody_answers_writes_are_refused_all_the_same(node: Node, disk: 
     watched = disk.begin()
     node.works = False
     disk.fill(0)
-    disk.look(watched, 20)
+    disk.poll(watched, 20)
     assert disk.full.exists() and node.switches == []
 
 

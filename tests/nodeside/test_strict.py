@@ -88,9 +88,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def look(guard: strict.Strict, primary: Primary, clock: list[float], times: int = 1) -> None:
+def poll(guard: strict.Strict, primary: Primary, clock: list[float], times: int = 1) -> None:
     for _ in range(times):
-        guard.look(primary)  # type: ignore[arg-type]
+        guard.poll(primary)  # type: ignore[arg-type]
         clock[0] += strict.LOOK_S
 
 
@@ -98,15 +98,15 @@ def test_writes_are_refused_at_the_sixth_look_without_standbys_and_allowed_at_th
     kernel: Filter, clock: list[float]
 ) -> None:
     guard, primary = strict.Strict(1, 5432, "/nonexistent"), Primary()
-    look(guard, primary, clock, 3)
+    poll(guard, primary, clock, 3)
     assert not primary.read_only
     primary.replies = {}
-    look(guard, primary, clock, strict.SHORT_LOOKS - 1)
+    poll(guard, primary, clock, strict.SHORT_LOOKS - 1)
     assert not primary.read_only, "no loss yet: a standby follows a new primary"
-    look(guard, primary, clock)
+    poll(guard, primary, clock)
     assert primary.read_only
     primary.replies = {"13": "1"}
-    look(guard, primary, clock)
+    poll(guard, primary, clock)
     assert not primary.read_only
 
 
@@ -114,47 +114,47 @@ def test_writes_are_refused_while_the_disk_is_full(kernel: Filter, clock: list[f
     full = tmp_path / "full"
     guard, primary = strict.Strict(1, 5432, str(full)), Primary()
     full.touch()
-    look(guard, primary, clock)
+    poll(guard, primary, clock)
     assert primary.read_only and primary.terminated == []
     primary.replies = {}
-    look(guard, primary, clock, strict.SHORT_LOOKS)
+    poll(guard, primary, clock, strict.SHORT_LOOKS)
     full.unlink()
-    look(guard, primary, clock)
+    poll(guard, primary, clock)
     assert primary.read_only, "no standby confirms"
     primary.replies = {"13": "1"}
-    look(guard, primary, clock)
+    poll(guard, primary, clock)
     assert not primary.read_only
 
 
 def test_more_may_be_needed_than_one(kernel: Filter, clock: list[float]) -> None:
     guard, primary = strict.Strict(2, 5432, "/nonexistent"), Primary()
     del primary.replies["11"]
-    look(guard, primary, clock, strict.SHORT_LOOKS)
+    poll(guard, primary, clock, strict.SHORT_LOOKS)
     assert primary.read_only
 
 
 def test_standbys_that_are_connected_and_silent_are_refused_in_time(kernel: Filter, clock: list[float]) -> None:
     guard, primary = strict.Strict(1, 5432, "/nonexistent"), Primary()
-    look(guard, primary, clock, 20)
+    poll(guard, primary, clock, 20)
     assert not primary.read_only
     primary.answering = False
     began, looks = clock[0], 0
     while not primary.read_only:
         looks += 1
         assert looks < 20
-        look(guard, primary, clock)
+        poll(guard, primary, clock)
     assert 2.5 <= clock[0] - began <= 4
     primary.answering = True
-    look(guard, primary, clock, 5)  # the next heartbeat is answered
+    poll(guard, primary, clock, 5)  # the next heartbeat is answered
     assert not primary.read_only
 
 
 def test_nobody_is_called_silent_for_a_pause_of_the_guard_itself(kernel: Filter, clock: list[float]) -> None:
     guard, primary = strict.Strict(1, 5432, "/nonexistent"), Primary()
-    look(guard, primary, clock, 5)
+    poll(guard, primary, clock, 5)
     primary.answering = False
     clock[0] += 60
-    look(guard, primary, clock, 3)
+    poll(guard, primary, clock, 3)
     assert not primary.read_only
 
 
@@ -166,18 +166,18 @@ def test_one_silent_standby_of_two_refuses_nothing(kernel: Filter, clock: list[f
 def test_a_heartbeat_is_written_each_second_on_the_primary_alone(kernel: Filter, clock: list[float]) -> None:
     primary, standby = Primary(), Primary(standby=True)
     guard = strict.Strict(1, 5432, "/nonexistent")
-    look(guard, primary, clock, 12)
+    poll(guard, primary, clock, 12)
     assert primary.heartbeats == 3
-    look(strict.Strict(1, 5432, "/nonexistent"), standby, clock, 12)
+    poll(strict.Strict(1, 5432, "/nonexistent"), standby, clock, 12)
     assert standby.heartbeats == 0
 
 
 def test_backends_that_wait_are_terminated_only_while_writes_are_refused(kernel: Filter, clock: list[float]) -> None:
     guard, primary = strict.Strict(1, 5432, "/nonexistent"), Primary(waiting=[7])
-    look(guard, primary, clock, 4)
+    poll(guard, primary, clock, 4)
     assert primary.terminated == []
     primary.replies = {}
-    look(guard, primary, clock, strict.SHORT_LOOKS)
+    poll(guard, primary, clock, strict.SHORT_LOOKS)
     assert primary.terminated == [7]
 
 
@@ -185,46 +185,46 @@ def test_cancels_are_refused_from_the_second_look_of_a_wait_until_nobody_waits(
     kernel: Filter, clock: list[float]
 ) -> None:
     guard, primary = strict.Strict(1, 5432, "/nonexistent"), Primary(waiting=[7])
-    look(guard, primary, clock)
+    poll(guard, primary, clock)
     assert kernel.up == [False], "a predecessor may have left it up"
     primary.waiting = [8]
-    look(guard, primary, clock)
+    poll(guard, primary, clock)
     assert kernel.up == [False], "another backend: each waited for one look"
-    look(guard, primary, clock, 2)
+    poll(guard, primary, clock, 2)
     assert kernel.up == [False, True]
     primary.waiting = []
-    look(guard, primary, clock, 2)
+    poll(guard, primary, clock, 2)
     assert kernel.up == [False, True, False]
 
 
 def test_a_shield_that_could_not_be_raised_is_tried_again(kernel: Filter, clock: list[float]) -> None:
     guard, primary = strict.Strict(1, 5432, "/nonexistent"), Primary(waiting=[7])
-    look(guard, primary, clock)
+    poll(guard, primary, clock)
     kernel.works = False
-    look(guard, primary, clock, 8)
+    poll(guard, primary, clock, 8)
     assert kernel.up == [False, True], "not at each look: one that hangs holds everything else up"
     kernel.works = True
     clock[0] += strict.SHIELD_AGAIN_S
-    look(guard, primary, clock, 2)
+    poll(guard, primary, clock, 2)
     assert kernel.up == [False, True, True]
 
 
 def test_the_setting_is_changed_once_and_loaded_again_only_where_it_was_not(kernel: Filter, clock: list[float]) -> None:
     guard, primary = strict.Strict(1, 5432, "/nonexistent"), Primary(replies={})
-    look(guard, primary, clock, strict.SHORT_LOOKS + 100)
+    poll(guard, primary, clock, strict.SHORT_LOOKS + 100)
     assert (primary.read_only, primary.loaded, primary.reloads) == (True, True, 1)
     primary.loaded, primary.deaf = False, True
-    look(guard, primary, clock, 5 * strict.SETTLE_LOOKS)
+    poll(guard, primary, clock, 5 * strict.SETTLE_LOOKS)
     assert primary.reloads == 1 + 5
     primary.replies, primary.deaf = {"13": "1"}, False
-    look(guard, primary, clock, 100)
+    poll(guard, primary, clock, 100)
     assert (primary.read_only, primary.loaded, primary.reloads) == (False, False, 1 + 5 + 1)
 
 
 def test_what_a_person_or_a_base_backup_set_is_taken_back_once(kernel: Filter, clock: list[float]) -> None:
     for standby in (False, True):
         found = Primary(standby=standby, read_only=True, loaded=True)
-        look(strict.Strict(1, 5432, "/nonexistent"), found, clock, 50)
+        poll(strict.Strict(1, 5432, "/nonexistent"), found, clock, 50)
         assert (found.read_only, found.loaded, found.reloads) == (False, False, 1)
 
 
@@ -232,10 +232,10 @@ def test_a_demoted_primary_takes_everything_back(kernel: Filter, clock: list[flo
     guard, primary = strict.Strict(1, 5432, "/nonexistent"), Primary(waiting=[7], replies={})
     for _ in range(strict.SHORT_LOOKS):
         primary.waiting = [7]
-        look(guard, primary, clock)
+        poll(guard, primary, clock)
     assert (primary.read_only, kernel.up[-1]) == (True, True)
     primary.standby, primary.waiting = True, []
-    look(guard, primary, clock)
+    poll(guard, primary, clock)
     assert (primary.read_only, kernel.up[-1]) == (False, False)
 
 
@@ -257,7 +257,7 @@ def test_a_failure_of_nft_is_told_and_writes_are_refused_all_the_same(
     replace_program(tmp_path, "nft", f"cat > /dev/null; {end}")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     guard, primary = strict.Strict(1, 5432, "/nonexistent"), Primary(replies={}, waiting=[7])
-    look(guard, primary, clock, strict.SHORT_LOOKS)
+    poll(guard, primary, clock, strict.SHORT_LOOKS)
     assert (primary.read_only, primary.terminated) == (True, [7])
     assert capsys.readouterr().out.splitlines().count(reason) == 1
 
@@ -295,7 +295,7 @@ def test_a_real_postgresql_is_told_once_by_each_that_comes(
         """Reloads that it took, after so many looks of a new session as the daemon has one."""
         with psycopg.connect(f"{server.conninfo} options='-c synchronous_commit=local'", autocommit=True) as session:
             for _ in range(looks):
-                guard.look(session)
+                guard.poll(session)
                 time.sleep(strict.LOOK_S)
         assert server.sql("SHOW default_transaction_read_only") == [["on" if read_only else "off"]]
         return reloads(server) - before

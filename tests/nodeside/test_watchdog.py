@@ -73,11 +73,11 @@ def wait_until(holds: Callable[[], bool], what: str, seconds: float = 60.0) -> f
 def test_it_is_ended_once_the_answer_has_been_missing_for_the_limit(clock: list[float]) -> None:
     answers, ended = [True], list[tuple[float, str]]()
     watch = Watch("patroni", 6.0, lambda: answers[0], lambda why: ended.append((clock[0], why)))
-    watch.look()
+    watch.poll()
     answers[0] = False
     for _ in range(20):
         clock[0] += 1
-        watch.look()
+        watch.poll()
     assert [at for at, _ in ended] == [106.0, 112.0, 118.0], "its successor gets the full time"
     assert ended[0][1] == "patroni has not answered for 6.0 s"
 
@@ -93,22 +93,22 @@ def test_one_answer_is_enough(clock: list[float]) -> None:
     watch = Watch("the postmaster", 5.0, ask, ended.append)
     for _ in range(30):
         clock[0] += 1
-        watch.look()
+        watch.poll()
     assert ended == []
 
 
 def test_its_own_pause_is_nobodys_silence(clock: list[float]) -> None:
     answers, ended = [True], list[str]()
     watch = Watch("patroni", 6.0, lambda: answers[0], ended.append)
-    watch.look()
+    watch.poll()
     clock[0] += 3600  # suspended, and the one that it asks was suspended with it
     answers[0] = False
-    watch.look()
+    watch.poll()
     clock[0] += 1
-    watch.look()
+    watch.poll()
     answers[0] = True
     clock[0] += 1
-    watch.look()
+    watch.poll()
     assert ended == []
 
 
@@ -116,14 +116,14 @@ def test_after_a_pause_everybody_gets_the_full_time(clock: list[float]) -> None:
     """Seen after a freeze of 40 s: a Patroni that was back in its first turn was killed after three looks."""
     answers, ended = [True], list[float]()
     watch = Watch("patroni", 6.0, lambda: answers[0], lambda _why: ended.append(clock[0]))
-    watch.look()
+    watch.poll()
     answers[0] = False
     clock[0] += 1
-    watch.look()
+    watch.poll()
     clock[0] += 40  # the node was frozen
     thawed = clock[0]
     for _ in range(8):
-        watch.look()
+        watch.poll()
         clock[0] += 1
     assert [at - thawed for at in ended] == [6.0]
 
@@ -150,19 +150,19 @@ class World:
         with self.file.open("ab") as file:
             file.write(b"1")
 
-    def look(self) -> None:
-        self.fence.look(lambda _why: self.done.append("patroni killed"), lambda: self.done.append("key given up"))
+    def poll(self) -> None:
+        self.fence.poll(lambda _why: self.done.append("patroni killed"), lambda: self.done.append("key given up"))
 
 
 def test_a_primary_without_keepalives_loses_its_patroni_then_its_life(tmp_path: Path, clock: list[float]) -> None:
     world = World(tmp_path)
     world.keepalive()
-    world.look()
+    world.poll()
     done = dict[float, list[str]]()
     for _ in range(60):
         clock[0] += 0.25
         before = len(world.done)
-        world.look()
+        world.poll()
         if world.done[before:]:
             done[clock[0] - 100.0] = world.done[before:]
     assert done == {9.0: ["patroni killed"], 12.0: ["fenced", "key given up"]}
@@ -174,13 +174,13 @@ def test_a_patroni_whose_dcs_is_silent_is_not_hung_but_its_primary_is_fenced(
     """Seen in a cut of a site: Patroni was killed while it demoted, and nobody started PostgreSQL again."""
     world = World(tmp_path)
     world.keepalive()
-    world.look()
+    world.poll()
     world.answers = False
     done = dict[float, list[str]]()
     for _ in range(60):
         clock[0] += 0.25
         before = len(world.done)
-        world.look()
+        world.poll()
         if world.done[before:]:
             done[clock[0] - 100.0] = world.done[before:]
     assert done == {12.0: ["fenced", "key given up"]}
@@ -189,11 +189,11 @@ def test_a_patroni_whose_dcs_is_silent_is_not_hung_but_its_primary_is_fenced(
 def test_a_patroni_has_its_time_once_dcs_answers_again(tmp_path: Path, clock: list[float]) -> None:
     world = World(tmp_path)
     world.keepalive()
-    world.look()
+    world.poll()
     for second in range(11):
         world.answers = second >= 8
         clock[0] += 1
-        world.look()
+        world.poll()
     assert world.done == []
 
 
@@ -203,7 +203,7 @@ def test_a_restarted_patroni_has_the_rest_of_the_time(tmp_path: Path, clock: lis
         clock[0] += 1
         if second % 10 == 0:
             world.keepalive()
-        world.look()
+        world.poll()
     assert world.done == ["patroni killed"] * 6, "killed once in each silence of ten seconds, never fenced"
 
 
@@ -212,15 +212,15 @@ def test_a_patroni_that_takes_long_to_start_is_not_killed_and_gains_no_time(tmp_
     primary was never fenced."""
     world = World(tmp_path)
     world.keepalive()
-    world.look()
+    world.poll()
     world.file.write_bytes(b"")  # it was killed, and a new one starts
     for _ in range(11):
         clock[0] += 1
-        world.look()
+        world.poll()
     assert world.done == []
     world.file.write_bytes(b"")
     clock[0] += 1
-    world.look()
+    world.poll()
     assert world.done == ["fenced", "key given up"]
 
 
@@ -230,7 +230,7 @@ def test_only_a_primary_is_fenced(tmp_path: Path, clock: list[float], role: str)
     world.role = role
     for _ in range(200):
         clock[0] += 1
-        world.look()
+        world.poll()
     assert world.done == []
 
 
@@ -240,7 +240,7 @@ def test_a_watchdog_that_patroni_switched_off_does_nothing(tmp_path: Path, clock
         file.write(b"1V")
     for _ in range(200):
         clock[0] += 1
-        world.look()
+        world.poll()
     assert world.done == []
 
 
@@ -278,24 +278,24 @@ def test_what_an_earlier_lead_left_in_the_file_does_not_switch_the_watchdog_off(
 
 def test_without_the_file_a_primary_is_fenced(tmp_path: Path, clock: list[float]) -> None:
     world = World(tmp_path)
-    world.look()
+    world.poll()
     world.file.unlink()
-    world.look()
+    world.poll()
     for _ in range(20):
         clock[0] += 1
-        world.look()
+        world.poll()
     assert "fenced" in world.done
 
 
 def test_a_pause_of_everybody_fences_nobody(tmp_path: Path, clock: list[float]) -> None:
     world = World(tmp_path)
-    world.look()
+    world.poll()
     clock[0] += 30  # the whole node was frozen
     for _ in range(watchdog.MIN_LOOKS - 2):
         clock[0] += 0.25
-        world.look()
+        world.poll()
     world.keepalive()
-    world.look()
+    world.poll()
     assert world.done == []
 
 
@@ -306,7 +306,7 @@ def test_the_wall_clock_does_not_matter(tmp_path: Path, clock: list[float]) -> N
         os.utime(world.file, (stamp, stamp))
         for _ in range(8):
             clock[0] += 1
-            world.look()
+            world.poll()
     assert world.done == []
 
 
@@ -369,21 +369,21 @@ def test_a_shutdown_that_waits_for_its_sessions_is_hurried(primary: Server, cloc
     postmaster, pid = Postmaster(str(primary.directory / "data")), primary.postmaster()
     hurry = watchdog.Shutdown(postmaster)
 
-    def look(times: int) -> None:
+    def poll(times: int) -> None:
         for _ in range(times):
             clock[0] += 1
-            hurry.look()
+            hurry.poll()
 
     with psycopg.connect(primary.conninfo):
-        look(5)
+        poll(5)
         assert not postmaster.stopping()
         os.kill(pid, signal.SIGTERM)
         wait_until(lambda: postmaster.stopping() == pid, "it says that it shuts down")
-        look(2)
+        poll(2)
         assert postmaster.stopping() == pid, "an orderly shutdown has its time"
-        look(1)
+        poll(1)
         wait_until(lambda: is_gone(pid), "it has ended its sessions, and itself")
-    look(5)
+    poll(5)
 
 
 @pytest.mark.parametrize("found", ["{own}", "-{own}", "-1", "1", "0", "", "x"])

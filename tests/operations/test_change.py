@@ -19,7 +19,7 @@ from tercet.errors import TercetError
 from tercet.image.build import Image
 from tercet.inventory.secrets import STAND_IN, claim, load_or_create, owner
 from tercet.operations import change, up
-from tercet.operations.change import carry_out, make_plan, refuse_destruction, with_image, with_own_secrets
+from tercet.operations.change import execute, make_plan, refuse_destruction, with_image, with_own_secrets
 from tercet.providers.base import Survey
 from tercet.providers.proxmox.guests import ProxmoxKind
 from tercet.session import session
@@ -36,7 +36,7 @@ class Nothing:
     async def survey(self) -> Survey:
         return Survey((Change(Verb.CREATE, Target(Kind.CONTAINER, "db-sib-01"), "absent"),))
 
-    async def doomed(self) -> tuple[Change, ...]:
+    async def destroy_plan(self) -> tuple[Change, ...]:
         return self.made
 
     @asynccontextmanager
@@ -174,5 +174,5 @@ async def test_containers_that_serve_are_restarted_after_everything_else() -> No
     a, b, *serving = (Target(Kind.CONTAINER, name) for name in "abcd")
     first = (Change(Verb.CREATE, a, "absent"), Change(Verb.START, b, "stopped"))
     last = tuple(Change(Verb.RESTART, target, "a setting", restarts=target.name) for target in serving)
-    await carry_out(cast(Session, opened), Plan(first, restarts=last), cast(Fleet, None), silent)
+    await execute(cast(Session, opened), Plan(first, restarts=last), cast(Fleet, None), silent)
     assert prepared == ["a, b", "c", "d"]

@@ -53,7 +53,7 @@ class Leaky:
     async def faults_active(self) -> tuple[Fault, ...]:
         return (Fault(KILL, "db-fsn-01", 7.5),)
 
-    async def doomed(self) -> tuple[Change, ...]:
+    async def destroy_plan(self) -> tuple[Change, ...]:
         return ()
 
     async def run(self, node: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> Completed:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tercet.converge.deferred import Resolver
 from tercet.converge.fleet import Unreachable
-from tercet.converge.late import Kitchen
-from tercet.converge.requests import Late
+from tercet.converge.requests import Deferred
 from tercet.errors import TercetError
 from tercet.inventory.model import TailnetModel
 from tercet.providers.proxmox import lock
@@ -33,9 +33,9 @@ async def test_a_credential_that_takes_its_time_does_not_cost_the_lock(provider:
     """As with a password manager that asks its user, while the nodes log in to the tailnet."""
     made, other = provider(), provider()
     tailnet = Tailnet(TailnetModel(auth_key="command:sh -c 'sleep 9; echo tskey'"))
-    key = Late("the tailnet gives a key", {}, lambda _answers: tailnet.key)
+    key = Deferred("the tailnet gives a key", {}, lambda _answers: tailnet.key)
     async with made.lock("anna"):
-        assert await Kitchen(made, lambda: None, frozenset()).render(key, shared=False) == b"tskey"
+        assert await Resolver(made, lambda: None, frozenset()).render(key, shared=False) == b"tskey"
         with pytest.raises(TercetError, match="changed by anna"):
             async with other.lock("ben"):
                 pass

@@ -217,9 +217,9 @@ async def test_a_database_that_lost_a_tag_is_neither_made_anew_nor_destroyed(
         ct.config["tags"] = tags
         with pytest.raises(TercetError, match=r"role of the inventory, found without: db-sib-01 \(102 on pve-sib-01\)"):
             await provider().survey()
-    doomed = lines(await made.doomed())
-    assert len([line for line in doomed if line.startswith("destroy")]) == 8
-    assert any(line.startswith("keep container db-sib-01 (102 on pve-sib-01): it has the") for line in doomed)
+    destroy_plan = lines(await made.destroy_plan())
+    assert len([line for line in destroy_plan if line.startswith("destroy")]) == 8
+    assert any(line.startswith("keep container db-sib-01 (102 on pve-sib-01): it has the") for line in destroy_plan)
     await made.destroy(silent)
     assert hosts["sib-01"].pve.cts == [ct] and ct.status == "running"
 
@@ -236,12 +236,12 @@ async def test_two_containers_that_claim_to_be_one_node_stop_everything(
 
 async def test_down_names_what_it_destroys_and_database_disks_before_all(provider: Make) -> None:
     made = await raised(provider)
-    doomed = lines(await made.doomed())
-    assert len(doomed) == 9
-    assert "destroy container db-sib-01 (102 on pve-sib-01): DATABASE, with local-lvm:vm-102-disk-0" in doomed
+    destroy_plan = lines(await made.destroy_plan())
+    assert len(destroy_plan) == 9
+    assert "destroy container db-sib-01 (102 on pve-sib-01): DATABASE, with local-lvm:vm-102-disk-0" in destroy_plan
     await made.destroy(silent)
     assert await made.running() == frozenset()
-    assert await made.doomed() == ()
+    assert await made.destroy_plan() == ()
     await made.destroy(silent)
 
 
@@ -526,7 +526,7 @@ async def test_the_servers_of_lost_sites_are_neither_asked_nor_needed(
     assert (survey.changes, survey.away, len(survey.running)) == ((), {}, 3)
     async with left.lock("anna"):  # of one server, that is most of them
         assert (await left.run("db-fsn-01", ("true",), timeout=20)).status == 0
-    assert [change.what for change in await left.doomed()] == [
+    assert [change.what for change in await left.destroy_plan()] == [
         f"container {role}-fsn-01 (10{n} on pve-fsn-01)" for n, role in enumerate(("consul-nomad", "apps", "db"))
     ]
     assert asked == {site: len(hosts[site].commands) for site in asked}
@@ -542,7 +542,7 @@ async def test_in_a_cluster_the_containers_of_a_lost_site_are_no_strays(
     cluster.cts.extend(hosts["sib-03"].pve.cts)
     left = provider()
     assert (await left.survey()).changes == ()
-    assert not [change for change in await left.doomed() if "sib-03" in change.what]
+    assert not [change for change in await left.destroy_plan() if "sib-03" in change.what]
 
 
 async def test_a_closed_provider_connects_anew(provider: Make) -> None:

@@ -36,7 +36,7 @@ class PaperProvider:
     async def prepare(self, changes: Sequence[Change], emit: Emit) -> None:
         raise TercetError("nothing runs on paper")
 
-    async def doomed(self) -> tuple[Change, ...]:
+    async def destroy_plan(self) -> tuple[Change, ...]:
         return ()
 
     async def destroy(self, emit: Emit) -> None:

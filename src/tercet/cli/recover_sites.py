@@ -45,7 +45,7 @@ def site_alone(call: Invocation, site: str, confirmed: str | None) -> int:
 
     async def work(session: Session) -> int:
         with progress_of(call) as emit:
-            found = await operation.look(session, site, emit)
+            found = await operation.examine(session, site, emit)
         operation.refuse(found)
         if not call.json:
             render_alone(found, call.errors)
@@ -119,7 +119,7 @@ def rejoin(call: Invocation, sites: tuple[str, ...], to: Path | None, confirmed:
 
     async def work(session: Session) -> int:
         with progress_of(call) as emit:
-            found = await operation.look(session, sites, emit)
+            found = await operation.examine(session, sites, emit)
         if found.sites:
             if not call.json:
                 render_back(found, call.errors)

@@ -94,7 +94,7 @@ class Dcs:
         start = None
         if node.role is Role.CONTROL:
             start = Start(File("/usr/lib/tercet/dcs-before-start", _BEFORE_START.encode(), mode=0o755), _BESIDE)
-        if node == founder(platform):
+        if node == bootstrap_server(platform):
             yield self._permission()
         yield from consul_agent.resources(
             self.context, agent, title, settings, definitions=definitions, rolling=rolling, start=start
@@ -162,7 +162,7 @@ class Dcs:
         yield Condition("dcs: every node is a member", _members(platform), nodes)
 
 
-def founder(platform: Platform) -> Node:
+def bootstrap_server(platform: Platform) -> Node:
     """The control node that creates the Raft, where it may."""
     return platform.at(platform.initial_primary.site, Role.CONTROL)
 

@@ -20,7 +20,7 @@ from typing import NoReturn
 
 from tercet.components.context import Context
 from tercet.converge.component import Condition
-from tercet.converge.requests import Answer, Exec, Late, Request
+from tercet.converge.requests import Answer, Deferred, Exec, Request
 from tercet.converge.resources import Object, Resource
 from tercet.errors import TercetError
 from tercet.inventory.platform import Node, Role
@@ -47,7 +47,7 @@ class Fingerprint:
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is not Role.DB:
             return
-        record = Late("the secrets are made", {}, lambda _answers: self._record())
+        record = Deferred("the secrets are made", {}, lambda _answers: self._record())
         yield Object(
             f"fingerprint of the secrets on {node.name}",
             READ,

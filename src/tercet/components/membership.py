@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from tercet.components.context import Context
 from tercet.components.fingerprint import FOLDER
 from tercet.converge.component import Condition
-from tercet.converge.requests import Answer, Exec, Late, Request
+from tercet.converge.requests import Answer, Deferred, Exec, Request
 from tercet.converge.resources import Object, Resource
 from tercet.errors import TercetError
 from tercet.inventory.lost import line_of
@@ -127,7 +127,7 @@ class Membership:
             f"record of the lost sites on {node.name}",
             READ,
             lambda answer: _differs(lost, answer),
-            (Exec(("sh", "-c", _WRITE), stdin=Late("the others have it", {o.name: READ for o in others}, copy)),),
+            (Exec(("sh", "-c", _WRITE), stdin=Deferred("the others have it", {o.name: READ for o in others}, copy)),),
         )
 
     def questions(self, node: Node) -> Mapping[str, Request]:

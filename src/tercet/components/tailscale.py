@@ -24,7 +24,7 @@ from tercet.components.rolling import everywhere
 from tercet.components.systemd import CONTROL_PLANE, unit_file, unit_path
 from tercet.components.tcp import tcp
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
-from tercet.converge.requests import NO_ANSWER, Answer, Exec, Http, Late, Request
+from tercet.converge.requests import NO_ANSWER, Answer, Deferred, Exec, Http, Request
 from tercet.converge.resources import Directory, File, Object, Resource, Unit
 from tercet.errors import TercetError
 from tercet.inventory.platform import Node, Role
@@ -100,7 +100,7 @@ class Tailscale:
             rolling=everywhere("tailnet", node, self.context.platform, endpoints.dcs(self.context.platform)),
         )
         yield self._login(node)
-        yield File(HOSTS, Late("all nodes have joined the tailnet", self._address_needs(), self._hosts))
+        yield File(HOSTS, Deferred("all nodes have joined the tailnet", self._address_needs(), self._hosts))
         yield Unit(READY, restart_on=(unit_path(READY), ready))
 
     def _tailscaled_unit(self) -> bytes:
@@ -150,11 +150,11 @@ class Tailscale:
         line = f"{headscale.world_address(self.context)} {headscale.HOSTNAME}"
         return (Exec(("sh", "-c", f"grep -qxF '{line}' {HOSTS} 2>/dev/null || echo '{line}' >> {HOSTS}")),)
 
-    def _key(self) -> Late:
+    def _key(self) -> Deferred:
         world = self.context.platform.world
         if world is None:
-            return Late("the tailnet gives a key", {}, lambda _answers: self._tailnet.key)
-        return Late(
+            return Deferred("the tailnet gives a key", {}, lambda _answers: self._tailnet.key)
+        return Deferred(
             "headscale runs",
             {world.name: headscale.join_key_request(self.context.platform.settings.tailnet.tag)},
             lambda answers: _key_of(answers.get(world.name, NO_ANSWER)),

@@ -24,7 +24,7 @@ from tercet.converge.gates import explain, wait_for
 from tercet.converge.order import in_order
 from tercet.converge.plan import Change, Plan, Step
 from tercet.converge.planner import desired
-from tercet.converge.steps import Hands
+from tercet.converge.steps import Executor
 from tercet.errors import TercetError
 from tercet.inventory.platform import Node
 
@@ -78,7 +78,7 @@ class _Run:
         self._emit = emit
         self._gate_timeout = {component.name: gates.get(component.name, gate_timeout) for component in components}
         self._away = plan.away
-        self._hands = Hands(fleet, desired(components, nodes), self._may_go_on, self._away)
+        self._executor = Executor(fleet, desired(components, nodes), self._may_go_on, self._away)
         self._ended = {component.name: asyncio.Event() for component in components}
         self._steps: dict[str, list[Step]] = {component.name: [] for component in components}
         for step in plan.steps:
@@ -146,7 +146,7 @@ class _Run:
         self._may_go_on()
 
     async def _hand(self, step: Step, report: _Report) -> None:
-        await self._hands.carry_out(step, report.made)
+        await self._executor.execute(step, report.made)
         self._done.append(step)
 
     async def _gate(self, component: Component, report: _Report, before: Step | None = None) -> None:

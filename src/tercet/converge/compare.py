@@ -8,7 +8,7 @@ from hashlib import sha256
 
 from tercet.converge.observe import NodeFacts, Observation, PathFact, UnitFact
 from tercet.converge.plan import Change
-from tercet.converge.requests import Late
+from tercet.converge.requests import Deferred
 from tercet.converge.resources import Absent, Directory, File, Object, Program, Resource, Unit
 from tercet.converge.target import Verb
 from tercet.converge.watch import Watch, covers, path_of
@@ -75,7 +75,7 @@ def compare(resource: Resource, seen: Seen) -> list[Change]:
 def _file(file: File, seen: Seen) -> list[Change]:
     content = file.content
     found = seen.facts.paths[file.path] if seen.facts else None
-    if isinstance(content, Late):
+    if isinstance(content, Deferred):
         rendered = render(content, seen.observation)
         if rendered is None:
             seen.touched[file.path] = "may change"
@@ -93,11 +93,11 @@ def _file(file: File, seen: Seen) -> list[Change]:
     return [change(Verb.UPDATE, file, ", ".join(reasons))]
 
 
-def render(late: Late, observation: Observation) -> bytes | None:
-    """Late content as far as it can be known now; None if it cannot."""
-    needs = {node: request for node, request in late.needs.items() if node not in observation.unreachable}
+def render(content: Deferred, observation: Observation) -> bytes | None:
+    """Deferred content as far as it can be known now; None if it cannot."""
+    needs = {node: request for node, request in content.needs.items() if node not in observation.unreachable}
     try:
-        return late.render({node: observation.answer(node, request) for node, request in needs.items()})
+        return content.render({node: observation.answer(node, request) for node, request in needs.items()})
     except LookupError:
         return None
 

@@ -19,7 +19,7 @@ from tercet.converge.component import Component
 from tercet.converge.observe import Observation
 from tercet.converge.order import ancestors
 from tercet.converge.plan import Change, Held
-from tercet.converge.requests import Late
+from tercet.converge.requests import Deferred
 from tercet.converge.resources import File, Object, Resource, Rolling, Turn, Unit
 from tercet.converge.target import Verb
 from tercet.inventory.platform import Node
@@ -102,9 +102,9 @@ class Holds:
                 answers = {name: self._observation.answer(name, wanted.probe) for name in wanted.on}
                 if wanted.here and (holders := away & set(wanted.on)) and not wanted.holder(answers):
                     return self._places(holders), "no node that answers holds it"
-            case File(content=Late() as late) if node in self._observation.nodes:
-                if (asked := away & late.needs.keys()) and render(late, self._observation) is None:
-                    return self._places(asked), f"its content is known once {late.why}"
+            case File(content=Deferred() as content) if node in self._observation.nodes:
+                if (asked := away & content.needs.keys()) and render(content, self._observation) is None:
+                    return self._places(asked), f"its content is known once {content.why}"
         return None
 
     def _permitted(self, wanted: Object) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 
 from tercet import nodeside
 from tercet.converge.fleet import Fleet, Unreachable
-from tercet.converge.requests import Active, Answer, Exec, Http, Late, Request
+from tercet.converge.requests import Active, Answer, Deferred, Exec, Http, Request
 
 ARGV = ("python3", "-I", "-S", "-")
 DO_TIMEOUT_S = 180.0  # a stop, a start and what comes before them, each within the agent's own limit of 60 s
@@ -25,8 +25,8 @@ DO_TIMEOUT_S = 180.0  # a stop, a start and what comes before them, each within 
 SYSTEMD_S = 10.0  # for systemd to tell the states of all units of a node
 NOT_ACTIVE = 3  # the status that `systemctl is-active` has for it
 # Each after those that it imports.
-LOOK = ("endpoint", "api", "agent.requests", "agent.facts", "agent.stamps", "agent.main")
-DO = (*LOOK, "agent.changes")
+OBSERVE = ("endpoint", "api", "agent.requests", "agent.facts", "agent.stamps", "agent.main")
+DO = (*OBSERVE, "agent.changes")
 
 
 class Made(StrEnum):
@@ -49,7 +49,7 @@ class Outcome:
         return self.made is Made.FAILED
 
 
-async def look(
+async def observe_node(
     fleet: Fleet,
     node: str,
     requests: Sequence[Request] = (),
@@ -67,14 +67,14 @@ async def look(
     active = [request for request in requests if isinstance(request, Active)]
     sent = [request for request in requests if not isinstance(request, Active)]
     asked = {
-        "call": "look",
+        "call": "observe",
         "paths": paths or {},
         "units": units or {},
         "active": [request.unit for request in active],
         "patience": min([limit, *(request.timeout for request in active)] if active else [limit, SYSTEMD_S]),
         "requests": [_wire(request, limit) for request in sent],
     }
-    said = await _call(fleet, node, asked, LOOK, timeout)
+    said = await _call(fleet, node, asked, OBSERVE, timeout)
     answers: dict[Request, Answer] = {
         request: Answer(**answer) for request, answer in zip(sent, said["answers"], strict=True)
     }
@@ -150,9 +150,9 @@ def _state(shown: Mapping[str, str] | None, silence: str) -> Answer:
 
 
 def _wire(request: Exec | Http, limit: float) -> dict[str, Any]:
-    """A request as it travels. Late bytes must have been rendered before."""
+    """A request as it travels. Deferred bytes must have been rendered before."""
     data = request.stdin if isinstance(request, Exec) else request.body
-    if isinstance(data, Late):
+    if isinstance(data, Deferred):
         raise TypeError(f"the standard input of {request!r} is not known before its change is made")
     common = {"data": encoded(data), "timeout": min(request.timeout, limit)}
     if isinstance(request, Exec):

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from tercet.converge.deferred import Resolver
 from tercet.converge.fleet import Fleet
-from tercet.converge.late import Kitchen
 from tercet.converge.observe import ask
-from tercet.converge.requests import Answer, Exec, Http, Late, Request, patience
+from tercet.converge.requests import Answer, Deferred, Exec, Http, Request, patience
 from tercet.converge.resources import Object
 from tercet.errors import TercetError
 
@@ -22,9 +22,9 @@ class Objects:
     """Brings objects about on the nodes of `fleet` that are not `away`. `may_go_on` raises where nothing new may be
     started."""
 
-    def __init__(self, fleet: Fleet, kitchen: Kitchen, may_go_on: Callable[[], None], away: frozenset[str]) -> None:
+    def __init__(self, fleet: Fleet, resolver: Resolver, may_go_on: Callable[[], None], away: frozenset[str]) -> None:
         self._fleet = fleet
-        self._kitchen = kitchen
+        self._resolver = resolver
         self._may_go_on = may_go_on
         self._away = away
 
@@ -77,8 +77,8 @@ class Objects:
         """Send the object's requests. What went wrong, or ""."""
         for request in wanted.change:
             ready = request
-            if isinstance(request, Exec) and isinstance(request.stdin, Late):
-                ready = replace(request, stdin=await self._kitchen.render(request.stdin, shared=False))
+            if isinstance(request, Exec) and isinstance(request.stdin, Deferred):
+                ready = replace(request, stdin=await self._resolver.render(request.stdin, shared=False))
             answer = await self._answer(node, ready)
             if not answer.ok:
                 return _without_input(answer.why(), ready)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from tercet.converge.component import Readings
 from tercet.converge.fleet import Fleet, Unreachable
-from tercet.converge.node import look, unique
-from tercet.converge.requests import NO_ANSWER, Answer, Late, Request
+from tercet.converge.node import observe_node, unique
+from tercet.converge.requests import NO_ANSWER, Answer, Deferred, Request
 from tercet.converge.resources import Absent, Directory, File, Object, Program, Resource, Unit
 from tercet.converge.watch import watches
 
@@ -89,7 +89,7 @@ async def ask(
         requests = unique(questions[node].values())
         await asyncio.sleep(place * apart)  # so that a machine with few cores ends one thing before it begins the next
         try:
-            _, answers = await look(fleet, node, requests, timeout=timeout)
+            _, answers = await observe_node(fleet, node, requests, timeout=timeout)
         except Unreachable as error:
             silent[node] = str(error)
             return
@@ -135,7 +135,7 @@ async def _read(
     fleet: Fleet, node: str, resources: Sequence[Resource], requests: Sequence[Request], timeout: float
 ) -> NodeFacts:
     watched = {unit: watch.paths for unit, watch in watches(resources).items()}
-    said, answers = await look(fleet, node, requests, paths=_paths(resources), units=watched, timeout=timeout)
+    said, answers = await observe_node(fleet, node, requests, paths=_paths(resources), units=watched, timeout=timeout)
     facts: dict[str, PathFact | None] = {}
     for path, found in said["paths"].items():
         facts[path] = PathFact(**{**found, "entries": tuple(found.get("entries", ()))}) if found else None
@@ -170,12 +170,12 @@ def _paths(resources: Iterable[Resource]) -> dict[str, str]:
 
 
 def _requests(wanted: Mapping[str, Sequence[Resource]]) -> dict[str, list[Request]]:
-    """What must be asked of each node: objects' probes, standings of rolling members, needs of late content."""
+    """What must be asked of each node: objects' probes, standings of rolling members, needs of deferred content."""
     asked: dict[str, list[Request]] = {}
     for node, resources in wanted.items():
         for resource in resources:
             match resource:
-                case File(content=Late(needs=needs)):
+                case File(content=Deferred(needs=needs)):
                     for other, request in needs.items():
                         asked.setdefault(other, []).append(request)
                 case Object(probe=probe, on=on):

@@ -1,7 +1,7 @@
 """The plan: what will be done, on which node, why, and in which order. A value; nothing here acts.
 
 The plan that is shown is the plan that is executed: `apply` takes these steps and computes nothing anew. There are
-two exceptions, and the plan says so of each: bytes that do not exist yet (`Late`), and what is on a node whose
+two exceptions, and the plan says so of each: bytes that do not exist yet (`Deferred`), and what is on a node whose
 container is stopped (`Step.unknown`).
 """
 

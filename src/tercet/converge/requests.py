@@ -16,7 +16,7 @@ from tercet.nodeside.endpoint import Endpoint
 
 
 @dataclass(frozen=True, slots=True)
-class Late:
+class Deferred:
     """Bytes that are known only once the platform runs, such as an address or a join key.
 
     `needs` maps a node to the one request whose answer is needed; `render` turns the answers into the bytes
@@ -37,7 +37,7 @@ class Exec:
     """
 
     argv: tuple[str, ...]
-    stdin: bytes | Late = field(default=b"", repr=False)
+    stdin: bytes | Deferred = field(default=b"", repr=False)
     timeout: float = 5.0
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from pathlib import Path
 
-from tercet.converge.requests import Answer, Late, Request
+from tercet.converge.requests import Answer, Deferred, Request
 from tercet.converge.target import Kind, Target
 
 
@@ -20,7 +20,7 @@ class File:
     """A regular file with exactly this content, owner and mode. `secret` keeps its content out of every diff."""
 
     path: str
-    content: bytes | Late = field(repr=False)
+    content: bytes | Deferred = field(repr=False)
     mode: int = 0o644
     owner: str = "root"
     group: str = "root"

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tercet.converge.compare import kept
+from tercet.converge.deferred import Resolver
 from tercet.converge.fleet import Fleet
 from tercet.converge.gates import explain_units
-from tercet.converge.late import Kitchen
-from tercet.converge.node import Made, Outcome, do, encoded, look, send
+from tercet.converge.node import Made, Outcome, do, encoded, observe_node, send
 from tercet.converge.objects import Objects
 from tercet.converge.plan import Change, Step
-from tercet.converge.requests import Late
+from tercet.converge.requests import Deferred
 from tercet.converge.resources import Absent, Directory, File, Object, Program, Resource, Unit
 from tercet.converge.target import Verb
 from tercet.converge.watch import Watch, watches
@@ -25,7 +25,7 @@ LOOK_S = 15.0
 Tell = Callable[[Change, str], None]  # the change, and the node where it was made
 
 
-class Hands:
+class Executor:
     """Changes nodes. `desired` is all that is wanted of each node; `may_go_on` is called before anything new is
     started, and raises to prevent it. Nodes that are `away` are asked nothing."""
 
@@ -39,12 +39,12 @@ class Hands:
         self._fleet = fleet
         self._desired = desired
         self._may_go_on = may_go_on
-        self._kitchen = Kitchen(fleet, may_go_on, away)
-        self._objects = Objects(fleet, self._kitchen, may_go_on, away)
+        self._resolver = Resolver(fleet, may_go_on, away)
+        self._objects = Objects(fleet, self._resolver, may_go_on, away)
         self._deliveries: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._sending = asyncio.Semaphore(2)  # a program is a hundred megabytes, in memory while it is sent
 
-    async def carry_out(self, step: Step, tell: Tell) -> None:
+    async def execute(self, step: Step, tell: Tell) -> None:
         """Make the step's changes; `tell` hears of each that was really needed. Raises TercetError."""
         for batch in _batches(step.changes):
             self._may_go_on()
@@ -97,8 +97,8 @@ class Hands:
         """A change as the agent takes it (nodeside/agent/changes.py)."""
         match change.resource:
             case File(path=path, content=content) as file:
-                if isinstance(content, Late):
-                    content = await self._kitchen.render(content, shared=True)
+                if isinstance(content, Deferred):
+                    content = await self._resolver.render(content, shared=True)
                 return {"do": "file", "path": path, "content": encoded(content), **_ownership(file)}
             case Directory(path=path, purge=purge) as directory:
                 keep = sorted(kept(directory, self._desired[node])) if purge else None
@@ -118,7 +118,7 @@ class Hands:
         """Bring those programs' files to the node that are not there: the image has them, unless it is older."""
         for program in programs:
             async with self._deliveries[node, program.binary]:
-                said, _ = await look(self._fleet, node, paths={program.binary: ""}, timeout=LOOK_S)
+                said, _ = await observe_node(self._fleet, node, paths={program.binary: ""}, timeout=LOOK_S)
                 if not said["paths"][program.binary]:
                     await self._bring(node, program)
 
@@ -138,13 +138,13 @@ class Hands:
 
 
 def _batches(changes: Sequence[Change]) -> Iterator[list[Change]]:
-    """Changes that go to the node together. An object is asked and judged here, so it is alone; late content
+    """Changes that go to the node together. An object is asked and judged here, so it is alone; deferred content
     is waited for, so it begins a new batch."""
     batch: list[Change] = []
     for change in changes:
         alone = isinstance(change.resource, Object)
-        late = isinstance(change.resource, File) and isinstance(change.resource.content, Late)
-        if batch and (alone or late or isinstance(batch[0].resource, Object)):
+        deferred = isinstance(change.resource, File) and isinstance(change.resource.content, Deferred)
+        if batch and (alone or deferred or isinstance(batch[0].resource, Object)):
             yield batch
             batch = []
         batch.append(change)

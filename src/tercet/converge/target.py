@@ -32,7 +32,7 @@ class Verb(StrEnum):
     """Undo another fault."""
     DESTROY = "destroy"
     KEEP = "keep"
-    """Announced by `Provider.doomed` alone: it stays."""
+    """Announced by `Provider.destroy_plan` alone: it stays."""
 
 
 class Kind(StrEnum):

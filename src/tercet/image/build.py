@@ -22,7 +22,7 @@ from tercet.image.elf import host_arch
 from tercet.image.gotools import GoTools
 from tercet.image.lock import LockFile, read_lock
 from tercet.image.manifest import difference, finished
-from tercet.image.proxy import settle, settled
+from tercet.image.proxy import resolve, resolved
 from tercet.image.resolve import Run, obtain, pinned
 from tercet.image.store import present, programs_of
 from tercet.image.tree import ensure_tree, export, image_key, image_tree
@@ -57,7 +57,7 @@ def has_form(image: Image, form: ImageForm) -> bool:
 def find_image(inventory: Inventory, lock: Path) -> Image | None:
     """The image that inventory and lock name, if all of it is in the cache. No building, no network, no hashing."""
     cache, arch, record = Cache(inventory.cache), host_arch(), read_lock(lock)
-    choice, base = settled(inventory, record, arch), pinned_base(record, inventory.versions.debian, arch)
+    choice, base = resolved(inventory, record, arch), pinned_base(record, inventory.versions.debian, arch)
     if choice is None or base is None:
         return None
     programs: list[Program] = []
@@ -93,7 +93,7 @@ async def ensure_image(inventory: Inventory, lock: Path, emit: Emit) -> Image:
             run = Run(inventory, cache, arch, LockFile(lock), downloads, GoTools(cache), emit)
             base = ensure_base(cache, inventory.versions.debian, arch, run.lock, emit)
             others = [obtain(component, run) for component in components(inventory, "pgpool")]
-            debian, (proxy, _), *_ = await together(base, settle(run), *others)
+            debian, (proxy, _), *_ = await together(base, resolve(run), *others)
         programs = {
             program: component.programs[program.name]
             for component in components(inventory, proxy)

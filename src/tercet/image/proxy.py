@@ -12,10 +12,10 @@ from tercet.image.resolve import NoSource, Run, obtain, pinned
 from tercet.inventory.model import Inventory
 
 
-def settled(inventory: Inventory, lock: Lock, arch: Arch) -> tuple[Proxy, str] | None:
+def resolved(inventory: Inventory, lock: Lock, arch: Arch) -> tuple[Proxy, str] | None:
     """The proxy and the reason, where inventory and lock decide it; None where PgCat has to be tried.
 
-    What was once settled for `auto` stays: a platform does not change its proxy because a network came back.
+    What was once resolved for `auto` stays: a platform does not change its proxy because a network came back.
     """
     if inventory.proxy == "pgpool":
         return "pgpool", "pgpool-II, as the inventory says"
@@ -29,9 +29,9 @@ def settled(inventory: Inventory, lock: Lock, arch: Arch) -> tuple[Proxy, str] |
     return None
 
 
-async def settle(run: Run) -> tuple[Proxy, str]:
+async def resolve(run: Run) -> tuple[Proxy, str]:
     """Decide the proxy; where that is PgCat, its program is in the cache afterwards."""
-    before = settled(run.inventory, run.lock.lock, run.arch)
+    before = resolved(run.inventory, run.lock.lock, run.arch)
     if before is None or before[0] == "pgcat":
         try:
             await obtain(PGCAT, run)
@@ -43,7 +43,7 @@ async def settle(run: Run) -> tuple[Proxy, str]:
             run.lock.settle_proxy(ProxyEntry(requested=requested, reason=reason, when=timestamp()))
         else:
             run.lock.settle_proxy(None)
-    after = settled(run.inventory, run.lock.lock, run.arch)
+    after = resolved(run.inventory, run.lock.lock, run.arch)
     if after is None:
         raise TercetError("the proxy was chosen, but the lock does not say so; remove the lock and run again")
     run.emit(Event("image", "progress", f"proxy: {after[1]}"))

@@ -44,7 +44,7 @@ def _check(value: str) -> str:
 Credential = Annotated[str, AfterValidator(_check), Field(json_schema_extra={"pattern": _PATTERN})]
 
 
-def settled(source: str, folder: Path) -> str:
+def resolved(source: str, folder: Path) -> str:
     """The same source with a relative `file:` path made absolute."""
     kind, _, rest = source.partition(":")
     return f"file:{folder / Path(rest.strip()).expanduser()}" if kind == "file" else source

@@ -54,10 +54,10 @@ def parse(raw: bytes, path: Path, *, lab: bool = False, look: bool = False) -> P
     inventory, problems = _checked(document)
     if problems or inventory is None:
         raise InventoryError(path, tuple(sorted(set(problems))))
-    settled = _settled(inventory, path.absolute().parent)
-    if look and (absent := [document.problem(finding) for finding in _absent(settled)]):
+    resolved = _resolved(inventory, path.absolute().parent)
+    if look and (absent := [document.problem(finding) for finding in _absent(resolved)]):
         raise InventoryError(path, tuple(sorted(absent)))
-    return platform_of(settled)
+    return platform_of(resolved)
 
 
 def _absent(inventory: Inventory) -> Iterator[Finding]:
@@ -106,7 +106,7 @@ def _checked(document: Document) -> tuple[Inventory | None, list[Problem]]:
     return inventory, problems
 
 
-def _settled(inventory: Inventory, folder: Path) -> Inventory:
+def _resolved(inventory: Inventory, folder: Path) -> Inventory:
     """With relative paths made absolute: they start at the inventory's folder."""
     providers = declarations()
     sources = {
@@ -127,7 +127,7 @@ def _settled(inventory: Inventory, folder: Path) -> Inventory:
             ),
             "tailnet": inventory.tailnet.model_copy(
                 update={
-                    name: credentials.settled(source, folder)
+                    name: credentials.resolved(source, folder)
                     for name in ("auth_key", "api_key")
                     if (source := getattr(inventory.tailnet, name)) is not None
                 }

@@ -49,7 +49,7 @@ def position(text: str) -> int:
     return int(high, 16) << 32 | int(low, 16)
 
 
-def look(data: Path, programs: Path, ways: list[tuple[int, str]]) -> dict[str, Any]:
+def read(data: Path, programs: Path, ways: list[tuple[int, str]]) -> dict[str, Any]:
     folder = data / "pg_wal"
     control = run(str(programs / "pg_controldata"), "-D", str(data))
     found = re.search(r"^Bytes per WAL segment: +(\d+)$", control, re.MULTILINE)
@@ -78,4 +78,4 @@ def look(data: Path, programs: Path, ways: list[tuple[int, str]]) -> dict[str, A
 
 if __name__ == "__main__":
     given = [(int(timeline), start) for timeline, _, start in (word.partition(":") for word in sys.argv[3:])]
-    print(json.dumps(look(Path(sys.argv[1]), Path(sys.argv[2]), given)))
+    print(json.dumps(read(Path(sys.argv[1]), Path(sys.argv[2]), given)))

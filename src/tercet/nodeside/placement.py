@@ -68,7 +68,7 @@ class Watch:
         self._seen = 0
         self._looked = 0.0
 
-    def look(self, now: float) -> str:
+    def poll(self, now: float) -> str:
         """Who should lead instead of this node; "" if nobody. Raises NONSENSE."""
         here, self._seen = self._seen, 0
         paused, self._looked = now - self._looked > 2 * LOOK_S + 2 * ASK_S, now
@@ -86,7 +86,7 @@ def main(config: dict[str, Any]) -> None:
     while True:
         time.sleep(LOOK_S)
         try:
-            target = watch.look(time.monotonic())
+            target = watch.poll(time.monotonic())
         except NONSENSE as error:
             if repr(error) != said:  # once
                 said = repr(error)

@@ -64,7 +64,7 @@ class Pool:
         self._name, self._kind, self._agent = kind, KINDS[kind], Api(agent)
         self._due: dict[str, tuple[float, float]] = {}  # address of a failed member → next attempt, interval after it
 
-    def look(self, there: set[str]) -> None:
+    def poll(self, there: set[str]) -> None:
         """Join one member that is called failed and is among `there` (addresses): the one that is due for longest."""
         now = time.monotonic()
         try:
@@ -100,11 +100,11 @@ class Pools:
         self._dcs, self._tailnet = Api(dcs), tailnet
         self._pools = [Pool(kind, Endpoint(**agent)) for kind, agent in pools]
 
-    def look(self) -> None:
+    def poll(self) -> None:
         there = self.there()
         if there:
             for pool in self._pools:
-                pool.look(there)
+                pool.poll(there)
 
     def there(self) -> set[str]:
         """Addresses of the nodes that `dcs` sees alive; empty where its agent does not say."""

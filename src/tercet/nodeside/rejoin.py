@@ -76,7 +76,7 @@ class Rejoin:
         self._looks = 0  # in a row, at a client that is overdue and whose servers answer
         self._tried = False
 
-    def look(self) -> bool:
+    def poll(self) -> bool:
         """One look; True if the client is to be restarted now."""
         if not self._agent.overdue():
             self._looks, self._tried = 0, False
@@ -94,8 +94,8 @@ def main(config: dict[str, Any]) -> None:
     print("watching", flush=True)
     while True:
         notify("READY=1\nWATCHDOG=1")
-        pools.look()
-        if client and client.look():
+        pools.poll()
+        if client and client.poll():
             print("the servers answer again: Nomad's client is restarted", flush=True)
             try:
                 run(["systemctl", "--no-block", "restart", "nomad.service"])

@@ -65,7 +65,7 @@ def keep(path: Path, text: str) -> None:
     new.rename(path)
 
 
-def look(store: Store, count: Path, mark: Path) -> None:
+def poll(store: Store, count: Path, mark: Path) -> None:
     """Compare, then count on: here first, so that a node that stops in between is never behind."""
     elsewhere = store.known()
     if elsewhere is None:
@@ -85,7 +85,7 @@ def main(config: dict[str, Any]) -> None:
     count, mark = Path(config["count"]), Path(config["mark"])
     count.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        look(store, count, mark)
+        poll(store, count, mark)
         time.sleep(EVERY_S)
 
 

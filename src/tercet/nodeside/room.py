@@ -177,7 +177,7 @@ class Room:
         here = os.path.exists(self._reserve)
         self._become(min(wanted(ROOMY, free(self._folder)), SHORT) if here else FULL)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Raises OSError."""
         to = wanted(self.level, free(self._folder))
         self._looks = self._looks + 1 if to == self._seen else 1
@@ -232,7 +232,7 @@ def main(config: dict[str, Any]) -> None:
     while True:
         started = time.monotonic()
         try:
-            room.look()
+            room.poll()
         except OSError as error:
             print(f"no reading: {error}", flush=True)
             time.sleep(1)

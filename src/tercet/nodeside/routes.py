@@ -318,7 +318,7 @@ class Legs:
         self._seen = set[str]()
         self._looked = 0.0
 
-    def look(self, now: float) -> None:
+    def poll(self, now: float) -> None:
         """Raises ProgramError."""
         if now - self._looked < LEGS_S:
             return
@@ -379,7 +379,7 @@ class Daemon:
         self.pings = Pings()
         self.line = Line(config["port"], config["user"])
 
-    def look(self) -> bool:
+    def poll(self) -> bool:
         """True if the addresses lead somewhere. Raises ProgramError."""
         primary, leader, reads = parse(read_file(self._file), self._tailnet)
         self.pings.send({address for address in (primary, leader, *reads) if address}, time.monotonic())
@@ -393,7 +393,7 @@ class Daemon:
         if not primary and not reads:
             return False
         self._kernel.lead(*choose(primary, reads, silent | ({primary} if self.line.refused else set())))
-        self._legs.look(time.monotonic())
+        self._legs.poll(time.monotonic())
         return True
 
 
@@ -407,7 +407,7 @@ def main(config: dict[str, Any]) -> None:
     ready, problem = False, ""
     while True:
         try:
-            leads, found = daemon.look(), ""
+            leads, found = daemon.poll(), ""
         except ProgramError as error:
             leads, found = False, str(error)
         if found != problem:

@@ -139,7 +139,7 @@ class Strict:
         self._settling = 0  # looks until PostgreSQL must have loaded the last change
         self._said: bool | None = None  # the state last logged
 
-    def look(self, connection: psycopg.Connection[Any]) -> None:
+    def poll(self, connection: psycopg.Connection[Any]) -> None:
         row = connection.execute(LOOK).fetchone()
         if row is None:
             return
@@ -211,7 +211,7 @@ def main(config: dict[str, Any]) -> None:
                 print("watching", flush=True)
                 while True:
                     started = time.monotonic()
-                    strict.look(connection)
+                    strict.poll(connection)
                     notify("READY=1\nWATCHDOG=1")
                     said = ""
                     time.sleep(max(0.02, LOOK_S - (time.monotonic() - started)))

@@ -86,7 +86,7 @@ def running(data: Path) -> bool:
         return False
 
 
-def look(data: Path, programs: Path) -> dict[str, Any]:
+def read(data: Path, programs: Path) -> dict[str, Any]:
     if not (data / "PG_VERSION").exists():
         return {"data": False}
     said = run(str(programs / "pg_controldata"), "-D", str(data))
@@ -120,4 +120,4 @@ def look(data: Path, programs: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(look(Path(sys.argv[1]), Path(sys.argv[2]))))
+    print(json.dumps(read(Path(sys.argv[1]), Path(sys.argv[2]))))

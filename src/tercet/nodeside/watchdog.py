@@ -193,7 +193,7 @@ class Fence:
         self._hung = Silence(MIN_LOOKS)  # what of it is Patroni's own, and not that of `dcs`
         self._ended = False  # Patroni was killed in this silence
 
-    def look(self, end_patroni: Callable[[str], None], give_up: Callable[[], None]) -> None:
+    def poll(self, end_patroni: Callable[[str], None], give_up: Callable[[], None]) -> None:
         self._keepalives.settle()
         came = self._keepalives.came()
         if came or not self._postmaster.is_primary() or self._keepalives.disarmed():
@@ -224,7 +224,7 @@ class Watch:
         self._silence = Silence(MIN_ASKED)
         self._looked = time.monotonic()
 
-    def look(self) -> None:
+    def poll(self) -> None:
         before, self._looked = self._looked, time.monotonic()
         if self._looked - before > PAUSE_S:
             self._silence.heard()
@@ -244,7 +244,7 @@ class Shutdown:
         self._postmaster = postmaster
         self._silence = Silence(MIN_ASKED)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         pid = self._postmaster.stopping()
         if pid == 0:
             self._silence.heard()
@@ -308,7 +308,7 @@ def end_patroni(why: str) -> None:
 def ask_for_ever(watches: tuple[Watch | Shutdown, ...]) -> None:
     while True:
         for watch in watches:
-            watch.look()
+            watch.poll()
         time.sleep(ASK_S)
 
 
@@ -341,7 +341,7 @@ def main(config: dict[str, Any]) -> None:
     print("watching", flush=True)
     notify("READY=1")
     while True:
-        fence.look(end_patroni, lead.give_up)
+        fence.poll(end_patroni, lead.give_up)
         notify("WATCHDOG=1")
         time.sleep(LOOK_S)
 

@@ -179,7 +179,7 @@ def state_of(readings: Readings, node: str, unit: str) -> str:
     return readings.get(node, unit).text or "unknown"
 
 
-async def look(
+async def take_snapshot(
     platform: Platform, components: Sequence[Component], fleet: Fleet, *, proxy_reason: str | None = ""
 ) -> Snapshot:
     """Ask every node once and put the answers together. A silent node costs no more than LOOK_TIMEOUT_S.

@@ -48,7 +48,7 @@ async def _refuse_lost_secrets(session: Session) -> None:
     path = session.secrets_file
     if holds_any(path):
         return
-    if made := _containers(await session.provider.doomed()):
+    if made := _containers(await session.provider.destroy_plan()):
         raise TercetError(
             f"expected the secrets of platform {session.platform.name} in {path}, found none although it exists "
             f"({made}): restore the file from your copy, or begin anew with `tercet down`"
@@ -61,7 +61,7 @@ async def _refuse_another_name(session: Session) -> None:
     former = owner(session.secrets_file)
     if former in ("", name):
         return
-    if made := _containers(await session.named(former).provider.doomed()):
+    if made := _containers(await session.named(former).provider.destroy_plan()):
         raise TercetError(
             f"expected `platform: {former}` in {session.file}, found {name}: the platform {former} exists "
             f"({made}), and a platform cannot be renamed. Write its old name again; another platform takes "
@@ -69,9 +69,9 @@ async def _refuse_another_name(session: Session) -> None:
         )
 
 
-def _containers(doomed: tuple[Change, ...]) -> str:
+def _containers(destroy_plan: tuple[Change, ...]) -> str:
     """The containers that exist for certain, as words; "" if there is none."""
-    return ", ".join(change.what for change in doomed if change.target.kind is Kind.CONTAINER)
+    return ", ".join(change.what for change in destroy_plan if change.target.kind is Kind.CONTAINER)
 
 
 def refuse_destruction(todo: Plan, allowed: Collection[str]) -> None:
@@ -108,7 +108,7 @@ async def make_plan(session: Session) -> Plan:
     return plan(session.components, nodes, observation, infrastructure)
 
 
-async def carry_out(
+async def execute(
     session: Session, todo: Plan, fleet: Fleet, emit: Emit, gates: Mapping[str, float] = MappingProxyType({})
 ) -> None:
     """Execute exactly this plan: containers first, then each component, gated by health, then the restarts of

@@ -90,7 +90,7 @@ class Recovered:
     lost: dict[str, int]
 
 
-async def look(session: Session, emit: Emit) -> Standing:
+async def examine(session: Session, emit: Emit) -> Standing:
     """Look at `dcs` and, if something is wrong, at every database node's WAL. Changes nothing."""
     platform = session.platform
     component, cluster = dcs.Dcs(session.context), patroni.Patroni(session.context)
@@ -152,7 +152,7 @@ async def recover_dcs(session: Session, leader: str | None, shown: Survey, emit:
     TercetError says what is in the way. Nothing is deleted.
     """
     async with session.provider.lock(operator("recover dcs")):
-        found = await look(session, emit)
+        found = await examine(session, emit)
         if not found.leader:
             found = await _servers_run(session, emit)
         if found.fine:
@@ -181,7 +181,7 @@ async def _servers_run(session: Session, emit: Emit) -> Standing:
     emit(Event("dcs", "started", "the servers of dcs have no leader: are they running?"))
     await on_each(session, controls, START_SERVER, timeout=60)
     await _elected(session, RAFT_S, lost=True)
-    found = await look(session, emit)
+    found = await examine(session, emit)
     if found.silent and not found.leader:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in found.silent.items())
         raise TercetError(
@@ -234,12 +234,12 @@ async def new_raft(session: Session, emit: Emit) -> None:
     """Start all servers without a Raft, one of them with the permission to create it."""
     platform, component = session.platform, dcs.Dcs(session.context)
     controls = [node.name for node in platform.of(Role.CONTROL)]
-    founder = dcs.founder(platform).name
-    emit(Event("dcs", "progress", "the servers start without what is left of their data", founder))
+    server = dcs.bootstrap_server(platform).name
+    emit(Event("dcs", "progress", "the servers start without what is left of their data", server))
     await on_each(session, controls, STOP_SERVER, timeout=60)
-    given = await ask(session.provider, {founder: {"given": component.permission()}}, timeout=15)
-    if not given.get(founder, "given").ok:
-        raise TercetError(f"{founder} did not take the permission: {given.get(founder, 'given').why()}; run this again")
+    given = await ask(session.provider, {server: {"given": component.permission()}}, timeout=15)
+    if not given.get(server, "given").ok:
+        raise TercetError(f"{server} did not take the permission: {given.get(server, 'given').why()}; run this again")
     await on_each(session, controls, START_SERVER, timeout=60)
     if text := await _elected(session, CREATED_S):
         raise TercetError(f"after {CREATED_S:g} s; run this again\n{text}")
@@ -254,10 +254,10 @@ async def record(session: Session, leader: Reach, emit: Emit) -> None:
     changes = [create, *(put(cluster.key(name), json.dumps(value)) for name, value in values.items())]
     body = json.dumps([{"KV": change} for change in changes]).encode()
     request = Http(endpoints.dcs(platform), "/v1/txn", "PUT", body)
-    control = dcs.founder(platform).name
+    control = dcs.bootstrap_server(platform).name
     answer = (await ask(session.provider, {control: {"record": request}}, timeout=15)).get(control, "record")
     # A primary that ran all the time may have been faster, and knows it better.
-    if not answer.ok and not (leader.writes and (await look(session, emit)).recorded):
+    if not answer.ok and not (leader.writes and (await examine(session, emit)).recorded):
         raise TercetError(f"dcs did not take what is known of the cluster: {answer.why()}. Run this again")
     emit(Event("dcs", "progress", f"dcs knows the cluster again, with {leader.node} as its last primary"))
 

@@ -93,7 +93,7 @@ class Rejoined:
     exported: tuple[Path, ...] = ()
 
 
-async def look(session: Session, wanted: Sequence[str], emit: Emit) -> Back:
+async def examine(session: Session, wanted: Sequence[str], emit: Emit) -> Back:
     """Look at the sites that come back: `wanted`, or all that are lost. Starts their containers if they are stopped,
     and changes nothing else. TercetError says what is in the way."""
     record = await _record(session)

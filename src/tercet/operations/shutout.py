@@ -22,13 +22,13 @@ from tercet.converge.component import Condition, Passing, Readings, State, Waiti
 from tercet.converge.events import Emit, Event
 from tercet.converge.gates import explain, wait_for
 from tercet.converge.observe import ask
+from tercet.converge.persistent import PersistentAgents
 from tercet.converge.requests import Http, Request
-from tercet.converge.resident import Residents
 from tercet.converge.target import Verb
 from tercet.errors import TercetError
 from tercet.inventory.platform import Role
 from tercet.nodeside.endpoint import Endpoint
-from tercet.operations.change import carry_out, make_plan
+from tercet.operations.change import execute, make_plan
 from tercet.operations.recover_dcs import on_each
 from tercet.session.session import Session
 from tercet.tailnet.control_plane import Tailnet
@@ -49,8 +49,8 @@ async def shut_out(session: Session, emit: Emit) -> None:
     part = session.only(COMPONENTS)
     todo = await make_plan(part)
     changes = tuple(change for change in todo.infrastructure if change.verb is not Verb.BUILD)
-    async with Residents(session.provider) as fleet:
-        await carry_out(part, replace(todo, infrastructure=changes), fleet, emit)
+    async with PersistentAgents(session.provider) as fleet:
+        await execute(part, replace(todo, infrastructure=changes), fleet, emit)
     await _forget(session)
     emit(Event(PHASE, "done", f"{_names(session)} cannot reach the nodes that are left"))
 

@@ -129,7 +129,7 @@ def alone(session: Session, site: str) -> Session:
     return session.losing(*(name for name in names if name != site))
 
 
-async def look(session: Session, site: str, emit: Emit) -> Standing:
+async def examine(session: Session, site: str, emit: Emit) -> Standing:
     """Look at the site, and whether the others are lost. Changes nothing."""
     left = alone(session, site)
     platform = left.platform
@@ -242,7 +242,7 @@ async def site_alone(session: Session, shown: Standing, emit: Emit) -> Raised:
     """
     left = alone(session, shown.site)
     async with left.provider.lock(operator(f"recover site-alone {shown.site}")):
-        found = await look(session, shown.site, emit)
+        found = await examine(session, shown.site, emit)
         refuse(found)
         if not found.done:
             await _alone(left, found, emit)

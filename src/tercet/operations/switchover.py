@@ -44,7 +44,7 @@ async def switchover(session: Session, site: str | None, emit: Emit) -> Switched
                 f"Patroni did not hand the lead from {old} to {target}: {answer.why()}. The old primary leads on, or "
                 f"Patroni decides; see `tercet status`"
             )
-        await _settled(session, target)
+        await _wait_until_done(session, target)
         emit(Event("switchover", "done", f"{target} is primary"))
     return Switched(old, target)
 
@@ -87,7 +87,7 @@ def unfit(member: MemberStatus, most_lag: int) -> str | None:
     return None
 
 
-async def _settled(session: Session, target: str) -> None:
+async def _wait_until_done(session: Session, target: str) -> None:
     databases = [node.name for node in session.platform.of(Role.DB)]
     component = patroni.Patroni(session.context)
     asked: dict[str, dict[str, Request]] = {

@@ -13,10 +13,10 @@ from types import MappingProxyType
 from tercet.components.proxy.component import Proxy
 from tercet.converge.events import Emit, Event
 from tercet.converge.fleet import Fleet
+from tercet.converge.persistent import PersistentAgents
 from tercet.converge.plan import Plan
-from tercet.converge.resident import Residents
 from tercet.observe.verify import Verdict, verify
-from tercet.operations.change import carry_out, make_plan, refuse_destruction, with_image, with_own_secrets
+from tercet.operations.change import execute, make_plan, refuse_destruction, with_image, with_own_secrets
 from tercet.session.session import Session, operator
 
 
@@ -39,12 +39,12 @@ async def up(
     """Image, containers, components, proof. TercetError says what stopped it; running it again goes on.
 
     `destroy`: nodes that the inventory no longer has, and whose databases may be removed with their containers.
-    `gates`: see `carry_out`.
+    `gates`: see `execute`.
     """
     session = await with_image(session, emit)
     _announce_proxy(session, emit)
     # What is started under the lock ends before it is given away; the proof needs no lock.
-    async with session.provider.lock(operator("up")), Residents(session.provider) as fleet:
+    async with session.provider.lock(operator("up")), PersistentAgents(session.provider) as fleet:
         session = await with_own_secrets(session)
         plan = await converge(session, fleet, emit, lambda _plan: None, destroy, gates=gates)
     return Raised(session, plan, await prove(session, emit))
@@ -56,7 +56,7 @@ async def apply(session: Session, emit: Emit, show: Callable[[Plan], None], dest
     `destroy`: as for `up`.
     """
     session = await with_image(session, emit)
-    async with session.provider.lock(operator("apply")), Residents(session.provider) as fleet:
+    async with session.provider.lock(operator("apply")), PersistentAgents(session.provider) as fleet:
         session = await with_own_secrets(session)
         return await converge(session, fleet, emit, show, destroy)
 
@@ -84,7 +84,7 @@ async def converge(
         plan = await make_plan(session)
         show(plan)
         refuse_destruction(plan, destroy)
-    await carry_out(session, plan, fleet, emit, gates)
+    await execute(session, plan, fleet, emit, gates)
     if plan.waiting and not plan.empty:
         left = await make_plan(session)
         plan = replace(plan, unreachable=left.unreachable, waiting=left.waiting)
@@ -93,7 +93,7 @@ async def converge(
 
 async def prove(session: Session, emit: Emit) -> list[Verdict]:
     """The specification's promises on the running platform."""
-    async with Residents(session.provider) as fleet:
+    async with PersistentAgents(session.provider) as fleet:
         return await verify(session.platform, session.components, Proxy(session.context), fleet, emit)
 
 

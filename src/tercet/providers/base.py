@@ -52,7 +52,7 @@ class Provider(Fleet, Protocol):
         """Carry out exactly these changes (from `survey`), idempotently; ends when every node can `run`."""
         ...
 
-    async def doomed(self) -> tuple[Change, ...]:
+    async def destroy_plan(self) -> tuple[Change, ...]:
         """What `destroy` would destroy, database disks named as such, for the one who must confirm it."""
         ...
 

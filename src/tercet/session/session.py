@@ -33,12 +33,12 @@ from tercet.errors import TercetError
 from tercet.image.build import Image, find_image
 from tercet.image.elf import host_arch
 from tercet.image.lock import read_lock
-from tercet.image.proxy import settled
+from tercet.image.proxy import resolved
 from tercet.inventory.load import load
 from tercet.inventory.platform import Platform
 from tercet.inventory.secrets import Secrets, peek
 from tercet.inventory.timing import timing_of
-from tercet.observe.snapshot import Snapshot, conditions_of, look, questions
+from tercet.observe.snapshot import Snapshot, conditions_of, questions, take_snapshot
 from tercet.providers.base import Provider, open_provider
 from tercet.session.files import known_hosts_file, lock_file, secrets_file
 
@@ -86,7 +86,7 @@ class Session:
 
     async def snapshot(self) -> Snapshot:
         """Ask every node once: the platform as it is now."""
-        return await look(self.platform, self.components, self.provider, proxy_reason=self.proxy_reason)
+        return await take_snapshot(self.platform, self.components, self.provider, proxy_reason=self.proxy_reason)
 
     async def healthy(
         self,
@@ -160,7 +160,7 @@ class Session:
 
 
 def _session(file: Path, platform: Platform, image: Image | None, providers: Providers) -> Session:
-    chosen = settled(platform.settings, read_lock(lock_file(file)), host_arch())
+    chosen = resolved(platform.settings, read_lock(lock_file(file)), host_arch())
     context = Context(
         platform=platform,
         secrets=peek(secrets_file(file)),

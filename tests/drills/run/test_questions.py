@@ -14,7 +14,7 @@ from tercet.converge.requests import NO_ANSWER, Answer, Http
 from tercet.drills import journal
 from tercet.drills.judge.records import What
 from tercet.drills.run import live
-from tercet.drills.run.questions import SETTLED_S, duration, primary_changes, routes, view_of
+from tercet.drills.run.questions import STABLE_S, duration, primary_changes, routes, view_of
 from tercet.drills.scenario.file import built_in
 from tercet.inventory.default import default_text
 from tercet.inventory.load import parse
@@ -49,7 +49,7 @@ def test_reads_belong_to_the_own_node_except_around_its_change_of_role(platform:
     by_site = {site: [(r.t, r.reads) for r in found if r.site == site] for site in ("sib-01", "sib-03", "fsn-01")}
     assert by_site == {
         "sib-01": [(0, ("db-sib-01",)), (16, ())],
-        "sib-03": [(0, ("db-sib-03",)), (20 - SETTLED_S, ()), (20 + SETTLED_S, ("db-sib-03",))],
+        "sib-03": [(0, ("db-sib-03",)), (20 - STABLE_S, ()), (20 + STABLE_S, ("db-sib-03",))],
         "fsn-01": [(0, ("db-fsn-01",))],
     }
 

@@ -31,15 +31,15 @@ def cli(call: Invocation, *, yes: bool) -> int:
 
     async def work(session: Session) -> int:
         name = session.platform.name
-        doomed = await session.provider.doomed()
-        for change in doomed:
+        destroy_plan = await session.provider.destroy_plan()
+        for change in destroy_plan:
             call.errors.print(f"{change.verb} {change.what}: {change.reason}", soft_wrap=True)
         if not yes:
             await confirm(f"`tercet down` destroys platform {name} with its databases", name)
         with progress_of(call) as emit:
             await down(session, emit)
         if not call.json:
-            end = f"Platform {name} is gone" if doomed else f"There was no container of platform {name}"
+            end = f"Platform {name} is gone" if destroy_plan else f"There was no container of platform {name}"
             call.print(f"{end}. Images, the inventory and its secrets stay.")
         return 0
 

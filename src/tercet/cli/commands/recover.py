@@ -54,11 +54,11 @@ cli.add_command(rejoin)
 def dcs(call: Invocation, wanted: str | None, confirmed: str | None, *, yes: bool) -> int:
     """Show what each database node has, ask, then do it."""
     from tercet.cli.recover_view import render_survey, survey_json  # noqa: PLC0415
-    from tercet.operations.recover_dcs import look, recover_dcs  # noqa: PLC0415
+    from tercet.operations.recover_dcs import examine, recover_dcs  # noqa: PLC0415
 
     async def work(session: Session) -> int:
         with progress_of(call) as emit:
-            found = await look(session, emit)
+            found = await examine(session, emit)
         if found.fine:
             return _nothing(call, found)
         leader = None

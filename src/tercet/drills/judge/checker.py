@@ -191,7 +191,7 @@ def _backwards(reads: Sequence[Read]) -> Iterable[Read]:
 
 def _misrouted_reads(history: History) -> Iterable[Misrouted]:
     for read in history.reads:
-        expected = _settled(history.routes.get(read.site, ()), read.sent, read.t)
+        expected = _stable(history.routes.get(read.site, ()), read.sent, read.t)
         if expected is not None and expected.reads:
             name = _name(history, read.node)
             if name not in expected.reads:
@@ -206,12 +206,12 @@ def _misrouted_writes(history: History) -> Iterable[Misrouted]:
         if write.read_node and write.read_node != write.node:
             inside = _name(history, write.read_node)
             yield Misrouted("read in a transaction", write.site, write.ended, inside, (_name(history, write.node),))
-        expected = _settled(history.primaries, write.attempted, write.ended)
+        expected = _stable(history.primaries, write.attempted, write.ended)
         if expected is not None and _name(history, write.node) != expected.node:
             yield Misrouted("write", write.site, write.ended, _name(history, write.node), (expected.node,))
 
 
-def _settled(changes: Sequence[T], start: float, end: float) -> T | None:
+def _stable(changes: Sequence[T], start: float, end: float) -> T | None:
     """The one value that held from `start` to `end` and GRACE seconds around them; None while it changed."""
     times = [change.t for change in changes]
     before = bisect_right(times, start - GRACE)

@@ -22,7 +22,7 @@ from tercet.drills.judge.checker import Findings, check
 from tercet.drills.judge.history import History, Outcome, Write, build
 from tercet.inventory.model import BudgetsModel
 
-SETTLED_S = 8.0
+STABLE_S = 8.0
 """Seconds after the healing before which a site that was hit is not judged, however healthy it says it is."""
 HEALTHY_AGAIN = "healthy again"
 """What the runner says of the end of the way back to health; its detail: what was waited for last."""
@@ -94,15 +94,15 @@ def result(entries: Sequence[journal.AnyEntry]) -> Result:
     history = build(entries)
     end = max(entry.t for entry in entries)
     phases = phases_of(history.faults, end)
-    settled = _settled(entries, phases)
-    history = replace(history, routes=_own_again(history, settled))
+    stable = _stable(entries, phases)
+    history = replace(history, routes=_own_again(history, stable))
     down = frozenset(site for fault in history.faults for site in fault.sites)
     truth = history.primaries[-1].node if history.primaries else ""
     findings = check(history, truth=truth)
     records = tuple(entry for entry in entries if isinstance(entry, journal.Record))
     reads_budget = seconds_of(expect.reads, budgets) or budgets.reads
     case = Case(history, records, phases, down, truth, reads_budget)
-    judged = (*_figures(findings.gaps, case, expect, budgets, settled), *_healthy(entries, phases, expect, budgets))
+    judged = (*_figures(findings.gaps, case, expect, budgets, stable), *_healthy(entries, phases, expect, budgets))
     promises = tuple(_promises(expect, case, entries))
     failovers = _failovers(history, phases)
     reasons = [*_anomalies(findings, truth, began.deviation), *_absent(case), *_broken(judged, promises)]
@@ -141,30 +141,30 @@ def _whole(entries: Sequence[journal.AnyEntry]) -> journal.Began:
     return began
 
 
-def _settled(entries: Sequence[journal.AnyEntry], phases: Phases) -> float:
+def _stable(entries: Sequence[journal.AnyEntry], phases: Phases) -> float:
     """From when on a site that was hit is judged like the others."""
     healthy = [entry.t for entry in entries if isinstance(entry, journal.Promise) and entry.name == HEALTHY_AGAIN]
-    return max([phases.healed + SETTLED_S, *(t + LINGER_S for t in healthy)])
+    return max([phases.healed + STABLE_S, *(t + LINGER_S for t in healthy)])
 
 
-def _own_again(history: History, settled: float) -> dict[str, tuple[journal.Route, ...]]:
+def _own_again(history: History, stable: float) -> dict[str, tuple[journal.Route, ...]]:
     """The journal says nothing of where a hit site's reads belong after the fault: to its own node again."""
     own = {node.site: node.name for node in history.nodes.values() if node.role == "db"}
-    calm = all(change.t < settled - SETTLED_S for change in history.primaries)
+    calm = all(change.t < stable - STABLE_S for change in history.primaries)
     routes = dict(history.routes)
     for site, of_site in routes.items():
-        if calm and site in own and not of_site[-1].reads and of_site[-1].t < settled:
-            routes[site] = (*of_site, journal.Route(t=settled, site=site, reads=(own[site],)))
+        if calm and site in own and not of_site[-1].reads and of_site[-1].t < stable:
+            routes[site] = (*of_site, journal.Route(t=stable, site=site, reads=(own[site],)))
     return routes
 
 
 def _figures(
-    found: Sequence[Gap], case: Case, expect: ExpectModel, budgets: BudgetsModel, settled: float
+    found: Sequence[Gap], case: Case, expect: ExpectModel, budgets: BudgetsModel, stable: float
 ) -> list[Judged]:
     phases, down = case.phases, case.down
     loads = {worker for site, worker in case.history.slots if site not in down}
-    hit = [gap for gap in found if gap.site in down and gap.end > settled]
-    since = {gap: gap.end - max(gap.start, settled) for gap in hit}
+    hit = [gap for gap in found if gap.site in down and gap.end > stable]
+    since = {gap: gap.end - max(gap.start, stable) for gap in hit}
     spared = [gap for gap in found if gap.site not in down]
     writes = [gap for gap in spared if gap.worker != "reader" and gap.end > phases.injecting]
     reads = [gap for gap in spared if gap.worker == "reader" and gap.end > phases.injecting]

@@ -18,8 +18,8 @@ from tercet.converge.component import Waiting
 from tercet.converge.events import Emit, Event
 from tercet.converge.gates import wait_for
 from tercet.converge.observe import ask
+from tercet.converge.persistent import PersistentAgents
 from tercet.converge.requests import Request
-from tercet.converge.resident import Residents
 from tercet.drills import journal
 from tercet.drills.judge.verdict import Result, result
 from tercet.drills.run import live
@@ -185,7 +185,7 @@ async def _under_load(course: Course, scene: live.Scene) -> None:
                     f"machine may be overloaded, see `tercet verify`"
                 )
             # Looks that start a Python each time would take the time from what is measured.
-            async with Residents(provider) as fleet:
+            async with PersistentAgents(provider) as fleet:
                 async with Healing(provider, provider.faults, recorder(course)) as healing:
                     await script(course, healing, scene, fleet)
                 course.say("healed; back to health")

@@ -132,7 +132,7 @@ def primary_changes(first: str, found: Sequence[journal.Record]) -> list[journal
     return changes
 
 
-SETTLED_S = 8.0
+STABLE_S = 8.0
 """Seconds after a change within which a site's reads may go elsewhere: checks, templates and proxies follow."""
 
 
@@ -152,8 +152,8 @@ def routes(
             found.append(own.model_copy(update={"t": since, "reads": ()}))
             continue
         for moment in moments:
-            found.append(own.model_copy(update={"t": max(0.0, moment - SETTLED_S), "reads": ()}))
-            found.append(own.model_copy(update={"t": moment + SETTLED_S}))
+            found.append(own.model_copy(update={"t": max(0.0, moment - STABLE_S), "reads": ()}))
+            found.append(own.model_copy(update={"t": moment + STABLE_S}))
     return found
 
 

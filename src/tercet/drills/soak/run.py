@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tercet.converge.events import Emit, Event
 from tercet.converge.fleet import Fleet, Unreachable
-from tercet.converge.resident import Residents
+from tercet.converge.persistent import PersistentAgents
 from tercet.drills import journal
 from tercet.drills.judge.history import Outcome
 from tercet.drills.judge.verdict import Result, result
@@ -108,7 +108,7 @@ class Soak:
     async def run(self, who: str) -> None:
         """Raises TercetError where it cannot begin or go on; a broken promise ends it without an error."""
         try:
-            async with self.session.provider.lock(who), Residents(self.session.provider) as fleet:
+            async with self.session.provider.lock(who), PersistentAgents(self.session.provider) as fleet:
                 await self._run(fleet)
         except BaseExceptionGroup as group:
             raise first_of(group) from group

@@ -1,6 +1,6 @@
 """The beginning of the program that is sent to a node: makes modules of the sources that follow.
 
-An interpreter that stays on the node (converge/resident.py) makes each of them once.
+An interpreter that stays on the node (converge/persistent.py) makes each of them once.
 """
 
 from __future__ import annotations

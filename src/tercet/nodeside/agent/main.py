@@ -1,6 +1,6 @@
 """The way in: one request, one answer as JSON on standard output.
 
-    {"call": "look", "paths": {path: what of it}, "units": {unit: [watched path]}, "active": [unit],
+    {"call": "observe", "paths": {path: what of it}, "units": {unit: [watched path]}, "active": [unit],
      "patience": seconds for systemd, "requests": [request]}
     {"call": "do", "changes": [change], "watch": {unit: [watched path]}}
 
@@ -20,7 +20,7 @@ from tercet.nodeside.agent.facts import NodeError, fact, show
 from tercet.nodeside.agent.requests import ask, running, starting
 
 
-def look(
+def observe(
     paths: dict[str, str],
     units: dict[str, list[str]],
     active: list[str],
@@ -52,8 +52,8 @@ def look(
 def handle(request: dict[str, Any]) -> dict[str, Any]:
     """The answer to a request."""
     call = request.pop("call")
-    if call == "look":
-        return look(**request)
+    if call == "observe":
+        return observe(**request)
     from tercet.nodeside.agent.changes import do  # noqa: PLC0415 - sent only when there is something to do
 
     return {"outcomes": do(**request)}

@@ -81,7 +81,7 @@ class LabProvider:
         began, failures = monotonic(), list[TercetError]()
         last_link = next((change for change in reversed(changes) if change.target.kind is LabKind.LINK), None)
 
-        async def carry_out(change: Change) -> None:
+        async def execute(change: Change) -> None:
             text, node = str(change), change.target.name if change.target.kind is Kind.CONTAINER else ""
             emit(Event(PHASE, "started", text, node, monotonic() - began))
             try:
@@ -95,12 +95,12 @@ class LabProvider:
 
         for change in changes:
             if change.target.kind is not Kind.CONTAINER and not failures:
-                await carry_out(change)
+                await execute(change)
         if not failures:
             async with asyncio.TaskGroup() as tasks:
                 for change in changes:
                     if change.target.kind is Kind.CONTAINER:
-                        tasks.create_task(carry_out(change))
+                        tasks.create_task(execute(change))
         if failures:
             raise TercetError("\n".join(str(failure) for failure in failures))
 
@@ -175,7 +175,7 @@ class LabProvider:
         """See providers/base.py."""
         self._attachment.close()
 
-    async def doomed(self) -> tuple[Change, ...]:
+    async def destroy_plan(self) -> tuple[Change, ...]:
         """See providers/base.py."""
         folders = {path.name for path in self._layout.directory.glob("*/")}
         known = [each.name for each in self._layout.containers if each.name in folders]

@@ -287,7 +287,7 @@ def resolved(model: ProxmoxModel, folder: Path) -> ProxmoxModel:
     if model.ca is not None:
         changes["ca"] = folder / model.ca.expanduser()
     if model.secret is not None:
-        changes["secret"] = credentials.settled(model.secret, folder)
+        changes["secret"] = credentials.resolved(model.secret, folder)
     return model.model_copy(update=changes)
 
 

@@ -15,7 +15,7 @@ none can start. So what a holder finds on a node is changed by nobody else. Why 
   of a majority, and a majority has kept it before it is used. Two majorities have a server in common.
 - nodeside/fence.py on the node refuses a program of a lower term than it has seen, and ends those that still run
   before it starts the first one of a higher term.
-What Proxmox itself was told to do (tasks) is waited for by the next look at a site, see Site.settled.
+What Proxmox itself was told to do (tasks) is waited for by the next look at a site, see Site.wait_until_idle.
 """
 
 from __future__ import annotations

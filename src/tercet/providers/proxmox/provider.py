@@ -99,8 +99,8 @@ class ProxmoxProvider:
 
         async def of(name: str, site: Site) -> View | None:
             try:
-                await site.settled()
-                return await site.in_time(site.look())
+                await site.wait_until_idle()
+                return await site.in_time(site.view())
             except Unreachable as error:
                 silent[name] = error
                 return None
@@ -168,7 +168,7 @@ class ProxmoxProvider:
                 volume = ""
                 if template is not None and any(change.verb is Verb.CREATE for change in mine):
                     volume = await ensure_template(site, template, emit)
-                guests = dict((await site.look()).guests) if mine else {}
+                guests = dict((await site.view()).guests) if mine else {}
                 await self._carry_out(maker, mine, volume, guests, outcome)
             except TercetError as error:
                 outcome.failures.append(f"{site.host.site}: {error}")
@@ -233,7 +233,7 @@ class ProxmoxProvider:
             text = str(change)
             maker.say("started", text, change.node)
             try:
-                host, vmid = where(dict((await maker.site.look()).guests), change)
+                host, vmid = where(dict((await maker.site.view()).guests), change)
                 await maker.restart(host, vmid, change.node)
             except TercetError as error:
                 maker.say("failed", text, change.node)
@@ -247,12 +247,12 @@ class ProxmoxProvider:
         template = self._image.archive.name if self._image else None
         return await preflight(self.platform, self._sites, template)
 
-    async def doomed(self) -> tuple[Change, ...]:
+    async def destroy_plan(self) -> tuple[Change, ...]:
         """See providers/base.py. What a server that does not answer has is unknown, and said so."""
 
         async def of(name: str, site: Site) -> list[Change]:
             try:
-                await site.settled()
+                await site.wait_until_idle()
                 return await site.in_time(announced(site))
             except Unreachable as error:
                 target = Target(ProxmoxKind.SITE, name, text=f"containers of {name}")
@@ -261,8 +261,8 @@ class ProxmoxProvider:
         async def announced(site: Site) -> list[Change]:
             listed, strays = await asyncio.gather(site.listed(), site.strays())
             guests = await asyncio.gather(*(site.guest(item) for item in listed))
-            doomed = [destruction(item, guest) for item, guest in zip(listed, guests, strict=True)]
-            return [*doomed, *(keeping(item) for item in strays)]
+            destroy_plan = [destruction(item, guest) for item, guest in zip(listed, guests, strict=True)]
+            return [*destroy_plan, *(keeping(item) for item in strays)]
 
         lists = await together({name: of(name, site) for name, site in self._sites.items()})
         return tuple(dict.fromkeys(change for changes in lists.values() for change in changes))
@@ -273,7 +273,7 @@ class ProxmoxProvider:
 
         async def at(site: Site) -> None:
             try:
-                await site.settled()
+                await site.wait_until_idle()
                 listed = await site.in_time(site.listed())
             except TercetError as error:
                 failures.append(f"{site.host.site}: {error}")

@@ -16,7 +16,7 @@ from typing import cast
 import asyncssh
 
 from tercet.converge.fleet import Completed
-from tercet.nodeside import fence, leash
+from tercet.nodeside import fence, supervise
 
 ENVIRONMENT = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8")
 FENCE = ("/run/tercet/fence", "/var/lib/tercet/term")  # where fence.py has its locks on a node, and keeps the term
@@ -39,7 +39,7 @@ def limited(argv: Sequence[str], timeout: float) -> tuple[str, ...]:
 
 def leashed(argv: Sequence[str]) -> tuple[str, ...]:
     """Ended on the node itself when its standard input ends."""
-    return clean(("python3", "-I", "-S", "-c", Path(leash.__file__).read_text(), f"{GRACE:g}", *argv))
+    return clean(("python3", "-I", "-S", "-c", Path(supervise.__file__).read_text(), f"{GRACE:g}", *argv))
 
 
 def fenced(argv: Sequence[str], term: int | None) -> tuple[str, ...]:
@@ -94,7 +94,7 @@ class RemoteProcess:
         return -1 if code is None else code
 
     def terminate(self) -> None:
-        """Close the channel: the leash on the node then ends the program."""
+        """Close the channel: the supervisor on the node then ends the program."""
         self._process.close()
 
     def kill(self) -> None:

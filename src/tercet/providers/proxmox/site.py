@@ -154,7 +154,7 @@ class Site:
 
     # ---------------------------------------------------------------------------------------- its containers
 
-    async def settled(self) -> None:
+    async def wait_until_idle(self) -> None:
         """Wait for changes of containers that an earlier run told Proxmox to make and that still go on.
 
         While Proxmox unpacks the image, the container has no tags yet: who did not wait would make a second one. And
@@ -227,7 +227,7 @@ class Site:
                 by_node[node.name] = mine[0]
         return by_node
 
-    async def look(self) -> View:
+    async def view(self) -> View:
         """Everything that planning needs of this site: its containers with their settings."""
         home, tagged = await asyncio.gather(self.home(), self._tagged())
         located = self._by_node(await self._own(tagged))

@@ -46,8 +46,8 @@ while head := source.readline():
 RESIDENT = ("python3", "-I", "-S", "-u", "-c", LOOP)
 
 
-class Residents:
-    """`async with Residents(fleet) as fleet:`; see Fleet."""
+class PersistentAgents:
+    """`async with PersistentAgents(fleet) as fleet:`; see Fleet."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet

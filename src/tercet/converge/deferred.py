@@ -9,15 +9,15 @@ from collections.abc import Callable, Mapping
 
 from tercet.converge.fleet import Fleet
 from tercet.converge.observe import ask
-from tercet.converge.requests import Answer, Late, Request, patience
+from tercet.converge.requests import Answer, Deferred, Request, patience
 from tercet.errors import TercetError
 
 DEADLINE_S = 120.0  # the slowest that is waited for is another node's tailnet login: 45 s, and once more if it failed
 INTERVAL_S = 0.5
 
 
-class Kitchen:
-    """Renders late content for one `apply`; nodes that are `away` are not asked.
+class Resolver:
+    """Renders deferred content for one `apply`; nodes that are `away` are not asked.
 
     All nodes often need the same answers at the same time, such as everybody's address: they share one look.
 
@@ -33,19 +33,19 @@ class Kitchen:
         self._answers: dict[frozenset[tuple[str, Request]], tuple[float, dict[str, Answer]]] = {}
         self._rendering = asyncio.Lock()
 
-    async def render(self, late: Late, *, shared: bool, deadline: float = DEADLINE_S) -> bytes:
+    async def render(self, content: Deferred, *, shared: bool, deadline: float = DEADLINE_S) -> bytes:
         """The bytes, waited for `deadline` seconds. `shared` is False where each asking has an effect of its own,
         as a key that is good for one use. Raises TercetError that says what was waited for."""
         ends = time.monotonic() + deadline
         while True:
             self._may_go_on()
-            answers = await (self._shared(late.needs) if shared else self._ask(late.needs))
+            answers = await (self._shared(content.needs) if shared else self._ask(content.needs))
             try:
                 async with self._rendering:
-                    return await asyncio.to_thread(late.render, answers)
+                    return await asyncio.to_thread(content.render, answers)
             except LookupError as error:
                 if time.monotonic() >= ends:
-                    raise TercetError(f"waited {deadline:g} s until {late.why}, but {error.args[0]}") from None
+                    raise TercetError(f"waited {deadline:g} s until {content.why}, but {error.args[0]}") from None
             await asyncio.sleep(INTERVAL_S)
 
     async def _ask(self, needs: Mapping[str, Request]) -> dict[str, Answer]:

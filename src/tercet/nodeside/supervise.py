@@ -1,4 +1,4 @@
-"""Runs a program that must not outlive its caller: `leash.py GRACE PROGRAM…`, where the way to the node has no
+"""Runs a program that must not outlive its caller: `supervise.py GRACE PROGRAM…`, where the way to the node has no
 process to kill.
 
 Standard input is passed on. Invariant: once standard input ends, the program ends by itself within GRACE seconds
