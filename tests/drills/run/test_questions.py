@@ -14,7 +14,7 @@ from tercet.converge.requests import NO_ANSWER, Answer, Http
 from tercet.drills import journal
 from tercet.drills.judge.records import What
 from tercet.drills.run import live
-from tercet.drills.run.questions import STABLE_S, duration, primary_changes, routes, view_of
+from tercet.drills.run.questions import STABLE_S, duration, primary_changes, role_changes, routes, view_of
 from tercet.drills.scenario.file import built_in
 from tercet.inventory.default import default_text
 from tercet.inventory.load import parse
@@ -45,7 +45,8 @@ def test_a_promotion_counts_from_when_writes_are_accepted() -> None:
 
 def test_reads_belong_to_the_own_node_except_around_its_change_of_role(platform: Platform) -> None:
     changes = [journal.Primary(t=0, node="db-sib-01"), journal.Primary(t=20, node="db-sib-03")]
-    found = routes(platform, changes, frozenset({"db-sib-01"}), frozenset(), 16.0)
+    roles = role_changes(changes, [])
+    found = routes(platform, roles, frozenset({"db-sib-01"}), frozenset(), 16.0)
     by_site = {site: [(r.t, r.reads) for r in found if r.site == site] for site in ("sib-01", "sib-03", "fsn-01")}
     assert by_site == {
         "sib-01": [(0, ("db-sib-01",)), (16, ())],
@@ -54,8 +55,25 @@ def test_reads_belong_to_the_own_node_except_around_its_change_of_role(platform:
     }
 
 
+def test_a_primary_that_demoted_itself_and_leads_again_changed_its_role_twice(platform: Platform) -> None:
+    found = [
+        record(30.0, "db-sib-01", What.DEMOTED),
+        record(33.0, "db-sib-01", What.LOCK_TAKEN),
+        record(70.0, "db-sib-01", What.DEMOTED),
+    ]
+    changes = primary_changes("db-sib-01", found)
+    assert changes == [journal.Primary(t=0, node="db-sib-01")]
+    own = [
+        (r.t, r.reads)
+        for r in routes(platform, role_changes(changes, found), frozenset(), frozenset(), 0.0)
+        if r.site == "sib-01"
+    ]
+    back = ("db-sib-01",)
+    assert own == [(0, back), (30 - STABLE_S, ()), (33 + STABLE_S, back), (70 - STABLE_S, ()), (70 + STABLE_S, back)]
+
+
 def test_reads_of_a_site_whose_apps_node_saw_no_database_may_come_from_anywhere(platform: Platform) -> None:
-    found = routes(platform, [journal.Primary(t=0, node="db-sib-01")], frozenset(), frozenset({"fsn-01"}), 6.0)
+    found = routes(platform, {}, frozenset(), frozenset({"fsn-01"}), 6.0)
     assert [(r.t, r.reads) for r in found if r.site == "fsn-01"] == [(0, ("db-fsn-01",)), (6, ())]
     assert [(r.t, r.reads) for r in found if r.site == "sib-03"] == [(0, ("db-sib-03",))]
 

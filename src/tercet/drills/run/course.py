@@ -28,6 +28,7 @@ from tercet.drills.run.questions import (
     flavour,
     nodes_of,
     primary_changes,
+    role_changes,
     routes,
     tables,
 )
@@ -187,7 +188,8 @@ async def collect(course: Course, primary: str | None, bounds: Bounds | None = N
     for change in changes[1:]:
         book.append(change)
     faulted = min((fault.t for fault in journal.read(book.path) if isinstance(fault, journal.Fault)), default=0.0)
-    for route in routes(session.platform, changes, victims(course.faults), roaming(course.faults), faulted):
+    roles = role_changes(changes, found)
+    for route in routes(session.platform, roles, victims(course.faults), roaming(course.faults), faulted):
         book.append(route)
     for table in await tables(session, course.table, course.began, course.now, bounds):
         book.append(table)

@@ -119,6 +119,19 @@ async def component_records(session: Session, known: Mapping[str, NodeClock], be
     return sorted((record for of_node in found for record in of_node), key=lambda record: record.t)
 
 
+def role_changes(changes: Sequence[journal.Primary], found: Sequence[journal.Record]) -> dict[str, list[float]]:
+    """When each node's database changed its role: another node's promotion, and a primary that demoted itself, since
+    it was alone, and led again."""
+    moments: dict[str, list[float]] = {}
+    for before, after in pairwise(changes):
+        for node in (before.node, after.node):
+            moments.setdefault(node, []).append(after.t)
+    for record in found:
+        if record.what in (records.What.DEMOTED, records.What.LOCK_TAKEN):
+            moments.setdefault(record.node, []).append(record.t)
+    return {node: sorted(of_node) for node, of_node in moments.items()}
+
+
 def primary_changes(first: str, found: Sequence[journal.Record]) -> list[journal.Primary]:
     """Who was primary from when on: a promotion counts from the moment the promoted node accepts writes."""
     changes = [journal.Primary(t=0.0, node=first)]
@@ -137,7 +150,11 @@ STABLE_S = 8.0
 
 
 def routes(
-    platform: Platform, changes: Sequence[journal.Primary], hit: frozenset[str], roaming: frozenset[str], since: float
+    platform: Platform,
+    roles: Mapping[str, Sequence[float]],
+    hit: frozenset[str],
+    roaming: frozenset[str],
+    since: float,
 ) -> list[journal.Route]:
     """Where each site's reads belong over time: to its own database node, except while that changes its role.
 
@@ -147,14 +164,24 @@ def routes(
     for node in platform.of(Role.DB):
         own = journal.Route(t=0.0, site=node.site, reads=(node.name,))
         found.append(own)
-        moments = [after.t for before, after in pairwise(changes) if node.name in (before.node, after.node)]
         if node.name in hit or node.site in roaming:
             found.append(own.model_copy(update={"t": since, "reads": ()}))
             continue
-        for moment in moments:
-            found.append(own.model_copy(update={"t": max(0.0, moment - STABLE_S), "reads": ()}))
-            found.append(own.model_copy(update={"t": moment + STABLE_S}))
+        for begins, ends in _around(roles.get(node.name, ())):
+            found.append(own.model_copy(update={"t": begins, "reads": ()}))
+            found.append(own.model_copy(update={"t": ends}))
     return found
+
+
+def _around(moments: Sequence[float]) -> list[tuple[float, float]]:
+    """STABLE_S before and after each moment, ascending; what overlaps is one."""
+    spans: list[tuple[float, float]] = []
+    for moment in moments:
+        begins, ends = max(0.0, moment - STABLE_S), moment + STABLE_S
+        if spans and begins <= spans[-1][1]:
+            begins = spans.pop()[0]
+        spans.append((begins, ends))
+    return spans
 
 
 async def tables(
