@@ -24,7 +24,7 @@ def wrong(expected: str, write: str = "") -> PydanticCustomError:
     return PydanticCustomError("shape", "expected {expected}", {"expected": expected, "write": write})
 
 
-def _text(pattern: str, expected: str, mend: Callable[[str], str]) -> AfterValidator:
+def matching(pattern: str, expected: str, mend: Callable[[str], str] = str.strip) -> AfterValidator:
     """Text that matches `pattern` as a whole; `mend` makes a suggestion of what does not."""
     compiled = re.compile(pattern, re.ASCII)
 
@@ -44,7 +44,7 @@ def _name(longest: int) -> tuple[str, AfterValidator]:
     def mend(value: str) -> str:
         return re.sub(r"[^a-z0-9]+", "-", value.lower())[:longest].strip("-")
 
-    return f"^{pattern}$", _text(pattern, expected, mend)
+    return f"^{pattern}$", matching(pattern, expected, mend)
 
 
 _HOSTNAME, _hostname = _name(63)
@@ -60,7 +60,7 @@ PlatformName = Annotated[str, _platform_name, Field(json_schema_extra={"pattern"
 
 Identifier = Annotated[
     str,
-    _text(
+    matching(
         r"[a-z_][a-z0-9_]{0,62}",
         "a PostgreSQL name (a-z, 0-9 and _, no digit first; at most 63 characters)",
         lambda value: re.sub(r"[^a-z0-9]+", "_", value.lower())[:63].strip("_"),
@@ -70,12 +70,12 @@ Identifier = Annotated[
 
 Line = Annotated[
     str,
-    _text(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]*", "text on one line", lambda value: " ".join(value.split())),
+    matching(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]*", "text on one line", lambda value: " ".join(value.split())),
 ]
 
 Version = Annotated[
     str,
-    _text(
+    matching(
         r"(?!v\d)(?=.*\d)[0-9A-Za-z][0-9A-Za-z.:+~_-]{0,127}",  # a word such as "latest" pins nothing
         "a version as its makers write it, such as 1.22.7",
         lambda value: value.strip().removeprefix("v"),
@@ -84,7 +84,7 @@ Version = Annotated[
 
 Tag = Annotated[
     str,
-    _text(
+    matching(
         rf"tag:{LABEL}",
         "a Tailscale tag, such as tag:tercet",
         lambda value: "tag:" + re.sub(r"[^a-z0-9]+", "-", value.lower().removeprefix("tag:")).strip("-"),
@@ -95,7 +95,7 @@ Tag = Annotated[
 # Without the characters that RFC 3986 does not allow in a URL, and without a query: it is where a server is.
 Url = Annotated[
     str,
-    _text(
+    matching(
         r"https?://[A-Za-z0-9._~:\[\]-]+(/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?",
         "the URL of a server, such as https://headscale.example.org",
         lambda value: value if "://" in value else f"https://{value.strip()}",

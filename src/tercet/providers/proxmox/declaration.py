@@ -7,7 +7,7 @@ that site, where they win. `host_of` puts the two together.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
@@ -22,7 +22,7 @@ from tercet.inventory.credentials import Credential
 from tercet.inventory.platform import Role
 from tercet.inventory.problems import Finding, Location
 from tercet.inventory.providers import Declaration
-from tercet.inventory.shapes import Port, Url, wrong
+from tercet.inventory.shapes import Port, Url, matching, wrong
 
 if TYPE_CHECKING:
     from tercet.inventory.model import Inventory
@@ -30,18 +30,6 @@ if TYPE_CHECKING:
 API_PORT = 8006
 MIB_PER_GIB = 1024
 _M = TypeVar("_M", bound=BaseModel)
-
-
-def _matching(pattern: str, expected: str, mend: Callable[[str], str] = str.strip) -> AfterValidator:
-    compiled = re.compile(pattern, re.ASCII)
-
-    def check(value: str) -> str:
-        if compiled.fullmatch(value):
-            return value
-        mended = mend(value)
-        raise wrong(expected, mended if compiled.fullmatch(mended) else "")
-
-    return AfterValidator(check)
 
 
 def _fingerprint(value: str) -> str:
@@ -92,16 +80,16 @@ Address = Annotated[
 ]
 Gateway = Annotated[IPv4Address, PlainValidator(_address), WithJsonSchema({"type": "string", "format": "ipv4"})]
 Fingerprint = Annotated[str, AfterValidator(_fingerprint)]
-_HOST_KEY = _matching(r"SHA256:[A-Za-z0-9+/]{43}", "a host key's fingerprint as `ssh-keygen -l` prints it")
+_HOST_KEY = matching(r"SHA256:[A-Za-z0-9+/]{43}", "a host key's fingerprint as `ssh-keygen -l` prints it")
 HostKey = Annotated[str, _HOST_KEY]
 Login = Annotated[
     str,
-    _matching(
+    matching(
         r"[^\s:/@!]+@[A-Za-z][A-Za-z0-9._-]*(![A-Za-z][A-Za-z0-9._-]*)?",
         "USER@REALM!TOKEN for an API token, or USER@REALM for a password",
     ),
 ]
-Name = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a name as Proxmox writes it")]
+Name = Annotated[str, matching(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a name as Proxmox writes it")]
 VmId = Annotated[int, Field(ge=100, le=999999999)]
 
 
