@@ -157,6 +157,8 @@ def test_the_reads_of_a_hit_site_come_home_again() -> None:
     found = judged(edit=elsewhere(40), promises=()).findings.misrouted
     assert min(one.t for one in found) > 50
     assert {one.expected for one in found} == {("db-sib-01",)}
+    told = judged(edit=elsewhere(40), promises=()).reasons
+    assert any(f"a read at sib-01 after {found[0].t:.1f} s, by db-fsn-01 instead of db-sib-01" in said for said in told)
 
 
 def test_a_transaction_that_is_not_wholly_the_primarys_fails_the_drill_unless_that_is_known_of_the_proxy() -> None:

@@ -14,7 +14,7 @@ from tercet.converge.requests import NO_ANSWER, Answer, Http
 from tercet.drills import journal
 from tercet.drills.judge.records import What
 from tercet.drills.run import live
-from tercet.drills.run.questions import STABLE_S, duration, primary_changes, role_changes, routes, view_of
+from tercet.drills.run.questions import STABLE_S, disturbances, duration, primary_changes, role_changes, routes, view_of
 from tercet.drills.scenario.file import built_in
 from tercet.inventory.default import default_text
 from tercet.inventory.load import parse
@@ -70,6 +70,38 @@ def test_a_primary_that_demoted_itself_and_leads_again_changed_its_role_twice(pl
     ]
     back = ("db-sib-01",)
     assert own == [(0, back), (30 - STABLE_S, ()), (33 + STABLE_S, back), (70 - STABLE_S, ()), (70 + STABLE_S, back)]
+
+
+def spans_of(platform: Platform, found: list[journal.Record], disturbed: tuple[float, ...] = ()) -> list[float]:
+    """When the reads of sib-01, the primary's site at first, are not judged and are judged again, in turn."""
+    roles = role_changes(primary_changes("db-sib-01", found), found)
+    every = routes(platform, roles, frozenset(), frozenset(), 0.0, disturbed=disturbed)
+    return [route.t for route in every if route.site == "sib-01"][1:]
+
+
+def test_reads_need_not_be_back_before_the_node_serves_in_its_new_role(platform: Platform) -> None:
+    found = [
+        record(30.0, "db-sib-01", What.DEMOTED),
+        record(31.0, "db-sib-03", What.LOCK_TAKEN),
+        record(45.0, "db-fsn-01", What.READY_READ_ONLY),  # another node's
+        record(50.0, "db-sib-01", What.READY_READ_ONLY),
+        record(90.0, "db-sib-01", What.READY_READ_ONLY),
+    ]
+    assert spans_of(platform, found) == [30 - STABLE_S, 50 + STABLE_S]
+
+
+def test_a_server_of_dcs_that_fails_meanwhile_delays_the_reads_return(platform: Platform) -> None:
+    found = [record(30.0, "db-sib-01", What.DEMOTED)]
+    assert spans_of(platform, found, (10.0, 34.0, 41.0, 60.0)) == [30 - STABLE_S, 41 + STABLE_S]
+    assert spans_of(platform, found, (39.0,)) == [30 - STABLE_S, 30 + STABLE_S]
+
+
+def test_only_faults_of_the_servers_disturb_dcs(platform: Platform) -> None:
+    def fault(t: float, *nodes: str) -> journal.Fault:
+        return journal.Fault(t=t, action="injected", fault="killed", nodes=nodes)
+
+    faults = [fault(4, "db-sib-01"), fault(5, "apps-sib-01", "consul-nomad-sib-01"), fault(6)]
+    assert disturbances(platform, faults) == [5]
 
 
 def test_reads_of_a_site_whose_apps_node_saw_no_database_may_come_from_anywhere(platform: Platform) -> None:

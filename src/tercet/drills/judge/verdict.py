@@ -300,6 +300,12 @@ def _anomalies(findings: Findings, truth: str, deviation: str) -> list[str]:
         "transactions whose first read another node answered": 0 if deviation else len(findings.split),
     }
     reasons = [f"{number} {what}" for what, number in counts.items() if number]
+    if findings.misrouted:
+        first = findings.misrouted[0]
+        reasons.append(
+            f"the first of them: a {first.what} at {first.site} after {first.t:.1f} s, "
+            f"by {first.node} instead of {' or '.join(first.expected)}"
+        )
     if not truth:
         reasons.append("nobody was primary at the end")
     if not findings.acknowledged:

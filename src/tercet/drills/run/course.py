@@ -25,6 +25,7 @@ from tercet.drills.run.load import Bounds
 from tercet.drills.run.questions import (
     caught_up,
     component_records,
+    disturbances,
     flavour,
     nodes_of,
     primary_changes,
@@ -187,9 +188,11 @@ async def collect(course: Course, primary: str | None, bounds: Bounds | None = N
         changes.append(journal.Primary(t=course.now, node=primary))
     for change in changes[1:]:
         book.append(change)
-    faulted = min((fault.t for fault in journal.read(book.path) if isinstance(fault, journal.Fault)), default=0.0)
-    roles = role_changes(changes, found)
-    for route in routes(session.platform, roles, victims(course.faults), roaming(course.faults), faulted):
+    faults = [entry for entry in journal.read(book.path) if isinstance(entry, journal.Fault)]
+    faulted = min((fault.t for fault in faults), default=0.0)
+    roles, disturbed = role_changes(changes, found), disturbances(session.platform, faults)
+    hit, roam = victims(course.faults), roaming(course.faults)
+    for route in routes(session.platform, roles, hit, roam, faulted, disturbed=disturbed):
         book.append(route)
     for table in await tables(session, course.table, course.began, course.now, bounds):
         book.append(table)

@@ -26,6 +26,9 @@ from tercet.inventory.timing import timing_of
 from tercet.observe.snapshot import Snapshot
 from tercet.session.session import Session, SqlError
 
+Span = tuple[float, float]
+"""From when to when, in seconds of the drill."""
+
 
 class NotReadyError(TercetError):
     """The platform is not in the state that a drill needs."""
@@ -119,9 +122,12 @@ async def component_records(session: Session, known: Mapping[str, NodeClock], be
     return sorted((record for of_node in found for record in of_node), key=lambda record: record.t)
 
 
-def role_changes(changes: Sequence[journal.Primary], found: Sequence[journal.Record]) -> dict[str, list[float]]:
-    """When each node's database changed its role: another node's promotion, and a primary that demoted itself, since
-    it was alone, and led again."""
+def role_changes(changes: Sequence[journal.Primary], found: Sequence[journal.Record]) -> dict[str, list[Span]]:
+    """When each node's database changed its role, and when it served in the new one.
+
+    A change is another node's promotion, or a primary that demoted itself, since it was alone, and led again. A node of
+    which no record says that it serves again counts as if it did at once.
+    """
     moments: dict[str, list[float]] = {}
     for before, after in pairwise(changes):
         for node in (before.node, after.node):
@@ -129,7 +135,18 @@ def role_changes(changes: Sequence[journal.Primary], found: Sequence[journal.Rec
     for record in found:
         if record.what in (records.What.DEMOTED, records.What.LOCK_TAKEN):
             moments.setdefault(record.node, []).append(record.t)
-    return {node: sorted(of_node) for node, of_node in moments.items()}
+    serving = [r for r in found if r.what in (records.What.READY, records.What.READY_READ_ONLY)]
+
+    def served(node: str, since: float) -> float:
+        return min((r.t for r in serving if r.node == node and r.t >= since), default=since)
+
+    return {node: [(t, served(node, t)) for t in sorted(of_node)] for node, of_node in moments.items()}
+
+
+def disturbances(platform: Platform, faults: Iterable[journal.Fault]) -> list[float]:
+    """When a fault began or ended at a server of `dcs`, from which every proxy learns the roles."""
+    servers = {node.name for node in platform.of(Role.CONTROL)}
+    return [fault.t for fault in faults if servers & set(fault.nodes)]
 
 
 def primary_changes(first: str, found: Sequence[journal.Record]) -> list[journal.Primary]:
@@ -146,15 +163,18 @@ def primary_changes(first: str, found: Sequence[journal.Record]) -> list[journal
 
 
 STABLE_S = 8.0
-"""Seconds after a change within which a site's reads may go elsewhere: checks, templates and proxies follow."""
+"""Seconds within which a site's reads are back at its own node, once that serves in a new role: checks, templates and
+proxies follow. A disturbance of `dcs` meanwhile keeps the news from them, and the seconds count anew from it."""
 
 
 def routes(
     platform: Platform,
-    roles: Mapping[str, Sequence[float]],
+    roles: Mapping[str, Sequence[Span]],
     hit: frozenset[str],
     roaming: frozenset[str],
     since: float,
+    *,
+    disturbed: Sequence[float] = (),
 ) -> list[journal.Route]:
     """Where each site's reads belong over time: to its own database node, except while that changes its role.
 
@@ -167,19 +187,26 @@ def routes(
         if node.name in hit or node.site in roaming:
             found.append(own.model_copy(update={"t": since, "reads": ()}))
             continue
-        for begins, ends in _around(roles.get(node.name, ())):
+        for begins, ends in _around(roles.get(node.name, ()), sorted(disturbed)):
             found.append(own.model_copy(update={"t": begins, "reads": ()}))
             found.append(own.model_copy(update={"t": ends}))
     return found
 
 
-def _around(moments: Sequence[float]) -> list[tuple[float, float]]:
-    """STABLE_S before and after each moment, ascending; what overlaps is one."""
-    spans: list[tuple[float, float]] = []
-    for moment in moments:
-        begins, ends = max(0.0, moment - STABLE_S), moment + STABLE_S
+def _around(changes: Sequence[Span], disturbed: Sequence[float]) -> list[Span]:
+    """From STABLE_S before each change until STABLE_S after the last that delayed it, ascending; what overlaps is one.
+
+    Changes and disturbances are ascending.
+    """
+    spans: list[Span] = []
+    for changed, served in changes:
+        begins, ends = max(0.0, changed - STABLE_S), served + STABLE_S
+        for t in disturbed:
+            if changed <= t <= ends:
+                ends = max(ends, t + STABLE_S)
         if spans and begins <= spans[-1][1]:
-            begins = spans.pop()[0]
+            earlier = spans.pop()
+            begins, ends = earlier[0], max(earlier[1], ends)
         spans.append((begins, ends))
     return spans
 
