@@ -13,7 +13,8 @@ from typing import get_args
 
 import pytest
 
-from tercet.components import Context, components
+from tercet.components.context import Context
+from tercet.components.registry import components
 from tercet.converge.resources import Unit
 from tercet.drills import promise
 from tercet.drills.scenario.file import built_in

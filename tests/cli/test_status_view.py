@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from tercet.cli.status_view import render_status, size
-from tercet.components import Context, components
+from tercet.components.context import Context
+from tercet.components.registry import components
 from tercet.converge.component import Readings
 from tercet.inventory.platform import Platform
 from tercet.inventory.secrets import Secrets

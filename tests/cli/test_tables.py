@@ -22,7 +22,8 @@ from tercet.cli.main import main
 from tercet.cli.progress import Running
 from tercet.cli.recover_view import render_survey
 from tercet.cli.status_view import render_status
-from tercet.components import Context, components
+from tercet.components.context import Context
+from tercet.components.registry import components
 from tercet.converge.component import Readings
 from tercet.converge.events import Event
 from tercet.drills.judge.verdict import Repeated, Result

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tercet.components import Context
+from tercet.components.context import Context
 from tercet.converge.resources import Program
 from tercet.inventory.platform import Platform
 from tercet.inventory.secrets import Secrets

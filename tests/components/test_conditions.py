@@ -12,14 +12,20 @@ from typing import Any, Literal
 
 import pytest
 
-from tercet.components import Context, components, consul, dcs, nomad, patroni, tailscale
-from tercet.components.application import CHANGE, Application
-from tercet.components.guard import Guard
+from tercet.components.consul import component as consul
+from tercet.components.context import Context
+from tercet.components.dcs import component as dcs
+from tercet.components.guard.component import Guard
+from tercet.components.nomad import component as nomad
+from tercet.components.patroni import component as patroni
+from tercet.components.patroni.application import CHANGE, Application
+from tercet.components.patroni.sentinel import Sentinel
+from tercet.components.patroni.settings import Restarts, _config_differs, _restart_needed, restarts_of_lowered
 from tercet.components.permission import nobody_has_data
 from tercet.components.proxy.component import Proxy, Routes, routes_of
 from tercet.components.proxy.flavour import preference
-from tercet.components.sentinel import Sentinel
-from tercet.components.settings import Restarts, _config_differs, _restart_needed, restarts_of_lowered
+from tercet.components.registry import components
+from tercet.components.tailscale import component as tailscale
 from tercet.converge.component import Condition, Deviating, Passing, Readings, Skipped, Waiting
 from tercet.converge.requests import NO_ANSWER, Answer
 from tercet.converge.resources import Object

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from tercet.components import Context, components
-from tercet.components.fingerprint import FOLDER, RECORD, ROUNDS, Fingerprint, hashed
+from tercet.components.context import Context
+from tercet.components.identity.fingerprint import FOLDER, RECORD, ROUNDS, Fingerprint, hashed
+from tercet.components.registry import components
 from tercet.converge.apply import apply
 from tercet.converge.events import silent
 from tercet.converge.observe import observe

@@ -8,7 +8,8 @@ import re
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
-from tercet.components import Context, components
+from tercet.components.context import Context
+from tercet.components.registry import components
 from tercet.converge.component import Component
 from tercet.converge.requests import Deferred
 from tercet.converge.resources import Absent, Directory, File, Object, Program, Resource, Unit

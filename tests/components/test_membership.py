@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tercet.components import Context, membership
-from tercet.components.membership import NOTHING, Membership, Record, agree, holders, known, record_of, writing
+from tercet.components.context import Context
+from tercet.components.identity import membership
+from tercet.components.identity.membership import NOTHING, Membership, Record, agree, holders, known, record_of, writing
 from tercet.converge.requests import NO_ANSWER, Answer, Deferred, Exec
 from tercet.converge.resources import Object
 from tercet.errors import TercetError

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tercet.components import Context, dcs, patroni, permission, readonly
+from tercet.components import permission
+from tercet.components.context import Context
+from tercet.components.dcs import component as dcs
+from tercet.components.patroni import component as patroni
+from tercet.components.patroni import readonly
 from tercet.converge.resources import File
 from tercet.inventory.platform import Role
 

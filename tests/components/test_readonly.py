@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tercet.components.readonly import PROGRAM, readonly
+from tercet.components.patroni.readonly import PROGRAM, readonly
 from tercet.converge.resources import File
 
 

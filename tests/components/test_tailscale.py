@@ -8,8 +8,8 @@ import shlex
 
 import pytest
 
-from tercet.components import Context
-from tercet.components.tailscale import Tailscale
+from tercet.components.context import Context
+from tercet.components.tailscale.component import Tailscale
 from tercet.components.tcp import SYSCTL
 from tercet.converge.requests import Answer, Exec
 from tercet.converge.resources import File, Object, Unit

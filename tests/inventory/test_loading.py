@@ -14,14 +14,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tercet.errors import TercetError
-from tercet.inventory.checks import LISTENING
+from tercet.inventory.components import declarations
 from tercet.inventory.default import default_text
 from tercet.inventory.load import MAX_BYTES, load, parse
-from tercet.inventory.model import PortsModel
 from tercet.inventory.platform import Platform
 from tercet.inventory.problems import InventoryError
 from tercet.inventory.timing import FAST
 
+PORTS = [name for component in declarations() for name in component.port_names]
 HERE = Path("tercet.yml")
 
 
@@ -60,7 +60,10 @@ def test_every_default_that_the_template_shows_behind_a_hash_is_the_default() ->
 
 
 def test_every_port_is_known_to_listen_somewhere() -> None:
-    assert set().union(*LISTENING.values()) == set(PortsModel.model_fields)
+    for component in declarations():
+        assert bool(component.ports) == bool(component.listens), component
+        assert set(component.gossip) <= set(component.port_names), component
+    assert len(set(PORTS)) == len(PORTS), "a key of two components"
 
 
 def test_lab_overrules_the_provider() -> None:
@@ -144,7 +147,7 @@ def inventories(draw: st.DrawFn) -> dict[str, object]:
     ends = draw(st.lists(pairs, unique=True, max_size=3))
     links = [{"between": list(pair), "latency_ms": draw(st.floats(0, 1000))} for pair in ends]
     free = st.integers(1024, 65535).filter(lambda port: port != 9898 and not 20000 <= port <= 32000)
-    ports = draw(st.lists(free, min_size=len(PortsModel.model_fields), unique=True))
+    ports = draw(st.lists(free, min_size=len(PORTS), unique=True))
     loop_wait, retry_timeout = draw(st.integers(1, 20)), draw(st.integers(3, 20))
     ttl = draw(st.integers(max(20, loop_wait + 2 * retry_timeout, 2 * (loop_wait + retry_timeout + 2)), 200))
     return {
@@ -153,7 +156,7 @@ def inventories(draw: st.DrawFn) -> dict[str, object]:
         "proxy": draw(st.sampled_from(["auto", "pgcat", "pgpool"])),
         "sites": sites,
         "links": links,
-        "ports": dict(zip(PortsModel.model_fields, ports, strict=False)),
+        "ports": dict(zip(PORTS, ports, strict=False)),
         "patroni": {"ttl": ttl, "loop_wait": loop_wait, "retry_timeout": retry_timeout},
     }
 

@@ -49,7 +49,7 @@ def test_the_base_of_these_tests_is_valid() -> None:
         ("timing: fsat #!\n" + SITES, 9, "fast or relaxed", "timing: fast"),
         ("timing: relaxd #!\n" + SITES, 9, "fast or relaxed", "timing: relaxed"),
         ("platfrom: x #!\n" + SITES, 1, "one of the keys platform, ", "platform: (did you mean this?)"),
-        ("ports: {consul-http: 1} #!\n" + SITES, 9, "one of the keys postgresql, ", "consul_http: (did you mean this?)"),
+        ("ports: {consul-http: 1} #!\n" + SITES, 9, "one of the keys tailscale, consul_http, ", "consul_http: (did you mean this?)"),
         ("zzzzzz: x #!\n" + SITES, 1, "one of the keys platform, ", "one of these, or remove the line"),
         ("platform: Ter_Cet #!\n" + SITES, 11, "a host name (a-z, 0-9 and hyphens inside", "platform: ter-cet"),
         ("platform: " + "x" * 33 + " #!\n" + SITES, 11, "at most 32 characters", "platform: " + "x" * 32),

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from tercet.components.guard import CLIENT, program
+from tercet.components.guard.component import CLIENT, program
 from tercet.converge.resources import File
 from tercet.nodeside.endpoint import Endpoint
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tercet.components.membership import Record
+from tercet.components.identity.membership import Record
 from tercet.converge.requests import Answer
 from tercet.observe.beyond import parted, question, returned, ways
 from tercet.observe.reach import Reach, shared

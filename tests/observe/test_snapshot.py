@@ -7,7 +7,8 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tercet.components import Context, components
+from tercet.components.context import Context
+from tercet.components.registry import components
 from tercet.converge.component import Readings
 from tercet.converge.requests import Answer
 from tercet.inventory.platform import Platform

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tercet.components.consul import DATA
+from tercet.components.consul.component import DATA
 from tercet.operations.recover import FORGET
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tercet.components.patroni import Patroni
+from tercet.components.patroni.component import Patroni
 from tercet.observe.reach import Reach
 from tercet.operations.recover_dcs import remembered
 from tercet.session.session import Session

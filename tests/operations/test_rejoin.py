@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tercet.components.membership import NOTHING, Record
+from tercet.components.identity.membership import NOTHING, Record
 from tercet.converge.events import silent
 from tercet.converge.fleet import Completed
 from tercet.errors import TercetError

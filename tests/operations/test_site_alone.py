@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from tercet.components.patroni import Patroni
+from tercet.components.patroni.component import Patroni
 from tercet.converge.component import Readings
 from tercet.converge.requests import Answer
 from tercet.errors import TercetError

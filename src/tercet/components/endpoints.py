@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from base64 import b64encode
 
+from tercet.components.consul.declaration import ConsulPorts
+from tercet.components.dcs.declaration import DcsPorts
+from tercet.components.nomad.declaration import NomadPorts
+from tercet.components.patroni.declaration import PatroniPorts
 from tercet.inventory.platform import Platform
 from tercet.inventory.secrets import Secrets
 from tercet.nodeside.endpoint import Endpoint
@@ -17,17 +21,17 @@ PATRONI_USER = "patroni"
 
 def consul(platform: Platform) -> Endpoint:
     """The node's agent in its site's own datacenter."""
-    return Endpoint(LOOPBACK, platform.settings.ports.consul_http)
+    return Endpoint(LOOPBACK, platform.settings.ports.of(ConsulPorts).consul_http)
 
 
 def dcs(platform: Platform) -> Endpoint:
     """The node's agent in `dcs`."""
-    return Endpoint(LOOPBACK, platform.settings.ports.dcs_http)
+    return Endpoint(LOOPBACK, platform.settings.ports.of(DcsPorts).dcs_http)
 
 
 def nomad(platform: Platform) -> Endpoint:
     """The node's agent; control and apps nodes have one."""
-    return Endpoint(LOOPBACK, platform.settings.ports.nomad_http)
+    return Endpoint(LOOPBACK, platform.settings.ports.of(NomadPorts).nomad_http)
 
 
 def patroni(platform: Platform, node: str, secrets: Secrets | None = None) -> Endpoint:
@@ -36,4 +40,4 @@ def patroni(platform: Platform, node: str, secrets: Secrets | None = None) -> En
     if secrets is not None:
         credentials = b64encode(f"{PATRONI_USER}:{secrets.patroni_api}".encode()).decode()
         authorization = f"Basic {credentials}"
-    return Endpoint(node, platform.settings.ports.patroni, authorization=authorization)
+    return Endpoint(node, platform.settings.ports.of(PatroniPorts).patroni, authorization=authorization)

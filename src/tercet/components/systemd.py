@@ -16,7 +16,7 @@ CONTROL_PLANE: Mapping[str, Value] = {"Nice": -10, "CPUWeight": 1000, "IOWeight"
 
 RESTART_MS = 500  # after which a unit that ended is started again
 
-# Nothing that binds to the tailnet address may start before it exists; see components/tailscale.py.
+# Nothing that binds to the tailnet address may start before it exists; see components/tailscale/component.py.
 NEEDS_TAILNET: Mapping[str, Value] = {"Wants": "tailnet-ready.service", "After": "tailnet-ready.service"}
 
 

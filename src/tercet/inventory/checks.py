@@ -7,7 +7,8 @@ from collections.abc import Container, Iterator, Mapping
 from difflib import get_close_matches
 from itertools import combinations
 
-from tercet.inventory import networks, parameters
+from tercet.inventory import components, networks, parameters
+from tercet.inventory.components import Reserved
 from tercet.inventory.database import RESERVED_DATABASES, RESERVED_USERS
 from tercet.inventory.model import Inventory
 from tercet.inventory.platform import Role
@@ -17,27 +18,6 @@ from tercet.inventory.timing import FENCE, timing_of
 
 RESERVED_SITE = "world"  # the lab's outside world has a container and a network of that name
 RESERVED_DATACENTER = "dcs"  # the stretched Consul datacenter of the leader election
-
-_AGENTS = (
-    *("consul_http", "consul_dns", "consul_serf_lan", "consul_serf_wan", "consul_server"),
-    *("dcs_http", "dcs_dns", "dcs_serf_lan", "dcs_serf_wan", "dcs_server"),
-    "tailscale",
-)
-_NOMAD = ("nomad_http", "nomad_rpc", "nomad_serf")
-LISTENING: Mapping[Role, tuple[str, ...]] = {
-    Role.CONTROL: (*_AGENTS, *_NOMAD),
-    Role.APPS: (*_AGENTS, *_NOMAD, "proxy"),
-    Role.DB: (*_AGENTS, "postgresql", "patroni"),
-}
-"""Which of the inventory's ports are taken on a node of each role."""
-
-OTHERS: Mapping[Role, tuple[tuple[range, str], ...]] = {
-    Role.APPS: (
-        (range(9898, 9899), "pgpool-II's PCP listens there"),
-        (range(20000, 32001), "Nomad gives jobs their ports from 20000-32000"),
-    ),
-}
-"""Ports on a node of a role that are not the inventory's to give, and why."""
 
 
 def check(inventory: Inventory) -> Iterator[Finding]:
@@ -170,8 +150,9 @@ def _ports(inventory: Inventory) -> Iterator[Finding]:
     ports: Mapping[str, int] = inventory.ports.model_dump()
     defaults: Mapping[str, int] = type(inventory.ports)().model_dump()
     written = inventory.ports.model_fields_set
+    listening, others_at = _listening(), _reserved()
     where: dict[tuple[str, str], list[Role]] = {}
-    for role, names in LISTENING.items():
+    for role, names in listening.items():
         for pair in combinations(names, 2):
             if ports[pair[0]] == ports[pair[1]]:
                 where.setdefault(pair, []).append(role)
@@ -181,21 +162,21 @@ def _ports(inventory: Inventory) -> Iterator[Finding]:
         """The first port from the name's default on that nothing has on nodes of these roles."""
         if name in suggested:
             return suggested[name]
-        taken = {*(ports[each] for role in roles for each in LISTENING[role]), *suggested.values()}
-        reserved = [each for role in roles for each, _ in OTHERS.get(role, ())]
+        taken = {*(ports[each] for role in roles for each in listening[role]), *suggested.values()}
+        others = [each for role in roles for each in others_at.get(role, ())]
         port = next(
-            p for p in range(defaults[name], 65536) if p not in taken and not any(p in each for each in reserved)
+            p for p in range(defaults[name], 65536) if p not in taken and not any(p in each.ports for each in others)
         )
         suggested[name] = port
         return port
 
-    for role, others in OTHERS.items():
-        for name in LISTENING[role]:
-            for reserved, why in others:
-                if ports[name] in reserved:
+    for role, others in others_at.items():
+        for name in listening[role]:
+            for reserved in others:
+                if ports[name] in reserved.ports:
                     at = ("ports", name)
                     expected = f"a port that nothing else has on {role} nodes"
-                    yield Finding(at, expected, f"{ports[name]}: {why}", f"{name}: {free(name, [role])}")
+                    yield Finding(at, expected, f"{ports[name]}: {reserved.why}", f"{name}: {free(name, [role])}")
     for (one, other), roles in where.items():
         wrong, kept = (other, one) if other in written else (one, other)
         yield Finding(
@@ -205,6 +186,24 @@ def _ports(inventory: Inventory) -> Iterator[Finding]:
             f"{wrong}: {free(wrong, roles)}",
             uses=(("ports", kept),),
         )
+
+
+def _listening() -> Mapping[Role, list[str]]:
+    """Which of the inventory's ports are taken on a node of each role."""
+    found: dict[Role, list[str]] = {}
+    for each in components.declarations():
+        for role in each.listens:
+            found.setdefault(role, []).extend(each.port_names)
+    return found
+
+
+def _reserved() -> Mapping[Role, list[Reserved]]:
+    """Ports on a node of a role that are not the inventory's to give."""
+    found: dict[Role, list[Reserved]] = {}
+    for each in components.declarations():
+        for reserved in each.reserved:
+            found.setdefault(reserved.role, []).append(reserved)
+    return found
 
 
 def _timing(inventory: Inventory) -> Iterator[Finding]:

@@ -6,14 +6,16 @@ numbers of errors come from load.py. Times are seconds, sizes bytes, unless the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from functools import cache
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, create_model
 
+from tercet.inventory import components
 from tercet.inventory.base import Model
 from tercet.inventory.credentials import Credential
 from tercet.inventory.providers import Declaration, M, declaration, declarations
@@ -23,7 +25,6 @@ from tercet.inventory.shapes import (
     Line,
     PgcatSource,
     PlatformName,
-    Port,
     Seconds,
     Setting,
     SiteName,
@@ -33,6 +34,8 @@ from tercet.inventory.shapes import (
     Url,
     Version,
 )
+
+P = TypeVar("P", bound=Model)
 
 
 class SiteModel(Model):
@@ -100,28 +103,11 @@ class VersionsModel(Model):
 class PortsModel(Model):
     """Every port that a node listens on. Two agents of Consul share a container, hence the dcs_ ones."""
 
-    postgresql: Port = 5432
-    """PostgreSQL, on db nodes."""
-    proxy: Port = 5432
-    """Where applications connect, on localhost of each apps node."""
-    patroni: Port = 8008
-    """Patroni's REST API, on db nodes."""
-    consul_http: Port = 8500
-    consul_dns: Port = 8600
-    consul_serf_lan: Port = 8301
-    consul_serf_wan: Port = 8302
-    consul_server: Port = 8300
-    dcs_http: Port = 9500
-    """The stretched datacenter `dcs` that Patroni elects its leader through."""
-    dcs_dns: Port = 9600
-    dcs_serf_lan: Port = 9301
-    dcs_serf_wan: Port = 9302
-    dcs_server: Port = 9300
-    nomad_http: Port = 4646
-    nomad_rpc: Port = 4647
-    nomad_serf: Port = 4648
-    tailscale: Port = 41641
-    """WireGuard over UDP, on every node."""
+    def of(self, ports: type[P]) -> P:
+        """Those that a component declares."""
+        if not isinstance(self, ports):
+            raise TypeError(f"{ports.__name__} is of no component in inventory/components.py")
+        return self
 
 
 class PostgresqlModel(Model):
@@ -243,12 +229,14 @@ class Inventory(Model):
 
 
 def inventory_model() -> type[Inventory]:
-    """The whole inventory: with the name of every provider, and with its keys."""
-    return _with_keys_of(declarations())
+    """The whole inventory: with the name of every provider, and with the keys of each provider and component."""
+    return _with_keys_of(declarations(), components.declarations())
 
 
 @cache
-def _with_keys_of(providers: tuple[Declaration[Any], ...]) -> type[Inventory]:
+def _with_keys_of(
+    providers: tuple[Declaration[Any], ...], parts: tuple[components.Declaration, ...]
+) -> type[Inventory]:
     beneath = "What holds for this site, where it differs from `{}` of the inventory."
     at_site = {each.name: _key(each, beneath.format(each.name)) for each in providers if each.per_site}
     site: Any = create_model("SiteModel", __base__=SiteModel, __doc__=SiteModel.__doc__, **at_site)
@@ -256,11 +244,19 @@ def _with_keys_of(providers: tuple[Declaration[Any], ...]) -> type[Inventory]:
     keys = {each.name: _key(each, above.format(each.name) if each.per_site else None) for each in providers}
     keys["provider"] = _narrowed("provider", Literal[tuple(each.name for each in providers)])
     keys["sites"] = _narrowed("sites", tuple[site, ...])
+    keys["ports"] = _composed(PortsModel, [each.ports for each in parts if each.ports])
     return create_model("Inventory", __base__=Inventory, __doc__=Inventory.__doc__, **keys)
 
 
 def _key(provider: Declaration[Any], description: str | None) -> Any:
     return provider.settings, Field(default=provider.settings(), description=description)
+
+
+def _composed(whole: type[Model], fragments: Sequence[type[Model]]) -> Any:
+    """A key whose value has the fields of all fragments, in their order."""
+    bases: Any = (whole, *reversed(fragments))  # pydantic takes the fields of the last base first
+    model = create_model(whole.__name__, __base__=bases, __doc__=whole.__doc__)
+    return model, model()
 
 
 def _narrowed(name: str, annotation: Any) -> Any:

@@ -4,7 +4,7 @@ Sites that the inventory calls lost are no part of it: everything that is wanted
 that are left. They are known all the same, so that nobody takes their containers for strays, or starts them.
 
 Nothing here depends on an address: nodes name each other, and only `/etc/hosts` on each node (see
-components/tailscale.py) knows the tailnet addresses. So the same inventory always gives the same bytes.
+components/tailscale/component.py) knows the tailnet addresses. So the same inventory always gives the same bytes.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Here it is one of the whole call: the connection, the request and the answer to 
 still counts, so a program that was suspended in the middle of a call learns what it was told meanwhile.
 
 Everything that can go wrong is an ApiError. Delivered, with endpoint.py, beside the programs that import it
-(components/guard.py), and sent along with the agent (converge/node.py).
+(components/guard/component.py), and sent along with the agent (converge/node.py).
 """
 
 from __future__ import annotations

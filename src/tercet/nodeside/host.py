@@ -1,6 +1,6 @@
 """What a daemon asks of its own node: to run a short program, and to let systemd know how it is.
 
-Delivered beside the daemons that import it (components/guard.py).
+Delivered beside the daemons that import it (components/guard/component.py).
 """
 
 from __future__ import annotations

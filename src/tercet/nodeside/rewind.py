@@ -9,7 +9,7 @@ answered before and after each run, with the same start time. A primary that is 
 proves nothing: then the data stays where it is and Patroni tries again.
 
 While pg_rewind changes the data, and after a run that was broken off, a mark beside them says so: what is half-written
-must not be read (components/readonly.py). Only a run that worked, or data that were moved aside, remove it.
+must not be read (components/patroni/readonly.py). Only a run that worked, or data that were moved aside, remove it.
 
 Arguments: the directory of PostgreSQL's programs, the program that moves aside and its settings, then the arguments of
 pg_rewind.

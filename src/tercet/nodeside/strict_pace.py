@@ -1,6 +1,6 @@
 """The pace of tercet-strict, apart from the program so that a prediction has it without psycopg.
 
-Delivered beside strict.py (components/sentinel.py).
+Delivered beside strict.py (components/patroni/sentinel.py).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Addresses that others name, such as a catalogue or a gossip member: none but the tailnet's own are believed.
 
-What is refused here never reaches nftables or `ss`. Delivered beside the daemons that import it (components/guard.py).
+What is refused here never reaches nftables or `ss`. Delivered beside the daemons that import it.
 """
 
 from __future__ import annotations

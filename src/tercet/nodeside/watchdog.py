@@ -15,7 +15,7 @@ as the leader. Neither side can block the other: the file is an ordinary one.
   of a cut.) On primary and standby, a Patroni is also killed when its REST API is silent or /liveness fails for 6 s.
 - **A PostgreSQL that nobody starts.** While `dcs` is silent, Patroni leaves a PostgreSQL down that crashed or was
   fenced. After 15 s Patroni is killed; systemd starts it again, and before it starts, PostgreSQL is started as a
-  standby (components/readonly.py).
+  standby (components/patroni/readonly.py).
 - **A hung postmaster.** A postmaster that accepts a connection and says nothing for 5 s is killed. Patroni's own old
   connections would work for ever, so nothing else would notice.
 

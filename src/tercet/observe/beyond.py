@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from tercet.components.membership import Record
-from tercet.components.patroni import BIN, DATA
+from tercet.components.identity.membership import Record
+from tercet.components.patroni.component import BIN, DATA
 from tercet.converge.requests import Answer, Exec
 from tercet.observe.reach import PROBE_S, Reach, lsn, shared
 

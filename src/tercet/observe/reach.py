@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import Any
 
-from tercet.components.patroni import BIN, DATA
+from tercet.components.patroni.component import BIN, DATA
 from tercet.converge.component import Readings
 from tercet.converge.requests import Exec
 from tercet.errors import TercetError

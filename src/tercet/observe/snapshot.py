@@ -13,10 +13,15 @@ from ipaddress import IPv4Network
 
 from pydantic import BaseModel, ConfigDict
 
-from tercet.components import aside, consul, dcs, nomad, patroni, tailscale
+from tercet.components.consul import component as consul
+from tercet.components.dcs import component as dcs
+from tercet.components.nomad import component as nomad
+from tercet.components.patroni import aside
+from tercet.components.patroni import component as patroni
+from tercet.components.patroni.sentinel import read_only
 from tercet.components.proxy.component import routes_of
 from tercet.components.proxy.flavour import preference
-from tercet.components.sentinel import read_only
+from tercet.components.tailscale import component as tailscale
 from tercet.converge.component import Component, Condition, Deviating, Passing, Readings
 from tercet.converge.fleet import Fleet
 from tercet.converge.observe import ask

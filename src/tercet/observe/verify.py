@@ -14,8 +14,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tercet.components import endpoints, patroni, tailscale
+from tercet.components import endpoints
+from tercet.components.patroni import component as patroni
 from tercet.components.proxy.component import PASSFILE, Proxy
+from tercet.components.proxy.declaration import ProxyPorts
+from tercet.components.tailscale import component as tailscale
 from tercet.converge.component import Component, Condition, Passing, Readings, State, Waiting
 from tercet.converge.events import Emit, Event
 from tercet.converge.fleet import Fleet
@@ -216,7 +219,7 @@ END $$"""
 async def _rows_travel(platform: Platform, proxy: Proxy, fleet: Fleet) -> State:
     settings, apps = platform.settings, platform.of(Role.APPS)
     schema = f"tercet_verify_{int(time.time())}_{secrets.token_hex(4)}"
-    words = (str(settings.ports.proxy), settings.postgresql.user, settings.postgresql.database)
+    words = (str(settings.ports.of(ProxyPorts).proxy), settings.postgresql.user, settings.postgresql.database)
 
     def sql(text: str) -> Exec:
         return Exec(("sh", "-c", RUN, "sh", *words, text), timeout=10)

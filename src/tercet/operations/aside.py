@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from tercet.components.aside import Aside, removal
+from tercet.components.patroni.aside import Aside, removal
 from tercet.converge.fleet import Unreachable
 from tercet.converge.observe import ask
 from tercet.converge.requests import Exec

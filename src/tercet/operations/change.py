@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
-from tercet.components import membership
-from tercet.components.membership import holders
+from tercet.components.identity import membership
+from tercet.components.identity.membership import holders
 from tercet.converge.apply import apply
 from tercet.converge.events import Emit
 from tercet.converge.fleet import Fleet

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from tercet.components.patroni import AS_POSTGRES, BIN, DATA
+from tercet.components.patroni.component import AS_POSTGRES, BIN, DATA
 from tercet.converge.events import Emit, Event
 from tercet.converge.fleet import Unreachable
 from tercet.errors import TercetError

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tercet.components.consul import DATA, UNIT, Consul
+from tercet.components.consul.component import DATA, UNIT, Consul
 from tercet.converge.component import Condition, Passing
 from tercet.converge.events import Emit, Event
 from tercet.converge.fleet import Unreachable

@@ -16,8 +16,11 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from tercet.components import dcs, endpoints, patroni, readonly
-from tercet.components.consul import alive
+from tercet.components import endpoints
+from tercet.components.consul.component import alive
+from tercet.components.dcs import component as dcs
+from tercet.components.patroni import component as patroni
+from tercet.components.patroni import readonly
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.events import Emit, Event
 from tercet.converge.fleet import Unreachable

@@ -19,7 +19,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tercet.components import consul, dcs, membership, nomad, patroni, rewind
+from tercet.components.consul import component as consul
+from tercet.components.dcs import component as dcs
+from tercet.components.identity import membership
+from tercet.components.nomad import component as nomad
+from tercet.components.patroni import component as patroni
+from tercet.components.patroni import rewind
 from tercet.converge.events import Emit, Event
 from tercet.converge.observe import ask
 from tercet.converge.target import Verb

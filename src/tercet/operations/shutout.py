@@ -4,7 +4,7 @@
    address, so nothing starts that binds to one; when it ran all the time, it logs itself out as soon as the control
    server answers it (after 15 s in the lab). So the lost sites do not even see each other: there is no quorum in their
    `dcs`, no majority for Patroni's failsafe mode, none in their Nomad.
-2. The nodes that are left let nobody but each other use the platform's ports (components/allowlist.py).
+2. The nodes that are left let nobody but each other use the platform's ports (components/tailscale/allowlist.py).
 
 Removing a node from the tailnet would not do: one that is cut off at that moment is never told, and goes on with the
 peers that it remembers. Two lost sites that see each other then remain a majority, also once they are joined again.
@@ -17,7 +17,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Literal
 
-from tercet.components import dcs, endpoints, headscale, tailscale
+from tercet.components import endpoints
+from tercet.components.dcs import component as dcs
+from tercet.components.headscale import component as headscale
+from tercet.components.tailscale import component as tailscale
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.events import Emit, Event
 from tercet.converge.gates import explain, wait_for

@@ -4,7 +4,7 @@ The last site has no majority, neither in `dcs` nor in Nomad, so it takes no wri
 others may be alive: nobody here can know what they do. A person can, and says so. Then
 
 1. the inventory and the nodes that are left get to know which sites are lost (inventory/lost.py,
-   components/membership.py);
+   components/identity/membership.py);
 2. those sites are shut out, so that they stay lost until they are taken back (operations/shutout.py);
 3. `dcs` gets a new Raft of one server, with what Patroni would find there had the site always been alone. The old
    Raft is moved aside: its other servers go on where they stopped when they return, and a leader among them would write
@@ -22,8 +22,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from tercet.components import dcs, endpoints, membership, nomad, patroni
-from tercet.components.tailscale import INTERFACE
+from tercet.components import endpoints
+from tercet.components.dcs import component as dcs
+from tercet.components.identity import membership
+from tercet.components.nomad import component as nomad
+from tercet.components.nomad.declaration import NomadPorts
+from tercet.components.patroni import component as patroni
+from tercet.components.tailscale.component import INTERFACE
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.events import Emit, Event
 from tercet.converge.gates import explain, wait_for
@@ -291,7 +296,12 @@ async def _nomad(left: Session, emit: Emit) -> None:
     platform = left.platform
     [control] = platform.of(Role.CONTROL)
     emit(Event(PHASE, "progress", "Nomad goes on with one server, and with its jobs", control.name))
-    await on_each(left, [control.name], NOMAD_ALONE.replace("$0", str(platform.settings.ports.nomad_rpc)), timeout=60)
+    await on_each(
+        left,
+        [control.name],
+        NOMAD_ALONE.replace("$0", str(platform.settings.ports.of(NomadPorts).nomad_rpc)),
+        timeout=60,
+    )
     servers = endpoints.nomad(platform)
     asked: Mapping[str, Mapping[str, Request]] = {
         control.name: {

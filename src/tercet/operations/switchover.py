@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tercet.components import patroni
-from tercet.components.patroni import SWITCH_S
+from tercet.components.patroni import component as patroni
+from tercet.components.patroni.component import SWITCH_S
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.events import Emit, Event
 from tercet.converge.gates import wait_for

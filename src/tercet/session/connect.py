@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tercet.components.proxy.component import PASSFILE
+from tercet.components.proxy.declaration import ProxyPorts
 from tercet.session.session import Session
 
 
@@ -12,7 +13,7 @@ def psql_line(session: Session, options: Sequence[str]) -> list[str]:
     """psql on an apps node, through its proxy. The password comes from the node's own password file."""
     settings = session.platform.settings
     where = (
-        f"host=localhost port={settings.ports.proxy} dbname={settings.postgresql.database} "
+        f"host=localhost port={settings.ports.of(ProxyPorts).proxy} dbname={settings.postgresql.database} "
         f"user={settings.postgresql.user} passfile={PASSFILE}"
     )
     return ["psql", where, *options]

@@ -25,7 +25,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tercet.components import Context, components, patroni
+from tercet.components.context import Context
+from tercet.components.patroni import component as patroni
+from tercet.components.registry import components
 from tercet.converge.component import Component, Condition, Waiting
 from tercet.converge.fleet import Fleet
 from tercet.converge.gates import wait_for

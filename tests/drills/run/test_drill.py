@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tercet.components import Context
+from tercet.components.context import Context
 from tercet.converge.component import Readings
 from tercet.converge.events import Event
 from tercet.converge.fleet import Completed

@@ -12,10 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from tercet.components import patroni
 from tercet.components.context import Context
-from tercet.components.guard import SUPERVISED, daemon
+from tercet.components.dcs.declaration import DcsPorts
+from tercet.components.guard.component import SUPERVISED, daemon
+from tercet.components.patroni import component as patroni
 from tercet.components.proxy import pgcat, pgpool
+from tercet.components.proxy.declaration import ProxyPorts
 from tercet.components.proxy.flavour import Flavour
 from tercet.components.rolling import in_turn
 from tercet.components.systemd import NEEDS_TAILNET, unit_file, unit_path
@@ -89,7 +91,10 @@ class Proxy:
             rolling=in_turn("proxies"),
         )
         yield from chosen.units
-        watched: dict[str, object] = {"port": self.context.platform.settings.ports.proxy, "unit": chosen.units[-1].name}
+        watched: dict[str, object] = {
+            "port": self.context.platform.settings.ports.of(ProxyPorts).proxy,
+            "unit": chosen.units[-1].name,
+        }
         yield from daemon(
             "proxywatch", "Ends a proxy that answers nobody", watched, modules=("host",), service=SUPERVISED
         )
@@ -113,7 +118,7 @@ class Proxy:
         return {
             "log_level": "info",
             "consul": {
-                "address": f"127.0.0.1:{self.context.platform.settings.ports.dcs_http}",
+                "address": f"127.0.0.1:{self.context.platform.settings.ports.of(DcsPorts).dcs_http}",
                 "retry": {"attempts": 0, "backoff": "100ms", "max_backoff": "1s"},  # 0: for ever
             },
             "block_query_wait": f"{BLOCK_QUERY_S}s",
@@ -132,7 +137,12 @@ class Proxy:
 
     def _passfile(self) -> bytes:
         settings, secrets = self.context.platform.settings, self.context.secrets
-        words = ("localhost", str(settings.ports.proxy), settings.postgresql.database, settings.postgresql.user)
+        words = (
+            "localhost",
+            str(settings.ports.of(ProxyPorts).proxy),
+            settings.postgresql.database,
+            settings.postgresql.user,
+        )
         return ":".join((*words, secrets.postgres_application)).encode() + b"\n"
 
     def _unit(self) -> bytes:

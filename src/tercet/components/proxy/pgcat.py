@@ -10,6 +10,8 @@ from __future__ import annotations
 import tomli_w
 
 from tercet.components.context import Context
+from tercet.components.patroni.declaration import PatroniPorts
+from tercet.components.proxy.declaration import ProxyPorts
 from tercet.components.proxy.flavour import Flavour, choose_servers
 from tercet.components.rolling import in_turn
 from tercet.components.systemd import NEEDS_TAILNET, unit_file, unit_path
@@ -64,7 +66,7 @@ def _template(context: Context, node: Node) -> bytes:
     config = {
         "general": {
             "host": "127.0.0.1",
-            "port": settings.ports.proxy,
+            "port": settings.ports.of(ProxyPorts).proxy,
             "admin_username": "pgcat",
             "admin_password": secrets.proxy_admin,
             "connect_timeout": 500,  # ms; a silent server must cost less than the failover
@@ -103,5 +105,7 @@ def _template(context: Context, node: Node) -> bytes:
 
 def _server(context: Context, key: str, role: str) -> str:
     """One line of `servers`, or nothing where that server does not exist just now."""
-    line = f'  ["{{{{ scratch.Get "{key}" }}}}", {context.platform.settings.ports.postgresql}, "{role}"],'
+    line = (
+        f'  ["{{{{ scratch.Get "{key}" }}}}", {context.platform.settings.ports.of(PatroniPorts).postgresql}, "{role}"],'
+    )
     return f'{{{{ if ne (scratch.Get "{key}") "" }}}}{line}\n{{{{ end }}}}'

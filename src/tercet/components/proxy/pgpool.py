@@ -12,7 +12,9 @@ Invariants
 from __future__ import annotations
 
 from tercet.components.context import Context
+from tercet.components.patroni.declaration import PatroniPorts
 from tercet.components.proxy import routes
+from tercet.components.proxy.declaration import ProxyPorts
 from tercet.components.proxy.flavour import Flavour
 from tercet.components.rolling import in_turn
 from tercet.components.systemd import unit_file, unit_path
@@ -69,7 +71,7 @@ def flavour(context: Context, node: Node) -> Flavour:
             File(HBA, hba.encode(), group="postgres", mode=0o640),
             File(PASSWORDS, password.encode(), owner="postgres", group="postgres", mode=0o600, secret=True),
             File(PCP, b"", group="postgres", mode=0o640),
-            File(LIMIT, _limit(settings.ports.proxy)),
+            File(LIMIT, _limit(settings.ports.of(ProxyPorts).proxy)),
             File(unit_path(UNIT), unit),
         ),
         units=(
@@ -85,10 +87,12 @@ def _config(context: Context) -> bytes:
     settings = context.platform.settings
     config: dict[str, str | int] = {
         "backend_clustering_mode": "streaming_replication",
-        **_backend(0, routes.PRIMARY, settings.ports.postgresql, 0, "ALWAYS_PRIMARY|DISALLOW_TO_FAILOVER"),
-        **_backend(1, routes.READ, settings.ports.postgresql, 1, "DISALLOW_TO_FAILOVER"),
+        **_backend(
+            0, routes.PRIMARY, settings.ports.of(PatroniPorts).postgresql, 0, "ALWAYS_PRIMARY|DISALLOW_TO_FAILOVER"
+        ),
+        **_backend(1, routes.READ, settings.ports.of(PatroniPorts).postgresql, 1, "DISALLOW_TO_FAILOVER"),
         "listen_addresses": "localhost",
-        "port": settings.ports.proxy,
+        "port": settings.ports.of(ProxyPorts).proxy,
         "unix_socket_directories": "/run/pgpool",
         "pcp_listen_addresses": "localhost",
         "pcp_socket_dir": "/run/pgpool",

@@ -6,7 +6,8 @@ devices (RFC 2544), which is routed nowhere; what is sent to them leaves the nod
 
 from __future__ import annotations
 
-from tercet.components.guard import SUPERVISED, program
+from tercet.components.guard.component import SUPERVISED, program
+from tercet.components.patroni.declaration import PatroniPorts
 from tercet.components.proxy.flavour import leader_of, preference
 from tercet.components.rolling import in_turn
 from tercet.components.systemd import NEEDS_TAILNET
@@ -65,7 +66,7 @@ def resources(platform: Platform) -> tuple[Resource, ...]:
         "pid_file": PID_FILE,
         "primary": PRIMARY,
         "read": READ,
-        "port": settings.ports.postgresql,
+        "port": settings.ports.of(PatroniPorts).postgresql,
         "user": settings.postgresql.user,
         "tailnet": str(settings.tailnet.cidr),
     }

@@ -11,8 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.resources import files
 
-from tercet.components import consul, dcs, nomad, patroni, tailscale
+from tercet.components.consul import component as consul
+from tercet.components.dcs import component as dcs
+from tercet.components.nomad import component as nomad
+from tercet.components.patroni import component as patroni
+from tercet.components.patroni.declaration import PatroniPorts
 from tercet.components.proxy import component as proxy
+from tercet.components.tailscale import component as tailscale
 from tercet.converge.requests import Exec
 from tercet.drills.run.healing import GRACE_S, Fault, FromOutside, OnNode
 from tercet.drills.scenario.model import FaultModel, Kind
@@ -193,7 +198,7 @@ def _hang_loop(model: FaultModel, view: View, number: int) -> Fault:
     make = (
         f"cat > {program} && pid=$(systemctl show --value --property=MainPID {patroni.UNIT}) && "
         f"systemd-run --quiet --collect --unit={unit} --property=RuntimeMaxSec={limit:g} "
-        f"/usr/bin/python3 -I {program} $pid {node} {view.platform.settings.ports.patroni}"
+        f"/usr/bin/python3 -I {program} $pid {node} {view.platform.settings.ports.of(PatroniPorts).patroni}"
     )
     heal = f"systemctl stop {unit} 2>/dev/null; rm -f {program}; systemctl start --no-block {patroni.UNIT}"
     source = files("tercet.nodeside").joinpath("hold_thread.py").read_bytes()

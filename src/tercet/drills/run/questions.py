@@ -9,6 +9,7 @@ from itertools import groupby, pairwise
 
 from tercet.components import endpoints
 from tercet.components.proxy.component import FLAVOURS, PASSFILE
+from tercet.components.proxy.declaration import ProxyPorts
 from tercet.components.proxy.flavour import Flavour
 from tercet.converge.fleet import Unreachable
 from tercet.converge.observe import ask
@@ -48,7 +49,7 @@ def conninfo(platform: Platform) -> str:
     """The application's connection string on every apps node; the password is in the node's own file."""
     settings = platform.settings
     return (
-        f"host=localhost port={settings.ports.proxy} dbname={settings.postgresql.database} "
+        f"host=localhost port={settings.ports.of(ProxyPorts).proxy} dbname={settings.postgresql.database} "
         f"user={settings.postgresql.user} passfile={PASSFILE} application_name=tercet-drill"
     )
 

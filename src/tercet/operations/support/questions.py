@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tercet.components import endpoints, patroni
+from tercet.components import endpoints
+from tercet.components.patroni import component as patroni
 from tercet.inventory.platform import Role
 
 if TYPE_CHECKING:

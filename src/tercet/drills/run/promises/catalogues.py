@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tercet.components import consul, endpoints
+from tercet.components import endpoints
+from tercet.components.consul import component as consul
 from tercet.converge.component import Passing, Readings, State, Waiting
 from tercet.converge.requests import Http, Request
 from tercet.drills.run.live import Look, Scene, ask, lasting, observed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tercet.components import nomad
+from tercet.components.nomad import component as nomad
 from tercet.converge.component import Passing, Readings, State, Waiting
 from tercet.drills.run.live import Look, Scene, ask, lasting, observed, running_on
 from tercet.inventory.platform import Role

@@ -8,8 +8,8 @@ Invariants
   nothing, and it is gone once the cluster exists. So an emptied first primary never creates a second cluster.
 - No Patroni starts before `dcs` knows the cluster, or it may create one: a `dcs` that lost its data knows neither who
   has the last commits nor who was the primary, so the first Patroni to ask would lead. Meanwhile reads go on
-  (components/readonly.py).
-- Dynamic configuration lives in `dcs`; components/settings.py keeps it as the inventory has it.
+  (components/patroni/readonly.py).
+- Dynamic configuration lives in `dcs`; components/patroni/settings.py keeps it as the inventory has it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from typing import Any
 
 from tercet.components import endpoints, permission
 from tercet.components.context import Context
-from tercet.components.readonly import PROGRAM as READONLY
-from tercet.components.readonly import UNIT as READONLY_UNIT
-from tercet.components.readonly import readonly
-from tercet.components.rewind import PG_REWIND, rewind
+from tercet.components.dcs.declaration import DcsPorts
+from tercet.components.patroni.declaration import PatroniPorts
+from tercet.components.patroni.readonly import PROGRAM as READONLY
+from tercet.components.patroni.readonly import UNIT as READONLY_UNIT
+from tercet.components.patroni.readonly import readonly
+from tercet.components.patroni.rewind import PG_REWIND, rewind
 from tercet.components.rolling import databases
 from tercet.components.systemd import NEEDS_TAILNET, unit_file, unit_path
 from tercet.components.text import as_yaml
@@ -115,7 +117,7 @@ class Patroni:
 
     def _config(self, node: Node) -> dict[str, object]:
         settings, secrets, timing = self.context.platform.settings, self.context.secrets, self.context.timing
-        ports = settings.ports
+        ports = settings.ports.of(PatroniPorts)
         return {
             "scope": settings.postgresql.service,
             "name": node.name,
@@ -125,8 +127,8 @@ class Patroni:
                 "authentication": {"username": endpoints.PATRONI_USER, "password": secrets.patroni_api},
             },
             "consul": {
-                "host": f"127.0.0.1:{ports.dcs_http}",
-                "register_service": False,  # see components/dcs.py
+                "host": f"127.0.0.1:{settings.ports.of(DcsPorts).dcs_http}",
+                "register_service": False,  # see components/dcs/component.py
                 "checks": ["serfHealth"],  # gossip ends a dead node's session long before its TTL does
             },
             # Containers have no /dev/watchdog. The driver "testing" makes the same calls on an ordinary file, which

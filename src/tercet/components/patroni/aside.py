@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 
-from tercet.components import patroni
 from tercet.components.context import Context
-from tercet.components.rewind import ASIDE, ASIDE_SETTINGS
+from tercet.components.patroni import component as patroni
+from tercet.components.patroni.rewind import ASIDE, ASIDE_SETTINGS
 from tercet.components.systemd import unit_path
 from tercet.components.text import as_json
 from tercet.converge.component import Condition

@@ -18,10 +18,12 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, Any
 
-from tercet.components import endpoints, headscale
+from tercet.components import endpoints
 from tercet.components.context import Context
+from tercet.components.headscale import component as headscale
 from tercet.components.rolling import everywhere
 from tercet.components.systemd import CONTROL_PLANE, unit_file, unit_path
+from tercet.components.tailscale.declaration import TailscalePorts
 from tercet.components.tcp import tcp
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.requests import NO_ANSWER, Answer, Deferred, Exec, Http, Request
@@ -104,7 +106,7 @@ class Tailscale:
         yield Unit(READY, restart_on=(unit_path(READY), ready))
 
     def _tailscaled_unit(self) -> bytes:
-        port = self.context.platform.settings.ports.tailscale
+        port = self.context.platform.settings.ports.of(TailscalePorts).tailscale
         return unit_file(
             "Tailscale node agent",
             {

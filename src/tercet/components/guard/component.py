@@ -14,12 +14,14 @@ from types import MappingProxyType
 from tercet import nodeside
 from tercet.components import endpoints
 from tercet.components.context import Context
+from tercet.components.dcs.declaration import DcsPorts
 from tercet.components.systemd import CONTROL_PLANE, Value, unit_file, unit_path
-from tercet.components.tailscale import HOSTS, SOCKET
+from tercet.components.tailscale.component import HOSTS, SOCKET
 from tercet.components.text import as_json
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.requests import Active, Answer, Exec, Request
 from tercet.converge.resources import Directory, File, Resource, Unit
+from tercet.inventory.components import declarations
 from tercet.inventory.platform import Node, Platform, Role
 
 GUARD = "tercet-guard.service"
@@ -107,16 +109,11 @@ class Guard:
             return
         platform = self.context.platform
         ports, dcs = platform.settings.ports, endpoints.dcs(platform)._asdict()
-        gossip = [
-            ports.consul_serf_lan,
-            ports.consul_serf_wan,
-            ports.dcs_serf_lan,
-            ports.dcs_serf_wan,
-            ports.nomad_serf,
-        ]
+        port_of = ports.model_dump()
+        gossip = [port_of[name] for component in declarations() for name in component.gossip]
         guard: dict[str, object] = {
             "dcs": dcs,
-            "probe_port": ports.dcs_serf_lan,
+            "probe_port": ports.of(DcsPorts).dcs_serf_lan,
             "probe_s": self.context.timing.peer_probe_ms / 1000,
             "exempt_ports": gossip,
             "tailnet": str(platform.settings.tailnet.cidr),

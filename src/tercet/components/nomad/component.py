@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from tercet.components import endpoints
+from tercet.components.consul.declaration import ConsulPorts
 from tercet.components.context import Context
-from tercet.components.guard import CLIENT, SUPERVISED, daemon
+from tercet.components.guard.component import CLIENT, SUPERVISED, daemon
+from tercet.components.nomad.declaration import NomadPorts
 from tercet.components.rolling import in_turn, raft_servers
 from tercet.components.systemd import CONTROL_PLANE, NEEDS_TAILNET, unit_file, unit_path
-from tercet.components.tailscale import INTERFACE
+from tercet.components.tailscale.component import INTERFACE
 from tercet.components.text import as_json
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.requests import Http, Request
@@ -71,7 +73,7 @@ class Nomad:
 
     def _config(self, node: Node) -> dict[str, object]:
         platform = self.context.platform
-        ports = platform.settings.ports
+        ports = platform.settings.ports.of(NomadPorts)
         servers = [f"{control.name}:{ports.nomad_serf}" for control in platform.of(Role.CONTROL)]
         config: dict[str, object] = {
             "datacenter": platform.site(node.site).datacenter,
@@ -81,11 +83,15 @@ class Nomad:
             "bind_addr": OWN_ADDRESS,
             "addresses": {"http": "127.0.0.1"},
             "advertise": {"http": "127.0.0.1", "rpc": OWN_ADDRESS, "serf": OWN_ADDRESS},
-            "ports": {"http": ports.nomad_http, "rpc": ports.nomad_rpc, "serf": ports.nomad_serf},
+            "ports": {
+                "http": ports.nomad_http,
+                "rpc": ports.nomad_rpc,
+                "serf": ports.nomad_serf,
+            },
             "disable_update_check": True,
             "leave_on_interrupt": False,
             "leave_on_terminate": False,
-            "consul": {"address": f"127.0.0.1:{ports.consul_http}"},
+            "consul": {"address": f"127.0.0.1:{platform.settings.ports.of(ConsulPorts).consul_http}"},
         }
         if node.role is Role.CONTROL:
             timing = self.context.timing

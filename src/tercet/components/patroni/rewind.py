@@ -8,7 +8,7 @@ from importlib.resources import files
 from tercet.converge.resources import File, Resource
 
 PG_REWIND = "/usr/lib/tercet/pg_rewind"
-ASIDE, ASIDE_SETTINGS = "/usr/lib/tercet/aside.py", "/etc/tercet/aside.json"  # see components/aside.py
+ASIDE, ASIDE_SETTINGS = "/usr/lib/tercet/aside.py", "/etc/tercet/aside.json"  # see components/patroni/aside.py
 _PROGRAM = "/usr/lib/tercet/rewind.py"
 
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from tercet.components import patroni
-from tercet.components.application import not_ready, on_primary
 from tercet.components.context import Context
+from tercet.components.patroni import component as patroni
+from tercet.components.patroni.application import not_ready, on_primary
 from tercet.converge.component import Condition
 from tercet.converge.requests import Exec, Request
 from tercet.converge.resources import Object, Resource

@@ -1,7 +1,7 @@
 """PostgreSQL without Patroni, read-only, while `dcs` is silent: a site that is cut off goes on reading.
 
 Patroni starts no PostgreSQL while `dcs` is silent. It waits in its own start, and so does the gate before it
-(components/patroni.py). So a database node at a site that is cut off would answer no read from the moment its
+(components/patroni/component.py). So a database node at a site that is cut off would answer no read from the moment its
 PostgreSQL goes down, for as long as the cut lasts: after a fence, a crash, a reboot (seen: no read for 51 s of a cut of
 60 s, because the old primary's Patroni was killed while it demoted).
 

@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from tercet.components import endpoints, patroni, readonly
+from tercet.components import endpoints
 from tercet.components.context import Context
-from tercet.components.guard import CLIENT, SUPERVISED, active, daemon
+from tercet.components.guard.component import CLIENT, SUPERVISED, active, daemon
+from tercet.components.patroni import component as patroni
+from tercet.components.patroni import readonly
+from tercet.components.patroni.declaration import PatroniPorts
 from tercet.converge.component import Condition, Deviating, Passing, Readings, Skipped, State, Waiting
 from tercet.converge.requests import Active, Exec, Http, Request
 from tercet.converge.resources import Resource
@@ -45,7 +48,7 @@ class Sentinel:
         if node.role is not Role.DB:
             return
         platform = self.context.platform
-        settings, ports = platform.settings, platform.settings.ports
+        settings, ports = platform.settings, platform.settings.ports.of(PatroniPorts)
         dcs = endpoints.dcs(platform)._asdict()
         changing = endpoints.patroni(platform, node.name, self.context.secrets)._asdict()
         yield from daemon(

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from tercet.components.context import Context
-from tercet.components.fingerprint import FOLDER
+from tercet.components.identity.fingerprint import FOLDER
 from tercet.converge.component import Condition
 from tercet.converge.requests import Answer, Deferred, Exec, Request
 from tercet.converge.resources import Object, Resource

@@ -15,7 +15,7 @@ from typing import Any
 
 from tercet.components import endpoints
 from tercet.components.context import Context
-from tercet.components.patroni import BIN, CONFIG, DATA, Patroni
+from tercet.components.patroni.component import BIN, CONFIG, DATA, Patroni
 from tercet.components.rolling import databases
 from tercet.converge.component import Condition
 from tercet.converge.requests import Answer, Exec, Request

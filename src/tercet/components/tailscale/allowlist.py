@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tercet.components.context import Context
-from tercet.components.guard import LIBRARY, active, library, source
+from tercet.components.guard.component import LIBRARY, active, library, source
 from tercet.components.systemd import unit_file, unit_path
-from tercet.components.tailscale import HOSTS, INTERFACE
-from tercet.components.tailscale import UNIT as TAILSCALED
+from tercet.components.tailscale.component import HOSTS, INTERFACE
+from tercet.components.tailscale.component import UNIT as TAILSCALED
 from tercet.components.text import as_json
 from tercet.converge.component import Condition
 from tercet.converge.requests import Active, Request

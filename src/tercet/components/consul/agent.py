@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from tercet.components.context import Context
 from tercet.components.systemd import CONTROL_PLANE, NEEDS_TAILNET, unit_file, unit_path
-from tercet.components.tailscale import INTERFACE
+from tercet.components.tailscale.component import INTERFACE
 from tercet.components.text import as_json
 from tercet.converge.resources import Directory, File, Resource, Rolling, Unit
 

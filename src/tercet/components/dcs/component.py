@@ -18,10 +18,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from tercet.components import consul_agent, endpoints, patroni, permission
-from tercet.components.consul import alive
-from tercet.components.consul_agent import Agent, Start
+from tercet.components import endpoints, permission
+from tercet.components.consul import agent as consul_agent
+from tercet.components.consul.agent import Agent, Start
+from tercet.components.consul.component import alive
+from tercet.components.consul.declaration import ConsulPorts
 from tercet.components.context import Context
+from tercet.components.dcs.declaration import DcsPorts
+from tercet.components.patroni import component as patroni
+from tercet.components.patroni.declaration import PatroniPorts
 from tercet.components.rolling import everywhere
 from tercet.components.text import as_json
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
@@ -59,7 +64,8 @@ class Dcs:
         if node.role is Role.WORLD:
             return
         platform = self.context.platform
-        ports = platform.settings.ports
+        ports = platform.settings.ports.of(DcsPorts)
+        wan = platform.settings.ports.of(ConsulPorts).consul_serf_wan
         agent = Agent(UNIT, "/etc/consul-dcs.d", DATA, ports.dcs_http)
         controls = [control.name for control in platform.of(Role.CONTROL)]
         settings = consul_agent.base_settings(self.context, agent, node.name, NAME, quick=True)
@@ -79,7 +85,7 @@ class Dcs:
             settings |= {
                 "server": True,
                 # The other side's WAN port, not ours: these are the servers of dc1..dcN.
-                "retry_join_wan": [f"{name}:{ports.consul_serf_wan}" for name in controls],
+                "retry_join_wan": [f"{name}:{wan}" for name in controls],
                 "retry_interval_wan": "1s",
                 # A dead site's server stays a voter: three voters of which two live hold the same quorum
                 # as two voters do, and nothing changes when it comes back. Consul reads this when a Raft is created,
@@ -136,7 +142,7 @@ class Dcs:
                     "id": f"{settings.postgresql.service}-{tag}",
                     "name": settings.postgresql.service,
                     "tags": [tag],
-                    "port": settings.ports.postgresql,
+                    "port": settings.ports.of(PatroniPorts).postgresql,
                     "check": {"http": api.url(f"/{tag}"), "interval": "1s", "timeout": "1s"},
                 }
                 for tag in ("primary", "replica")

@@ -2,7 +2,7 @@
 
 Invariant: a datacenter needs no other: its server bootstraps alone (`bootstrap_expect 1`) and joins the others
 by `retry_join_wan`. The loss of one leaves the others' Consul as it was. Nothing of PostgreSQL's failover
-depends on these three; that is the fourth datacenter's part (components/dcs.py).
+depends on these three; that is the fourth datacenter's part (components/dcs/component.py).
 
 Server and clients join each other, whoever comes second. A server that comes back without its data knows no member;
 its clients hold it for failed and try it with probability 1/2 every 30 s only (serf's reconnect, seen to take over a
@@ -14,8 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from tercet.components import consul_agent, endpoints
-from tercet.components.consul_agent import Agent
+from tercet.components import endpoints
+from tercet.components.consul import agent as consul_agent
+from tercet.components.consul.agent import Agent
+from tercet.components.consul.declaration import ConsulPorts
 from tercet.components.context import Context
 from tercet.components.rolling import in_turn
 from tercet.converge.component import Condition, Passing, Readings, Skipped, State, Waiting
@@ -39,7 +41,7 @@ class Consul:
         if node.role is Role.WORLD:
             return
         platform = self.context.platform
-        ports = platform.settings.ports
+        ports = platform.settings.ports.of(ConsulPorts)
         agent = Agent(UNIT, "/etc/consul.d", DATA, ports.consul_http)
         site = platform.site(node.site)
         settings = consul_agent.base_settings(self.context, agent, node.name, site.datacenter)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from tercet.components import patroni
 from tercet.components.context import Context
+from tercet.components.patroni import component as patroni
+from tercet.components.patroni.declaration import PatroniPorts
 from tercet.converge.component import Condition
 from tercet.converge.requests import Answer, Exec, Request
 from tercet.converge.resources import Object, Resource
@@ -68,7 +69,7 @@ class Application:
         platform = self.context.platform
         if node != platform.initial_primary:  # given once; while there is no cluster yet, it is planned there
             return
-        postgresql, port = platform.settings.postgresql, str(platform.settings.ports.postgresql)
+        postgresql, port = platform.settings.postgresql, str(platform.settings.ports.of(PatroniPorts).postgresql)
         password = self.context.secrets.postgres_application.encode() + b"\n"
         words = (postgresql.user, postgresql.database, port)
         others = (database.name for database in platform.of(Role.DB) if database != node)

@@ -1,0 +1,1 @@
+"""Consul: one datacenter a site, one server each."""

@@ -1,0 +1,24 @@
+"""What is consul's own in the inventory."""
+
+from __future__ import annotations
+
+from tercet.inventory.base import Model
+from tercet.inventory.components import Declaration
+from tercet.inventory.platform import Role
+from tercet.inventory.shapes import Port
+
+
+class ConsulPorts(Model):
+    consul_http: Port = 8500
+    consul_dns: Port = 8600
+    consul_serf_lan: Port = 8301
+    consul_serf_wan: Port = 8302
+    consul_server: Port = 8300
+
+
+DECLARATION = Declaration(
+    components=("component:Consul",),
+    ports=ConsulPorts,
+    gossip=("consul_serf_lan", "consul_serf_wan"),
+    listens=(Role.CONTROL, Role.APPS, Role.DB),
+)

@@ -1,0 +1,1 @@
+"""`dcs`: the stretched Consul datacenter of the leader election."""

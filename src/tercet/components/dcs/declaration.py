@@ -1,0 +1,25 @@
+"""What is dcs's own in the inventory."""
+
+from __future__ import annotations
+
+from tercet.inventory.base import Model
+from tercet.inventory.components import Declaration
+from tercet.inventory.platform import Role
+from tercet.inventory.shapes import Port
+
+
+class DcsPorts(Model):
+    dcs_http: Port = 9500
+    """The stretched datacenter `dcs` that Patroni elects its leader through."""
+    dcs_dns: Port = 9600
+    dcs_serf_lan: Port = 9301
+    dcs_serf_wan: Port = 9302
+    dcs_server: Port = 9300
+
+
+DECLARATION = Declaration(
+    components=("component:Dcs",),
+    ports=DcsPorts,
+    gossip=("dcs_serf_lan", "dcs_serf_wan"),
+    listens=(Role.CONTROL, Role.APPS, Role.DB),
+)

@@ -1,0 +1,1 @@
+"""The small daemons beside Consul and Tailscale."""

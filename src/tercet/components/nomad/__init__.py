@@ -1,0 +1,1 @@
+"""Nomad: one cluster over all sites."""

@@ -1,0 +1,23 @@
+"""What is nomad's own in the inventory."""
+
+from __future__ import annotations
+
+from tercet.inventory.base import Model
+from tercet.inventory.components import Declaration, Reserved
+from tercet.inventory.platform import Role
+from tercet.inventory.shapes import Port
+
+
+class NomadPorts(Model):
+    nomad_http: Port = 4646
+    nomad_rpc: Port = 4647
+    nomad_serf: Port = 4648
+
+
+DECLARATION = Declaration(
+    components=("component:Nomad",),
+    ports=NomadPorts,
+    gossip=("nomad_serf",),
+    listens=(Role.CONTROL, Role.APPS),
+    reserved=(Reserved(Role.APPS, range(20000, 32001), "Nomad gives jobs their ports from 20000-32000"),),
+)

@@ -1,0 +1,1 @@
+"""PostgreSQL under Patroni, and the small daemons beside it."""

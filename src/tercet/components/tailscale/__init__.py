@@ -1,0 +1,1 @@
+"""Tailscale on every node, and who may use the platform's ports over it."""

@@ -1,0 +1,20 @@
+"""What is tailscale's own in the inventory."""
+
+from __future__ import annotations
+
+from tercet.inventory.base import Model
+from tercet.inventory.components import Declaration
+from tercet.inventory.platform import Role
+from tercet.inventory.shapes import Port
+
+
+class TailscalePorts(Model):
+    tailscale: Port = 41641
+    """WireGuard over UDP, on every node."""
+
+
+DECLARATION = Declaration(
+    components=("component:Tailscale", "allowlist:Allowlist"),
+    ports=TailscalePorts,
+    listens=(Role.CONTROL, Role.APPS, Role.DB),
+)

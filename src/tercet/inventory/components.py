@@ -1,0 +1,69 @@
+"""Which components there are, and what each declares of itself before a platform is opened.
+
+A component is a package. Its `declaration.py` has its `DECLARATION`: what it adds to the inventory, which ports it
+takes, what may be found of it in a node's journal. What it does is in the modules beside it. Everything that must know
+all components is derived from the declarations, and a new component is one line here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+
+from tercet.inventory.base import Model
+from tercet.inventory.platform import Role
+
+COMPONENTS: tuple[str, ...] = (
+    "tercet.components.identity",
+    "tercet.components.headscale",
+    "tercet.components.tailscale",
+    "tercet.components.consul",
+    "tercet.components.dcs",
+    "tercet.components.guard",
+    "tercet.components.nomad",
+    "tercet.components.patroni",
+    "tercet.components.proxy",
+)
+"""The package of each component, in the order in which a reader should meet them."""
+
+
+@dataclass(frozen=True)
+class Reserved:
+    """Ports of a node that the inventory cannot give to anything else. `why` completes "9898: "."""
+
+    role: Role
+    ports: range
+    why: str
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What is a component's own. Every key is optional; `components` are the classes that it consists of."""
+
+    components: tuple[str, ...]
+    """Each "MODULE:NAME", in the package: what makes a `converge.component.Component` from a context."""
+    of_the_world: bool = False
+    """It belongs to the outside world that a provider makes, and is left out where a real one exists."""
+    ports: type[Model] | None = None
+    """What it adds to the inventory's `ports`."""
+    listens: tuple[Role, ...] = ()
+    """The roles of the nodes on which these ports are taken."""
+    gossip: tuple[str, ...] = ()
+    """Those by which its members find out who is alive. The dead-peer guard answers for nobody there."""
+    reserved: tuple[Reserved, ...] = ()
+
+    @property
+    def port_names(self) -> tuple[str, ...]:
+        """Its keys of the inventory's `ports`."""
+        return tuple(self.ports.model_fields) if self.ports else ()
+
+
+def declarations() -> tuple[Declaration, ...]:
+    """What every component declares, in their order."""
+    return tuple(declaration_of(package) for package in COMPONENTS)
+
+
+def declaration_of(package: str) -> Declaration:
+    """What the component of that package declares."""
+    found: Declaration = import_module(f"{package}.declaration").DECLARATION
+    return found
