@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 from tercet.drills import journal
 from tercet.drills.expect import ExpectModel
-from tercet.drills.judge.records import What
 from tercet.drills.judge.verdict import Result, result
 from tercet.drills.run.predict import Running, predict
 from tercet.drills.scenario.mechanism import Mechanism
 from tercet.drills.scenario.model import Scenario
+from tercet.inventory.journals import What
 from tercet.inventory.model import BudgetsModel
 
 SITES = ("sib-01", "sib-03", "fsn-01")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from tercet.inventory.base import Model
+from tercet.inventory.journals import Journal
 from tercet.inventory.platform import Role
 
 COMPONENTS: tuple[str, ...] = (
@@ -51,6 +52,8 @@ class Declaration:
     gossip: tuple[str, ...] = ()
     """Those by which its members find out who is alive. The dead-peer guard answers for nobody there."""
     reserved: tuple[Reserved, ...] = ()
+    journals: tuple[Journal, ...] = ()
+    """What drills may find of it in a node's journal."""
 
     @property
     def port_names(self) -> tuple[str, ...]:

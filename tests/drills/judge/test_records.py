@@ -14,7 +14,8 @@ import pytest
 from tercet.drills import journal
 from tercet.drills.judge.availability import Gap
 from tercet.drills.judge.chain import chain_of
-from tercet.drills.judge.records import UNITS, TimelineEvent, What, command, events, lines, parse_unit
+from tercet.drills.judge.records import TimelineEvent, command, events, journals, lines, parse_unit
+from tercet.inventory.journals import What
 
 FIXTURES = Path(__file__).parent / "fixtures"
 KILLED = 1795416339.1876137
@@ -95,7 +96,7 @@ def test_each_line_is_known_in_both_formats(unit: str, message: str, what: What,
 
 
 def test_every_kind_of_event_has_a_line_that_means_it() -> None:
-    known = {rule.what for _, rules in UNITS.values() for rule in rules}
+    known = {rule.what for journal in journals().values() for rule in journal.rules}
     sampled = {what for _, _, what, _ in SAMPLES} | {event.what for event in recorded()}
     assert known <= sampled
 
@@ -137,7 +138,7 @@ def test_bytes_that_are_no_text_are_read() -> None:
 def test_the_command_asks_for_every_known_unit() -> None:
     words = command(1795416339.9)
     assert "--since=@1795416339" in words
-    assert {words[i + 1] for i, word in enumerate(words) if word == "--unit"} == set(UNITS)
+    assert {words[i + 1] for i, word in enumerate(words) if word == "--unit"} == set(journals())
 
 
 def journal_records() -> list[journal.Record]:

@@ -10,10 +10,10 @@ import pytest
 from tercet.drills import journal
 from tercet.drills.expect import ExpectModel
 from tercet.drills.judge.case import phases_of
-from tercet.drills.judge.records import What
 from tercet.drills.judge.verdict import Repeated, Result, result
 from tercet.drills.scenario.file import built_in
 from tercet.drills.scenario.model import Scenario
+from tercet.inventory.journals import What
 from tercet.inventory.model import BudgetsModel
 
 from ..sample import ADDRESS, Drill, judge

@@ -12,12 +12,12 @@ import pytest
 from rich.console import Console
 
 from tercet.drills import journal
-from tercet.drills.judge.records import What
 from tercet.drills.judge.verdict import Repeated, Result
 from tercet.drills.report.markup import Markup, tag
 from tercet.drills.report.page import page
 from tercet.drills.report.terminal import BAR, bar, render
 from tercet.drills.scenario.file import built_in
+from tercet.inventory.journals import What
 from tercet.inventory.model import BudgetsModel
 
 from ..sample import Drill, judge

@@ -12,11 +12,11 @@ import pytest
 from tercet.converge.component import Passing, Readings, State, Waiting
 from tercet.converge.requests import NO_ANSWER, Answer, Http
 from tercet.drills import journal
-from tercet.drills.judge.records import What
 from tercet.drills.run import live
 from tercet.drills.run.questions import STABLE_S, disturbances, duration, primary_changes, role_changes, routes, view_of
 from tercet.drills.scenario.file import built_in
 from tercet.inventory.default import default_text
+from tercet.inventory.journals import What
 from tercet.inventory.load import parse
 from tercet.inventory.platform import Platform
 from tercet.observe.snapshot import DatacenterStatus, MemberStatus, NomadStatus, PostgresStatus, Snapshot

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from tercet.components.consul.journal import CONSUL
 from tercet.inventory.base import Model
 from tercet.inventory.components import Declaration
+from tercet.inventory.journals import Journal
 from tercet.inventory.platform import Role
 from tercet.inventory.shapes import Port
 
@@ -20,5 +22,6 @@ DECLARATION = Declaration(
     components=("component:Consul",),
     ports=ConsulPorts,
     gossip=("consul_serf_lan", "consul_serf_wan"),
+    journals=(Journal("consul.service", "consul", CONSUL),),
     listens=(Role.CONTROL, Role.APPS, Role.DB),
 )

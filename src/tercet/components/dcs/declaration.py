@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from tercet.components.consul.journal import CONSUL
 from tercet.inventory.base import Model
 from tercet.inventory.components import Declaration
+from tercet.inventory.journals import Journal
 from tercet.inventory.platform import Role
 from tercet.inventory.shapes import Port
 
@@ -21,5 +23,6 @@ DECLARATION = Declaration(
     components=("component:Dcs",),
     ports=DcsPorts,
     gossip=("dcs_serf_lan", "dcs_serf_wan"),
+    journals=(Journal("consul-dcs.service", "dcs", CONSUL),),
     listens=(Role.CONTROL, Role.APPS, Role.DB),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tercet.components.guard.journal import JOURNALS
 from tercet.inventory.components import Declaration
 
-DECLARATION = Declaration(components=("component:Guard",))
+DECLARATION = Declaration(components=("component:Guard",), journals=JOURNALS)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from tercet.components.consul.journal import GOSSIP
 from tercet.inventory.base import Model
 from tercet.inventory.components import Declaration, Reserved
+from tercet.inventory.journals import Journal, What, rules
 from tercet.inventory.platform import Role
 from tercet.inventory.shapes import Port
+
+NOMAD = (*GOSSIP, *rules((What.NODE_EXPIRED, r"node TTL expired: node_id=(\S+)")))  # nomad/heartbeat.go, Nomad 1.11
 
 
 class NomadPorts(Model):
@@ -18,6 +22,7 @@ DECLARATION = Declaration(
     components=("component:Nomad",),
     ports=NomadPorts,
     gossip=("nomad_serf",),
+    journals=(Journal("nomad.service", "nomad", NOMAD),),
     listens=(Role.CONTROL, Role.APPS),
     reserved=(Reserved(Role.APPS, range(20000, 32001), "Nomad gives jobs their ports from 20000-32000"),),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tercet.components.patroni.journal import JOURNALS
 from tercet.inventory.base import Model
 from tercet.inventory.components import Declaration
 from tercet.inventory.platform import Role
@@ -27,5 +28,6 @@ DECLARATION = Declaration(
         "application:Application",
     ),
     ports=PatroniPorts,
+    journals=JOURNALS,
     listens=(Role.DB,),
 )

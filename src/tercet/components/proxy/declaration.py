@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tercet.components.proxy.journal import JOURNALS
 from tercet.inventory.base import Model
 from tercet.inventory.components import Declaration, Reserved
 from tercet.inventory.platform import Role
@@ -16,6 +17,7 @@ class ProxyPorts(Model):
 DECLARATION = Declaration(
     components=("component:Proxy",),
     ports=ProxyPorts,
+    journals=JOURNALS,
     listens=(Role.APPS,),
     reserved=(Reserved(Role.APPS, range(9898, 9899), "pgpool-II's PCP listens there"),),
 )

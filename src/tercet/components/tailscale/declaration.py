@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tercet.inventory.base import Model
 from tercet.inventory.components import Declaration
+from tercet.inventory.journals import Journal
 from tercet.inventory.platform import Role
 from tercet.inventory.shapes import Port
 
@@ -16,5 +17,6 @@ class TailscalePorts(Model):
 DECLARATION = Declaration(
     components=("component:Tailscale", "allowlist:Allowlist"),
     ports=TailscalePorts,
+    journals=(Journal("tailscaled.service", "tailscale"),),
     listens=(Role.CONTROL, Role.APPS, Role.DB),
 )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from tercet.drills.journal import Fault, Record
 from tercet.drills.judge.availability import Gap
-from tercet.drills.judge.records import What
+from tercet.inventory.journals import What
 
 
 @dataclass(frozen=True, slots=True)

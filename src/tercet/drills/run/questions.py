@@ -22,6 +22,7 @@ from tercet.drills.run.load import Bounds, table_query
 from tercet.drills.run.predict import Running
 from tercet.drills.scenario.targets import View
 from tercet.errors import TercetError
+from tercet.inventory.journals import What
 from tercet.inventory.platform import Platform, Role
 from tercet.inventory.timing import timing_of
 from tercet.observe.snapshot import Snapshot
@@ -134,9 +135,9 @@ def role_changes(changes: Sequence[journal.Primary], found: Sequence[journal.Rec
         for node in (before.node, after.node):
             moments.setdefault(node, []).append(after.t)
     for record in found:
-        if record.what in (records.What.DEMOTED, records.What.LOCK_TAKEN):
+        if record.what in (What.DEMOTED, What.LOCK_TAKEN):
             moments.setdefault(record.node, []).append(record.t)
-    serving = [r for r in found if r.what in (records.What.READY, records.What.READY_READ_ONLY)]
+    serving = [r for r in found if r.what in (What.READY, What.READY_READ_ONLY)]
 
     def served(node: str, since: float) -> float:
         return min((r.t for r in serving if r.node == node and r.t >= since), default=since)
@@ -153,12 +154,10 @@ def disturbances(platform: Platform, faults: Iterable[journal.Fault]) -> list[fl
 def primary_changes(first: str, found: Sequence[journal.Record]) -> list[journal.Primary]:
     """Who was primary from when on: a promotion counts from the moment the promoted node accepts writes."""
     changes = [journal.Primary(t=0.0, node=first)]
-    for taken in (record for record in found if record.what == records.What.LOCK_TAKEN):
+    for taken in (record for record in found if record.what == What.LOCK_TAKEN):
         if taken.node == changes[-1].node:
             continue
-        ready = next(
-            (r.t for r in found if r.node == taken.node and r.what == records.What.READY and r.t >= taken.t), taken.t
-        )
+        ready = next((r.t for r in found if r.node == taken.node and r.what == What.READY and r.t >= taken.t), taken.t)
         changes.append(journal.Primary(t=min(ready, taken.t + 5.0), node=taken.node))
     return changes
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tercet.drills.judge.case import READ_ONLY_SQLSTATE, Answer, Case, journaled
 from tercet.drills.judge.history import Outcome
-from tercet.drills.judge.records import What
+from tercet.inventory.journals import What
 
 REFUSED_WITHIN_S = 5.0
 """The specification's time from the loss of the last standby to refused writes, and from its return to writes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tercet.drills.judge.case import Answer, Case, journaled
 from tercet.drills.judge.checker import missing_on
-from tercet.drills.judge.records import What
+from tercet.inventory.journals import What
 
 
 @journaled("standbys complete")

@@ -1,0 +1,90 @@
+"""What a component's lines in a node's journal mean to the timeline of a drill.
+
+Each rule is one log line of one component, with the place in its source that prints it, as read in the versions that
+the inventory pins. A line that no rule knows is left out, so a changed wording makes the picture poorer, never wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class What(StrEnum):
+    """The kinds of events, in the order in which a failover brings them."""
+
+    SUSPECTED = "suspected"  # this node's probe of a member failed
+    DECLARED_FAILED = "declared failed"  # this node's suspicion ran out
+    MEMBER_FAILED = "member failed"  # this node heard or decided that a member failed
+    MEMBER_JOINED = "member joined"
+    ELECTION = "election"
+    LEADER_ELECTED = "leader elected"
+    LEADER_LOST = "leadership lost"
+    HEALTH_CRITICAL = "health critical"  # the Raft leader ends the sessions of a failed member with this
+    GUARDED = "peer silent"  # the dead-peer guard answers for it from now on
+    ANSWERS = "peer answers"
+    LOCK_RELEASED = "leader key released"
+    LOCK_FREE = "leader key free"  # this Patroni sees that nobody holds it
+    LOCK_OWNER = "leader key owner"  # this Patroni sees a new holder
+    LOCK_TAKEN = "leader key taken"
+    PEER_SILENT = "member did not answer"  # a Patroni that wants to lead asked a member's REST API in vain
+    PEER_ANSWERED = "member answered"  # the same, answered
+    NOT_CANDIDATE = "not a candidate"
+    DEMOTED = "demoted"
+    CRASHED = "crashed"
+    DCS_LOST = "dcs not accessible"
+    FAILSAFE = "failsafe mode"
+    SWITCHOVER_ASKED = "switchover asked"
+    REWIND = "rewind"
+    REBUILT = "rebuilt"  # the data directory was thrown away and copied anew
+    PROMOTE_ASKED = "promote asked"
+    NEW_TIMELINE = "new timeline"
+    READY = "accepting writes"
+    READY_READ_ONLY = "accepting reads"
+    SHUTDOWN = "shutting down"
+    STREAMING = "streaming"
+    SYNC_CANDIDATE = "counts for commits"
+    DISK_FULL = "disk full"
+    CHECK_CRITICAL = "check critical"
+    CHECK_SYNCED = "check synced"  # the state of a check changed and the servers know it
+    RENDERED = "template rendered"
+    COMMAND = "command run"
+    PROXY_READY = "proxy ready"  # reloaded, or started again
+    READ_ONLY = "read-only"
+    WRITABLE = "writable"
+    WAITERS_TERMINATED = "waiters terminated"
+    NODE_EXPIRED = "node expired"  # Nomad missed a client's heartbeat
+    LEADER_HANDED = "leadership handed over"
+    KILLED = "killed by the watchdog"
+    FENCED = "fenced"
+    WOKEN = "Patroni woken"
+    UNIT_DIED = "unit died"
+    UNIT_STARTED = "unit started"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A line that `pattern` finds means `what`: one of `What`, or a component's own word, which is shown and no more.
+    Group 1 of the pattern, if there is one, is what it is about."""
+
+    what: str
+    pattern: re.Pattern[str]
+
+
+def rules(*pairs: tuple[str, str]) -> tuple[Rule, ...]:
+    return tuple(Rule(what, re.compile(pattern)) for what, pattern in pairs)
+
+
+@dataclass(frozen=True)
+class Journal:
+    """The journal of one systemd unit. `component` is who speaks in it."""
+
+    unit: str
+    component: str
+    rules: tuple[Rule, ...] = ()
+    others: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict, hash=False)
+    """Who else writes into it, and the rules for that."""
+    systemd: tuple[Rule, ...] = ()
+    """What systemd says of this unit, beside what it says of every unit."""
