@@ -8,11 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from tercet.components.consul.programs import CONSUL
+from tercet.components.headscale.programs import HEADSCALE
+from tercet.components.nomad.programs import NOMAD
+from tercet.components.proxy.programs import CONSUL_TEMPLATE
+from tercet.components.tailscale.programs import TAILSCALE
 from tercet.converge.events import Event
 from tercet.errors import TercetError
 from tercet.image import gotools
 from tercet.image.cache import Cache
-from tercet.image.catalog import CONSUL, CONSUL_TEMPLATE, HEADSCALE, NOMAD, TAILSCALE, Component
+from tercet.image.catalog import Component
 from tercet.image.elf import host_arch
 from tercet.image.gotools import MINIMUM, PYPI_VERSION, GoTools, number, system_programs
 from tercet.image.progress import Progress

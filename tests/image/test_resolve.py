@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tercet.components.consul.programs import CONSUL
 from tercet.converge.events import Event
 from tercet.errors import TercetError
 from tercet.image.cache import Cache
-from tercet.image.catalog import CONSUL, Component
+from tercet.image.catalog import Component
 from tercet.image.lock import ProgramEntry, read_lock
 from tercet.image.resolve import NoSource, Run, obtain, pinned
 from tercet.image.sources.source import Fetched, Source, Unavailable, Wanted, Workshop

@@ -1,4 +1,4 @@
-"""The components that tercet brings itself: their programs, and where each can be had. A new one is an entry here."""
+"""The components whose programs tercet brings itself, and where each can be had: as they declare it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from tercet.errors import TercetError
-from tercet.image.sources.go_module import GoModule
-from tercet.image.sources.hashicorp import HashiCorp
-from tercet.image.sources.headscale import HeadscaleRelease
-from tercet.image.sources.oci_image import OciImage
 from tercet.image.sources.path import LocalPath
 from tercet.image.sources.source import Source
-from tercet.image.sources.tailscale import TailscaleArchive
+from tercet.inventory.components import Declaration, named, registered
 from tercet.inventory.model import Inventory
 
 WRAPPERS = Path(__file__).parent / "gomod"
@@ -29,6 +25,8 @@ class Component:
     name: str
     programs: Mapping[str, tuple[str, ...]]
     sources: Mapping[str, Source] = field(repr=False)
+    proxy: Proxy | None = None
+    """Only a platform with this proxy needs it. None: every platform."""
 
     @property
     def key(self) -> str:
@@ -53,83 +51,22 @@ class Component:
         raise TercetError(f"sources.{self.key}: expected one of {known}; found {requested!r}")
 
 
-CONSUL = Component(
-    "consul",
-    {"consul": ("version",)},
-    {
-        "official": HashiCorp("consul"),
-        "go-module": GoModule(WRAPPERS / "consul", "github.com/hashicorp/consul", "github.com/hashicorp/consul"),
-    },
-)
-
-NOMAD = Component(
-    "nomad",
-    {"nomad": ("version",)},
-    {
-        "official": HashiCorp("nomad"),
-        "go-module": GoModule(
-            WRAPPERS / "nomad",
-            "github.com/hashicorp/nomad",
-            "github.com/hashicorp/nomad",
-            tags="release hashicorpmetrics",
-            cgo=True,  # the exec driver enters namespaces from C, before Go's runtime starts threads
-            unlisted="github.com/hashicorp/nomad/api",
-        ),
-    },
-)
-
-CONSUL_TEMPLATE = Component(
-    "consul-template",
-    {"consul-template": ("-version",)},
-    {
-        "official": HashiCorp("consul-template"),
-        "go-module": GoModule(
-            WRAPPERS / "consul-template", "github.com/hashicorp/consul-template", "github.com/hashicorp/consul-template"
-        ),
-    },
-)
-
-TAILSCALE = Component(
-    "tailscale",
-    {"tailscaled": ("--version",), "tailscale": ("version",)},
-    {
-        "official": TailscaleArchive(),
-        # One program that is both, by the name it is called with: half the build, and half the size.
-        "go-module": GoModule(
-            WRAPPERS / "tailscale",
-            "tailscale.com",
-            "tailscale.com/cmd/tailscaled",
-            tags="ts_include_cli",
-            stamps=("tailscale.com/version.longStamp", "tailscale.com/version.shortStamp"),
-        ),
-    },
-)
-
-HEADSCALE = Component(
-    "headscale",
-    {"headscale": ("version",)},
-    {
-        "official": HeadscaleRelease(),
-        "go-module": GoModule(
-            WRAPPERS / "headscale", "github.com/juanfont/headscale", "github.com/juanfont/headscale/cmd/headscale"
-        ),
-    },
-)
-
-PGCAT = Component(
-    "pgcat",
-    {"pgcat": ("--version",)},
-    {"oci-image": OciImage("postgresml/pgcat", {"5b03881": "5b038813eb14f181434ab7b5509e74d9b1fe123b"})},
-)
-
-
 def components(inventory: Inventory, proxy: Proxy) -> tuple[Component, ...]:
     """What this platform's image must hold: headscale for the lab's world alone, PgCat where it is the proxy."""
-    return (
-        TAILSCALE,
-        CONSUL_TEMPLATE,
-        *((HEADSCALE,) if inventory.world else ()),
-        CONSUL,
-        NOMAD,
-        *((PGCAT,) if proxy == "pgcat" else ()),
+    return tuple(
+        component
+        for package, declaration in registered().items()
+        if inventory.world or not declaration.of_the_world
+        for component in _of(package, declaration)
+        if component.proxy in {None, proxy}
     )
+
+
+def component(name: str) -> Component:
+    """The one of that name, whether this platform needs it or not."""
+    every = (each for package, declaration in registered().items() for each in _of(package, declaration))
+    return next(each for each in every if each.name == name)
+
+
+def _of(package: str, declaration: Declaration) -> list[Component]:
+    return [named(package, entry) for entry in declaration.programs]

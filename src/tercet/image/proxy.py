@@ -5,11 +5,13 @@ from __future__ import annotations
 from tercet.converge.events import Event
 from tercet.errors import TercetError
 from tercet.image.cache import timestamp
-from tercet.image.catalog import PGCAT, Proxy
+from tercet.image.catalog import Proxy, component
 from tercet.image.elf import Arch
 from tercet.image.lock import Lock, ProxyEntry
 from tercet.image.resolve import NoSource, Run, obtain, pinned
 from tercet.inventory.model import Inventory
+
+PGCAT = "pgcat"
 
 
 def resolved(inventory: Inventory, lock: Lock, arch: Arch) -> tuple[Proxy, str] | None:
@@ -21,10 +23,10 @@ def resolved(inventory: Inventory, lock: Lock, arch: Arch) -> tuple[Proxy, str] 
         return "pgpool", "pgpool-II, as the inventory says"
     if inventory.proxy == "pgcat":
         return "pgcat", "PgCat, as the inventory says"
-    entry = pinned(PGCAT, inventory, lock, arch)
+    entry = pinned(component(PGCAT), inventory, lock, arch)
     if entry is not None:
         return "pgcat", f"PgCat {entry.version}, had from {entry.source}"
-    if lock.proxy is not None and lock.proxy.requested == PGCAT.requested(inventory):
+    if lock.proxy is not None and lock.proxy.requested == component(PGCAT).requested(inventory):
         return "pgpool", lock.proxy.reason
     return None
 
@@ -34,12 +36,12 @@ async def resolve(run: Run) -> tuple[Proxy, str]:
     before = resolved(run.inventory, run.lock.lock, run.arch)
     if before is None or before[0] == "pgcat":
         try:
-            await obtain(PGCAT, run)
+            await obtain(component(PGCAT), run)
         except NoSource as error:
             if before is not None:
                 raise TercetError(f"{error}. Or use pgpool-II, which needs no download: proxy: pgpool") from error
             reason = f"pgpool-II, because PgCat cannot be had ({error.reasons})"
-            requested = PGCAT.requested(run.inventory)
+            requested = component(PGCAT).requested(run.inventory)
             run.lock.settle_proxy(ProxyEntry(requested=requested, reason=reason, when=timestamp()))
         else:
             run.lock.settle_proxy(None)

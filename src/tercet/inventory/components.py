@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Any
 
 from tercet.inventory.base import Model
 from tercet.inventory.journals import Journal
@@ -45,6 +46,12 @@ class Declaration:
     """Each "MODULE:NAME", in the package: what makes a `converge.component.Component` from a context."""
     of_the_world: bool = False
     """It belongs to the outside world that a provider makes, and is left out where a real one exists."""
+    programs: tuple[str, ...] = ()
+    """Each "MODULE:NAME", in the package: an `image.catalog.Component` that the image holds."""
+    versions: type[Model] | None = None
+    """What it adds to the inventory's `versions`."""
+    sources: type[Model] | None = None
+    """What it adds to the inventory's `sources`."""
     ports: type[Model] | None = None
     """What it adds to the inventory's `ports`."""
     listens: tuple[Role, ...] = ()
@@ -61,12 +68,17 @@ class Declaration:
         return tuple(self.ports.model_fields) if self.ports else ()
 
 
+def registered() -> dict[str, Declaration]:
+    """What every component declares, by its package, in their order."""
+    return {package: import_module(f"{package}.declaration").DECLARATION for package in COMPONENTS}
+
+
 def declarations() -> tuple[Declaration, ...]:
     """What every component declares, in their order."""
-    return tuple(declaration_of(package) for package in COMPONENTS)
+    return tuple(registered().values())
 
 
-def declaration_of(package: str) -> Declaration:
-    """What the component of that package declares."""
-    found: Declaration = import_module(f"{package}.declaration").DECLARATION
-    return found
+def named(package: str, entry: str) -> Any:
+    """What "MODULE:NAME" is in a component's package."""
+    module, _, name = entry.partition(":")
+    return getattr(import_module(f"{package}.{module}"), name)

@@ -12,7 +12,7 @@ from tercet.inventory import credentials
 from tercet.inventory.checks import check
 from tercet.inventory.document import Document, read
 from tercet.inventory.explain import explain
-from tercet.inventory.model import Inventory, SourcesModel, inventory_model
+from tercet.inventory.model import Inventory, inventory_model
 from tercet.inventory.networks import site_subnet
 from tercet.inventory.platform import Platform, Site
 from tercet.inventory.problems import Finding, InventoryError, NoInventoryError, Problem, quoted
@@ -116,7 +116,7 @@ def _resolved(inventory: Inventory, folder: Path) -> Inventory:
     }
     return inventory.model_copy(
         update={
-            "sources": SourcesModel(**{**dict(inventory.sources), **sources}),
+            "sources": inventory.sources.model_copy(update=sources),
             "cache": folder / inventory.cache.expanduser(),
             **{each.name: each.resolved(inventory.of(each), folder) for each in providers},
             "sites": tuple(

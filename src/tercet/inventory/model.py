@@ -23,16 +23,13 @@ from tercet.inventory.shapes import (
     Hostname,
     Identifier,
     Line,
-    PgcatSource,
     PlatformName,
     Seconds,
     Setting,
     SiteName,
-    Source,
     Subnet,
     Tag,
     Url,
-    Version,
 )
 
 P = TypeVar("P", bound=Model)
@@ -73,15 +70,6 @@ class SourcesModel(Model):
     `path:PLACE` takes a file or a directory of binaries that is there already, relative to the inventory.
     """
 
-    consul: Source = "auto"
-    nomad: Source = "auto"
-    consul_template: Source = "auto"
-    tailscale: Source = "auto"
-    headscale: Source = "auto"
-    """Lab only: Tailscale's control server."""
-    pgcat: PgcatSource = "auto"
-    """PgCat is published as an OCI image alone; `auto` means that image."""
-
 
 class VersionsModel(Model):
     """What is installed. The defaults are the versions that the platform is tested with."""
@@ -90,14 +78,6 @@ class VersionsModel(Model):
     """Every container's system. It brings PostgreSQL, Patroni and pgpool-II."""
     postgresql: Literal[17] = 17
     """PostgreSQL's major version: the one of this Debian."""
-    consul: Version = "1.22.7"
-    nomad: Version = "1.11.3"
-    consul_template: Version = "0.42.1"
-    tailscale: Version = "1.98.10"
-    headscale: Version = "0.29.2"
-    """Lab only: Tailscale's control server."""
-    pgcat: Version = "5b03881"
-    """A commit of PgCat's main branch: its newest tag lacks the fixes of the routing."""
 
 
 class PortsModel(Model):
@@ -244,6 +224,8 @@ def _with_keys_of(
     keys = {each.name: _key(each, above.format(each.name) if each.per_site else None) for each in providers}
     keys["provider"] = _narrowed("provider", Literal[tuple(each.name for each in providers)])
     keys["sites"] = _narrowed("sites", tuple[site, ...])
+    keys["versions"] = _composed(VersionsModel, [each.versions for each in parts if each.versions])
+    keys["sources"] = _composed(SourcesModel, [each.sources for each in parts if each.sources])
     keys["ports"] = _composed(PortsModel, [each.ports for each in parts if each.ports])
     return create_model("Inventory", __base__=Inventory, __doc__=Inventory.__doc__, **keys)
 
@@ -254,7 +236,7 @@ def _key(provider: Declaration[Any], description: str | None) -> Any:
 
 def _composed(whole: type[Model], fragments: Sequence[type[Model]]) -> Any:
     """A key whose value has the fields of all fragments, in their order."""
-    bases: Any = (whole, *reversed(fragments))  # pydantic takes the fields of the last base first
+    bases: Any = (*reversed(fragments), whole)  # pydantic takes the fields of the last base first
     model = create_model(whole.__name__, __base__=bases, __doc__=whole.__doc__)
     return model, model()
 

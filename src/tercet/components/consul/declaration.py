@@ -7,7 +7,7 @@ from tercet.inventory.base import Model
 from tercet.inventory.components import Declaration
 from tercet.inventory.journals import Journal
 from tercet.inventory.platform import Role
-from tercet.inventory.shapes import Port
+from tercet.inventory.shapes import Port, Source, Version
 
 
 class ConsulPorts(Model):
@@ -18,8 +18,19 @@ class ConsulPorts(Model):
     consul_server: Port = 8300
 
 
+class ConsulVersion(Model):
+    consul: Version = "1.22.7"
+
+
+class ConsulSource(Model):
+    consul: Source = "auto"
+
+
 DECLARATION = Declaration(
     components=("component:Consul",),
+    programs=("programs:CONSUL",),
+    versions=ConsulVersion,
+    sources=ConsulSource,
     ports=ConsulPorts,
     gossip=("consul_serf_lan", "consul_serf_wan"),
     journals=(Journal("consul.service", "consul", CONSUL),),

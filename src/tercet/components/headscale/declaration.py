@@ -2,6 +2,25 @@
 
 from __future__ import annotations
 
+from tercet.inventory.base import Model
 from tercet.inventory.components import Declaration
+from tercet.inventory.shapes import Source, Version
 
-DECLARATION = Declaration(components=("component:Headscale",), of_the_world=True)
+
+class HeadscaleVersion(Model):
+    headscale: Version = "0.29.2"
+    """Lab only: Tailscale's control server."""
+
+
+class HeadscaleSource(Model):
+    headscale: Source = "auto"
+    """Lab only: Tailscale's control server."""
+
+
+DECLARATION = Declaration(
+    components=("component:Headscale",),
+    of_the_world=True,
+    programs=("programs:HEADSCALE",),
+    versions=HeadscaleVersion,
+    sources=HeadscaleSource,
+)

@@ -7,7 +7,7 @@ from tercet.inventory.base import Model
 from tercet.inventory.components import Declaration, Reserved
 from tercet.inventory.journals import Journal, What, rules
 from tercet.inventory.platform import Role
-from tercet.inventory.shapes import Port
+from tercet.inventory.shapes import Port, Source, Version
 
 NOMAD = (*GOSSIP, *rules((What.NODE_EXPIRED, r"node TTL expired: node_id=(\S+)")))  # nomad/heartbeat.go, Nomad 1.11
 
@@ -18,8 +18,19 @@ class NomadPorts(Model):
     nomad_serf: Port = 4648
 
 
+class NomadVersion(Model):
+    nomad: Version = "1.11.3"
+
+
+class NomadSource(Model):
+    nomad: Source = "auto"
+
+
 DECLARATION = Declaration(
     components=("component:Nomad",),
+    programs=("programs:NOMAD",),
+    versions=NomadVersion,
+    sources=NomadSource,
     ports=NomadPorts,
     gossip=("nomad_serf",),
     journals=(Journal("nomad.service", "nomad", NOMAD),),

@@ -6,7 +6,7 @@ from tercet.components.proxy.journal import JOURNALS
 from tercet.inventory.base import Model
 from tercet.inventory.components import Declaration, Reserved
 from tercet.inventory.platform import Role
-from tercet.inventory.shapes import Port
+from tercet.inventory.shapes import PgcatSource, Port, Source, Version
 
 
 class ProxyPorts(Model):
@@ -14,8 +14,23 @@ class ProxyPorts(Model):
     """Where applications connect, on localhost of each apps node."""
 
 
+class ProxyVersions(Model):
+    consul_template: Version = "0.42.1"
+    pgcat: Version = "5b03881"
+    """A commit of PgCat's main branch: its newest tag lacks the fixes of the routing."""
+
+
+class ProxySources(Model):
+    consul_template: Source = "auto"
+    pgcat: PgcatSource = "auto"
+    """PgCat is published as an OCI image alone; `auto` means that image."""
+
+
 DECLARATION = Declaration(
     components=("component:Proxy",),
+    programs=("programs:CONSUL_TEMPLATE", "programs:PGCAT"),
+    versions=ProxyVersions,
+    sources=ProxySources,
     ports=ProxyPorts,
     journals=JOURNALS,
     listens=(Role.APPS,),

@@ -6,7 +6,7 @@ from tercet.inventory.base import Model
 from tercet.inventory.components import Declaration
 from tercet.inventory.journals import Journal
 from tercet.inventory.platform import Role
-from tercet.inventory.shapes import Port
+from tercet.inventory.shapes import Port, Source, Version
 
 
 class TailscalePorts(Model):
@@ -14,8 +14,19 @@ class TailscalePorts(Model):
     """WireGuard over UDP, on every node."""
 
 
+class TailscaleVersion(Model):
+    tailscale: Version = "1.98.10"
+
+
+class TailscaleSource(Model):
+    tailscale: Source = "auto"
+
+
 DECLARATION = Declaration(
     components=("component:Tailscale", "allowlist:Allowlist"),
+    programs=("programs:TAILSCALE",),
+    versions=TailscaleVersion,
+    sources=TailscaleSource,
     ports=TailscalePorts,
     journals=(Journal("tailscaled.service", "tailscale"),),
     listens=(Role.CONTROL, Role.APPS, Role.DB),

@@ -1,6 +1,6 @@
 """The shape that every source has.
 
-A source is a value: what it is told of a component (URLs, module, tags) is data in catalog.py. It fetches or
+A source is a value: what it is told of a component (URLs, module, tags) is data in its `programs.py`. It fetches or
 builds the programs of one version, verified, and says where they are.
 """
 

@@ -1,0 +1,18 @@
+"""headscale's program, and where it can be had."""
+
+from __future__ import annotations
+
+from tercet.image.catalog import WRAPPERS, Component
+from tercet.image.sources.go_module import GoModule
+from tercet.image.sources.headscale import HeadscaleRelease
+
+HEADSCALE = Component(
+    "headscale",
+    {"headscale": ("version",)},
+    {
+        "official": HeadscaleRelease(),
+        "go-module": GoModule(
+            WRAPPERS / "headscale", "github.com/juanfont/headscale", "github.com/juanfont/headscale/cmd/headscale"
+        ),
+    },
+)

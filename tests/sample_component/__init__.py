@@ -1,0 +1,1 @@
+"""A component that exists only here: what a new one needs, and all that it needs."""

@@ -1,0 +1,41 @@
+"""A metronome on every apps node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from tercet.components.context import Context
+from tercet.components.systemd import unit_file, unit_path
+from tercet.converge.component import Condition, Passing, Readings, State, Waiting
+from tercet.converge.requests import Exec, Request
+from tercet.converge.resources import File, Resource, Unit
+from tercet.image import catalog
+from tercet.inventory.platform import Node, Role
+from tests.sample_component.declaration import MetronomePorts
+
+UNIT = "metronome.service"
+PROGRAM = catalog.Component("metronome", {"metronome": ("--version",)}, {})
+
+
+@dataclass(frozen=True, slots=True)
+class Metronome:
+    context: Context
+    name: str = "metronome"
+    after: tuple[str, ...] = ("tailscale",)
+
+    def desired(self, node: Node) -> Iterable[Resource]:
+        if node.role is Role.APPS:
+            port = self.context.platform.settings.ports.of(MetronomePorts).metronome
+            yield File(unit_path(UNIT), unit_file("A metronome", {"ExecStart": f"/usr/local/bin/metronome {port}"}))
+            yield Unit(UNIT, restart_on=(unit_path(UNIT),))
+
+    def questions(self, node: Node) -> Mapping[str, Request]:
+        return {"beat": Exec(("metronome", "--beat"))} if node.role is Role.APPS else {}
+
+    def healthy(self) -> Iterable[Condition]:
+        yield Condition("metronome: it beats everywhere", self._beats)
+
+    def _beats(self, readings: Readings) -> State:
+        still = [node.name for node in self.context.platform.of(Role.APPS) if not readings.get(node.name, "beat").ok]
+        return Waiting(f"no beat at {', '.join(still)}") if still else Passing()

@@ -1,0 +1,35 @@
+"""What is the metronome's own in the inventory, in a node's journal and in the image."""
+
+from __future__ import annotations
+
+from tercet.inventory.base import Model
+from tercet.inventory.components import Declaration, Reserved
+from tercet.inventory.journals import Journal, rules
+from tercet.inventory.platform import Role
+from tercet.inventory.shapes import Port, Source, Version
+
+
+class MetronomePorts(Model):
+    metronome: Port = 7070
+    """Where it beats, on apps nodes."""
+
+
+class MetronomeVersion(Model):
+    metronome: Version = "4.4"
+
+
+class MetronomeSource(Model):
+    metronome: Source = "auto"
+
+
+DECLARATION = Declaration(
+    components=("component:Metronome",),
+    programs=("component:PROGRAM",),
+    versions=MetronomeVersion,
+    sources=MetronomeSource,
+    ports=MetronomePorts,
+    gossip=("metronome",),
+    listens=(Role.APPS,),
+    reserved=(Reserved(Role.APPS, range(7071, 7072), "the metronome's tuning fork hums there"),),
+    journals=(Journal("metronome.service", "metronome", rules(("beat missed", r"^missed beat (\d+)"))),),
+)

@@ -1,0 +1,121 @@
+"""A component is a package and one line: the metronome of tests/sample_component is everywhere, and nobody knows it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from tercet.components.context import Context
+from tercet.components.guard.component import Guard
+from tercet.components.registry import components
+from tercet.converge.component import Component, Readings
+from tercet.converge.requests import Answer
+from tercet.converge.resources import File, Unit
+from tercet.drills.judge.records import command, events
+from tercet.errors import TercetError
+from tercet.image import catalog
+from tercet.inventory import components as declared
+from tercet.inventory import providers
+from tercet.inventory.default import default_text
+from tercet.inventory.load import parse
+from tercet.inventory.platform import Platform, Role
+from tercet.inventory.schema import schema
+from tercet.inventory.secrets import Secrets
+from tercet.inventory.timing import timing_of
+from tercet.observe.snapshot import snapshot, units_of
+from tercet.operations.change import make_plan
+from tercet.session.session import open_session
+
+PORT = "ports: {metronome: 7075}\n"
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(declared, "COMPONENTS", (*declared.COMPONENTS, "tests.sample_component"))
+
+
+def platform_of(more: str = "") -> Platform:
+    return parse((default_text() + more).encode(), Path("tercet.yml"))
+
+
+def parts_of(platform: Platform) -> tuple[Context, tuple[Component, ...]]:
+    secrets = Secrets(**{field.name: "x" for field in dataclasses.fields(Secrets)})
+    context = Context(platform, secrets, timing_of(platform.settings), (), "pgpool")
+    return context, components(context)
+
+
+@pytest.mark.parametrize("model", ["PortsModel", "VersionsModel", "SourcesModel"])
+def test_it_is_in_the_schema(model: str) -> None:
+    assert "metronome" in schema()["$defs"][model]["properties"]
+
+
+@pytest.mark.parametrize(
+    ("port", "told"),
+    [
+        (4646, r"ports\.metronome: .*4646, which is nomad_http's too on apps nodes"),
+        (7071, r"ports\.metronome: .*7071: the metronome's tuning fork hums there"),
+        (0, r"ports\.metronome: expected"),
+    ],
+)
+def test_its_port_is_checked(port: int, told: str) -> None:
+    with pytest.raises(TercetError, match=told):
+        platform_of(f"ports: {{metronome: {port}}}\n")
+
+
+def test_the_others_ports_are_checked_against_what_it_reserves() -> None:
+    with pytest.raises(TercetError, match=r"ports\.proxy: .*the metronome's tuning fork"):
+        platform_of("ports: {proxy: 7071}\n")
+
+
+def test_its_program_is_in_the_image() -> None:
+    platform = platform_of("versions: {metronome: '4.5'}\n")
+    [metronome] = [one for one in catalog.components(platform.settings, "pgpool") if one.name == "metronome"]
+    assert metronome.version(platform.settings) == "4.5"
+
+
+async def test_it_is_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(providers, "PROVIDERS", (*providers.PROVIDERS, "tests.sample_provider"))
+    inventory = tmp_path / "tercet.yml"
+    text = default_text().replace("provider: lab ", "provider: paper ")
+    more = f"paper: {{sheets: 9}}\ncache: {tmp_path / 'cache'}\ntailnet: {{auth_key: env:KEY}}\n"
+    inventory.write_text(text + PORT + more)
+    async with open_session(inventory) as session:
+        plan = await make_plan(session)
+    nodes = {step.node for step in plan.steps if step.component == "metronome"}
+    assert nodes == {"apps-sib-01", "apps-sib-03", "apps-fsn-01"}
+
+
+def test_its_unit_beats_at_the_port_of_the_inventory() -> None:
+    platform = platform_of(PORT)
+    resources = list(parts_of(platform)[1][-1].desired(platform.of(Role.APPS)[0]))
+    assert [type(resource) for resource in resources] == [File, Unit]
+    assert b"metronome 7075" in next(resource.content for resource in resources if isinstance(resource, File))
+
+
+def test_the_guard_leaves_its_gossip_alone() -> None:
+    platform = platform_of(PORT)
+    files = [one for one in Guard(parts_of(platform)[0]).desired(platform.of(Role.APPS)[0]) if isinstance(one, File)]
+    [guard] = [json.loads(one.content) for one in files if b"exempt_ports" in one.content and one.path.endswith("json")]
+    assert 7075 in guard["exempt_ports"]
+
+
+def test_status_shows_its_unit_and_its_condition() -> None:
+    platform = platform_of()
+    _, parts = parts_of(platform)
+    readings = Readings({"apps-sib-01": {"beat": Answer(0, "")}})
+    seen = snapshot(platform, parts, units_of(parts, platform.containers), readings)
+    assert {node.name for site in seen.sites for node in site.nodes if "metronome" in node.components} == {
+        node.name for node in platform.of(Role.APPS)
+    }
+    [condition] = [one for one in seen.conditions if one.title == "metronome: it beats everywhere"]
+    assert not condition.passing and condition.detail == "no beat at apps-sib-03, apps-fsn-01"
+
+
+def test_its_log_lines_are_in_the_timeline() -> None:
+    assert "metronome.service" in command(0.0)
+    said = {"__REALTIME_TIMESTAMP": "1000000", "_SYSTEMD_UNIT": "metronome.service", "MESSAGE": "missed beat 7"}
+    [event] = events(json.dumps(said), "apps-sib-01")
+    assert (event.component, event.what, event.subject) == ("metronome", "beat missed", "7")
