@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from tercet.drills.judge.availability import longest
+from tercet.drills.judge.checker import ANOMALIES, NOTED
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,19 +19,6 @@ if TYPE_CHECKING:
     from tercet.drills.journal import Worker
     from tercet.drills.judge.availability import Gap
     from tercet.drills.judge.verdict import Judged, Repeated, Result
-
-ANOMALIES = (
-    "lost",
-    "false",
-    "unexpected",
-    "duplicated",
-    "reordered",
-    "vanished",
-    "backwards",
-    "blind",
-    "misrouted",
-    "split",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +95,7 @@ def _run(result: Result) -> dict[str, object]:
             "failed": findings.failed,
             "unknown": findings.unknown,
             "recovered": len(findings.recovered),
-            **{anomaly: len(getattr(findings, anomaly)) for anomaly in ANOMALIES},
+            **{anomaly: len(getattr(findings, anomaly)) for anomaly in (*ANOMALIES, *NOTED)},
         },
         "reads": findings.reads,
         "sites": _sites(result),

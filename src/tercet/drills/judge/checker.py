@@ -63,6 +63,25 @@ class ErrorCount:
     count: int
 
 
+ANOMALIES = {
+    "lost": "acknowledged writes lost",
+    "false": "writes acknowledged that no standby had",
+    "unexpected": "refused or unknown rows present",
+    "duplicated": "rows present twice",
+    "reordered": "rows out of their writer's order",
+    "blind": "transactions blind to their own write",
+    "misrouted": "statements answered by the wrong node",
+    "split": "transactions whose first read another node answered",
+}
+"""What no drill may find, by the field of `Findings`. A deviation of the proxy may excuse one."""
+
+NOTED = {
+    "vanished": "rows seen by a read and gone later (never acknowledged)",
+    "backwards": "reads that saw less than an earlier one of the same node",
+}
+"""What is counted and breaks nothing, by the field of `Findings`."""
+
+
 @dataclass(frozen=True)
 class Findings:
     """Everything that was found. Empty tuples mean none."""

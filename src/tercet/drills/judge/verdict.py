@@ -18,7 +18,7 @@ from tercet.drills.expect import ExpectModel, seconds_of
 from tercet.drills.judge.availability import Gap
 from tercet.drills.judge.case import READ_ONLY_SQLSTATE, Case, Phases, judge, phases_of
 from tercet.drills.judge.chain import Chain, chain_of
-from tercet.drills.judge.checker import Findings, check
+from tercet.drills.judge.checker import ANOMALIES, Findings, check
 from tercet.drills.judge.history import History, Outcome, Write, build
 from tercet.inventory.model import BudgetsModel
 
@@ -289,16 +289,8 @@ def _first_write(history: History, since: float) -> Write | None:
 
 
 def _anomalies(findings: Findings, truth: str, deviation: str) -> list[str]:
-    counts = {
-        "acknowledged writes lost": len(findings.lost),
-        "writes acknowledged that no standby had": len(findings.false),
-        "refused or unknown rows present": len(findings.unexpected),
-        "rows present twice": len(findings.duplicated),
-        "rows out of their writer's order": len(findings.reordered),
-        "transactions blind to their own write": len(findings.blind),
-        "statements answered by the wrong node": len(findings.misrouted),
-        "transactions whose first read another node answered": 0 if deviation else len(findings.split),
-    }
+    excused = {"split"} if deviation else set()
+    counts = {what: len(getattr(findings, field)) for field, what in ANOMALIES.items() if field not in excused}
     reasons = [f"{number} {what}" for what, number in counts.items() if number]
     if findings.misrouted:
         first = findings.misrouted[0]

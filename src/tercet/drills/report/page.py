@@ -5,26 +5,16 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
+from tercet.drills.judge.checker import ANOMALIES, NOTED
 from tercet.drills.judge.verdict import Judged, Repeated, Result
 from tercet.drills.report import figures
 from tercet.drills.report.markup import Child, Markup, tag
 from tercet.drills.report.style import STYLE
 
-CHECKS = (
-    ("lost", "Acknowledged writes lost"),
-    ("false", "Acknowledged though no standby had them"),
-    ("unexpected", "Refused or never attempted, yet present"),
-    ("duplicated", "Rows present twice"),
-    ("reordered", "Rows out of their writer's order"),
-    ("blind", "Transactions blind to their own write"),
-    ("misrouted", "Statements answered by the wrong node"),
-    ("split", "Transactions whose first read another node answered"),
-)
-NOTED = (
-    ("recovered", "Outcome unknown, and present (ordinary)"),
-    ("vanished", "Rows seen by a read and gone later (never acknowledged)"),
-    ("backwards", "Reads that saw less than an earlier one of the same node"),
-)
+
+def sentence(what: str) -> str:
+    """With a capital, as the words begin a line."""
+    return what[0].upper() + what[1:]
 
 
 def page(repeated: Repeated) -> str:
@@ -229,12 +219,12 @@ def _promises(result: Result) -> Markup | None:
 
 def _checks(result: Result) -> Markup:
     rows: list[Markup] = []
-    for field, title in (*CHECKS, *NOTED):
+    for field, what in (ANOMALIES | {"recovered": "outcome unknown, and present (ordinary)"} | NOTED).items():
         count = len(getattr(result.findings, field))
-        judged = (field, title) in CHECKS and field not in result.deviations
+        judged = field in ANOMALIES and field not in result.deviations
         known = "!" if count and field in result.deviations else ""
         mark = _mark(count == 0) if judged else tag("td", known, class_="mark")
-        rows.append(tag("tr", mark, tag("td", title), tag("td", count, class_="n")))
+        rows.append(tag("tr", mark, tag("td", sentence(what)), tag("td", count, class_="n")))
     for stale in result.findings.stalest:
         node = result.history.nodes.get(stale.node)
         who = node.name if node else stale.node

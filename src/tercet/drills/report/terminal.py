@@ -13,10 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from tercet.drills.judge.chain import Chain
+from tercet.drills.judge.checker import ANOMALIES
 from tercet.drills.judge.history import Slot
 from tercet.drills.judge.verdict import Judged, Repeated, Result
 from tercet.drills.report.figures import LANES, predicted_costs
-from tercet.drills.report.page import CHECKS, measured, seconds
+from tercet.drills.report.page import measured, seconds, sentence
 from tercet.tables import Cell, table
 
 BAR = 40  # characters of a chain's picture at most
@@ -215,12 +216,14 @@ def _ledger(repeated: Repeated) -> Text:
         (f"{lost} lost", f"bold {BAD if lost else OK}"),
         (f", {recovered} of unknown outcome present", SOFT),
     )
-    for field, title in CHECKS[1:]:
+    for field, what in ANOMALIES.items():
+        if field == "lost":
+            continue
         count = sum(len(getattr(one.findings, field)) for one in repeated.results)
         if count and field in repeated.typical.deviations:
-            text.append(f"\n  ! {title}: {count}; {repeated.typical.began.deviation}", style=SOME)
+            text.append(f"\n  ! {sentence(what)}: {count}; {repeated.typical.began.deviation}", style=SOME)
         elif count:
-            text.append(f"\n  ✗ {title}: {count}", style=BAD)
+            text.append(f"\n  ✗ {sentence(what)}: {count}", style=BAD)
     stale = max(
         (one for run in repeated.results for one in run.findings.stalest), key=lambda one: one.seconds, default=None
     )
