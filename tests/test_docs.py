@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
@@ -17,8 +16,8 @@ from tercet.components.context import Context
 from tercet.components.registry import components
 from tercet.converge.resources import Unit
 from tercet.drills import promise
+from tercet.drills.scenario.fault import OWN_DISK, kinds
 from tercet.drills.scenario.file import built_in
-from tercet.drills.scenario.model import Kind
 from tercet.inventory.providers import PROVIDERS
 from tests.components.conftest import context  # noqa: F401
 
@@ -115,9 +114,11 @@ def test_the_drills_of_the_specification_exist() -> None:
 
 def test_every_fault_and_promise_of_drills_is_explained() -> None:
     text = (ROOT / "docs" / "drills.md").read_text()
-    faults = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
+    faults = re.findall(r"^\| `(\w+)` \| .* \| (.*)\|$", text, re.MULTILINE)
+    needs = {kind: f"`{model.needs}` " if model.needs else "" for kind, model in kinds().items()}
+    disk = "its data on a disk of its own, at most 64 GiB "
     promises = set(re.findall(r"^\| ([a-z0-9 ]+) \|", text, re.MULTILINE))
-    assert set(get_args(Kind)) - faults == set()
+    assert faults == [(kind, disk if need == f"`{OWN_DISK}` " else need) for kind, need in needs.items()]
     assert set(promise.names()) - promises == set()
 
 

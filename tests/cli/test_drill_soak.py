@@ -12,7 +12,7 @@ import pytest
 from tercet.cli import drill_soak
 from tercet.cli.invocation import Invocation
 from tercet.cli.main import main
-from tercet.drills.scenario.model import FaultModel
+from tercet.drills.scenario.model import fault_of
 from tercet.drills.soak import run as soaking
 from tercet.drills.soak.run import Soak
 from tercet.drills.soak.summary import Round
@@ -36,7 +36,7 @@ def test_what_makes_no_sense_is_refused(words: list[str], said: str, capsys: pyt
 
 
 def round_(number: int, *reasons: str, lost: int = 0) -> Round:
-    return Round(number, (FaultModel(kill="a standby"),), True, 30.0, 1.5, 8.0, 300, lost, 0, reasons)
+    return Round(number, (fault_of(kill="a standby"),), True, 30.0, 1.5, 8.0, 300, lost, 0, reasons)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 
 from tercet.converge.component import Passing, Readings
 from tercet.drills import journal, promise
+from tercet.drills.discovery import discover
 from tercet.drills.judge import promises as folder
 from tercet.drills.judge.case import journaled
 from tercet.drills.run.live import Scene, judge, observed
@@ -46,7 +47,7 @@ def sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (tmp_path / "rain.py").write_text(SAMPLE)
     monkeypatch.setattr(folder, "__path__", [*folder.__path__, str(tmp_path)])
     importlib.invalidate_caches()
-    promise._discover.cache_clear()
+    discover.cache_clear()
     yield
     sys.modules.pop(f"{folder.__name__}.rain", None)
 

@@ -18,7 +18,6 @@ from tercet.errors import TercetError
 
 if TYPE_CHECKING:
     from tercet.converge.events import Emit
-    from tercet.drills.scenario.model import Kind
     from tercet.drills.soak.run import Soak
     from tercet.session.session import Session
 
@@ -41,14 +40,14 @@ def _time(text: str) -> float:
     return float(seconds)
 
 
-def _kinds(text: str) -> tuple[Kind, ...]:
-    from tercet.drills.scenario.model import KINDS  # noqa: PLC0415
+def _kinds(text: str) -> tuple[str, ...]:
+    from tercet.drills.scenario.fault import kinds  # noqa: PLC0415
 
     words = tuple(word.strip() for word in text.split(","))
-    unknown = [word for word in words if word not in KINDS]
+    unknown = [word for word in words if word not in kinds()]
     if unknown:
-        raise click.BadParameter(f"expected kinds of {', '.join(KINDS)}, found {', '.join(unknown)}")
-    return tuple(kind for kind in KINDS if kind in words)
+        raise click.BadParameter(f"expected kinds of {', '.join(kinds())}, found {', '.join(unknown)}")
+    return tuple(kind for kind in kinds() if kind in words)
 
 
 @click.command(
@@ -77,7 +76,7 @@ def soak(
     seconds: float | None,
     only: int | None,
     seed: int | None,
-    kinds: tuple[Kind, ...] | None,
+    kinds: tuple[str, ...] | None,
     json_file: Path | None,
     journals: Path,
 ) -> int:

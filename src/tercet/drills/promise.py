@@ -6,11 +6,10 @@ whether it holds, `observed` (run/live.py) where the running platform must be as
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable, Iterator
-from functools import cache
 from typing import Any, ClassVar, Generic, TypeVar
+
+from tercet.drills.discovery import discover
 
 FOLDERS = ("tercet.drills.judge.promises", "tercet.drills.run.promises")
 
@@ -39,22 +38,16 @@ class Promises(Generic[Function]):
         return register
 
     def get(self, name: str) -> Function | None:
-        _discover(self._folder)
+        discover(self._folder)
         return self._functions.get(name)
 
     def __iter__(self) -> Iterator[str]:
-        _discover(self._folder)
+        discover(self._folder)
         return iter(self._functions)
-
-
-@cache
-def _discover(folder: str) -> None:
-    for module in pkgutil.iter_modules(importlib.import_module(folder).__path__):
-        importlib.import_module(f"{folder}.{module.name}")
 
 
 def names() -> list[str]:
     """The names of all promises, in alphabetical order."""
     for folder in FOLDERS:
-        _discover(folder)
+        discover(folder)
     return sorted(name for promises in Promises.all for name in promises)

@@ -27,7 +27,7 @@ from tercet.drills.run.drill import DrillError, run
 from tercet.drills.run.healing import HealingError, ImpossibleError
 from tercet.drills.run.leftovers import sweep
 from tercet.drills.run.load import LoadError
-from tercet.drills.scenario.model import FaultModel, LoadModel, Scenario
+from tercet.drills.scenario.model import LoadModel, Scenario, fault_of
 from tercet.inventory.platform import Platform
 from tercet.inventory.secrets import peek
 from tercet.inventory.timing import timing_of
@@ -176,7 +176,7 @@ def scenario(**fault: Any) -> Scenario:
         name="standby-killed",
         title="A standby dies",
         promise="Nobody notices.",
-        faults=(FaultModel(**(fault or {"kill": "a standby"}), lasts=0.3),),
+        faults=(fault_of(**(fault or {"kill": "a standby"}), lasts=0.3),),
         warm_up=0.1,
         observe=0.1,
         expect=ExpectModel(reads="unjudged", healing="unjudged"),

@@ -15,22 +15,18 @@ import pytest
 from tercet import inventory
 from tercet.converge.fleet import Completed, Unreachable
 from tercet.converge.requests import Exec
-from tercet.drills.run.faults import Facts, fault_of
 from tercet.drills.run.healing import (
-    GRACE_S,
-    Action,
-    Fault,
-    FromOutside,
     Healing,
     HealingError,
     ImpossibleError,
-    OnNode,
     possible,
     roaming,
     victims,
 )
+from tercet.drills.scenario.actions import GRACE_S, Action, Fault, FromOutside, OnNode
+from tercet.drills.scenario.fault import Facts
 from tercet.drills.scenario.file import built_in
-from tercet.drills.scenario.model import FaultModel
+from tercet.drills.scenario.model import fault_of
 from tercet.drills.scenario.targets import View
 from tercet.errors import TercetError
 from tercet.inventory.load import load as load_inventory
@@ -282,7 +278,7 @@ FACTS = Facts("pgcat.service", "proposalsapp")
 def every_built_in_fault(view: View) -> list[tuple[str, Fault]]:
     number = count(1)
     return [
-        (f"{scenario.name} {index}", fault_of(model, view, FACTS, next(number)))
+        (f"{scenario.name} {index}", model.fault(view, FACTS, next(number)))
         for scenario in built_in().values()
         for index, model in enumerate(scenario.faults)
     ]
@@ -338,8 +334,8 @@ def test_the_timer_is_dismissed_only_when_the_remedy_has_worked(tmp_path: Path, 
 
 def test_a_frozen_process_is_thawed_by_its_remedy(tmp_path: Path, view: View) -> None:
     """The scripts themselves, on a process of ours instead of a postmaster."""
-    model = FaultModel(hang="postmaster on the primary")
-    fault = fault_of(model, view, FACTS, 1)
+    model = fault_of(hang="postmaster on the primary")
+    fault = model.fault(view, FACTS, 1)
     with subprocess.Popen(["sleep", "600"]) as process:
         (tmp_path / "postmaster.pid").write_text(f"{process.pid}\nmore\n")
 
@@ -383,7 +379,7 @@ def test_the_words_become_the_right_faults(view: View) -> None:
     assert faults["proxy-killed 0"].title == "proxy of apps-sib-01 killed"
     assert "pgcat.service" in scripts(faults["proxy-killed 0"].inject)[0]
     assert victims([faults["site-killed 0"], faults["standbys-lost 0"]]) == {*site, "db-sib-03", "db-fsn-01"}
-    blind = fault_of(FaultModel(crash="tailscaled on apps at site of a standby"), view, FACTS, 1)
+    blind = fault_of(crash="tailscaled on apps at site of a standby").fault(view, FACTS, 1)
     assert blind.roaming == {"sib-03"} and not blind.sites
     assert roaming([faults["site-killed 0"], faults["proxy-killed 0"], faults["patroni-killed 0"]]) == {"sib-01"}
     held = scripts(faults["consul-server-killed 0"].inject)[0]
@@ -392,6 +388,6 @@ def test_the_words_become_the_right_faults(view: View) -> None:
 
 def test_what_makes_no_sense_is_refused(view: View) -> None:
     with pytest.raises(TercetError, match="found sib-01 twice"):
-        fault_of(FaultModel(cut=("site of the primary", "site sib-01")), view, FACTS, 1)
+        fault_of(cut=("site of the primary", "site sib-01")).fault(view, FACTS, 1)
     with pytest.raises(TercetError, match="the primary is at sib-01 already"):
-        fault_of(FaultModel(switchover="site sib-01"), view, FACTS, 1)
+        fault_of(switchover="site sib-01").fault(view, FACTS, 1)

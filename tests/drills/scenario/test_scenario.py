@@ -11,9 +11,10 @@ import pytest
 from tercet import inventory
 from tercet.drills import promise
 from tercet.drills.expect import BudgetName, seconds_of
+from tercet.drills.scenario.fault import Hits, kinds
 from tercet.drills.scenario.file import ScenarioError, built_in, find, load, parse
 from tercet.drills.scenario.mechanism import Mechanism
-from tercet.drills.scenario.model import KINDS, FaultModel, Scenario
+from tercet.drills.scenario.model import Scenario, fault_of
 from tercet.drills.scenario.targets import TargetError, View, is_target, nodes_of, process_of, site_of
 from tercet.inventory.load import load as load_inventory
 from tercet.inventory.model import BudgetsModel
@@ -88,7 +89,7 @@ def test_a_built_in_scenario_is_complete(scenario: Scenario, view: View) -> None
         for target in fault.targets:
             if is_target(target, "process"):
                 assert process_of(target, view)
-            elif fault.kind in ("cut_off", "cut", "cut_one_way", "flap", "loss", "latency", "switchover"):
+            elif fault.hits is not Hits.NODES:
                 assert site_of(target, view)
             else:
                 assert nodes_of(target, view)
@@ -96,7 +97,7 @@ def test_a_built_in_scenario_is_complete(scenario: Scenario, view: View) -> None
 
 def test_every_kind_of_fault_is_used_or_can_be() -> None:
     used = {fault.kind for scenario in built_in().values() for fault in scenario.faults}
-    assert used == set(KINDS)
+    assert used == set(kinds())
 
 
 def test_every_mechanism_and_promise_is_used() -> None:
@@ -140,9 +141,9 @@ def test_a_scenario_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_a_fault_that_flaps_is_made_and_healed_in_turn_until_its_time_is_over() -> None:
-    fault = FaultModel(flap="site of a standby", every=2, at=1, lasts=9)
+    fault = fault_of(flap="site of a standby", every=2, at=1, lasts=9)
     assert fault.spells == ((1, 3), (5, 7), (9, 10))
-    assert FaultModel(cut_off="site of a standby", at=1, lasts=9).spells == ((1, 10),)
+    assert fault_of(cut_off="site of a standby", at=1, lasts=9).spells == ((1, 10),)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +223,7 @@ def test_every_target_that_the_platform_has_not_is_told_at_once(platform: Platfo
         parse(text.encode(), "mine.yml", platform)
     assert [line[:11] for line in str(error.value).splitlines()[::2]] == ["mine.yml:5:", "mine.yml:7:"]
     good = parse(GOOD.replace("kill: the primary", "kill: node db-fsn-01").encode(), "mine.yml", platform)
-    assert good.faults[0].kill == "node db-fsn-01"
+    assert good.faults[0].targets == ("node db-fsn-01",)
 
 
 def test_a_control_plane_out_of_reach_is_refused_with_its_line(platform: Platform) -> None:

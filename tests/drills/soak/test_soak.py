@@ -17,10 +17,11 @@ from tercet.converge.events import Event
 from tercet.drills import journal
 from tercet.drills.run import course, leftovers, loads
 from tercet.drills.run.drill import DrillError
-from tercet.drills.run.faults import Facts, fault_of
-from tercet.drills.scenario.model import KINDS, FaultModel, Kind
+from tercet.drills.scenario.drawn import PROCESSES
+from tercet.drills.scenario.fault import Facts, FaultModel, kinds
+from tercet.drills.scenario.model import fault_of
 from tercet.drills.soak import run as runner
-from tercet.drills.soak.draw import PROCESSES, SORTS, compatible, describe, draw, sites_of, view_for
+from tercet.drills.soak.draw import compatible, describe, draw, sites_of, view_for
 from tercet.drills.soak.rules import expectation, survived
 from tercet.drills.soak.run import Asked, Soak, kinds_of
 from tercet.drills.soak.summary import as_data, as_rows
@@ -30,6 +31,7 @@ from tests.drills.run.test_drill import FakeSession, Load
 from tests.drills.run.test_questions import snapshot as snapshot_with
 
 ROUNDS = range(1, 401)
+KINDS = tuple(kinds())
 
 
 def test_a_round_is_drawn_from_seed_and_number_alone(platform: Platform) -> None:
@@ -38,7 +40,7 @@ def test_a_round_is_drawn_from_seed_and_number_alone(platform: Platform) -> None
     assert first != [draw(8, number, KINDS, platform) for number in ROUNDS]
 
 
-FIRST_KINDS: tuple[Kind, ...] = (
+FIRST_KINDS: tuple[str, ...] = (
     "kill",
     "freeze",
     "cut_off",
@@ -84,7 +86,7 @@ FIRST_KINDS: tuple[Kind, ...] = (
     ],
 )
 def test_a_known_seed_draws_what_it_always_drew(
-    platform: Platform, seed: int, kinds: tuple[Kind, ...], first: str, all_rounds: str
+    platform: Platform, seed: int, kinds: tuple[str, ...], first: str, all_rounds: str
 ) -> None:
     """What was found once must be found again by a later version, too."""
     rounds = ["; ".join(describe(fault) for fault in draw(seed, number, kinds, platform)) for number in ROUNDS]
@@ -95,7 +97,7 @@ def test_a_known_seed_draws_what_it_always_drew(
 def test_everything_that_can_go_wrong_is_drawn(platform: Platform) -> None:
     drawn = [draw(seed, number, KINDS, platform) for seed in range(1, 11) for number in ROUNDS]
     faults = [fault for of_round in drawn for fault in of_round]
-    assert {fault.kind for fault in faults} == set(KINDS) == set(SORTS)
+    assert {fault.kind for fault in faults} == set(KINDS)
     for kind in ("crash", "terminate", "hang", "hold_down"):
         assert {fault.targets[0] for fault in faults if fault.kind == kind} == set(PROCESSES)
     assert 0.3 < sum(len(of_round) == 2 for of_round in drawn) / len(drawn) < 0.5
@@ -108,7 +110,7 @@ def test_every_round_can_be_made(platform: Platform) -> None:
     for number in ROUNDS:
         faults = draw(3, number, KINDS, platform)
         for place, model in enumerate(faults, 1):
-            assert fault_of(model, view, facts, place).title
+            assert model.fault(view, facts, place).title
         assert len(faults) == 1 or compatible(*faults, platform)
 
 
@@ -131,7 +133,7 @@ def test_every_round_can_be_made(platform: Platform) -> None:
 def test_two_faults_are_in_each_others_way_or_not(
     platform: Platform, one: Mapping[str, Any], other: Mapping[str, Any], together: bool
 ) -> None:
-    assert compatible(FaultModel(**one), FaultModel(**other), platform) is together
+    assert compatible(fault_of(**one), fault_of(**other), platform) is together
 
 
 @pytest.mark.parametrize(
@@ -155,7 +157,7 @@ def test_two_faults_are_in_each_others_way_or_not(
 def test_writes_must_go_on_where_two_sites_can_be_counted_on(
     platform: Platform, faults: list[dict[str, Any]], goes_on: bool
 ) -> None:
-    models = [FaultModel(**fault) for fault in faults]
+    models = [fault_of(**fault) for fault in faults]
     assert survived(models, platform) is goes_on
     expect = expectation(models, platform, BudgetsModel())
     assert (expect.writes != "unjudged") is goes_on
@@ -163,7 +165,7 @@ def test_writes_must_go_on_where_two_sites_can_be_counted_on(
 
 
 def test_each_of_two_faults_may_cost_a_failover_and_a_deaf_proxy_its_whole_time(platform: Platform) -> None:
-    kill, deaf = FaultModel(kill="the primary"), FaultModel(hang="dcs on apps at site of a standby", lasts=12)
+    kill, deaf = fault_of(kill="the primary"), fault_of(hang="dcs on apps at site of a standby", lasts=12)
     budgets = BudgetsModel(primary_loss=7, site_loss=8, site_cut=6)
     assert expectation([kill], platform, budgets).writes == 8
     assert expectation([deaf], platform, budgets).writes == 8
@@ -171,8 +173,8 @@ def test_each_of_two_faults_may_cost_a_failover_and_a_deaf_proxy_its_whole_time(
 
 
 def test_what_an_apps_node_suffers_weakens_no_site(platform: Platform) -> None:
-    assert sites_of(FaultModel(kill="apps at site of the primary"), platform) == frozenset()
-    assert sites_of(FaultModel(kill="site of the primary"), platform) == {"sib-01"}
+    assert sites_of(fault_of(kill="apps at site of the primary"), platform) == frozenset()
+    assert sites_of(fault_of(kill="site of the primary"), platform) == {"sib-01"}
 
 
 # --- a whole soak ----------------------------------------------------------------------------------------
@@ -254,9 +256,9 @@ def fake(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Fake:
     return made
 
 
-def drawn(seed: int, number: int, kinds: tuple[Kind, ...], platform: Platform) -> tuple[FaultModel, ...]:
+def drawn(seed: int, number: int, kinds: tuple[str, ...], platform: Platform) -> tuple[FaultModel, ...]:
     """A short one, so that the test is."""
-    return (FaultModel(kill="a standby" if number % 2 else "the other standby", lasts=0.2),)
+    return (fault_of(kill="a standby" if number % 2 else "the other standby", lasts=0.2),)
 
 
 def soak(fake: Fake, folder: Path, rounds: int = 3, first: int = 1) -> Soak:

@@ -20,7 +20,7 @@ from tercet.drills.expect import seconds_of
 from tercet.drills.judge.verdict import HEALTHY_AGAIN
 from tercet.drills.run import live
 from tercet.drills.run.clock import NodeClock
-from tercet.drills.run.healing import Fault, Healing, roaming, victims
+from tercet.drills.run.healing import Healing, roaming, victims
 from tercet.drills.run.load import Bounds
 from tercet.drills.run.questions import (
     caught_up,
@@ -33,6 +33,7 @@ from tercet.drills.run.questions import (
     routes,
     tables,
 )
+from tercet.drills.scenario.actions import Fault
 from tercet.drills.scenario.model import Scenario
 from tercet.drills.scenario.targets import View
 from tercet.observe.snapshot import Snapshot

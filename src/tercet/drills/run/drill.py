@@ -24,7 +24,6 @@ from tercet.drills import journal
 from tercet.drills.judge.verdict import Result, result
 from tercet.drills.run import live
 from tercet.drills.run.course import Course, back_to_health, collect, recorder, script
-from tercet.drills.run.faults import fault_of
 from tercet.drills.run.healing import Healing, possible, uninterrupted, victims
 from tercet.drills.run.leftovers import TABLE, sweep
 from tercet.drills.run.load import create_table
@@ -37,7 +36,8 @@ from tercet.drills.run.questions import (
     running,
     view_of,
 )
-from tercet.drills.scenario.model import OWN_DISK, Scenario
+from tercet.drills.scenario.fault import OWN_DISK
+from tercet.drills.scenario.model import Scenario
 from tercet.drills.scenario.targets import chooses_standby
 from tercet.errors import TercetError
 from tercet.inventory.platform import Role
@@ -114,7 +114,7 @@ async def _run(scenario: Scenario, session: Session, site: str, book: journal.Jo
         raise DrillError(f"expected a healthy platform before a drill, found: {wrong}; see `tercet verify`")
     seen = await session.snapshot()
     view = view_of(session, seen, site)
-    faults = [fault_of(model, view, facts(session), number) for number, model in enumerate(scenario.faults, 1)]
+    faults = [model.fault(view, facts(session), number) for number, model in enumerate(scenario.faults, 1)]
     await possible(faults, session.provider)
     table = f"{TABLE}{int(time.time())}"
     course = Course(scenario, session, view, faults, seen, book, table, emit)

@@ -16,17 +16,14 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from tercet.converge.fleet import Fleet
-from tercet.converge.requests import Exec
+from tercet.drills.scenario.actions import GRACE_S, Action, Fault, FromOutside, OnNode
 from tercet.errors import TercetError
 from tercet.providers.base import Faults
 
-GRACE_S = 30.0
-"""Seconds that the timers give the tool before they heal in its place."""
 HEAL_LIMIT_S = 60.0
 """One healing action may take this long; starting a site's containers takes a few seconds."""
 
@@ -41,53 +38,6 @@ class ImpossibleError(FaultError):
 
 class HealingError(TercetError):
     """Something could not be healed: says what, why, and what will or can heal it."""
-
-
-@dataclass(frozen=True, slots=True)
-class OnNode:
-    """Something done on a node."""
-
-    node: str
-    request: Exec
-
-
-@dataclass(frozen=True, slots=True)
-class FromOutside:
-    """Something that the provider does; see providers/base.py.
-
-    `nodes` for machines and disks; `source`, `target`, `both` for the cuts; `source` is the site of a loss or a delay.
-    """
-
-    verb: Literal["kill", "start", "freeze", "thaw", "cut", "join", "lose", "delay", "steady", "slow_disk", "free_disk"]
-    nodes: tuple[str, ...] = ()
-    source: str = ""
-    target: str | None = None
-    both: bool = True
-    seconds: float = 0.0
-    percent: int = 0  # of packets lost
-    by: float = 0.0  # seconds of delay
-    iops: int = 0  # of a slow disk
-
-
-Action = OnNode | FromOutside
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """A fault as a value: what checks that it can be made, what limits it, makes it and ends it, in order.
-
-    `nodes` are the nodes that it hits; `sites` those whose applications cannot be expected to get through. `roaming`
-    are the sites whose apps node loses sight of every database: the first one that it sees again answers its reads.
-    """
-
-    title: str
-    nodes: tuple[str, ...]
-    inject: tuple[Action, ...]
-    heal: tuple[Action, ...]
-    check: tuple[OnNode, ...] = ()
-    arm: tuple[OnNode, ...] = ()
-    sites: frozenset[str] = frozenset()
-    roaming: frozenset[str] = frozenset()
 
 
 Record = Callable[[str, Fault, str], None]

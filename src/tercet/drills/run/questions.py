@@ -17,9 +17,9 @@ from tercet.converge.requests import Http
 from tercet.drills import journal
 from tercet.drills.judge import records
 from tercet.drills.run.clock import NodeClock, Sample, estimate
-from tercet.drills.run.faults import Facts
 from tercet.drills.run.load import Bounds, table_query
 from tercet.drills.run.predict import Running
+from tercet.drills.scenario.fault import Facts
 from tercet.drills.scenario.targets import View
 from tercet.errors import TercetError
 from tercet.inventory.journals import What

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from tercet.drills.expect import ExpectModel
-from tercet.drills.scenario.model import FaultModel, LoadModel, Scenario
+from tercet.drills.scenario.model import LoadModel, Scenario, fault_keys
 from tercet.drills.scenario.targets import unknown
 from tercet.errors import TercetError
 from tercet.inventory.document import Document, read, value_at
@@ -24,7 +24,6 @@ MAX_BYTES = 1 << 16
 
 _MODELS: Mapping[str, type[BaseModel]] = {
     "": Scenario,
-    "faults": FaultModel,
     "load": LoadModel,
     "expect": ExpectModel,
 }
@@ -141,7 +140,10 @@ def _in_file(location: tuple[int | str, ...], document: Document) -> Location:
 
 
 def _keys(at: Location) -> tuple[str, ...]:
-    model = _MODELS.get(str(at[0]) if at else "")
+    section = str(at[0]) if at else ""
+    if section == "faults":
+        return tuple(fault_keys())
+    model = _MODELS.get(section)
     return tuple(model.model_fields) if model else ()
 
 
@@ -150,25 +152,6 @@ _EXAMPLES = {
     "title": "The site with the primary dies",
     "promise": "a standby is promoted, nothing is lost",
     "faults": "a list, each item such as: - kill: site of the primary",
-    "kill": "site of the primary",
-    "freeze": "the primary",
-    "cut_off": "site of the primary",
-    "cut": "[site of the primary, site of a standby]",
-    "cut_one_way": "[site of the primary, site of a standby]",
-    "flap": "site of a standby",
-    "loss": "site of a standby",
-    "percent": "15",
-    "latency": "site of a standby",
-    "to": "150ms",
-    "every": "2s",
-    "crash": "postmaster on the primary",
-    "terminate": "patroni on the primary",
-    "hang": "patroni on the primary",
-    "hang_loop": "the primary",
-    "hold_down": "consul on consul-nomad at site of a standby",
-    "fill_disk": "the primary",
-    "slow_disk": "the primary",
-    "switchover": "site of a standby",
     "mechanism": "silence",
     "promises": "[standbys complete]",
     **dict.fromkeys(
@@ -178,4 +161,5 @@ _EXAMPLES = {
 
 
 def _example(key: str) -> str:
-    return _EXAMPLES.get(key, "5s")
+    of_fault = fault_keys().get(key)
+    return str(of_fault.examples[0]) if of_fault and of_fault.examples else _EXAMPLES.get(key, "5s")

@@ -8,8 +8,7 @@
 3. Two faults that together touch the databases or votes of one site at most are survived as well; each may cost one
    failover.
 4. Anything else may cost the writes for as long as it lasts: they are refused or wait. Nothing more is allowed to it.
-   So may a line on which an application's five round trips do not fit into its deadline: one that loses more than
-   WORST_LOSS of its packets, or takes longer than WORST_DELAY_S.
+   So may a line that is `hopeless`: one that loses too many packets or takes too long (scenario/faults/lines.py).
 5. Once all is healthy again, reads are fresh: at most STALE_S behind.
 
 A drill judges how long a failover takes; a soak looks for what is lost or stuck, on a machine that may be busy.
@@ -23,17 +22,13 @@ from tercet.drills.expect import ExpectModel
 from tercet.drills.judge.checker import staleness
 from tercet.drills.judge.history import Outcome
 from tercet.drills.judge.verdict import LINGER_S, Result
-from tercet.drills.scenario.model import FaultModel
+from tercet.drills.scenario.fault import FaultModel
 from tercet.drills.soak.draw import LINKS, sites_of
 from tercet.inventory.model import BudgetsModel
 from tercet.inventory.platform import Platform
 
 HEALTHY_S = 60.0
 STALE_S = 5.0
-WORST_LOSS = 15  # percent
-WORST_DELAY_S = 0.15
-ROUTED = ("dcs", "consul-template")
-"""Without these on its apps node, a site's proxy does not learn of a new primary."""
 
 
 def expectation(faults: Sequence[FaultModel], platform: Platform, budgets: BudgetsModel) -> ExpectModel:
@@ -49,29 +44,18 @@ def expectation(faults: Sequence[FaultModel], platform: Platform, budgets: Budge
 
 def survived(faults: Sequence[FaultModel], platform: Platform) -> bool:
     """Rules 2 to 4: writes go on while these faults last."""
-    if any(_is_hopeless(fault) for fault in faults):
+    if any(fault.hopeless for fault in faults):
         return False
     touched = frozenset[str]().union(*(sites_of(fault, platform) for fault in faults))
-    return len(touched) <= 1 or (len(faults) == 1 and faults[0].kind in LINKS)
+    return len(touched) <= 1 or (len(faults) == 1 and faults[0].hits in LINKS)
 
 
 def _seconds(faults: Sequence[FaultModel], budgets: BudgetsModel) -> float:
     """The longest gap of writes that is allowed to faults that are survived."""
     failover = max(budgets.site_loss, budgets.site_cut, budgets.primary_loss)
     # A proxy that does not learn of the new primary follows it once what tells it is back.
-    deaf = max((fault.lasts for fault in faults if _is_deaf(fault)), default=0.0) if len(faults) > 1 else 0.0
+    deaf = max((fault.lasts for fault in faults if fault.deafens), default=0.0) if len(faults) > 1 else 0.0
     return failover * len(faults) + deaf
-
-
-def _is_hopeless(fault: FaultModel) -> bool:
-    if fault.kind == "loss":
-        return fault.percent > WORST_LOSS
-    return fault.kind == "latency" and fault.to > WORST_DELAY_S
-
-
-def _is_deaf(fault: FaultModel) -> bool:
-    process, _, node = fault.targets[0].partition(" on ")
-    return fault.kind in ("hang", "hold_down") and process in ROUTED and node.startswith("apps at")
 
 
 def stale(result: Result, healthy: float) -> list[str]:

@@ -26,15 +26,16 @@ from tercet.drills.judge.verdict import Result, result
 from tercet.drills.run import live
 from tercet.drills.run.course import Course, back_to_health, collect, recorder, script
 from tercet.drills.run.drill import HEALTHY_BEFORE_S, SPARE_S, STEADY_S, DrillError, first_of, journal_path
-from tercet.drills.run.faults import fault_of
 from tercet.drills.run.healing import Healing, ImpossibleError, possible, uninterrupted, victims
 from tercet.drills.run.leftovers import TABLE, sweep
 from tercet.drills.run.load import create_table
 from tercet.drills.run.loads import Loads
 from tercet.drills.run.questions import caught_up, clocks, facts, view_of
-from tercet.drills.scenario.model import KINDS, NEEDS, OWN_DISK, FaultModel, Kind, LoadModel, Scenario
+from tercet.drills.scenario.drawn import DATABASES
+from tercet.drills.scenario.fault import OWN_DISK, FaultModel, kinds
+from tercet.drills.scenario.model import LoadModel, Scenario, fault_of
 from tercet.drills.scenario.targets import View
-from tercet.drills.soak.draw import DATABASES, describe, draw, view_for
+from tercet.drills.soak.draw import describe, draw, view_for
 from tercet.drills.soak.rules import HEALTHY_S, expectation, stale, survived
 from tercet.drills.soak.summary import Round, Summary, said
 from tercet.errors import TercetError
@@ -54,32 +55,39 @@ class Asked:
     """What a soak was asked for: `rounds`, or `seconds` where that is None; from round `first` on."""
 
     seed: int
-    kinds: tuple[Kind, ...]
+    kinds: tuple[str, ...]
     rounds: int | None
     seconds: float = 0.0
     first: int = 1
 
 
-async def kinds_of(session: Session, wanted: Sequence[Kind]) -> tuple[Kind, ...]:
+async def kinds_of(session: Session, wanted: Sequence[str]) -> tuple[str, ...]:
     """The kinds of faults to draw from: all that this platform can have, or those wanted.
 
     Raises DrillError where one that is wanted is impossible here.
     """
-    refused: dict[Kind, str] = {}
-    for kind in wanted or KINDS:
-        need = NEEDS.get(kind)
-        if need not in (None, OWN_DISK, *session.provider.faults.can):
-            refused[kind] = f"this provider cannot make it ({need})"
-    if "fill_disk" in (wanted or KINDS):
-        models = [FaultModel(fill_disk=node) for node in DATABASES]
-        view = view_for(session.platform)
-        try:
-            await possible([fault_of(model, view, facts(session), 1) for model in models], session.provider)
-        except ImpossibleError as error:
-            refused["fill_disk"] = str(error)
+    models = [model for kind, model in kinds().items() if kind in wanted or not wanted]
+    refused: dict[str, str] = {}
+    for model in models:
+        if model.needs == OWN_DISK:
+            refused[model.kind] = await _why_no_disk(model, session)
+        elif model.needs and model.needs not in session.provider.faults.can:
+            refused[model.kind] = f"this provider cannot make it ({model.needs})"
+    refused = {kind: reason for kind, reason in refused.items() if reason}
     if wanted and refused:
         raise DrillError("; ".join(f"{kind} is impossible here: {reason}" for kind, reason in refused.items()))
-    return tuple(kind for kind in KINDS if kind in (wanted or KINDS) and kind not in refused)
+    return tuple(model.kind for model in models if model.kind not in refused)
+
+
+async def _why_no_disk(model: type[FaultModel], session: Session) -> str:
+    """Why the fault cannot be made on every database node; empty if it can."""
+    faults = [fault_of(**{model.kind: node}) for node in DATABASES]
+    view = view_for(session.platform)
+    try:
+        await possible([one.fault(view, facts(session), 1) for one in faults], session.provider)
+    except ImpossibleError as error:
+        return str(error)
+    return ""
 
 
 @dataclass
@@ -166,7 +174,7 @@ class Soak:
         models = draw(asked.seed, number, asked.kinds, session.platform)
         scenario = _scenario(asked.seed, number, models, session)
         view = view_of(session, seen, "")
-        faults = [fault_of(model, view, facts(session), place) for place, model in enumerate(models, 1)]
+        faults = [model.fault(view, facts(session), place) for place, model in enumerate(models, 1)]
         book = journal.Journal(journal_path(self.folder, scenario.name))
         course = Course(scenario, session, view, faults, seen, book, table, self._failures)
         self._begun.append(course)

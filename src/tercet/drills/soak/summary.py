@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tercet.drills.scenario.model import KINDS, FaultModel, Kind
+from tercet.drills.scenario.fault import FaultModel, kinds
 from tercet.drills.soak.draw import describe
 
 
@@ -38,7 +38,7 @@ class Round:
 class OfKind:
     """The rounds in which a kind of fault was drawn, alone or with another one."""
 
-    kind: Kind
+    kind: str
     rounds: int
     gap: float  # the worst of the rounds in which writes had to go on
     back: float
@@ -51,7 +51,7 @@ class Summary:
 
     platform: str
     seed: int
-    kinds: tuple[Kind, ...]
+    kinds: tuple[str, ...]
     asked: int | None
     rounds: tuple[Round, ...]
     missing: tuple[str, ...] = ()  # ids of acknowledged writes of all rounds that are gone in the end
@@ -86,7 +86,7 @@ class Summary:
                 max(one.back for one in having),
                 sum(one.lost for one in having),
             )
-            for kind in KINDS
+            for kind in kinds()
             if (having := [one for one in self.rounds if any(fault.kind == kind for fault in one.faults)])
         )
 

@@ -1,0 +1,172 @@
+"""Processes: killed, asked to end, stopped, or kept down.
+
+Each kind has two pairs of scripts, of which the first makes the fault and the second ends it: one for systemd units,
+one for the postmaster, which is Patroni's child.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import replace
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from tercet.components.consul import component as consul
+from tercet.components.dcs import component as dcs
+from tercet.components.nomad import component as nomad
+from tercet.components.patroni import component as patroni
+from tercet.components.proxy import component as proxy
+from tercet.components.tailscale import component as tailscale
+from tercet.drills.scenario.actions import Fault, scripted
+from tercet.drills.scenario.drawn import PROCESSES, Drawn, one_of
+from tercet.drills.scenario.fault import Facts, FaultModel, register
+from tercet.drills.scenario.shapes import Process
+from tercet.drills.scenario.targets import View, process_of
+from tercet.inventory.platform import Role
+
+PROXIED = ("proxy", "tailscaled")
+"""Without these processes on its apps node, no application of a site gets through."""
+ROUTED = ("dcs", "consul-template")
+"""Without these on its apps node, a site's proxy does not learn of a new primary."""
+POSTMASTER_PID = f"{patroni.DATA}/postmaster.pid"
+POSTMASTER = f"$(head -1 {POSTMASTER_PID})"
+START_PATRONI = f"systemctl start --no-block {patroni.UNIT}"
+
+Scripts = tuple[str, str]
+
+
+class ProcessFault(FaultModel):
+    """What the kinds have in common."""
+
+    done: ClassVar[str]
+    """What has been done to the process, for titles."""
+    lasting: ClassVar[bool]
+    """The process does nothing until the fault is healed; otherwise only until it is started again."""
+
+    @property
+    def deafens(self) -> bool:
+        process, _, node = self.targets[0].partition(" on ")
+        return self.lasting and process in ROUTED and node.startswith("apps at")
+
+    @abstractmethod
+    def of_unit(self, unit: str) -> Scripts: ...
+
+    @abstractmethod
+    def of_postmaster(self, number: int) -> Scripts: ...
+
+    def fault(self, view: View, facts: Facts, number: int) -> Fault:
+        process, node = process_of(self.targets[0], view)
+        scripts = self.of_postmaster(number) if process == "postmaster" else self.of_unit(_units(facts)[process])
+        fault = scripted(f"{process} of {node} {self.done}", node, scripts, self.lasts, number)
+        where = view.platform.node(node)
+        if where.role is not Role.APPS:
+            return fault
+        site = frozenset({where.site})
+        dark = self.lasting and process in PROXIED
+        return replace(
+            fault, sites=site if dark else fault.sites, roaming=site if process == "tailscaled" else fault.roaming
+        )
+
+
+@register
+class Crash(ProcessFault):
+    """A process is killed with SIGKILL; its supervisor does what it does."""
+
+    kind: ClassVar = "crash"
+    place: ClassVar = 9
+    drawn: ClassVar = Drawn(3, 8, one_of(PROCESSES))
+    done: ClassVar = "killed"
+    lasting: ClassVar = False
+
+    crash: Annotated[Process, Field(examples=["postmaster on the primary"])]
+
+    def of_unit(self, unit: str) -> Scripts:
+        return _signal("KILL", unit), _start(unit)
+
+    def of_postmaster(self, number: int) -> Scripts:
+        return f"kill -KILL {POSTMASTER}", START_PATRONI
+
+
+@register
+class Terminate(ProcessFault):
+    """A process is asked to end with SIGTERM, by someone who is not its supervisor."""
+
+    kind: ClassVar = "terminate"
+    place: ClassVar = 10
+    drawn: ClassVar = Drawn(3, 8, one_of(PROCESSES))
+    done: ClassVar = "terminated"
+    lasting: ClassVar = False
+
+    terminate: Annotated[Process, Field(examples=["patroni on the primary"])]
+
+    def of_unit(self, unit: str) -> Scripts:
+        return _signal("TERM", unit), _start(unit)
+
+    def of_postmaster(self, number: int) -> Scripts:
+        return f"kill -TERM {POSTMASTER}", START_PATRONI
+
+
+@register
+class Hang(ProcessFault):
+    """A process is stopped with SIGSTOP: it exists and says nothing."""
+
+    kind: ClassVar = "hang"
+    place: ClassVar = 11
+    drawn: ClassVar = Drawn(5, 15, one_of(PROCESSES))
+    done: ClassVar = "frozen"
+    lasting: ClassVar = True
+
+    hang: Annotated[Process, Field(examples=["patroni on the primary"])]
+
+    def of_unit(self, unit: str) -> Scripts:
+        return _signal("STOP", unit), f"{_signal('CONT', unit)} 2>/dev/null; {_start(unit)}"
+
+    def of_postmaster(self, number: int) -> Scripts:
+        # By the time of healing the file may name a new postmaster, so the frozen one's id is kept.
+        note = f"/run/tercet-frozen-{number}"
+        thaw = f"[ ! -s {note} ] || kill -CONT $(cat {note}) 2>/dev/null; rm -f {note}; {START_PATRONI}"
+        return f"head -1 {POSTMASTER_PID} > {note} && kill -STOP $(cat {note})", thaw
+
+
+@register
+class HoldDown(ProcessFault):
+    """A process is killed with SIGKILL and kept from being started again."""
+
+    kind: ClassVar = "hold_down"
+    place: ClassVar = 13
+    drawn: ClassVar = Drawn(5, 15, one_of(PROCESSES))
+    done: ClassVar = "held down"
+    lasting: ClassVar = True
+
+    hold_down: Annotated[Process, Field(examples=["consul on consul-nomad at site of a standby"])]
+
+    def of_unit(self, unit: str) -> Scripts:
+        # The stop finds nobody left to ask; it only keeps the supervisor from starting the unit again.
+        return f"{_signal('KILL', unit)}; systemctl stop {unit}", _start(unit)
+
+    def of_postmaster(self, number: int) -> Scripts:
+        # PostgreSQL belongs to Patroni: it stays down only if Patroni is down too.
+        held, _ = self.of_unit(patroni.UNIT)
+        return f"{held}; kill -KILL {POSTMASTER}", START_PATRONI
+
+
+def _units(facts: Facts) -> dict[str, str]:
+    return {
+        "patroni": patroni.UNIT,
+        "proxy": facts.proxy_unit,
+        "consul-template": proxy.UNIT,
+        "tailscaled": tailscale.UNIT,
+        "consul": consul.UNIT,
+        "dcs": dcs.UNIT,
+        "nomad": nomad.UNIT,
+    }
+
+
+def _signal(name: str, unit: str) -> str:
+    """To the main process alone: a frozen Patroni's PostgreSQL goes on."""
+    return f"systemctl kill --kill-whom=main --signal={name} {unit}"
+
+
+def _start(unit: str) -> str:
+    return f"systemctl reset-failed {unit} 2>/dev/null; systemctl start --no-block {unit}"

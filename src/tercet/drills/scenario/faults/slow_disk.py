@@ -1,0 +1,34 @@
+"""A database's disk is slow."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from tercet.drills.scenario.actions import GRACE_S, Fault, FromOutside
+from tercet.drills.scenario.drawn import DATABASES, Drawn, one_of
+from tercet.drills.scenario.fault import Facts, FaultModel, register
+from tercet.drills.scenario.shapes import Node
+from tercet.drills.scenario.targets import View, nodes_of
+from tercet.providers.base import SLOW_DISK
+
+SLOW_IOPS = 20
+"""Writes a second that a slow disk still does; an ordinary one does hundreds. A commit needs one or two."""
+
+
+@register
+class SlowDisk(FaultModel):
+    """The node's database gets only a few reads and writes a second from its disk."""
+
+    kind: ClassVar = "slow_disk"
+    place: ClassVar = 15
+    needs: ClassVar = SLOW_DISK
+    drawn: ClassVar = Drawn(8, 15, one_of(DATABASES))
+
+    slow_disk: Annotated[Node, Field(examples=["the primary"])]
+
+    def fault(self, view: View, facts: Facts, number: int) -> Fault:
+        nodes = nodes_of(self.slow_disk, view)
+        inject = FromOutside("slow_disk", nodes=nodes, iops=SLOW_IOPS, seconds=self.lasts + GRACE_S)
+        return Fault(f"disk of {nodes[0]} slow", nodes, (inject,), (FromOutside("free_disk", nodes=nodes),))
