@@ -16,7 +16,7 @@ from tercet.components.context import Context
 from tercet.components.registry import components
 from tercet.converge.resources import Unit
 from tercet.drills import promise
-from tercet.drills.scenario.fault import OWN_DISK, kinds
+from tercet.drills.scenario.fault import FOLDER, OWN_DISK, kinds
 from tercet.drills.scenario.file import built_in
 from tercet.inventory.providers import PROVIDERS
 from tests.components.conftest import context  # noqa: F401
@@ -130,6 +130,15 @@ def test_what_the_page_says_a_provider_needs_is_what_the_providers_have() -> Non
     for package in (*PROVIDERS, "tests.sample_provider"):
         assert import_module(f"{package}.declaration").DECLARATION
         assert callable(import_module(f"{package}.provider").opened)
+
+
+def test_what_the_page_says_a_fault_needs_is_all_that_the_sample_has() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    files, names = re.search(r"^\| a fault \| (.*) \| (.*) \|$", page, re.MULTILINE).groups()  # type: ignore[union-attr]
+    folder, sample = re.findall(r"`(\w+/[\w/.]+)`", files)
+    assert import_module(FOLDER).__path__ == [str(ROOT / "src" / "tercet" / folder)]
+    assert {model.__module__.rpartition(".")[0] for model in kinds().values()} == {FOLDER}
+    assert (ROOT / sample).is_file() and "`drills/scenario/fault.py`" in names
 
 
 def test_the_specification_lists_every_daemon(context: Context) -> None:  # noqa: F811
