@@ -23,14 +23,14 @@ from tercet.drills.run.healing import (
     roaming,
     victims,
 )
-from tercet.drills.scenario.actions import GRACE_S, Action, Fault, FromOutside, OnNode
+from tercet.drills.scenario.actions import GRACE_S, Action, Fault, FromOutside, OnNode, from_outside
 from tercet.drills.scenario.fault import Facts
 from tercet.drills.scenario.file import built_in
 from tercet.drills.scenario.model import fault_of
 from tercet.drills.scenario.targets import View
 from tercet.errors import TercetError
 from tercet.inventory.load import load as load_inventory
-from tercet.providers.base import KILL
+from tercet.providers.base import KILL, Faults
 
 
 @dataclass
@@ -91,10 +91,10 @@ def on(node: str, word: str) -> OnNode:
     return OnNode(node, Exec(("sh", "-c", word)))
 
 
-KILL_AB = FromOutside("kill", nodes=("a", "b"), seconds=9)
-CUT_XY = FromOutside("cut", source="x", target="y", seconds=9)
+KILL_AB = from_outside(Faults.kill, ("a", "b"), seconds=9)
+CUT_XY = from_outside(Faults.cut, "x", "y", seconds=9)
 THREE = (
-    Fault("site killed", ("a", "b"), (KILL_AB,), (FromOutside("start", nodes=("a", "b")),)),
+    Fault("site killed", ("a", "b"), (KILL_AB,), (from_outside(Faults.start, ("a", "b")),)),
     Fault(
         "patroni frozen",
         ("c",),
@@ -102,7 +102,7 @@ THREE = (
         heal=(on("c", "cont"), on("c", "check")),
         arm=(on("c", "timer"),),
     ),
-    Fault("link cut", (), (CUT_XY,), (FromOutside("join", source="x", target="y"),)),
+    Fault("link cut", (), (CUT_XY,), (from_outside(Faults.join, "x", "y"),)),
 )
 EVERYTHING = [
     "kill a,b 9",
@@ -293,7 +293,7 @@ def test_what_limits_a_fault_is_there_before_it(view: View) -> None:
             assert any("systemd-run" in action.request.argv[-1] for action in fault.arm), name
         for action in fault.inject:
             if isinstance(action, FromOutside):
-                assert action.seconds > GRACE_S, name
+                assert dict(action.keywords)["seconds"] > GRACE_S, name
 
 
 def scripts(actions: Sequence[Action]) -> list[str]:
@@ -369,9 +369,9 @@ def test_the_words_become_the_right_faults(view: View) -> None:
     assert faults["site-killed 0"].title == "site sib-01 killed"
     assert faults["site-killed 0"].nodes == site
     assert faults["site-killed 0"].sites == {"sib-01"}
-    assert faults["site-cut 0"].inject == (FromOutside("cut", source="sib-01", seconds=90),)
+    assert faults["site-cut 0"].inject == (from_outside(Faults.cut, "sib-01", None, seconds=90),)
     assert faults["link-cut-one-way 0"].inject == (
-        FromOutside("cut", source="sib-01", target="sib-03", both=False, seconds=55),
+        from_outside(Faults.cut, "sib-01", "sib-03", both=False, seconds=55),
     )
     assert faults["node-killed 0"].sites == frozenset()
     assert faults["standbys-lost 0"].nodes == ("db-sib-03", "db-fsn-01")

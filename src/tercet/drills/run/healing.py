@@ -103,34 +103,9 @@ class Healing:
 
     async def _do(self, action: Action, fault: Fault, purpose: str) -> None:
         if isinstance(action, FromOutside):
-            await self._from_outside(action)
+            await getattr(self._faults, action.method)(*action.arguments, **dict(action.keywords))
         else:
             await _on_node(self._fleet, action, fault, purpose)
-
-    async def _from_outside(self, action: FromOutside) -> None:
-        match action.verb:
-            case "kill":
-                await self._faults.kill(action.nodes, seconds=action.seconds)
-            case "start":
-                await self._faults.start(action.nodes)
-            case "freeze":
-                await self._faults.freeze(action.nodes, seconds=action.seconds)
-            case "thaw":
-                await self._faults.thaw(action.nodes)
-            case "cut":
-                await self._faults.cut(action.source, action.target, seconds=action.seconds, both=action.both)
-            case "join":
-                await self._faults.join(action.source, action.target, both=action.both)
-            case "lose":
-                await self._faults.lose(action.source, percent=action.percent, seconds=action.seconds)
-            case "delay":
-                await self._faults.delay(action.source, by=action.by, seconds=action.seconds)
-            case "steady":
-                await self._faults.steady(action.source)
-            case "slow_disk":
-                await self._faults.slow_disk(action.nodes[0], iops=action.iops, seconds=action.seconds)
-            case "free_disk":
-                await self._faults.free_disk(action.nodes[0])
 
     async def __aenter__(self) -> Self:
         return self

@@ -7,10 +7,12 @@ runs is exactly what the tool runs to heal, so there is one remedy and not two.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Concatenate, ParamSpec
 
 from tercet.converge.requests import Exec
+from tercet.providers.base import Faults
 
 GRACE_S = 30.0
 """Seconds that the timers give the tool before they heal in its place."""
@@ -26,20 +28,23 @@ class OnNode:
 
 @dataclass(frozen=True, slots=True)
 class FromOutside:
-    """Something that the provider does; see providers/base.py.
+    """Something that the provider does: a method of its `Faults`, and what it is called with."""
 
-    `nodes` for machines and disks; `source`, `target`, `both` for the cuts; `source` is the site of a loss or a delay.
-    """
+    method: str
+    arguments: tuple[Any, ...]
+    keywords: tuple[tuple[str, Any], ...]
 
-    verb: Literal["kill", "start", "freeze", "thaw", "cut", "join", "lose", "delay", "steady", "slow_disk", "free_disk"]
-    nodes: tuple[str, ...] = ()
-    source: str = ""
-    target: str | None = None
-    both: bool = True
-    seconds: float = 0.0
-    percent: int = 0  # of packets lost
-    by: float = 0.0  # seconds of delay
-    iops: int = 0  # of a slow disk
+
+Parameters = ParamSpec("Parameters")
+
+
+def from_outside(
+    method: Callable[Concatenate[Faults, Parameters], Awaitable[None]],
+    *arguments: Parameters.args,
+    **keywords: Parameters.kwargs,
+) -> FromOutside:
+    """`from_outside(Faults.kill, nodes, seconds=30)`; see providers/base.py."""
+    return FromOutside(method.__name__, arguments, tuple(sorted(keywords.items())))
 
 
 Action = OnNode | FromOutside

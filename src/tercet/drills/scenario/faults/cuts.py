@@ -8,14 +8,14 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from tercet.drills.scenario.actions import GRACE_S, Fault, FromOutside
+from tercet.drills.scenario.actions import GRACE_S, Fault, from_outside
 from tercet.drills.scenario.drawn import SITES, Drawn, one_of, two_sites
 from tercet.drills.scenario.fault import Facts, FaultModel, Hits, register
 from tercet.drills.scenario.shapes import Site
 from tercet.drills.scenario.targets import View, site_of
 from tercet.errors import TercetError
 from tercet.inventory.shapes import Seconds
-from tercet.providers.base import CUT, CUT_ONE_WAY
+from tercet.providers.base import CUT, CUT_ONE_WAY, Faults
 
 TWO_SITES = "[site of the primary, site of a standby]"
 
@@ -110,8 +110,8 @@ def _site(model: FaultModel, view: View) -> Fault:
     return Fault(
         f"site {site} cut off",
         nodes,
-        (FromOutside("cut", source=site, seconds=model.lasts + GRACE_S),),
-        (FromOutside("join", source=site),),
+        (from_outside(Faults.cut, site, None, seconds=model.lasts + GRACE_S),),
+        (from_outside(Faults.join, site, None),),
         sites=frozenset({site}),
     )
 
@@ -125,6 +125,6 @@ def _link(model: FaultModel, view: View, *, both: bool) -> Fault:
     return Fault(
         f"link {source} {'↔' if both else '→'} {target} cut",
         (),
-        (FromOutside("cut", source=source, target=target, both=both, seconds=seconds),),
-        (FromOutside("join", source=source, target=target, both=both),),
+        (from_outside(Faults.cut, source, target, both=both, seconds=seconds),),
+        (from_outside(Faults.join, source, target, both=both),),
     )

@@ -6,13 +6,13 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from tercet.drills.scenario.actions import GRACE_S, Fault, FromOutside
+from tercet.drills.scenario.actions import GRACE_S, Fault, FromOutside, from_outside
 from tercet.drills.scenario.drawn import SITES, Drawn, one_of
 from tercet.drills.scenario.fault import Facts, FaultModel, Hits, register
 from tercet.drills.scenario.shapes import Site
 from tercet.drills.scenario.targets import View, site_of
 from tercet.inventory.shapes import Seconds
-from tercet.providers.base import LATENCY, LOSS
+from tercet.providers.base import LATENCY, LOSS, Faults
 
 WORST_LOSS = 15  # percent
 WORST_DELAY_S = 0.15
@@ -43,7 +43,7 @@ class Loss(FaultModel):
 
     def fault(self, view: View, facts: Facts, number: int) -> Fault:
         site = site_of(self.loss, view)
-        inject = FromOutside("lose", source=site, percent=self.percent, seconds=self.lasts + GRACE_S)
+        inject = from_outside(Faults.lose, site, percent=self.percent, seconds=self.lasts + GRACE_S)
         return _weak(f"{self.percent} % of the packets of site {site} lost", site, view, inject)
 
 
@@ -71,10 +71,10 @@ class Latency(FaultModel):
 
     def fault(self, view: View, facts: Facts, number: int) -> Fault:
         site = site_of(self.latency, view)
-        inject = FromOutside("delay", source=site, by=self.to, seconds=self.lasts + GRACE_S)
+        inject = from_outside(Faults.delay, site, by=self.to, seconds=self.lasts + GRACE_S)
         return _weak(f"packets of site {site} delayed to {self.to * 1000:g} ms", site, view, inject)
 
 
 def _weak(title: str, site: str, view: View, inject: FromOutside) -> Fault:
     nodes = tuple(node.name for node in view.platform.nodes if node.site == site)
-    return Fault(title, nodes, (inject,), (FromOutside("steady", source=site),))
+    return Fault(title, nodes, (inject,), (from_outside(Faults.steady, site),))

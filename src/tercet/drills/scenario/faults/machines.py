@@ -6,13 +6,13 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from tercet.drills.scenario.actions import GRACE_S, Fault, FromOutside
+from tercet.drills.scenario.actions import GRACE_S, Fault, FromOutside, from_outside
 from tercet.drills.scenario.drawn import NODES, Drawn, one_of
 from tercet.drills.scenario.fault import Facts, FaultModel, register
 from tercet.drills.scenario.shapes import Machines
 from tercet.drills.scenario.targets import View, nodes_of
 from tercet.inventory.platform import Role
-from tercet.providers.base import FREEZE, KILL
+from tercet.providers.base import FREEZE, KILL, Faults
 
 DRAWN = one_of((*NODES, "every standby"))
 
@@ -30,8 +30,8 @@ class Kill(FaultModel):
 
     def fault(self, view: View, facts: Facts, number: int) -> Fault:
         nodes = nodes_of(self.kill, view)
-        inject = FromOutside("kill", nodes=nodes, seconds=self.lasts + GRACE_S)
-        return _hit(nodes, view, "killed", inject, FromOutside("start", nodes=nodes))
+        inject = from_outside(Faults.kill, nodes, seconds=self.lasts + GRACE_S)
+        return _hit(nodes, view, "killed", inject, from_outside(Faults.start, nodes))
 
 
 @register
@@ -47,8 +47,8 @@ class Freeze(FaultModel):
 
     def fault(self, view: View, facts: Facts, number: int) -> Fault:
         nodes = nodes_of(self.freeze, view)
-        inject = FromOutside("freeze", nodes=nodes, seconds=self.lasts + GRACE_S)
-        return _hit(nodes, view, "frozen", inject, FromOutside("thaw", nodes=nodes))
+        inject = from_outside(Faults.freeze, nodes, seconds=self.lasts + GRACE_S)
+        return _hit(nodes, view, "frozen", inject, from_outside(Faults.thaw, nodes))
 
 
 def _hit(nodes: tuple[str, ...], view: View, done: str, inject: FromOutside, heal: FromOutside) -> Fault:

@@ -6,12 +6,12 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from tercet.drills.scenario.actions import GRACE_S, Fault, FromOutside
+from tercet.drills.scenario.actions import GRACE_S, Fault, from_outside
 from tercet.drills.scenario.drawn import DATABASES, Drawn, one_of
 from tercet.drills.scenario.fault import Facts, FaultModel, register
 from tercet.drills.scenario.shapes import Node
 from tercet.drills.scenario.targets import View, nodes_of
-from tercet.providers.base import SLOW_DISK
+from tercet.providers.base import SLOW_DISK, Faults
 
 SLOW_IOPS = 20
 """Writes a second that a slow disk still does; an ordinary one does hundreds. A commit needs one or two."""
@@ -29,6 +29,6 @@ class SlowDisk(FaultModel):
     slow_disk: Annotated[Node, Field(examples=["the primary"])]
 
     def fault(self, view: View, facts: Facts, number: int) -> Fault:
-        nodes = nodes_of(self.slow_disk, view)
-        inject = FromOutside("slow_disk", nodes=nodes, iops=SLOW_IOPS, seconds=self.lasts + GRACE_S)
-        return Fault(f"disk of {nodes[0]} slow", nodes, (inject,), (FromOutside("free_disk", nodes=nodes),))
+        (node,) = nodes_of(self.slow_disk, view)
+        inject = from_outside(Faults.slow_disk, node, iops=SLOW_IOPS, seconds=self.lasts + GRACE_S)
+        return Fault(f"disk of {node} slow", (node,), (inject,), (from_outside(Faults.free_disk, node),))
