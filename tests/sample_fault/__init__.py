@@ -1,1 +1,1 @@
-"""A folder with one more kind of fault. See tests/drills/test_fault.py."""
+"""A folder with one more kind of fault. See tests/drills/scenario/test_fault.py."""

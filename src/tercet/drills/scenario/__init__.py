@@ -1,1 +1,1 @@
-"""What a drill is told: scenarios, their files, and the targets that they name. Knows nothing of how a drill runs."""
+"""What a drill is told: scenarios, their files, the kinds of faults and their targets. Nothing of it runs anything."""

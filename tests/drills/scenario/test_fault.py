@@ -20,9 +20,8 @@ from tercet.drills.soak.rules import survived
 from tercet.drills.soak.run import kinds_of
 from tercet.drills.soak.summary import Round, Summary, as_rows
 from tercet.inventory.platform import Platform
-
-from .. import sample_fault
-from .run.test_drill import Fake, FakeSession, drill, fake  # noqa: F401
+from tests import sample_fault
+from tests.drills.run.test_drill import Fake, FakeSession, drill, fake  # noqa: F401
 
 FILE = "name: mine\ntitle: x\npromise: y.\nwarm_up: 0.1\nobserve: 0.1\nexpect: {reads: unjudged}\nfaults:\n  - %s\n"
 
