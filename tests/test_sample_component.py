@@ -15,6 +15,10 @@ from tercet.converge.component import Component, Readings
 from tercet.converge.requests import Answer
 from tercet.converge.resources import File, Unit
 from tercet.drills.judge.records import command, events
+from tercet.drills.scenario import file as scenario
+from tercet.drills.scenario.drawn import on_nodes
+from tercet.drills.scenario.fault import Facts
+from tercet.drills.scenario.targets import View
 from tercet.errors import TercetError
 from tercet.image import catalog
 from tercet.inventory import components as declared
@@ -112,6 +116,19 @@ def test_status_shows_its_unit_and_its_condition() -> None:
     }
     [condition] = [one for one in seen.conditions if one.title == "metronome: it beats everywhere"]
     assert not condition.passing and condition.detail == "no beat at apps-sib-03, apps-fsn-01"
+
+
+def test_drills_can_hit_its_process() -> None:
+    platform = platform_of()
+    text = b"name: m\ntitle: M\npromise: p.\nfaults:\n  - crash: metronome on apps at site sib-03\n"
+    [crash] = scenario.parse(text, "m.yml").faults
+    view = View(platform, "db-sib-01", ("db-sib-03", "db-fsn-01"), "consul-nomad-sib-01")
+    made = crash.fault(view, Facts("pgpool2.service", "proposalsapp"), 0)
+    assert made.nodes == ("apps-sib-03",) and "metronome.service" in repr(made.inject)
+
+
+def test_a_soak_draws_its_process() -> None:
+    assert "metronome on apps at site of a standby" in on_nodes()
 
 
 def test_its_log_lines_are_in_the_timeline() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tercet.inventory.base import Model
-from tercet.inventory.components import Declaration, Reserved
+from tercet.inventory.components import Declaration, Process, Reserved
 from tercet.inventory.journals import Journal, rules
 from tercet.inventory.platform import Role
 from tercet.inventory.shapes import Port, Source, Version
@@ -30,6 +30,7 @@ DECLARATION = Declaration(
     ports=MetronomePorts,
     gossip=("metronome",),
     listens=(Role.APPS,),
+    processes=(Process("metronome", "metronome.service", (Role.APPS,)),),
     reserved=(Reserved(Role.APPS, range(7071, 7072), "the metronome's tuning fork hums there"),),
     journals=(Journal("metronome.service", "metronome", rules(("beat missed", r"^missed beat (\d+)"))),),
 )

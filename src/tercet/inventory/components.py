@@ -39,6 +39,16 @@ class Reserved:
 
 
 @dataclass(frozen=True)
+class Process:
+    """A process that drills may hit, by its name in scenarios, on nodes of `roles`. `unit` is its systemd unit, "" if
+    the process belongs to another one or the platform chooses it."""
+
+    name: str
+    unit: str
+    roles: tuple[Role, ...]
+
+
+@dataclass(frozen=True)
 class Declaration:
     """What is a component's own. Every key is optional; `components` are the classes that it consists of."""
 
@@ -61,6 +71,8 @@ class Declaration:
     reserved: tuple[Reserved, ...] = ()
     journals: tuple[Journal, ...] = ()
     """What drills may find of it in a node's journal."""
+    processes: tuple[Process, ...] = ()
+    """What drills may kill, freeze or keep down of it."""
 
     @property
     def port_names(self) -> tuple[str, ...]:
@@ -76,6 +88,11 @@ def registered() -> dict[str, Declaration]:
 def declarations() -> tuple[Declaration, ...]:
     """What every component declares, in their order."""
     return tuple(registered().values())
+
+
+def processes() -> dict[str, Process]:
+    """Whatever drills may hit, by name."""
+    return {process.name: process for component in declarations() for process in component.processes}
 
 
 def named(package: str, entry: str) -> Any:

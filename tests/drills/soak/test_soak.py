@@ -17,7 +17,7 @@ from tercet.converge.events import Event
 from tercet.drills import journal
 from tercet.drills.run import course, leftovers, loads
 from tercet.drills.run.drill import DrillError
-from tercet.drills.scenario.drawn import PROCESSES
+from tercet.drills.scenario.drawn import on_nodes
 from tercet.drills.scenario.fault import Facts, FaultModel, kinds
 from tercet.drills.scenario.model import fault_of
 from tercet.drills.soak import run as runner
@@ -99,7 +99,7 @@ def test_everything_that_can_go_wrong_is_drawn(platform: Platform) -> None:
     faults = [fault for of_round in drawn for fault in of_round]
     assert {fault.kind for fault in faults} == set(KINDS)
     for kind in ("crash", "terminate", "hang", "hold_down"):
-        assert {fault.targets[0] for fault in faults if fault.kind == kind} == set(PROCESSES)
+        assert {fault.targets[0] for fault in faults if fault.kind == kind} == set(on_nodes())
     assert 0.3 < sum(len(of_round) == 2 for of_round in drawn) / len(drawn) < 0.5
     assert {fault.percent for fault in faults if fault.kind == "loss"} >= {5, 30}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tercet.components.consul.journal import CONSUL
 from tercet.inventory.base import Model
-from tercet.inventory.components import Declaration
+from tercet.inventory.components import Declaration, Process
 from tercet.inventory.journals import Journal
 from tercet.inventory.platform import Role
 from tercet.inventory.shapes import Port, Source, Version
@@ -34,5 +34,6 @@ DECLARATION = Declaration(
     ports=ConsulPorts,
     gossip=("consul_serf_lan", "consul_serf_wan"),
     journals=(Journal("consul.service", "consul", CONSUL),),
+    processes=(Process("consul", "consul.service", (Role.CONTROL, Role.APPS, Role.DB)),),
     listens=(Role.CONTROL, Role.APPS, Role.DB),
 )

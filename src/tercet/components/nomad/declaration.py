@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tercet.components.consul.journal import GOSSIP
 from tercet.inventory.base import Model
-from tercet.inventory.components import Declaration, Reserved
+from tercet.inventory.components import Declaration, Process, Reserved
 from tercet.inventory.journals import Journal, What, rules
 from tercet.inventory.platform import Role
 from tercet.inventory.shapes import Port, Source, Version
@@ -34,6 +34,7 @@ DECLARATION = Declaration(
     ports=NomadPorts,
     gossip=("nomad_serf",),
     journals=(Journal("nomad.service", "nomad", NOMAD),),
+    processes=(Process("nomad", "nomad.service", (Role.CONTROL, Role.APPS)),),
     listens=(Role.CONTROL, Role.APPS),
     reserved=(Reserved(Role.APPS, range(20000, 32001), "Nomad gives jobs their ports from 20000-32000"),),
 )

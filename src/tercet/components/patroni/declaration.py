@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tercet.components.patroni.journal import JOURNALS
 from tercet.inventory.base import Model
-from tercet.inventory.components import Declaration
+from tercet.inventory.components import Declaration, Process
 from tercet.inventory.platform import Role
 from tercet.inventory.shapes import Port
 
@@ -29,5 +29,9 @@ DECLARATION = Declaration(
     ),
     ports=PatroniPorts,
     journals=JOURNALS,
+    processes=(
+        Process("postmaster", "", (Role.DB,)),  # Patroni's child
+        Process("patroni", "patroni.service", (Role.DB,)),
+    ),
     listens=(Role.DB,),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tercet.components.proxy.journal import JOURNALS
 from tercet.inventory.base import Model
-from tercet.inventory.components import Declaration, Reserved
+from tercet.inventory.components import Declaration, Process, Reserved
 from tercet.inventory.platform import Role
 from tercet.inventory.shapes import PgcatSource, Port, Source, Version
 
@@ -33,6 +33,10 @@ DECLARATION = Declaration(
     sources=ProxySources,
     ports=ProxyPorts,
     journals=JOURNALS,
+    processes=(
+        Process("proxy", "", (Role.APPS,)),  # PgCat's or pgpool-II's
+        Process("consul-template", "consul-template.service", (Role.APPS,)),
+    ),
     listens=(Role.APPS,),
     reserved=(Reserved(Role.APPS, range(9898, 9899), "pgpool-II's PCP listens there"),),
 )

@@ -10,23 +10,16 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from tercet.inventory.components import processes
+from tercet.inventory.platform import Role
+
 SITES = ("site of the primary", "site of a standby", "site of the other standby")
 DATABASES = ("the primary", "a standby", "the other standby")
 CONTROLS = tuple(f"consul-nomad at {site}" for site in SITES)
 APPS = tuple(f"apps at {site}" for site in SITES)
-PROCESSES = (
-    *(
-        f"{process} on {node}"
-        for process in ("postmaster", "patroni", "dcs", "consul", "tailscaled")
-        for node in DATABASES
-    ),
-    *(f"{process} on {node}" for process in ("dcs", "consul", "nomad", "tailscaled") for node in CONTROLS),
-    *(
-        f"{process} on {node}"
-        for process in ("proxy", "consul-template", "dcs", "consul", "nomad", "tailscaled")
-        for node in APPS
-    ),
-)
+FIRST = ("postmaster", "patroni", "proxy", "consul-template", "dcs", "consul", "nomad", "tailscaled")
+"""The order in which the first soaks drew processes. It stays, so that their seeds draw the same rounds; what later
+components declare comes after."""
 NODES = (*SITES, *DATABASES, *CONTROLS, *APPS)
 
 Pick = Callable[[Random], Any]
@@ -44,6 +37,23 @@ class Drawn:
 
 def one_of(values: Sequence[Any]) -> Pick:
     return lambda random: random.choice(values)
+
+
+def on_nodes() -> list[str]:
+    """Every process on every node that may have it."""
+    nodes = {Role.DB: DATABASES, Role.CONTROL: CONTROLS, Role.APPS: APPS}
+    known = processes()
+    return [
+        f"{name} on {node}"
+        for role, of_role in nodes.items()
+        for name in dict.fromkeys((*FIRST, *known))
+        if role in known[name].roles
+        for node in of_role
+    ]
+
+
+def a_process(random: Random) -> str:
+    return random.choice(on_nodes())
 
 
 def two_sites(random: Random) -> tuple[str, ...]:

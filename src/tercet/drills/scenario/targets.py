@@ -4,7 +4,7 @@
     node   = "the primary" | "a standby" | "the other standby" | "the dcs leader" | "the control plane"
            | "consul-nomad at SITE" | "apps at SITE" | "db at SITE" | "node NAME"
     many   = "every standby" | "every site"
-    process = PROCESS " on " NODE, PROCESS one of PROCESSES
+    process = PROCESS " on " NODE, PROCESS one that a component declares
 
 "a standby" is the first one in the inventory's order that is at the site asked for with --site, if any was.
 """
@@ -17,19 +17,9 @@ from difflib import get_close_matches
 from typing import Literal
 
 from tercet.errors import TercetError
+from tercet.inventory.components import processes
 from tercet.inventory.platform import Platform, Role
 from tercet.inventory.problems import quoted
-
-PROCESSES = (
-    "postmaster",
-    "patroni",
-    "proxy",
-    "consul-template",
-    "tailscaled",
-    "consul",
-    "dcs",
-    "nomad",
-)
 
 SITE = r"site of the primary|site of a standby|site of the other standby|site [a-z0-9][a-z0-9-]*"
 NODE = (
@@ -37,14 +27,12 @@ NODE = (
     rf"|(?:consul-nomad|apps|db) at (?:{SITE})|node [a-z0-9][a-z0-9-]*"
 )
 MANY = r"every standby|every site"
-PROCESS = rf"(?:{'|'.join(PROCESSES)}) on (?:{NODE})"
 
 Shape = Literal["site", "machines", "process", "node"]
 _PATTERNS: dict[Shape, re.Pattern[str]] = {
     "site": re.compile(SITE),
     "node": re.compile(NODE),
     "machines": re.compile(rf"{SITE}|{NODE}|{MANY}"),
-    "process": re.compile(PROCESS),
 }
 EXPECTED: dict[Shape, str] = {
     "site": "a site, such as: site of the primary",
@@ -74,6 +62,9 @@ class View:
 
 def is_target(text: str, shape: Shape) -> bool:
     """The text is a target of that shape."""
+    if shape == "process":
+        process, _, node = text.partition(" on ")
+        return process in processes() and is_target(node, "node")
     return _PATTERNS[shape].fullmatch(text) is not None
 
 

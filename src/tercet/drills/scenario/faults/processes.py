@@ -12,17 +12,13 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from tercet.components.consul import component as consul
-from tercet.components.dcs import component as dcs
-from tercet.components.nomad import component as nomad
 from tercet.components.patroni import component as patroni
-from tercet.components.proxy import component as proxy
-from tercet.components.tailscale import component as tailscale
 from tercet.drills.scenario.actions import Fault, scripted
-from tercet.drills.scenario.drawn import PROCESSES, Drawn, one_of
+from tercet.drills.scenario.drawn import Drawn, a_process
 from tercet.drills.scenario.fault import Facts, FaultModel, register
 from tercet.drills.scenario.shapes import Process
 from tercet.drills.scenario.targets import View, process_of
+from tercet.inventory.components import processes
 from tercet.inventory.platform import Role
 
 PROXIED = ("proxy", "tailscaled")
@@ -57,7 +53,8 @@ class ProcessFault(FaultModel):
 
     def fault(self, view: View, facts: Facts, number: int) -> Fault:
         process, node = process_of(self.targets[0], view)
-        scripts = self.of_postmaster(number) if process == "postmaster" else self.of_unit(_units(facts)[process])
+        unit = facts.proxy_unit if process == "proxy" else processes()[process].unit
+        scripts = self.of_unit(unit) if unit else self.of_postmaster(number)
         fault = scripted(f"{process} of {node} {self.done}", node, scripts, self.lasts, number)
         where = view.platform.node(node)
         if where.role is not Role.APPS:
@@ -75,7 +72,7 @@ class Crash(ProcessFault):
 
     kind: ClassVar = "crash"
     place: ClassVar = 9
-    drawn: ClassVar = Drawn(3, 8, one_of(PROCESSES))
+    drawn: ClassVar = Drawn(3, 8, a_process)
     done: ClassVar = "killed"
     lasting: ClassVar = False
 
@@ -94,7 +91,7 @@ class Terminate(ProcessFault):
 
     kind: ClassVar = "terminate"
     place: ClassVar = 10
-    drawn: ClassVar = Drawn(3, 8, one_of(PROCESSES))
+    drawn: ClassVar = Drawn(3, 8, a_process)
     done: ClassVar = "terminated"
     lasting: ClassVar = False
 
@@ -113,7 +110,7 @@ class Hang(ProcessFault):
 
     kind: ClassVar = "hang"
     place: ClassVar = 11
-    drawn: ClassVar = Drawn(5, 15, one_of(PROCESSES))
+    drawn: ClassVar = Drawn(5, 15, a_process)
     done: ClassVar = "frozen"
     lasting: ClassVar = True
 
@@ -135,7 +132,7 @@ class HoldDown(ProcessFault):
 
     kind: ClassVar = "hold_down"
     place: ClassVar = 13
-    drawn: ClassVar = Drawn(5, 15, one_of(PROCESSES))
+    drawn: ClassVar = Drawn(5, 15, a_process)
     done: ClassVar = "held down"
     lasting: ClassVar = True
 
@@ -149,18 +146,6 @@ class HoldDown(ProcessFault):
         # PostgreSQL belongs to Patroni: it stays down only if Patroni is down too.
         held, _ = self.of_unit(patroni.UNIT)
         return f"{held}; kill -KILL {POSTMASTER}", START_PATRONI
-
-
-def _units(facts: Facts) -> dict[str, str]:
-    return {
-        "patroni": patroni.UNIT,
-        "proxy": facts.proxy_unit,
-        "consul-template": proxy.UNIT,
-        "tailscaled": tailscale.UNIT,
-        "consul": consul.UNIT,
-        "dcs": dcs.UNIT,
-        "nomad": nomad.UNIT,
-    }
 
 
 def _signal(name: str, unit: str) -> str:
