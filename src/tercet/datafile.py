@@ -1,0 +1,21 @@
+"""Shell scripts, templates and SQL are files of their own, beside the module that uses them."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+
+_PLACEHOLDER = re.compile("@([A-Z][A-Z_]*)@")
+
+
+def text_of(package: str, name: str, **values: object) -> str:
+    """The text of a file of that package. Where the file says @DATA@, it has the value that is given as DATA.
+
+    The file names every value that is given and no other. A value goes into the text as it is, so it must need no
+    quotes there: a path, a number, the name of a unit.
+    """
+    text = files(package).joinpath(name).read_text(encoding="utf-8")
+    named = set(_PLACEHOLDER.findall(text))
+    if named != values.keys():
+        raise ValueError(f"expected {name} to name {sorted(values)}, found {sorted(named)}")
+    return _PLACEHOLDER.sub(lambda found: str(values[found[1]]), text)
