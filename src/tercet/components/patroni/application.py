@@ -15,46 +15,12 @@ from tercet.components.patroni.declaration import PatroniPorts
 from tercet.converge.component import Condition
 from tercet.converge.requests import Answer, Exec, Request
 from tercet.converge.resources import Object, Resource
+from tercet.datafile import text_of
 from tercet.inventory.platform import Node, Role
 
-_LOCAL = f'local_psql() {{ {" ".join(patroni.AS_POSTGRES)} {patroni.PSQL} -XAtq -v ON_ERROR_STOP=1 "$@"; }}'
-
-# The password comes on standard input and reaches psql by its environment, which only root and postgres can read.
-PROBE = f"""
-read -r password
-{_LOCAL}
-found=$(local_psql -c "SELECT pg_is_in_recovery(),
-  (SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls
-   FROM pg_roles WHERE rolname = '$1'),
-  (SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = '$2')") || exit 1
-case "$found" in
-  t*) echo standby; exit 0 ;;
-  "f|f|$1") ;;
-  *"|$1") echo "user $1 has more rights than an application needs"; exit 0 ;;
-  *"|") echo "database $2 belongs to nobody: it does not exist"; exit 0 ;;
-  *) echo "database $2 belongs to ${{found##*|}}"; exit 0 ;;
-esac
-export PGPASSWORD="$password" PGCONNECT_TIMEOUT=2
-{patroni.PSQL} -XAtq -h "$(hostname)" -p "$3" -U "$1" -d "$2" -c 'SELECT 1' >/dev/null 2>&1 \\
-  || {{ echo "user $1 cannot log in with its password"; exit 0; }}
-echo ready
-"""
-
-CHANGE = f"""
-read -r password
-{_LOCAL}
-[ "$(local_psql -c 'SELECT pg_is_in_recovery()')" = f ] || {{ echo "is no primary any more" >&2; exit 1; }}
-local_psql <<SQL || exit 1
-SET log_statement = 'none'; SET log_min_duration_statement = -1; SET log_min_error_statement = 'panic';
-DO \\$do\\$ BEGIN
-  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '$1') THEN CREATE ROLE "$1"; END IF;
-END \\$do\\$;
-ALTER ROLE "$1" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD '$password';
-SQL
-[ -n "$(local_psql -c "SELECT 1 FROM pg_database WHERE datname = '$2'")" ] \\
-  || local_psql -c "CREATE DATABASE \\"$2\\" OWNER \\"$1\\"" || exit 1
-local_psql -c "ALTER DATABASE \\"$2\\" OWNER TO \\"$1\\""
-"""
+_PROGRAMS = {"AS_POSTGRES": " ".join(patroni.AS_POSTGRES), "PSQL": patroni.PSQL}
+PROBE = text_of(__package__, "application-probe.sh", **_PROGRAMS)
+CHANGE = text_of(__package__, "application-change.sh", **_PROGRAMS)
 
 
 @dataclass(frozen=True, slots=True)

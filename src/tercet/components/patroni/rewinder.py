@@ -17,21 +17,12 @@ from tercet.components.patroni.application import not_ready, on_primary
 from tercet.converge.component import Condition
 from tercet.converge.requests import Exec, Request
 from tercet.converge.resources import Object, Resource
+from tercet.datafile import text_of
 from tercet.inventory.database import REWINDER
 from tercet.inventory.platform import Node, Role
 
-PROBE = f"""
-SELECT CASE WHEN pg_is_in_recovery() THEN 'standby'
-  WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = '{REWINDER}'
-    AND 'default_transaction_read_only=off' = ANY (rolconfig)) THEN 'ready'
-  ELSE 'it has no setting of its own' END
-"""
-# On a primary that is read-only, and without a standby to wait for.
-CHANGE = f"""
-SET default_transaction_read_only = off;
-SET synchronous_commit = local;
-ALTER ROLE {REWINDER} SET default_transaction_read_only = off;
-"""
+PROBE = text_of(__package__, "rewinder-probe.sql", REWINDER=REWINDER)
+CHANGE = text_of(__package__, "rewinder-change.sql", REWINDER=REWINDER)
 
 
 @dataclass(frozen=True, slots=True)
