@@ -32,6 +32,7 @@ from tercet.components.text import as_json
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.requests import Exec, Http, Request
 from tercet.converge.resources import File, Object, Resource
+from tercet.datafile import text_of
 from tercet.inventory.platform import Node, Platform, Role
 
 NAME = "dcs"
@@ -42,14 +43,7 @@ PERMISSION = "/var/lib/tercet/dcs-bootstrap.json"
 # Beside the Raft, where Consul reads it. Consul ignores it once there is a Raft; a server that loses its Raft loses it
 # too, whether all of its data are gone or the folder `raft` alone.
 _BESIDE = f"{DATA}/bootstrap"
-_BEFORE_START = f"""#!/bin/sh
-# Takes the permission to create the Raft of dcs, where there is one, to where it is lost together with the Raft.
-set -e
-cd {DATA}
-[ -d raft ] || rm -rf {_BESIDE}
-mkdir -p raft {_BESIDE}
-[ ! -e {PERMISSION} ] || mv {PERMISSION} {_BESIDE}/
-"""
+_BEFORE_START = text_of(__package__, "before-start.sh", DATA=DATA, BESIDE=_BESIDE, PERMISSION=PERMISSION)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from tercet.components.context import Context
 from tercet.converge.component import Condition
 from tercet.converge.requests import Answer, Deferred, Exec, Request
 from tercet.converge.resources import Object, Resource
+from tercet.datafile import text_of
 from tercet.errors import TercetError
 from tercet.inventory.platform import Node, Role
 
@@ -30,10 +31,7 @@ RECORD = f"{FOLDER}/secrets.json"
 ROUNDS = 4096
 
 READ = Exec(("sh", "-c", f"if [ -e {RECORD} ]; then cat {RECORD}; else echo '{{}}'; fi"))
-WRITE = f"""
-mkdir -p {FOLDER} && umask 077 || exit 1
-cat > {RECORD}.new && sync {RECORD}.new && mv {RECORD}.new {RECORD} && sync {FOLDER}
-"""
+WRITE = text_of(__package__, "fingerprint-write.sh", FOLDER=FOLDER, RECORD=RECORD)
 
 
 @dataclass(frozen=True, slots=True)

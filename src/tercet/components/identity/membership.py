@@ -19,17 +19,14 @@ from tercet.components.identity.fingerprint import FOLDER
 from tercet.converge.component import Condition
 from tercet.converge.requests import Answer, Deferred, Exec, Request
 from tercet.converge.resources import Object, Resource
+from tercet.datafile import text_of
 from tercet.errors import TercetError
 from tercet.inventory.lost import line_of
 from tercet.inventory.platform import Node, Platform, Role
 
 RECORD = f"{FOLDER}/lost-sites.json"
 READ = Exec(("sh", "-c", f"if [ -e {RECORD} ]; then cat {RECORD}; else echo '{{}}'; fi"))
-_WRITE = f"""
-mkdir -p {FOLDER} && cat > {RECORD}.new && sync {RECORD}.new || exit 1
-if [ -s {RECORD}.new ]; then mv {RECORD}.new {RECORD}; else rm -f {RECORD}.new {RECORD}; fi
-sync {FOLDER}
-"""
+_WRITE = text_of(__package__, "membership-write.sh", FOLDER=FOLDER, RECORD=RECORD)
 
 
 @dataclass(frozen=True, slots=True)

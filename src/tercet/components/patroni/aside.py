@@ -18,6 +18,7 @@ from tercet.components.text import as_json
 from tercet.converge.component import Condition
 from tercet.converge.requests import Answer, Exec, Request
 from tercet.converge.resources import Directory, File, Resource, Unit
+from tercet.datafile import text_of
 from tercet.inventory.model import AsideModel
 from tercet.inventory.platform import Node, Role
 
@@ -32,28 +33,8 @@ _COMMAND = ("/usr/bin/python3", "-I", ASIDE, ASIDE_SETTINGS)
 _LIST = f'for each in {patroni.DATA}.aside-*; do [ -e "$each" ] && exec "$@"; done; echo "{{}}"'
 
 _TITLE = "Removes database files that were moved aside, when they are too old or room is needed"
-_SERVICE = f"""\
-[Unit]
-Description={_TITLE}
-
-[Service]
-Type=oneshot
-User=postgres
-ExecStart={" ".join((*_COMMAND, "clean"))}
-Nice=10
-IOSchedulingClass=idle
-"""
-_TIMER = f"""\
-[Unit]
-Description={_TITLE}
-
-[Timer]
-OnActiveSec={CLEAN_S}
-OnUnitInactiveSec={CLEAN_S}
-
-[Install]
-WantedBy=timers.target
-"""
+_SERVICE = text_of(__package__, "aside.service", TITLE=_TITLE, CLEAN=" ".join((*_COMMAND, "clean")))
+_TIMER = text_of(__package__, "aside.timer", TITLE=_TITLE, CLEAN_S=CLEAN_S)
 
 
 @dataclass(frozen=True, slots=True)
