@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from tercet.converge.requests import Answer, Exec
 from tercet.converge.resources import File, Object, Resource
+from tercet.datafile import text_of
 from tercet.inventory.platform import Node
 
 SYSCTL = "/etc/sysctl.d/60-tercet.conf"
@@ -28,10 +29,7 @@ _KEEPALIVES = {"tcp_keepalive_time": 3, "tcp_keepalive_intvl": 1, "tcp_keepalive
 
 TCP: Mapping[str, int] = {**_RESENDING, **_KEEPALIVES}
 
-_LISTED = f"""
-cd /proc/sys/net/ipv4
-for name in {" ".join(TCP)}; do [ ! -w "$name" ] || echo "$name $(cat "$name")"; done
-"""
+_LISTED = text_of(__package__, "tcp-settings.sh")
 
 
 def tcp(node: Node) -> Iterable[Resource]:
@@ -40,7 +38,7 @@ def tcp(node: Node) -> Iterable[Resource]:
     yield File(SYSCTL, lines.encode())
     yield Object(
         f"TCP of {node.name}",
-        Exec(("sh", "-c", _LISTED)),
+        Exec(("sh", "-c", _LISTED, "sh", *TCP)),
         _differs,
         (Exec(("/usr/lib/systemd/systemd-sysctl", SYSCTL)),),
     )

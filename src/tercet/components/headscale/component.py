@@ -16,6 +16,7 @@ from tercet.components.text import as_yaml
 from tercet.converge.component import Condition, Passing, Readings, Skipped, State, Waiting
 from tercet.converge.requests import Exec, Request
 from tercet.converge.resources import Directory, File, Resource, Unit
+from tercet.datafile import text_of
 from tercet.inventory.platform import Node, Role
 
 HOSTNAME = "headscale.lab"
@@ -35,19 +36,7 @@ def world_address(context: Context) -> str:
     return str(network.network_address + 20)
 
 
-# One key serves a whole `up`: nine nodes that each ask for their own cost nine times three starts of a large program.
-# It lives five minutes longer than it is handed out, in a file that only root reads and a restart forgets.
-JOIN_KEY = f"""
-umask 077; exec 9>/run/tercet-join.lock; flock -w 15 9 || exit 1
-if [ -z "$(find /run/tercet-join.key -mmin -5 2>/dev/null)" ]; then
-  {HEADSCALE} users create {USER} >/dev/null 2>&1
-  id=$({HEADSCALE} users list -o json | jq -r '.[] | select(.name == "{USER}") | .id') || exit 1
-  {HEADSCALE} preauthkeys create --reusable --user "$id" --tags "$1" --expiration 10m -o json \\
-    | jq -er .key > /run/tercet-join.new || exit 1
-  mv /run/tercet-join.new /run/tercet-join.key
-fi
-cat /run/tercet-join.key
-"""
+JOIN_KEY = text_of(__package__, "join-key.sh", HEADSCALE=HEADSCALE, USER=USER)
 
 
 def join_key_request(tag: str) -> Exec:
@@ -55,17 +44,7 @@ def join_key_request(tag: str) -> Exec:
     return Exec(("sh", "-c", JOIN_KEY, "sh", tag), timeout=30)
 
 
-# Arguments: "expire" or "delete", then NAME=ADDRESS of each node. Both must match: a name may have an old entry.
-MEMBERS = f"""
-verb=$1; shift
-listed=$({HEADSCALE} nodes list -o json) || exit 1
-for node in "$@"; do
-  for id in $(printf '%s' "$listed" | jq -r --arg name "${{node%%=*}}" --arg address "${{node#*=}}" \\
-      '.[] | select(.name == $name and (.ip_addresses | index($address))) | .id'); do
-    {HEADSCALE} nodes "$verb" -i "$id" --force || exit 1
-  done
-done
-"""
+MEMBERS = text_of(__package__, "members.sh", HEADSCALE=HEADSCALE)
 
 
 def members_request(verb: Literal["expire", "delete"], nodes: Mapping[str, Iterable[str]]) -> Exec:

@@ -28,6 +28,7 @@ from tercet.components.tcp import tcp
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.requests import NO_ANSWER, Answer, Deferred, Exec, Http, Request
 from tercet.converge.resources import Directory, File, Object, Resource, Unit
+from tercet.datafile import text_of
 from tercet.errors import TercetError
 from tercet.inventory.platform import Node, Role
 from tercet.nodeside.endpoint import Endpoint
@@ -50,10 +51,7 @@ STATUS = Http(Endpoint("local-tailscaled.sock", 80, socket=SOCKET), "/localapi/v
 _PING, _LIMITED = r"ping\(.*: sending disco ping to", r"\[RATELIMIT\] format\(.(localapi: |ping\()"
 
 # Waits for ever, as a node may be up long before its control plane; unit start-up goes on when it is there.
-READY_SCRIPT = f"""#!/bin/sh
-# Ends once {INTERFACE} has an address. Units that bind to it start after this.
-until ip -4 -o address show dev {INTERFACE} 2>/dev/null | grep -q inet; do sleep 0.1; done
-"""
+READY_SCRIPT = text_of(__package__, "ready.sh", INTERFACE=INTERFACE)
 
 
 @dataclass(frozen=True)
