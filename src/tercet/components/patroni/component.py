@@ -32,6 +32,7 @@ from tercet.components.text import as_yaml
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.requests import Exec, Http, Request
 from tercet.converge.resources import Directory, File, Object, Resource, Unit
+from tercet.datafile import text_of
 from tercet.inventory.database import REPLICATOR, REWINDER, SUPERUSER
 from tercet.inventory.platform import Node, Platform, Role
 
@@ -60,26 +61,8 @@ SWITCH_S = 60.0  # seconds for a planned change of the primary, which takes 1 to
 # the query.
 AS_POSTGRES = ("setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups")
 
-
-# A switchover's longest link. Patroni looks once a second whether PostgreSQL has stopped, and where it finds it shut
-# down but not gone yet, it waits for another second before it gives the leader key away (ha.py, demote, on_shutdown).
-# So PostgreSQL is stopped before that, until its process is gone: also reaped by systemd, whose child it is, since
-# Patroni takes a zombie for a running postmaster. A fast shutdown waits until every connected standby has all WAL.
-# What takes longer than two seconds is left to Patroni.
-_BEFORE_STOP = f"""#!/bin/sh
-# Run by Patroni before it stops PostgreSQL.
-[ -s {DATA}/postmaster.pid ] && read -r pid < {DATA}/postmaster.pid && kill -INT "$pid" || exit 0
-for _ in $(seq 40); do
-  [ -d "/proc/$pid" ] || exit 0
-  sleep 0.05
-done
-"""
-
-
-_AFTER_BOOTSTRAP = f"""#!/bin/sh
-# Run by Patroni once it has created the cluster: the permission is used up, also in Patroni's memory.
-rm -f {BOOTSTRAP} && kill -HUP "$PPID"
-"""
+_BEFORE_STOP = text_of(__package__, "before-stop.sh", DATA=DATA)
+_AFTER_BOOTSTRAP = text_of(__package__, "after-bootstrap.sh", BOOTSTRAP=BOOTSTRAP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,41 +232,22 @@ class Patroni:
         return endpoints.dcs(self.context.platform).url(self._recorded_at())
 
     def _gate(self) -> str:
-        return f"""#!/bin/sh
-# Ends when Patroni may start: dcs knows the cluster, or there is no data here and the permission to create one.
-# While dcs is silent, the data that are here are read.
-now() {{ read -r up _ < /proc/uptime; echo "${{up%.*}}"; }}
-ask() {{ answer=$(curl -s -m 2 -o /dev/null -w '%{{http_code}}' '{self._recorded()}'); [ "$answer" = 200 ]; }}
-mkdir -p {CONFIGS}
-patience={SILENT_AT_BOOT_S}
-[ ! -e {KEEPALIVES} ] || patience={SILENT_S}
-# Patroni writes its keepalives from the start of the file. "V" at its end says that the watchdog is switched off, and
-# stays so until Patroni switches it on.
-if [ "$(tail -c 1 {KEEPALIVES} 2>/dev/null)" = V ]; then printf V > {KEEPALIVES}; else : > {KEEPALIVES}; fi
-chown postgres:postgres {CONFIGS} {KEEPALIVES}
-ln -sfn {CONFIG} {CONFIGS}/patroni.yml
-heard=$(now) looks=0
-until ask; do
-  if [ ! -s {DATA}/PG_VERSION ]; then
-    [ ! -e {PERMISSION} ] || mv {PERMISSION} {BOOTSTRAP}
-    [ ! -e {BOOTSTRAP} ] || exit 0
-  fi
-  looks=$((looks + 1))
-  [ "$answer" != 404 ] || heard=$(now) looks=0
-  if [ $looks -ge {SILENT_LOOKS} ] && [ $(($(now) - heard)) -ge $patience ] && {READONLY}; then
-    echo "dcs is silent: PostgreSQL is started as a standby, for reads alone"
-    systemctl start {READONLY_UNIT}
-    # Patroni must find it: until a postmaster has written its file, another one can be started beside it.
-    for _ in $(seq 50); do
-      started=$(systemctl show --property=MainPID --value {READONLY_UNIT})
-      [ "$started" != "$(head -n 1 {DATA}/postmaster.pid 2>/dev/null)" ] || break
-      sleep 0.1
-    done
-  fi
-  sleep 0.2
-done
-rm -f {PERMISSION} {BOOTSTRAP}
-"""
+        return text_of(
+            __package__,
+            "may-start.sh",
+            RECORDED=self._recorded(),
+            CONFIG=CONFIG,
+            CONFIGS=CONFIGS,
+            DATA=DATA,
+            KEEPALIVES=KEEPALIVES,
+            PERMISSION=PERMISSION,
+            BOOTSTRAP=BOOTSTRAP,
+            READONLY=READONLY,
+            READONLY_UNIT=READONLY_UNIT,
+            SILENT_S=SILENT_S,
+            SILENT_AT_BOOT_S=SILENT_AT_BOOT_S,
+            SILENT_LOOKS=SILENT_LOOKS,
+        )
 
     def _unit(self) -> bytes:
         return unit_file(

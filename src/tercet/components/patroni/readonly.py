@@ -23,33 +23,16 @@ from collections.abc import Iterable
 
 from tercet.components.systemd import Value, unit_file, unit_path
 from tercet.converge.resources import File, Resource
+from tercet.datafile import text_of
 
 UNIT = "tercet-readonly.service"
 PROGRAM = "/usr/lib/tercet/postgresql-readonly"
 
 
-def _program(programs: str, data: str) -> str:
-    # The paused state is in the copy of the dynamic configuration that Patroni keeps with the data.
-    return f"""#!/bin/sh
-# Exit status 0 if PostgreSQL is down and may be started as a standby. With the word "start", does so.
-pid=$(head -n 1 {data}/postmaster.pid 2>/dev/null)
-[ "$(cat "/proc/${{pid#-}}/comm" 2>/dev/null)" != postgres ] || exit 1
-[ -s {data}/global/pg_control ] || exit 1
-! grep -q '"pause": *true' {data}/patroni.dynamic.json 2>/dev/null || exit 1
-# nodeside/rewind.py leaves the directory's inode there while it changes the data.
-[ "$(cat {data}.rewinding 2>/dev/null)" != "$(stat -c %i {data})" ] || exit 1
-[ "$1" = start ] || exit 0
-# A primary may have WAL that the next one lacks. Patroni looks for that when it has to change whom a running standby
-# follows, and here it would have nothing to change if the next primary is the one that this node followed before.
-[ -e {data}/standby.signal ] || echo "primary_conninfo = ''" >> {data}/postgresql.conf || exit 1
-: >> {data}/standby.signal || exit 1
-exec {programs}/postgres -D {data}
-"""
-
-
 def readonly(programs: str, data: str) -> Iterable[Resource]:
     """The files; `programs` is the directory of PostgreSQL's own. Nobody but the gate starts the unit."""
-    yield File(PROGRAM, _program(programs, data).encode(), mode=0o755)
+    script = text_of(__package__, "readonly.sh", PROGRAMS=programs, DATA=data)
+    yield File(PROGRAM, script.encode(), mode=0o755)
     service: dict[str, Value] = {
         "Type": "exec",
         "User": "postgres",

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from importlib.resources import files
 
 from tercet.converge.resources import File, Resource
+from tercet.datafile import text_of
 
 PG_REWIND = "/usr/lib/tercet/pg_rewind"
 ASIDE, ASIDE_SETTINGS = "/usr/lib/tercet/aside.py", "/etc/tercet/aside.json"  # see components/patroni/aside.py
@@ -15,11 +16,6 @@ _PROGRAM = "/usr/lib/tercet/rewind.py"
 def rewind(programs: str) -> Iterable[Resource]:
     """The files; `programs` is the directory of PostgreSQL's own."""
     source = files("tercet.nodeside").joinpath("rewind.py").read_bytes()
-    # Patroni asks for --help each time it looks whether a rewind is possible, also amid a failover: no Python for that.
-    # If Patroni is killed, its rewind must not go on: the next Patroni may start PostgreSQL on the same data.
-    script = f"""#!/bin/sh
-[ "$1" = --help ] && exec {programs}/pg_rewind --help
-exec setpriv --pdeathsig KILL /usr/bin/python3 -I {_PROGRAM} {programs} {ASIDE} {ASIDE_SETTINGS} "$@"
-"""
+    paths = {"PROGRAMS": programs, "REWIND": _PROGRAM, "ASIDE": ASIDE, "ASIDE_SETTINGS": ASIDE_SETTINGS}
     yield File(_PROGRAM, source)
-    yield File(PG_REWIND, script.encode(), mode=0o755)
+    yield File(PG_REWIND, text_of(__package__, "rewind.sh", **paths).encode(), mode=0o755)

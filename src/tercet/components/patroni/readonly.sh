@@ -1,0 +1,15 @@
+#!/bin/sh
+# Exit status 0 if PostgreSQL is down and may be started as a standby. With the word "start", does so.
+pid=$(head -n 1 @DATA@/postmaster.pid 2>/dev/null)
+[ "$(cat "/proc/${pid#-}/comm" 2>/dev/null)" != postgres ] || exit 1
+[ -s @DATA@/global/pg_control ] || exit 1
+# The paused state is in the copy of the dynamic configuration that Patroni keeps with the data.
+! grep -q '"pause": *true' @DATA@/patroni.dynamic.json 2>/dev/null || exit 1
+# nodeside/rewind.py leaves the directory's inode there while it changes the data.
+[ "$(cat @DATA@.rewinding 2>/dev/null)" != "$(stat -c %i @DATA@)" ] || exit 1
+[ "$1" = start ] || exit 0
+# A primary may have WAL that the next one lacks. Patroni looks for that when it has to change whom a running standby
+# follows, and here it would have nothing to change if the next primary is the one that this node followed before.
+[ -e @DATA@/standby.signal ] || echo "primary_conninfo = ''" >> @DATA@/postgresql.conf || exit 1
+: >> @DATA@/standby.signal || exit 1
+exec @PROGRAMS@/postgres -D @DATA@
