@@ -20,24 +20,12 @@ from tercet.components.rolling import databases
 from tercet.converge.component import Condition
 from tercet.converge.requests import Answer, Exec, Request
 from tercet.converge.resources import Object, Resource
+from tercet.datafile import text_of
 from tercet.inventory.platform import Node, Role
 
 DYNAMIC = "PostgreSQL's dynamic configuration"
 
-# Replaces the configuration, then waits until every member that answers has run a whole cycle of Patroni's loop
-# after the one in which it saw the change: only then is its `pending_restart` true to the new settings.
-REPLACE = f"""
-patronictl -c {CONFIG} edit-config --force --replace - || exit 1
-loop_wait=$1; shift
-seen_by() {{ curl -sf -m 2 "$1" | jq -r '.dcs_last_seen // 0'; }}
-changed=$(date +%s); deadline=$((changed + 3 * loop_wait + 6))
-for member in "$@"; do
-  while last=$(seen_by "$member") && [ -n "$last" ] && [ "$last" -le $((changed + loop_wait)) ]; do
-    [ "$(date +%s)" -lt "$deadline" ] || break
-    sleep 0.3
-  done
-done
-"""
+REPLACE = text_of(__package__, "settings-replace.sh", CONFIG=CONFIG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +61,7 @@ class Settings:
         return Patroni(self.context).confirmed()
 
 
-# What Patroni says of its member, and the values of the primary that the member's control file holds.
-PENDING = f"""
-values=$({BIN}/pg_controldata -D {DATA} | sed -n 's/^\\(max_[a-z_]*\\) setting: *\\([0-9]*\\)$/\\1 \\2/p') || exit 1
-curl -sf -m 2 "$1" | jq -c --arg values "$values" '. + {{values_of_primary: ($values | split("\\n"))}}'
-"""
+PENDING = text_of(__package__, "settings-pending.sh", BIN=BIN, DATA=DATA)
 # As pg_controldata calls them → as settings.
 BOUND_TO_PRIMARY = {
     "max_connections": "max_connections",

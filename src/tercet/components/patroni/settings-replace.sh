@@ -1,0 +1,14 @@
+#!/bin/sh
+# Replaces the configuration by the one on standard input, then waits until every member that answers has run a whole
+# cycle of Patroni's loop after the one in which it saw the change: only then is its `pending_restart` true to the new
+# settings. Arguments: Patroni's loop_wait, then the URL of each member.
+patronictl -c @CONFIG@ edit-config --force --replace - || exit 1
+loop_wait=$1; shift
+seen_by() { curl -sf -m 2 "$1" | jq -r '.dcs_last_seen // 0'; }
+changed=$(date +%s); deadline=$((changed + 3 * loop_wait + 6))
+for member in "$@"; do
+  while last=$(seen_by "$member") && [ -n "$last" ] && [ "$last" -le $((changed + loop_wait)) ]; do
+    [ "$(date +%s)" -lt "$deadline" ] || break
+    sleep 0.3
+  done
+done
