@@ -25,6 +25,7 @@ from tercet.components.text import as_json
 from tercet.converge.component import Condition, Deviating, Passing, Readings, Skipped, State, Waiting
 from tercet.converge.requests import Answer, Exec, Request
 from tercet.converge.resources import Absent, Directory, File, Object, Resource, Unit
+from tercet.datafile import text_of
 from tercet.inventory.platform import Node, Platform, Role
 
 UNIT = "consul-template.service"
@@ -39,19 +40,7 @@ RECORD = "/var/lib/tercet/proxy-rendered.sha256"
 TRANSACTIONS = "routing: a transaction is the primary's from its first statement on"
 FLAVOURS = {"pgcat": pgcat.flavour, "pgpool": pgpool.flavour}
 
-# Prints which address answers a read, a write and the first read of a transaction, after the names that the node has
-# for addresses. Asked of the proxy that the node has now: while another kind or a changed port is rolled out, the nodes
-# differ. Both kinds send the second question to the primary: PgCat every explicit transaction, pgpool-II what has that
-# comment.
-ROUTES = f"""
-export PGPASSFILE={PASSFILE} PGCONNECT_TIMEOUT=2
-cat /etc/hosts
-IFS=: read -r _ port _ < {PASSFILE}
-exec {patroni.PSQL} -XAtq -h localhost -p "$port" -U "$1" -d "$2" \\
-  -c '\\echo read' -c 'SELECT inet_server_addr()' \\
-  -c '\\echo write' -c '/*NO LOAD BALANCE*/ BEGIN; SELECT inet_server_addr(); COMMIT' \\
-  -c '\\echo transaction' -c 'BEGIN' -c 'SELECT inet_server_addr()'
-"""
+ROUTES = text_of(__package__, "where-it-leads.sh", PASSFILE=PASSFILE, PSQL=patroni.PSQL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,10 +239,4 @@ def _whole(platform: Platform, deviation: str) -> Callable[[Readings], State]:
 
 
 def _rendered_script(chosen: Flavour) -> str:
-    return f"""#!/bin/sh
-# Run by Consul Template after it has written {chosen.rendered}.
-sha256sum {chosen.rendered} > {RECORD}.new && mv {RECORD}.new {RECORD}
-# No reload by systemd: a failover renders five times within a second, and each reload takes 0.1 s of a core.
-# Where nobody runs there is nobody to tell: who starts reads the file.
-if [ -e {chosen.pid_file} ]; then read -r pid < {chosen.pid_file} && kill -HUP "$pid"; fi
-"""
+    return text_of(__package__, "rendered.sh", RENDERED=chosen.rendered, RECORD=RECORD, PID_FILE=chosen.pid_file)

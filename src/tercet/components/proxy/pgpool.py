@@ -20,6 +20,7 @@ from tercet.components.rolling import in_turn
 from tercet.components.systemd import unit_file, unit_path
 from tercet.converge.requests import Exec
 from tercet.converge.resources import Directory, File, Object, Unit
+from tercet.datafile import text_of
 from tercet.inventory.platform import Node
 
 UNIT = "pgpool2.service"
@@ -135,16 +136,8 @@ def _limit(port: int) -> bytes:
     Not by pgpool's own `reserved_connections`: in 4.6.1 each refusal leaks a descriptor, and its count of clients
     drifts when a process dies, so that it refuses ever more of them. The kernel counts connections that are open.
     """
-    return f"""# Written anew by each start of {UNIT}.
-table {TABLE} {{}}
-delete table {TABLE}
-table {TABLE} {{
-    chain clients {{
-        type filter hook input priority 0
-        iifname "lo" tcp dport {port} tcp flags & (syn | ack) == syn ct count over {CLIENTS} reject with tcp reset
-    }}
-}}
-""".encode()
+    values = {"UNIT": UNIT, "TABLE": TABLE, "PORT": port, "CLIENTS": CLIENTS}
+    return text_of(__package__, "pgpool-clients.nft", **values).encode()
 
 
 def _limited(node: str) -> Object:
