@@ -15,6 +15,7 @@ from pathlib import Path
 from tercet.components.patroni.component import AS_POSTGRES, BIN, DATA
 from tercet.converge.events import Emit, Event
 from tercet.converge.fleet import Unreachable
+from tercet.datafile import text_of
 from tercet.errors import TercetError
 from tercet.observe.beyond import Returned
 from tercet.observe.reach import lsn
@@ -22,16 +23,6 @@ from tercet.session.session import Session
 
 PHASE = "export"
 FILE_S = 120.0  # one segment, 16 MB at most by default, over a slow line
-ABOUT = """\
-What only {node} had when its site came back, from {fork} on: {size} bytes of WAL.
-Transactions: {commits}. The first was committed at {first}, the last at {last}.
-
-commits.txt         every commit and abort from there on, as pg_waldump prints it
-NAME.txt.gz         all records of the segment NAME, as pg_waldump prints them
-NAME                the segment itself; NAME.history the history of a timeline
-
-The database itself lies on {node}: `tercet aside list`. A copy of it, started as a server of its own, can be asked.
-"""
 
 
 async def export(session: Session, databases: Sequence[Returned], to: Path, emit: Emit) -> tuple[Path, ...]:
@@ -55,13 +46,15 @@ async def _one(session: Session, each: Returned, folder: Path) -> None:
     try:
         await asyncio.to_thread(shutil.rmtree, partial, ignore_errors=True)
         await asyncio.to_thread(partial.mkdir, parents=True, mode=0o700)
-        about = ABOUT.format(
-            node=each.node,
-            fork=lsn(each.fork),
-            size=each.size,
-            commits=each.commits,
-            first=each.first or "-",
-            last=each.last or "-",
+        about = text_of(
+            __package__,
+            "export-about.txt",
+            NODE=each.node,
+            FORK=lsn(each.fork),
+            SIZE=each.size,
+            COMMITS=each.commits,
+            FIRST=each.first or "-",
+            LAST=each.last or "-",
         )
         await asyncio.to_thread(_write, partial / "README.txt", about.encode())
         await asyncio.to_thread(_write, partial / "commits.txt", each.listing.encode())

@@ -16,6 +16,7 @@ from tercet.converge.fleet import Unreachable
 from tercet.converge.gates import wait_for
 from tercet.converge.observe import ask
 from tercet.converge.requests import Request
+from tercet.datafile import text_of
 from tercet.errors import TercetError
 from tercet.inventory.platform import Role
 from tercet.session.session import Session, operator
@@ -23,14 +24,7 @@ from tercet.session.session import Session, operator
 # The server elects itself and joins its clients within seconds. Where that fails, a client tries the failed server
 # every 30 s with probability 1/2 (serf's reconnect): time for four tries.
 RECOVER_S = 120.0
-# The folder itself stays: systemd's StateDirectory owns it, and makes it anew where it is gone. A server that would
-# start on half of its old data is not started. A unit that has not failed cannot be reset, which is no failure.
-FORGET = f"""
-systemctl stop {UNIT} || exit 1
-[ ! -e {DATA} ] || find {DATA} -mindepth 1 -delete || exit 1
-systemctl reset-failed {UNIT}
-systemctl start {UNIT}
-"""
+FORGET = text_of(__package__, "recover-forget.sh", UNIT=UNIT, DATA=DATA)
 
 
 async def recover(session: Session, site: str, emit: Emit, *, force: bool) -> str:

@@ -27,6 +27,7 @@ from tercet.converge.fleet import Unreachable
 from tercet.converge.gates import explain, wait_for
 from tercet.converge.observe import ask
 from tercet.converge.requests import Active, Http, Request
+from tercet.datafile import text_of
 from tercet.errors import TercetError
 from tercet.inventory.platform import Platform, Role
 from tercet.observe.reach import PROBE_S, Reach, Survey, probe, survey_of
@@ -39,20 +40,16 @@ LEADS_S = 600.0  # PostgreSQL's recovery after a crash replays up to max_wal_siz
 STOPPED = ("inactive", "failed")
 NOTHING_READ = Survey(())
 
-# Patroni stops its PostgreSQL; where Patroni is dead it may still run. A fast shutdown gives standbys that stream the
-# last WAL. After a power cut the file names a process that is gone, or another program's.
-STOP_POSTGRES = f"""
-systemctl stop {patroni.UNIT} {readonly.UNIT}
-pid=$(head -1 {patroni.DATA}/postmaster.pid 2>/dev/null) || exit 0
-[ "$(cat "/proc/$pid/comm" 2>/dev/null)" = postgres ] || exit 0
-exec {" ".join(patroni.AS_POSTGRES)} {patroni.BIN}/pg_ctl -D {patroni.DATA} -s -w -t 60 -m fast stop
-"""
-# What is left of an old Raft is kept, under a name that says since when.
-STOP_SERVER = f"""
-systemctl stop {dcs.UNIT} || exit 1
-cd {dcs.DATA} && [ -d raft ] || exit 0
-mv raft "raft.aside-$(date -u +%Y%m%dT%H%M%SZ)"
-"""
+STOP_POSTGRES = text_of(
+    __package__,
+    "recover_dcs-stop-postgres.sh",
+    PATRONI=patroni.UNIT,
+    READONLY=readonly.UNIT,
+    DATA=patroni.DATA,
+    BIN=patroni.BIN,
+    AS_POSTGRES=" ".join(patroni.AS_POSTGRES),
+)
+STOP_SERVER = text_of(__package__, "recover_dcs-stop-server.sh", UNIT=dcs.UNIT, DATA=dcs.DATA)
 START_SERVER = f"systemctl reset-failed {dcs.UNIT} 2>/dev/null; systemctl start {dcs.UNIT}"
 START_POSTGRES = f"systemctl reset-failed {patroni.UNIT} 2>/dev/null; systemctl start --no-block {patroni.UNIT}"
 
@@ -321,12 +318,12 @@ async def _until(session: Session, condition: Condition, patience: str) -> None:
         raise TercetError(f"after {LEADS_S:g} s ({patience}); run this again, it goes on from here\n{text}")
 
 
-async def on_each(session: Session, nodes: Iterable[str], script: str, *, timeout: float) -> None:
-    """Run the script on all of the nodes side by side. TercetError names those where it failed."""
+async def on_each(session: Session, nodes: Iterable[str], script: str, *words: str, timeout: float) -> None:
+    """Run the script with these arguments on all of the nodes side by side. TercetError names those where it failed."""
 
     async def one(node: str) -> str:
         try:
-            done = await session.provider.run(node, ("sh", "-c", script), timeout=timeout)
+            done = await session.provider.run(node, ("sh", "-c", script, "sh", *words), timeout=timeout)
         except Unreachable as error:
             return str(error)
         said = done.stderr.decode(errors="replace").strip() or f"exit status {done.status}"

@@ -28,6 +28,7 @@ from tercet.components.patroni import rewind
 from tercet.converge.events import Emit, Event
 from tercet.converge.observe import ask
 from tercet.converge.target import Verb
+from tercet.datafile import text_of
 from tercet.errors import TercetError
 from tercet.inventory import lost as inventory
 from tercet.inventory.platform import Role
@@ -45,31 +46,16 @@ PHASE = "rejoin"
 LOOK_S = 10.0
 CLONE_S = 6 * 3600.0  # for the base backups of a large database over a WAN; progress is shown all the while
 
-# On every node that comes back. What ran all the time is bound to the address that the node had in the tailnet; `up`
-# starts it again when there is a new one.
-STOP_AGENTS = f"""
-for unit in {dcs.UNIT} {nomad.UNIT} {consul.UNIT}; do
-  ! systemctl -q is-active $unit || systemctl stop $unit || exit 1
-done
-"""
-# A server of Consul that was away for a week refuses to start; what it remembers for that goes aside as well. That of
-# the site's own datacenter keeps its Raft: no other server is in it.
-SERVERS_ASIDE = f"""
-now=$(date -u +%Y%m%dT%H%M%SZ)
-aside() {{
-  cd "$1" 2>/dev/null || return 0
-  shift
-  for each in "$@"; do [ ! -e "$each" ] || mv "$each" "$each.aside-$now" || exit 1; done
-}}
-aside {dcs.DATA} raft serf server_metadata.json
-aside {nomad.SERVER} raft serf
-aside {consul.DATA} server_metadata.json
-"""
-# The data goes to where `tercet aside list` finds it.
-DATABASE_ASIDE = f"""
-[ -s {patroni.DATA}/PG_VERSION ] || exit 0
-exec {" ".join(patroni.AS_POSTGRES)} python3 -I {rewind.ASIDE} {rewind.ASIDE_SETTINGS} move "$0"
-"""
+STOP_AGENTS = text_of(__package__, "rejoin-stop-agents.sh")
+SERVERS_ASIDE = text_of(__package__, "rejoin-servers-aside.sh", DCS=dcs.DATA, NOMAD=nomad.SERVER, CONSUL=consul.DATA)
+DATABASE_ASIDE = text_of(
+    __package__,
+    "rejoin-database-aside.sh",
+    DATA=patroni.DATA,
+    AS_POSTGRES=" ".join(patroni.AS_POSTGRES),
+    ASIDE=rewind.ASIDE,
+    ASIDE_SETTINGS=rewind.ASIDE_SETTINGS,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +206,8 @@ async def _aside(back: Session, shown: Back, to: Path | None, emit: Emit) -> tup
     controls = [platform.at(site, Role.CONTROL).name for site in shown.sites]
     emit(Event(PHASE, "progress", f"PostgreSQL stops on {', '.join(databases)}"))
     await on_each(back, databases, STOP_POSTGRES, timeout=120)
-    await on_each(back, [node.name for node in platform.nodes if node.site in shown.sites], STOP_AGENTS, timeout=60)
+    everywhere = [node.name for node in platform.nodes if node.site in shown.sites]
+    await on_each(back, everywhere, STOP_AGENTS, dcs.UNIT, nomad.UNIT, consul.UNIT, timeout=60)
     exported = await export(back, shown.databases, to, emit) if to is not None else ()
     emit(Event(PHASE, "progress", f"the servers' Raft goes aside on {', '.join(controls)}"))
     await on_each(back, controls, SERVERS_ASIDE, timeout=60)
@@ -229,5 +216,5 @@ async def _aside(back: Session, shown: Back, to: Path | None, emit: Emit) -> tup
             continue
         emit(Event(PHASE, "progress", "its database goes aside", each.node))
         reason = f"its site was lost: {each.size} bytes of WAL and {each.commits} transactions are only here"
-        await on_each(back, [each.node], DATABASE_ASIDE.replace('"$0"', f"'{reason}'"), timeout=300)
+        await on_each(back, [each.node], DATABASE_ASIDE, reason, timeout=300)
     return exported

@@ -34,6 +34,7 @@ from tercet.converge.events import Emit, Event
 from tercet.converge.gates import explain, wait_for
 from tercet.converge.observe import ask
 from tercet.converge.requests import Active, Answer, Http, Request
+from tercet.datafile import text_of
 from tercet.errors import TercetError
 from tercet.inventory import lost as inventory
 from tercet.inventory.platform import Role
@@ -47,21 +48,7 @@ PHASE = "site-alone"
 LOOK_S = 10.0
 NOMAD_S = 60.0  # until a server that is alone has elected itself; it takes some 3
 
-# Nomad's own way out of the loss of its quorum: a server that finds peers.json when it starts takes these for the
-# members of its Raft. It applies all that is in its log, confirmed or not. The Raft is copied first.
-NOMAD_ALONE = f"""
-systemctl stop {nomad.UNIT} || exit 1
-cd {nomad.SERVER} || exit 1
-[ -s raft/raft.db ] || {{ echo "it has no Raft in {nomad.SERVER}: its jobs are lost" >&2; exit 1; }}
-id=$(cat node-id) || exit 1
-address=$(ip -4 -o address show dev {INTERFACE} | awk '{{ sub("/.*", "", $4); print $4; exit }}')
-[ -n "$id" ] && [ -n "$address" ] || {{ echo "it has no id or no address in the tailnet" >&2; exit 1; }}
-cp -a raft "raft.aside-$(date -u +%Y%m%dT%H%M%SZ)" || exit 1
-printf '[{{"id": "%s", "address": "%s:%s", "non_voter": false}}]\\n' "$id" "$address" "$0" > raft/peers.new || exit 1
-sync raft/peers.new && mv raft/peers.new raft/peers.json || exit 1
-systemctl reset-failed {nomad.UNIT} 2>/dev/null
-systemctl start {nomad.UNIT}
-"""
+NOMAD_ALONE = text_of(__package__, "site_alone-nomad.sh", UNIT=nomad.UNIT, SERVER=nomad.SERVER, INTERFACE=INTERFACE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,12 +283,8 @@ async def _nomad(left: Session, emit: Emit) -> None:
     platform = left.platform
     [control] = platform.of(Role.CONTROL)
     emit(Event(PHASE, "progress", "Nomad goes on with one server, and with its jobs", control.name))
-    await on_each(
-        left,
-        [control.name],
-        NOMAD_ALONE.replace("$0", str(platform.settings.ports.of(NomadPorts).nomad_rpc)),
-        timeout=60,
-    )
+    port = str(platform.settings.ports.of(NomadPorts).nomad_rpc)
+    await on_each(left, [control.name], NOMAD_ALONE, port, timeout=60)
     servers = endpoints.nomad(platform)
     asked: Mapping[str, Mapping[str, Request]] = {
         control.name: {

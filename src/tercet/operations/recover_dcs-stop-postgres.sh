@@ -1,0 +1,7 @@
+#!/bin/sh
+# Stops Patroni and PostgreSQL. Patroni stops its PostgreSQL; where Patroni is dead it may still run. A fast shutdown
+# gives standbys that stream the last WAL. After a power cut the file names a process that is gone, or another program's.
+systemctl stop @PATRONI@ @READONLY@
+pid=$(head -1 @DATA@/postmaster.pid 2>/dev/null) || exit 0
+[ "$(cat "/proc/$pid/comm" 2>/dev/null)" = postgres ] || exit 0
+exec @AS_POSTGRES@ @BIN@/pg_ctl -D @DATA@ -s -w -t 60 -m fast stop
