@@ -25,6 +25,7 @@ from tercet.converge.fleet import Fleet
 from tercet.converge.gates import wait_for
 from tercet.converge.observe import ask
 from tercet.converge.requests import Exec, Http
+from tercet.datafile import text_of
 from tercet.inventory.platform import Platform, Role
 from tercet.observe.snapshot import conditions_of, questions
 
@@ -189,31 +190,10 @@ async def _job_runs(platform: Platform, fleet: Fleet) -> State:
         await ask(fleet, {control: {"purge": purge}}, timeout=10)
 
 
-# Prints who executed the INSERT and who executed the transaction's write.
-WRITE = f"""
-export PGPASSFILE={PASSFILE} PGCONNECT_TIMEOUT=3
-{patroni.PSQL} -XAtq -v ON_ERROR_STOP=1 -h localhost -p "$1" -U "$2" -d "$3" <<SQL
-INSERT INTO $4.proof VALUES ('$5 insert') RETURNING inet_server_addr();
-BEGIN;
-SELECT count(*) IS NULL FROM $4.proof;
-INSERT INTO $4.proof VALUES ('$5 transaction') RETURNING inet_server_addr();
-COMMIT;
-SQL
-"""
-RUN = f"""
-export PGPASSFILE={PASSFILE} PGCONNECT_TIMEOUT=3
-exec {patroni.PSQL} -XAtq -v ON_ERROR_STOP=1 -h localhost -p "$1" -U "$2" -d "$3" -c "$4"
-"""
-
-
-# A proof that was killed leaves its schema; the next one, ten minutes later, removes it. (Nomad forgets a job itself.)
-SWEEP = """
-DO $$ DECLARE old text; BEGIN
-  FOR old IN SELECT nspname FROM pg_namespace
-    WHERE nspname ~ '^tercet_verify_[0-9]+_' AND nspowner = current_user::regrole
-      AND split_part(nspname, '_', 3)::bigint < extract(epoch FROM now()) - 600
-  LOOP EXECUTE format('DROP SCHEMA %I CASCADE', old); END LOOP;
-END $$"""
+_AT_THE_PROXY = {"PASSFILE": PASSFILE, "PSQL": patroni.PSQL}
+WRITE = text_of(__package__, "verify-write.sh", **_AT_THE_PROXY)
+RUN = text_of(__package__, "verify-run.sh", **_AT_THE_PROXY)
+SWEEP = text_of(__package__, "verify-sweep.sql")
 
 
 async def _rows_travel(platform: Platform, proxy: Proxy, fleet: Fleet) -> State:
@@ -225,7 +205,7 @@ async def _rows_travel(platform: Platform, proxy: Proxy, fleet: Fleet) -> State:
         return Exec(("sh", "-c", RUN, "sh", *words, text), timeout=10)
 
     first = apps[0].name
-    make = sql(f"{SWEEP}; CREATE SCHEMA {schema} CREATE TABLE proof (what text)")
+    make = sql(f"{SWEEP}CREATE SCHEMA {schema} CREATE TABLE proof (what text)")
     answer = (await ask(fleet, {first: {"make": make}}, timeout=15)).get(first, "make")
     if not answer.ok:
         return Waiting(f"{first} could not create a table: {answer.why()}")
