@@ -10,6 +10,7 @@ import signal
 from pathlib import Path
 from time import monotonic
 
+from tercet.datafile import text_of
 from tercet.errors import TercetError
 from tercet.providers.lab.cgroup import POLL, Cgroups, emptied, kill, remove
 from tercet.providers.lab.config import config_text, has_disk, image_of
@@ -24,13 +25,7 @@ DEATH_LIMIT = 10.0  # seconds for killed processes to go
 HALT = signal.SIGRTMIN + 3  # systemd: halt.target
 LOCKS = Path("/run/lxc/lock")
 
-# A living container may be unplugged: then the tool was killed between taking its cable down and killing it.
-# A cable of the same name may be left for a moment when LXC's process was killed with the container.
-START = """
-if grep -qs "populated 1" "/sys/fs/cgroup/$5/cgroup.events"; then exec ip link set "$1" up; fi
-ip link delete "$1" 2>/dev/null
-exec lxc-start --lxcpath "$2" --name "$3" --daemon --logfile "$4" --logpriority WARN
-"""
+START = text_of(__package__, "containers-start.sh")
 
 
 class Containers:

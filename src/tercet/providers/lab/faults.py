@@ -14,6 +14,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from tercet.datafile import text_of
 from tercet.errors import TercetError
 from tercet.providers.base import CUT, CUT_ONE_WAY, FREEZE, KILL, LATENCY, LOSS, SLOW_DISK, Fault
 from tercet.providers.lab import cuts, weak
@@ -26,11 +27,7 @@ from tercet.providers.lab.observe import NetworkState, observe_network
 from tercet.providers.lab.throttle import Throttle
 from tercet.providers.lab.wan import Pair
 
-# $1 its control group, $2 the kind of fault, $3 when it ends on the monotonic clock, $4 seconds; then the remedy.
-HEALER = """
-echo 0 > "$1/cgroup.procs" || exit 1
-{ sleep "$4"; shift 4; exec "$@"; } </dev/null >/dev/null 2>&1 &
-"""
+HEALER = text_of(__package__, "faults-healer.sh")
 HEALER_NAME = "tercet-healer"
 
 

@@ -7,24 +7,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tercet.datafile import text_of
 from tercet.errors import TercetError
 from tercet.providers.lab import cuts, wan, wan_emulator
 from tercet.providers.lab.cgroup import Cgroups, emptied, kill, remove
 from tercet.providers.lab.host import command, inside, is_namespace
 from tercet.providers.lab.layout import Layout, Link, Network
 
-# Packets between sites may come from an address that this device would not answer to: that is what routing is.
-ROUTER = """
-cd /proc/sys/net/ipv4
-echo 1 > ip_forward
-for conf in conf/all conf/default; do echo 0 > $conf/rp_filter; echo 0 > $conf/send_redirects; done
-ip link set lo up
-"""
-PROBE = """
-ip link add tercet-probe type bridge || exit 2
-tc qdisc add dev tercet-probe root netem delay 1ms 2>/dev/null && echo netem
-ip link del tercet-probe
-"""
+ROUTER = text_of(__package__, "network-router.sh")
+PROBE = text_of(__package__, "network-probe.sh")
 
 
 class LabNetwork:
@@ -41,7 +32,7 @@ class LabNetwork:
         if not is_namespace(name):
             await self.remove_namespace()
             await command(["ip", "netns", "add", name], doing=doing)
-        await command(inside(name, ["sh", "-ec", ROUTER]), doing=doing)
+        await command(inside(name, ["sh", "-c", ROUTER]), doing=doing)
         await command(inside(name, ["nft", "-f", "-"]), stdin=cuts.table(), doing=doing)
 
     async def remove_namespace(self) -> None:

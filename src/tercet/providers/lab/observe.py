@@ -14,6 +14,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
+from tercet.datafile import text_of
 from tercet.errors import TercetError
 from tercet.providers.lab import cuts, wan, weak
 from tercet.providers.lab.cgroup import Cgroups, pids, read
@@ -24,13 +25,7 @@ from tercet.providers.lab.throttle import Throttle
 
 WATCHERS = Path("/proc/sys/fs/inotify/max_user_instances")
 MARK = "--tercet--"
-LOOK = f"""
-ip -j address show; echo {MARK}
-nft -j list ruleset 2>/dev/null; echo {MARK}
-tc -j qdisc show; echo {MARK}
-cat /proc/sys/net/ipv4/ip_forward; echo {MARK}
-cat /proc/net/netfilter/nfnetlink_queue 2>/dev/null; true
-"""
+LOOK = text_of(__package__, "observe-network.sh", MARK=MARK)
 
 
 @dataclass(frozen=True, slots=True)
