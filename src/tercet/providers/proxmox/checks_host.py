@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from tercet.datafile import text_of
 from tercet.errors import TercetError
 from tercet.providers.preflight import Check, failed, ok, skipped, warning
 from tercet.providers.proxmox.site import Site
@@ -15,15 +16,7 @@ from tercet.providers.proxmox.ssh import SshServer
 CONTAINER_PACKAGE = {8: (5, 3, 1), 9: (6, 0, 10)}  # pve-container: the first that take every release of Debian 13
 SSH_TIMEOUT = 20.0  # seconds for a command
 
-HOST_SCRIPT = r"""
-echo user=$(id -u)
-command -v pct >/dev/null && echo pct=yes
-[ -c /dev/net/tun ] && echo tun=yes
-echo cgroup=$(stat -fc %T /sys/fs/cgroup)
-echo userns=$(cat /proc/sys/user/max_user_namespaces)
-echo package=$(dpkg-query -W -f '${Version}' pve-container 2>/dev/null)
-modprobe -n nf_tables 2>/dev/null || [ -d /proc/sys/net/netfilter ] && echo nft=yes
-"""
+HOST_SCRIPT = text_of(__package__, "checks_host.sh")
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from typing import Any
 
 from tercet.converge.events import silent
 from tercet.converge.fleet import Unreachable
+from tercet.datafile import text_of
 from tercet.errors import TercetError
 from tercet.providers.base import CUT, CUT_ONE_WAY, FREEZE, KILL, LOSS, Fault
 from tercet.providers.proxmox.making import Maker
@@ -32,83 +33,12 @@ from tercet.providers.proxmox.ssh import SshServer
 
 TIMEOUT = 30.0  # seconds for a script on a server or a node
 TABLE = "inet tercet-cut"
-
-# $1 platform, $2 kind, $3 seconds, $4 older healers that end once the new ones are there, then VMIDs. A healer's own
-# words say what it is for and when it acts.
-HARM = r"""
-platform=$1 kind=$2 seconds=$3 older=$4; shift 4
-end=$(awk -v s="$seconds" '{ printf "%.1f", $1 + s }' /proc/uptime)
-case $kind in kill) remedy='pct start "$3"' ;; freeze) remedy='lxc-unfreeze --name "$3"' ;; esac
-for id; do
-    setsid bash -c "sleep \"\$4\"; exec $remedy" tercet-healer "$platform" "$kind" "$id" "$seconds" "$end" \
-        </dev/null >/dev/null 2>&1 &
-done
-for pid in $older; do kill -- "-$pid"; done
-if [ "$kind" = freeze ]; then
-    for id; do lxc-freeze --name "$id" || exit 1; done
-    exit 0
-fi
-for id; do ip link set dev "veth${id}i0" down; done
-killing=
-for id; do lxc-stop --kill --name "$id" & killing="$killing $!"; done
-for job in $killing; do wait "$job" || exit 1; done
-"""
-
-# $1 platform; prints "PID KIND VMID END" for each healer, END in seconds since the server's start, and that clock.
-HEALERS = r"""
-cut -d ' ' -f 1 /proc/uptime
-pgrep -fa " tercet-healer $1 (kill|freeze) [0-9]+ [0-9.]+ [0-9.]+$" | sed -nE \
-    's/^([0-9]+) .* tercet-healer [^ ]+ (kill|freeze) ([0-9]+) [0-9.]+ ([0-9.]+)$/\1 \2 \3 \4/p'
-"""
-
-# $1 cut or join, $2 seconds, $3 both or one, then the names of nodes. Existing elements get the new time.
-CUTTING = r"""
-verb=$1 seconds=$2 ways=$3; shift 3
-{
-    echo "add table inet tercet-cut"
-    for set in to from; do echo "add set inet tercet-cut $set { type ipv4_addr; flags timeout; }"; done
-    echo "add chain inet tercet-cut output { type filter hook output priority -5; policy accept; }"
-    echo "add chain inet tercet-cut input { type filter hook input priority -5; policy accept; }"
-    echo "flush chain inet tercet-cut output"
-    echo "flush chain inet tercet-cut input"
-    echo "add rule inet tercet-cut output oifname tailscale0 ip daddr @to drop"
-    echo "add rule inet tercet-cut input iifname tailscale0 ip saddr @from drop"
-    for name; do
-        address=$(awk -v name="$name" '$2 == name { print $1; exit }' /etc/hosts)
-        [ -n "$address" ] || { echo "no address of $name in /etc/hosts" >&2; exit 1; }
-        for set in to $([ "$ways" = both ] && echo from); do
-            echo "add element inet tercet-cut $set { $address }"
-            echo "delete element inet tercet-cut $set { $address }"
-            [ "$verb" = join ] || echo "add element inet tercet-cut $set { $address timeout ${seconds}s }"
-        done
-    done
-} > /run/tercet-cut.nft && nft -f /run/tercet-cut.nft
-"""
-
 LOSS_TABLE = "inet tercet-loss"
 
-# $1 percent, 0 to end it, $2 seconds, then the names of nodes. A table of its own: a cut and a loss are two faults.
-LOSING = r"""
-percent=$1 seconds=$2; shift 2
-{
-    echo "add table inet tercet-loss"
-    echo "delete table inet tercet-loss"
-    if [ "$percent" -gt 0 ]; then
-        echo "add table inet tercet-loss"
-        echo "add set inet tercet-loss to { type ipv4_addr; flags timeout; }"
-        for rule in "output oifname tailscale0 ip daddr" "input iifname tailscale0 ip saddr"; do
-            chain=${rule%% *}
-            echo "add chain inet tercet-loss $chain { type filter hook $chain priority -5; policy accept; }"
-            echo "add rule inet tercet-loss $rule @to numgen random mod 100 < $percent drop"
-        done
-        for name; do
-            address=$(awk -v name="$name" '$2 == name { print $1; exit }' /etc/hosts)
-            [ -n "$address" ] || { echo "no address of $name in /etc/hosts" >&2; exit 1; }
-            echo "add element inet tercet-loss to { $address timeout ${seconds}s }"
-        done
-    fi
-} > /run/tercet-loss.nft && nft -f /run/tercet-loss.nft
-"""
+HARM = text_of(__package__, "faults-harm.sh")
+HEALERS = text_of(__package__, "faults-healers.sh")
+CUTTING = text_of(__package__, "faults-cut.sh", TABLE=TABLE)
+LOSING = text_of(__package__, "faults-lose.sh", TABLE=LOSS_TABLE)
 
 
 @dataclass(frozen=True, slots=True)

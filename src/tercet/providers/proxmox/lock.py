@@ -31,6 +31,7 @@ from datetime import datetime
 import asyncssh
 
 from tercet.converge.fleet import Unreachable
+from tercet.datafile import text_of
 from tercet.errors import TercetError
 from tercet.providers.proxmox.site import Site
 from tercet.providers.proxmox.ssh import SshServer
@@ -52,27 +53,7 @@ class Grant:
     known: int
 
 
-# $1 names the platform, $2 the holder. The note stays readable by others while the lock is held. It says the highest
-# term that it knows, and reads the new one.
-SCRIPT = r"""
-file=/run/lock/tercet-$1.lock
-terms=/var/lib/tercet/terms
-exec 9>>"$file" || exit 1
-if ! flock -n 9; then
-    echo refused; cat "$file"; exit 0
-fi
-printf '%s\n' "$2" > "$file"
-mkdir -p "$terms" || exit 1
-term=0
-if [ -e "$terms/$1" ]; then read -r term < "$terms/$1" || exit 1; fi
-echo "granted $term"
-term=
-while [ -z "$term" ]; do IFS= read -r -t SILENCE term || exit 1; done  # signs of life are empty lines
-printf '%s\n' "$term" > "$terms/.$1" && sync "$terms/.$1" && mv "$terms/.$1" "$terms/$1" && sync "$terms" || exit 1
-echo "kept $term"
-while IFS= read -r -t SILENCE beat; do :; done
-: > "$file"
-""".replace("SILENCE", str(SILENCE))
+SCRIPT = text_of(__package__, "lock.sh", SILENCE=SILENCE)
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ from pathlib import Path
 import asyncssh
 
 from tercet.converge.fleet import Completed, Unreachable
+from tercet.datafile import text_of
 from tercet.errors import TercetError
 from tercet.inventory.platform import Platform
 from tercet.providers.proxmox.declaration import Ssh
@@ -29,16 +30,7 @@ KNOWN_S = 60.0  # seconds for which a container's place is taken as known: its V
 DIRECT_TIMEOUT = 4.0  # seconds for a node to take a connection over the tailnet
 ASK_AGAIN = 60.0  # seconds until a node that did not answer directly is tried directly again
 
-INTRODUCE = """
-umask 077
-mkdir -p /root/.ssh && touch /root/.ssh/authorized_keys
-while IFS= read -r key; do
-    grep -qxF "$key" /root/.ssh/authorized_keys || printf '%s\\n' "$key" >> /root/.ssh/authorized_keys
-done
-systemctl is-active --quiet ssh.service || systemctl enable --now --quiet ssh.service
-/usr/local/bin/tailscale ip -4 || exit 1
-cat /etc/ssh/ssh_host_*_key.pub
-"""
+INTRODUCE = text_of(__package__, "nodes-introduce.sh")
 
 
 @dataclass
