@@ -12,17 +12,17 @@ import tomli_w
 from tercet.components.context import Context
 from tercet.components.patroni.declaration import PatroniPorts
 from tercet.components.proxy.declaration import ProxyPorts
-from tercet.components.proxy.flavour import Flavour, choose_servers
+from tercet.components.proxy.flavour import Flavour, template
 from tercet.components.rolling import in_turn
 from tercet.components.systemd import NEEDS_TAILNET, unit_file, unit_path
 from tercet.converge.resources import Directory, File, Unit
+from tercet.datafile import text_of
 from tercet.inventory.platform import Node
 
 UNIT = "pgcat.service"
 CONFIG = "/etc/pgcat/pgcat.toml"
 PID_FILE = "/run/pgcat/pid"
 SERVERS = "tercet-servers-go-here"
-ROLES = {"primary": "primary", "read": "replica"}  # what choose_servers found → PgCat's role for it
 
 
 def flavour(context: Context, node: Node) -> Flavour:
@@ -98,14 +98,6 @@ def _template(context: Context, node: Node) -> bytes:
             }
         },
     }
-    servers = "[\n" + "".join(_server(context, key, role) for key, role in ROLES.items()) + "]"
+    servers = text_of(__package__, "pgcat-servers.ctmpl", PORT=settings.ports.of(PatroniPorts).postgresql).strip()
     text = tomli_w.dumps(config).replace(f'"{SERVERS}"', servers)
-    return (choose_servers(context.platform, node.site) + text).encode()
-
-
-def _server(context: Context, key: str, role: str) -> str:
-    """One line of `servers`, or nothing where that server does not exist just now."""
-    line = (
-        f'  ["{{{{ scratch.Get "{key}" }}}}", {context.platform.settings.ports.of(PatroniPorts).postgresql}, "{role}"],'
-    )
-    return f'{{{{ if ne (scratch.Get "{key}") "" }}}}{line}\n{{{{ end }}}}'
+    return (template("servers.ctmpl", context.platform, node.site) + text).encode()

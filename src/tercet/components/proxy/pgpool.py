@@ -15,7 +15,7 @@ from tercet.components.context import Context
 from tercet.components.patroni.declaration import PatroniPorts
 from tercet.components.proxy import routes
 from tercet.components.proxy.declaration import ProxyPorts
-from tercet.components.proxy.flavour import Flavour
+from tercet.components.proxy.flavour import Flavour, template
 from tercet.components.rolling import in_turn
 from tercet.components.systemd import unit_file, unit_path
 from tercet.converge.requests import Exec
@@ -63,7 +63,7 @@ def flavour(context: Context, node: Node) -> Flavour:
         kind="pgpool",
         rendered=routes.FILE,
         owner="root",
-        template=routes.template(context.platform, node.site),
+        template=template("routes.ctmpl", context.platform, node.site).encode(),
         pid_file=routes.PID_FILE,
         resources=(
             *routes.resources(context.platform),

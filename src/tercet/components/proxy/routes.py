@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from tercet.components.guard.component import SUPERVISED, program
 from tercet.components.patroni.declaration import PatroniPorts
-from tercet.components.proxy.flavour import leader_of, preference
 from tercet.components.rolling import in_turn
 from tercet.components.systemd import NEEDS_TAILNET
 from tercet.converge.requests import Exec
@@ -22,39 +21,6 @@ PRIMARY, READ = "198.18.0.1", "198.18.0.2"
 _RECORD = "/run/tercet-routes/map"
 PID_FILE = "/run/tercet-routes/pid"  # goes with its directory when the unit stops
 _CHECK = f"nft list map ip tercet_routes target | grep -oE '198[.0-9]+ : [.0-9]+' | sort | cmp -s - {_RECORD}"
-
-
-def template(platform: Platform, site: str) -> bytes:
-    """Consul Template's text: who passes as primary, who holds Patroni's leader key, and whom this site reads, best
-    first: its own node, the replicas by latency, the primary.
-
-    Of several primaries the last one named counts: the holder of the key, if it passes as replica or primary. Tags
-    lag behind the key. A standby that was promoted is tagged at its next check, up to a second later; a primary that
-    died passes again for two seconds, from its return to its first check (seen: writes at two sites were led to it
-    for 1.6 s).
-    """
-    name = platform.settings.postgresql.service
-    local, *others = preference(platform, site)
-    services = (("primaries", f"primary.{name}"), ("replicas", f"replica.{name}"), ("all", f"{name}|any"))
-    return "".join(
-        (
-            *(f'{{{{ ${variable} := service "{service}" -}}}}\n' for variable, service in services),
-            leader_of(name),
-            _line("primary", "$primaries"),
-            *(_line("primary", nodes, "$leader") for nodes in ("$replicas", "$primaries")),
-            _line("leader", "$all", "$leader"),
-            _line("read", "$primaries", f'"{local}"'),
-            *(_line("read", "$replicas", f'"{node}"') for node in (local, *others)),
-            _line("read", "$primaries"),
-        )
-    ).encode()
-
-
-def _line(role: str, nodes: str, node: str = "") -> str:
-    """A line "ROLE ADDRESS" for each of the nodes, or for that one of them only."""
-    line = f"{role} {{{{ .Address }}}}\n"
-    chosen = f"{{{{ if eq .Node {node} }}}}{line}{{{{ end }}}}" if node else line
-    return f"{{{{ range {nodes} }}}}{chosen}{{{{ end -}}}}\n"
 
 
 def resources(platform: Platform) -> tuple[Resource, ...]:
