@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -15,6 +17,22 @@ from tercet import datafile
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "tercet"
 SCRIPTS = sorted(SOURCE.rglob("*.sh"))
+TEXTS = [
+    *SCRIPTS,
+    *(each for form in ("ctmpl", "nft", "service", "sql", "timer") for each in SOURCE.rglob(f"*.{form}")),
+]
+
+# A line of a shell script, of SQL or of a template, by words that no sentence has.
+MARKS = re.compile(
+    r"""^\#!/
+    | \b(then|do|fi|done|esac)$ | \\$ | \|\|\ (exit|return|\{) | >/dev/null
+    | \$\(\S | "\$[\w@*] | ^\s*(exec|export|umask)\s
+    | ^\s*(SELECT|INSERT\ INTO|UPDATE|DELETE\ FROM|ALTER|CREATE|DROP|GRANT|WITH)\s | ^\s*(SET\s\w+\s=|DO\s\$|BEGIN;)
+    | \{\{-?\ .*\}\}""",
+    re.MULTILINE | re.VERBOSE,
+)
+# A program that runs on nodes is one file and carries its text with it. The drills' one query is still to be moved.
+EXCEPT = (SOURCE / "nodeside", SOURCE / "drills")
 
 
 @pytest.fixture
@@ -53,3 +71,31 @@ def test_a_script_names_its_shell_and_says_what_it_does(script: Path) -> None:
     first, second, *_ = script.read_text().splitlines()
     assert first in ("#!/bin/sh", "#!/bin/bash")
     assert second.startswith("# ")
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.name)
+def test_a_text_is_read_by_a_module_beside_it(text: Path) -> None:
+    assert any(f'"{text.name}"' in module.read_text() for module in text.parent.glob("*.py"))
+
+
+def test_no_module_has_a_script_a_template_or_sql_of_several_lines() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {text.strip().splitlines()[0]}"
+        for path in sorted(SOURCE.rglob("*.py"))
+        if not any(each in path.parents for each in EXCEPT)
+        for line, text in _texts(ast.parse(path.read_text(encoding="utf-8")))
+        if "\n" in text.strip() and MARKS.search(text)
+    ]
+    assert not found
+
+
+def _texts(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """All texts but docstrings, with their lines; a value that is put into one is left out."""
+    spoken = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Constant(value=str(text)) if id(node) not in spoken:
+                yield node.lineno, text
+            case ast.JoinedStr(values=parts):
+                fixed = (str(part.value) if isinstance(part, ast.Constant) else "" for part in parts)
+                yield node.lineno, "".join(fixed)
