@@ -31,8 +31,8 @@ MARKS = re.compile(
     | \{\{-?\ .*\}\}""",
     re.MULTILINE | re.VERBOSE,
 )
-# A program that runs on nodes is one file and carries its text with it. The drills' one query is still to be moved.
-EXCEPT = (SOURCE / "nodeside", SOURCE / "drills")
+# A program that runs on nodes is one file and carries its text with it.
+EXCEPT = (SOURCE / "nodeside",)
 
 
 @pytest.fixture

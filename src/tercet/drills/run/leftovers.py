@@ -12,6 +12,7 @@ import contextlib
 from tercet.converge.fleet import Unreachable
 from tercet.converge.observe import ask
 from tercet.converge.requests import Request
+from tercet.datafile import text_of
 from tercet.drills.run import live
 from tercet.inventory.platform import Role
 from tercet.session.session import Session, SqlError
@@ -19,20 +20,7 @@ from tercet.session.session import Session, SqlError
 TABLE = "tercet_drill_"  # followed by the Unix second at which the drill began
 JOB = "tercet-drill-"  # see live.job_name
 
-# The primary may be read-only (strict mode), or without a standby that would confirm the drop.
-_DROP = f"""
-SET default_transaction_read_only = off;
-SET synchronous_commit = local;
-SET lock_timeout = '5s';
-DO $$
-DECLARE found record;
-BEGIN
-  IF pg_is_in_recovery() THEN RETURN; END IF;
-  FOR found IN SELECT schemaname, tablename FROM pg_tables WHERE tablename ~ '^{TABLE}[0-9]+$' LOOP
-    EXECUTE format('DROP TABLE %I.%I', found.schemaname, found.tablename);
-  END LOOP;
-END $$;
-"""
+_DROP = text_of(__package__, "leftovers.sql", TABLE=TABLE)
 
 
 async def sweep(session: Session) -> None:

@@ -9,6 +9,8 @@ Invariant: what is slow is read from the groups alone, and a group of version 1 
 from __future__ import annotations
 
 import contextlib
+import errno
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from tercet.providers.lab.cgroup import BASE, Cgroups, pids, read, remove, write
 from tercet.providers.lab.disk import PLACE
 
 MOVES = 20  # times that new processes of the node are looked for; two are enough unless it forks without end
+ENDING_S = 2.0  # how long a process may take to end; some milliseconds are usual
 LIMITS = ("blkio.throttle.read_iops_device", "blkio.throttle.write_iops_device")
 
 
@@ -66,8 +69,7 @@ class Throttle:
             for limit in LIMITS:
                 for device in _limited(read(group / limit)):
                     write(group / limit, f"{device} 0")
-            _move_all(lambda: set(pids(group)), group.parents[2])
-            remove(group)
+            _empty_and_remove(group, group.parents[2])
 
     def free_command(self, node: str) -> list[str]:
         """A command line that ends it without the tool. What it leaves of the group, `free` removes."""
@@ -117,6 +119,19 @@ def _move_all(strays: Callable[[], set[int]], group: Path) -> None:
                 raise TercetError(
                     f"expected the kernel to move process {pid} into {group}, found: {error.strerror}"
                 ) from None
+
+
+def _empty_and_remove(group: Path, above: Path) -> None:
+    """Move everything out and remove the group. One that ends just then is no longer listed and still holds it."""
+    until = time.monotonic() + ENDING_S
+    while True:
+        _move_all(lambda: set(pids(group)), above)
+        try:
+            return remove(group)
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > until:
+                raise
+        time.sleep(0.01)
 
 
 def _processes(group: Path) -> Iterator[int]:
