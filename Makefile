@@ -36,13 +36,11 @@ test: lint ## lint, then every test, as root where there is sudo; else the lab's
 	$(if $(ROOT)$(AS_ROOT),@scripts/host-packages lab)
 	$(AS_ROOT) env $(TEST_ENV) $(BIN)/pytest
 
-SCRIPTS := scripts/* .ci/run $(shell find src -name '*.sh')
-
 lint: $(SYNCED) ## style, formatting and types, and shellcheck on every shell script
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	PATH="$(BIN):$$PATH" shellcheck $(SCRIPTS)  # the system's where .venv has none
+	PATH="$(BIN):$$PATH" shellcheck scripts/* .ci/run $$(find src -name '*.sh')
 
 bench: $(SYNCED) ## measure the lab with its drills (5 or 20 runs each, some two hours), then Proxmox's path; saves JSON in bench/
 	@scripts/host-packages lab
