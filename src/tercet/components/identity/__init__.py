@@ -1,1 +1,1 @@
-"""Whose nodes these are: who comes with other secrets, or without knowing of a lost site, is refused."""
+"""Whose nodes these are. An operator with other secrets, or whose inventory misses a lost site, is refused."""
