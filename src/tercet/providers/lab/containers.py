@@ -88,6 +88,11 @@ class Containers:
             log.unlink(missing_ok=True)
             try:
                 await command(self.start_command(container), doing=f"start {name}", timeout=START_LIMIT)
+            except asyncio.CancelledError:
+                # LXC ends a container whose start nobody waits for, but later: until then it passes for one that runs.
+                kill(self._cgroups.monitor(name))
+                await self.kill(name)
+                raise
             except HostCommandError as failure:
                 if self._cgroups.init(name) is None:  # else a healer was quicker
                     raise HostCommandError(f"{failure}{last_words(log)}") from None
