@@ -50,7 +50,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Declaration:
-    """What is a component's own. Every key is optional; `components` are the classes that it consists of."""
+    """What is a component's own. Every key but `components` is optional."""
 
     components: tuple[str, ...]
     """Each "MODULE:NAME", in the package: what makes a `converge.component.Component` from a context."""
