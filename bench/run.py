@@ -140,8 +140,8 @@ def measure(file: Path) -> list[Figure]:
         Figure("up, from nothing to verified", statistics.median(ups), "s", 40, tuple(ups)),
         Figure("down", statistics.median(downs), "s", 5, tuple(downs)),
         repeated("plan with nothing to do", 2, lambda: tercet(file, "plan"), 5),
-        repeated("status", 1, lambda: tercet(file, "status"), 5),
-        repeated("tercet --help", 0.150, lambda: tercet(file, "--help"), 7),
+        repeated("status", 1.8, lambda: tercet(file, "status"), 5),
+        repeated("tercet --help", 0.2, lambda: tercet(file, "--help"), 7),
     ]
     cpu = round(idle_cpu(), 3)
     memory = round(memory_mb())

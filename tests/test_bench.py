@@ -28,7 +28,7 @@ def bench() -> ModuleType:
 def run_of(
     measured: float | None = 1.0, failovers: int = 0, reasons: tuple[str, ...] = (), failed: int = 0
 ) -> dict[str, Any]:
-    names = ("writes", "transactions", "healing", "reads", "back")
+    names = ("writes", "transactions", "healing", "reads", "back", "refused", "healthy")
     return {
         "figures": {name: {"measured_s": measured} for name in names},
         "failovers": failovers,
@@ -72,6 +72,10 @@ def test_one_slow_run_of_five_is_a_miss_where_the_worst_has_a_limit_and_nowhere_
         ("postmaster-killed", "writes"),
         ("packet-loss", bench.LONGEST),
         ("packet-loss-at-the-primary", bench.LONGEST),
+        ("site-frozen", "healthy"),
+        ("site-cut", "healthy"),
+        ("site-cut-without-primary", "healthy"),
+        ("site-flapping", "healthy"),
     }
     assert all(one.goal.of == "worst" for one in found if not one.met)
     assert "predicted 3.0, below 5.0   (1, 99, 1, 1, 1)" in capsys.readouterr().out
