@@ -14,7 +14,7 @@ from tercet.drills import journal, promise
 from tercet.drills.discovery import discover
 from tercet.drills.judge import promises as folder
 from tercet.drills.judge.case import journaled
-from tercet.drills.run.live import Scene, judge, observed
+from tercet.drills.run.live import OBSERVED, Scene, observed
 from tercet.drills.scenario.file import ScenarioError, parse
 from tercet.inventory.platform import Platform
 
@@ -36,8 +36,8 @@ def unchanged() -> Iterator[None]:
     """The promises after a test are those before it."""
     promise.names()
     with pytest.MonkeyPatch.context() as patch:
-        for promises in (journaled, observed):
-            patch.setattr(promises, "_functions", dict(promises._functions))
+        for promises in (journaled, OBSERVED):
+            patch.setattr(promises, "_promised", dict(promises._promised))
         yield
 
 
@@ -70,9 +70,10 @@ def test_a_file_among_the_promises_is_all_that_a_promise_takes() -> None:
 
 def test_a_promise_may_ask_the_running_platform(platform: Platform) -> None:
     observed("no snow")(lambda _scene: (lambda _readings: Passing("dry"), {}))
-    found = judge("no snow", Scene(platform, frozenset(), "job"))
+    found = OBSERVED.get("no snow")
     assert found is not None
-    assert (found[0].title, found[0].check(Readings({}))) == ("no snow", Passing("dry"))
+    check, asked = found.look(Scene(platform, frozenset(), "job"))
+    assert (check(Readings({})), asked) == (Passing("dry"), {})
     assert parse(FILE % b"no snow", "snow.yml").expect.promises == ("no snow",)
 
 

@@ -13,37 +13,41 @@ from tercet.drills.discovery import discover
 
 FOLDERS = ("tercet.drills.judge.promises", "tercet.drills.run.promises")
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Promised = TypeVar("Promised")
 
 
-class Promises(Generic[Function]):
-    """The promises of one folder, by name."""
+class Promises(Generic[Promised]):
+    """The promises of one folder, by name: of each what tells whether it holds."""
 
     all: ClassVar[list[Promises[Any]]] = []
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
-        self._functions: dict[str, Function] = {}
+        self._promised: dict[str, Promised] = {}
         Promises.all.append(self)
 
-    def __call__(self, name: str) -> Callable[[Function], Function]:
-        """Register the decorated function as the one that tells whether the promise of that name holds."""
+    def add(self, name: str, promised: Promised) -> None:
+        """Raises ValueError if there is a promise of that name, in any folder."""
+        if any(name in promises._promised for promises in Promises.all):
+            raise ValueError(f"there are two promises of the name {name!r}")
+        self._promised[name] = promised
 
-        def register(function: Function) -> Function:
-            if any(name in promises._functions for promises in Promises.all):
-                raise ValueError(f"there are two promises of the name {name!r}")
-            self._functions[name] = function
-            return function
+    def __call__(self, name: str) -> Callable[[Promised], Promised]:
+        """Add what is decorated as the promise of that name."""
+
+        def register(promised: Promised) -> Promised:
+            self.add(name, promised)
+            return promised
 
         return register
 
-    def get(self, name: str) -> Function | None:
+    def get(self, name: str) -> Promised | None:
         discover(self._folder)
-        return self._functions.get(name)
+        return self._promised.get(name)
 
     def __iter__(self) -> Iterator[str]:
         discover(self._folder)
-        return iter(self._functions)
+        return iter(self._promised)
 
 
 def names() -> list[str]:

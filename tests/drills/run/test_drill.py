@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from tercet.components.context import Context
-from tercet.converge.component import Readings
+from tercet.converge.component import Condition, Passing, Readings, State
 from tercet.converge.events import Event
 from tercet.converge.fleet import Completed
 from tercet.converge.requests import Answer, Http
 from tercet.drills import journal
 from tercet.drills.expect import ExpectModel
 from tercet.drills.judge.verdict import Result, result
-from tercet.drills.run import course, leftovers, loads
+from tercet.drills.run import course, leftovers, live, loads
 from tercet.drills.run import drill as runner
 from tercet.drills.run.drill import DrillError, run
 from tercet.drills.run.healing import HealingError, ImpossibleError
@@ -295,6 +295,37 @@ async def test_a_fault_that_is_impossible_here_is_refused_before_anything_is_mad
     with pytest.raises(ImpossibleError, match="its data lies on overlayfs"):
         await drill(fake, tmp_path, scenario(fill_disk="the primary"))
     assert fake.session.statements == [] and fake.loads == []
+
+
+@pytest.mark.parametrize("budget", [30.0, 0.001])
+async def test_a_promise_says_itself_that_it_needs_a_job_and_a_budget(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: float
+) -> None:
+    settings = fake.session.platform.settings
+    budgets = settings.budgets.model_copy(update={"reschedule": budget})
+    fake.session.platform = replace(fake.session.platform, settings=settings.model_copy(update={"budgets": budgets}))
+    put: list[str] = []
+
+    async def ask(fleet: object, questions: Mapping[str, Mapping[str, Http]], *, timeout: float) -> Readings:
+        put.extend(one.path for batch in questions.values() for one in batch.values())
+        return Readings({node: dict.fromkeys(batch, Answer(200, "{}")) for node, batch in questions.items()})
+
+    async def wait_for(conditions: list[Condition], *_: object, **__: object) -> list[tuple[Condition, State]]:
+        await asyncio.sleep(0.01)
+        return [(condition, Passing("seen")) for condition in conditions]
+
+    def look(scene: live.Scene) -> live.Look:
+        return lambda _: Passing(), {}
+
+    monkeypatch.setattr(runner, "ask", ask)
+    monkeypatch.setattr(runner, "wait_for", wait_for)
+    monkeypatch.setattr(course, "wait_for", wait_for)
+    monkeypatch.setattr(live.OBSERVED, "_promised", {"jobs move": live.Observed(look, "reschedule", job=True)})
+    expect = scenario().expect.model_copy(update={"promises": ("jobs move",)})
+    asked = scenario(kill="site of a standby").model_copy(update={"expect": expect})
+    judged = await drill(fake, tmp_path, asked)
+    assert put == ["/v1/jobs"]
+    assert [(one.name, one.held) for one in judged.promises] == [("jobs move", budget > 1)]
 
 
 async def test_a_site_that_would_be_ignored_is_refused(fake: Fake, tmp_path: Path) -> None:

@@ -146,9 +146,9 @@ SITE = frozenset({"consul-nomad-sib-01", "apps-sib-01", "db-sib-01"})
 
 
 def judged(name: str, scene: live.Scene, answers: Mapping[str, Mapping[str, object]]) -> State:
-    found = live.judge(name, scene)
+    found = live.OBSERVED.get(name)
     assert found is not None
-    condition, asked = found
+    check, asked = found.look(scene)
     state: State = Waiting("")
     for node, batch in answers.items():
         assert set(batch) <= set(asked[node]), "a question is answered that is not asked"
@@ -157,7 +157,7 @@ def judged(name: str, scene: live.Scene, answers: Mapping[str, Mapping[str, obje
         for node, batch in answers.items()
     }
     for _ in range(live.HOLDS_LOOKS):  # what must last is Passing at the last of these
-        state = condition.check(Readings(told))
+        state = check(Readings(told))
     return state
 
 
@@ -191,11 +191,11 @@ def test_nomad_keeps_a_leader(platform: Platform) -> None:
 
 
 def test_what_must_go_on_is_looked_at_more_than_once(platform: Platform) -> None:
-    found = live.judge("other catalogues answer", live.Scene(platform, frozenset(), "job"))
+    found = live.OBSERVED.get("other catalogues answer")
     assert found is not None
-    condition, asked = found
+    check, asked = found.look(live.Scene(platform, frozenset(), "job"))
     well = Readings({node: dict.fromkeys(questions, Answer(200, "[{}]")) for node, questions in asked.items()})
-    states = [condition.check(readings) for readings in (well, well, Readings({}), *[well] * live.HOLDS_LOOKS)]
+    states = [check(readings) for readings in (well, well, Readings({}), *[well] * live.HOLDS_LOOKS)]
     assert [isinstance(state, Passing) for state in states] == [False] * (2 + live.HOLDS_LOOKS) + [True]
     assert states[1] == Waiting(f"3 of them, and dcs, at 2 of {live.HOLDS_LOOKS} looks in a row")
 
@@ -275,9 +275,9 @@ def test_a_cut_off_sites_consul_must_go_on_by_itself(platform: Platform) -> None
 
 def test_the_lost_servers_catalogue_must_be_gone_wherever_it_is_asked(platform: Platform) -> None:
     scene = live.Scene(platform, frozenset({"consul-nomad-sib-03", "db-sib-01"}), "job")
-    found = live.judge("its own catalogue is gone", scene)
-    assert found is not None
-    _, asked = found
+    gone = live.OBSERVED.get("its own catalogue is gone")
+    assert gone is not None
+    _, asked = gone.look(scene)
     paths = {
         node: batch["dc2"].path.removeprefix("/v1/") for node, batch in asked.items() if isinstance(batch["dc2"], Http)
     }
@@ -290,10 +290,10 @@ def test_the_lost_servers_catalogue_must_be_gone_wherever_it_is_asked(platform: 
     refused, lists = Answer(500, "No known Consul servers"), Answer(200, "[{}]")
 
     def state(edit: Mapping[str, Mapping[str, Answer]]) -> State:
-        found = live.judge("its own catalogue is gone", scene)
-        assert found is not None
+        assert gone is not None
+        check, _ = gone.look(scene)
         told = {node: {"dcs": lists, "dc2": refused, **edit.get(node, {})} for node in paths}
-        states = [found[0].check(Readings(told)) for _ in range(live.HOLDS_LOOKS)]
+        states = [check(Readings(told)) for _ in range(live.HOLDS_LOOKS)]
         assert not isinstance(states[0], Passing), "one look is not enough"
         return states[-1]
 
@@ -326,10 +326,9 @@ def test_the_job_begins_at_the_site_that_will_be_lost(platform: Platform) -> Non
     assert isinstance(live.purge_job(scene), Http)
 
 
-def test_every_promise_of_a_scenario_is_judged_by_somebody(platform: Platform) -> None:
+def test_every_promise_of_a_scenario_is_judged_by_somebody() -> None:
     from tercet.drills.judge.case import journaled
 
-    scene = live.Scene(platform, SITE, "job")
     for scenario in built_in().values():
         for name in scenario.expect.promises:
-            assert (journaled.get(name) is not None) != (live.judge(name, scene) is not None), name
+            assert (journaled.get(name) is not None) != (live.OBSERVED.get(name) is not None), name

@@ -124,20 +124,22 @@ async def script(course: Course, healing: Healing, scene: live.Scene, fleet: Fle
 
 def _look(course: Course, scene: live.Scene, fleet: Fleet, ends: float) -> list[asyncio.Task[None]]:
     """One task for each promise that only the running platform can tell."""
-    promised = [(name, live.judge(name, scene)) for name in course.scenario.expect.promises]
-    budget = seconds_of("reschedule", course.session.platform.settings.budgets) or 0.0
+    budgets = course.session.platform.settings.budgets
 
-    async def one(name: str, condition: Condition, asked: live.Questions) -> None:
+    async def one(name: str, promised: live.Observed) -> None:
+        check, asked = promised.look(scene)
         began = course.now
         deadline = max(1.0, ends - began - 0.5)
-        [(_, state)] = await wait_for([condition], asked, fleet, deadline=deadline, interval=0.5)
+        [(_, state)] = await wait_for([Condition(name, check)], asked, fleet, deadline=deadline, interval=0.5)
         took = course.now - began
-        held = isinstance(state, Passing) and (name != "allocations run elsewhere" or took <= budget)
+        within = None if promised.budget is None else seconds_of(promised.budget, budgets)
+        held = isinstance(state, Passing) and (within is None or took <= within)
         said = state.detail if isinstance(state, Passing) else state.reason
         entry = journal.Promise(t=course.now, name=name, held=held, detail=f"{said}, after {took:.1f} s")
         course.book.append(entry)
 
-    return [asyncio.create_task(one(name, *asked)) for name, asked in promised if asked is not None]
+    promised = {name: live.OBSERVED.get(name) for name in course.scenario.expect.promises}
+    return [asyncio.create_task(one(name, found)) for name, found in promised.items() if found is not None]
 
 
 async def back_to_health(course: Course, deadline: float, fleet: Fleet) -> str:

@@ -150,12 +150,13 @@ async def _make_table(course: Course) -> None:
 
 
 async def _make_job(course: Course) -> live.Scene:
-    """The drill's scene, with a Nomad job at the site that will be lost if the scenario is about its allocations."""
+    """The drill's scene, with a Nomad job at the site that will be lost where a promise is about it."""
     hit = victims(course.faults)
     platform, fleet = course.session.platform, course.session.provider
     scene = live.Scene(platform, hit, live.job_name())
     sites = [node.site for node in platform.of(Role.APPS) if node.name in hit]
-    if "allocations run elsewhere" not in course.scenario.expect.promises or not sites:
+    promised = (live.OBSERVED.get(name) for name in course.scenario.expect.promises)
+    if not sites or not any(one.job for one in promised if one is not None):
         return scene
     control = next(iter(scene.controls)).name
     put: dict[str, dict[str, Request]] = {control: {"put": live.put_job(scene, sites[0])}}

@@ -1,4 +1,4 @@
-"""The promises that only the running platform can answer, as conditions over readings. Pure.
+"""The promises that only the running platform can answer, as conditions over readings. No I/O.
 
 Each is asked of the nodes that the fault spares, from the fault on until it holds or healing begins.
 """
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from tercet.components import endpoints
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.requests import Http, Request
+from tercet.drills.expect import BudgetName
 from tercet.drills.promise import Promises
 from tercet.inventory.platform import Node, Platform, Role
 
@@ -44,16 +45,33 @@ class Scene:
 Look = tuple[Callable[[Readings], State], Questions]
 """Whether the promise holds, and what must be asked for that."""
 
-observed: Promises[Callable[[Scene], Look]] = Promises("tercet.drills.run.promises")
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A promise that the running platform is asked for.
+
+    It must hold within `budget`, the name of one of the inventory's, or at the latest when the first fault is healed.
+    With `job`, a Nomad job of the drill runs at a site that the faults hit (`Scene.job`), where they hit one.
+    """
+
+    look: Callable[[Scene], Look]
+    budget: BudgetName | None = None
+    job: bool = False
 
 
-def judge(name: str, scene: Scene) -> tuple[Condition, Questions] | None:
-    """The condition of a promise and what must be asked for it; None if it is none of these."""
-    look = observed.get(name)
-    if look is None:
-        return None
-    check, asked = look(scene)
-    return Condition(name, check), asked
+OBSERVED: Promises[Observed] = Promises("tercet.drills.run.promises")
+
+
+def observed(
+    name: str, *, budget: BudgetName | None = None, job: bool = False
+) -> Callable[[Callable[[Scene], Look]], Callable[[Scene], Look]]:
+    """Register the decorated function as the look that tells whether the promise of that name holds."""
+
+    def register(look: Callable[[Scene], Look]) -> Callable[[Scene], Look]:
+        OBSERVED.add(name, Observed(look, budget, job))
+        return look
+
+    return register
 
 
 HOLDS_LOOKS = 6

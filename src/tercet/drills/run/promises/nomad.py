@@ -48,7 +48,7 @@ def _nomad_failed(scene: Scene) -> Look:
     return check, asked
 
 
-@observed("allocations run elsewhere")
+@observed("allocations run elsewhere", budget="reschedule", job=True)
 def _runs_elsewhere(scene: Scene) -> Look:
     asked = ask(scene, "allocations", scene.nomad(f"job/{scene.job}/allocations"))
 
