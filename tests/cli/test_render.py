@@ -259,3 +259,19 @@ def test_a_database_that_goes_has_a_line_of_its_own() -> None:
     assert "container apps-old" in before and "db-old" not in before
     assert "container db-old" in after and "2 changes: 2 remove." in after
     assert plan_json(plan)["destructions"] == ["db-old"]
+
+
+def test_the_lines_that_differ_stand_under_their_change() -> None:
+    inside = {("consul-nomad-sib-01", "/etc/consul.d/agent.json"): ("@@ -1 +1 @@", "- [old]", "+ new")}
+    out = io.StringIO()
+    render_plan(PLAN, Console(file=out, width=80), inside)
+    assert (
+        "    update   file /etc/consul.d/agent.json  content differs\n"
+        "             @@ -1 +1 @@\n"
+        "             - [old]\n"
+        "             + new\n"
+        "    restart  unit consul.service "
+    ) in out.getvalue()
+    told = json.dumps(plan_json(PLAN, inside))
+    assert told.count('"diff"') == 1 and '"- [old]"' in told
+    assert '"diff"' not in json.dumps(plan_json(PLAN))

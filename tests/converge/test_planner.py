@@ -308,6 +308,15 @@ def test_an_object_that_follows_another_is_planned_with_it() -> None:
     assert planned(Answer(1, "x"))[1:] == ["n: change restart (setting changes)"]
 
 
+@pytest.mark.parametrize("after", [(), ("first",)])
+def test_an_object_that_follows_what_nobody_manages_before_it_is_a_mistake(after: tuple[str, ...]) -> None:
+    wrong = "seting" if after else "setting"
+    follower = role("restart", follows=(wrong,))
+    components = [Part("first", {"m": [role("setting")]}), Part("later", {"m": [follower]}, after)]
+    with pytest.raises(ValueError, match=f"restart of later follows {wrong}, which nothing before it manages"):
+        plan(components, nodes("m"), Observation({}), ())
+
+
 # --- rolling ----------------------------------------------------------------------------------------------------
 
 

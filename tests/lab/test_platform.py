@@ -218,6 +218,8 @@ def test_what_a_person_changed_is_planned_with_its_reason_and_repaired(platform_
         )
     assert any("loop_wait is 3, wanted 1" in line for line in lines)
     assert any("proposalsapp" in line and "cannot log in" in line for line in lines)
+    inside = platform_lab.call("plan", "--diff", expect=2).stdout
+    assert re.search(r"update   file /etc/nomad\.d/nomad\.json .*\n +@@.*\n +- \{\}\n", inside), inside
     touched = {line.split(":")[0] for line in lines}
     assert "consul-nomad-sib-01" not in touched, "a node that nobody touched has changes"
     platform_lab.call("apply")

@@ -1,11 +1,12 @@
-"""A plan for people and as JSON. Neither ever shows the content of a file, so no secret either."""
+"""A plan for people and as JSON. No secret is in either: of a file's content only what `Differences` has is shown."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
@@ -13,6 +14,10 @@ from rich.text import Text
 from tercet.converge.plan import Change, Held, Plan
 from tercet.converge.target import Verb
 
+if TYPE_CHECKING:
+    from tercet.operations.differences import Differences
+
+NONE: Differences = MappingProxyType({})
 COLORS = {
     Verb.CREATE: "green",
     Verb.START: "green",
@@ -35,10 +40,11 @@ ORDER = (
     Verb.REMOVE,
 )
 """Of the verbs in a count; the others follow by name."""
+SIGNS = {"+": "green", "-": "red"}
 STOPPED = "what must change there is known once it runs"
 
 
-def render_plan(plan: Plan, console: Console) -> None:
+def render_plan(plan: Plan, console: Console, differences: Differences = NONE) -> None:
     """Every change under its component and node, with its reason; the last line counts them."""
     if others := [change for change in plan.infrastructure if not change.destroys]:
         console.print(Text("containers and networks", "bold"))
@@ -48,7 +54,7 @@ def render_plan(plan: Plan, console: Console) -> None:
         for node, changes in nodes.items():
             rolling = any(step.group for step in plan.steps if (step.component, step.node) == (component, node))
             console.print(Text(f"  {node}").append("  (one node at a time)" if rolling else "", "dim"))
-            _print_changes(changes, console, indent=4)
+            _print_changes(changes, console, indent=4, differences=differences, node=node)
     if plan.stopped:
         console.print(Text("stopped", "bold yellow"))
         for node in plan.stopped:
@@ -59,11 +65,11 @@ def render_plan(plan: Plan, console: Console) -> None:
     if plan.destructions:
         console.print(Text("databases destroyed", "bold red").append("  (only with --destroy NODE)", "dim"))
         _print_changes(plan.destructions, console, indent=2)
-    render_waiting(plan, console)
+    render_waiting(plan, console, differences)
     console.print(Text(summary(plan)), soft_wrap=True)
 
 
-def render_waiting(plan: Plan, console: Console) -> None:
+def render_waiting(plan: Plan, console: Console, differences: Differences = NONE) -> None:
     """What waits, for whom and why; then the nodes that could not be read."""
     for awaits, held in _by_awaited(plan).items():
         console.print(Text(f"waits for {awaits}", "bold yellow"))
@@ -71,7 +77,7 @@ def render_waiting(plan: Plan, console: Console) -> None:
             console.print(Text(f"  {node}").append(f"  {reason}", "dim"), soft_wrap=True)
         for step in (step for step in held if not step.unknown):
             console.print(Text(f"  {step.node}").append(f"  {step.reason}", "dim"), soft_wrap=True)
-            _print_changes(step.changes, console, indent=4)
+            _print_changes(step.changes, console, indent=4, differences=differences, node=step.node)
     if plan.unreachable:
         console.print(Text("not read", "bold red"))
         for node, reason in plan.unreachable:
@@ -107,8 +113,8 @@ def counted(plan: Plan) -> dict[str, int]:
     return {verb.value: counts[verb] for verb in verbs}
 
 
-def plan_json(plan: Plan) -> dict[str, Any]:
-    """The plan as plain data: verbs, what, reasons; never content.
+def plan_json(plan: Plan, differences: Differences = NONE) -> dict[str, Any]:
+    """The plan as plain data: verbs, what, reasons; `diff` where there are lines of it.
 
     `stopped` are nodes whose container is stopped. What they may need is in no list: it is compared once they run.
     """
@@ -121,7 +127,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
                 "component": step.component,
                 "node": step.node,
                 "group": step.group,
-                "changes": [_change_json(change) for change in step.changes],
+                "changes": [_change_json(change, step.node, differences) for change in step.changes],
             }
             for step in plan.listed
         ],
@@ -133,7 +139,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
                 "node": held.node,
                 "for": list(held.awaits),
                 "reason": held.reason,
-                "changes": [] if held.unknown else [_change_json(change) for change in held.changes],
+                "changes": [_change_json(each, held.node, differences) for each in held.changes if not held.unknown],
             }
             for held in plan.waiting
         ],
@@ -142,13 +148,15 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _change_json(change: Change) -> dict[str, Any]:
-    return {
+def _change_json(change: Change, node: str = "", differences: Differences = NONE) -> dict[str, Any]:
+    data = {
         "verb": change.verb.value,
         "what": change.what,
         "target": {"kind": change.target.kind.value, "name": change.target.name},
         "reason": change.reason,
     }
+    lines = differences.get((node, change.target.name))
+    return {**data, "diff": list(lines)} if lines else data
 
 
 def _changes(plan: Plan) -> Iterator[Change]:
@@ -171,7 +179,9 @@ def _by_awaited(plan: Plan) -> dict[str, list[Held]]:
     return grouped
 
 
-def _print_changes(changes: Iterable[Change], console: Console, *, indent: int) -> None:
+def _print_changes(
+    changes: Iterable[Change], console: Console, *, indent: int, differences: Differences = NONE, node: str = ""
+) -> None:
     lines = list(changes)
     width = max((len(change.what) for change in lines), default=0)
     for change in lines:
@@ -180,6 +190,8 @@ def _print_changes(changes: Iterable[Change], console: Console, *, indent: int) 
         line.append(f" {change.what:<{width}}  ")
         line.append(change.reason, "dim")
         console.print(line, soft_wrap=True)
+        for text in differences.get((node, change.target.name), ()):
+            console.print(Text(" " * (indent + 9)).append(text, SIGNS.get(text[:1], "dim")), soft_wrap=True)
 
 
 def _number(count: int, thing: str) -> str:

@@ -225,6 +225,7 @@ def _object(wanted: Object, seen: Seen) -> list[Change]:
         return [seen.blank(Verb.CHANGE, wanted, "not there yet")]
     reason = wanted.differs(seen.facts.answers[wanted.probe])
     if reason is None:
-        causes = [name for name in wanted.follows if name in seen.changed or name in seen.touched]
-        reason = f"{causes[0]} changes" if causes else None
+        how = {**dict.fromkeys(seen.changed, "changes"), **seen.touched}
+        causes = [f"{name} {how[name]}" for name in wanted.follows if name in how]
+        reason = causes[0] if causes else None
     return [change(Verb.CHANGE, wanted, reason)] if reason else []

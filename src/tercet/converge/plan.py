@@ -1,8 +1,8 @@
 """The plan: what will be done, on which node, why, and in which order. A value; nothing here acts.
 
-The plan that is shown is the plan that is executed: `apply` takes these steps and computes nothing anew. There are
-two exceptions, and the plan says so of each: bytes that do not exist yet (`Deferred`), and what is on a node whose
-container is stopped (`Step.unknown`).
+The plan that is shown is the plan that is executed: `apply` takes these steps and computes nothing again. There are
+three exceptions, and the plan says so of each: bytes that do not exist yet (`Deferred`), what belongs to whichever node
+is primary by then (`Object.here`), and what is on a node whose container is stopped (`Step.unknown`).
 """
 
 from __future__ import annotations

@@ -44,6 +44,7 @@ def plan(
     """
     components = in_order(components)
     wanted = {component.name: _wanted(component, nodes, observation) for component in components}
+    _check_follows(components, wanted)
     created = {
         change.target.name
         for change in infrastructure
@@ -157,6 +158,25 @@ def _consistent(node: str, wanted: Mapping[str, Sequence[Resource]], components:
                         f"which nothing before it manages"
                     )
     return [resource for _, resource in owners.values()]
+
+
+def _check_follows(components: Sequence[Component], wanted: Mapping[str, Mapping[str, Sequence[Resource]]]) -> None:
+    """What an object follows must be in a component before its own, else its change would never be planned."""
+    names = {
+        name: {each.name if isinstance(each, Object) else path_of(each) for of in nodes.values() for each in of}
+        for name, nodes in wanted.items()
+    }
+    before = ancestors(components)
+    for component in components:
+        there = {name for earlier in before[component.name] for name in names[earlier]}
+        for wanted_object in (
+            each for of in wanted[component.name].values() for each in of if isinstance(each, Object)
+        ):
+            for name in wanted_object.follows:
+                if name not in there:
+                    raise ValueError(
+                        f"{wanted_object.name} of {component.name} follows {name}, which nothing before it manages"
+                    )
 
 
 def _changes(resources: Sequence[Resource], seen: Seen) -> list[Change]:

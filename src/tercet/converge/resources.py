@@ -165,6 +165,8 @@ class Unit:
 class Object:
     """State inside a running program: a role in a database, a login, a dynamic setting.
 
+    `name` is what it is known by, to people and to other objects' `follows`; it is unique on its node.
+
     `probe` is asked; `differs(answer)` is None when all is well, else the reason for the change; `change` are
     the requests that make it so, in order. `needs` are further questions to other nodes which `permit` judges
     before the change: it returns None to go on, else why the change must not happen. Then apply stops there; an

@@ -22,24 +22,31 @@ CHANGES_PENDING = 2
     help="every change that is needed, with its node and reason; exit 2 if `apply` would make one, 0 if not",
     section=Section.PLATFORM,
     order=2,
-    examples=(("tercet plan", "look before you apply"), ("tercet plan --json", "the same for a program")),
+    examples=(
+        ("tercet plan", "look before you apply"),
+        ("tercet plan --diff", "also which lines of each file differ"),
+        ("tercet plan --json", "the same for a program"),
+    ),
 )
+@click.option("--diff", is_flag=True, help="show which lines of each file differ; secrets are masked")
 @click.pass_obj
-def cli(call: Invocation) -> int:
+def cli(call: Invocation, *, diff: bool) -> int:
     """Exit 2 when something can be changed now, else 0: what waits for a site that cannot be reached is listed only."""
     from tercet.cli.render import plan_json, render_plan  # noqa: PLC0415
     from tercet.cli.status_view import render_lost  # noqa: PLC0415
     from tercet.observe.snapshot import lost_sites  # noqa: PLC0415
     from tercet.operations.change import make_plan  # noqa: PLC0415
+    from tercet.operations.differences import differences  # noqa: PLC0415
 
     async def work(session: Session) -> int:
         plan = await make_plan(session)
+        inside = await differences(session, plan) if diff else {}
         lost = lost_sites(session.platform)
         if call.json:
-            call.print_json({**plan_json(plan), "lost_sites": [site.model_dump() for site in lost]})
+            call.print_json({**plan_json(plan, inside), "lost_sites": [site.model_dump() for site in lost]})
         else:
             render_lost(lost, call.console)
-            render_plan(plan, call.console)
+            render_plan(plan, call.console, inside)
         return 0 if plan.empty else CHANGES_PENDING
 
     return on_platform(call, work)
