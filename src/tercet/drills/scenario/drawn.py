@@ -18,8 +18,7 @@ DATABASES = ("the primary", "a standby", "the other standby")
 CONTROLS = tuple(f"consul-nomad at {site}" for site in SITES)
 APPS = tuple(f"apps at {site}" for site in SITES)
 FIRST = ("postmaster", "patroni", "proxy", "consul-template", "dcs", "consul", "nomad", "tailscaled")
-"""The order in which the first soaks drew processes. It stays, so that their seeds draw the same rounds; what later
-components declare comes after."""
+"""The order in which the first soaks drew processes. Without later ones, their seeds draw the same rounds."""
 NODES = (*SITES, *DATABASES, *CONTROLS, *APPS)
 
 Pick = Callable[[Random], Any]

@@ -1,7 +1,8 @@
 """What goes wrong in a round: drawn from the seed and the round's number alone. Pure.
 
-Invariant: the same seed, number, kinds and platform's shape give the same faults, on every machine, whoever is primary
-by then: targets are roles ("the primary"), not names. So a round can be run again.
+Invariant: the same seed, number, kinds, processes and platform's shape give the same faults, on every machine, whoever
+is primary by then: targets are roles ("the primary"), not names. So a round can be run again. A component that declares
+one more process (`inventory/components.py`) changes what seeds draw.
 """
 
 from __future__ import annotations
