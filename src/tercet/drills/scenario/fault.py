@@ -97,6 +97,11 @@ class FaultModel(Model):
         """While it lasts, a site's proxy does not learn of a new primary."""
         return False
 
+    @property
+    def unsettles(self) -> bool:
+        """While it lasts, the primary may lose the lead again and again without another node leading."""
+        return False
+
     @abstractmethod
     def fault(self, view: View, facts: Facts, number: int) -> Fault:
         """The fault that these words mean on the platform as it stands; `number` is its place in the drill.

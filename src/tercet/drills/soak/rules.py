@@ -55,7 +55,8 @@ def _seconds(faults: Sequence[FaultModel], budgets: BudgetsModel) -> float:
     failover = max(budgets.site_loss, budgets.site_cut, budgets.primary_loss)
     # A proxy that does not learn of the new primary follows it once what tells it is back.
     deaf = max((fault.lasts for fault in faults if fault.deafens), default=0.0) if len(faults) > 1 else 0.0
-    return failover * len(faults) + deaf
+    unsettled = max((fault.lasts for fault in faults if fault.unsettles), default=0.0)
+    return failover * len(faults) + deaf + unsettled
 
 
 def stale(result: Result, healthy: float) -> list[str]:

@@ -97,6 +97,12 @@ class Flap(FaultModel):
     def amount(self) -> str:
         return f"{self.every:g} s"
 
+    @property
+    def unsettles(self) -> bool:
+        """A primary that is seen alive each time its site is back keeps every standby from leading in its place, and
+        has lost its standbys again before they confirm."""
+        return self.targets == ("site of the primary",)
+
     def fault(self, view: View, facts: Facts, number: int) -> Fault:
         """One spell of it."""
         fault = _link(self, view, both=True) if len(self.targets) > 1 else _site(self, view)
