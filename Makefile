@@ -34,7 +34,8 @@ TEST_ENV := $(foreach name,TERCET_REQUIRE_LAB TERCET_TEST_PGCAT TERCET_DEBIAN_MI
 
 test: lint ## lint, then every test, as root where there is sudo; else the lab's are skipped
 	$(if $(ROOT)$(AS_ROOT),@scripts/host-packages lab)
-	$(AS_ROOT) env $(TEST_ENV) $(BIN)/pytest
+	$(AS_ROOT) env $(TEST_ENV) $(BIN)/pytest --cov=tercet --cov-report=
+	@echo "Covered: $$($(BIN)/coverage report --format=total) % of the lines of src, not counting what ran in processes of its own"
 
 lint: $(SYNCED) ## style, formatting and types, and shellcheck on every shell script
 	$(BIN)/ruff check .
@@ -51,7 +52,7 @@ drills: $(SYNCED) ## run the whole set of failure drills on a real lab
 	$(AS_ROOT) env $(TEST_ENV) $(BIN)/pytest -m lab tests/lab/test_drills.py
 
 # Some are root's, where tests ran with sudo.
-CACHES := .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+CACHES := .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
 
 clean: ## remove the virtual environments and caches; no platform is touched
 	rm -rf $(CACHES) 2>/dev/null || $(AS_ROOT) rm -rf $(CACHES)
