@@ -176,6 +176,8 @@ def test_a_primary_whose_site_comes_and_goes_may_lose_the_writes_for_as_long(pla
     budgets = BudgetsModel(site_loss=8, site_cut=8, primary_loss=8)
     flap = fault_of(flap="site of the primary", lasts=11)
     assert expectation([flap], platform, budgets).writes == 19
+    link = fault_of(flap=("site of a standby", "site of the primary"), lasts=12)
+    assert expectation([link], platform, budgets).writes == 20
     assert expectation([fault_of(flap="site of a standby", lasts=11)], platform, budgets).writes == 8
 
 

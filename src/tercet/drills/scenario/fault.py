@@ -99,7 +99,7 @@ class FaultModel(Model):
 
     @property
     def unsettles(self) -> bool:
-        """While it lasts, the primary may lose the lead again and again without another node leading."""
+        """While it lasts, the primary may come and go for applications, and no other node leads in its place."""
         return False
 
     @abstractmethod
