@@ -1,7 +1,7 @@
 """What a component is, and what health is.
 
-A component is a module that says, purely, what its nodes must have and what must be true of the running
-platform. The engine knows nothing else of it. Adding a component = adding a file in components/.
+A component says, purely, what its nodes must have and what must be true of the running platform. The engine knows
+nothing else of it. docs/architecture.md says what to write to add one.
 """
 
 from __future__ import annotations

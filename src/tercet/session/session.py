@@ -157,7 +157,7 @@ class Session:
         return replace(self, context=context, components=components(context))
 
     def only(self, names: Collection[str]) -> Session:
-        """With no other components than these."""
+        """With no other components than these, of those that it has: a real tailnet has no headscale."""
         return replace(self, components=tuple(each for each in self.components if each.name in names))
 
 

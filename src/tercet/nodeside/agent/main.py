@@ -4,7 +4,7 @@
      "patience": seconds for systemd, "requests": [request]}
     {"call": "do", "changes": [change], "watch": {unit: [watched path]}}
 
-`look` reads everything in one go and changes nothing; `do` carries out changes (see changes.do).
+`observe` reads everything in one go and changes nothing; `do` carries out changes (see changes.do).
 """
 
 from __future__ import annotations
