@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -10,10 +9,11 @@ import pytest
 
 from tercet.components.context import Context
 from tercet.components.guard.component import Guard
+from tercet.components.identity.fingerprint import Fingerprint
 from tercet.components.registry import components
 from tercet.converge.component import Component, Readings
 from tercet.converge.requests import Answer
-from tercet.converge.resources import File, Unit
+from tercet.converge.resources import File, Object, Unit
 from tercet.drills.judge.records import command, events
 from tercet.drills.scenario import file as scenario
 from tercet.drills.scenario.drawn import on_nodes
@@ -27,11 +27,13 @@ from tercet.inventory.default import default_text
 from tercet.inventory.load import parse
 from tercet.inventory.platform import Platform, Role
 from tercet.inventory.schema import schema
-from tercet.inventory.secrets import Secrets
+from tercet.inventory.secrets import Secrets, load, load_or_create, names
 from tercet.inventory.timing import timing_of
 from tercet.observe.snapshot import snapshot, units_of
 from tercet.operations.change import make_plan
+from tercet.operations.support.redact import MASK, Redactor, known_secrets
 from tercet.session.session import open_session
+from tests.sample_component.declaration import BATON
 
 PORT = "ports: {metronome: 7075}\n"
 
@@ -46,7 +48,7 @@ def platform_of(more: str = "") -> Platform:
 
 
 def parts_of(platform: Platform) -> tuple[Context, tuple[Component, ...]]:
-    secrets = Secrets(**{field.name: "x" for field in dataclasses.fields(Secrets)})
+    secrets = Secrets(dict.fromkeys(names(), "x"))
     context = Context(platform, secrets, timing_of(platform.settings), (), "pgpool")
     return context, components(context)
 
@@ -95,8 +97,32 @@ async def test_it_is_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_its_unit_beats_at_the_port_of_the_inventory() -> None:
     platform = platform_of(PORT)
     resources = list(parts_of(platform)[1][-1].desired(platform.of(Role.APPS)[0]))
-    assert [type(resource) for resource in resources] == [File, Unit]
-    assert b"metronome 7075" in next(resource.content for resource in resources if isinstance(resource, File))
+    assert [type(resource) for resource in resources] == [File, File, Unit]
+    files = {resource.path: resource.content for resource in resources if isinstance(resource, File)}
+    assert b"metronome 7075" in files["/etc/systemd/system/metronome.service"]
+
+
+def test_its_secret_is_made_checked_and_taken_out_of_a_support_bundle(tmp_path: Path) -> None:
+    path = tmp_path / "tercet.secrets.yml"
+    made = load_or_create(path)
+    baton = made.password(BATON)
+    assert len(baton) >= 40 and load(path) == made and f"metronome_baton: {baton}" in path.read_text()
+    assert Redactor(known_secrets(made, {})).clean(f"the baton is {baton}") == f"the baton is {MASK}"
+    path.write_text(path.read_text().replace(baton, "it's"))
+    with pytest.raises(TercetError, match="a character in metronome_baton that is neither"):
+        load(path)
+
+
+def test_its_secret_is_in_the_fingerprint() -> None:
+    platform = platform_of()
+    context, _ = parts_of(platform)
+    [record] = Fingerprint(context).desired(platform.initial_primary)
+    assert isinstance(record, Object) and "metronome_baton" in str(record.differs(Answer(0, "{}")))
+
+
+def test_the_applications_user_cannot_have_the_name_of_its_own() -> None:
+    with pytest.raises(TercetError, match=r"postgresql\.user: .*this name is PostgreSQL's or tercet's"):
+        parse(default_text().replace("user: proposalsapp", "user: maelzel").encode(), Path("tercet.yml"))
 
 
 def test_the_guard_leaves_its_gossip_alone() -> None:

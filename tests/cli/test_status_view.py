@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 
 import pytest
@@ -13,7 +12,7 @@ from tercet.components.context import Context
 from tercet.components.registry import components
 from tercet.converge.component import Readings
 from tercet.inventory.platform import Platform
-from tercet.inventory.secrets import Secrets
+from tercet.inventory.secrets import Secrets, names
 from tercet.inventory.timing import timing_of
 from tercet.observe.snapshot import AsideStatus, NodeStatus, SiteStatus, Snapshot, snapshot, units_of
 
@@ -23,7 +22,7 @@ ADDRESS = "100.64.0.11"
 @pytest.fixture
 def silent(platform: Platform) -> Snapshot:
     """Nobody answers; db-sib-01 has said why."""
-    secrets = Secrets(**{field.name: "x" for field in dataclasses.fields(Secrets)})
+    secrets = Secrets(dict.fromkeys(names(), "x"))
     parts = components(Context(platform, secrets, timing_of(platform.settings), (), "pgpool"))
     silent = Readings({}, {"db-sib-01": "db-sib-01: the container does not run"})
     return snapshot(platform, parts, units_of(parts, platform.containers), silent)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import re
 from collections.abc import Callable, Mapping
@@ -31,7 +30,7 @@ from tercet.drills.report.terminal import render
 from tercet.drills.scenario.file import built_in
 from tercet.inventory.default import default_text
 from tercet.inventory.load import parse
-from tercet.inventory.secrets import Secrets
+from tercet.inventory.secrets import Secrets, names
 from tercet.inventory.timing import timing_of
 from tercet.observe.reach import Reach, Survey
 from tercet.observe.snapshot import MemberStatus, RouteStatus, Snapshot, snapshot, units_of
@@ -67,7 +66,7 @@ def close(result: Result) -> Result:
 def seen() -> Snapshot:
     """Everything is wrong with it that a table can show."""
     platform = parse(default_text().encode(), Path("tercet.yml"))
-    secrets = Secrets(**{field.name: "x" for field in dataclasses.fields(Secrets)})
+    secrets = Secrets(dict.fromkeys(names(), "x"))
     parts = components(Context(platform, secrets, timing_of(platform.settings), (), "pgpool"))
     silent = Readings({}, {"db-sib-01": "db-sib-01: the container does not run"})
     found = snapshot(platform, parts, units_of(parts, platform.containers), silent)

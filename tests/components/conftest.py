@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from tercet.components.context import Context
 from tercet.converge.resources import Program
 from tercet.inventory.platform import Platform
-from tercet.inventory.secrets import Secrets
+from tercet.inventory.secrets import Secrets, names
 from tercet.inventory.timing import timing_of
 
 NAMES = ("tailscaled", "tailscale", "consul", "nomad", "consul-template", "headscale", "pgcat")
@@ -17,6 +16,6 @@ NAMES = ("tailscaled", "tailscale", "consul", "nomad", "consul-template", "heads
 @pytest.fixture
 def context(platform: Platform) -> Context:
     """A context whose secrets are their own names, so that a golden file shows where each one ends up."""
-    secrets = Secrets(**{field.name: f"<{field.name}>" for field in dataclasses.fields(Secrets)})
+    secrets = Secrets({name: f"<{name}>" for name in names()})
     programs = tuple(Program(name, "1.0", "0" * 64, Path("/cache") / name) for name in NAMES)
     return Context(platform, secrets, timing_of(platform.settings), programs, "pgpool")

@@ -25,7 +25,7 @@ from tercet.converge.requests import Answer, Deferred, Exec
 from tercet.converge.resources import Object
 from tercet.errors import TercetError
 from tercet.inventory.platform import Role
-from tercet.inventory.secrets import NAMES, STAND_IN
+from tercet.inventory.secrets import STAND_IN, Secrets, names
 from tests.converge.world import Part, World
 
 NONE = Answer(0, "{}\n")
@@ -52,7 +52,7 @@ def record(context: Context) -> Answer:
 
 
 def with_secrets(context: Context, **other: str) -> Context:
-    secrets = dataclasses.replace(context.secrets, **other)
+    secrets = Secrets({**context.secrets.texts, **other})
     return dataclasses.replace(context, secrets=secrets, secrets_from="ben@lap:/tmp/tercet.secrets.yml")
 
 
@@ -72,8 +72,8 @@ def test_it_is_on_database_nodes_alone_and_comes_before_everything(ours: Context
 def test_a_record_holds_no_secret_and_says_where_they_are(ours: Context) -> None:
     found: dict[str, Any] = json.loads(record(ours).text)
     assert found["from"] == "anna@desk:/srv/tercet.secrets.yml"
-    assert set(found["secrets"]) == set(NAMES)
-    assert not [secret for secret in dataclasses.asdict(ours.secrets).values() if secret in record(ours).text]
+    assert set(found["secrets"]) == set(names())
+    assert not [secret for secret in ours.secrets.texts.values() if secret in record(ours).text]
     assert ROUNDS >= 4096
 
 
@@ -82,7 +82,7 @@ def test_the_same_secret_has_other_hashes_elsewhere() -> None:
 
 
 def test_the_same_secrets_need_nothing_whoever_has_them(ours: Context) -> None:
-    assert of(ours).differs(NONE) == f"no record of {', '.join(NAMES)} yet"
+    assert of(ours).differs(NONE) == f"no record of {', '.join(names())} yet"
     assert of(with_secrets(ours)).differs(record(ours)) is None
 
 

@@ -74,7 +74,7 @@ def test_the_same_inventory_gives_the_same_bytes(context: Context) -> None:
 
 
 def test_secrets_are_only_in_secret_files_and_standard_input(context: Context) -> None:
-    secret_values = [value for value in dataclasses.asdict(context.secrets).values() if "cert" not in value]
+    secret_values = [value for value in context.secrets.texts.values() if "cert" not in value]
     for component in components(context):
         for node in context.platform.containers:
             for resource in component.desired(node):

@@ -17,9 +17,25 @@ from cryptography import x509
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from tercet.components.headscale.declaration import AUTHORITY, CERTIFICATE
 from tercet.errors import TercetError
-from tercet.inventory.certificates import LIFETIME, Pair, make_authority, make_headscale, signed_by
-from tercet.inventory.secrets import NAMES, PASSWORDS, PUNCTUATION, Secrets, claim, load, load_or_create, owner, peek
+from tercet.inventory.certificates import LIFETIME, Pair, make_authority, make_server, signed_by
+from tercet.inventory.secrets import PUNCTUATION, Secrets, claim, load, load_or_create, names, owner, peek
+
+HOST = "headscale.lab"
+KEYS = [
+    "postgres_superuser",
+    "postgres_replication",
+    "postgres_rewind",
+    "postgres_application",
+    "patroni_api",
+    "proxy_admin",
+    "lab_ca_cert",
+    "lab_ca_key",
+    "lab_headscale_cert",
+    "lab_headscale_key",
+]
+"""Of a file as the first versions wrote it. They stay."""
 
 
 @pytest.fixture
@@ -50,6 +66,10 @@ def test_they_are_claimed_by_a_platform_and_stay_as_they_are(path: Path) -> None
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_new_file_has_the_keys_that_it_always_had(made: dict[str, str]) -> None:
+    assert list(made) == list(names()) == KEYS
+
+
 def test_secrets_are_made_once(path: Path) -> None:
     assert load(path) is None
     first = load_or_create(path)
@@ -62,15 +82,15 @@ def test_secrets_are_made_once(path: Path) -> None:
 
 def test_passwords_are_strong_and_all_different(path: Path) -> None:
     made = load_or_create(path)
-    passwords = [getattr(made, name) for name in PASSWORDS]
-    assert len(set(passwords)) == len(passwords) >= 6
+    passwords = [made.texts[name] for name in KEYS if not name.startswith("lab_")]
+    assert len(set(passwords)) == len(passwords) == 6
     assert all(len(password) >= 40 and password.isalnum() for password in passwords)
 
 
 def test_no_secret_shows_in_a_repr(path: Path) -> None:
     made = load_or_create(path)
     shown = f"{made!r} {made} {Pair('certificate', 'the key')!r}"
-    assert not [name for name in NAMES if getattr(made, name) in shown]
+    assert not [name for name in KEYS if made.texts[name] in shown]
     assert "the key" not in shown
 
 
@@ -82,16 +102,16 @@ def test_what_is_missing_is_added_and_the_rest_is_kept(path: Path, made: dict[st
     after = yaml.safe_load(path.read_text())
     assert {name: after[name] for name in less} == less
     assert after["of_a_later_version"] == "kept"
-    assert completed.proxy_admin != made["proxy_admin"]
-    assert set(after) == set(NAMES) | {"of_a_later_version"}
+    assert completed.texts["proxy_admin"] != made["proxy_admin"]
+    assert set(after) == set(KEYS) | {"of_a_later_version"}
 
 
 def test_a_missing_server_certificate_is_signed_by_the_known_authority(path: Path, made: dict[str, str]) -> None:
     write(path, {name: value for name, value in made.items() if not name.startswith("lab_headscale")})
     new = load_or_create(path)
-    assert new.lab_ca_cert == made["lab_ca_cert"]
-    assert new.lab_headscale_cert != made["lab_headscale_cert"]
-    assert signed_by(Pair(new.lab_headscale_cert, new.lab_headscale_key), Pair(new.lab_ca_cert, new.lab_ca_key))
+    assert new.texts["lab_ca_cert"] == made["lab_ca_cert"]
+    assert new.texts["lab_headscale_cert"] != made["lab_headscale_cert"]
+    assert signed_by(new.pair(CERTIFICATE), new.pair(AUTHORITY))
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o620])
@@ -144,11 +164,11 @@ def test_a_password_that_files_or_sql_would_misread_is_refused(path: Path, made:
 def test_a_password_may_have_the_punctuation_that_the_error_names(path: Path, made: dict[str, str]) -> None:
     write(path, made | {"postgres_application": f"aZ09{PUNCTUATION}"})
     loaded = load(path)
-    assert loaded is not None and loaded.postgres_application == f"aZ09{PUNCTUATION}"
+    assert loaded is not None and loaded.texts["postgres_application"] == f"aZ09{PUNCTUATION}"
 
 
 def test_a_certificate_of_another_authority_is_refused(path: Path, made: dict[str, str]) -> None:
-    other = make_headscale(make_authority())
+    other = make_server(HOST, make_authority("other", HOST))
     mixed = made | {"lab_headscale_cert": other.certificate, "lab_headscale_key": other.key}
     del mixed["proxy_admin"]
     write(path, mixed)
@@ -209,7 +229,8 @@ def test_many_at_once_agree(path: Path) -> None:
     program = (
         "import sys; from pathlib import Path\n"
         "from tercet.inventory.secrets import load_or_create, TercetError\n"
-        "try:\n    print(load_or_create(Path(sys.argv[1])).proxy_admin)\nexcept TercetError as e:\n    print('told', e)"
+        "try:\n    print(load_or_create(Path(sys.argv[1])).texts['proxy_admin'])\n"
+        "except TercetError as e:\n    print('told', e)"
     )
     running = [
         subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True)
@@ -221,32 +242,32 @@ def test_many_at_once_agree(path: Path) -> None:
 
 
 def test_the_authority_signs_for_headscale_alone() -> None:
-    authority = make_authority()
-    server = make_headscale(authority)
+    authority = make_authority("tercet lab", HOST)
+    server = make_server(HOST, authority)
     assert signed_by(server, authority)
-    assert not signed_by(server, make_authority())
+    assert not signed_by(server, make_authority("tercet lab", HOST))
     assert not signed_by(Pair(server.certificate, authority.key), authority)
     certificate = x509.load_pem_x509_certificate(server.certificate.encode())
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    assert names.get_values_for_type(x509.DNSName) == ["headscale.lab"]
+    assert names.get_values_for_type(x509.DNSName) == [HOST]
     assert certificate.not_valid_after_utc > datetime.now(UTC) + LIFETIME - timedelta(days=1)
     assert certificate.not_valid_before_utc < datetime.now(UTC)
     root = x509.load_pem_x509_certificate(authority.certificate.encode())
     constraint = root.extensions.get_extension_for_class(x509.NameConstraints)
     assert constraint.critical
-    assert constraint.value.permitted_subtrees == [x509.DNSName("headscale.lab")]
+    assert constraint.value.permitted_subtrees == [x509.DNSName(HOST)]
 
 
-@pytest.mark.parametrize(("name", "trusted"), [("headscale.lab", True), ("example.org", False)])
+@pytest.mark.parametrize(("name", "trusted"), [(HOST, True), ("example.org", False)])
 def test_a_tls_client_that_trusts_the_authority_trusts_headscale(
     path: Path, tmp_path: Path, name: str, trusted: bool
 ) -> None:
     """A handshake in memory, with OpenSSL on both ends."""
     made = load_or_create(path)
-    (tmp_path / "server.pem").write_text(made.lab_headscale_cert + made.lab_headscale_key)
+    (tmp_path / "server.pem").write_text(made.texts["lab_headscale_cert"] + made.texts["lab_headscale_key"])
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(tmp_path / "server.pem")
-    client = ssl.create_default_context(cadata=made.lab_ca_cert)
+    client = ssl.create_default_context(cadata=made.texts["lab_ca_cert"])
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = (
         client.wrap_bio(to_client, to_server, server_hostname=name),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +11,7 @@ from tercet.components.registry import components
 from tercet.converge.component import Readings
 from tercet.converge.requests import Answer
 from tercet.inventory.platform import Platform
-from tercet.inventory.secrets import Secrets
+from tercet.inventory.secrets import Secrets, names
 from tercet.inventory.timing import timing_of
 from tercet.observe.snapshot import AsideStatus, Snapshot, moved_aside, questions, snapshot, units_of
 
@@ -20,7 +19,7 @@ SCHEMA = Path(__file__).parents[2] / "docs" / "status.schema.json"
 
 
 def context_of(platform: Platform) -> Context:
-    secrets = Secrets(**{field.name: "x" for field in dataclasses.fields(Secrets)})
+    secrets = Secrets(dict.fromkeys(names(), "x"))
     return Context(platform, secrets, timing_of(platform.settings), (), "pgpool")
 
 

@@ -11,6 +11,7 @@ from typing import cast
 
 import pytest
 
+from tercet.components.patroni.declaration import API_PASSWORD
 from tercet.converge.events import Emit, silent
 from tercet.converge.fleet import Completed, Fleet, Unreachable
 from tercet.converge.plan import Change, Plan
@@ -62,7 +63,7 @@ def provider(monkeypatch: pytest.MonkeyPatch, inventory_file: Path, tmp_path: Pa
 @pytest.mark.usefixtures("provider")
 async def test_opening_writes_nothing(inventory_file: Path) -> None:
     async with open_session(inventory_file) as opened:
-        assert opened.context.secrets.patroni_api == STAND_IN
+        assert opened.context.secrets.password(API_PASSWORD) == STAND_IN
     assert [entry.name for entry in inventory_file.parent.iterdir()] == [inventory_file.name]
 
 

@@ -10,7 +10,6 @@ import stat
 import tarfile
 from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +22,7 @@ from tercet.converge.plan import Change
 from tercet.converge.target import Target, Verb
 from tercet.errors import TercetError
 from tercet.inventory.platform import Role
-from tercet.inventory.secrets import NAMES, STAND_IN, Secrets, load_or_create
+from tercet.inventory.secrets import STAND_IN, Secrets, load_or_create, names
 from tercet.operations.support import bundle
 from tercet.operations.support.bundle import write_bundle
 from tercet.operations.support.questions import QUESTIONS, of_role
@@ -82,7 +81,7 @@ def leaky(monkeypatch: pytest.MonkeyPatch, inventory_file: Path, tmp_path: Path)
     monkeypatch.setattr(session, "open_provider", lambda *_: made)
     monkeypatch.setattr(bundle, "NODE_S", 1.0)
     secrets = load_or_create(secrets_file(inventory_file))
-    made.secrets = [getattr(secrets, name) for name in NAMES]
+    made.secrets = list(secrets.texts.values())
     return made
 
 
@@ -195,7 +194,7 @@ def test_a_secret_within_another_leaves_nothing() -> None:
 
 
 def test_what_is_still_to_be_made_is_no_secret() -> None:
-    secrets = Secrets(**{one.name: STAND_IN for one in fields(Secrets)})
+    secrets = Secrets(dict.fromkeys(names(), STAND_IN))
     assert known_secrets(secrets, {"key": "", "other": "x"}) == {"other": "x"}
 
 

@@ -12,7 +12,7 @@ from tercet.converge.requests import Exec, Request
 from tercet.converge.resources import File, Resource, Unit
 from tercet.image import catalog
 from tercet.inventory.platform import Node, Role
-from tests.sample_component.declaration import MetronomePorts
+from tests.sample_component.declaration import BATON, MetronomePorts
 
 UNIT = "metronome.service"
 PROGRAM = catalog.Component("metronome", {"metronome": ("--version",)}, {})
@@ -27,6 +27,8 @@ class Metronome:
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is Role.APPS:
             port = self.context.platform.settings.ports.of(MetronomePorts).metronome
+            baton = self.context.secrets.password(BATON).encode()
+            yield File("/etc/metronome/baton", baton, mode=0o600, secret=True)
             yield File(unit_path(UNIT), unit_file("A metronome", {"ExecStart": f"/usr/local/bin/metronome {port}"}))
             yield Unit(UNIT, restart_on=(unit_path(UNIT),))
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from tercet.inventory.base import Model
 from tercet.inventory.components import Declaration, Process, Reserved
+from tercet.inventory.generated import Password
 from tercet.inventory.journals import Journal, rules
 from tercet.inventory.platform import Role
 from tercet.inventory.shapes import Port, Source, Version
+
+BATON = Password("metronome_baton")
 
 
 class MetronomePorts(Model):
@@ -29,6 +32,8 @@ DECLARATION = Declaration(
     sources=MetronomeSource,
     ports=MetronomePorts,
     gossip=("metronome",),
+    secrets=(BATON,),
+    database_users=("maelzel",),
     listens=(Role.APPS,),
     processes=(Process("metronome", "metronome.service", (Role.APPS,)),),
     reserved=(Reserved(Role.APPS, range(7071, 7072), "the metronome's tuning fork hums there"),),

@@ -10,7 +10,7 @@ from base64 import b64encode
 from tercet.components.consul.declaration import ConsulPorts
 from tercet.components.dcs.declaration import DcsPorts
 from tercet.components.nomad.declaration import NomadPorts
-from tercet.components.patroni.declaration import PatroniPorts
+from tercet.components.patroni.declaration import API_PASSWORD, PatroniPorts
 from tercet.inventory.platform import Platform
 from tercet.inventory.secrets import Secrets
 from tercet.nodeside.endpoint import Endpoint
@@ -38,6 +38,6 @@ def patroni(platform: Platform, node: str, secrets: Secrets | None = None) -> En
     """That node's REST API; with `secrets`, for calls that change something."""
     authorization = ""
     if secrets is not None:
-        credentials = b64encode(f"{PATRONI_USER}:{secrets.patroni_api}".encode()).decode()
+        credentials = b64encode(f"{PATRONI_USER}:{secrets.password(API_PASSWORD)}".encode()).decode()
         authorization = f"Basic {credentials}"
     return Endpoint(node, platform.settings.ports.of(PatroniPorts).patroni, authorization=authorization)

@@ -1,12 +1,11 @@
-"""The lab's own certificate authority and the one certificate it signs: its headscale's.
+"""A certificate authority and the certificate of the one host that it vouches for.
 
-ECDSA P-256, ten years. The authority is constrained to that one DNS name, so that its key, which lies beside
+ECDSA P-256, ten years. The authority is constrained to the host's DNS name, so that its key, which lies beside
 the inventory and whose certificate the nodes trust, can vouch for nothing else.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
@@ -14,42 +13,35 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-HEADSCALE = "headscale.lab"
+from tercet.inventory.generated import Pair
+
 LIFETIME = timedelta(days=3652)
 CLOCK_SKEW = timedelta(days=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """A certificate and its private key, both PEM."""
-
-    certificate: str
-    key: str = field(repr=False)
-
-
-def make_authority() -> Pair:
-    """A new certificate authority."""
+def make_authority(title: str, host: str) -> Pair:
+    """A new certificate authority for that host alone."""
     key = ec.generate_private_key(ec.SECP256R1())
     builder = (
-        _builder("tercet lab", "tercet lab", key.public_key())
+        _builder(_name(title), _name(title), key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(sign_certificates=True), critical=True)
-        .add_extension(x509.NameConstraints([x509.DNSName(HEADSCALE)], None), critical=True)
+        .add_extension(x509.NameConstraints([x509.DNSName(host)], None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
     return _pair(builder.sign(key, hashes.SHA256()), key)
 
 
-def make_headscale(authority: Pair) -> Pair:
-    """A new server certificate for headscale.lab. ValueError where `authority` is no such pair."""
+def make_server(host: str, authority: Pair) -> Pair:
+    """A new certificate of a server at `host`. ValueError where `authority` is no such pair."""
     issuer = serialization.load_pem_private_key(authority.key.encode(), password=None)
     issuer_certificate = x509.load_pem_x509_certificate(authority.certificate.encode())
     if not isinstance(issuer, ec.EllipticCurvePrivateKey):
         raise ValueError("expected an elliptic curve key")
     key = ec.generate_private_key(ec.SECP256R1())
     builder = (
-        _builder(HEADSCALE, "tercet lab", key.public_key())
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(HEADSCALE)]), critical=False)
+        _builder(_name(host), issuer_certificate.subject, key.public_key())
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(sign_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -75,12 +67,16 @@ def signed_by(pair: Pair, authority: Pair) -> bool:
     return certificate.public_key() == key.public_key()
 
 
-def _builder(subject: str, issuer: str, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _name(common: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
-        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+        .subject_name(subject)
+        .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - CLOCK_SKEW)

@@ -9,7 +9,6 @@ from itertools import combinations
 
 from tercet.inventory import components, networks, parameters
 from tercet.inventory.components import Reserved
-from tercet.inventory.database import RESERVED_DATABASES, RESERVED_USERS
 from tercet.inventory.model import Inventory
 from tercet.inventory.platform import Role
 from tercet.inventory.problems import Finding, Location, quoted
@@ -17,6 +16,8 @@ from tercet.inventory.providers import declaration, declarations
 from tercet.inventory.timing import FENCE, timing_of
 
 RESERVED_SITE = "world"  # the lab's outside world has a container and a network of that name
+RESERVED_DATABASES = ("postgres", "template0", "template1")
+RESERVED_USERS = ("public", "none")  # they mean something to GRANT; components declare others
 RESERVED_DATACENTER = "dcs"  # the stretched Consul datacenter of the leader election
 
 
@@ -241,7 +242,8 @@ def _timing(inventory: Inventory) -> Iterator[Finding]:
 
 def _database(inventory: Inventory) -> Iterator[Finding]:
     own = inventory.postgresql
-    if own.user in RESERVED_USERS or own.user.startswith("pg_"):
+    reserved = {*RESERVED_USERS, *(user for each in components.declarations() for user in each.database_users)}
+    if own.user in reserved or own.user.startswith("pg_"):
         here = ("postgresql", "user")
         expected = "a user of the application's own (this name is PostgreSQL's or tercet's)"
         yield Finding(here, expected, quoted(own.user), "user: proposalsapp")

@@ -1,8 +1,8 @@
 """Which components there are, and what each declares of itself before a platform is opened.
 
 A component is a package. Its `declaration.py` has its `DECLARATION`: what it adds to the inventory, which ports it
-takes, what may be found of it in a node's journal. What it does is in the modules beside it. Everything that must know
-all components is derived from the declarations, and a new component is one line here.
+takes, which secrets it needs, what may be found of it in a node's journal. What it does is in the modules beside it.
+Everything that must know all components is derived from the declarations, and a new component is one line here.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any
 
 from tercet.inventory.base import Model
+from tercet.inventory.generated import Secret
 from tercet.inventory.journals import Journal
 from tercet.inventory.platform import Role
 
@@ -69,6 +70,10 @@ class Declaration:
     gossip: tuple[str, ...] = ()
     """Those by which its members find out who is alive. The dead-peer guard answers for nobody there."""
     reserved: tuple[Reserved, ...] = ()
+    secrets: tuple[Secret, ...] = ()
+    """What tercet generates for it and keeps in the platform's file of secrets."""
+    database_users: tuple[str, ...] = ()
+    """Users of PostgreSQL that it makes for itself. The application's cannot have such a name."""
     journals: tuple[Journal, ...] = ()
     """What drills may find of it in a node's journal."""
     processes: tuple[Process, ...] = ()

@@ -1,7 +1,7 @@
 """Generated secrets, kept in one file of mode 0600 beside the inventory. See `load_or_create`.
 
-Invariants: the file is whole or absent, nobody but its owner can read it, a secret that is in it is never
-replaced, and no message of this module holds a secret.
+Each component declares its own (generated.py). Invariants: the file is whole or absent, nobody but its owner can read
+it, a secret that is in it is never replaced, and no message of this module holds a secret.
 """
 
 from __future__ import annotations
@@ -13,36 +13,31 @@ import secrets
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
 from tercet.errors import TercetError
+from tercet.inventory.components import declarations
 from tercet.inventory.document import read
+from tercet.inventory.generated import Authority, Certificate, Pair, Password, Secret
 from tercet.inventory.replace import replace_file
 
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """All generated secrets. `repr` shows none of them."""
+    """All generated secrets, by their keys in the file. `repr` shows none of them."""
 
-    postgres_superuser: str = field(repr=False)
-    postgres_replication: str = field(repr=False)
-    postgres_rewind: str = field(repr=False)
-    postgres_application: str = field(repr=False)
-    patroni_api: str = field(repr=False)  # basic auth of Patroni's REST API for everything that changes state
-    proxy_admin: str = field(repr=False)
-    lab_ca_cert: str = field(repr=False)  # PEM; signs the certificate of the lab's headscale
-    lab_ca_key: str = field(repr=False)
-    lab_headscale_cert: str = field(repr=False)
-    lab_headscale_key: str = field(repr=False)
+    texts: Mapping[str, str] = field(repr=False)
+
+    def password(self, which: Password) -> str:
+        return self.texts[which.name]
+
+    def pair(self, which: Authority | Certificate) -> Pair:
+        return _pair(which, self.texts)
 
 
-NAMES = tuple(secret.name for secret in fields(Secrets))
-PASSWORDS = tuple(name for name in NAMES if not name.startswith("lab_"))
-AUTHORITY = ("lab_ca_cert", "lab_ca_key")
-HEADSCALE = ("lab_headscale_cert", "lab_headscale_key")
 PLATFORM = "platform"  # no secret: the name of the platform that lives with these
 STAND_IN = "made by `tercet up`"
 # A password goes into SQL, password files, shell scripts and templates. What one of them takes for its own
@@ -57,13 +52,24 @@ _HEADER = """\
 """
 
 
+def declared() -> tuple[Secret, ...]:
+    """What the components declare: passwords first, then certificates, each authority before what it signs."""
+    found = [secret for component in declarations() for secret in component.secrets]
+    return tuple(sorted(found, key=lambda secret: not isinstance(secret, Password)))
+
+
+def names() -> tuple[str, ...]:
+    """The keys of all secrets, in the order in which a new file has them."""
+    return tuple(key for secret in declared() for key in secret.keys)
+
+
 def load(path: Path) -> Secrets | None:
     """The secrets in the file at `path`; None where there is no file or not all of them are in it.
 
     Raises TercetError where others can read the file or it is broken.
     """
     values = _read(path)
-    return Secrets(**{name: values[name] for name in NAMES}) if values.keys() >= set(NAMES) else None
+    return _whole(values) if values.keys() >= set(names()) else None
 
 
 def peek(path: Path) -> Secrets:
@@ -72,12 +78,12 @@ def peek(path: Path) -> Secrets:
     Raises TercetError where others can read the file or it is broken.
     """
     values = _read(path)
-    return Secrets(**{name: values.get(name, STAND_IN) for name in NAMES})
+    return Secrets({name: values.get(name, STAND_IN) for name in names()})
 
 
 def holds_any(path: Path) -> bool:
     """There is a secret in the file at `path`. Raises TercetError as `peek` does."""
-    return not _read(path).keys().isdisjoint(NAMES)
+    return not _read(path).keys().isdisjoint(names())
 
 
 def owner(path: Path) -> str:
@@ -105,32 +111,50 @@ def load_or_create(path: Path) -> Secrets:
     with _alone(path):
         values = _read(path)
         try:
-            values = {**values, **_generated(values, path)}
+            values = _completed(values, path)
         except ValueError:
-            raise _broken(path, "a lab certificate or key that is no PEM of this kind") from None
+            raise _broken(path, "a certificate or key that is no PEM of this kind") from None
         _write(path, values)
-    return Secrets(**{name: values[name] for name in NAMES})
+    return _whole(values)
 
 
-def _generated(values: Mapping[str, str], path: Path) -> dict[str, str]:
-    """What is missing. A certificate without its key, or the reverse, cannot be completed."""
-    from tercet.inventory.certificates import Pair, make_authority, make_headscale, signed_by  # noqa: PLC0415
+def _whole(values: Mapping[str, str]) -> Secrets:
+    return Secrets({name: values[name] for name in names()})
 
-    for pair in (AUTHORITY, HEADSCALE):
+
+def _completed(values: Mapping[str, str], path: Path) -> dict[str, str]:
+    """The file's pairs and what is missing. A certificate without its key, or the reverse, cannot be completed."""
+    from tercet.inventory.certificates import make_authority, make_server, signed_by  # noqa: PLC0415
+
+    for pair in (secret.keys for secret in declared() if not isinstance(secret, Password)):
         if len(values.keys() & set(pair)) == 1:
             raise _broken(path, f"only one of {pair[0]} and {pair[1]}", "remove it, so that both are made anew")
-    new = {name: secrets.token_hex(24) for name in PASSWORDS if name not in values}
-    known = AUTHORITY[0] in values
-    authority = Pair(*(values[name] for name in AUTHORITY)) if known else make_authority()
-    if not known:
-        new |= zip(AUTHORITY, (authority.certificate, authority.key), strict=True)
-    if HEADSCALE[0] not in values:
-        headscale = make_headscale(authority)
-        new |= zip(HEADSCALE, (headscale.certificate, headscale.key), strict=True)
-    elif not signed_by(Pair(*(values[name] for name in HEADSCALE)), authority):
-        problem = f"{HEADSCALE[0]} that was not signed by {AUTHORITY[0]}"
-        raise _broken(path, problem, f"remove {HEADSCALE[0]} and {HEADSCALE[1]}, so that they are made anew")
-    return new
+    known = dict(values)
+    for secret in declared():
+        if secret.keys[0] in values:
+            continue
+        match secret:
+            case Password(name):
+                known[name] = secrets.token_hex(24)
+            case Authority(_, title, host):
+                known |= _texts(secret, make_authority(title, host))
+            case Certificate(_, authority):
+                known |= _texts(secret, make_server(authority.host, _pair(authority, known)))
+    for secret in declared():
+        if isinstance(secret, Certificate) and not signed_by(_pair(secret, known), _pair(secret.authority, known)):
+            one, other = secret.keys
+            problem = f"{one} that was not signed by {secret.authority.keys[0]}"
+            raise _broken(path, problem, f"remove {one} and {other}, so that they are made anew")
+    return known
+
+
+def _pair(which: Authority | Certificate, texts: Mapping[str, str]) -> Pair:
+    certificate, key = which.keys
+    return Pair(texts[certificate], texts[key])
+
+
+def _texts(which: Authority | Certificate, pair: Pair) -> dict[str, str]:
+    return dict(zip(which.keys, (pair.certificate, pair.key), strict=True))
 
 
 def _read(path: Path) -> dict[str, str]:
@@ -156,10 +180,11 @@ def _read(path: Path) -> dict[str, str]:
     data = document.data or {}
     if not isinstance(data, dict):
         raise _broken(path, "no mapping of names to secrets")
+    known = {key: secret for secret in declared() for key in secret.keys}
     for name, value in data.items():
         if not isinstance(value, str) or not value.strip():
-            raise _broken(path, f"a value of {name} that is no text" if name in NAMES else "a value that is no text")
-        if name in PASSWORDS and not _PASSWORD.fullmatch(value):
+            raise _broken(path, f"a value of {name} that is no text" if name in known else "a value that is no text")
+        if isinstance(known.get(name), Password) and not _PASSWORD.fullmatch(value):
             found = f"a character in {name} that is neither a letter nor a digit of ASCII nor one of {PUNCTUATION}"
             raise _broken(path, found, "the others mean something to SQL, password files or templates; restore it")
     return {name: value for name, value in data.items() if isinstance(value, str)}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tercet.components.context import Context
+from tercet.components.headscale.declaration import CERTIFICATE, HOSTNAME
 from tercet.components.systemd import unit_file, unit_path
 from tercet.components.text import as_yaml
 from tercet.converge.component import Condition, Passing, Readings, Skipped, State, Waiting
@@ -19,11 +20,10 @@ from tercet.converge.resources import Directory, File, Resource, Unit
 from tercet.datafile import text_of
 from tercet.inventory.platform import Node, Role
 
-HOSTNAME = "headscale.lab"
 USER = "tercet"
 CONFIG = "/etc/headscale/config.yaml"
-CERTIFICATE = "/etc/headscale/tls.crt"
-KEY = "/etc/headscale/tls.key"
+TLS_CERTIFICATE = "/etc/headscale/tls.crt"
+TLS_KEY = "/etc/headscale/tls.key"
 UNIT = "headscale.service"
 HEADSCALE = "/usr/local/bin/headscale"
 
@@ -64,12 +64,12 @@ class Headscale:
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is not Role.WORLD:
             return
-        secrets = self.context.secrets
+        tls = self.context.secrets.pair(CERTIFICATE)
         yield from self.context.program("headscale")
         yield Directory("/etc/headscale", mode=0o750)
         yield File(CONFIG, as_yaml(self._config()))
-        yield File(CERTIFICATE, secrets.lab_headscale_cert.encode())
-        yield File(KEY, secrets.lab_headscale_key.encode(), mode=0o600, secret=True)
+        yield File(TLS_CERTIFICATE, tls.certificate.encode())
+        yield File(TLS_KEY, tls.key.encode(), mode=0o600, secret=True)
         yield File(
             unit_path(UNIT),
             unit_file(
@@ -82,7 +82,7 @@ class Headscale:
             ),
         )
         links = tuple(program.link for program in self.context.program("headscale"))
-        yield Unit(UNIT, restart_on=(CONFIG, CERTIFICATE, KEY, unit_path(UNIT), *links))
+        yield Unit(UNIT, restart_on=(CONFIG, TLS_CERTIFICATE, TLS_KEY, unit_path(UNIT), *links))
 
     def _config(self) -> dict[str, object]:
         return {
@@ -109,8 +109,8 @@ class Headscale:
             },
             "disable_check_updates": True,
             "database": {"type": "sqlite", "sqlite": {"path": "/var/lib/headscale/db.sqlite"}},
-            "tls_cert_path": CERTIFICATE,
-            "tls_key_path": KEY,
+            "tls_cert_path": TLS_CERTIFICATE,
+            "tls_key_path": TLS_KEY,
             "dns": {"magic_dns": False, "override_local_dns": False, "base_domain": "ts.lab"},
             "unix_socket": "/run/headscale.sock",
             "policy": {"mode": "file", "path": ""},

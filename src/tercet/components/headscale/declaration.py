@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from tercet.inventory.base import Model
 from tercet.inventory.components import Declaration
+from tercet.inventory.generated import Authority, Certificate
 from tercet.inventory.shapes import Source, Version
+
+HOSTNAME = "headscale.lab"
+AUTHORITY = Authority("lab_ca", "tercet lab", HOSTNAME)
+CERTIFICATE = Certificate("lab_headscale", AUTHORITY)
 
 
 class HeadscaleVersion(Model):
@@ -23,4 +28,5 @@ DECLARATION = Declaration(
     programs=("programs:HEADSCALE",),
     versions=HeadscaleVersion,
     sources=HeadscaleSource,
+    secrets=(AUTHORITY, CERTIFICATE),
 )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from hashlib import pbkdf2_hmac
@@ -63,7 +63,7 @@ class Fingerprint:
 
     def _hashes(self) -> dict[str, str]:
         platform = self.context.platform.name
-        return {name: hashed(f"{platform}/{name}", secret) for name, secret in asdict(self.context.secrets).items()}
+        return {name: hashed(f"{platform}/{name}", secret) for name, secret in self.context.secrets.texts.items()}
 
     def _record(self) -> bytes:
         since = datetime.now().astimezone().isoformat(timespec="seconds")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tercet.components.context import Context
 from tercet.components.patroni import component as patroni
-from tercet.components.patroni.declaration import PatroniPorts
+from tercet.components.patroni.declaration import APPLICATION_PASSWORD, PatroniPorts
 from tercet.converge.component import Condition
 from tercet.converge.requests import Answer, Exec, Request
 from tercet.converge.resources import Object, Resource
@@ -36,7 +36,7 @@ class Application:
         if node != platform.initial_primary:  # given once; while there is no cluster yet, it is planned there
             return
         postgresql, port = platform.settings.postgresql, str(platform.settings.ports.of(PatroniPorts).postgresql)
-        password = self.context.secrets.postgres_application.encode() + b"\n"
+        password = self.context.secrets.password(APPLICATION_PASSWORD).encode() + b"\n"
         words = (postgresql.user, postgresql.database, port)
         others = (database.name for database in platform.of(Role.DB) if database != node)
         yield Object(

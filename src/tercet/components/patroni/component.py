@@ -21,7 +21,16 @@ from typing import Any
 from tercet.components import endpoints, permission
 from tercet.components.context import Context
 from tercet.components.dcs.declaration import DcsPorts
-from tercet.components.patroni.declaration import PatroniPorts
+from tercet.components.patroni.declaration import (
+    API_PASSWORD,
+    REPLICATOR,
+    REPLICATOR_PASSWORD,
+    REWINDER,
+    REWINDER_PASSWORD,
+    SUPERUSER,
+    SUPERUSER_PASSWORD,
+    PatroniPorts,
+)
 from tercet.components.patroni.readonly import PROGRAM as READONLY
 from tercet.components.patroni.readonly import UNIT as READONLY_UNIT
 from tercet.components.patroni.readonly import readonly
@@ -33,7 +42,6 @@ from tercet.converge.component import Condition, Passing, Readings, State, Waiti
 from tercet.converge.requests import Exec, Http, Request
 from tercet.converge.resources import Directory, File, Object, Resource, Unit
 from tercet.datafile import text_of
-from tercet.inventory.database import REPLICATOR, REWINDER, SUPERUSER
 from tercet.inventory.platform import Node, Platform, Role
 
 UNIT = "patroni.service"
@@ -107,7 +115,7 @@ class Patroni:
             "restapi": {
                 "listen": f"{node.name}:{ports.patroni}",
                 "connect_address": f"{node.name}:{ports.patroni}",
-                "authentication": {"username": endpoints.PATRONI_USER, "password": secrets.patroni_api},
+                "authentication": {"username": endpoints.PATRONI_USER, "password": secrets.password(API_PASSWORD)},
             },
             "consul": {
                 "host": f"127.0.0.1:{settings.ports.of(DcsPorts).dcs_http}",
@@ -139,9 +147,9 @@ class Patroni:
                 "remove_data_directory_on_diverged_timelines": False,
                 "parameters": {"unix_socket_directories": "/run/postgresql"},
                 "authentication": {
-                    "superuser": {"username": SUPERUSER, "password": secrets.postgres_superuser},
-                    "replication": {"username": REPLICATOR, "password": secrets.postgres_replication},
-                    "rewind": {"username": REWINDER, "password": secrets.postgres_rewind},
+                    "superuser": {"username": SUPERUSER, "password": secrets.password(SUPERUSER_PASSWORD)},
+                    "replication": {"username": REPLICATOR, "password": secrets.password(REPLICATOR_PASSWORD)},
+                    "rewind": {"username": REWINDER, "password": secrets.password(REWINDER_PASSWORD)},
                 },
                 "pg_hba": self._pg_hba(),
             },

@@ -5,8 +5,16 @@ from __future__ import annotations
 from tercet.components.patroni.journal import JOURNALS
 from tercet.inventory.base import Model
 from tercet.inventory.components import Declaration, Process
+from tercet.inventory.generated import Password
 from tercet.inventory.platform import Role
 from tercet.inventory.shapes import Port
+
+SUPERUSER, REPLICATOR, REWINDER = "postgres", "replicator", "rewinder"
+SUPERUSER_PASSWORD = Password("postgres_superuser")
+REPLICATOR_PASSWORD = Password("postgres_replication")
+REWINDER_PASSWORD = Password("postgres_rewind")
+APPLICATION_PASSWORD = Password("postgres_application")
+API_PASSWORD = Password("patroni_api")  # of Patroni's REST API, for everything that changes something
 
 
 class PatroniPorts(Model):
@@ -28,6 +36,8 @@ DECLARATION = Declaration(
         "application:Application",
     ),
     ports=PatroniPorts,
+    secrets=(SUPERUSER_PASSWORD, REPLICATOR_PASSWORD, REWINDER_PASSWORD, APPLICATION_PASSWORD, API_PASSWORD),
+    database_users=(SUPERUSER, REPLICATOR, REWINDER),
     journals=JOURNALS,
     processes=(
         Process("postmaster", "", (Role.DB,)),  # Patroni's child

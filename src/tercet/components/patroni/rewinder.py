@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from tercet.components.context import Context
 from tercet.components.patroni import component as patroni
 from tercet.components.patroni.application import not_ready, on_primary
+from tercet.components.patroni.declaration import REWINDER
 from tercet.converge.component import Condition
 from tercet.converge.requests import Exec, Request
 from tercet.converge.resources import Object, Resource
 from tercet.datafile import text_of
-from tercet.inventory.database import REWINDER
 from tercet.inventory.platform import Node, Role
 
 PROBE = text_of(__package__, "rewinder-probe.sql", REWINDER=REWINDER)

@@ -16,6 +16,7 @@ from tercet.components.context import Context
 from tercet.components.dcs.declaration import DcsPorts
 from tercet.components.guard.component import SUPERVISED, daemon
 from tercet.components.patroni import component as patroni
+from tercet.components.patroni.declaration import APPLICATION_PASSWORD
 from tercet.components.proxy import pgcat, pgpool
 from tercet.components.proxy.declaration import ProxyPorts
 from tercet.components.proxy.flavour import Flavour
@@ -132,7 +133,7 @@ class Proxy:
             settings.postgresql.database,
             settings.postgresql.user,
         )
-        return ":".join((*words, secrets.postgres_application)).encode() + b"\n"
+        return ":".join((*words, secrets.password(APPLICATION_PASSWORD))).encode() + b"\n"
 
     def _unit(self) -> bytes:
         return unit_file(

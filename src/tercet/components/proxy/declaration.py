@@ -5,8 +5,11 @@ from __future__ import annotations
 from tercet.components.proxy.journal import JOURNALS
 from tercet.inventory.base import Model
 from tercet.inventory.components import Declaration, Process, Reserved
+from tercet.inventory.generated import Password
 from tercet.inventory.platform import Role
 from tercet.inventory.shapes import PgcatSource, Port, Source, Version
+
+ADMIN_PASSWORD = Password("proxy_admin")  # of PgCat's own user, who may look at its pools
 
 
 class ProxyPorts(Model):
@@ -32,6 +35,7 @@ DECLARATION = Declaration(
     versions=ProxyVersions,
     sources=ProxySources,
     ports=ProxyPorts,
+    secrets=(ADMIN_PASSWORD,),
     journals=JOURNALS,
     processes=(
         Process("proxy", "", (Role.APPS,)),  # PgCat's or pgpool-II's

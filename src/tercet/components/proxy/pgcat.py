@@ -10,8 +10,8 @@ from __future__ import annotations
 import tomli_w
 
 from tercet.components.context import Context
-from tercet.components.patroni.declaration import PatroniPorts
-from tercet.components.proxy.declaration import ProxyPorts
+from tercet.components.patroni.declaration import APPLICATION_PASSWORD, PatroniPorts
+from tercet.components.proxy.declaration import ADMIN_PASSWORD, ProxyPorts
 from tercet.components.proxy.flavour import Flavour, template
 from tercet.components.rolling import in_turn
 from tercet.components.systemd import NEEDS_TAILNET, unit_file, unit_path
@@ -68,7 +68,7 @@ def _template(context: Context, node: Node) -> bytes:
             "host": "127.0.0.1",
             "port": settings.ports.of(ProxyPorts).proxy,
             "admin_username": "pgcat",
-            "admin_password": secrets.proxy_admin,
+            "admin_password": secrets.password(ADMIN_PASSWORD),
             "connect_timeout": 500,  # ms; a silent server must cost less than the failover
             "tcp_user_timeout": 1500,  # ms; its default of 10 s hung writes to a dead primary for 10.6 s
             "tcp_keepalives_idle": 1,
@@ -90,7 +90,7 @@ def _template(context: Context, node: Node) -> bytes:
                 "users": {
                     "0": {
                         "username": settings.postgresql.user,
-                        "password": secrets.postgres_application,
+                        "password": secrets.password(APPLICATION_PASSWORD),
                         "pool_size": 20,
                     }
                 },

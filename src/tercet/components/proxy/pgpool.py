@@ -12,7 +12,7 @@ Invariants
 from __future__ import annotations
 
 from tercet.components.context import Context
-from tercet.components.patroni.declaration import PatroniPorts
+from tercet.components.patroni.declaration import APPLICATION_PASSWORD, PatroniPorts
 from tercet.components.proxy import routes
 from tercet.components.proxy.declaration import ProxyPorts
 from tercet.components.proxy.flavour import Flavour, template
@@ -44,7 +44,7 @@ def flavour(context: Context, node: Node) -> Flavour:
     settings, secrets = context.platform.settings, context.secrets
     hba = "".join(f"host all all {net} scram-sha-256\n" for net in ("127.0.0.1/32", "::1/128"))
     # SCRAM to the servers needs the password itself; the file is readable by pgpool's user alone.
-    password = f"{settings.postgresql.user}:TEXT{secrets.postgres_application}\n"
+    password = f"{settings.postgresql.user}:TEXT{secrets.password(APPLICATION_PASSWORD)}\n"
     unit = unit_file(
         "pgpool-II",
         {

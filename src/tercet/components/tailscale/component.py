@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from tercet.components import endpoints
 from tercet.components.context import Context
 from tercet.components.headscale import component as headscale
+from tercet.components.headscale.declaration import AUTHORITY, HOSTNAME
 from tercet.components.rolling import everywhere
 from tercet.components.systemd import CONTROL_PLANE, unit_file, unit_path
 from tercet.components.tailscale.declaration import TailscalePorts
@@ -125,7 +126,7 @@ class Tailscale:
 
     def _login(self, node: Node) -> Object:
         tailnet = self.context.platform.settings.tailnet
-        server = f"https://{headscale.HOSTNAME}" if self.context.platform.world else tailnet.login_server
+        server = f"https://{HOSTNAME}" if self.context.platform.world else tailnet.login_server
         options = shlex.join(
             (
                 *((f"--login-server={server}",) if server else ()),
@@ -147,7 +148,7 @@ class Tailscale:
         """The lab's control plane needs its name before there are addresses to write the whole file with."""
         if not self.context.platform.world:
             return ()
-        line = f"{headscale.world_address(self.context)} {headscale.HOSTNAME}"
+        line = f"{headscale.world_address(self.context)} {HOSTNAME}"
         return (Exec(("sh", "-c", f"grep -qxF '{line}' {HOSTS} 2>/dev/null || echo '{line}' >> {HOSTS}")),)
 
     def _key(self) -> Deferred:
@@ -175,7 +176,7 @@ class Tailscale:
     def _authority(self) -> tuple[File, ...]:
         """The certificate of the control server's authority, where nodes do not know it anyway."""
         if self.context.platform.world:
-            return (File(LAB_CA, self.context.secrets.lab_ca_cert.encode()),)
+            return (File(LAB_CA, self.context.secrets.pair(AUTHORITY).certificate.encode()),)
         ca = self.context.platform.settings.tailnet.ca
         if ca is None:
             return ()
@@ -190,7 +191,7 @@ class Tailscale:
     def _hosts(self, answers: Mapping[str, Answer]) -> bytes:
         lines = ["# Written by tercet: the members of the tailnet.", "127.0.0.1 localhost", "::1 localhost"]
         if self.context.platform.world:
-            lines.append(f"{headscale.world_address(self.context)} {headscale.HOSTNAME}")
+            lines.append(f"{headscale.world_address(self.context)} {HOSTNAME}")
         for name in self._address_needs():
             if name not in answers:
                 address = _known_address(name, answers, self._cidr)

@@ -11,7 +11,7 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import quote
 
@@ -32,8 +32,9 @@ LOOKS_SECRET = re.compile(
 
 def known_secrets(secrets: Secrets, credentials: Mapping[str, str]) -> dict[str, str]:
     """By name: every generated secret that exists, and the credentials of the inventory that could be read."""
-    generated = {one.name: str(getattr(secrets, one.name)) for one in fields(secrets)}
-    return {name: value for name, value in {**generated, **credentials}.items() if value.strip() and value != STAND_IN}
+    return {
+        name: value for name, value in {**secrets.texts, **credentials}.items() if value.strip() and value != STAND_IN
+    }
 
 
 @dataclass(frozen=True)
