@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from tercet.cli.status_view import render_status
 from tercet.components.context import Context
 from tercet.components.guard.component import Guard
 from tercet.components.identity.fingerprint import Fingerprint
@@ -29,7 +32,7 @@ from tercet.inventory.platform import Platform, Role
 from tercet.inventory.schema import schema
 from tercet.inventory.secrets import Secrets, load, load_or_create, names
 from tercet.inventory.timing import timing_of
-from tercet.observe.snapshot import snapshot, units_of
+from tercet.observe.snapshot import snapshot, snapshot_model, units_of
 from tercet.operations.change import make_plan
 from tercet.operations.support.redact import MASK, Redactor, known_secrets
 from tercet.session.session import open_session
@@ -134,14 +137,28 @@ def test_the_guard_leaves_its_gossip_alone() -> None:
 
 def test_status_shows_its_unit_and_its_condition() -> None:
     platform = platform_of()
-    _, parts = parts_of(platform)
+    context, parts = parts_of(platform)
     readings = Readings({"apps-sib-01": {"beat": Answer(0, "")}})
-    seen = snapshot(platform, parts, units_of(parts, platform.containers), readings)
+    seen = snapshot(context, parts, units_of(parts, platform.containers), readings)
     assert {node.name for site in seen.sites for node in site.nodes if "metronome" in node.components} == {
         node.name for node in platform.of(Role.APPS)
     }
     [condition] = [one for one in seen.conditions if one.title == "metronome: it beats everywhere"]
     assert not condition.passing and condition.detail == "no beat at apps-sib-03, apps-fsn-01"
+
+
+def test_status_has_its_table_and_json_and_the_schema_its_key() -> None:
+    platform = platform_of()
+    context, parts = parts_of(platform)
+    readings = Readings({"apps-sib-01": {"beat": Answer(0, "")}})
+    seen = snapshot(context, parts, units_of(parts, platform.containers), readings)
+    assert seen.model_dump()["metronome"] == {"apps-sib-01": True, "apps-sib-03": False, "apps-fsn-01": False}
+    assert "metronome" in snapshot_model().model_json_schema()["required"]
+    out = io.StringIO()
+    render_status(seen, Console(file=out, width=80))
+    lines = [line.split() for line in out.getvalue().splitlines()]
+    first = lines.index(["METRONOME", "BEATS"])
+    assert lines[first + 1 : first + 4] == [["apps-sib-01", "yes"], ["apps-sib-03", "no"], ["apps-fsn-01", "no"]]
 
 
 def test_drills_can_hit_its_process() -> None:

@@ -1,12 +1,13 @@
 """Tables and lines that stay readable at any width: they wrap between words, and no word is ever cut.
 
 Where not even the longest words fit beside each other, each row becomes a block of lines, one a column. Where the
-width is unknown, as in a pipe, rich takes 80 columns for it.
+width is unknown, as in a pipe, rich takes 80 columns for it. `size` and `day` write what stands in them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from itertools import chain
 
 from rich.cells import cell_len
@@ -14,6 +15,7 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
+UNITS = ("B", "kB", "MB", "GB", "TB")
 GAP = 2  # characters between two columns
 Cell = str | Text
 
@@ -49,6 +51,19 @@ def say(console: Console, text: Text, hang: int = 2) -> None:
         return
     for number, line in enumerate(text.wrap(console, max(console.width - hang, 1))):
         console.print(Text(" " * hang if number else "").append_text(line), soft_wrap=True)
+
+
+def day(iso: str) -> str:
+    """An ISO 8601 time in UTC as date and minute."""
+    return datetime.fromisoformat(iso).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def size(count: int) -> str:
+    """So many bytes, with a decimal unit: 31.8 MB."""
+    value, unit = float(count), 0
+    while value >= 1000 and unit < len(UNITS) - 1:
+        value, unit = value / 1000, unit + 1
+    return f"{value:.1f} {UNITS[unit]}" if unit else f"{count} B"
 
 
 def _blocks(heads: Sequence[str], rows: Sequence[Sequence[Text]]) -> Table:

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from tercet.components.patroni.status import MemberStatus, PostgresStatus
 from tercet.converge.component import Passing, Waiting
 from tercet.converge.events import Emit, Event
 from tercet.converge.plan import Held, Plan, Step
 from tercet.errors import TercetError
-from tercet.observe.snapshot import MemberStatus, PostgresStatus, Snapshot
+from tercet.observe.snapshot import Snapshot
 from tercet.observe.verify import Verdict
 from tercet.operations import switchover as switching
 from tercet.operations import up as raising

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from tercet.components.patroni.aside import AsideStatus
 from tercet.errors import TercetError
-from tercet.observe.snapshot import AsideStatus
 from tercet.operations import aside as asides
 from tercet.operations import doctor, recover
 from tercet.operations.support import bundle

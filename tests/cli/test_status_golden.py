@@ -27,16 +27,15 @@ NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 PRIMARY = "db-sib-01"
 
 
-def context_of(platform: Platform) -> Context:
-    return Context(platform, Secrets(dict.fromkeys(names(), "x")), timing_of(platform.settings), (), "pgpool")
+def context_of(platform: Platform, proxy_reason: str | None = "") -> Context:
+    secrets = Secrets(dict.fromkeys(names(), "x"))
+    return Context(platform, secrets, timing_of(platform.settings), (), "pgpool", proxy_reason=proxy_reason)
 
 
 def look(platform: Platform, readings: Readings, proxy_reason: str | None) -> Snapshot:
-    parts = components(
-        Context(platform, Secrets(dict.fromkeys(names(), "x")), timing_of(platform.settings), (), "pgpool")
-    )
-    units = units_of(parts, platform.containers)
-    return snapshot(platform, parts, units, readings, proxy_reason=proxy_reason, now=NOW)
+    context = context_of(platform, proxy_reason)
+    parts = components(context)
+    return snapshot(context, parts, units_of(parts, platform.containers), readings, NOW)
 
 
 def running(platform: Platform) -> dict[str, dict[str, Answer]]:

@@ -7,14 +7,16 @@ import io
 import pytest
 from rich.console import Console
 
-from tercet.cli.status_view import render_status, size
+from tercet.cli.status_view import render_status
 from tercet.components.context import Context
+from tercet.components.patroni.aside import AsideStatus
 from tercet.components.registry import components
 from tercet.converge.component import Readings
 from tercet.inventory.platform import Platform
 from tercet.inventory.secrets import Secrets, names
 from tercet.inventory.timing import timing_of
-from tercet.observe.snapshot import AsideStatus, NodeStatus, SiteStatus, Snapshot, snapshot, units_of
+from tercet.observe.snapshot import NodeStatus, SiteStatus, Snapshot, snapshot, units_of
+from tercet.tables import size
 
 ADDRESS = "100.64.0.11"
 
@@ -23,9 +25,10 @@ ADDRESS = "100.64.0.11"
 def silent(platform: Platform) -> Snapshot:
     """Nobody answers; db-sib-01 has said why."""
     secrets = Secrets(dict.fromkeys(names(), "x"))
-    parts = components(Context(platform, secrets, timing_of(platform.settings), (), "pgpool"))
+    context = Context(platform, secrets, timing_of(platform.settings), (), "pgpool")
+    parts = components(context)
     silent = Readings({}, {"db-sib-01": "db-sib-01: the container does not run"})
-    return snapshot(platform, parts, units_of(parts, platform.containers), silent)
+    return snapshot(context, parts, units_of(parts, platform.containers), silent)
 
 
 def table(seen: Snapshot, width: int = 80) -> list[str]:

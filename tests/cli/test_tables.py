@@ -22,6 +22,8 @@ from tercet.cli.progress import Running
 from tercet.cli.recover_view import render_survey
 from tercet.cli.status_view import render_status
 from tercet.components.context import Context
+from tercet.components.patroni.status import MemberStatus, PostgresKeys
+from tercet.components.proxy.status import RouteStatus
 from tercet.components.registry import components
 from tercet.converge.component import Readings
 from tercet.converge.events import Event
@@ -33,7 +35,7 @@ from tercet.inventory.load import parse
 from tercet.inventory.secrets import Secrets, names
 from tercet.inventory.timing import timing_of
 from tercet.observe.reach import Reach, Survey
-from tercet.observe.snapshot import MemberStatus, RouteStatus, Snapshot, snapshot, units_of
+from tercet.observe.snapshot import Snapshot, snapshot, units_of
 from tercet.tables import say, table
 from tests.drills.sample import Drill, judge
 
@@ -67,9 +69,10 @@ def seen() -> Snapshot:
     """Everything is wrong with it that a table can show."""
     platform = parse(default_text().encode(), Path("tercet.yml"))
     secrets = Secrets(dict.fromkeys(names(), "x"))
-    parts = components(Context(platform, secrets, timing_of(platform.settings), (), "pgpool"))
+    context = Context(platform, secrets, timing_of(platform.settings), (), "pgpool")
+    parts = components(context)
     silent = Readings({}, {"db-sib-01": "db-sib-01: the container does not run"})
-    found = snapshot(platform, parts, units_of(parts, platform.containers), silent)
+    found = snapshot(context, parts, units_of(parts, platform.containers), silent)
     broken = dict.fromkeys(("tailscale", "consul", "dcs", "guard", "patroni", "sentinel"), "activating")
     states = {"components": {**broken, "headscale": "active"}, "address": "100.127.255.254", "reason": ""}
     sites = [
@@ -81,7 +84,7 @@ def seen() -> Snapshot:
         MemberStatus(node="db-fsn-01", role="standby", state="streaming", lag_bytes=123_456_789_012, sync=True),
     ]
     routes = [RouteStatus(site="sib-01", read="db-sib-01", write="db-sib-01", proxy="pgpool")]
-    postgres = found.postgres.model_copy(update={"writable": True, "members": members})
+    postgres = found.of(PostgresKeys).postgres.model_copy(update={"writable": True, "members": members})
     return found.model_copy(update={"sites": sites, "postgres": postgres, "routes": routes})
 
 

@@ -7,47 +7,56 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tercet.components.context import Context
+from tercet.components.dcs.status import ConsulKeys
+from tercet.components.nomad.status import NomadKeys
+from tercet.components.patroni.aside import AsideStatus, moved_aside
+from tercet.components.patroni.status import PostgresKeys, PostgresStatus
+from tercet.components.proxy.status import RoutesKeys
 from tercet.components.registry import components
 from tercet.converge.component import Readings
 from tercet.converge.requests import Answer
 from tercet.inventory.platform import Platform
 from tercet.inventory.secrets import Secrets, names
 from tercet.inventory.timing import timing_of
-from tercet.observe.snapshot import AsideStatus, Snapshot, moved_aside, questions, snapshot, units_of
+from tercet.observe.snapshot import Snapshot, questions, snapshot, snapshot_model, units_of
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "status.schema.json"
 
 
-def context_of(platform: Platform) -> Context:
+def context_of(platform: Platform, proxy_reason: str | None = "") -> Context:
     secrets = Secrets(dict.fromkeys(names(), "x"))
-    return Context(platform, secrets, timing_of(platform.settings), (), "pgpool")
+    return Context(platform, secrets, timing_of(platform.settings), (), "pgpool", proxy_reason=proxy_reason)
 
 
 def look_of(platform: Platform, readings: Readings, *, proxy_reason: str | None = "") -> Snapshot:
-    parts = components(context_of(platform))
-    return snapshot(platform, parts, units_of(parts, platform.containers), readings, proxy_reason=proxy_reason)
+    context = context_of(platform, proxy_reason)
+    parts = components(context)
+    return snapshot(context, parts, units_of(parts, platform.containers), readings)
 
 
 def test_the_published_schema_is_the_model() -> None:
-    expected = json.dumps(Snapshot.model_json_schema(), indent=2) + "\n"
-    assert SCHEMA.read_text(encoding="utf-8") == expected, f"write {SCHEMA.name} anew from Snapshot.model_json_schema()"
+    expected = json.dumps(snapshot_model().model_json_schema(), indent=2) + "\n"
+    assert SCHEMA.read_text(encoding="utf-8") == expected, f"write {SCHEMA.name} anew: snapshot_model()'s schema"
 
 
 def test_a_platform_that_does_not_answer_is_not_healthy(platform: Platform) -> None:
     found = look_of(platform, Readings({}))
-    assert not found.healthy and not found.postgres.writable and found.postgres.primary is None
+    assert not found.healthy
+    assert found.of(PostgresKeys).postgres == PostgresStatus(primary=None, members=[], writable=False)
     assert len(found.sites) == 3 and all(len(site.nodes) == 3 for site in found.sites)
     states = {state for site in found.sites for node in site.nodes for state in node.components.values()}
     assert states == {"no answer"}
     assert all(not condition.passing for condition in found.conditions)
-    assert found.consul["dcs"].leader is None and found.nomad.leader is None
+    assert found.of(ConsulKeys).consul["dcs"].leader is None and found.of(NomadKeys).nomad.leader is None
 
 
 def test_a_proxy_that_is_undecided_is_not_guessed(platform: Platform) -> None:
     found = look_of(platform, Readings({}), proxy_reason=None)
-    assert {route.proxy for route in found.routes} == {""} and found.proxy_reason.startswith("undecided: ")
+    assert {route.proxy for route in found.of(RoutesKeys).routes} == {""} and found.proxy_reason.startswith(
+        "undecided: "
+    )
     told = look_of(platform, Readings({}), proxy_reason="pgpool-II, as the inventory says")
-    assert {route.proxy for route in told.routes} == {"pgpool"}
+    assert {route.proxy for route in told.of(RoutesKeys).routes} == {"pgpool"}
     assert told.proxy_reason == "pgpool-II, as the inventory says"
 
 

@@ -80,7 +80,7 @@ async def test_a_platform_that_is_nowhere_yet_can_be_planned(inventory_file: Pat
 async def test_a_proxy_that_the_inventory_names_is_decided(inventory_file: Path, provider: Nothing) -> None:
     inventory_file.write_text(f"{inventory_file.read_text()}\nproxy: pgcat\n")
     async with open_session(inventory_file) as opened:
-        assert (opened.context.proxy, opened.proxy_reason) == ("pgcat", "PgCat, as the inventory says")
+        assert (opened.context.proxy, opened.context.proxy_reason) == ("pgcat", "PgCat, as the inventory says")
         assert (await make_plan(opened)).infrastructure[0].reason == "not in the cache"
 
 

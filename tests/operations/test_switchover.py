@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tercet.components.patroni.status import MemberStatus, PostgresStatus
 from tercet.errors import TercetError
 from tercet.inventory.load import load
 from tercet.inventory.platform import Platform
-from tercet.observe.snapshot import MemberStatus, PostgresStatus
 from tercet.operations.switchover import choose
 
 

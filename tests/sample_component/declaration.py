@@ -34,6 +34,7 @@ DECLARATION = Declaration(
     gossip=("metronome",),
     secrets=(BATON,),
     database_users=("maelzel",),
+    status=("status:BEATS",),
     listens=(Role.APPS,),
     processes=(Process("metronome", "metronome.service", (Role.APPS,)),),
     reserved=(Reserved(Role.APPS, range(7071, 7072), "the metronome's tuning fork hums there"),),

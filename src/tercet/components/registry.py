@@ -1,8 +1,11 @@
-"""Every component of a platform, made from what the inventory and its image say."""
+"""Every component of a platform, made from what the inventory and its image say, and what each adds to `status`."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from tercet.components.context import Context
+from tercet.components.status import Notes, Part, Table
 from tercet.converge.component import Component
 from tercet.inventory.components import named, registered
 
@@ -15,3 +18,17 @@ def components(context: Context) -> tuple[Component, ...]:
         if context.platform.world or not declaration.of_the_world
         for entry in declaration.components
     )
+
+
+def tables() -> tuple[Table[Any], ...]:
+    """The tables of `status`, in their order."""
+    return tuple(sorted((part for part in _parts() if isinstance(part, Table)), key=lambda table: table.place))
+
+
+def notes() -> tuple[Notes[Any], ...]:
+    """The notes below them, in their order."""
+    return tuple(part for part in _parts() if isinstance(part, Notes))
+
+
+def _parts() -> list[Part]:
+    return [named(package, entry) for package, declaration in registered().items() for entry in declaration.status]

@@ -74,6 +74,8 @@ class Declaration:
     """What tercet generates for it and keeps in the platform's file of secrets."""
     database_users: tuple[str, ...] = ()
     """Users of PostgreSQL that it makes for itself. The application's cannot have such a name."""
+    status: tuple[str, ...] = ()
+    """Each "MODULE:NAME", in the package: a `components.status.Part`, its part of the snapshot and of `status`."""
     journals: tuple[Journal, ...] = ()
     """What drills may find of it in a node's journal."""
     processes: tuple[Process, ...] = ()

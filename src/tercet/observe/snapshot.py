@@ -7,20 +7,17 @@ a guess: a silent node is shown as not healthy with the reason.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import cache
 from ipaddress import IPv4Network
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field, create_model
 
-from tercet.components.consul import component as consul
-from tercet.components.dcs import component as dcs
-from tercet.components.nomad import component as nomad
-from tercet.components.patroni import aside
-from tercet.components.patroni import component as patroni
-from tercet.components.patroni.sentinel import read_only
-from tercet.components.proxy.component import routes_of
+from tercet.components.context import Context
 from tercet.components.proxy.flavour import preference
+from tercet.components.registry import notes, tables
+from tercet.components.status import StatusModel
 from tercet.components.tailscale import component as tailscale
 from tercet.converge.component import Component, Condition, Deviating, Passing, Readings
 from tercet.converge.fleet import Fleet
@@ -29,16 +26,14 @@ from tercet.converge.requests import Active, Request
 from tercet.converge.resources import Unit
 from tercet.inventory.platform import Node, Platform, Role
 
+K = TypeVar("K", bound=StatusModel)
+
 LOOK_TIMEOUT_S = 10.0
 APART_S = 0.02  # what Python's start takes of a core: with ten at once, as in the lab, the first is ready with the last
 UNDECIDED = "undecided: `tercet up` takes PgCat if it can be had, else pgpool-II"
 
 
-class Model(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class NodeStatus(Model):
+class NodeStatus(StatusModel):
     """`components` maps a component to "active" or to the state of its first unit that is not. `reason`: why the
     node is silent; empty where it answers."""
 
@@ -50,64 +45,13 @@ class NodeStatus(Model):
     reason: str = ""
 
 
-class SiteStatus(Model):
+class SiteStatus(StatusModel):
     name: str
     datacenter: str
     nodes: list[NodeStatus]
 
 
-class MemberStatus(Model):
-    """One PostgreSQL. `lag_bytes` is null for the primary and where it is unknown; `sync`: counted for commits."""
-
-    node: str
-    role: str
-    state: str
-    lag_bytes: int | None
-    sync: bool
-
-
-class AsideStatus(Model):
-    """Database files that could not be rewound and were moved aside on their node, at `moved`, because of `reason`.
-    They are removed at `until`, or before if their disk becomes full; `warning`: why that is soon. Times: ISO 8601."""
-
-    node: str
-    name: str
-    path: str
-    bytes: int
-    moved: str
-    until: str
-    reason: str
-    warning: str
-
-
-class PostgresStatus(Model):
-    primary: str | None
-    members: list[MemberStatus]
-    writable: bool
-
-
-class DatacenterStatus(Model):
-    leader: str | None
-    voters: int | None = None
-
-
-class NomadStatus(Model):
-    leader: str | None
-    servers: dict[str, str]
-    clients: dict[str, str]
-
-
-class RouteStatus(Model):
-    """The database nodes that answer: `transaction` what a transaction reads before its first write."""
-
-    site: str
-    read: str | None
-    write: str | None
-    transaction: str | None = None
-    proxy: str
-
-
-class ConditionStatus(Model):
+class ConditionStatus(StatusModel):
     """`declared`: it does not hold, what runs here is known to be unable to keep it, and the platform is healthy all
     the same."""
 
@@ -117,7 +61,7 @@ class ConditionStatus(Model):
     declared: bool = False
 
 
-class LostSiteStatus(Model):
+class LostSiteStatus(StatusModel):
     """A site that the inventory calls lost. Nothing is known of its nodes, as they are not asked."""
 
     name: str
@@ -126,20 +70,48 @@ class LostSiteStatus(Model):
     remedy: str
 
 
-class Snapshot(Model):
-    """`proxy_reason`: why the proxy is what it is; it comes from tercet's own record, not from the nodes."""
+class Overview(StatusModel):
+    """What a snapshot begins with. The components' tables follow."""
 
     platform: str
     healthy: bool
     sites: list[SiteStatus]
-    postgres: PostgresStatus
-    consul: dict[str, DatacenterStatus]
-    nomad: NomadStatus
-    routes: list[RouteStatus]
+
+
+class Judgement(StatusModel):
+    """What comes after the tables, and before the components' notes."""
+
     conditions: list[ConditionStatus]
     proxy_reason: str = ""
-    aside: list[AsideStatus] = []
-    lost_sites: list[LostSiteStatus] = []
+
+
+class Losses(StatusModel):
+    """What a snapshot ends with."""
+
+    lost_sites: list[LostSiteStatus] = Field(default=[])
+
+
+class Snapshot(Losses, Judgement, Overview):
+    """`proxy_reason`: why the proxy is what it is; it comes from tercet's own record, not from the nodes."""
+
+    def of(self, keys: type[K]) -> K:
+        """Those that a component declares."""
+        if not isinstance(self, keys):
+            raise TypeError(f"{keys.__name__} is of no component in inventory/components.py")
+        return self
+
+
+def snapshot_model() -> type[Snapshot]:
+    """The whole snapshot, with what each component adds to it."""
+    return _with_keys_of(tuple(table.keys for table in tables()), tuple(note.keys for note in notes()))
+
+
+@cache
+def _with_keys_of(above: tuple[type[StatusModel], ...], below: tuple[type[StatusModel], ...]) -> type[Snapshot]:
+    # pydantic takes the fields of the last base first. That is the order of the keys in `--json`.
+    bases: Any = (Snapshot, Losses, *reversed(below), Judgement, *reversed(above), Overview)
+    whole: type[Snapshot] = create_model("Snapshot", __base__=bases, __doc__=Snapshot.__doc__)
+    return whole
 
 
 Units = Mapping[str, Mapping[str, Sequence[str]]]
@@ -184,17 +156,12 @@ def state_of(readings: Readings, node: str, unit: str) -> str:
     return readings.get(node, unit).text or "unknown"
 
 
-async def take_snapshot(
-    platform: Platform, components: Sequence[Component], fleet: Fleet, *, proxy_reason: str | None = ""
-) -> Snapshot:
-    """Ask every node once and put the answers together. A silent node costs no more than LOOK_TIMEOUT_S.
-
-    `proxy_reason` is the session's: None where the proxy is undecided.
-    """
-    nodes = _longest_first(platform)
+async def take_snapshot(context: Context, components: Sequence[Component], fleet: Fleet) -> Snapshot:
+    """Ask every node once and put the answers together. A silent node costs no more than LOOK_TIMEOUT_S."""
+    nodes = _longest_first(context.platform)
     units = units_of(components, nodes)
     readings = await ask(fleet, questions(components, nodes, units), timeout=LOOK_TIMEOUT_S, apart=APART_S)
-    return snapshot(platform, components, units, readings, proxy_reason=proxy_reason)
+    return snapshot(context, components, units, readings)
 
 
 def _longest_first(platform: Platform) -> list[Node]:
@@ -206,15 +173,14 @@ def _longest_first(platform: Platform) -> list[Node]:
 
 
 def snapshot(
-    platform: Platform,
+    context: Context,
     components: Sequence[Component],
     units: Units,
     readings: Readings,
-    *,
-    proxy_reason: str | None = "",
     now: datetime | None = None,
 ) -> Snapshot:
     """Pure but for `now`, which is the present unless given: the same readings give the same snapshot."""
+    platform, now = context.platform, now or datetime.now(UTC)
     conditions = [_judged(condition, readings) for condition in conditions_of(components)]
     sites = [
         SiteStatus(
@@ -228,19 +194,17 @@ def snapshot(
         )
         for site in platform.sites
     ]
-    return Snapshot(
+    declared = [table.read(context, readings) for table in tables()]
+    declared += [note.read(context, readings, now) for note in notes()]
+    return snapshot_model()(
         platform=platform.name,
         healthy=all(condition.passing or condition.declared for condition in conditions)
         and all(node.healthy for site in sites for node in site.nodes),
         sites=sites,
-        postgres=_postgres(platform, readings),
-        consul=_consul(platform, readings),
-        nomad=_nomad(platform, readings),
-        routes=_routes(platform, components, readings, decided=proxy_reason is not None),
         conditions=conditions,
-        proxy_reason=UNDECIDED if proxy_reason is None else proxy_reason,
-        aside=moved_aside(platform, readings, now or datetime.now(UTC)),
+        proxy_reason=UNDECIDED if context.proxy_reason is None else context.proxy_reason,
         lost_sites=lost_sites(platform),
+        **{key: value for keys in declared for key, value in keys},
     )
 
 
@@ -280,68 +244,3 @@ def _node(node: Node, units: Mapping[str, Sequence[str]], readings: Readings, ci
         components=states,
         reason=readings.silence(node.name).removeprefix(f"{node.name}: "),
     )
-
-
-def _postgres(platform: Platform, readings: Readings) -> PostgresStatus:
-    databases = [node.name for node in platform.of(Role.DB)]
-    members = [
-        MemberStatus(
-            node=str(member["name"]),
-            role="primary" if member.get("role") == "leader" else "standby",
-            state=str(member.get("state")),
-            lag_bytes=member["lag"] if isinstance(member.get("lag"), int) else None,
-            sync="sync" in str(member.get("role")) or "quorum" in str(member.get("role")),
-        )
-        for member in patroni.members_of(readings, databases)
-    ]
-    primary = patroni.primary_of(readings, databases) or None
-    writable = primary is not None and not read_only(readings, primary)
-    return PostgresStatus(primary=primary, members=members, writable=writable)
-
-
-def moved_aside(platform: Platform, readings: Readings, now: datetime) -> list[AsideStatus]:
-    """The database files that were moved aside, on every database node that answered."""
-    keep = platform.settings.aside
-    return [
-        AsideStatus(**asdict(each))
-        for node in platform.of(Role.DB)
-        for each in aside.kept(node.name, readings.get(node.name, "aside"), keep, now)
-    ]
-
-
-def _consul(platform: Platform, readings: Readings) -> dict[str, DatacenterStatus]:
-    found: dict[str, DatacenterStatus] = {}
-    for site in platform.sites:
-        control = platform.at(site.name, Role.CONTROL).name
-        leads = consul.leader_of(readings, control)
-        # One server a datacenter: if there is a leader, it is this one.
-        found[site.datacenter] = DatacenterStatus(leader=control if leads else None)
-    leader, voters = dcs.raft_of(readings, [node.name for node in platform.of(Role.CONTROL)])
-    found[dcs.NAME] = DatacenterStatus(leader=leader or None, voters=voters)
-    return found
-
-
-def _nomad(platform: Platform, readings: Readings) -> NomadStatus:
-    controls = [node.name for node in platform.of(Role.CONTROL)]
-    servers: dict[str, tuple[str, str]] = {}
-    for control in controls:
-        servers = servers or nomad.servers_of(readings, control)
-    address = nomad.leader_of(readings, controls).rpartition(":")[0]
-    leader = next((name for name, (_, member) in servers.items() if member == address), None)
-    return NomadStatus(
-        leader=leader,
-        servers={name: status for name, (status, _) in servers.items()},
-        clients=nomad.clients_of(readings, controls),
-    )
-
-
-def _routes(
-    platform: Platform, components: Sequence[Component], readings: Readings, *, decided: bool
-) -> list[RouteStatus]:
-    kind = next((getattr(c, "kind", "") for c in components if c.name == "proxy"), "") if decided else ""
-    routes = []
-    for node in platform.of(Role.APPS):
-        to = routes_of(readings.get(node.name, "routes"))
-        answer = {"read": to.read or None, "write": to.write or None, "transaction": to.transaction or None}
-        routes.append(RouteStatus(site=node.site, proxy=kind, **answer))
-    return routes

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from tercet.components.patroni.aside import Aside, removal
+from tercet.components.patroni.aside import Aside, AsideStatus, moved_aside, removal
 from tercet.converge.fleet import Unreachable
 from tercet.converge.observe import ask
 from tercet.converge.requests import Exec
 from tercet.errors import TercetError
 from tercet.inventory.platform import Role
-from tercet.observe.snapshot import AsideStatus, moved_aside
 from tercet.session.session import Session, operator
 
 LOOK_S = 10.0

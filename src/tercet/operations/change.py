@@ -95,7 +95,7 @@ async def make_plan(session: Session) -> Plan:
     infrastructure = survey.changes
     if session.image is None:
         undecided = "; the proxy is undecided until then: PgCat if it can be had, else pgpool-II"
-        why = "not in the cache" + (undecided if session.proxy_reason is None else "")
+        why = "not in the cache" + (undecided if session.context.proxy_reason is None else "")
         infrastructure = (Change(Verb.BUILD, Target(Kind.IMAGE, "", text="image"), why), *infrastructure)
     nodes = session.platform.containers
     wanted = {

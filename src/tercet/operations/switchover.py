@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from tercet.components.patroni import component as patroni
 from tercet.components.patroni.component import SWITCH_S
+from tercet.components.patroni.status import MemberStatus, PostgresKeys, PostgresStatus
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.events import Emit, Event
 from tercet.converge.gates import wait_for
@@ -17,7 +18,6 @@ from tercet.converge.observe import ask
 from tercet.converge.requests import Request
 from tercet.errors import TercetError
 from tercet.inventory.platform import Platform, Role
-from tercet.observe.snapshot import MemberStatus, PostgresStatus
 from tercet.session.session import Session, operator
 
 
@@ -32,7 +32,7 @@ class Switched:
 async def switchover(session: Session, site: str | None, emit: Emit) -> Switched:
     """Hand the lead to `site`'s database node, or to the fittest standby. TercetError where nobody is fit."""
     async with session.provider.lock(operator("switchover")):
-        postgres = (await session.snapshot()).postgres
+        postgres = (await session.snapshot()).of(PostgresKeys).postgres
         old, target = choose(session.platform, postgres, site)
         emit(Event("switchover", "started", f"{old} hands the lead to {target}"))
         request = patroni.hand_over(session.platform.settings.postgresql.service, old, target)

@@ -74,8 +74,6 @@ class Session:
     context: Context
     components: tuple[Component, ...]
     image: Image | None
-    proxy_reason: str | None
-    """Why the proxy is what it is; None while it is undecided, since PgCat has not been tried yet."""
     providers: Providers = field(repr=False)
 
     @property
@@ -88,7 +86,7 @@ class Session:
 
     async def snapshot(self) -> Snapshot:
         """Ask every node once: the platform as it is now."""
-        return await take_snapshot(self.platform, self.components, self.provider, proxy_reason=self.proxy_reason)
+        return await take_snapshot(self.context, self.components, self.provider)
 
     async def healthy(
         self,
@@ -170,10 +168,10 @@ def _session(file: Path, platform: Platform, image: Image | None, providers: Pro
         programs=image.programs if image else (),
         proxy=chosen[0] if chosen else "pgpool",  # a stand-in: something must be planned with
         secrets_from=f"{getpass.getuser()}@{socket.gethostname()}:{secrets_file(file).absolute()}",
+        proxy_reason=chosen[1] if chosen else None,
     )
     provider = providers.of(platform, image)
-    reason = chosen[1] if chosen else None
-    return Session(file, platform, provider, context, components(context), image, reason, providers)
+    return Session(file, platform, provider, context, components(context), image, providers)
 
 
 class Providers:

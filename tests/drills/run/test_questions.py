@@ -9,6 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from tercet.components.dcs.status import DatacenterStatus
+from tercet.components.nomad.status import NomadStatus
+from tercet.components.patroni.status import MemberStatus, PostgresStatus
 from tercet.converge.component import Passing, Readings, State, Waiting
 from tercet.converge.requests import NO_ANSWER, Answer, Http
 from tercet.drills import journal
@@ -19,7 +22,7 @@ from tercet.inventory.default import default_text
 from tercet.inventory.journals import What
 from tercet.inventory.load import parse
 from tercet.inventory.platform import Platform
-from tercet.observe.snapshot import DatacenterStatus, MemberStatus, NomadStatus, PostgresStatus, Snapshot
+from tercet.observe.snapshot import Snapshot, snapshot_model
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +124,7 @@ def snapshot(primary: str | None) -> Snapshot:
     def member(node: str) -> MemberStatus:
         return MemberStatus(node=node, role="standby", state="streaming", lag_bytes=0, sync=True)
 
-    return Snapshot(
+    return snapshot_model()(
         platform="tercet",
         healthy=True,
         sites=[],

@@ -28,14 +28,16 @@ cli = Group(
 @click.pass_obj
 def list_(call: Invocation) -> int:
     """Exit 1 where a database node does not answer."""
-    from tercet.cli.status_view import render_aside  # noqa: PLC0415
+    from tercet.components.patroni.status import aside_lines  # noqa: PLC0415
     from tercet.operations.aside import listed  # noqa: PLC0415
+    from tercet.tables import say  # noqa: PLC0415
 
     found = on_platform(call, listed)
     if call.json:
         call.print_json([each.model_dump() for each in found])
     elif found:
-        render_aside(found, call.console)
+        for line in aside_lines(found):
+            say(call.console, line)
     else:
         call.print("Nothing was moved aside.")
     return 0
@@ -55,8 +57,8 @@ def list_(call: Invocation) -> int:
 @click.pass_obj
 def remove_(call: Invocation, node: str, name: str, *, yes: bool) -> int:
     """Say what is removed, ask, then do it."""
-    from tercet.cli.status_view import day, size  # noqa: PLC0415
     from tercet.operations.aside import find, remove  # noqa: PLC0415
+    from tercet.tables import day, size  # noqa: PLC0415
 
     async def work(session: Session) -> int:
         found = await find(session, node_of(session, node), name)

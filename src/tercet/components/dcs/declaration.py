@@ -25,5 +25,6 @@ DECLARATION = Declaration(
     gossip=("dcs_serf_lan", "dcs_serf_wan"),
     journals=(Journal("consul-dcs.service", "dcs", CONSUL),),
     processes=(Process("dcs", "consul-dcs.service", (Role.CONTROL, Role.APPS, Role.DB)),),
+    status=("status:DATACENTERS",),
     listens=(Role.CONTROL, Role.APPS, Role.DB),
 )

@@ -35,6 +35,7 @@ DECLARATION = Declaration(
     gossip=("nomad_serf",),
     journals=(Journal("nomad.service", "nomad", NOMAD),),
     processes=(Process("nomad", "nomad.service", (Role.CONTROL, Role.APPS)),),
+    status=("status:CLUSTER",),
     listens=(Role.CONTROL, Role.APPS),
     reserved=(Reserved(Role.APPS, range(20000, 32001), "Nomad gives jobs their ports from 20000-32000"),),
 )

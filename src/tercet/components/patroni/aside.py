@@ -13,14 +13,15 @@ from importlib.resources import files
 from tercet.components.context import Context
 from tercet.components.patroni import component as patroni
 from tercet.components.patroni.rewind import ASIDE, ASIDE_SETTINGS
+from tercet.components.status import StatusModel
 from tercet.components.systemd import unit_path
 from tercet.components.text import as_json
-from tercet.converge.component import Condition
+from tercet.converge.component import Condition, Readings
 from tercet.converge.requests import Answer, Exec, Request
 from tercet.converge.resources import Directory, File, Resource, Unit
 from tercet.datafile import text_of
 from tercet.inventory.model import AsideModel
-from tercet.inventory.platform import Node, Role
+from tercet.inventory.platform import Node, Platform, Role
 
 SERVICE, TIMER = "tercet-aside.service", "tercet-aside.timer"
 CLEAN_S = 60  # between two looks whether something must go
@@ -37,12 +38,9 @@ _SERVICE = text_of(__package__, "aside.service", TITLE=_TITLE, CLEAN=" ".join((*
 _TIMER = text_of(__package__, "aside.timer", TITLE=_TITLE, CLEAN_S=CLEAN_S)
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """Database files that were moved aside on `node`, because of `reason`. `bytes` on its disk; times as ISO 8601.
-
-    They are removed at `until`, or before if their disk becomes full. `warning`: why that is soon; "" if it is not.
-    """
+class AsideStatus(StatusModel):
+    """Database files that could not be rewound and were moved aside on their node, at `moved`, because of `reason`.
+    They are removed at `until`, or before if their disk becomes full; `warning`: why that is soon. Times: ISO 8601."""
 
     node: str
     name: str
@@ -95,16 +93,22 @@ def removal(name: str) -> Exec:
     return Exec((*patroni.AS_POSTGRES, *_COMMAND, "remove", name), timeout=REMOVE_S)
 
 
-def kept(node: str, answer: Answer, keep: AsideModel, now: datetime) -> list[Kept]:
+def moved_aside(platform: Platform, readings: Readings, now: datetime) -> list[AsideStatus]:
+    """The database files that were moved aside, on every database node that answered."""
+    keep = platform.settings.aside
+    return [each for name in platform.databases for each in _kept(name, readings.get(name, "aside"), keep, now)]
+
+
+def _kept(node: str, answer: Answer, keep: AsideModel, now: datetime) -> list[AsideStatus]:
     """What the node has kept, oldest first; nothing where it does not say."""
     said = answer.json() or {}
-    found: list[Kept] = []
+    found: list[AsideStatus] = []
     for each in said.get("aside", ()):
         moved = datetime.fromtimestamp(each["moved"], UTC)
         until = moved + timedelta(days=keep.keep_days)
         room = said["free_percent"] if not found else 100.0  # the oldest goes first
         found.append(
-            Kept(
+            AsideStatus(
                 node=node,
                 name=each["name"],
                 path=each["path"],

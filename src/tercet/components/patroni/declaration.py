@@ -43,5 +43,6 @@ DECLARATION = Declaration(
         Process("postmaster", "", (Role.DB,)),  # Patroni's child
         Process("patroni", "patroni.service", (Role.DB,)),
     ),
+    status=("status:MEMBERS", "status:ASIDE"),
     listens=(Role.DB,),
 )

@@ -14,6 +14,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from tercet.components.patroni.status import PostgresKeys
 from tercet.converge.component import Waiting
 from tercet.converge.events import Emit, Event
 from tercet.converge.gates import wait_for
@@ -133,7 +134,7 @@ async def _run(scenario: Scenario, session: Session, site: str, book: journal.Jo
         scene = await _make_job(course)
         await _under_load(course, scene)
         course.say("collecting records and tables")
-        await collect(course, (await session.snapshot()).postgres.primary)
+        await collect(course, (await session.snapshot()).of(PostgresKeys).postgres.primary)
     finally:
         await uninterrupted(sweep(session))
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby, pairwise
 
 from tercet.components import endpoints
+from tercet.components.dcs.status import ConsulKeys
+from tercet.components.patroni.status import PostgresKeys
 from tercet.components.proxy.component import FLAVOURS, PASSFILE
 from tercet.components.proxy.declaration import ProxyPorts
 from tercet.components.proxy.flavour import Flavour
@@ -62,15 +64,16 @@ def view_of(session: Session, seen: Snapshot, site: str) -> View:
             f"expected all sites, since a drill takes one of them away, found that {', '.join(lost)} "
             f"{'is' if len(lost) == 1 else 'are'} lost: `tercet recover rejoin` first"
         )
-    if seen.postgres.primary is None:
+    postgres = seen.of(PostgresKeys).postgres
+    if postgres.primary is None:
         raise NotReadyError("expected a primary before the drill, found none; see `tercet status`")
     order = session.platform.databases
     standbys = sorted(
-        (member.node for member in seen.postgres.members if member.node != seen.postgres.primary),
+        (member.node for member in postgres.members if member.node != postgres.primary),
         key=order.index,
     )
-    leader = seen.consul["dcs"].leader or ""
-    return View(session.platform, seen.postgres.primary, tuple(standbys), leader, site)
+    leader = seen.of(ConsulKeys).consul["dcs"].leader or ""
+    return View(session.platform, postgres.primary, tuple(standbys), leader, site)
 
 
 def nodes_of(seen: Snapshot) -> tuple[journal.NodeOf, ...]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
+from tercet.components.patroni.status import PostgresKeys
 from tercet.converge.events import Emit, Event
 from tercet.converge.fleet import Fleet, Unreachable
 from tercet.converge.persistent import PersistentAgents
@@ -204,7 +205,7 @@ class Soak:
             else:
                 following = await self._open(number + 1, seen, course.table)
             bounds = loads.turn(following.book, following.began)
-            await collect(course, seen.postgres.primary, bounds)
+            await collect(course, seen.of(PostgresKeys).postgres.primary, bounds)
             judged = await self._judge(course, back)
             self._count(number, course, judged, back)
             if not judged.passed:
