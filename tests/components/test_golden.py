@@ -9,9 +9,10 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 
 from tercet.components.context import Context
+from tercet.components.patroni.component import Patroni
 from tercet.components.registry import components
 from tercet.converge.component import Component
-from tercet.converge.requests import Deferred
+from tercet.converge.requests import Deferred, Exec
 from tercet.converge.resources import Absent, Directory, File, Object, Program, Resource, Unit
 
 # One site is enough for files that differ by name only; db-sib-03 is a standby, db-sib-01 the first primary.
@@ -111,3 +112,17 @@ def test_a_program_comes_with_the_modules_that_it_imports_and_starts_anew_for_ea
                 assert all(modules <= set(unit.restart_on) for unit in restarted)
                 programs += bool(modules)
     assert programs
+
+
+@pytest.mark.parametrize("lost", [(), ("sib-01", "sib-03")])
+def test_what_a_cluster_is_created_with(context: Context, lost: tuple[str, ...], snapshot: SnapshotAssertion) -> None:
+    """Patroni's section `bootstrap`, and in it the dynamic configuration, which `apply` keeps as it is there."""
+    left = dataclasses.replace(context, platform=context.platform.losing(*lost))
+    (cluster,) = [
+        resource
+        for resource in Patroni(left).desired(left.platform.initial_primary)
+        if isinstance(resource, Object) and resource.name == "the database cluster"
+    ]
+    (given,) = cluster.change
+    assert isinstance(given, Exec) and isinstance(given.stdin, bytes)
+    assert given.stdin.decode() == snapshot
