@@ -11,8 +11,11 @@ from rich.console import Console
 
 from tercet.cli.status_view import render_status
 from tercet.components.context import Context
+from tercet.components.dcs.component import Dcs
 from tercet.components.guard.component import Guard
 from tercet.components.identity.fingerprint import Fingerprint
+from tercet.components.patroni.component import Patroni
+from tercet.components.patroni.parameters import Parameters
 from tercet.components.registry import components
 from tercet.converge.component import Component, Readings
 from tercet.converge.requests import Answer
@@ -36,6 +39,7 @@ from tercet.observe.snapshot import snapshot, snapshot_model, units_of
 from tercet.operations.change import make_plan
 from tercet.operations.support.redact import MASK, Redactor, known_secrets
 from tercet.session.session import open_session
+from tests.sample_component import additions
 from tests.sample_component.declaration import BATON
 
 PORT = "ports: {metronome: 7075}\n"
@@ -126,6 +130,28 @@ def test_its_secret_is_in_the_fingerprint() -> None:
 def test_the_applications_user_cannot_have_the_name_of_its_own() -> None:
     with pytest.raises(TercetError, match=r"postgresql\.user: .*this name is PostgreSQL's or tercet's"):
         parse(default_text().replace("user: proposalsapp", "user: maelzel").encode(), Path("tercet.yml"))
+
+
+def test_its_parameter_is_in_patronis_dynamic_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    context, _ = parts_of(platform_of())
+    assert Patroni(context).dynamic()["postgresql"]["parameters"]["metronome.tempo"] == 90
+    for name, other in (("max_connections", "200 and 7|7 and 200"), ("wal_log_hints", "on and 7")):
+        monkeypatch.setattr(additions, "TEMPO", Parameters(lambda _, name=name: {name: 7}))
+        with pytest.raises(ValueError, match=f"two components need different values of {name}: ({other})"):
+            Patroni(context).dynamic()
+
+
+def test_dcs_knows_its_service_where_it_runs() -> None:
+    context, _ = parts_of(platform_of(PORT))
+    known = {
+        node.name: json.loads(resource.content)["services"]
+        for node in context.platform.nodes
+        for resource in Dcs(context).desired(node)
+        if isinstance(resource, File) and resource.path == "/etc/consul-dcs.d/services.json"
+    }
+    assert known["apps-sib-01"] == [{"name": "metronome", "port": 7075}]
+    assert [service["name"] for service in known["db-sib-01"]] == ["proposalsapp", "proposalsapp"]
+    assert "consul-nomad-sib-01" not in known
 
 
 def test_the_guard_leaves_its_gossip_alone() -> None:

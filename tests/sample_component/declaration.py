@@ -35,6 +35,7 @@ DECLARATION = Declaration(
     secrets=(BATON,),
     database_users=("maelzel",),
     status=("status:BEATS",),
+    additions=("additions:TEMPO", "additions:SERVICE"),
     listens=(Role.APPS,),
     processes=(Process("metronome", "metronome.service", (Role.APPS,)),),
     reserved=(Reserved(Role.APPS, range(7071, 7072), "the metronome's tuning fork hums there"),),

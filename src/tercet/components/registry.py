@@ -1,13 +1,15 @@
-"""Every component of a platform, made from what the inventory and its image say, and what each adds to `status`."""
+"""Every component of a platform, made from what the inventory and its image say, and what each adds to others."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from tercet.components.context import Context
 from tercet.components.status import Notes, Part, Table
 from tercet.converge.component import Component
 from tercet.inventory.components import named, registered
+
+A = TypeVar("A")
 
 
 def components(context: Context) -> tuple[Component, ...]:
@@ -18,6 +20,12 @@ def components(context: Context) -> tuple[Component, ...]:
         if context.platform.world or not declaration.of_the_world
         for entry in declaration.components
     )
+
+
+def additions(kind: type[A]) -> tuple[A, ...]:
+    """What the components add to the configuration of the one that has this class for it, in their order."""
+    named_ones = (named(package, entry) for package, each in registered().items() for entry in each.additions)
+    return tuple(addition for addition in named_ones if isinstance(addition, kind))
 
 
 def tables() -> tuple[Table[Any], ...]:

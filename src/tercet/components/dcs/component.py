@@ -25,8 +25,8 @@ from tercet.components.consul.component import alive
 from tercet.components.consul.declaration import ConsulPorts
 from tercet.components.context import Context
 from tercet.components.dcs.declaration import DcsPorts
+from tercet.components.dcs.services import registered
 from tercet.components.patroni import component as patroni
-from tercet.components.patroni.declaration import PatroniPorts
 from tercet.components.rolling import everywhere
 from tercet.components.text import as_json
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
@@ -48,7 +48,7 @@ _BEFORE_START = text_of(__package__, "before-start.sh", DATA=DATA, BESIDE=_BESID
 
 @dataclass(frozen=True, slots=True)
 class Dcs:
-    """Servers on the control nodes, client agents on the others; the database service on the db nodes."""
+    """Servers on the control nodes, client agents on the others; they register the components' services."""
 
     context: Context
     name: str = NAME
@@ -89,7 +89,8 @@ class Dcs:
                     "server_stabilization_time": "1s",
                 },
             }
-        definitions = self._database_service(node) if node.role is Role.DB else None
+        services = registered(self.context, node)
+        definitions: dict[str, object] | None = {"services": services} if services else None
         title = "Consul for leader election (dcs)"
         start = None
         if node.role is Role.CONTROL:
@@ -122,26 +123,6 @@ class Dcs:
             permit=permission.nobody_has_data,
             optional=True,
         )
-
-    def _database_service(self, node: Node) -> dict[str, object]:
-        """Static registration, tagged by what Patroni's REST API answers each second.
-
-        Patroni's own registration has an old-tag race (hashicorp/consul#13578) and disappears after 100 s.
-        """
-        settings = self.context.platform.settings
-        api = endpoints.patroni(self.context.platform, node.name)
-        return {
-            "services": [
-                {
-                    "id": f"{settings.postgresql.service}-{tag}",
-                    "name": settings.postgresql.service,
-                    "tags": [tag],
-                    "port": settings.ports.of(PatroniPorts).postgresql,
-                    "check": {"http": api.url(f"/{tag}"), "interval": "1s", "timeout": "1s"},
-                }
-                for tag in ("primary", "replica")
-            ]
-        }
 
     def questions(self, node: Node) -> Mapping[str, Request]:
         if node.role is Role.WORLD:

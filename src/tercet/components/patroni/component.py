@@ -31,6 +31,7 @@ from tercet.components.patroni.declaration import (
     SUPERUSER_PASSWORD,
     PatroniPorts,
 )
+from tercet.components.patroni.parameters import needed
 from tercet.components.patroni.readonly import PROGRAM as READONLY
 from tercet.components.patroni.readonly import UNIT as READONLY_UNIT
 from tercet.components.patroni.readonly import readonly
@@ -43,6 +44,7 @@ from tercet.converge.requests import Exec, Http, Request
 from tercet.converge.resources import Directory, File, Object, Resource, Unit
 from tercet.datafile import text_of
 from tercet.inventory.platform import Node, Platform, Role
+from tercet.inventory.shapes import Setting
 
 UNIT = "patroni.service"
 CONFIG = "/etc/patroni/patroni.yml"
@@ -119,7 +121,7 @@ class Patroni:
             },
             "consul": {
                 "host": f"127.0.0.1:{settings.ports.of(DcsPorts).dcs_http}",
-                "register_service": False,  # see components/dcs/component.py
+                "register_service": False,  # see components/patroni/service.py
                 "checks": ["serfHealth"],  # gossip ends a dead node's session long before its TTL does
             },
             # Containers have no /dev/watchdog. The driver "testing" makes the same calls on an ordinary file, which
@@ -182,7 +184,7 @@ class Patroni:
     def dynamic(self) -> dict[str, Any]:
         """Patroni's dynamic configuration; every value here is tercet's and is put back when changed by hand."""
         timing, settings = self.context.timing, self.context.platform.settings
-        replication_timeout, confirming = f"{timing.replication_timeout_s}s", self.context.platform.confirming
+        confirming, own = self.context.platform.confirming, self._parameters()
         return {
             "ttl": timing.ttl,
             "loop_wait": timing.loop_wait,
@@ -199,33 +201,35 @@ class Patroni:
             "postgresql": {
                 "use_pg_rewind": True,
                 "use_slots": True,
-                "parameters": {
-                    # A proxy holds up to 32 connections for writes, and its own site's 32 for reads.
-                    "max_connections": 200,
-                    "shared_buffers": "128MB",
-                    "wal_log_hints": "on",  # pg_rewind
-                    # After a crash and after a rewind all files are synced first: by one call for the whole disk, which
-                    # is the database's own, instead of one for each file.
-                    "recovery_init_sync_method": "syncfs",
-                    "synchronous_commit": "on",
-                    # Silence, not an error, is how a peer goes: three ways not to wait for it for minutes.
-                    "wal_sender_timeout": replication_timeout,
-                    "wal_receiver_timeout": replication_timeout,
-                    # 5 s by default. A standby waits for it twice until it follows a new primary: for the connection,
-                    # and at the end of the old timeline. Until it follows, no commit is confirmed.
-                    "wal_retrieve_retry_interval": "100ms",
-                    # 30 s by default: a standby that waits for a reader shows old rows, and leads only once it has
-                    # replayed all of its WAL. With the feedback, vacuum removes no row that a standby still reads.
-                    "max_standby_streaming_delay": "1s",
-                    "hot_standby_feedback": "on",
-                    "tcp_user_timeout": replication_timeout,
-                    "tcp_keepalives_idle": 1,
-                    "tcp_keepalives_interval": 1,
-                    "tcp_keepalives_count": 3,
-                    "log_line_prefix": "%m [%p] %q%u@%d ",
-                    **settings.postgresql.parameters,
-                },
+                "parameters": {**needed(self.context, own), **own, **settings.postgresql.parameters},
             },
+        }
+
+    def _parameters(self) -> dict[str, Setting]:
+        """PostgreSQL's parameters, but for those that other components need (components/patroni/parameters.py)."""
+        replication_timeout = f"{self.context.timing.replication_timeout_s}s"
+        return {
+            "shared_buffers": "128MB",
+            "wal_log_hints": "on",  # pg_rewind
+            # After a crash and after a rewind all files are synced first: by one call for the whole disk, which
+            # is the database's own, instead of one for each file.
+            "recovery_init_sync_method": "syncfs",
+            "synchronous_commit": "on",
+            # Silence, not an error, is how a peer goes: three ways not to wait for it for minutes.
+            "wal_sender_timeout": replication_timeout,
+            "wal_receiver_timeout": replication_timeout,
+            # 5 s by default. A standby waits for it twice until it follows a new primary: for the connection,
+            # and at the end of the old timeline. Until it follows, no commit is confirmed.
+            "wal_retrieve_retry_interval": "100ms",
+            # 30 s by default: a standby that waits for a reader shows old rows, and leads only once it has
+            # replayed all of its WAL. With the feedback, vacuum removes no row that a standby still reads.
+            "max_standby_streaming_delay": "1s",
+            "hot_standby_feedback": "on",
+            "tcp_user_timeout": replication_timeout,
+            "tcp_keepalives_idle": 1,
+            "tcp_keepalives_interval": 1,
+            "tcp_keepalives_count": 3,
+            "log_line_prefix": "%m [%p] %q%u@%d ",
         }
 
     def key(self, name: str) -> str:

@@ -43,6 +43,7 @@ DECLARATION = Declaration(
         Process("postmaster", "", (Role.DB,)),  # Patroni's child
         Process("patroni", "patroni.service", (Role.DB,)),
     ),
+    additions=("service:DATABASE",),
     status=("status:MEMBERS", "status:ASIDE"),
     listens=(Role.DB,),
 )

@@ -41,6 +41,7 @@ DECLARATION = Declaration(
         Process("proxy", "", (Role.APPS,)),  # PgCat's or pgpool-II's
         Process("consul-template", "consul-template.service", (Role.APPS,)),
     ),
+    additions=("postgresql:CONNECTIONS",),
     status=("status:ROUTES",),
     listens=(Role.APPS,),
     reserved=(Reserved(Role.APPS, range(9898, 9899), "pgpool-II's PCP listens there"),),

@@ -1,0 +1,33 @@
+"""The database as a service in `dcs`, tagged primary and replica by what Patroni's REST API answers each second.
+
+Each node is registered with both tags, and a check decides which one holds. Patroni's own registration has an old-tag
+race (hashicorp/consul#13578) and disappears after 100 s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from tercet.components import endpoints
+from tercet.components.context import Context
+from tercet.components.dcs.services import Services
+from tercet.components.patroni.declaration import PatroniPorts
+from tercet.inventory.platform import Node, Role
+
+
+def _database(context: Context, node: Node) -> Iterable[Mapping[str, object]]:
+    if node.role is not Role.DB:
+        return
+    settings = context.platform.settings
+    api = endpoints.patroni(context.platform, node.name)
+    for tag in ("primary", "replica"):
+        yield {
+            "id": f"{settings.postgresql.service}-{tag}",
+            "name": settings.postgresql.service,
+            "tags": [tag],
+            "port": settings.ports.of(PatroniPorts).postgresql,
+            "check": {"http": api.url(f"/{tag}"), "interval": "1s", "timeout": "1s"},
+        }
+
+
+DATABASE = Services(_database)
