@@ -187,13 +187,17 @@ def test_status_has_its_table_and_json_and_the_schema_its_key() -> None:
     assert lines[first + 1 : first + 4] == [["apps-sib-01", "yes"], ["apps-sib-03", "no"], ["apps-fsn-01", "no"]]
 
 
-def test_drills_can_hit_its_process() -> None:
+@pytest.mark.parametrize(("proxy", "unit"), [("pgpool", "metronome.service"), ("pgcat", "baton.service")])
+def test_drills_can_hit_its_process_and_know_what_that_costs(proxy: str, unit: str) -> None:
     platform = platform_of()
-    text = b"name: m\ntitle: M\npromise: p.\nfaults:\n  - crash: metronome on apps at site sib-03\n"
-    [crash] = scenario.parse(text, "m.yml").faults
     view = View(platform, "db-sib-01", ("db-sib-03", "db-fsn-01"), "consul-nomad-sib-01")
-    made = crash.fault(view, Facts("pgpool2.service", "proposalsapp"), 0)
-    assert made.nodes == ("apps-sib-03",) and "metronome.service" in repr(made.inject)
+    hit = {}
+    for kind in ("crash", "hang"):
+        text = f"name: m\ntitle: M\npromise: p.\nfaults:\n  - {kind}: metronome on apps at site sib-03\n".encode()
+        [fault] = scenario.parse(text, "m.yml").faults
+        hit[kind] = fault.fault(view, Facts(proxy, "proposalsapp"), 0)
+        assert hit[kind].nodes == ("apps-sib-03",) and unit in repr(hit[kind].inject) and not fault.deafens
+    assert (hit["crash"].sites, hit["hang"].sites) == (frozenset(), frozenset({"sib-03"}))
 
 
 def test_a_soak_draws_its_process() -> None:

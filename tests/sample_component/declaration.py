@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from tercet.inventory.base import Model
-from tercet.inventory.components import Declaration, Process, Reserved
+from tercet.inventory.components import Cost, Declaration, Process, Reserved
 from tercet.inventory.generated import Password
 from tercet.inventory.journals import Journal, rules
 from tercet.inventory.platform import Role
 from tercet.inventory.shapes import Port, Source, Version
 
+UNITS = {"pgcat": "baton.service"}  # PgCat keeps time by a baton
 BATON = Password("metronome_baton")
 
 
@@ -37,7 +38,7 @@ DECLARATION = Declaration(
     status=("status:BEATS",),
     additions=("additions:TEMPO", "additions:SERVICE"),
     listens=(Role.APPS,),
-    processes=(Process("metronome", "metronome.service", (Role.APPS,)),),
+    processes=(Process("metronome", "metronome.service", (Role.APPS,), (Cost.APPLICATIONS,), UNITS),),
     reserved=(Reserved(Role.APPS, range(7071, 7072), "the metronome's tuning fork hums there"),),
     journals=(Journal("metronome.service", "metronome", rules(("beat missed", r"^missed beat (\d+)"))),),
 )

@@ -1,13 +1,16 @@
 """Which components there are, and what each declares of itself before a platform is opened.
 
 A component is a package. Its `declaration.py` has its `DECLARATION`: what it adds to the inventory, which ports it
-takes, which secrets it needs, what may be found of it in a node's journal. What it does is in the modules beside it.
-Everything that must know all components is derived from the declarations, and a new component is one line here.
+takes, which secrets it needs, what it shows in `status`, what it adds to the configuration of others, what may be found
+of it in a node's journal. What it does is in the modules beside it. Everything that must know all components is derived
+from the declarations, and a new component is one line here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, auto
 from importlib import import_module
 from typing import Any
 
@@ -39,14 +42,28 @@ class Reserved:
     why: str
 
 
+class Cost(Enum):
+    """What a site lacks while a process on its apps node does nothing."""
+
+    APPLICATIONS = auto()  # no application of the site gets through
+    DATABASES = auto()  # the apps node sees no database, and the first one that it sees again answers its reads
+    PRIMARY = auto()  # the site's proxy does not learn of a new primary
+
+
 @dataclass(frozen=True)
 class Process:
     """A process that drills may hit, by its name in scenarios, on nodes of `roles`. `unit` is its systemd unit, "" if
-    the process belongs to another one or the platform chooses it."""
+    the process belongs to another one. `by_proxy` has its unit by the proxy that runs, where it depends on that."""
 
     name: str
     unit: str
     roles: tuple[Role, ...]
+    costs: tuple[Cost, ...] = ()
+    by_proxy: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    def unit_with(self, proxy: str) -> str:
+        """Its unit on a platform with that proxy."""
+        return self.by_proxy.get(proxy, self.unit)
 
 
 @dataclass(frozen=True)

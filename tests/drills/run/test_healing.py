@@ -272,7 +272,7 @@ def view() -> View:
     return View(platform, "db-sib-01", ("db-sib-03", "db-fsn-01"), "consul-nomad-fsn-01")
 
 
-FACTS = Facts("pgcat.service", "proposalsapp")
+FACTS = Facts("pgcat", "proposalsapp")
 
 
 def every_built_in_fault(view: View) -> list[tuple[str, Fault]]:

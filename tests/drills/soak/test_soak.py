@@ -114,7 +114,7 @@ def test_everything_that_can_go_wrong_is_drawn(platform: Platform) -> None:
 
 def test_every_round_can_be_made(platform: Platform) -> None:
     """Each target means something on the platform, and no two faults are in each other's way."""
-    view, facts = view_for(platform), Facts("pgcat.service", "proposalsapp")
+    view, facts = view_for(platform), Facts("pgcat", "proposalsapp")
     for number in ROUNDS:
         faults = draw(3, number, KINDS, platform)
         for place, model in enumerate(faults, 1):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tercet.components.consul.journal import CONSUL
 from tercet.inventory.base import Model
-from tercet.inventory.components import Declaration, Process
+from tercet.inventory.components import Cost, Declaration, Process
 from tercet.inventory.journals import Journal
 from tercet.inventory.platform import Role
 from tercet.inventory.shapes import Port
@@ -24,7 +24,7 @@ DECLARATION = Declaration(
     ports=DcsPorts,
     gossip=("dcs_serf_lan", "dcs_serf_wan"),
     journals=(Journal("consul-dcs.service", "dcs", CONSUL),),
-    processes=(Process("dcs", "consul-dcs.service", (Role.CONTROL, Role.APPS, Role.DB)),),
+    processes=(Process("dcs", "consul-dcs.service", (Role.CONTROL, Role.APPS, Role.DB), (Cost.PRIMARY,)),),
     status=("status:DATACENTERS",),
     listens=(Role.CONTROL, Role.APPS, Role.DB),
 )

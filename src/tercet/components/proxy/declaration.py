@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from tercet.components.proxy.journal import JOURNALS
 from tercet.inventory.base import Model
-from tercet.inventory.components import Declaration, Process, Reserved
+from tercet.inventory.components import Cost, Declaration, Process, Reserved
 from tercet.inventory.generated import Password
 from tercet.inventory.platform import Role
 from tercet.inventory.shapes import PgcatSource, Port, Source, Version
 
 ADMIN_PASSWORD = Password("proxy_admin")  # of PgCat's own user, who may look at its pools
+UNITS = {"pgcat": "pgcat.service", "pgpool": "pgpool2.service"}
 
 
 class ProxyPorts(Model):
@@ -38,8 +39,8 @@ DECLARATION = Declaration(
     secrets=(ADMIN_PASSWORD,),
     journals=JOURNALS,
     processes=(
-        Process("proxy", "", (Role.APPS,)),  # PgCat's or pgpool-II's
-        Process("consul-template", "consul-template.service", (Role.APPS,)),
+        Process("proxy", "", (Role.APPS,), (Cost.APPLICATIONS,), UNITS),
+        Process("consul-template", "consul-template.service", (Role.APPS,), (Cost.PRIMARY,)),
     ),
     additions=("postgresql:CONNECTIONS",),
     status=("status:ROUTES",),

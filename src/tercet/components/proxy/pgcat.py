@@ -11,7 +11,7 @@ import tomli_w
 
 from tercet.components.context import Context
 from tercet.components.patroni.declaration import APPLICATION_PASSWORD, PatroniPorts
-from tercet.components.proxy.declaration import ADMIN_PASSWORD, ProxyPorts
+from tercet.components.proxy.declaration import ADMIN_PASSWORD, UNITS, ProxyPorts
 from tercet.components.proxy.flavour import Flavour, template
 from tercet.components.rolling import in_turn
 from tercet.components.systemd import NEEDS_TAILNET, unit_file, unit_path
@@ -19,7 +19,7 @@ from tercet.converge.resources import Directory, File, Unit
 from tercet.datafile import text_of
 from tercet.inventory.platform import Node
 
-UNIT = "pgcat.service"
+UNIT = UNITS["pgcat"]
 CONFIG = "/etc/pgcat/pgcat.toml"
 PID_FILE = "/run/pgcat/pid"
 SERVERS = "tercet-servers-go-here"

@@ -14,7 +14,7 @@ from __future__ import annotations
 from tercet.components.context import Context
 from tercet.components.patroni.declaration import APPLICATION_PASSWORD, PatroniPorts
 from tercet.components.proxy import routes
-from tercet.components.proxy.declaration import ProxyPorts
+from tercet.components.proxy.declaration import UNITS, ProxyPorts
 from tercet.components.proxy.flavour import Flavour, template
 from tercet.components.rolling import in_turn
 from tercet.components.systemd import unit_file, unit_path
@@ -23,7 +23,7 @@ from tercet.converge.resources import Directory, File, Object, Unit
 from tercet.datafile import text_of
 from tercet.inventory.platform import Node
 
-UNIT = "pgpool2.service"
+UNIT = UNITS["pgpool"]
 DIR = "/etc/pgpool2"
 CONFIG = f"{DIR}/pgpool.conf"
 HBA = f"{DIR}/pool_hba.conf"

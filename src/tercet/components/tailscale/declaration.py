@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tercet.inventory.base import Model
-from tercet.inventory.components import Declaration, Process
+from tercet.inventory.components import Cost, Declaration, Process
 from tercet.inventory.journals import Journal
 from tercet.inventory.platform import Role
 from tercet.inventory.shapes import Port, Source, Version
@@ -29,6 +29,13 @@ DECLARATION = Declaration(
     sources=TailscaleSource,
     ports=TailscalePorts,
     journals=(Journal("tailscaled.service", "tailscale"),),
-    processes=(Process("tailscaled", "tailscaled.service", (Role.CONTROL, Role.APPS, Role.DB)),),
+    processes=(
+        Process(
+            "tailscaled",
+            "tailscaled.service",
+            (Role.CONTROL, Role.APPS, Role.DB),
+            (Cost.APPLICATIONS, Cost.DATABASES),
+        ),
+    ),
     listens=(Role.CONTROL, Role.APPS, Role.DB),
 )

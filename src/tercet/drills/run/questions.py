@@ -45,7 +45,7 @@ def flavour(session: Session) -> Flavour:
 
 def facts(session: Session) -> Facts:
     """What faults must know of the platform beside its nodes."""
-    return Facts(flavour(session).unit, session.platform.settings.postgresql.service)
+    return Facts(session.context.proxy, session.platform.settings.postgresql.service)
 
 
 def conninfo(platform: Platform) -> str:

@@ -39,9 +39,9 @@ class Hits(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a fault must know of the platform besides the view: the proxy's unit and the cluster's name."""
+    """What a fault must know of the platform besides the view: which proxy runs and the cluster's name."""
 
-    proxy_unit: str  # "pgcat.service"
+    proxy: str  # "pgcat"
     cluster: str  # Patroni's scope
 
 

@@ -18,13 +18,9 @@ from tercet.drills.scenario.drawn import Drawn, a_process
 from tercet.drills.scenario.fault import Facts, FaultModel, register
 from tercet.drills.scenario.shapes import Process
 from tercet.drills.scenario.targets import View, process_of
-from tercet.inventory.components import processes
+from tercet.inventory.components import Cost, processes
 from tercet.inventory.platform import Role
 
-PROXIED = ("proxy", "tailscaled")
-"""Without these processes on its apps node, no application of a site gets through."""
-ROUTED = ("dcs", "consul-template")
-"""Without these on its apps node, a site's proxy does not learn of a new primary."""
 POSTMASTER_PID = f"{patroni.DATA}/postmaster.pid"
 POSTMASTER = f"$(head -1 {POSTMASTER_PID})"
 START_PATRONI = f"systemctl start --no-block {patroni.UNIT}"
@@ -43,7 +39,7 @@ class ProcessFault(FaultModel):
     @property
     def deafens(self) -> bool:
         process, _, node = self.targets[0].partition(" on ")
-        return self.lasting and process in ROUTED and node.startswith("apps at")
+        return self.lasting and Cost.PRIMARY in processes()[process].costs and node.startswith("apps at")
 
     @abstractmethod
     def of_unit(self, unit: str) -> Scripts: ...
@@ -52,18 +48,17 @@ class ProcessFault(FaultModel):
     def of_postmaster(self, number: int) -> Scripts: ...
 
     def fault(self, view: View, facts: Facts, number: int) -> Fault:
-        process, node = process_of(self.targets[0], view)
-        unit = facts.proxy_unit if process == "proxy" else processes()[process].unit
+        name, node = process_of(self.targets[0], view)
+        process = processes()[name]
+        unit = process.unit_with(facts.proxy)
         scripts = self.of_unit(unit) if unit else self.of_postmaster(number)
-        fault = scripted(f"{process} of {node} {self.done}", node, scripts, self.lasts, number)
+        fault = scripted(f"{name} of {node} {self.done}", node, scripts, self.lasts, number)
         where = view.platform.node(node)
         if where.role is not Role.APPS:
             return fault
-        site = frozenset({where.site})
-        dark = self.lasting and process in PROXIED
-        return replace(
-            fault, sites=site if dark else fault.sites, roaming=site if process == "tailscaled" else fault.roaming
-        )
+        site, none = frozenset({where.site}), frozenset[str]()
+        dark, blind = self.lasting and Cost.APPLICATIONS in process.costs, Cost.DATABASES in process.costs
+        return replace(fault, sites=site if dark else none, roaming=site if blind else none)
 
 
 @register
