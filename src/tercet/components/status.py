@@ -39,7 +39,7 @@ class Table(Generic[K]):
     """A table of `status`. Rows under the same heads stand in one table, whichever components they come from."""
 
     keys: type[K]
-    """Its fields are keys of the snapshot."""
+    """Its fields are keys of the snapshot, which always has them."""
     read: Callable[[Context, Readings], K]
     heads: tuple[str, ...]
     rows: Callable[[K], Iterable[Sequence[Cell]]]
