@@ -16,7 +16,7 @@ from tercet.components.context import Context
 from tercet.components.registry import components
 from tercet.converge.resources import Unit
 from tercet.drills import promise
-from tercet.drills.scenario.fault import FOLDER, OWN_DISK, kinds
+from tercet.drills.scenario.fault import FOLDER, kinds
 from tercet.drills.scenario.file import built_in
 from tercet.inventory.providers import PROVIDERS
 from tests.components.conftest import context  # noqa: F401
@@ -118,7 +118,7 @@ def test_every_fault_and_promise_of_drills_is_explained() -> None:
     needs = {kind: f"`{model.needs}` " if model.needs else "" for kind, model in kinds().items()}
     disk = "its data on a disk of its own, at most 64 GiB "
     promises = set(re.findall(r"^\| ([a-z0-9 ]+) \|", text, re.MULTILINE))
-    assert faults == [(kind, disk if need == f"`{OWN_DISK}` " else need) for kind, need in needs.items()]
+    assert faults == [(kind, disk if kinds()[kind].asks else need) for kind, need in needs.items()]
     assert set(promise.names()) - promises == set()
 
 

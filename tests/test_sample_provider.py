@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from tercet.cli.main import main
+from tercet.converge.events import silent
+from tercet.drills.run.drill import DrillError, run
+from tercet.drills.scenario.file import built_in
+from tercet.drills.soak.run import kinds_of
 from tercet.errors import TercetError
 from tercet.image import catalog
 from tercet.image.build import Image, has_form
@@ -66,6 +72,36 @@ async def test_doctor_asks_it(inventory: Path) -> None:
         checks = await examine(session)
     assert [check.title for check in checks] == ["root", "mmdebstrap", "zstd", "paper"]
     assert checks[-1].found == "9 sheets"
+
+
+def test_the_list_of_drills_says_which_it_can_make(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["drill", "list", "--json"]) == 0
+    providers = {drill["name"]: drill["providers"] for drill in json.loads(capsys.readouterr().out)}
+    assert providers["node-frozen"] == ["lab", "proxmox", "paper"]
+    assert providers["site-killed"] == ["lab", "proxmox"]
+    assert providers["latency-jump"] == ["lab"]
+    assert providers["patroni-killed"] == ["lab", "proxmox", "paper"], "such a fault is made on the node itself"
+
+
+async def test_a_drill_that_it_cannot_make_is_refused_before_anything_is_touched(
+    inventory: Path, tmp_path: Path
+) -> None:
+    journals = tmp_path / "journals"
+    said = (
+        "site-killed cannot be run here. It needs kill: the provider paper cannot do that. "
+        "Run it with the provider lab or proxmox"
+    )
+    async with open_session(inventory) as session:
+        with pytest.raises(DrillError, match=f"^{said}$"):
+            await run(built_in()["site-killed"], session, site="", folder=journals, who="a test", emit=silent)
+    assert not journals.exists()
+
+
+async def test_a_soak_draws_what_it_can_make(inventory: Path) -> None:
+    async with open_session(inventory) as session:
+        assert await kinds_of(session, ("freeze", "crash")) == ("freeze", "crash")
+        with pytest.raises(DrillError, match="kill is impossible here: the provider paper cannot do that"):
+            await kinds_of(session, ("kill", "freeze"))
 
 
 def test_it_chooses_its_image(inventory: Path, tmp_path: Path) -> None:

@@ -28,7 +28,8 @@ from tercet.errors import TercetError
 from tercet.inventory.default import default_text
 from tercet.inventory.load import parse
 from tercet.inventory.platform import Platform
-from tercet.providers.base import CUT, FREEZE, KILL, LATENCY, LOSS, SLOW_DISK, Fault
+from tercet.inventory.providers import Capability
+from tercet.providers.base import Fault
 from tercet.providers.lab import disk
 from tercet.providers.lab.cgroup import Cgroups, emptied, kill, pids
 from tercet.providers.lab.config import images_in_use
@@ -606,7 +607,10 @@ async def test_cut_both_ways_and_healed(lab: LabProvider) -> None:
     assert not await reaches(lab, B, "10.77.1.13")
     assert await reaches(lab, A, "10.77.3.13")
     active = await lab.faults.faults_active()
-    assert {(fault.kind, fault.target) for fault in active} == {(CUT, "sib-01→sib-03"), (CUT, "sib-03→sib-01")}
+    assert {(fault.kind, fault.target) for fault in active} == {
+        (Capability.CUT, "sib-01→sib-03"),
+        (Capability.CUT, "sib-03→sib-01"),
+    }
     assert all(500 < fault.seconds <= 600 for fault in active)
     await lab.faults.join("sib-01", "sib-03")
     assert await lab.faults.faults_active() == ()
@@ -676,7 +680,7 @@ async def test_packets_are_lost_both_ways_and_on_that_sites_links_alone(lab: Lab
     assert 25 <= lossy <= 75, "half of them come back: 0.7 of 0.7"
     assert (await answered(lab, B, "10.77.3.13"))[0] == 100
     assert (await answered(lab, A, "10.77.1.11"))[0] == 100
-    assert {(fault.kind, fault.target) for fault in await lab.faults.faults_active()} == {(LOSS, "sib-01")}
+    assert {(fault.kind, fault.target) for fault in await lab.faults.faults_active()} == {(Capability.LOSS, "sib-01")}
     assert [change.what for change in (await lab.survey()).changes] == ["loss sib-01"]
     await lab.faults.steady("sib-01")
     assert (await answered(lab, A, "10.77.2.13"))[0] == 100
@@ -688,7 +692,9 @@ async def test_packets_are_delayed_to_what_was_asked_for(lab: LabProvider) -> No
     number, took = await answered(lab, A, "10.77.2.13", 20)
     assert number == 20 and 200 <= took < 400
     assert (await answered(lab, A, "10.77.1.11", 20))[1] < 100
-    assert {(fault.kind, fault.target) for fault in await lab.faults.faults_active()} == {(LATENCY, "sib-01")}
+    assert {(fault.kind, fault.target) for fault in await lab.faults.faults_active()} == {
+        (Capability.LATENCY, "sib-01")
+    }
     await lab.faults.delay("sib-01", by=0.05, seconds=60)  # another one in its place
     assert 100 <= (await answered(lab, A, "10.77.2.13", 20))[1] < 200
     await lab.faults.steady("sib-01")
@@ -750,7 +756,9 @@ async def test_power_cut_is_silent(lab: LabProvider) -> None:
     assert client.stdin
     client.stdin.write(b"\n")
     assert await asyncio.wait_for(client.stdout.readline(), 60) == b"silence\n"
-    assert {(fault.kind, fault.target) for fault in await lab.faults.faults_active()} == {(KILL, node) for node in site}
+    assert {(fault.kind, fault.target) for fault in await lab.faults.faults_active()} == {
+        (Capability.KILL, node) for node in site
+    }
     await lab.faults.start(site)
     assert (await lab.survey()).changes == ()
     assert await lab.faults.faults_active() == ()
@@ -785,7 +793,7 @@ async def test_frozen_node_is_unreachable_within_the_time_limit(lab: LabProvider
         await lab.run(A, ["true"], timeout=0.5)
     assert monotonic() - began < 30, "it waits until the node thaws, after a minute"
     (fault,) = await lab.faults.faults_active()
-    assert (fault.kind, fault.target) == (FREEZE, A)
+    assert (fault.kind, fault.target) == (Capability.FREEZE, A)
     survey = await lab.survey()
     assert list(survey.away) == [A] and A not in survey.running and survey.changes == ()
     await lab.faults.thaw([A])
@@ -866,10 +874,10 @@ async def writes(lab: LabProvider, node: str) -> float:
 
 @pytest.mark.usefixtures("with_loops")
 async def test_slow_disk_is_its_owners_alone_and_ends_by_itself(lab: LabProvider) -> None:
-    if SLOW_DISK not in lab.faults.can:
+    if Capability.SLOW_DISK in lab.faults.lacking:
         pytest.skip("this machine's kernel slows no disk for a control group")
     await lab.faults.slow_disk(A, iops=10, seconds=60)
-    assert {(fault.kind, fault.target) for fault in await lab.faults.faults_active()} == {(SLOW_DISK, A)}
+    assert {(fault.kind, fault.target) for fault in await lab.faults.faults_active()} == {(Capability.SLOW_DISK, A)}
     assert [change.what for change in (await lab.survey()).changes] == [f"slow-disk {A}"]
     assert await writes(lab, A) > 3
     assert await writes(lab, B) < 3

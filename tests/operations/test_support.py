@@ -22,12 +22,13 @@ from tercet.converge.plan import Change
 from tercet.converge.target import Target, Verb
 from tercet.errors import TercetError
 from tercet.inventory.platform import Role
+from tercet.inventory.providers import Capability
 from tercet.inventory.secrets import STAND_IN, Secrets, load_or_create, names
 from tercet.operations.support import bundle
 from tercet.operations.support.bundle import write_bundle
 from tercet.operations.support.questions import QUESTIONS, of_role
 from tercet.operations.support.redact import MASK, Redactor, forms, known_secrets
-from tercet.providers.base import KILL, Fault, Survey
+from tercet.providers.base import Fault, Survey
 from tercet.providers.lab.drift import LabKind
 from tercet.session import session
 from tercet.session.files import secrets_file
@@ -50,7 +51,7 @@ class Leaky:
         )
 
     async def faults_active(self) -> tuple[Fault, ...]:
-        return (Fault(KILL, "db-fsn-01", 7.5),)
+        return (Fault(Capability.KILL, "db-fsn-01", 7.5),)
 
     async def destroy_plan(self) -> tuple[Change, ...]:
         return ()
@@ -119,7 +120,7 @@ async def test_no_secret_is_in_a_bundle_however_the_nodes_print_it(
         f"{node.name}: stopped; what must change there is known once it runs" for node in opened.platform.containers
     ]
     assert sorted(plan[2:]) == sorted(stopped)
-    assert json.loads(found["state/faults.json"]) == [{"kind": KILL, "target": "db-fsn-01", "seconds": 7.5}]
+    assert json.loads(found["state/faults.json"]) == [{"kind": Capability.KILL, "target": "db-fsn-01", "seconds": 7.5}]
     assert json.loads(found["state/status.json"])["platform"] == "tercet"
     assert found["operator/tercet.yml"] == inventory_file.read_text()
     assert not [name for name in found if "secrets" in name]

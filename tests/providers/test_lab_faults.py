@@ -12,7 +12,7 @@ import pytest
 
 from tercet.errors import TercetError
 from tercet.inventory.platform import Platform
-from tercet.providers.base import FREEZE, KILL
+from tercet.inventory.providers import Capability
 from tercet.providers.lab import faults
 from tercet.providers.lab.containers import START
 from tercet.providers.lab.faults import LabFaults
@@ -53,7 +53,7 @@ class Faults(LabFaults):
         self.lab.done.append(f"dismiss {node}")
 
     def _healer(self, node: str) -> tuple[str, float]:
-        return FREEZE, 30.0
+        return Capability.FREEZE, 30.0
 
 
 @pytest.mark.parametrize("error", [TercetError("no boot"), OSError(28, "No space left")])
@@ -119,13 +119,13 @@ def standing(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Callable[..
     ("state", "found"),
     [
         ((True, False, True, ""), []),
-        ((True, False, True, KILL), []),  # it was started by hand before its healer came
-        ((False, False, False, KILL), [(KILL, 30.0)]),
+        ((True, False, True, Capability.KILL), []),  # it was started by hand before its healer came
+        ((False, False, False, Capability.KILL), [(Capability.KILL, 30.0)]),
         ((False, False, False, ""), []),  # stopped: no fault, and `survey` tells it
-        ((True, True, True, FREEZE), [(FREEZE, 30.0)]),
-        ((True, False, False, KILL), [(KILL, 30.0)]),
-        ((True, False, False, ""), [(KILL, 0.0)]),
-        ((True, True, False, KILL), [(FREEZE, 0.0), (KILL, 30.0)]),
+        ((True, True, True, Capability.FREEZE), [(Capability.FREEZE, 30.0)]),
+        ((True, False, False, Capability.KILL), [(Capability.KILL, 30.0)]),
+        ((True, False, False, ""), [(Capability.KILL, 0.0)]),
+        ((True, True, False, Capability.KILL), [(Capability.FREEZE, 0.0), (Capability.KILL, 30.0)]),
     ],
 )
 async def test_every_fault_of_a_node_is_found_even_if_it_lives(
@@ -136,7 +136,7 @@ async def test_every_fault_of_a_node_is_found_even_if_it_lives(
 
 
 async def test_a_living_node_that_was_left_unplugged_is_healed_with_all(standing: Callable[..., Standing]) -> None:
-    made = standing(db_sib_01=(True, True, False, KILL))
+    made = standing(db_sib_01=(True, True, False, Capability.KILL))
     await made.heal_all()
     assert made.lab.done == [f"thaw {A}", f"start {A}", "plug d-sib-01", f"dismiss {A}"]
 

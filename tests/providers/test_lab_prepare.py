@@ -14,7 +14,7 @@ from tercet.converge.plan import Change
 from tercet.converge.target import Kind, Target, Verb
 from tercet.errors import TercetError
 from tercet.inventory.platform import Platform
-from tercet.providers.base import LATENCY, LOSS
+from tercet.inventory.providers import Capability
 from tercet.providers.lab import cuts, provider
 from tercet.providers.lab.drift import drift
 from tercet.providers.lab.layout import Layout, layout_of
@@ -82,7 +82,9 @@ async def test_every_kind_of_damage_has_its_repair(platform: Platform, calls: li
         "br-old": Device((), "", up=True, master=""),
         layout.container("apps-sib-01").port: Device((), "", up=False, master=""),
     }
-    found = replace(found, devices=devices, cut={(site, GONE): 12.0}, weak={(LOSS, 0): 3.0, (LATENCY, 1): 4.0})
+    found = replace(
+        found, devices=devices, cut={(site, GONE): 12.0}, weak={(Capability.LOSS, 0): 3.0, (Capability.LATENCY, 1): 4.0}
+    )
     states["db-sib-01"] = replace(states["db-sib-01"], frozen=True)
     states["db-sib-03"] = replace(states["db-sib-03"], slow=True)
     states["apps-sib-03"] = replace(states["apps-sib-03"], addresses=frozenset())

@@ -13,7 +13,7 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 
 from tercet.inventory.platform import Platform
-from tercet.providers.base import LATENCY, LOSS
+from tercet.inventory.providers import Capability
 from tercet.providers.lab import cuts, wan, wan_emulator, weak
 from tercet.providers.lab.layout import layout_of
 
@@ -97,7 +97,7 @@ def test_weak_links_are_no_cuts_and_are_read_again() -> None:
     sets = [{"set": {"table": "tercet_faults", "name": name, "elem": [timed]}} for name in ("loss_0", "late_2")]
     over = [{"set": {"table": "tercet_faults", "name": "loss_1"}}, {"set": {"table": "other", "name": "loss_1"}}]
     assert cuts.parse([*sets, *over]) == {}
-    assert weak.parse([*sets, *over]) == {(LOSS, 0): 42.0, (LATENCY, 2): 42.0}
+    assert weak.parse([*sets, *over]) == {(Capability.LOSS, 0): 42.0, (Capability.LATENCY, 2): 42.0}
 
 
 def test_weak_links(snapshot: SnapshotAssertion) -> None:

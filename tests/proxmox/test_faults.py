@@ -11,7 +11,7 @@ import pytest
 
 from tercet.converge.events import silent
 from tercet.errors import TercetError
-from tercet.providers.base import FREEZE
+from tercet.inventory.providers import Capability
 from tercet.providers.proxmox.provider import ProxmoxProvider
 from tests.proxmox.fakehost import FakeHost
 
@@ -53,7 +53,9 @@ async def test_servers_of_one_name_do_not_hide_each_others_faults(
     assert len(set(names.values())) == 3
 
     active = await made.faults.faults_active()
-    assert sorted((fault.kind, fault.target) for fault in active) == sorted((FREEZE, name) for name in names.values())
+    assert sorted((fault.kind, fault.target) for fault in active) == sorted(
+        (Capability.FREEZE, name) for name in names.values()
+    )
 
     await made.faults.thaw([names["sib-03"]])
     assert healers["sib-03"].wait(60) != 0

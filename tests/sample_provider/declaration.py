@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tercet.inventory.base import Model
 from tercet.inventory.model import Inventory
 from tercet.inventory.problems import Finding
-from tercet.inventory.providers import Declaration
+from tercet.inventory.providers import Capability, Declaration
 
 
 class PaperModel(Model):
@@ -22,4 +22,11 @@ def check_chosen(inventory: Inventory) -> Iterator[Finding]:
         yield Finding(("paper", "sheets"), "paper to write on", "none", "sheets: 9")
 
 
-DECLARATION = Declaration(name="paper", settings=PaperModel, image="archive", per_site=True, check_chosen=check_chosen)
+DECLARATION = Declaration(
+    name="paper",
+    settings=PaperModel,
+    image="archive",
+    per_site=True,
+    faults=frozenset({Capability.FREEZE}),
+    check_chosen=check_chosen,
+)

@@ -19,6 +19,16 @@ from tercet.providers.preflight import Check, ok
 from tests.sample_provider.declaration import DECLARATION
 
 
+class PaperFaults(Faults):
+    """All that can be done to paper: nothing moves on it as it is."""
+
+    async def freeze(self, nodes: Sequence[str], *, seconds: float) -> None:
+        pass
+
+    async def thaw(self, nodes: Sequence[str]) -> None:
+        pass
+
+
 class PaperProvider:
     """One platform's containers."""
 
@@ -54,12 +64,12 @@ class PaperProvider:
     async def spawn(self, node: str, argv: Sequence[str]) -> asyncio.subprocess.Process:
         raise Unreachable(f"{node} is paper")
 
-    def shell(self, node: str, argv: Sequence[str] = ()) -> list[str]:
+    async def shell(self, node: str, argv: Sequence[str] = ()) -> list[str]:
         raise Unreachable(f"{node} is paper")
 
     @property
-    def faults(self) -> Faults:
-        raise TercetError("paper does not fail")
+    def faults(self) -> PaperFaults:
+        return PaperFaults()
 
 
 def opened(platform: Platform, image: Image | None, known_hosts: Path) -> Provider:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from importlib import import_module
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -28,6 +29,18 @@ ImageForm = Literal["tree", "archive"]
 """What containers are made from: the image's directory tree on this machine, or one compressed archive of it."""
 
 
+class Capability(StrEnum):
+    """A kind of fault that a provider can make from outside the nodes, by methods of `Faults` (providers/base.py)."""
+
+    KILL = "kill"
+    FREEZE = "freeze"
+    CUT = "cut"
+    CUT_ONE_WAY = "cut-one-way"
+    LOSS = "loss"
+    LATENCY = "latency"
+    SLOW_DISK = "slow-disk"
+
+
 @dataclass(frozen=True)
 class Declaration(Generic[M]):
     """What is a provider's own in the inventory. `settings` is the model of the key `name`."""
@@ -39,6 +52,8 @@ class Declaration(Generic[M]):
     """The key may stand at a site, too, and says there what holds for this site."""
     world: Callable[[M], IPv4Network] | None = None
     """The network of the outside world (headscale and DERP) that it makes. None: its nodes join a real tailnet."""
+    faults: frozenset[Capability] = frozenset()
+    """The faults that it can make. A drill that needs another one is refused before anything is touched."""
     check: Callable[[Inventory], Iterable[Finding]] = lambda _: ()
     """What is wrong in its settings, whichever provider is chosen."""
     check_chosen: Callable[[Inventory], Iterable[Finding]] = lambda _: ()

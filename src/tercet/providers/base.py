@@ -17,7 +17,7 @@ from tercet.converge.fleet import Fleet
 from tercet.converge.plan import Change
 from tercet.image.build import Image
 from tercet.inventory.platform import Platform
-from tercet.inventory.providers import package
+from tercet.inventory.providers import Capability, package
 from tercet.providers.preflight import Check
 
 
@@ -88,15 +88,6 @@ def open_provider(platform: Platform, image: Image | None, known_hosts: Path) ->
     return provider
 
 
-KILL = "kill"
-FREEZE = "freeze"
-CUT = "cut"
-CUT_ONE_WAY = "cut-one-way"
-LOSS = "loss"
-LATENCY = "latency"
-SLOW_DISK = "slow-disk"
-
-
 @dataclass(frozen=True, slots=True)
 class Fault:
     """A fault in force; `seconds` until it ends by itself, 0 if never.
@@ -104,71 +95,71 @@ class Fault:
     `target` is a node, a site for LOSS and LATENCY, or "SITE→SITE" for a cut.
     """
 
-    kind: str  # KILL (also of a node that lives unplugged), FREEZE, CUT, LOSS, LATENCY or SLOW_DISK
+    kind: Capability  # KILL also for a node that lives unplugged; CUT for one way and for both
     target: str
     seconds: float
 
 
-class Faults(Protocol):
-    """Faults made from outside the nodes.
+class Faults:
+    """Faults made from outside the nodes. A provider's own class derives from this one, and has the methods of all
+    capabilities that the provider declares (inventory/providers.py). The others are never called.
 
     Invariant: every fault ends by itself after `seconds`, whatever becomes of the tool in the meantime. A
-    site is its name; the outside world is "world". All methods raise TercetError where `can` lacks the fault.
+    site is its name; the outside world is "world".
     """
 
     @property
-    def can(self) -> frozenset[str]:
-        """What is offered, of KILL, FREEZE, CUT, CUT_ONE_WAY, LOSS, LATENCY and SLOW_DISK."""
-        ...
+    def lacking(self) -> Mapping[Capability, str]:
+        """What is declared and cannot be made here all the same, with the reason: this machine lacks something."""
+        return {}
 
     async def kill(self, nodes: Sequence[str], *, seconds: float) -> None:
         """Power cut: the nodes vanish together, at once and without a farewell; started again after `seconds`."""
-        ...
+        raise NotImplementedError
 
     async def start(self, nodes: Sequence[str]) -> None:
         """Start killed nodes now; ends when they can `run`. One that runs already is left alone."""
-        ...
+        raise NotImplementedError
 
     async def freeze(self, nodes: Sequence[str], *, seconds: float) -> None:
         """Stop every process of the nodes where it stands; their kernel still answers for open connections."""
-        ...
+        raise NotImplementedError
 
     async def thaw(self, nodes: Sequence[str]) -> None:
         """Let frozen nodes go on now. One that is not frozen is left alone."""
-        ...
+        raise NotImplementedError
 
     async def cut(self, source: str, target: str | None, *, seconds: float, both: bool = True) -> None:
         """Drop all traffic from `source` to `target` (None: to everything else), and back unless `both` is false."""
-        ...
+        raise NotImplementedError
 
     async def join(self, source: str, target: str | None, *, both: bool = True) -> None:
         """Undo the same `cut` now. What is not cut is left alone."""
-        ...
+        raise NotImplementedError
 
     async def lose(self, site: str, *, percent: int, seconds: float) -> None:
         """Lose this share of the packets between the site and everything else, each way."""
-        ...
+        raise NotImplementedError
 
     async def delay(self, site: str, *, by: float, seconds: float) -> None:
         """Hold every packet between the site and everything else for at least `by` seconds, each way."""
-        ...
+        raise NotImplementedError
 
     async def steady(self, site: str) -> None:
         """Undo `lose` and `delay` of the site now. A site with neither is left alone."""
-        ...
+        raise NotImplementedError
 
     async def slow_disk(self, node: str, *, iops: int, seconds: float) -> None:
         """Allow the node no more than `iops` reads and as many writes a second on its database's disk."""
-        ...
+        raise NotImplementedError
 
     async def free_disk(self, node: str) -> None:
         """Undo `slow_disk` of the node now. One whose disk is not slowed is left alone."""
-        ...
+        raise NotImplementedError
 
     async def faults_active(self) -> tuple[Fault, ...]:
         """What is in force right now, read from the platform itself."""
-        ...
+        return ()
 
     async def heal_all(self) -> None:
         """End every fault now; ends when every node that was killed can `run`."""
-        ...

@@ -29,6 +29,7 @@ from tercet.drills.run.leftovers import sweep
 from tercet.drills.run.load import LoadError
 from tercet.drills.scenario.model import LoadModel, Scenario, fault_of
 from tercet.inventory.platform import Platform
+from tercet.inventory.providers import Capability
 from tercet.inventory.secrets import peek
 from tercet.inventory.timing import timing_of
 from tercet.session.session import SqlError
@@ -326,6 +327,14 @@ async def test_a_promise_says_itself_that_it_needs_a_job_and_a_budget(
     judged = await drill(fake, tmp_path, asked)
     assert put == ["/v1/jobs"]
     assert [(one.name, one.held) for one in judged.promises] == [("jobs move", budget > 1)]
+
+
+async def test_what_the_machine_lacks_is_said_before_anything_is_made(fake: Fake, tmp_path: Path) -> None:
+    fake.session.provider.lacking = {Capability.SLOW_DISK: "this machine slows no disk"}
+    said = "standby-killed cannot be run here. It needs slow-disk: this machine slows no disk"
+    with pytest.raises(DrillError, match=f"^{said}$"):
+        await drill(fake, tmp_path, scenario(slow_disk="the primary"))
+    assert fake.session.provider.tried == [] and not (tmp_path / "journals").exists()
 
 
 async def test_a_site_that_would_be_ignored_is_refused(fake: Fake, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -30,7 +30,8 @@ from tercet.drills.scenario.model import fault_of
 from tercet.drills.scenario.targets import View
 from tercet.errors import TercetError
 from tercet.inventory.load import load as load_inventory
-from tercet.providers.base import KILL, Faults
+from tercet.inventory.providers import Capability
+from tercet.providers.base import Faults
 
 
 @dataclass
@@ -43,7 +44,7 @@ class World:
     done: list[str] = field(default_factory=list)
     tried: list[str] = field(default_factory=list)
     paused: asyncio.Event = field(default_factory=asyncio.Event)
-    can: frozenset[str] = frozenset({KILL})
+    lacking: Mapping[Capability, str] = field(default_factory=dict)
 
     async def _act(self, what: str) -> None:
         number = len(self.tried)

@@ -19,7 +19,7 @@ from tercet.drills.scenario.targets import TargetError, View, is_target, nodes_o
 from tercet.inventory.load import load as load_inventory
 from tercet.inventory.model import BudgetsModel
 from tercet.inventory.platform import Platform
-from tercet.providers.base import CUT, CUT_ONE_WAY, FREEZE, KILL, LATENCY, LOSS, SLOW_DISK
+from tercet.inventory.providers import Capability
 
 GOOD = """\
 name: mine
@@ -115,17 +115,17 @@ def test_budgets_are_those_of_the_inventory() -> None:
 
 def test_a_scenario_says_what_it_needs_of_the_provider() -> None:
     scenarios = built_in()
-    assert scenarios["site-killed"].needs == {KILL}
-    assert scenarios["link-cut"].needs == {CUT}
-    assert scenarios["link-cut-one-way"].needs == {CUT_ONE_WAY}
-    assert scenarios["node-frozen"].needs == {FREEZE}
-    assert scenarios["disk-full"].needs == {"own-disk"}
-    assert scenarios["disk-slow"].needs == {SLOW_DISK}
-    assert scenarios["packet-loss"].needs == {LOSS}
-    assert scenarios["latency-jump"].needs == {LATENCY}
-    assert scenarios["link-flapping"].needs == {CUT}
+    assert scenarios["site-killed"].needs == {Capability.KILL}
+    assert scenarios["link-cut"].needs == {Capability.CUT}
+    assert scenarios["link-cut-one-way"].needs == {Capability.CUT_ONE_WAY}
+    assert scenarios["node-frozen"].needs == {Capability.FREEZE}
+    assert scenarios["disk-full"].needs == frozenset()
+    assert scenarios["disk-slow"].needs == {Capability.SLOW_DISK}
+    assert scenarios["packet-loss"].needs == {Capability.LOSS}
+    assert scenarios["latency-jump"].needs == {Capability.LATENCY}
+    assert scenarios["link-flapping"].needs == {Capability.CUT}
     assert scenarios["patroni-killed"].needs == frozenset()
-    assert parse(GOOD.encode(), "mine.yml").needs == {KILL, CUT}
+    assert parse(GOOD.encode(), "mine.yml").needs == {Capability.KILL, Capability.CUT}
 
 
 def test_a_scenario_of_ones_own(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from tercet.drills.soak.summary import as_data, as_rows
 from tercet.inventory.components import processes
 from tercet.inventory.model import BudgetsModel
 from tercet.inventory.platform import Platform
+from tercet.inventory.providers import Capability
 from tests.drills.run.test_drill import FakeSession, Load
 from tests.drills.run.test_questions import snapshot as snapshot_with
 
@@ -262,7 +263,7 @@ def fake(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Fake:
 
     made.session.sql = sql  # type: ignore[method-assign]
     made.session.healthy = healthy  # type: ignore[method-assign]
-    made.session.provider.can = frozenset({"kill", "freeze", "cut"})
+    made.session.provider.lacking = {Capability.SLOW_DISK: "this machine slows no disk"}
     monkeypatch.setattr(loads, "SiteLoad", load)
     monkeypatch.setattr(course, "tables", tables)
     monkeypatch.setattr(course, "component_records", nothing)
@@ -394,7 +395,6 @@ async def test_wherever_it_is_interrupted_all_is_healed_and_nothing_judged_half(
 
 async def test_kinds_that_are_impossible_are_left_out_or_refused(fake: Fake) -> None:
     kinds = await kinds_of(fake.session, ())  # type: ignore[arg-type]
-    assert "kill" in kinds and "crash" in kinds and "fill_disk" in kinds
-    assert not {"loss", "latency", "slow_disk", "cut_one_way"} & set(kinds)
-    with pytest.raises(DrillError, match=r"loss is impossible here: this provider cannot make it \(loss\)"):
-        await kinds_of(fake.session, ("kill", "loss"))  # type: ignore[arg-type]
+    assert {"kill", "crash", "fill_disk"} < set(kinds) and "slow_disk" not in kinds
+    with pytest.raises(DrillError, match=r"slow_disk is impossible here: this machine slows no disk"):
+        await kinds_of(fake.session, ("kill", "slow_disk"))  # type: ignore[arg-type]

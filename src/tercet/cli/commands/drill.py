@@ -38,19 +38,24 @@ report_option = click.option(
 )
 
 
-@cli.command("list", help="the built-in drills", examples=(("tercet drill list", "name and what happens"),))
+@cli.command("list", help="the built-in drills", examples=(("tercet drill list", "name, what happens, and where"),))
 @click.pass_obj
 def list_(call: Invocation) -> int:
-    """Name, title and the promise of each built-in drill."""
+    """Name, title and the promise of each built-in drill, and the providers that can make its faults."""
     from tercet.drills.scenario.file import built_in  # noqa: PLC0415
     from tercet.tables import table  # noqa: PLC0415
 
     scenarios = built_in()
     if call.json:
-        call.print_json([{"name": s.name, "title": s.title, "promise": s.promise} for s in scenarios.values()])
+        call.print_json(
+            [
+                {"name": s.name, "title": s.title, "promise": s.promise, "providers": s.providers}
+                for s in scenarios.values()
+            ]
+        )
         return 0
-    rows = [(scenario.name, scenario.title) for scenario in scenarios.values()]
-    call.console.print(table(("DRILL", "WHAT HAPPENS"), rows, call.console.width))
+    rows = [(scenario.name, scenario.title, ", ".join(scenario.providers)) for scenario in scenarios.values()]
+    call.console.print(table(("DRILL", "WHAT HAPPENS", "PROVIDERS"), rows, call.console.width))
     return 0
 
 

@@ -24,6 +24,7 @@ from tercet.converge.requests import Request
 from tercet.drills import journal
 from tercet.drills.judge.verdict import Result, result
 from tercet.drills.run import live
+from tercet.drills.run.capable import lacking
 from tercet.drills.run.course import Course, back_to_health, collect, recorder, script
 from tercet.drills.run.healing import Healing, possible, uninterrupted, victims
 from tercet.drills.run.leftovers import TABLE, sweep
@@ -37,7 +38,6 @@ from tercet.drills.run.questions import (
     running,
     view_of,
 )
-from tercet.drills.scenario.fault import OWN_DISK
 from tercet.drills.scenario.model import Scenario
 from tercet.drills.scenario.targets import chooses_standby
 from tercet.errors import TercetError
@@ -60,12 +60,7 @@ async def run(scenario: Scenario, session: Session, *, site: str, folder: Path, 
     `site` is --site's ("" if not given), `who` what others see as the lock's holder. Raises TercetError where the
     drill cannot be run; a broken promise is no error but a `Result` that has not passed.
     """
-    missing = scenario.needs - session.provider.faults.can - {OWN_DISK}
-    if missing:
-        raise DrillError(
-            f"{scenario.name} needs a provider that can {', '.join(sorted(missing))}; this one cannot. Run it in the "
-            f"lab (--lab)"
-        )
+    _check_capabilities(scenario, session)
     _check_site(scenario, site)
     path = journal_path(folder, scenario.name)
     try:
@@ -78,6 +73,16 @@ async def run(scenario: Scenario, session: Session, *, site: str, folder: Path, 
         raise first_of(group) from group
     emit(Event("drill", "done" if judged.passed else "failed", f"{scenario.name}: journal {path}"))
     return judged
+
+
+def _check_capabilities(scenario: Scenario, session: Session) -> None:
+    """What the provider cannot do is said before anything is touched."""
+    reasons = lacking(scenario.needs, session)
+    if reasons:
+        needs = "; ".join(f"{need}: {reason}" for need, reason in reasons.items())
+        others = " or ".join(each for each in scenario.providers if each != session.platform.settings.provider)
+        remedy = f". Run it with the provider {others}" if others else ""
+        raise DrillError(f"{scenario.name} cannot be run here. It needs {needs}{remedy}")
 
 
 def _check_site(scenario: Scenario, site: str) -> None:

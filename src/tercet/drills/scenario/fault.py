@@ -20,12 +20,11 @@ from tercet.drills.scenario.drawn import Drawn
 from tercet.drills.scenario.shapes import Moment, expected
 from tercet.drills.scenario.targets import View
 from tercet.inventory.base import Model
+from tercet.inventory.providers import Capability
 from tercet.inventory.shapes import Seconds
 
 FOLDER = "tercet.drills.scenario.faults"
 LONGEST_S = 300
-OWN_DISK = "own-disk"
-"""The database nodes' data lies on a file system of its own, which may be filled."""
 
 
 class Hits(Enum):
@@ -54,8 +53,10 @@ class FaultModel(Model):
     kind: ClassVar[str]
     place: ClassVar[int]
     """Where the kind stands among the others. What a seed of a soak draws depends on it, so it never changes."""
-    needs: ClassVar[str] = ""
-    """What the provider must be able to do (providers/base.py), or OWN_DISK."""
+    needs: ClassVar[Capability | None] = None
+    """What the provider must be able to do. None: the fault is made on the node itself."""
+    asks: ClassVar[bool] = False
+    """Whether it can be made is for the node to say: the fault has a `check`."""
     hits: ClassVar[Hits] = Hits.NODES
     drawn: ClassVar[Drawn]
 

@@ -18,6 +18,7 @@ from tercet.drills.scenario.fault import FaultModel, kinds
 from tercet.drills.scenario.mechanism import Mechanism
 from tercet.drills.scenario.shapes import expected
 from tercet.inventory.base import Model
+from tercet.inventory.providers import Capability, declarations
 from tercet.inventory.shapes import Hostname, Seconds
 
 
@@ -90,9 +91,14 @@ class Scenario(Model):
     expect: ExpectModel = ExpectModel()
 
     @property
-    def needs(self) -> frozenset[str]:
+    def needs(self) -> frozenset[Capability]:
         """The capabilities that the provider must have."""
         return frozenset(fault.needs for fault in self.faults if fault.needs)
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """The names of the providers that declare all of them."""
+        return tuple(each.name for each in declarations() if self.needs <= each.faults)
 
     @property
     def seconds(self) -> float:

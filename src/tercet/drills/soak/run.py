@@ -25,6 +25,7 @@ from tercet.drills import journal
 from tercet.drills.judge.history import Outcome
 from tercet.drills.judge.verdict import Result, result
 from tercet.drills.run import live
+from tercet.drills.run.capable import lacking
 from tercet.drills.run.course import Course, back_to_health, collect, recorder, script
 from tercet.drills.run.drill import HEALTHY_BEFORE_S, SPARE_S, STEADY_S, DrillError, first_of, journal_path
 from tercet.drills.run.healing import Healing, ImpossibleError, possible, uninterrupted, victims
@@ -33,7 +34,7 @@ from tercet.drills.run.load import create_table
 from tercet.drills.run.loads import Loads
 from tercet.drills.run.questions import caught_up, clocks, facts, view_of
 from tercet.drills.scenario.drawn import DATABASES
-from tercet.drills.scenario.fault import OWN_DISK, FaultModel, kinds
+from tercet.drills.scenario.fault import FaultModel, kinds
 from tercet.drills.scenario.model import LoadModel, Scenario, fault_of
 from tercet.drills.scenario.targets import View
 from tercet.drills.soak.draw import describe, draw, view_for
@@ -68,19 +69,17 @@ async def kinds_of(session: Session, wanted: Sequence[str]) -> tuple[str, ...]:
     Raises DrillError where one that is wanted is impossible here.
     """
     models = [model for kind, model in kinds().items() if kind in wanted or not wanted]
-    refused: dict[str, str] = {}
+    reasons = lacking({model.needs for model in models if model.needs}, session)
+    refused = {model.kind: reasons[model.needs] for model in models if model.needs in reasons}
     for model in models:
-        if model.needs == OWN_DISK:
-            refused[model.kind] = await _why_no_disk(model, session)
-        elif model.needs and model.needs not in session.provider.faults.can:
-            refused[model.kind] = f"this provider cannot make it ({model.needs})"
-    refused = {kind: reason for kind, reason in refused.items() if reason}
+        if model.asks and (reason := await _refusal_of_nodes(model, session)):
+            refused[model.kind] = reason
     if wanted and refused:
         raise DrillError("; ".join(f"{kind} is impossible here: {reason}" for kind, reason in refused.items()))
     return tuple(model.kind for model in models if model.kind not in refused)
 
 
-async def _why_no_disk(model: type[FaultModel], session: Session) -> str:
+async def _refusal_of_nodes(model: type[FaultModel], session: Session) -> str:
     """Why the fault cannot be made on every database node; empty if it can."""
     faults = [fault_of(**{model.kind: node}) for node in DATABASES]
     view = view_for(session.platform)

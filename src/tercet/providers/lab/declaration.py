@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Network
 
 from tercet.inventory.base import Model
-from tercet.inventory.providers import Declaration
+from tercet.inventory.providers import Capability, Declaration
 from tercet.inventory.shapes import Subnet
 
 
@@ -16,4 +16,10 @@ class LabModel(Model):
     """Network of the outside world (headscale and DERP)."""
 
 
-DECLARATION = Declaration(name="lab", settings=LabModel, image="tree", world=lambda settings: settings.world)
+DECLARATION = Declaration(
+    name="lab",
+    settings=LabModel,
+    image="tree",
+    world=lambda settings: settings.world,
+    faults=frozenset(Capability),
+)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tercet.converge.plan import Change
 from tercet.converge.target import Kind, Target, Verb
-from tercet.providers import base
+from tercet.inventory.providers import Capability
 from tercet.providers.lab.config import config_text, differences, has_disk, image_of
 from tercet.providers.lab.layout import Container, Layout, Link, Network, holds_database
 from tercet.providers.lab.observe import ContainerState, NetworkState, Observed
@@ -24,7 +24,7 @@ WATCHERS_WANTED = 1024
 
 
 class LabKind(StrEnum):
-    """What a lab's plan changes besides containers. The last four are faults, named as in providers/base.py."""
+    """What a lab's plan changes besides containers. The last four are faults, named as the capabilities."""
 
     LIMIT = "limit"
     NAMESPACE = "namespace"
@@ -33,10 +33,10 @@ class LabKind(StrEnum):
     LINK = "link"
     CABLE = "cable"
     ADDRESS = "address"
-    CUT = base.CUT
-    LOSS = base.LOSS
-    LATENCY = base.LATENCY
-    SLOW_DISK = base.SLOW_DISK
+    CUT = Capability.CUT
+    LOSS = Capability.LOSS
+    LATENCY = Capability.LATENCY
+    SLOW_DISK = Capability.SLOW_DISK
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,15 @@ is read from these and from the nodes and cables themselves, so nothing has to b
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from tercet.datafile import text_of
 from tercet.errors import TercetError
-from tercet.providers.base import CUT, CUT_ONE_WAY, FREEZE, KILL, LATENCY, LOSS, SLOW_DISK, Fault
+from tercet.inventory.providers import Capability
+from tercet.providers.base import Fault, Faults
 from tercet.providers.lab import cuts, weak
 from tercet.providers.lab.cgroup import Cgroups, emptied, kill, pids, read, remove
 from tercet.providers.lab.containers import Containers
@@ -29,9 +30,13 @@ from tercet.providers.lab.wan import Pair
 
 HEALER = text_of(__package__, "faults-healer.sh")
 HEALER_NAME = "tercet-healer"
+UNTHROTTLED = (
+    "this machine's kernel has neither blkio.throttle (control groups version 1) nor io.max for the lab's groups "
+    "(version 2)"
+)
 
 
-class LabFaults:
+class LabFaults(Faults):
     """The faults of one lab. See providers/base.py."""
 
     def __init__(self, layout: Layout, cgroups: Cgroups, network: LabNetwork, containers: Containers) -> None:
@@ -42,14 +47,13 @@ class LabFaults:
         self._throttle = Throttle(cgroups, layout.platform)
 
     @property
-    def can(self) -> frozenset[str]:
-        disks = {SLOW_DISK} if self._throttle.possible else set()
-        return frozenset({KILL, FREEZE, CUT, CUT_ONE_WAY, LOSS, LATENCY} | disks)
+    def lacking(self) -> Mapping[Capability, str]:
+        return {} if self._throttle.possible else {Capability.SLOW_DISK: UNTHROTTLED}
 
     async def kill(self, nodes: Sequence[str], *, seconds: float) -> None:
         containers = [self._layout.container(node) for node in nodes]
         for container in containers:
-            await self._heal_later(KILL, container.name, seconds, self._containers.start_command(container))
+            await self._heal_later(Capability.KILL, container.name, seconds, self._containers.start_command(container))
         await self._network.unplug([c.port for c in containers if self._cgroups.init(c.name) is not None])
         for container in containers:
             kill(self._cgroups.node(container.name))
@@ -73,7 +77,7 @@ class LabFaults:
             if self._cgroups.init(node) is None:
                 raise TercetError(f"freeze {node}: it does not run; start it first")
             thaw = ["sh", "-c", 'echo 0 > "$0"', str(self._cgroups.node(node) / "cgroup.freeze")]
-            await self._heal_later(FREEZE, node, seconds, thaw)
+            await self._heal_later(Capability.FREEZE, node, seconds, thaw)
         for node in nodes:
             self._cgroups.freeze(node, True)
 
@@ -82,7 +86,7 @@ class LabFaults:
 
     async def _thaw(self, node: str) -> None:
         self._cgroups.freeze(node, False)
-        if self._healer(node)[0] == FREEZE:
+        if self._healer(node)[0] == Capability.FREEZE:
             await self._dismiss(node)
 
     async def cut(self, source: str, target: str | None, *, seconds: float, both: bool = True) -> None:
@@ -107,12 +111,9 @@ class LabFaults:
 
     async def slow_disk(self, node: str, *, iops: int, seconds: float) -> None:
         self._layout.container(node)
-        if SLOW_DISK not in self.can:
-            raise TercetError(
-                f"slow the disk of {node}: this machine's kernel has neither blkio.throttle (control groups version 1) "
-                "nor io.max for the lab's groups (version 2)"
-            )
-        await self._heal_later(SLOW_DISK, node, seconds, self._throttle.free_command(node), _disk(node))
+        if not self._throttle.possible:
+            raise TercetError(f"slow the disk of {node}: {UNTHROTTLED}")
+        await self._heal_later(Capability.SLOW_DISK, node, seconds, self._throttle.free_command(node), _disk(node))
         self._throttle.slow(node, iops)
 
     async def free_disk(self, node: str) -> None:
@@ -137,7 +138,7 @@ class LabFaults:
         state = await observe_network(self._layout, self._cgroups)
         names = {network.subnet: network.name for network in self._layout.networks}
         links = [
-            Fault(CUT, f"{names.get(source, source)}→{names.get(target, target)}", left)
+            Fault(Capability.CUT, f"{names.get(source, source)}→{names.get(target, target)}", left)
             for (source, target), left in (state.cut if state else {}).items()
         ]
         links += [
@@ -150,17 +151,17 @@ class LabFaults:
     def _of_node(self, container: Container, state: NetworkState | None) -> Iterator[Fault]:
         name = container.name
         if self._throttle.slowed(name):
-            yield Fault(SLOW_DISK, name, self._healer(_disk(name))[1])
+            yield Fault(Capability.SLOW_DISK, name, self._healer(_disk(name))[1])
         kind, left = self._healer(name)
         if self._cgroups.frozen(name):
-            yield Fault(FREEZE, name, left if kind == FREEZE else 0.0)
+            yield Fault(Capability.FREEZE, name, left if kind == Capability.FREEZE else 0.0)
         cable = state.devices.get(container.port) if state else None
         if self._cgroups.init(name) is None:
-            if kind == KILL:
-                yield Fault(KILL, name, left)
+            if kind == Capability.KILL:
+                yield Fault(Capability.KILL, name, left)
         elif cable is not None and not cable.up:
             # The tool was killed between taking the cable down and killing the node: `start` plugs it in.
-            yield Fault(KILL, name, left if kind == KILL else 0.0)
+            yield Fault(Capability.KILL, name, left if kind == Capability.KILL else 0.0)
 
     def struck(self) -> dict[str, str]:
         """The nodes that a fault in force has taken, with the reason: servers that are dead until its time is over.
@@ -170,22 +171,22 @@ class LabFaults:
         found: dict[str, str] = {}
         for container in self._layout.containers:
             kind, left = self._healer(container.name)
-            if kind == KILL and self._cgroups.init(container.name) is None:
+            if kind == Capability.KILL and self._cgroups.init(container.name) is None:
                 found[container.name] = f"its server lost power (a fault that ends by itself in {left:.0f} s)"
-            elif kind == FREEZE and self._cgroups.frozen(container.name):
+            elif kind == Capability.FREEZE and self._cgroups.frozen(container.name):
                 found[container.name] = f"its server hangs (a fault that ends by itself in {left:.0f} s)"
         return found
 
     async def heal_all(self) -> None:
         active = await self.faults_active()
-        if any(fault.kind == CUT for fault in active):
+        if any(fault.kind == Capability.CUT for fault in active):
             await self._network.nft(cuts.join_all(), "join all sites again")
-        for site in {fault.target for fault in active if fault.kind in (LOSS, LATENCY)}:
+        for site in {fault.target for fault in active if fault.kind in (Capability.LOSS, Capability.LATENCY)}:
             await self.steady(site)
-        for node in [fault.target for fault in active if fault.kind == SLOW_DISK]:
+        for node in [fault.target for fault in active if fault.kind == Capability.SLOW_DISK]:
             await self.free_disk(node)
-        await self.thaw([fault.target for fault in active if fault.kind == FREEZE])
-        await self.start([fault.target for fault in active if fault.kind == KILL])
+        await self.thaw([fault.target for fault in active if fault.kind == Capability.FREEZE])
+        await self.start([fault.target for fault in active if fault.kind == Capability.KILL])
 
     async def _heal_later(self, kind: str, node: str, seconds: float, remedy: Sequence[str], name: str = "") -> None:
         """Leave a detached process that applies `remedy` after `seconds` unless it is dismissed. Its name is the node's

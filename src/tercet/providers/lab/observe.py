@@ -16,6 +16,7 @@ from typing import Any
 
 from tercet.datafile import text_of
 from tercet.errors import TercetError
+from tercet.inventory.providers import Capability
 from tercet.providers.lab import cuts, wan, weak
 from tercet.providers.lab.cgroup import Cgroups, pids, read
 from tercet.providers.lab.config import image_of
@@ -51,7 +52,7 @@ class NetworkState:
     cuts_ready: bool
     cut: Mapping[wan.Pair, float]
     emulator: bool
-    weak: Mapping[tuple[str, int], float] = field(default_factory=dict)
+    weak: Mapping[tuple[Capability, int], float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

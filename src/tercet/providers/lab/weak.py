@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tercet.providers.base import LATENCY, LOSS
+from tercet.inventory.providers import Capability
 from tercet.providers.lab.cuts import TABLE
 from tercet.providers.lab.wan import Pair
 
 FIRST_QUEUE = 1000  # the WAN's own are numbered from 1
-_PREFIX = {LOSS: "loss_", LATENCY: "late_"}
+_PREFIX = {Capability.LOSS: "loss_", Capability.LATENCY: "late_"}
 
 
 def queue_of(number: int) -> int:
@@ -28,14 +28,14 @@ def queue_of(number: int) -> int:
 
 def lose(number: int, pairs: Iterable[Pair], percent: int, seconds: float) -> str:
     """Lose `percent` of the packets of these pairs, which are those of the `number`th network."""
-    return _weaken(_PREFIX[LOSS] + str(number), pairs, f"numgen random mod 100 < {percent} drop", seconds)
+    return _weaken(_PREFIX[Capability.LOSS] + str(number), pairs, f"numgen random mod 100 < {percent} drop", seconds)
 
 
 def delay(number: int, pairs: Iterable[Pair], seconds: float) -> str:
     """Lead the packets of these pairs to the network's queue. The emulator puts the queue's rule into its chain."""
     queue = f"delay_{queue_of(number)}"
     chain = f"add chain ip {TABLE} {queue}\nflush chain ip {TABLE} {queue}\n"
-    return chain + _weaken(_PREFIX[LATENCY] + str(number), pairs, f"jump {queue}", seconds)
+    return chain + _weaken(_PREFIX[Capability.LATENCY] + str(number), pairs, f"jump {queue}", seconds)
 
 
 def steady(number: int) -> str:
@@ -45,9 +45,9 @@ def steady(number: int) -> str:
     )
 
 
-def parse(ruleset: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], float]:
+def parse(ruleset: Sequence[Mapping[str, Any]]) -> dict[tuple[Capability, int], float]:
     """What is weak now: (LOSS or LATENCY, number of the network) to the seconds left, from `nft -j list ruleset`."""
-    found: dict[tuple[str, int], float] = {}
+    found: dict[tuple[Capability, int], float] = {}
     for item in ruleset:
         one = item.get("set", {})
         for kind, prefix in _PREFIX.items():

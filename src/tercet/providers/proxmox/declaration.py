@@ -21,7 +21,7 @@ from tercet.inventory.base import Model
 from tercet.inventory.credentials import Credential
 from tercet.inventory.platform import Role
 from tercet.inventory.problems import Finding, Location
-from tercet.inventory.providers import Declaration
+from tercet.inventory.providers import Capability, Declaration
 from tercet.inventory.shapes import Port, Url, matching, wrong
 
 if TYPE_CHECKING:
@@ -385,6 +385,7 @@ DECLARATION = Declaration(
     settings=ProxmoxModel,
     image="archive",
     per_site=True,
+    faults=frozenset(Capability) - {Capability.LATENCY, Capability.SLOW_DISK},
     check=check,
     check_chosen=check_chosen,
     resolved=resolved,

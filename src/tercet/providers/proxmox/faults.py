@@ -25,7 +25,8 @@ from tercet.converge.events import silent
 from tercet.converge.fleet import Unreachable
 from tercet.datafile import text_of
 from tercet.errors import TercetError
-from tercet.providers.base import CUT, CUT_ONE_WAY, FREEZE, KILL, LOSS, Fault
+from tercet.inventory.providers import Capability
+from tercet.providers.base import Fault, Faults
 from tercet.providers.proxmox.making import Maker
 from tercet.providers.proxmox.nodes import Nodes
 from tercet.providers.proxmox.site import Listed
@@ -52,23 +53,19 @@ class Healer:
     left: float
 
 
-class ProxmoxFaults:
+class ProxmoxFaults(Faults):
     """The faults of one platform. See providers/base.py."""
 
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
         self._platform = nodes.platform
 
-    @property
-    def can(self) -> frozenset[str]:
-        return frozenset({KILL, FREEZE, CUT, CUT_ONE_WAY, LOSS})
-
     async def kill(self, nodes: Sequence[str], *, seconds: float) -> None:
-        await self._harm(KILL, nodes, seconds)
+        await self._harm(Capability.KILL, nodes, seconds)
         self._nodes.forget()
 
     async def freeze(self, nodes: Sequence[str], *, seconds: float) -> None:
-        await self._harm(FREEZE, nodes, seconds)
+        await self._harm(Capability.FREEZE, nodes, seconds)
 
     async def _harm(self, kind: str, nodes: Sequence[str], seconds: float) -> None:
         """One script a server, so that what fails together fails at once."""
@@ -155,15 +152,6 @@ class ProxmoxFaults:
         argv = ("sh", "-c", LOSING, "tercet-loss", str(percent), str(round(seconds)), *others)
         await self._at(site, argv, f"lose {percent} % of")
 
-    async def delay(self, site: str, *, by: float, seconds: float) -> None:
-        raise TercetError(f"delay {site} by {by:g} s: Proxmox cannot; run this drill in the lab (--lab)")
-
-    async def slow_disk(self, node: str, *, iops: int, seconds: float) -> None:
-        raise TercetError(f"slow the disk of {node}: Proxmox cannot; run this drill in the lab (--lab)")
-
-    async def free_disk(self, node: str) -> None:
-        raise TercetError(f"free the disk of {node}: Proxmox cannot slow one")
-
     async def _at(self, site: str, argv: Sequence[str], doing: str) -> None:
         """Run it on all of the site's nodes that run."""
         mine = [node.name for node in self._platform.nodes if node.site == site]
@@ -183,9 +171,9 @@ class ProxmoxFaults:
         healers = await self._healers()
         cuts, losses = await self._links(without={each.node for each in healers})
         return (
-            *(Fault(each.kind, each.node, each.left) for each in healers),
-            *(Fault(CUT, f"{source}→{target}", left) for (source, target), left in cuts.items()),
-            *(Fault(LOSS, site, left) for site, left in losses.items()),
+            *(Fault(Capability(each.kind), each.node, each.left) for each in healers),
+            *(Fault(Capability.CUT, f"{source}→{target}", left) for (source, target), left in cuts.items()),
+            *(Fault(Capability.LOSS, site, left) for site, left in losses.items()),
         )
 
     async def heal_all(self) -> None:
@@ -193,8 +181,8 @@ class ProxmoxFaults:
         cuts, losses = await self._links(without={each.node for each in healers})
         failures: list[str] = []
         for remedy in (  # one that fails keeps no other from being tried
-            partial(self.thaw, [each.node for each in healers if each.kind == FREEZE]),
-            partial(self.start, [each.node for each in healers if each.kind == KILL]),
+            partial(self.thaw, [each.node for each in healers if each.kind == Capability.FREEZE]),
+            partial(self.start, [each.node for each in healers if each.kind == Capability.KILL]),
             *(partial(self.join, source, None) for source in dict.fromkeys(source for source, _ in cuts)),
             *(partial(self.steady, site) for site in losses),
         ):

@@ -14,8 +14,9 @@ from tercet.drills.scenario.fault import Facts, FaultModel, Hits, register
 from tercet.drills.scenario.shapes import Site
 from tercet.drills.scenario.targets import View, site_of
 from tercet.errors import TercetError
+from tercet.inventory.providers import Capability
 from tercet.inventory.shapes import Seconds
-from tercet.providers.base import CUT, CUT_ONE_WAY, Faults
+from tercet.providers.base import Faults
 
 TWO_SITES = "[site of the primary, site of a standby]"
 
@@ -26,7 +27,7 @@ class CutOff(FaultModel):
 
     kind: ClassVar = "cut_off"
     place: ClassVar = 3
-    needs: ClassVar = CUT
+    needs: ClassVar = Capability.CUT
     hits: ClassVar = Hits.CUTS
     drawn: ClassVar = Drawn(3, 15, one_of(SITES))
 
@@ -42,7 +43,7 @@ class Cut(FaultModel):
 
     kind: ClassVar = "cut"
     place: ClassVar = 4
-    needs: ClassVar = CUT
+    needs: ClassVar = Capability.CUT
     hits: ClassVar = Hits.CUTS
     drawn: ClassVar = Drawn(3, 15, two_sites)
 
@@ -58,7 +59,7 @@ class CutOneWay(FaultModel):
 
     kind: ClassVar = "cut_one_way"
     place: ClassVar = 5
-    needs: ClassVar = CUT_ONE_WAY
+    needs: ClassVar = Capability.CUT_ONE_WAY
     hits: ClassVar = Hits.CUTS
     drawn: ClassVar = Drawn(3, 15, two_sites)
 
@@ -74,7 +75,7 @@ class Flap(FaultModel):
 
     kind: ClassVar = "flap"
     place: ClassVar = 6
-    needs: ClassVar = CUT
+    needs: ClassVar = Capability.CUT
     hits: ClassVar = Hits.CUTS
     drawn: ClassVar = Drawn(
         6,

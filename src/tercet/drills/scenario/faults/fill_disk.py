@@ -11,7 +11,7 @@ from tercet.components.patroni import component as patroni
 from tercet.datafile import text_of
 from tercet.drills.scenario.actions import Fault, OnNode, scripted, shell
 from tercet.drills.scenario.drawn import DATABASES, Drawn, one_of
-from tercet.drills.scenario.fault import OWN_DISK, Facts, FaultModel, register
+from tercet.drills.scenario.fault import Facts, FaultModel, register
 from tercet.drills.scenario.shapes import Node
 from tercet.drills.scenario.targets import View, nodes_of
 
@@ -25,7 +25,7 @@ class FillDisk(FaultModel):
 
     kind: ClassVar = "fill_disk"
     place: ClassVar = 14
-    needs: ClassVar = OWN_DISK
+    asks: ClassVar = True
     drawn: ClassVar = Drawn(8, 15, one_of(DATABASES))
 
     fill_disk: Annotated[Node, Field(examples=["the primary"])]

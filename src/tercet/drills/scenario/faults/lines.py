@@ -11,8 +11,9 @@ from tercet.drills.scenario.drawn import SITES, Drawn, one_of
 from tercet.drills.scenario.fault import Facts, FaultModel, Hits, register
 from tercet.drills.scenario.shapes import Site
 from tercet.drills.scenario.targets import View, site_of
+from tercet.inventory.providers import Capability
 from tercet.inventory.shapes import Seconds
-from tercet.providers.base import LATENCY, LOSS, Faults
+from tercet.providers.base import Faults
 
 WORST_LOSS = 15  # percent
 WORST_DELAY_S = 0.15
@@ -25,7 +26,7 @@ class Loss(FaultModel):
 
     kind: ClassVar = "loss"
     place: ClassVar = 7
-    needs: ClassVar = LOSS
+    needs: ClassVar = Capability.LOSS
     hits: ClassVar = Hits.LINES
     drawn: ClassVar = Drawn(8, 18, one_of(SITES), {"percent": lambda random: random.randint(5, 30)})
 
@@ -53,7 +54,7 @@ class Latency(FaultModel):
 
     kind: ClassVar = "latency"
     place: ClassVar = 8
-    needs: ClassVar = LATENCY
+    needs: ClassVar = Capability.LATENCY
     hits: ClassVar = Hits.LINES
     drawn: ClassVar = Drawn(6, 15, one_of(SITES), {"to": one_of((0.05, 0.1, 0.15, 0.3))})
 

@@ -12,7 +12,8 @@ from tercet.drills.scenario.fault import Facts, FaultModel, register
 from tercet.drills.scenario.shapes import Machines
 from tercet.drills.scenario.targets import View, nodes_of
 from tercet.inventory.platform import Role
-from tercet.providers.base import FREEZE, KILL, Faults
+from tercet.inventory.providers import Capability
+from tercet.providers.base import Faults
 
 DRAWN = one_of((*NODES, "every standby"))
 
@@ -23,7 +24,7 @@ class Kill(FaultModel):
 
     kind: ClassVar = "kill"
     place: ClassVar = 1
-    needs: ClassVar = KILL
+    needs: ClassVar = Capability.KILL
     drawn: ClassVar = Drawn(5, 12, DRAWN)
 
     kill: Annotated[Machines, Field(examples=["site of the primary"])]
@@ -40,7 +41,7 @@ class Freeze(FaultModel):
 
     kind: ClassVar = "freeze"
     place: ClassVar = 2
-    needs: ClassVar = FREEZE
+    needs: ClassVar = Capability.FREEZE
     drawn: ClassVar = Drawn(3, 15, DRAWN)
 
     freeze: Annotated[Machines, Field(examples=["the primary"])]

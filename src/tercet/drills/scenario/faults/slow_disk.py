@@ -11,7 +11,8 @@ from tercet.drills.scenario.drawn import DATABASES, Drawn, one_of
 from tercet.drills.scenario.fault import Facts, FaultModel, register
 from tercet.drills.scenario.shapes import Node
 from tercet.drills.scenario.targets import View, nodes_of
-from tercet.providers.base import SLOW_DISK, Faults
+from tercet.inventory.providers import Capability
+from tercet.providers.base import Faults
 
 SLOW_IOPS = 20
 """Writes a second that a slow disk still does; an ordinary one does hundreds. A commit needs one or two."""
@@ -23,7 +24,7 @@ class SlowDisk(FaultModel):
 
     kind: ClassVar = "slow_disk"
     place: ClassVar = 15
-    needs: ClassVar = SLOW_DISK
+    needs: ClassVar = Capability.SLOW_DISK
     drawn: ClassVar = Drawn(8, 15, one_of(DATABASES))
 
     slow_disk: Annotated[Node, Field(examples=["the primary"])]
