@@ -30,8 +30,8 @@ from fakepve.model import TaskError
 from fakepve.server import FakePve
 
 from tercet.errors import TercetError
+from tercet.host.command import command as local
 from tercet.providers.lab.cgroup import Cgroups, emptied, kill, remove
-from tercet.providers.lab.host import command as local
 from tests.proxmox.fakehost import FakeHost, _say, _start, own_folder
 
 FIRST_ID, IDS = 100000, 65536  # as Proxmox maps unprivileged containers

@@ -35,8 +35,8 @@ from tercet.providers.lab.cgroup import Cgroups, emptied, kill, pids
 from tercet.providers.lab.config import images_in_use
 from tercet.providers.lab.disk import loops
 from tercet.providers.lab.drift import LabKind
-from tercet.providers.lab.host import inside
 from tercet.providers.lab.layout import LABS, layout_of
+from tercet.providers.lab.namespace import inside
 from tercet.providers.lab.observe import WATCHERS
 from tercet.providers.lab.provider import LabProvider
 

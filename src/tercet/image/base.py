@@ -22,10 +22,10 @@ from pydantic import ValidationError
 
 from tercet.converge.events import Emit, Event
 from tercet.errors import TercetError
+from tercet.host.process import need, run
 from tercet.image.cache import Cache, timestamp
 from tercet.image.lock import DebianEntry, Lock, LockFile
 from tercet.image.manifest import publish, whole
-from tercet.image.process import need, run
 
 PHASE = "image/debian"
 TIMEOUT = 1800.0  # seconds; about 100 with a near mirror

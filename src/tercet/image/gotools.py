@@ -16,8 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tercet.errors import TercetError
+from tercet.host.process import run
 from tercet.image.cache import Cache, discard
-from tercet.image.process import run
 from tercet.image.progress import Progress
 
 MINIMUM = (1, 26, 5)  # what tailscale 1.98.10 and consul-template 0.42.1 ask for in their go.mod

@@ -16,8 +16,8 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 
 from tercet.converge.events import Emit, Event
+from tercet.host.process import run
 from tercet.image.cache import sync_folder, timestamp
-from tercet.image.process import run
 
 MANIFEST = "manifest"
 SYNC_TIMEOUT = 600.0  # seconds; 650 MB on a slow disk that others use, too

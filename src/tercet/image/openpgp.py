@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tercet.errors import TercetError
-from tercet.image.process import run
+from tercet.host.process import run
 
 TIMEOUT = 20.0  # seconds
 

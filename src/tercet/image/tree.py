@@ -15,9 +15,9 @@ from pathlib import Path
 from tercet.converge.events import Emit, Event
 from tercet.converge.resources import Program
 from tercet.errors import TercetError
+from tercet.host.process import need, run
 from tercet.image.cache import Cache, sync_file, sync_folder
 from tercet.image.manifest import publish, whole
-from tercet.image.process import need, run
 from tercet.image.progress import beating
 from tercet.image.store import place
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tercet.errors import TercetError
-from tercet.image.process import need, run
+from tercet.host.process import need, run
 from tercet.image.progress import beating
 from tercet.image.sources.source import Fetched, Source, Wanted, Workshop
 

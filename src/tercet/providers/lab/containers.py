@@ -12,11 +12,12 @@ from time import monotonic
 
 from tercet.datafile import text_of
 from tercet.errors import TercetError
+from tercet.host.command import HostCommandError, command
 from tercet.providers.lab.cgroup import POLL, Cgroups, emptied, kill, remove
 from tercet.providers.lab.config import config_text, has_disk, image_of
 from tercet.providers.lab.disk import make_disk
-from tercet.providers.lab.host import HostCommandError, command, inside_with_sysfs
 from tercet.providers.lab.layout import Container, Layout
+from tercet.providers.lab.namespace import inside_with_sysfs
 
 START_LIMIT = 20.0  # seconds for lxc-start; it takes 0.03 on an idle machine
 BOOT_LIMIT = 60.0  # seconds until systemd has opened D-Bus; it takes 0.5 alone and 3 with nine at once

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from tercet.errors import TercetError
-from tercet.providers.lab.host import HostCommandError, command
+from tercet.host.command import HostCommandError, command
 
 SIZE = "8G"
 PLACE = "var/lib/postgresql"  # in the container: the home of Debian's PostgreSQL, with all clusters below it

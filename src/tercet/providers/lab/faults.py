@@ -16,12 +16,12 @@ from typing import Any
 
 from tercet.datafile import text_of
 from tercet.errors import TercetError
+from tercet.host.command import command
 from tercet.inventory.providers import Capability
 from tercet.providers.base import Fault, Faults
 from tercet.providers.lab import cuts, weak
 from tercet.providers.lab.cgroup import Cgroups, emptied, kill, pids, read, remove
 from tercet.providers.lab.containers import Containers
-from tercet.providers.lab.host import command
 from tercet.providers.lab.layout import Container, Layout
 from tercet.providers.lab.network import LabNetwork
 from tercet.providers.lab.observe import NetworkState, observe_network

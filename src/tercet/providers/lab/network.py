@@ -9,10 +9,11 @@ from pathlib import Path
 
 from tercet.datafile import text_of
 from tercet.errors import TercetError
+from tercet.host.command import command
 from tercet.providers.lab import cuts, wan, wan_emulator
 from tercet.providers.lab.cgroup import Cgroups, emptied, kill, remove
-from tercet.providers.lab.host import command, inside, is_namespace
 from tercet.providers.lab.layout import Layout, Link, Network
+from tercet.providers.lab.namespace import inside, is_namespace
 
 ROUTER = text_of(__package__, "network-router.sh")
 PROBE = text_of(__package__, "network-probe.sh")

@@ -16,12 +16,13 @@ from typing import Any
 
 from tercet.datafile import text_of
 from tercet.errors import TercetError
+from tercet.host.command import command
 from tercet.inventory.providers import Capability
 from tercet.providers.lab import cuts, wan, weak
 from tercet.providers.lab.cgroup import Cgroups, pids, read
 from tercet.providers.lab.config import image_of
-from tercet.providers.lab.host import command, inside, is_namespace
 from tercet.providers.lab.layout import Layout
+from tercet.providers.lab.namespace import inside, is_namespace
 from tercet.providers.lab.throttle import Throttle
 
 WATCHERS = Path("/proc/sys/fs/inotify/max_user_instances")

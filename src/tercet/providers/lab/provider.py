@@ -20,6 +20,8 @@ from tercet.converge.fleet import Completed, Unreachable
 from tercet.converge.plan import Change
 from tercet.converge.target import Kind, Target, Verb
 from tercet.errors import TercetError
+from tercet.host.command import command
+from tercet.host.lock import held
 from tercet.image.build import Image
 from tercet.inventory.platform import Platform
 from tercet.providers.base import Survey
@@ -29,9 +31,8 @@ from tercet.providers.lab.cgroup import Cgroups, emptied, kill, remove
 from tercet.providers.lab.containers import LOCKS, Containers
 from tercet.providers.lab.drift import WATCHERS_WANTED, CutChange, LabKind, drift
 from tercet.providers.lab.faults import LabFaults
-from tercet.providers.lab.host import command, inside_with_sysfs
 from tercet.providers.lab.layout import LABS, holds_database, layout_of
-from tercet.providers.lab.lock import held
+from tercet.providers.lab.namespace import inside_with_sysfs
 from tercet.providers.lab.network import LabNetwork, require_root
 from tercet.providers.lab.observe import WATCHERS, observe
 from tercet.providers.lab.preflight import preflight
@@ -61,7 +62,8 @@ class LabProvider:
 
     @asynccontextmanager
     async def lock(self, who: str) -> AsyncIterator[None]:
-        """See providers/base.py. The kernel releases it if this process dies."""
+        """See providers/base.py. The kernel releases it if this process dies, but not before the programs that it
+        started on nodes have ended: the keepers of these programs share the lock's open file."""
         async with held(self._layout.namespace, who) as file:
             with self._attachment.under(file):
                 yield

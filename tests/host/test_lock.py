@@ -1,4 +1,4 @@
-"""The lab's lock. That a dead holder's lock is free is tested with a killed process in tests/lab."""
+"""The lock among processes of one machine. With a killed process it is tested in tests/lab."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tercet.errors import TercetError
-from tercet.providers.lab import lock
+from tercet.host import lock
 
 
 @pytest.fixture(autouse=True)
@@ -47,25 +47,25 @@ async def test_file_of_a_dead_holder_is_no_lock(folder: Path) -> None:
 
 async def test_lock_is_held_as_long_as_one_who_shares_it_lives(folder: Path) -> None:
     async with lock.held("lab", "first") as file:
-        keeper = subprocess.Popen(["sleep", "600"], pass_fds=(file,))
-        ending = asyncio.get_running_loop().call_later(0.5, keeper.kill)
+        sharer = subprocess.Popen(["sleep", "600"], pass_fds=(file,))
+        ending = asyncio.get_running_loop().call_later(0.5, sharer.kill)
     try:
-        assert keeper.wait(10) == -9, "the end waited for it"
+        assert sharer.wait(10) == -9, "the end waited for it"
         assert list(folder.iterdir()) == []
     finally:
         ending.cancel()
-        keeper.kill()
+        sharer.kill()
 
 
 async def test_one_who_shares_it_and_does_not_end_keeps_the_lock(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "KEEPERS_S", 0.1)
+    monkeypatch.setattr(lock, "SHARERS_S", 0.1)
     async with lock.held("lab", "first") as file:
-        keeper = subprocess.Popen(["sleep", "600"], pass_fds=(file,))
+        sharer = subprocess.Popen(["sleep", "600"], pass_fds=(file,))
     with pytest.raises(TercetError, match="being changed by first"):
         async with lock.held("lab", "second"):
             pytest.fail("two hold the lock")
-    keeper.kill()
-    keeper.wait()
+    sharer.kill()
+    sharer.wait()
     async with lock.held("lab", "second"):
         pass
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tercet.errors import TercetError
-from tercet.image.process import need, run
+from tercet.host.process import need, run
 
 
 async def until_gone(pid: int, within: float = 60.0) -> None:
@@ -60,7 +60,7 @@ GRANDCHILD = 'sh -c "trap \\"\\" TERM; echo \\$\\$ > {file}; sleep 600" & wait'
 
 
 async def test_the_deadline_ends_grandchildren_that_ignore_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("tercet.image.process.GRACE", 0.2)
+    monkeypatch.setattr("tercet.host.process.GRACE", 0.2)
     file = tmp_path / "pid"
     for timeout in (1, 10, 60):  # longer where that was not enough to start it
         with pytest.raises(TercetError, match=rf"did not finish within {timeout} s"):
@@ -71,7 +71,7 @@ async def test_the_deadline_ends_grandchildren_that_ignore_it(tmp_path: Path, mo
 
 
 async def test_cancelling_ends_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("tercet.image.process.GRACE", 0.2)
+    monkeypatch.setattr("tercet.host.process.GRACE", 0.2)
     file = tmp_path / "pid"
     task = asyncio.create_task(run(["sh", "-c", GRANDCHILD.format(file=file)], timeout=600))
     pid = int(await until(file))
@@ -84,7 +84,7 @@ async def test_cancelling_ends_everything(tmp_path: Path, monkeypatch: pytest.Mo
 async def test_a_killed_tool_leaves_no_orphan(tmp_path: Path):
     file = tmp_path / "pid"
     script = (
-        "import asyncio; from tercet.image.process import run; "
+        "import asyncio; from tercet.host.process import run; "
         f"asyncio.run(run(['sh', '-c', 'echo $$ > {file}; exec sleep 600'], timeout=600))"
     )
     tool = subprocess.Popen([sys.executable, "-c", script])
@@ -95,7 +95,7 @@ async def test_a_killed_tool_leaves_no_orphan(tmp_path: Path):
 
 
 async def test_cancelling_while_it_starts_ends_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("tercet.image.process.GRACE", 0.2)
+    monkeypatch.setattr("tercet.host.process.GRACE", 0.2)
     file = tmp_path / "pid"
     task = asyncio.create_task(run(["sh", "-c", GRANDCHILD.format(file=file)], timeout=600))
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Programs that the lab runs on the machine itself: ip, nft, tc, lxc-start. Each has a time limit."""
+"""A program on this machine that has one answer: run to its end, with all of its output at once, and a time limit."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import contextlib
 import os
 import signal
 from collections.abc import Sequence
-from pathlib import Path
 
 from tercet.errors import TercetError
-from tercet.image.process import start
+from tercet.host.process import start
 
 
 class HostCommandError(TercetError):
@@ -32,7 +31,7 @@ async def command(argv: Sequence[str], *, doing: str, stdin: str = "", timeout: 
         )
     except FileNotFoundError:
         raise HostCommandError(
-            f"{doing}: the program {argv[0]} is not installed; install lxc, iproute2 and nftables"
+            f"{doing}: the program {argv[0]} is not installed; `tercet doctor` says what this machine lacks"
         ) from None
     try:
         async with asyncio.timeout(timeout):
@@ -48,26 +47,3 @@ async def command(argv: Sequence[str], *, doing: str, stdin: str = "", timeout: 
         words = stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
         raise HostCommandError(f"{doing}: {argv[0]} failed with status {process.returncode}: {' / '.join(words[-3:])}")
     return stdout.decode(errors="replace")
-
-
-def is_namespace(name: str) -> bool:
-    """A network namespace has this name. After a reboot a name may be left that is a mere empty file."""
-    try:
-        return Path("/run/netns", name).stat().st_dev == Path("/proc/self/ns/net").stat().st_dev
-    except FileNotFoundError:
-        return False
-
-
-def inside(namespace: str, argv: Sequence[str]) -> list[str]:
-    """The command line that runs `argv` in the lab's network namespace and sees the host's file system."""
-    return ["nsenter", f"--net=/run/netns/{namespace}", "--", *argv]
-
-
-def inside_with_sysfs(namespace: str, script: str, *arguments: str) -> list[str]:
-    """The command line that runs a shell script in the lab's network namespace with a view of /sys to match.
-
-    LXC needs both: it looks its bridge up in /sys, and `ip netns exec` hides the control groups that are
-    mounted below it. Mounted again as version 2 alone, every host looks the same to LXC, hybrid or not.
-    """
-    mount = "mount -t cgroup2 cgroup2 /sys/fs/cgroup && "
-    return ["ip", "netns", "exec", namespace, "sh", "-c", mount + script, "sh", *arguments]

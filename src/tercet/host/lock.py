@@ -1,8 +1,8 @@
-"""One operator at a time: a lock that the kernel releases when its holder dies, with the holder's name in it.
+"""One holder at a time on this machine: a lock that the kernel releases when its holder dies, with the holder's name
+in it.
 
-Invariant: the lock is not free while a program runs on a node that its holder started there. The open file of the lock
-is shared with the keepers of these programs (keeper.py), and a keeper ends only after it has ended its programs: so the
-kernel itself keeps the lock until the last of them is gone, also where the holder was killed.
+Whoever is given the lock's open file holds it, too. So a process that the holder started keeps the lock until it has
+ended, also where the holder itself was killed.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from tercet.errors import TercetError
 
 LOCKS = Path("/run/lock")
 POLL = 0.005
-KEEPERS_S = 5.0  # seconds for killed programs to go; it takes some milliseconds
+SHARERS_S = 5.0  # seconds for those who share the file to end; it takes some milliseconds
 
 
 @asynccontextmanager
 async def held(name: str, who: str) -> AsyncIterator[int]:
-    """Hold the lock `name`; its file, for keepers. TercetError with the holder's words if another process has it."""
+    """Hold the lock `name`; its open file, to share. TercetError with the holder's words if another process has it."""
     path = LOCKS / f"{name}.lock"
     file = acquire(path)
     try:
@@ -40,15 +40,15 @@ async def held(name: str, who: str) -> AsyncIterator[int]:
 
 
 async def _remove(path: Path) -> None:
-    """Remove the file once the keepers have let go of it, or leave it to whoever has it by then."""
-    for _ in range(int(KEEPERS_S / POLL)):
+    """Remove the file once those who share it have let go of it, or leave it to whoever has it by then."""
+    for _ in range(int(SHARERS_S / POLL)):
         if _removed(path):
             return
         await asyncio.sleep(POLL)
 
 
 def _removed(path: Path) -> bool:
-    """The file is removed, or is another's; False while our keepers still have it."""
+    """The file is removed, or is another's; False while those who share it still have it."""
     try:
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
