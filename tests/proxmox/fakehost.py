@@ -21,7 +21,7 @@ from fakepve.certs import make_cert
 from fakepve.model import TaskError
 from fakepve.server import FakePve
 
-from tercet.providers.proxmox.reach import FENCE
+from tercet.remote.limits import FENCE
 from tests.proxmox.relay import Relay
 
 T = TypeVar("T")

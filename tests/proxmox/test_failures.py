@@ -18,8 +18,8 @@ from tercet.errors import TercetError
 from tercet.providers.proxmox import api as api_module
 from tercet.providers.proxmox import site as site_module
 from tercet.providers.proxmox.api import Api, NoAnswer, TaskFailed
-from tercet.providers.proxmox.hostkeys import HostKeys
 from tercet.providers.proxmox.provider import ProxmoxProvider
+from tercet.remote.hostkeys import HostKeys
 from tests.proxmox.fakehost import PASSWORD, SECRET, FakeHost
 
 Make = Callable[[], ProxmoxProvider]

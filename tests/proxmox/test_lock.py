@@ -12,8 +12,8 @@ from tercet.converge.fleet import Unreachable
 from tercet.converge.requests import Deferred
 from tercet.errors import TercetError
 from tercet.inventory.model import TailnetModel
-from tercet.providers.proxmox import lock
 from tercet.providers.proxmox.provider import ProxmoxProvider
+from tercet.remote import lock
 from tercet.tailnet.control_plane import Tailnet
 from tests.proxmox.fakehost import FakeHost
 from tests.proxmox.test_provider import raised

@@ -16,8 +16,8 @@ from tercet.errors import TercetError
 from tercet.inventory.model import TailnetModel
 from tercet.providers.proxmox import nodes
 from tercet.providers.proxmox import provider as provider_module
+from tercet.providers.proxmox.pct import gone
 from tercet.providers.proxmox.provider import ProxmoxProvider
-from tercet.providers.proxmox.reach import gone
 from tercet.tailnet.control_plane import Tailnet
 from tests.proxmox.fakehost import MAX_SESSIONS, FakeHost
 

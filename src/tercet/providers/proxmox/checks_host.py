@@ -11,7 +11,7 @@ from tercet.datafile import text_of
 from tercet.errors import TercetError
 from tercet.providers.preflight import Check, failed, ok, skipped, warning
 from tercet.providers.proxmox.site import Site
-from tercet.providers.proxmox.ssh import SshServer
+from tercet.remote.ssh import SshServer
 
 CONTAINER_PACKAGE = {8: (5, 3, 1), 9: (6, 0, 10)}  # pve-container: the first that take every release of Debian 13
 SSH_TIMEOUT = 20.0  # seconds for a command

@@ -23,6 +23,7 @@ from tercet.inventory.platform import Role
 from tercet.inventory.problems import Finding, Location
 from tercet.inventory.providers import Capability, Declaration
 from tercet.inventory.shapes import Port, Url, matching, wrong
+from tercet.remote.login import SshLogin
 
 if TYPE_CHECKING:
     from tercet.inventory.model import Inventory
@@ -188,15 +189,6 @@ SIZES = {Role.CONTROL: Size(2, 2048, 16), Role.APPS: Size(4, 4096, 32), Role.DB:
 
 
 @dataclass(frozen=True, slots=True)
-class Ssh:
-    host: str
-    port: int
-    user: str
-    key: Path | None
-    host_key: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class ProxmoxHost:
     """The Proxmox server of one site, complete. `node` is None where the server stands alone."""
 
@@ -207,7 +199,7 @@ class ProxmoxHost:
     ca: Path | None
     login: str
     secret: str
-    ssh: Ssh
+    ssh: SshLogin
     ssh_given: bool  # the inventory itself says `ssh.host`
     reach: Literal["host", "tailnet"]
     storage: str
@@ -234,7 +226,7 @@ def host_of(inventory: Inventory, site: str) -> ProxmoxHost:
         ca=model.ca,
         login=model.login,
         secret=model.secret,
-        ssh=Ssh(
+        ssh=SshLogin(
             model.ssh.host or urlsplit(model.api).hostname or "",
             model.ssh.port,
             model.ssh.user,

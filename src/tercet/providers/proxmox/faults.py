@@ -30,7 +30,7 @@ from tercet.providers.base import Fault, Faults
 from tercet.providers.proxmox.making import Maker
 from tercet.providers.proxmox.nodes import Nodes
 from tercet.providers.proxmox.site import Listed
-from tercet.providers.proxmox.ssh import SshServer
+from tercet.remote.ssh import SshServer
 
 TIMEOUT = 30.0  # seconds for a script on a server or a node
 TABLE = "inet tercet-cut"

@@ -14,8 +14,9 @@ from tercet.errors import TercetError
 from tercet.inventory.platform import Role
 from tercet.providers.proxmox.api import ApiError
 from tercet.providers.proxmox.guests import TUN, Guest, GuestChange, creation, platform_tag, split_tags
-from tercet.providers.proxmox.reach import in_container, limited
+from tercet.providers.proxmox.pct import in_container
 from tercet.providers.proxmox.site import CREATE_TIMEOUT, Listed, Site
+from tercet.remote.limits import limited
 
 PHASE = "containers"
 POWER_TIMEOUT = 180.0  # seconds to start, stop or shut down

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import asyncssh
 
@@ -19,11 +17,14 @@ from tercet.converge.fleet import Completed, Unreachable
 from tercet.datafile import text_of
 from tercet.errors import TercetError
 from tercet.inventory.platform import Platform
-from tercet.providers.proxmox.declaration import Ssh
-from tercet.providers.proxmox.hostkeys import GivenKeys
-from tercet.providers.proxmox.reach import as_process, fenced, gone, in_container, leashed, limited, refused
+from tercet.providers.proxmox.pct import gone, in_container
 from tercet.providers.proxmox.site import Listed, Site
-from tercet.providers.proxmox.ssh import SshServer
+from tercet.remote.hostkeys import GivenKeys
+from tercet.remote.limits import fenced, limited, refused, supervised
+from tercet.remote.login import SshLogin
+from tercet.remote.process import as_process
+from tercet.remote.publickeys import public_keys
+from tercet.remote.ssh import SshServer
 
 INTRODUCTION_TIMEOUT = 30.0  # seconds; the node makes its host keys when its sshd first starts
 KNOWN_S = 60.0  # seconds for which a container's place is taken as known: its VMID may be another's by then
@@ -85,7 +86,7 @@ class Nodes:
 
     async def spawn(self, node: str, argv: Sequence[str]) -> asyncio.subprocess.Process:
         """See converge/fleet.py."""
-        words = leashed(fenced(argv, self.term))
+        words = supervised(fenced(argv, self.term))
         try:
             if (direct := await self._directly(node)) is not None:
                 return as_process(await direct.spawn(direct.command(words)))
@@ -139,7 +140,7 @@ class Nodes:
                 return None
         return self._direct[node]
 
-    async def _introduced(self, node: str, operator: Ssh) -> SshServer:
+    async def _introduced(self, node: str, operator: SshLogin) -> SshServer:
         """Put the operator's keys into the node and learn its address and host keys, over its server."""
         item, server = await self.located(node)
         words = limited(("sh", "-c", INTRODUCE), INTRODUCTION_TIMEOUT)
@@ -151,7 +152,7 @@ class Nodes:
         if done.status != 0 or len(lines) < 2:
             raise Unreachable(f"{node} is not in the tailnet yet")
         given = GivenKeys(node, tuple(asyncssh.import_public_key(line) for line in lines[1:]))
-        return SshServer(node, Ssh(lines[0], 22, "root", operator.key, None), given)
+        return SshServer(node, SshLogin(lines[0], 22, "root", operator.key, None), given)
 
 
 def _started(done: Completed) -> Completed:
@@ -159,28 +160,3 @@ def _started(done: Completed) -> Completed:
     if (said := refused(done)) is not None:
         raise TercetError(f"{said}. Nothing was done; run the command again")
     return done
-
-
-async def public_keys(operator: Ssh) -> list[str]:
-    """The public halves of the keys that the operator logs in to servers with, as authorized_keys has them."""
-    if operator.key is not None:
-        try:
-            return [_line(asyncssh.read_private_key(operator.key))]
-        except (OSError, asyncssh.KeyImportError) as error:
-            raise TercetError(f"expected a private key without passphrase in {operator.key}, found: {error}") from None
-    found = await asyncio.to_thread(_own_keys)
-    try:
-        async with asyncssh.connect_agent() as agent:
-            for pair in await agent.get_keys():
-                found.append(f"{pair.get_key_type()} {b64encode(pair.key_public_data).decode()}")
-    except (OSError, asyncssh.Error, AttributeError):
-        pass  # there is no agent
-    return list(dict.fromkeys(found))
-
-
-def _own_keys() -> list[str]:
-    return [_line(asyncssh.read_public_key(path)) for path in Path("~/.ssh").expanduser().glob("id_*.pub")]
-
-
-def _line(key: asyncssh.SSHKey) -> str:
-    return " ".join(key.export_public_key("openssh").decode().split()[:2])

@@ -25,16 +25,17 @@ from tercet.image.build import Image
 from tercet.inventory.platform import Platform
 from tercet.providers.base import Survey
 from tercet.providers.preflight import Check
-from tercet.providers.proxmox import lock
 from tercet.providers.proxmox.faults import ProxmoxFaults
 from tercet.providers.proxmox.guests import GuestChange, ProxmoxKind, changes, platform_tag
 from tercet.providers.proxmox.making import PHASE, Maker, Outcome, destruction, keeping, where
 from tercet.providers.proxmox.nodes import Nodes
+from tercet.providers.proxmox.pct import in_container
 from tercet.providers.proxmox.preflight import preflight
-from tercet.providers.proxmox.reach import clean, in_container
 from tercet.providers.proxmox.site import Listed, Site, View, sites_of
 from tercet.providers.proxmox.template import ensure_template, packed
 from tercet.providers.proxmox.waiting import together
+from tercet.remote import lock
+from tercet.remote.limits import clean
 from tercet.tailnet.control_plane import Tailnet, check, leave
 
 TAILNET_ADDRESS = ("/usr/local/bin/tailscale", "ip", "-4")
@@ -138,9 +139,10 @@ class ProxmoxProvider:
 
     @asynccontextmanager
     async def lock(self, who: str) -> AsyncIterator[None]:
-        """See providers/base.py."""
+        """See providers/base.py. What Proxmox itself was told to do (tasks) may outlive a holder: the next look at a
+        site waits for it (`Site.wait_until_idle`)."""
         nodes = self._nodes
-        async with lock.held(list(self._sites.values()), self.platform.name, who) as term:
+        async with lock.held([site.ssh for site in self._sites.values()], self.platform.name, who) as term:
             nodes.term = term
             try:
                 yield

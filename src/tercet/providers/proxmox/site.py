@@ -16,10 +16,11 @@ from tercet.errors import TercetError
 from tercet.inventory.credentials import read_credential
 from tercet.inventory.platform import Node, Platform
 from tercet.providers.proxmox.api import Api, ApiError, TaskFailed, user_of
-from tercet.providers.proxmox.declaration import ProxmoxHost, Ssh, host_of
+from tercet.providers.proxmox.declaration import ProxmoxHost, host_of
 from tercet.providers.proxmox.guests import Guest, guest, platform_tag, split_tags, tags_of
-from tercet.providers.proxmox.hostkeys import HostKeys
-from tercet.providers.proxmox.ssh import SshServer
+from tercet.remote.hostkeys import HostKeys
+from tercet.remote.login import SshLogin
+from tercet.remote.ssh import SshServer
 
 T = TypeVar("T")
 LOOK_TIMEOUT = 30.0  # seconds for a server to say what exists and runs
@@ -108,7 +109,7 @@ class Site:
             self._servers[name] = SshServer(f"{name} ({self.host.site})", at, self.keys)
         return self._servers[name]
 
-    async def _at_home(self, home: str) -> Ssh:
+    async def _at_home(self, home: str) -> SshLogin:
         """How the site's own node is reached. One API may serve a cluster whose nodes are several sites' servers."""
         if self.host.ssh_given or len(self._cluster) == 1:
             return self.host.ssh
@@ -126,7 +127,7 @@ class Site:
         node = nodes.get(home, {})
         return self.host.ssh if node.get("local") else replace(self.host.ssh, host=str(node.get("ip") or home))
 
-    async def _elsewhere(self, name: str) -> Ssh:
+    async def _elsewhere(self, name: str) -> SshLogin:
         """How another node of the cluster is reached: as another site's server, else by the cluster's own address."""
         named = (other for other in self.others if other.node == name)
         known = next((other.ssh for other in named if other.ssh_given or other.api != self.host.api), None)

@@ -15,7 +15,6 @@ none can start. So what a holder finds on a node is changed by nobody else. Why 
   of a majority, and a majority has kept it before it is used. Two majorities have a server in common.
 - nodeside/fence.py on the node refuses a program of a lower term than it has seen, and ends those that still run
   before it starts the first one of a higher term.
-What Proxmox itself was told to do (tasks) is waited for by the next look at a site, see Site.wait_until_idle.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,12 +32,14 @@ import asyncssh
 from tercet.converge.fleet import Unreachable
 from tercet.datafile import text_of
 from tercet.errors import TercetError
-from tercet.providers.proxmox.site import Site
-from tercet.providers.proxmox.ssh import SshServer
+from tercet.remote.ssh import SshServer
 
 SILENCE = 60  # seconds without a sign of life after which the lock is free
 BEAT = 15.0  # seconds between signs of life
 ANSWER = 20.0  # seconds for a server to grant or refuse
+
+Connect = Callable[[], Awaitable[SshServer]]
+"""Gives a server. Raises Unreachable where it cannot be found."""
 
 Holder = asyncssh.SSHClientProcess[bytes]
 """The program on a server that has the lock as long as it lives."""
@@ -57,16 +58,16 @@ SCRIPT = text_of(__package__, "lock.sh", SILENCE=SILENCE)
 
 
 @asynccontextmanager
-async def held(sites: Sequence[Site], platform: str, who: str) -> AsyncIterator[int]:
-    """Hold the platform's lock; its term. TercetError names the holder where another has it."""
+async def held(servers: Sequence[Connect], platform: str, who: str) -> AsyncIterator[int]:
+    """Hold the platform's lock on these servers; its term. TercetError names the holder where another has it."""
     since = datetime.now().astimezone().isoformat(timespec="seconds")
     note = f"{who} since {since}"
     async with contextlib.AsyncExitStack() as stack:
-        granted: dict[tuple[str, int], Grant] = {}  # by SSH address: two sites on one server have one lock
+        granted: dict[tuple[str, int], Grant] = {}  # by SSH address: a server that is named twice has one lock
         silent = []
-        for site in sites:  # in the inventory's order, so that of two operators one gets all
+        for connect in servers:  # every operator has the same order, so that of two one gets all
             try:
-                server = await site.ssh()
+                server = await connect()
                 place = (server.at.host, server.at.port)
                 if place not in granted:
                     granted[place] = await stack.enter_async_context(_held_on(server, platform, note))

@@ -17,8 +17,8 @@ import asyncssh
 
 from tercet.converge.fleet import Completed, Unreachable
 from tercet.errors import TercetError
-from tercet.providers.proxmox.declaration import Ssh
-from tercet.providers.proxmox.hostkeys import GivenKeys, HostKeys, Verifier
+from tercet.remote.hostkeys import GivenKeys, HostKeys, Verifier
+from tercet.remote.login import SshLogin
 
 CONNECT_TIMEOUT = 15.0  # seconds, login included
 KEEPALIVE_S, KEEPALIVE_COUNT = 10, 3  # a server that is silent for 40 s is gone
@@ -38,7 +38,7 @@ class SshServer:
     """A server, connected to when it is first needed. `name` is what messages call it."""
 
     name: str
-    at: Ssh
+    at: SshLogin
     keys: HostKeys | GivenKeys
     _connection: asyncssh.SSHClientConnection | None = field(default=None, repr=False)
     _connecting: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)

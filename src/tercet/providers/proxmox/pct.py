@@ -1,0 +1,25 @@
+"""`pct exec`: Proxmox's own way to run a program in a container, on the server that has it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from tercet.converge.fleet import Completed
+
+# What pct itself says, with status 255 or 2, of a container that is gone. Programs say such things too, and psql
+# with the same status: only pct's own words count, for what ran must not be run again.
+NOT_THERE = re.compile(r"container '\d+' not running!|Configuration file 'nodes/\S+/lxc/\d+\.conf' does not exist")
+
+
+def in_container(vmid: int, argv: Sequence[str]) -> tuple[str, ...]:
+    """The server's command for a program in a container."""
+    return ("pct", "exec", str(vmid), "--", *argv)
+
+
+def gone(done: Completed) -> str | None:
+    """What pct said if the container does not run on that server; None if the program ran."""
+    if done.status not in (2, 255):
+        return None
+    last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2].strip()
+    return last if NOT_THERE.fullmatch(last) else None
