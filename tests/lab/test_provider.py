@@ -1019,12 +1019,12 @@ async def test_lock_of_a_dead_operator_is_held_until_its_programs_are_gone(lab: 
     what = f'async with lab.lock("victim"): {runs[call]}'
     script = TOOL.format(here=str(Path(__file__).parent), what=what)
     with subprocess.Popen([sys.executable, "-c", script]) as tool:
-        keepers: list[int] = []
+        supervisors: list[int] = []
         try:
             await eventually(lambda: bool(alive(nap)), 60, "the program runs")
             (program,) = alive(nap)
-            keepers = [parent_of(program)]
-            os.kill(keepers[0], signal.SIGSTOP)
+            supervisors = [parent_of(program)]
+            os.kill(supervisors[0], signal.SIGSTOP)
             tool.kill()
             tool.wait()
             with pytest.raises(TercetError, match="victim"):
@@ -1033,8 +1033,8 @@ async def test_lock_of_a_dead_operator_is_held_until_its_programs_are_gone(lab: 
             assert alive(nap) == [program]
         finally:
             tool.kill()
-            for keeper in keepers:
-                os.kill(keeper, signal.SIGCONT)
+            for supervisor in supervisors:
+                os.kill(supervisor, signal.SIGCONT)
 
     async def free() -> bool:
         try:

@@ -157,7 +157,7 @@ def test_rule_is_the_one_iptables_would_make(snapshot: SnapshotAssertion) -> Non
 
 def test_program_stands_alone() -> None:
     """It is run without site-packages, so nothing of the project can be imported."""
-    for program in (wan_emulator.__file__, wan_emulator.__file__.replace("wan_emulator", "keeper")):
+    for program in (wan_emulator.__file__, wan_emulator.__file__.replace("wan_emulator", "supervisor")):
         assert "tercet." not in "".join(
             line for line in Path(program).read_text().splitlines() if line.startswith(("import ", "from "))
         )

@@ -1,6 +1,6 @@
-"""Programs on nodes, as the tool sees them: the asking side of keeper.py.
+"""Programs on nodes, as the tool sees them: the asking side of supervisor.py.
 
-One keeper serves all calls of one provider: starting a program on a node is then a fork and an exec, some 3 ms,
+One supervisor serves all calls of one provider: starting a program on a node is then a fork and an exec, some 3 ms,
 where lxc-attach takes 12. Invariant: `run` ends within its time limit, and its program with it.
 """
 
@@ -19,13 +19,13 @@ from pathlib import Path
 from time import monotonic
 
 from tercet.converge.fleet import Completed, Unreachable
-from tercet.providers.lab import keeper
+from tercet.providers.lab import supervisor
 from tercet.providers.lab.cgroup import POLL, RUN, Cgroups
 from tercet.providers.lab.layout import Layout
 
-KEEPER = [sys.executable, "-I", "-S", keeper.__file__]
+SUPERVISOR = [sys.executable, "-I", "-S", supervisor.__file__]
 SO_SNDBUFFORCE = 32
-LOCK = 3  # the number of the lock's file in a keeper
+LOCK = 3  # the number of the lock's file in a supervisor
 KILLED = 128 + signal.SIGKILL
 LAST_WORDS = 0.2  # seconds that output may still come in after the program ended, from what it left running
 
@@ -60,7 +60,7 @@ class Attachment:
 
     @contextlib.contextmanager
     def under(self, lock: int) -> Iterator[None]:
-        """What runs meanwhile holds the lock, too (lock.py). What still runs at the end is ended."""
+        """What runs meanwhile holds the lock, too (host/lock.py). What still runs at the end is ended."""
         self.close()
         self._lock = lock
         try:
@@ -73,7 +73,7 @@ class Attachment:
         """See converge/fleet.py."""
         init = self.init(node)
         return await asyncio.create_subprocess_exec(
-            *KEEPER,
+            *SUPERVISOR,
             "once",
             str(init),
             str(self._group(node) / next(self._names)),
@@ -108,25 +108,25 @@ class Attachment:
         return " (the container is frozen)" if self._cgroups.frozen(node) else ""
 
     def _connected(self) -> Line:
-        """The keeper's line; a new one where there is none, it broke, or another event loop had it."""
+        """The supervisor's line; a new one where there is none, it broke, or another event loop had it."""
         if self._line is None or self._line.broken or self._line.loop is not asyncio.get_running_loop():
             self.close()
             self._line = Line(self._lock)
         return self._line
 
     def close(self) -> None:
-        """The keeper ends, and whatever it still runs."""
+        """The supervisor ends, and whatever it still runs."""
         if self._line is not None:
             self._line.hang_up()
             self._line = None
 
 
 class NotStartedError(Exception):
-    """The keeper could not start the program; the message is its reason."""
+    """The supervisor could not start the program; the message is its reason."""
 
 
 class Line:
-    """A keeper of one's own and the socket to it. The keeper shares the open file `lock`, if there is one."""
+    """A supervisor of one's own and the socket to it. The supervisor shares the open file `lock`, if there is one."""
 
     def __init__(self, lock: int | None) -> None:
         self.loop = asyncio.get_running_loop()
@@ -136,11 +136,11 @@ class Line:
         with other:
             files = {0: other.fileno()} if lock is None else {0: other.fileno(), LOCK: lock}
             os.posix_spawn(
-                KEEPER[0],
-                [*KEEPER, "serve"],
+                SUPERVISOR[0],
+                [*SUPERVISOR, "serve"],
                 os.environ,
                 file_actions=[(os.POSIX_SPAWN_DUP2, file, target) for target, file in files.items()],
-                setsid=True,  # Ctrl-C on the terminal is for the tool; the keeper sees the tool go
+                setsid=True,  # Ctrl-C on the terminal is for the tool; the supervisor sees the tool go
             )
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 4 << 20)  # some thousand requests at once
@@ -165,7 +165,7 @@ class Line:
                     socket.send_fds(self._socket, [request.encode()], [source, *ends])
                 except OSError as error:
                     raise NotStartedError(
-                        f"the keeper of tercet's programs on nodes does not listen: {error}"
+                        f"the supervisor of tercet's programs on nodes does not listen: {error}"
                     ) from None
             while ends:
                 os.close(ends.pop())
@@ -192,7 +192,7 @@ class Line:
         return transport
 
     def _answered(self) -> None:
-        """The keeper says that a program ended, or that it could not be started, or is gone itself."""
+        """The supervisor says that a program ended, or that it could not be started, or is gone itself."""
         try:
             packet = self._socket.recv(65536)
         except BlockingIOError:
@@ -212,14 +212,14 @@ class Line:
             ended.set_exception(NotStartedError(rest))
 
     def hang_up(self) -> None:
-        """Let the keeper go: it ends whatever still runs."""
+        """Let the supervisor go: it ends whatever still runs."""
         self.broken = True
         if not self.loop.is_closed():
             self.loop.remove_reader(self._socket)
         self._socket.close()
         for ended in self._ended.values():
             if not ended.done():
-                ended.set_exception(NotStartedError("the keeper of tercet's programs on nodes was killed"))
+                ended.set_exception(NotStartedError("the supervisor of tercet's programs on nodes was killed"))
 
 
 @contextlib.contextmanager

@@ -63,7 +63,7 @@ class LabProvider:
     @asynccontextmanager
     async def lock(self, who: str) -> AsyncIterator[None]:
         """See providers/base.py. The kernel releases it if this process dies, but not before the programs that it
-        started on nodes have ended: the keepers of these programs share the lock's open file."""
+        started on nodes have ended: the supervisors of these programs share the lock's open file."""
         async with held(self._layout.namespace, who) as file:
             with self._attachment.under(file):
                 yield

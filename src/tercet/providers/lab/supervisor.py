@@ -1,19 +1,19 @@
 """Runs programs on the lab's nodes and ends them when they must end. A program of its own.
 
-Invariant: a program on a node never outlives the one who asked for it. The keeper sits in a session of its
+Invariant: a program on a node never outlives the one who asked for it. The supervisor sits in a session of its
 own, sees the asker's end of a pipe or socket close however the asker died, and kills the program's whole
-control group. Should the keeper itself be killed, the kernel kills the program (PR_SET_PDEATHSIG).
+control group. Should the supervisor itself be killed, the kernel kills the program (PR_SET_PDEATHSIG).
 
-    python3 -I -S keeper.py serve              many programs, asked for on the socket that is standard input
-    python3 -I -S keeper.py once INIT GROUP ARGV…    one program, on this process's own standard streams
+    python3 -I -S supervisor.py serve              many programs, asked for on the socket that is standard input
+    python3 -I -S supervisor.py once INIT GROUP ARGV…    one program, on this process's own standard streams
 
 A request on the socket is one packet of fields parted by NUL: `run` ID INIT GROUP ARGV…, with the three
 standard streams as file descriptors; or `kill` ID. The answer is `ended` ID STATUS or `failed` ID REASON.
 INIT is the process id of the container's PID 1 and GROUP a control group to make for the program.
 STATUS is the exit code, or 128 and the signal's number.
 
-A keeper that was started under the lab's lock shares its open file (lock.py), and is the last to let go of it: the
-programs on nodes do not get it, since daemons that they leave there would keep it for ever.
+A supervisor that was started under the lab's lock shares its open file (host/lock.py), and is the last to let go of
+it: the programs on nodes do not get it, since daemons that they leave there would keep it for ever.
 """
 
 # What it does between a fork and its exec is done with `os` alone, as it is written for that.
@@ -91,7 +91,7 @@ def start(init: int, group: str, argv: list[str], streams: tuple[int, int, int])
 def become(node: int, group: str, argv: list[str], streams: tuple[int, int, int], reason: int) -> NoReturn:
     """In the child: turn into the program. Never returns; what went wrong is written to `reason`."""
     try:
-        check(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL), "tie to the keeper")
+        check(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL), "tie to the supervisor")
         with open(f"{group}/cgroup.procs", "w") as procs:
             procs.write("0")
         check(libc.setns(node, NAMESPACES), "enter the node's namespaces")
@@ -248,7 +248,7 @@ def main() -> None:
         case ["once", init, group, *argv]:
             once(int(init), group, argv)
         case other:
-            sys.exit(f"keeper: unknown arguments {other}")
+            sys.exit(f"supervisor: unknown arguments {other}")
 
 
 if __name__ == "__main__":
