@@ -22,6 +22,7 @@ from tercet.inventory.schema import schema
 from tercet.operations.change import make_plan
 from tercet.operations.doctor import examine
 from tercet.session.session import open_session
+from tests.sample_provider.declaration import PaperSiteModel
 
 KEY = "tailnet: {auth_key: env:KEY}\n"
 
@@ -43,6 +44,13 @@ def test_it_is_in_the_schema() -> None:
     found = schema()
     assert found["properties"]["provider"]["enum"] == ["lab", "proxmox", "paper"]
     assert "paper" in found["properties"] and "paper" in found["$defs"]["SiteModel"]["properties"]
+
+
+def test_its_keys_at_a_site_stand_beside_those_of_every_site(inventory: Path) -> None:
+    assert schema()["$defs"]["SiteModel"]["properties"]["drawer"]["default"] == "top"
+    inventory.write_text(inventory.read_text().replace("name: sib-03", "name: sib-03\n    drawer: bottom"))
+    sites = load(inventory).settings.sites
+    assert [site.keys_of(PaperSiteModel).drawer for site in sites] == ["top", "bottom", "top"]
 
 
 def test_its_settings_are_checked(inventory: Path) -> None:

@@ -37,12 +37,6 @@ def test_what_is_wanted_is_wanted_of_the_sites_that_are_left(platform: Platform)
     assert (platform.confirming, platform.losing("sib-01").confirming, left.confirming) == (1, 1, 0)
 
 
-def test_a_site_keeps_its_network_whichever_others_are_lost(platform: Platform) -> None:
-    subnets = {site.name: site.subnet for site in platform.sites}
-    left = platform.losing(*TWO)
-    assert {site.name: site.subnet for site in (*left.sites, *left.lost_sites)} == subnets
-
-
 def test_with_all_sites_back_it_is_the_same_platform(platform: Platform) -> None:
     assert platform.losing(*TWO).losing() == platform
 

@@ -62,7 +62,7 @@ def test_the_base_of_these_tests_is_valid() -> None:
         (SITES.replace("name: b,", "name: a,").replace("dc2}", "dc2} #!"), 12, "a name that no other", "name: a2"),
         (SITES.replace("dc2}", "dc1} #!"), 27, "a datacenter that no other site has", "datacenter: dc2"),
         (SITES.replace("dc2}", "dcs} #!"), 27, "another name (tercet's own stretched", "datacenter: dc2"),
-        (SITES.replace("name: b,", "name: world,").replace("dc2}", "dc2} #!"), 12, "another name (the lab's", "name: site2"),
+        (SITES.replace("name: b,", "name: world,").replace("dc2}", "dc2} #!"), 12, "another name (the outside world", "name: site2"),
         (SITES.replace(", database: primary", "").replace("sites:", "sites: #!"), 1, "exactly one site", "database: primary"),
         (SITES.replace("dc2}", "dc2, database: primary} #!"), 42, "exactly one site", "database: standby"),
         (SITES.replace("dc2}", "dc2, database: replica} #!"), 42, "primary or standby", "database: standby"),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from syrupy.assertion import SnapshotAssertion
 
 from tercet.errors import TercetError
+from tercet.inventory.load import platform_of
 from tercet.inventory.platform import Platform
 from tercet.providers.lab.config import config_text, differences, has_disk, image_of, parse
 from tercet.providers.lab.layout import device, layout_of
@@ -56,17 +57,34 @@ def test_link_without_delay_is_no_link(platform: Platform) -> None:
     assert layout_of(quick).links == ()
 
 
+def with_first_site(platform: Platform, **changes: object) -> Platform:
+    """The same inventory, but for its first site."""
+    first, *others = platform.settings.sites
+    sites = (first.model_copy(update=changes), *others)
+    return platform_of(platform.settings.model_copy(update={"sites": sites}))
+
+
+def test_a_site_keeps_its_network_whichever_others_are_lost(platform: Platform) -> None:
+    networks = [(network.name, str(network.subnet)) for network in layout_of(platform).networks]
+    assert networks == [
+        ("sib-01", "10.77.1.0/24"),
+        ("sib-03", "10.77.2.0/24"),
+        ("fsn-01", "10.77.3.0/24"),
+        ("world", "10.77.250.0/24"),
+    ]
+    left = layout_of(platform.losing("sib-01", "sib-03"))
+    assert [(network.name, str(network.subnet)) for network in left.networks] == networks
+
+
 def test_subnet_without_room_is_refused(platform: Platform) -> None:
-    first, *others = platform.sites
-    small = replace(platform, sites=(replace(first, subnet=IPv4Network("10.77.1.0/29")), *others))
+    small = with_first_site(platform, subnet=IPv4Network("10.77.1.0/29"))
     with pytest.raises(TercetError, match=r"the subnet 10\.77\.1\.0/29 of sib-01 is too small"):
         layout_of(small)
 
 
 def test_site_cannot_take_the_worlds_name(platform: Platform) -> None:
-    first, *others = platform.sites
     with pytest.raises(TercetError, match="a site cannot be called world"):
-        layout_of(replace(platform, sites=(replace(first, name="world"), *others)))
+        layout_of(with_first_site(platform, name="world"))
 
 
 def test_unknown_names_are_errors_that_list_the_known(platform: Platform) -> None:

@@ -17,6 +17,13 @@ class PaperModel(Model):
     """How many sheets there are."""
 
 
+class PaperSiteModel(Model):
+    """What is paper's own at a site."""
+
+    drawer: str = "top"
+    """Where its sheets are kept."""
+
+
 def check_chosen(inventory: Inventory) -> Iterator[Finding]:
     if not inventory.of(DECLARATION).sheets:
         yield Finding(("paper", "sheets"), "paper to write on", "none", "sheets: 9")
@@ -27,6 +34,7 @@ DECLARATION = Declaration(
     settings=PaperModel,
     image="archive",
     per_site=True,
+    site=PaperSiteModel,
     faults=frozenset({Capability.FREEZE}),
     check_chosen=check_chosen,
 )

@@ -15,7 +15,7 @@ from tercet.inventory.problems import Finding, Location, quoted
 from tercet.inventory.providers import declaration, declarations
 from tercet.inventory.timing import FENCE, timing_of
 
-RESERVED_SITE = "world"  # the lab's outside world has a container and a network of that name
+RESERVED_SITE = "world"  # the outside world that a provider makes has a container and a network of that name
 RESERVED_DATABASES = ("postgres", "template0", "template1")
 RESERVED_USERS = ("public", "none")  # they mean something to GRANT; components declare others
 RESERVED_DATACENTER = "dcs"  # the stretched Consul datacenter of the leader election
@@ -48,7 +48,7 @@ def _sites(inventory: Inventory) -> Iterator[Finding]:
             on_key=True,
         )
     for key, reserved, why in (
-        ("name", RESERVED_SITE, "the lab's outside world has that name"),
+        ("name", RESERVED_SITE, "the outside world that a provider makes has that name"),
         ("datacenter", RESERVED_DATACENTER, "tercet's own stretched datacenter for the leader election has it"),
     ):
         first: dict[str, int] = {}
@@ -140,7 +140,7 @@ def _tailnet(inventory: Inventory) -> Iterator[Finding]:
     if inventory.world is None and inventory.tailnet.auth_key is None and inventory.tailnet.api_key is None:
         yield Finding(
             ("tailnet", "auth_key"),
-            "the key tailnet.auth_key or tailnet.api_key: nodes outside the lab join a real tailnet",
+            f"the key tailnet.auth_key or tailnet.api_key: the nodes of {inventory.provider} join a real tailnet",
             "neither",
             "auth_key: env:TS_AUTHKEY",
             uses=(("tailnet", "api_key"),),

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from tercet.inventory.document import Data, Document, value_at
 from tercet.inventory.model import inventory_model
 from tercet.inventory.problems import Finding, Location, quoted
+from tercet.inventory.providers import declarations
 
 _KINDS = {
     "int_type": "a whole number",
@@ -26,10 +27,6 @@ _KINDS = {
     "tuple_type": "a list",
     "path_type": "a path",
 }
-
-
-_MOVED: dict[Location, str] = {("lab", "links"): "links"}
-"""Keys of earlier versions that stand elsewhere now, and where."""
 
 
 def explain(error: ErrorDetails, document: Document) -> Finding:
@@ -94,7 +91,8 @@ def meant(at: Location) -> str | None:
 
 
 def _unknown_key(at: Location) -> Finding:
-    if now := _MOVED.get(at):
+    moved: dict[Location, str] = {(each.name, key): now for each in declarations() for key, now in each.moved.items()}
+    if now := moved.get(at):
         expected, write = f"the key {now} at the top level", f"the same under `{now}:`, at the start of a line"
         return Finding(at, expected, ".".join(map(str, at)), write, on_key=True)
     known = ", ".join(_keys(at[:-1]))

@@ -13,7 +13,6 @@ from tercet.inventory.checks import check
 from tercet.inventory.document import Document, read
 from tercet.inventory.explain import explain
 from tercet.inventory.model import Inventory, inventory_model
-from tercet.inventory.networks import site_subnet
 from tercet.inventory.platform import Platform, Site
 from tercet.inventory.problems import Finding, InventoryError, NoInventoryError, Problem, quoted
 from tercet.inventory.providers import declarations
@@ -77,9 +76,8 @@ def platform_of(inventory: Inventory) -> Platform:
             datacenter=site.datacenter,
             place=site.place,
             initial_primary=site.database == "primary",
-            subnet=site_subnet(inventory, i),
         )
-        for i, site in enumerate(inventory.sites)
+        for site in inventory.sites
     )
     return Platform(inventory.platform, sites, inventory).losing(*inventory.lost_sites)
 

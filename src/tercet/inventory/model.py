@@ -46,8 +46,12 @@ class SiteModel(Model):
     """Where it stands, for people."""
     database: Literal["primary", "standby"] = "standby"
     """Role of its database node when the platform is created; after that Patroni decides."""
-    subnet: Subnet | None = None
-    """Lab only: network of this site. Default: 10.77.N.0/24, N counted from 1."""
+
+    def keys_of(self, keys: type[P]) -> P:
+        """Those that a provider adds."""
+        if not isinstance(self, keys):
+            raise TypeError(f"{keys.__name__} is of no provider in inventory/providers.py")
+        return self
 
     def of(self, provider: Declaration[M]) -> M:
         """What the inventory says at this site for a provider."""
@@ -219,7 +223,7 @@ def _with_keys_of(
 ) -> type[Inventory]:
     beneath = "What holds for this site, where it differs from `{}` of the inventory."
     at_site = {each.name: _key(each, beneath.format(each.name)) for each in providers if each.per_site}
-    site: Any = create_model("SiteModel", __base__=SiteModel, __doc__=SiteModel.__doc__, **at_site)
+    site: Any = _with_fields_of(SiteModel, [each.site for each in providers if each.site], **at_site)
     above = "What holds for every site, unless its own `{}` says otherwise."
     keys = {each.name: _key(each, above.format(each.name) if each.per_site else None) for each in providers}
     keys["provider"] = _narrowed("provider", Literal[tuple(each.name for each in providers)])
@@ -235,10 +239,16 @@ def _key(provider: Declaration[Any], description: str | None) -> Any:
 
 
 def _composed(whole: type[Model], fragments: Sequence[type[Model]]) -> Any:
-    """A key whose value has the fields of all fragments, in their order."""
-    bases: Any = (*reversed(fragments), whole)  # pydantic takes the fields of the last base first
-    model = create_model(whole.__name__, __base__=bases, __doc__=whole.__doc__)
+    """A key whose value has the fields of all fragments."""
+    model = _with_fields_of(whole, fragments)
     return model, model()
+
+
+def _with_fields_of(whole: type[Model], fragments: Sequence[type[Model]], **more: Any) -> type[Model]:
+    """The model with the fields of all fragments, in their order, and with more of them."""
+    bases: Any = (*reversed(fragments), whole)  # pydantic takes the fields of the last base first
+    model: type[Model] = create_model(whole.__name__, __base__=bases, __doc__=whole.__doc__, **more)
+    return model
 
 
 def _narrowed(name: str, annotation: Any) -> Any:

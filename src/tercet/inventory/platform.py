@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -37,7 +36,6 @@ class Site:
     datacenter: str
     place: str
     initial_primary: bool
-    subnet: IPv4Network  # the lab's network of this site; Proxmox uses the bridge instead
 
 
 @dataclass(frozen=True, slots=True)

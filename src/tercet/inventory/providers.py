@@ -7,7 +7,7 @@ A provider is a package with two modules: `declaration.py` has its `DECLARATION`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import import_module
 from ipaddress import IPv4Network
@@ -50,6 +50,8 @@ class Declaration(Generic[M]):
     image: ImageForm
     per_site: bool = False
     """The key may stand at a site, too, and says there what holds for this site."""
+    site: type[Model] | None = None
+    """The keys that it adds to a site, beside those that every site has."""
     world: Callable[[M], IPv4Network] | None = None
     """The network of the outside world (headscale and DERP) that it makes. None: its nodes join a real tailnet."""
     faults: frozenset[Capability] = frozenset()
@@ -60,6 +62,8 @@ class Declaration(Generic[M]):
     """What else is wrong, or missing, if the inventory chooses it."""
     resolved: Callable[[M, Path], M] = lambda settings, _: settings
     """Its settings with relative paths made absolute: they start at the inventory's folder."""
+    moved: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Those of its keys in earlier versions that stand at the inventory's top level now, and under which name."""
     credentials: Callable[[M], Mapping[str, str | None]] = lambda _: {}
     """Where its credentials come from, by what each one is."""
 

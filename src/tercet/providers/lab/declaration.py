@@ -1,12 +1,22 @@
-"""The lab in the inventory."""
+"""The lab in the inventory: its keys, and networks that it cannot make."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from ipaddress import IPv4Network
+from itertools import combinations
 
 from tercet.inventory.base import Model
+from tercet.inventory.model import Inventory
+from tercet.inventory.networks import CGNAT, ROUTES
+from tercet.inventory.problems import Finding, Location, dotted
 from tercet.inventory.providers import Capability, Declaration
 from tercet.inventory.shapes import Subnet
+
+DEFAULTS = IPv4Network("10.77.0.0/16")  # 10.77.N.0/24 for the Nth site
+LAST_RESORT = IPv4Network("192.168.77.0/24")  # suggested where none of these is free
+SMALLEST = 28  # prefix length: a router, three nodes, and room
 
 
 class LabModel(Model):
@@ -16,10 +26,90 @@ class LabModel(Model):
     """Network of the outside world (headscale and DERP)."""
 
 
+class LabSiteModel(Model):
+    """What only the built-in lab needs to know of a site."""
+
+    subnet: Subnet | None = None
+    """Lab only: network of this site. Default: 10.77.N.0/24, N counted from 1."""
+
+
+def site_subnet(inventory: Inventory, index: int) -> IPv4Network:
+    """The network of the site at an index: its own, else 10.77.N.0/24 with N counted from 1."""
+    own = inventory.sites[index].keys_of(LabSiteModel).subnet
+    return own or IPv4Network((int(DEFAULTS.network_address) + ((index + 1) << 8), 24))
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    at: Location
+    network: IPv4Network
+    written: bool  # by the operator; else it is a default
+
+
+def check(inventory: Inventory) -> Iterator[Finding]:
+    """Networks that overlap, are too small, or are no place for nodes."""
+    settings = inventory.of(DECLARATION)
+    networks = [
+        _Range(("lab", "world"), settings.world, "world" in settings.model_fields_set),
+        *(
+            _Range(("sites", i, "subnet"), site_subnet(inventory, i), site.keys_of(LabSiteModel).subnet is not None)
+            for i, site in enumerate(inventory.sites)
+        ),
+    ]
+    taken = [CGNAT, *(each.network for each in networks)]
+
+    suggested: dict[Location, IPv4Network] = {}
+
+    def free(at: Location) -> IPv4Network:
+        """The first of the lab's own networks that overlaps none of these; each place gets one of its own."""
+        if at not in suggested:
+            own = (n for n in DEFAULTS.subnets(new_prefix=24) if not any(n.overlaps(other) for other in taken))
+            suggested[at] = next(own, LAST_RESORT)
+            taken.append(suggested[at])
+        return suggested[at]
+
+    for each in networks:
+        network = each.network
+        if network.overlaps(CGNAT):
+            yield Finding(
+                each.at,
+                f"a network outside {CGNAT}, where the tailnet's addresses are",
+                str(network),
+                f"{each.at[-1]}: {free(each.at)}",
+            )
+        elif network.overlaps(ROUTES):
+            yield Finding(
+                each.at,
+                f"a network outside {ROUTES}, by which each apps node leads its proxy to the databases",
+                str(network),
+                f"{each.at[-1]}: {free(each.at)}",
+            )
+        elif network.prefixlen > SMALLEST or not network.is_private or network.is_loopback:
+            yield Finding(
+                each.at,
+                f"a private network of at least {1 << (32 - SMALLEST)} addresses (/{SMALLEST})",
+                str(network),
+                f"{each.at[-1]}: {free(each.at)}",
+            )
+    for one, other in combinations(networks, 2):
+        if one.network.overlaps(other.network):
+            wrong, right = (other, one) if other.written else (one, other)
+            yield Finding(
+                wrong.at,
+                "networks that do not overlap",
+                f"{wrong.network}, which overlaps {dotted(right.at)} ({right.network})",
+                f"{wrong.at[-1]}: {free(wrong.at)}",
+                uses=(right.at,),
+            )
+
+
 DECLARATION = Declaration(
     name="lab",
     settings=LabModel,
     image="tree",
+    site=LabSiteModel,
     world=lambda settings: settings.world,
     faults=frozenset(Capability),
+    check=check,
+    moved={"links": "links"},
 )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tercet.errors import TercetError
 from tercet.inventory.platform import Platform, Role
-from tercet.providers.lab.declaration import DECLARATION
+from tercet.providers.lab.declaration import DECLARATION, site_subnet
 
 LABS = Path("/var/lib/tercet/labs")
 WORLD = "world"
@@ -129,8 +129,15 @@ def holds_database(container: str) -> bool:
 def layout_of(platform: Platform) -> Layout:
     """Lay the platform out. TercetError where a subnet has no room for the nodes' addresses."""
     whole = platform.losing()
+    place = {site.name: index for index, site in enumerate(platform.settings.sites)}
     sites = tuple(
-        Network(site.name, site.subnet, device("br", site.name), mac(f"router {site.name}")) for site in whole.sites
+        Network(
+            site.name,
+            site_subnet(platform.settings, place[site.name]),
+            device("br", site.name),
+            mac(f"router {site.name}"),
+        )
+        for site in whole.sites
     )
     world = Network(WORLD, platform.settings.of(DECLARATION).world, "br.world", mac("router"))
     networks = (*sites, world) if platform.world else sites
