@@ -68,7 +68,7 @@ class Tool:
 
     provider: Memory
     capsys: pytest.CaptureFixture[str]
-    opened: list[tuple[Path, bool]] = field(default_factory=list)  # inventory, whether with --lab
+    opened: list[tuple[Path, str]] = field(default_factory=list)  # inventory, --lab's provider
 
     def __call__(self, *words: str) -> tuple[int, str, str]:
         """The exit status, standard output and standard error of a command line."""
@@ -81,9 +81,9 @@ class Tool:
 def tool(inventory_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tool:
     made = Tool(Memory(), capsys)
 
-    def load(file: Path, *, lab: bool) -> Platform:
-        made.opened.append((file, lab))
-        return loading.load(file, lab=lab)
+    def load(file: Path, *, provider: str) -> Platform:
+        made.opened.append((file, provider))
+        return loading.load(file, provider=provider)
 
     monkeypatch.chdir(inventory_file.parent)
     monkeypatch.setattr(opening, "load", load)

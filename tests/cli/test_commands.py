@@ -35,7 +35,7 @@ BROKEN = Verdict("a job runs", Waiting("none in dc2"))
 
 def test_plan_of_nothing_leaves_with_0(tool: Tool) -> None:
     assert tool("plan") == (0, "Nothing to change.\n", "")
-    assert tool.opened == [(Path("tercet.yml"), False)]
+    assert tool.opened == [(Path("tercet.yml"), "")]
     assert tool.provider.done == ["survey"]  # no lock: nothing is changed
     assert tool.provider.closed == 1
 
@@ -45,7 +45,7 @@ def test_plan_with_changes_leaves_with_2(tool: Tool) -> None:
     status, out, err = tool("--lab", "plan")
     assert (status, err) == (2, "")
     assert "container db-sib-01" in out and out.splitlines()[-1].startswith("1 change")
-    assert tool.opened == [(Path("tercet.yml"), True)]
+    assert tool.opened == [(Path("tercet.yml"), "lab")]
     status, out, _ = tool("plan", "--json")
     assert status == 2
     assert json.loads(out)["changes"] == {"create": 1} and json.loads(out)["empty"] is False

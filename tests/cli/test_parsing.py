@@ -14,10 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tercet.cli import commands
-from tercet.cli.command import Command, Group
+from tercet.cli.command import GLOBALS, Command, Group
 from tercet.cli.invocation import Invocation
 from tercet.cli.main import main
 from tercet.cli.registry import tercet
+from tercet.inventory.providers import declarations
 
 PROBE = """
 import click
@@ -105,13 +106,19 @@ EVERY = [pytest.param(words, command, id=" ".join(words)) for words, command in 
 )
 def test_global_options_stand_before_and_after_the_command(words: list[str]) -> None:
     given = invocation(*words)
-    assert given == Invocation(Path("a.yml"), lab=True, json=True, verbose=True, color=False, rest=("ls",))
+    assert given == Invocation(Path("a.yml"), provider="lab", json=True, verbose=True, color=False, rest=("ls",))
 
 
 @pytest.mark.usefixtures("more_commands")
 def test_without_options_the_defaults_hold() -> None:
     given = invocation("probe", "n")
-    assert given == Invocation(Path("tercet.yml"), lab=False, json=False, verbose=False, color=True, rest=("ls",))
+    assert given == Invocation(Path("tercet.yml"), provider="", json=False, verbose=False, color=True, rest=("ls",))
+
+
+def test_the_option_for_the_lab_names_the_first_provider() -> None:
+    (option,) = (option for option in GLOBALS if option.name == "provider")
+    first = declarations()[0].name
+    assert (option.opts, option.flag_value) == ([f"--{first}"], first)
 
 
 @pytest.mark.usefixtures("more_commands")
@@ -126,7 +133,7 @@ def test_what_follows_the_dashes_is_untouched(rest: list[str]) -> None:
     given, node = call("--lab", "probe", "db-sib-01", "--json", "--", *rest)
     assert given.rest == tuple(rest)
     assert node == "db-sib-01"
-    assert given.json and given.lab
+    assert given.json and given.provider == "lab"
 
 
 @pytest.mark.usefixtures("more_commands")
@@ -177,7 +184,7 @@ def test_a_usage_error_shows_the_usage_with_what_follows_the_dashes(capsys: pyte
 def test_a_command_in_a_group_knows_the_global_options_of_every_level() -> None:
     given, name, _ = call("--lab", "rehearse", "-v", "run", "site-loss", "-f", "a.yml")
     assert name == "site-loss"
-    assert given == Invocation(Path("a.yml"), lab=True, verbose=True)
+    assert given == Invocation(Path("a.yml"), provider="lab", verbose=True)
 
 
 @pytest.mark.parametrize(

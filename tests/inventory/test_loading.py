@@ -66,9 +66,9 @@ def test_every_port_is_known_to_listen_somewhere() -> None:
     assert len(set(PORTS)) == len(PORTS), "a key of two components"
 
 
-def test_lab_overrules_the_provider() -> None:
+def test_the_provider_that_is_given_overrules_the_inventorys() -> None:
     text = default_text().replace("provider: lab", "provider: proxmox").encode()
-    inside = parse(text, HERE, lab=True)
+    inside = parse(text, HERE, provider="lab")
     assert (inside.settings.provider, inside.world is not None) == ("lab", True)
 
 

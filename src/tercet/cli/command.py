@@ -46,7 +46,13 @@ GLOBALS = (
     _option(
         "-f", "--file", type=click.Path(path_type=Path), metavar="FILE", help="the inventory (default: tercet.yml)"
     ),
-    _option("--lab", is_flag=True, help="use the built-in lab, whatever provider the inventory names"),
+    _option(
+        "--lab",
+        "provider",
+        is_flag=True,
+        flag_value="lab",
+        help="use the built-in lab, whatever provider the inventory names",
+    ),
     _option("--json", is_flag=True, help="print JSON"),
     _option("--no-color", "color", is_flag=True, flag_value=False, help="print without colours"),
     _option("-v", "--verbose", is_flag=True, help="say more"),

@@ -23,7 +23,7 @@ class Invocation:
     """The global options of one call, and how to answer it. `rest` is what followed `--`, untouched."""
 
     file: Path = Path("tercet.yml")
-    lab: bool = False
+    provider: str = ""  # in place of the inventory's, if one was given
     json: bool = False
     color: bool = True
     verbose: bool = False
@@ -33,7 +33,7 @@ class Invocation:
         """The platform of the inventory. Raises InventoryError with everything that is wrong in it."""
         from tercet.inventory.load import load  # noqa: PLC0415
 
-        return load(self.file, lab=self.lab)
+        return load(self.file, provider=self.provider)
 
     @cached_property
     def console(self) -> Console:

@@ -40,7 +40,7 @@ def on_platform(call: Invocation, work: Callable[[Session], Awaitable[T]]) -> T:
     from tercet.session.session import open_session  # noqa: PLC0415
 
     async def run() -> T:
-        async with open_session(call.file, lab=call.lab) as session:
+        async with open_session(call.file, provider=call.provider) as session:
             return await work(session)
 
     return wait(run())

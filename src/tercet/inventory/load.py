@@ -22,8 +22,8 @@ MAX_BYTES = 1 << 20
 """No inventory is larger; a file that is, is something else."""
 
 
-def load(path: Path, *, lab: bool = False, look: bool = False) -> Platform:
-    """The platform of the inventory at `path`. With `lab`, in the built-in lab whatever provider it names.
+def load(path: Path, *, provider: str = "", look: bool = False) -> Platform:
+    """The platform of the inventory at `path`, made by `provider` if one is given, whatever the inventory names.
 
     With `look` the programs that it names by a path must be there: for who checks an inventory. A platform that
     runs needs them no more, since the cache has copies.
@@ -42,14 +42,14 @@ def load(path: Path, *, lab: bool = False, look: bool = False) -> Platform:
         raise NoInventoryError(path, found, "name a file that you may read with -f FILE") from None
     if len(raw) > MAX_BYTES:
         raise NoInventoryError(path, f"a file of more than {MAX_BYTES >> 20} MiB", "name your inventory with -f FILE")
-    return parse(raw, path, lab=lab, look=look)
+    return parse(raw, path, provider=provider, look=look)
 
 
-def parse(raw: bytes, path: Path, *, lab: bool = False, look: bool = False) -> Platform:
+def parse(raw: bytes, path: Path, *, provider: str = "", look: bool = False) -> Platform:
     """The platform of an inventory's bytes; `path` names it in errors and is what relative paths start from."""
     document = read(raw)
-    if lab and isinstance(document.data, dict):
-        document.data["provider"] = "lab"  # before the checks: what another provider lacks is no problem here
+    if provider and isinstance(document.data, dict):
+        document.data["provider"] = provider  # before the checks: what another provider lacks is no problem here
     inventory, problems = _checked(document)
     if problems or inventory is None:
         raise InventoryError(path, tuple(sorted(set(problems))))

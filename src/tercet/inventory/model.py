@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, create_model
+from pydantic_core import PydanticUndefined
 
 from tercet.inventory import components
 from tercet.inventory.base import Model
@@ -175,7 +176,7 @@ class Inventory(Model):
 
     platform: PlatformName = "tercet"
     """Name of the platform; several can run side by side."""
-    provider: str = "lab"
+    provider: str
     """Where the containers are made."""
     proxy: Literal["auto", "pgcat", "pgpool"] = "auto"
     """auto: PgCat where it can be had, else pgpool-II."""
@@ -226,7 +227,8 @@ def _with_keys_of(
     site: Any = _with_fields_of(SiteModel, [each.site for each in providers if each.site], **at_site)
     above = "What holds for every site, unless its own `{}` says otherwise."
     keys = {each.name: _key(each, above.format(each.name) if each.per_site else None) for each in providers}
-    keys["provider"] = _narrowed("provider", Literal[tuple(each.name for each in providers)])
+    names = tuple(each.name for each in providers)
+    keys["provider"] = _narrowed("provider", Literal[names], names[0])
     keys["sites"] = _narrowed("sites", tuple[site, ...])
     keys["versions"] = _composed(VersionsModel, [each.versions for each in parts if each.versions])
     keys["sources"] = _composed(SourcesModel, [each.sources for each in parts if each.sources])
@@ -251,8 +253,9 @@ def _with_fields_of(whole: type[Model], fragments: Sequence[type[Model]], **more
     return model
 
 
-def _narrowed(name: str, annotation: Any) -> Any:
-    """The same field with a type that is known only once all providers are."""
+def _narrowed(name: str, annotation: Any, default: Any = PydanticUndefined) -> Any:
+    """The same field with what is known of it only once all providers are."""
     field = copy(Inventory.model_fields[name])
     field.annotation = annotation
+    field.default = default
     return annotation, field

@@ -52,9 +52,12 @@ class SqlError(TercetError):
 
 
 @asynccontextmanager
-async def open_session(file: Path, *, lab: bool = False) -> AsyncIterator[Session]:
-    """Open the platform of an inventory for the time of a block. TercetError names file and line of what is wrong."""
-    platform = load(file, lab=lab)
+async def open_session(file: Path, *, provider: str = "") -> AsyncIterator[Session]:
+    """Open the platform of an inventory for the time of a block. TercetError names file and line of what is wrong.
+
+    `provider` takes the place of the inventory's, if it is given.
+    """
+    platform = load(file, provider=provider)
     async with AsyncExitStack() as closing:
         providers = Providers(file, closing)
         yield _session(file, platform, find_image(platform.settings, lock_file(file)), providers)

@@ -230,7 +230,7 @@ def test_a_control_plane_out_of_reach_is_refused_with_its_line(platform: Platfor
     text = GOOD.replace("kill: the primary", "kill: the control plane").encode()
     assert parse(text, "mine.yml", platform)
     elsewhere = replace(platform, settings=platform.settings.model_copy(update={"provider": "proxmox"}))
-    with pytest.raises(ScenarioError, match=r"^mine.yml:5:11: .* only the lab has a control plane of its own"):
+    with pytest.raises(ScenarioError, match=r"^mine.yml:5:11: .* only the provider lab makes a control plane"):
         parse(text, "mine.yml", elsewhere)
 
 

@@ -28,7 +28,7 @@ def cli(call: Invocation) -> int:
     from tercet.inventory.problems import InventoryError  # noqa: PLC0415
 
     try:
-        platform = load(call.file, lab=call.lab, look=True)
+        platform = load(call.file, provider=call.provider, look=True)
     except InventoryError as error:
         if not call.json:
             raise

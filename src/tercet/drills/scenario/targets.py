@@ -20,6 +20,7 @@ from tercet.errors import TercetError
 from tercet.inventory.components import processes
 from tercet.inventory.platform import Platform, Role
 from tercet.inventory.problems import quoted
+from tercet.inventory.providers import declarations
 
 SITE = r"site of the primary|site of a standby|site of the other standby|site [a-z0-9][a-z0-9-]*"
 NODE = (
@@ -80,7 +81,8 @@ class Unknown:
 def unknown(text: str, platform: Platform) -> Unknown | None:
     """What is wrong with a target on this platform, whoever is primary; None if nothing is."""
     if text.endswith("the control plane") and platform.world is None:
-        return Unknown("a node that the tool can reach; only the lab has a control plane of its own (--lab)", text)
+        makers = " or ".join(each.name for each in declarations() if each.world)
+        return Unknown(f"a node that the tool can reach; only the provider {makers} makes a control plane", text)
     named = _NAMED.search(text)
     if named is None:
         return None
