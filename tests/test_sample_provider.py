@@ -13,6 +13,7 @@ from tercet.drills.run.drill import DrillError, run
 from tercet.drills.scenario.file import built_in
 from tercet.drills.soak.run import kinds_of
 from tercet.errors import TercetError
+from tercet.host import lock
 from tercet.image import catalog
 from tercet.image.build import Image, has_form
 from tercet.inventory import providers
@@ -73,6 +74,16 @@ async def test_it_plans(inventory: Path) -> None:
         "container apps-sib-01",
         "container db-sib-01",
     ]
+
+
+async def test_its_lock_is_the_one_that_any_provider_can_have(
+    inventory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "LOCKS", tmp_path)
+    async with open_session(inventory) as session, session.provider.lock("ana: up"):
+        with pytest.raises(TercetError, match=r"^the platform is being changed by ana: up \(process"):
+            async with session.provider.lock("ben: up"):
+                pytest.fail("two hold the lock")
 
 
 async def test_doctor_asks_it(inventory: Path) -> None:

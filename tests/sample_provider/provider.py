@@ -12,6 +12,7 @@ from tercet.converge.fleet import Completed, Unreachable
 from tercet.converge.plan import Change
 from tercet.converge.target import Kind, Target, Verb
 from tercet.errors import TercetError
+from tercet.host.lock import held
 from tercet.image.build import Image
 from tercet.inventory.platform import Platform
 from tercet.providers.base import Faults, Provider, Survey
@@ -37,7 +38,8 @@ class PaperProvider:
 
     @asynccontextmanager
     async def lock(self, who: str) -> AsyncIterator[None]:
-        yield
+        async with held(f"paper-{self._platform.name}", who):
+            yield
 
     async def survey(self) -> Survey:
         nodes = self._platform.containers

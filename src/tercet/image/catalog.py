@@ -52,7 +52,7 @@ class Component:
 
 
 def components(inventory: Inventory, proxy: Proxy) -> tuple[Component, ...]:
-    """What this platform's image must hold: headscale for the lab's world alone, PgCat where it is the proxy."""
+    """What this platform's image must hold: headscale for an outside world of its own, PgCat where it is the proxy."""
     return tuple(
         component
         for package, declaration in registered().items()

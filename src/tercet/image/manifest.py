@@ -48,7 +48,7 @@ def finished(folder: Path) -> bool:
 async def whole(folder: Path, emit: Emit) -> bool:
     """A tree was published there and is still what it was. For the holder of the cache's lock.
 
-    One that is not is set aside: containers of a lab may stand on it, so it is the operator's to remove.
+    One that is not is set aside: containers may stand on it, so it is the operator's to remove.
     """
     if not await asyncio.to_thread(folder.exists):
         return False
@@ -57,7 +57,7 @@ async def whole(folder: Path, emit: Emit) -> bool:
         return True
     aside = folder.with_name(f"{folder.name}.torn-{timestamp()}")
     await asyncio.to_thread(_move, folder, aside)
-    text = f"{folder.name} is torn and made anew: {problem}. Remove {aside} when no lab's container stands on it"
+    text = f"{folder.name} is torn and made anew: {problem}. Remove {aside} when no container stands on it"
     emit(Event("image", "progress", text))
     return False
 

@@ -25,7 +25,7 @@ class Role(StrEnum):
     CONTROL = "consul-nomad"
     APPS = "apps"
     DB = "db"
-    WORLD = "world"  # lab only: the outside world (headscale with DERP)
+    WORLD = "world"  # the outside world (headscale with DERP), where the provider makes one
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One container. `site` is empty for the lab's world alone."""
+    """One container. `site` is empty for the outside world alone."""
 
     name: str
     role: Role
@@ -81,7 +81,7 @@ class Platform:
 
     @cached_property
     def world(self) -> Node | None:
-        """The lab's outside world; None wherever a real one exists."""
+        """The outside world that the provider makes; None where a real one exists."""
         return Node("world", Role.WORLD, "") if self.settings.world else None
 
     @cached_property

@@ -16,5 +16,5 @@ def secrets_file(inventory: Path) -> Path:
 
 
 def known_hosts_file(inventory: Path) -> Path:
-    """Where the SSH keys of Proxmox servers are pinned."""
+    """Where the SSH keys of servers are pinned."""
     return inventory.with_name(f"{inventory.stem}.known_hosts")
