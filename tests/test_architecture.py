@@ -6,7 +6,10 @@ import ast
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+from tercet.inventory.providers import PROVIDERS
 
 ROOT = Path(__file__).parent.parent
 PLANNED = ("converge", "providers", "operations", "cli")  # what makes plans, shows them or carries them out
@@ -59,6 +62,31 @@ def _parses(node: ast.AST) -> bool:
 
 def _texts(node: ast.AST) -> bool:
     return any(isinstance(each, ast.Constant) and isinstance(each.value, str) for each in ast.walk(node))
+
+
+def test_a_provider_is_named_in_its_own_package_alone() -> None:
+    """Others ask `declarations()` or open the provider that the inventory names (inventory/providers.py)."""
+    found = []
+    for package in PROVIDERS:
+        folder, name = ROOT / "src" / package.replace(".", "/"), package.rpartition(".")[2]
+        for path, tree in _trees():
+            if folder not in path.parents:
+                found += [f"{path.relative_to(ROOT)}:{node.lineno}" for node in _naming(tree, package, name)]
+    assert not found
+
+
+def _naming(tree: ast.Module, package: str, name: str) -> Iterator[ast.Import | ast.ImportFrom | ast.Compare]:
+    """`import` of the package, or a comparison with its name."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names) if any(one.name.startswith(package) for one in names):
+                yield node
+            case ast.ImportFrom(module=str(module)) if module.startswith(package):
+                yield node
+            case ast.ImportFrom(module="tercet.providers", names=names) if name in {one.name for one in names}:
+                yield node
+            case ast.Compare() if any(isinstance(one, ast.Constant) and one.value == name for one in ast.walk(node)):
+                yield node
 
 
 def test_no_assert_in_the_source() -> None:
