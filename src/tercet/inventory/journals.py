@@ -59,6 +59,7 @@ class What(StrEnum):
     LEADER_HANDED = "leadership handed over"
     KILLED = "killed by the watchdog"
     FENCED = "fenced"
+    HUNG = "hung, so killed"
     WOKEN = "Patroni woken"
     UNIT_DIED = "unit died"
     UNIT_STARTED = "unit started"

@@ -26,6 +26,7 @@ from tercet.components.consul.declaration import ConsulPorts
 from tercet.components.context import Context
 from tercet.components.dcs.declaration import DcsPorts
 from tercet.components.dcs.services import registered
+from tercet.components.guard.hungwatch import HTTP, hungwatch
 from tercet.components.patroni import component as patroni
 from tercet.components.rolling import everywhere
 from tercet.components.text import as_json
@@ -99,6 +100,10 @@ class Dcs:
             yield self._permission()
         yield from consul_agent.resources(
             self.context, agent, title, settings, definitions=definitions, rolling=rolling, start=start
+        )
+        # On the primary's node nobody can write until this has ended an agent that hangs: 3 to 5 s.
+        yield from hungwatch(
+            "dcswatch", "Ends a dcs agent that answers nobody", UNIT, ports.dcs_http, HTTP, looks=3, pause_s=0.5
         )
 
     def permission(self) -> Exec:

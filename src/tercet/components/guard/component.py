@@ -41,14 +41,16 @@ def program(
     title: str,
     config: Mapping[str, object],
     *,
+    runs: str = "",
     modules: Iterable[str] = (),
     secret: bool = False,
     service: Mapping[str, str | int] = MappingProxyType({}),
     unit: Mapping[str, Value] | None = None,
 ) -> tuple[Directory | File, ...]:
     """The files of a daemon: a program of tercet/nodeside with the modules it imports from there, its configuration in
-    one JSON file, and its unit."""
-    path, settings = f"{LIBRARY}/{name}.py", f"/etc/tercet/{name}.json"
+    one JSON file, and its unit. The program has the daemon's name unless it `runs` another."""
+    runs = runs or name
+    path, settings = f"{LIBRARY}/{runs}.py", f"/etc/tercet/{name}.json"
     start = {
         **CONTROL_PLANE,
         **service,
@@ -59,7 +61,7 @@ def program(
     return (
         Directory("/etc/tercet"),
         *library(modules),
-        File(path, source(name)),
+        File(path, source(runs)),
         File(settings, as_json(config), mode=0o600 if secret else 0o644, secret=secret),
         File(unit_path(f"tercet-{name}.service"), unit_file(title, start, unit=unit)),
     )
@@ -81,12 +83,13 @@ def daemon(
     title: str,
     config: Mapping[str, object],
     *,
+    runs: str = "",
     modules: Iterable[str] = (),
     secret: bool = False,
     service: Mapping[str, str | int] = MappingProxyType({}),
 ) -> Iterable[Resource]:
     """The files of a daemon, and its unit running."""
-    resources = program(name, title, config, modules=modules, secret=secret, service=service)
+    resources = program(name, title, config, runs=runs, modules=modules, secret=secret, service=service)
     yield from resources
     yield Unit(f"tercet-{name}.service", restart_on=tuple(each.path for each in resources if isinstance(each, File)))
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from tercet.components.context import Context
 from tercet.components.dcs.declaration import DcsPorts
-from tercet.components.guard.component import SUPERVISED, daemon
+from tercet.components.guard.hungwatch import POSTGRESQL, hungwatch
 from tercet.components.patroni import component as patroni
 from tercet.components.patroni.declaration import APPLICATION_PASSWORD
 from tercet.components.proxy import pgcat, pgpool
@@ -81,12 +81,16 @@ class Proxy:
             rolling=in_turn("proxies"),
         )
         yield from chosen.units
-        watched: dict[str, object] = {
-            "port": self.context.platform.settings.ports.of(ProxyPorts).proxy,
-            "unit": chosen.units[-1].name,
-        }
-        yield from daemon(
-            "proxywatch", "Ends a proxy that answers nobody", watched, modules=("host",), service=SUPERVISED
+        # 5 to 10 s: its sessions end with it.
+        yield from hungwatch(
+            "proxywatch",
+            "Ends a proxy that answers nobody",
+            chosen.units[-1].name,
+            self.context.platform.settings.ports.of(ProxyPorts).proxy,
+            POSTGRESQL,
+            looks=5,
+            pause_s=1.0,
+            whole=True,
         )
         yield Object(
             f"{chosen.rendered} of {node.name}",

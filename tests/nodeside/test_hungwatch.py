@@ -1,7 +1,8 @@
-"""A proxy that answers nobody is ended, and no other one."""
+"""A program that answers nobody is ended, and no other one."""
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import time
@@ -12,8 +13,10 @@ import pytest
 
 from .delivery import Systemd, deliver, replace_program
 
+HELLO = bytes.fromhex("0000000804d2162f")
 
-class Proxy:
+
+class Server:
     """Something on a port: takes connections, and answers each at once as long as `answer` is not empty."""
 
     def __init__(self) -> None:
@@ -25,20 +28,28 @@ class Proxy:
         connection, _ = self.listener.accept()
         with connection:
             connection.settimeout(30)
-            assert connection.recv(100) == bytes.fromhex("0000000804d2162f")
+            assert connection.recv(100) == HELLO
             if answer:
                 connection.sendall(answer)
 
 
 class World:
     def __init__(self, folder: Path) -> None:
-        self.folder, self.proxy, self.systemd = folder, Proxy(), Systemd(folder)
+        self.folder, self.server, self.systemd = folder, Server(), Systemd(folder)
         (folder / "bin").mkdir()
         replace_program(folder / "bin", "systemctl", f"echo $@ >> {folder}/calls")
         self._processes: list[subprocess.Popen[str]] = []
 
-    def watch(self) -> subprocess.Popen[str]:
-        command = deliver(self.folder, "proxywatch", {"port": self.proxy.port, "unit": "some-proxy.service"})
+    def watch(self, looks: int = 3) -> subprocess.Popen[str]:
+        config = {
+            "unit": "some-proxy.service",
+            "port": self.server.port,
+            "hello": HELLO.hex(),
+            "looks": looks,
+            "pause_s": 0.5,
+            "whom": "all",
+        }
+        command = deliver(self.folder, "hungwatch", config)
         environment = {"PATH": f"{self.folder}/bin:/usr/bin:/bin", "NOTIFY_SOCKET": self.systemd.address}
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         self._processes.append(process)
@@ -53,7 +64,7 @@ class World:
             process.kill()
             process.communicate()
         self.systemd.close()
-        self.proxy.listener.close()
+        self.server.listener.close()
 
 
 @pytest.fixture
@@ -65,24 +76,40 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def test_one_that_answers_nobody_is_killed(world: World) -> None:
     process = world.watch()
-    world.proxy.serve(b"N")
+    world.server.serve(b"N")
     world.systemd.until("READY=1")
     assert process.stdout is not None
     started = time.monotonic()
     assert process.stdout.readline() == "some-proxy.service answers nobody: killed\n"
-    assert time.monotonic() - started > 4
+    assert 3 < time.monotonic() - started < 15
     deadline = time.monotonic() + 30
     while not world.killed():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert world.killed() == "kill --signal=KILL some-proxy.service\n"
+    assert world.killed() == "kill --kill-whom=all --signal=KILL some-proxy.service\n"
 
 
 def test_one_that_answers_refuses_or_closes_is_left_alone(world: World) -> None:
     process = world.watch()
     for answer in (b"N", b"", b"S"):
-        world.proxy.serve(answer)
-    world.proxy.listener.close()  # refused from now on
+        world.server.serve(answer)
+    world.server.listener.close()  # refused from now on
     time.sleep(8)
+    assert process.poll() is None
+    assert world.killed() == ""
+
+
+def test_a_look_during_which_the_watch_itself_was_suspended_kills_nobody(world: World) -> None:
+    """The machine was frozen, or starved: the silence says nothing about the other program."""
+    process = world.watch(looks=1)
+    world.server.listener.accept()[0].close()
+    world.systemd.until("READY=1")
+    connection, _ = world.server.listener.accept()
+    with connection:
+        assert connection.recv(100) == HELLO
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(4)  # longer than a look may take with all its patience
+        process.send_signal(signal.SIGCONT)
+        world.server.serve(b"N")  # the next look: the one before is over
     assert process.poll() is None
     assert world.killed() == ""
