@@ -16,9 +16,9 @@ from tercet.components.guard.component import Guard
 from tercet.components.identity.fingerprint import Fingerprint
 from tercet.components.patroni.component import Patroni
 from tercet.components.patroni.parameters import Parameters
-from tercet.components.registry import components
+from tercet.components.registry import components, proofs
 from tercet.converge.component import Component, Readings
-from tercet.converge.requests import Answer
+from tercet.converge.requests import Answer, Exec
 from tercet.converge.resources import File, Object, Unit
 from tercet.drills.judge.records import command, events
 from tercet.drills.scenario import file as scenario
@@ -35,7 +35,7 @@ from tercet.inventory.platform import Platform, Role
 from tercet.inventory.schema import schema
 from tercet.inventory.secrets import Secrets, load, load_or_create, names
 from tercet.inventory.timing import timing_of
-from tercet.observe.snapshot import snapshot, snapshot_model, units_of
+from tercet.observe.snapshot import conditions_of, questions, snapshot, snapshot_model, units_of
 from tercet.operations.change import make_plan
 from tercet.operations.support.redact import MASK, Redactor, known_secrets
 from tercet.session.session import open_session
@@ -185,6 +185,22 @@ def test_status_has_its_table_and_json_and_the_schema_its_key() -> None:
     lines = [line.split() for line in out.getvalue().splitlines()]
     first = lines.index(["METRONOME", "BEATS"])
     assert lines[first + 1 : first + 4] == [["apps-sib-01", "yes"], ["apps-sib-03", "no"], ["apps-fsn-01", "no"]]
+
+
+def test_verify_judges_its_proof_and_nothing_else_does() -> None:
+    context, parts = parts_of(platform_of())
+    proof = proofs(context)[-1]
+    assert [condition.title for condition in proof.conditions] == ["metronome: it keeps the tempo"]
+    assert set(proof.asked) == {"apps-sib-01", "apps-sib-03", "apps-fsn-01"}
+    assert not {condition.title for condition in conditions_of(parts)} & {proof.conditions[0].title}
+
+
+def test_what_it_asks_has_a_name_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, parts = parts_of(platform_of())
+    metronome = next(part for part in parts if part.name == "metronome")
+    monkeypatch.setattr(type(metronome), "questions", lambda *_: {"patroni": Exec(("metronome",))})
+    with pytest.raises(ValueError, match="metronome asks db-sib-01 something else by the name 'patroni'"):
+        questions(parts, [node for node in platform_of().nodes if node.role is Role.DB])
 
 
 @pytest.mark.parametrize(("proxy", "unit"), [("pgpool", "metronome.service"), ("pgcat", "baton.service")])

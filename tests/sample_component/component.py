@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tercet.components.context import Context
+from tercet.components.proof import Proof
 from tercet.components.systemd import unit_file, unit_path
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.requests import Exec, Request
@@ -16,6 +17,18 @@ from tests.sample_component.declaration import BATON, MetronomePorts
 
 UNIT = "metronome.service"
 PROGRAM = catalog.Component("metronome", {"metronome": ("--version",)}, {})
+
+
+def proof(context: Context) -> Proof:
+    """Whoever beats keeps the tempo: `verify` alone listens for that long."""
+    apps = [node.name for node in context.platform.of(Role.APPS)]
+
+    def check(readings: Readings) -> State:
+        off = [name for name in apps if not readings.get(name, "tempo").ok]
+        return Waiting(f"{', '.join(off)} is off") if off else Passing()
+
+    asked = {name: {"tempo": Exec(("metronome", "--listen"))} for name in apps}
+    return Proof((Condition("metronome: it keeps the tempo", check),), asked)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ DECLARATION = Declaration(
     secrets=(BATON,),
     database_users=("maelzel",),
     status=("status:BEATS",),
+    proof="component:proof",
     additions=("additions:TEMPO", "additions:SERVICE"),
     listens=(Role.APPS,),
     processes=(Process("metronome", "metronome.service", (Role.APPS,), (Cost.APPLICATIONS,), UNITS),),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from tercet.components.context import Context
+from tercet.components.proof import Proof
 from tercet.components.status import Notes, Part, Table
 from tercet.converge.component import Component
 from tercet.inventory.components import named, registered
@@ -20,6 +21,11 @@ def components(context: Context) -> tuple[Component, ...]:
         if context.platform.world or not declaration.of_the_world
         for entry in declaration.components
     )
+
+
+def proofs(context: Context) -> tuple[Proof, ...]:
+    """What `verify` judges besides the components' health, in their order."""
+    return tuple(named(package, each.proof)(context) for package, each in registered().items() if each.proof)
 
 
 def additions(kind: type[A]) -> tuple[A, ...]:

@@ -93,6 +93,8 @@ class Declaration:
     """Users of PostgreSQL that it makes for itself. The application's cannot have such a name."""
     status: tuple[str, ...] = ()
     """Each "MODULE:NAME", in the package: a `components.status.Part`, its part of the snapshot and of `status`."""
+    proof: str = ""
+    """A "MODULE:NAME", in the package: from a context, the `components.proof.Proof` that `verify` alone judges."""
     additions: tuple[str, ...] = ()
     """Each "MODULE:NAME", in the package: what it adds to the configuration of another component, as a value of a class
     that the other one has for it, such as `components.patroni.parameters.Parameters`."""

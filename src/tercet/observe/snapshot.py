@@ -139,12 +139,18 @@ def conditions_of(components: Sequence[Component]) -> list[Condition]:
 def questions(
     components: Sequence[Component], nodes: Sequence[Node], units: Units | None = None
 ) -> dict[str, Mapping[str, Request]]:
-    """All questions of the components, one batch a node; and by its name the state of each of `units`."""
+    """All questions of the components, one batch a node; and by its name the state of each of `units`.
+
+    Components may ask the same. ValueError if they ask different things by the same name.
+    """
     asked: dict[str, Mapping[str, Request]] = {}
     for node in nodes:
         batch: dict[str, Request] = {}
         for component in components:
-            batch |= component.questions(node)
+            own = component.questions(node)
+            if twice := [name for name, asks in own.items() if batch.get(name, asks) != asks]:
+                raise ValueError(f"{component.name} asks {node.name} something else by the name {twice[0]!r}")
+            batch |= own
         for names in (units or {}).get(node.name, {}).values():
             batch |= {name: Active(name) for name in names}
         asked[node.name] = batch

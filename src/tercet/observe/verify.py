@@ -1,8 +1,9 @@
 """`verify`: the specification's promises, proven end to end on the running platform.
 
-Two kinds of proof, side by side: every component's own conditions (judged from one look, awaited together until a
-deadline), and proofs that act: a Nomad job that really runs in every datacenter, and rows that are written at every
-site through the application's own connection string and read back everywhere. What a proof makes, it removes.
+Two kinds, side by side: every component's own conditions and those of its `proof` (judged from one look, awaited
+together until a deadline), and proofs that act: a Nomad job that really runs in every datacenter, and rows that are
+written at every site through the application's own connection string and read back everywhere. What a proof makes, it
+removes.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tercet.components import endpoints
+from tercet.components.context import Context
 from tercet.components.patroni import component as patroni
 from tercet.components.proxy.component import PASSFILE, Proxy
 from tercet.components.proxy.declaration import ProxyPorts
-from tercet.components.tailscale import component as tailscale
+from tercet.components.registry import proofs
 from tercet.converge.component import Component, Condition, Passing, Readings, State, Waiting
 from tercet.converge.events import Emit, Event
 from tercet.converge.fleet import Fleet
@@ -52,18 +54,15 @@ class Verdict:
         return isinstance(self.state, Waiting)
 
 
-async def verify(
-    platform: Platform, components: Sequence[Component], proxy: Proxy, fleet: Fleet, emit: Emit
-) -> list[Verdict]:
+async def verify(context: Context, components: Sequence[Component], fleet: Fleet, emit: Emit) -> list[Verdict]:
     """Judge every promise. Returns all verdicts in a reader's order; raises nothing for a broken promise."""
+    platform, proxy = context.platform, Proxy(context)
     conditions = conditions_of(components)
-    conditions.append(tailscale.direct_paths([node.name for node in platform.nodes]))
-    if platform.confirming:  # without, a condition says that a write is on one disk only
-        conditions += [_quorum_commit(platform), _strict(platform)]
     asked = {name: dict(batch) for name, batch in questions(components, platform.containers).items()}
-    for node in platform.of(Role.DB):
-        asked[node.name]["verify.sync"] = SYNC
-        asked[node.name]["verify.config"] = patroni.Patroni(proxy.context).api("/config", node)
+    for proof in proofs(context):
+        conditions += proof.conditions
+        for node, batch in proof.asked.items():
+            asked[node] |= batch
     started = time.monotonic()
     async with asyncio.TaskGroup() as group:
         emit(Event("verify", "progress", f"{JOB}; {ROWS}"))
@@ -90,60 +89,6 @@ def _tell(emit: Emit, verdict: Verdict, started: float) -> None:
     text = f"{verdict.title}: {detail}" if detail else verdict.title
     state = "failed" if verdict.broken else "done" if verdict.holds else "progress"
     emit(Event("verify", state, text, seconds=time.monotonic() - started))
-
-
-SYNC = Exec(
-    (
-        *patroni.AS_POSTGRES,
-        *(patroni.PSQL, "-XAtq", "-c"),
-        "SELECT current_setting('synchronous_standby_names') || '|' || (SELECT count(*) FROM pg_stat_replication "
-        "WHERE sync_state IN ('quorum', 'sync')) WHERE NOT pg_is_in_recovery()",
-    )
-)
-
-
-def _quorum_commit(platform: Platform) -> Condition:
-    databases = [node.name for node in platform.of(Role.DB)]
-    needed = platform.confirming
-
-    def check(readings: Readings) -> State:
-        primary = patroni.primary_of(readings, databases)
-        if not primary:
-            return Waiting("no running primary")
-        names, _, count = readings.get(primary, "verify.sync").text.strip().partition("|")
-        if not names.startswith(f"ANY {needed} "):
-            return Waiting(f"synchronous_standby_names is {names!r} on {primary}")
-        if count != str(len(databases) - 1):
-            return Waiting(f"{count} standbys count for commits on {primary}")
-        return Passing(names)
-
-    return Condition("postgresql: quorum commit is in force on the primary", check)
-
-
-def _strict(platform: Platform) -> Condition:
-    """What Patroni would do without a standby that confirms: PostgreSQL itself shows it only then."""
-    databases = [node.name for node in platform.of(Role.DB)]
-
-    def check(readings: Readings) -> State:
-        primary = patroni.primary_of(readings, databases)
-        if not primary:
-            return Waiting("no running primary")
-        answer = readings.get(primary, "verify.config")
-        config = answer.json()
-        if not isinstance(config, dict):
-            return Waiting(f"Patroni on {primary} does not say its configuration ({answer.why()})")
-        mode, strict = config.get("synchronous_mode"), config.get("synchronous_mode_strict")
-        if mode != "quorum":
-            return Waiting(f"synchronous_mode is {_shown(mode)} on {primary}, wanted quorum")
-        if str(strict).lower() not in ("true", "on"):
-            return Waiting(f"synchronous_mode_strict is {_shown(strict)} on {primary}, wanted true")
-        return Passing("quorum, strict")
-
-    return Condition("postgresql: strict synchronous mode is configured", check)
-
-
-def _shown(value: object) -> str:
-    return "not set" if value is None else json.dumps(value)
 
 
 JOB = "nomad: a job runs in every datacenter"

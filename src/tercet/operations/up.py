@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from tercet.components.proxy.component import Proxy
 from tercet.converge.events import Emit, Event
 from tercet.converge.fleet import Fleet
 from tercet.converge.persistent import PersistentAgents
@@ -94,7 +93,7 @@ async def converge(
 async def prove(session: Session, emit: Emit) -> list[Verdict]:
     """The specification's promises on the running platform."""
     async with PersistentAgents(session.provider) as fleet:
-        return await verify(session.platform, session.components, Proxy(session.context), fleet, emit)
+        return await verify(session.context, session.components, fleet, emit)
 
 
 async def down(session: Session, emit: Emit) -> None:

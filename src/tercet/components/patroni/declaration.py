@@ -44,6 +44,7 @@ DECLARATION = Declaration(
         Process("patroni", "patroni.service", (Role.DB,)),
     ),
     additions=("service:DATABASE",),
+    proof="proof:proof",
     status=("status:MEMBERS", "status:ASIDE"),
     listens=(Role.DB,),
 )

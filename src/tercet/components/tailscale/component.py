@@ -282,17 +282,3 @@ def _complete(names: list[str], cidr: IPv4Network) -> Callable[[Readings], State
         return Passing(f"{len(present)} nodes")
 
     return check
-
-
-def direct_paths(names: list[str]) -> Condition:
-    """Every pair of nodes talks directly, not through a relay. For verify: it takes traffic to find a path."""
-
-    def check(readings: Readings) -> State:
-        for name in names:
-            peers = peers_of(readings.get(name, "tailscale"))
-            for other in names:
-                if other != name and not peers.get(other, {}).get("CurAddr"):
-                    return Waiting(f"{name} has no direct path to {other}")
-        return Passing(f"{len(names) * (len(names) - 1)} direct paths")
-
-    return Condition("tailnet: all paths are direct", check)

@@ -28,6 +28,7 @@ DECLARATION = Declaration(
     versions=TailscaleVersion,
     sources=TailscaleSource,
     ports=TailscalePorts,
+    proof="proof:proof",
     journals=(Journal("tailscaled.service", "tailscale"),),
     processes=(
         Process(

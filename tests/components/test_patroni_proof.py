@@ -1,4 +1,4 @@
-"""The promises that `verify` judges by readings alone."""
+"""What `verify` proves of replication by readings alone."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
+from tercet.components.patroni.proof import strict
 from tercet.converge.component import Passing, Readings, State, Waiting
 from tercet.converge.requests import NO_ANSWER, Answer
 from tercet.inventory.platform import Platform
-from tercet.observe.verify import _strict
 
 PRIMARY = Answer(200, json.dumps({"members": [{"name": "db-sib-03", "role": "leader", "state": "running"}]}))
 SET = {"synchronous_mode": "quorum", "synchronous_mode_strict": True}
 
 
 def judged(platform: Platform, config: Answer, cluster: Answer = PRIMARY) -> State:
-    return _strict(platform).check(Readings({"db-sib-03": {"patroni": cluster, "verify.config": config}}))
+    return strict(platform).check(Readings({"db-sib-03": {"patroni": cluster, "proof.config": config}}))
 
 
 def said(config: dict[str, Any]) -> Answer:
