@@ -4,7 +4,7 @@
 # .tools/, a venv of its own, since Debian has no pip and forbids system-wide installs.
 
 .DEFAULT_GOAL := help
-.PHONY: up down test lint bench drills clean help
+.PHONY: up down test lint generated bench drills clean help
 
 UV_VERSION := 0.13.9
 ifndef UV
@@ -42,6 +42,10 @@ lint: $(SYNCED) ## style, formatting and types, and shellcheck on every shell sc
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PATH="$(BIN):$$PATH" shellcheck scripts/* .ci/run $$(find src -name '*.sh')
+
+generated: $(SYNCED) ## write what is made from the code: the schemas in docs/ and the tests' golden files
+	$(BIN)/python -m tests.test_published
+	$(BIN)/pytest --quiet --snapshot-update $$(grep -rl SnapshotAssertion tests --include='test_*.py')
 
 bench: $(SYNCED) ## measure the lab with its drills (5 or 20 runs each, some two hours), then Proxmox's path; saves JSON in bench/
 	@scripts/host-packages lab

@@ -6,11 +6,12 @@ import pytest
 
 from tercet.components.context import Context
 from tercet.converge.resources import Program
+from tercet.image import catalog
 from tercet.inventory.platform import Platform
 from tercet.inventory.secrets import Secrets, names
 from tercet.inventory.timing import timing_of
 
-NAMES = ("tailscaled", "tailscale", "consul", "nomad", "consul-template", "headscale", "pgcat")
+NAMES = tuple(program for component in catalog.every() for program in component.programs)
 
 
 @pytest.fixture

@@ -1,19 +1,43 @@
-"""Every file that a node gets, as bytes in a golden file: a change of a configuration is a change one can read."""
+"""Every file that a node gets, in a golden file for each component: a change of a configuration is one to read.
+
+Programs of tercet/nodeside are named there, not repeated. `make generated` writes the golden files.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 
 import pytest
 from syrupy.assertion import SnapshotAssertion
+from syrupy.extensions.amber import AmberSnapshotExtension
+from syrupy.location import PyTestLocation
+from syrupy.types import SnapshotIndex
 
+from tercet import nodeside
 from tercet.components.context import Context
 from tercet.components.patroni.component import Patroni
 from tercet.components.registry import components
 from tercet.converge.component import Component
 from tercet.converge.requests import Deferred, Exec
 from tercet.converge.resources import Absent, Directory, File, Object, Program, Resource, Unit
+
+PROGRAMS = {file.read_bytes(): file.name for file in Path(nodeside.__path__[0]).glob("*.py")}
+
+
+class OfComponent(AmberSnapshotExtension):
+    """One file for each name that a snapshot is taken by: a component's."""
+
+    @classmethod
+    def get_file_basename(cls, *, test_location: PyTestLocation, index: SnapshotIndex) -> str:
+        return str(index)
+
+
+@pytest.fixture
+def golden(snapshot: SnapshotAssertion) -> SnapshotAssertion:
+    return snapshot.use_extension(OfComponent)
+
 
 # One site is enough for files that differ by name only; db-sib-03 is a standby, db-sib-01 the first primary.
 NODES = ("world", "consul-nomad-sib-01", "apps-fsn-01", "db-sib-01", "db-sib-03")
@@ -24,7 +48,12 @@ def shown(resource: Resource) -> str:
         case File():
             head = f"file {resource.path} {resource.mode:o} {resource.owner}:{resource.group}"
             content = resource.content
-            text = f"(known once {content.why})" if isinstance(content, Deferred) else content.decode()
+            if isinstance(content, Deferred):
+                text = f"(known once {content.why})"
+            elif content in PROGRAMS and content:
+                text = f"(nodeside/{PROGRAMS[content]})"
+            else:
+                text = content.decode()
             return f"{head}{' secret' if resource.secret else ''}\n{text}"
         case Directory():
             return f"directory {resource.path} {resource.mode:o} {resource.owner}:{resource.group} {resource.purge=}"
@@ -49,14 +78,14 @@ def text_of(component: Component, context: Context, name: str) -> str:
 
 # Only the apps nodes have a part in the choice of the proxy.
 @pytest.mark.parametrize(("proxy", "node"), [*(("pgpool", node) for node in NODES), ("pgcat", "apps-fsn-01")])
-def test_rendered_configuration(context: Context, proxy: str, node: str, snapshot: SnapshotAssertion) -> None:
+def test_rendered_configuration(context: Context, proxy: str, node: str, golden: SnapshotAssertion) -> None:
     chosen = dataclasses.replace(context, proxy=proxy)  # type: ignore[arg-type]
     for component in components(chosen):
-        assert text_of(component, chosen, node) == snapshot(name=component.name)
+        assert text_of(component, chosen, node) == golden(name=component.name)
 
 
 @pytest.mark.parametrize("name", ["consul-nomad-fsn-01", "apps-fsn-01", "db-fsn-01"])
-def test_rendered_configuration_of_the_only_site_left(context: Context, name: str, snapshot: SnapshotAssertion) -> None:
+def test_rendered_configuration_of_the_only_site_left(context: Context, name: str, golden: SnapshotAssertion) -> None:
     """What differs from the whole platform's: no word of a lost site, and nobody to confirm a write."""
     alone = dataclasses.replace(context, platform=context.platform.losing("sib-01", "sib-03"))
     node = context.platform.node(name)
@@ -65,7 +94,7 @@ def test_rendered_configuration_of_the_only_site_left(context: Context, name: st
         texts = [shown(resource) for resource in component.desired(node)]
         assert "sib-0" not in "".join(texts)
         if changed := [text for text in texts if text not in known]:
-            assert "\n".join(changed) == snapshot(name=component.name)
+            assert "\n".join(changed) == golden(name=component.name)
 
 
 def test_the_same_inventory_gives_the_same_bytes(context: Context) -> None:
@@ -115,7 +144,7 @@ def test_a_program_comes_with_the_modules_that_it_imports_and_starts_anew_for_ea
 
 
 @pytest.mark.parametrize("lost", [(), ("sib-01", "sib-03")])
-def test_what_a_cluster_is_created_with(context: Context, lost: tuple[str, ...], snapshot: SnapshotAssertion) -> None:
+def test_what_a_cluster_is_created_with(context: Context, lost: tuple[str, ...], golden: SnapshotAssertion) -> None:
     """Patroni's section `bootstrap`, and in it the dynamic configuration, which `apply` keeps as it is there."""
     left = dataclasses.replace(context, platform=context.platform.losing(*lost))
     (cluster,) = [
@@ -125,4 +154,4 @@ def test_what_a_cluster_is_created_with(context: Context, lost: tuple[str, ...],
     ]
     (given,) = cluster.change
     assert isinstance(given, Exec) and isinstance(given.stdin, bytes)
-    assert given.stdin.decode() == snapshot
+    assert given.stdin.decode() == golden(name="patroni")

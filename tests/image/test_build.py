@@ -15,7 +15,7 @@ import pytest
 
 from tercet.converge.events import Event, silent
 from tercet.errors import TercetError
-from tercet.image import base, manifest
+from tercet.image import base, catalog, manifest
 from tercet.image.build import Image, ensure_image, export_template, find_image, together
 from tercet.image.cache import Cache
 from tercet.image.lock import DebianEntry
@@ -23,7 +23,7 @@ from tercet.inventory.model import Inventory
 
 from .conftest import as_root, base_in, elf, with_sources
 
-PROGRAMS = ("consul", "nomad", "consul-template", "tailscaled", "tailscale", "headscale", "pgcat")
+PROGRAMS = tuple(program for component in catalog.every() for program in component.programs)
 
 
 @pytest.fixture

@@ -62,10 +62,14 @@ def components(inventory: Inventory, proxy: Proxy) -> tuple[Component, ...]:
     )
 
 
+def every() -> tuple[Component, ...]:
+    """Those that some platform needs."""
+    return tuple(each for package, declaration in registered().items() for each in _of(package, declaration))
+
+
 def component(name: str) -> Component:
     """The one of that name, whether this platform needs it or not."""
-    every = (each for package, declaration in registered().items() for each in _of(package, declaration))
-    return next(each for each in every if each.name == name)
+    return next(each for each in every() if each.name == name)
 
 
 def _of(package: str, declaration: Declaration) -> list[Component]:
