@@ -122,23 +122,27 @@ def test_every_fault_and_promise_of_drills_is_explained() -> None:
     assert set(promise.names()) - promises == set()
 
 
+def to_add(what: str) -> str:
+    """What the page on architecture says of it, up to the next one."""
+    section = (ROOT / "docs" / "architecture.md").read_text().partition("## To add something")[2]
+    return section.partition(f"\n**{what}**")[2].partition("\n**")[0]
+
+
 def test_what_the_page_says_a_provider_needs_is_what_the_providers_have() -> None:
-    page = (ROOT / "docs" / "architecture.md").read_text()
-    _, modules, line, _ = re.search(r"^\| (a provider) \| (.*) \| (.*) (\|)$", page, re.MULTILINE).groups()  # type: ignore[union-attr]
-    assert "`PROVIDERS` in `inventory/providers.py`" in line
-    assert {"declaration.py", "provider.py"} <= set(re.findall(r"`([\w.]+)`", modules))
+    part = to_add("A provider")
+    assert "`PROVIDERS` (`inventory/providers.py`)" in part
+    assert {"declaration.py", "provider.py"} <= set(re.findall(r"`([\w.]+)`", part))
     for package in (*PROVIDERS, "tests.sample_provider"):
         assert import_module(f"{package}.declaration").DECLARATION
         assert callable(import_module(f"{package}.provider").opened)
 
 
 def test_what_the_page_says_a_fault_needs_is_all_that_the_sample_has() -> None:
-    page = (ROOT / "docs" / "architecture.md").read_text()
-    files, names = re.search(r"^\| a fault \| (.*) \| (.*) \|$", page, re.MULTILINE).groups()  # type: ignore[union-attr]
-    folder, sample = re.findall(r"`(\w+/[\w/.]+)`", files)
+    part = to_add("A fault")
+    folder = re.findall(r"`(drills/[\w/]+/)`", part)[0]
     assert import_module(FOLDER).__path__ == [str(ROOT / "src" / "tercet" / folder)]
     assert {model.__module__.rpartition(".")[0] for model in kinds().values()} == {FOLDER}
-    assert (ROOT / sample).is_file() and "`drills/scenario/fault.py`" in names
+    assert (ROOT / "tests" / "sample_fault").is_dir() and "`drills/scenario/fault.py`" in part
 
 
 def test_the_specification_lists_every_daemon(context: Context) -> None:  # noqa: F811
