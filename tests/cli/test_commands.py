@@ -16,6 +16,7 @@ from tercet.converge.plan import Held, Plan, Step
 from tercet.errors import TercetError
 from tercet.observe.snapshot import Snapshot
 from tercet.observe.verify import Verdict
+from tercet.operations import apply as applying
 from tercet.operations import switchover as switching
 from tercet.operations import up as raising
 from tercet.operations.up import Raised
@@ -81,7 +82,7 @@ def applied(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         plan: Plan = story["plan"]
         return plan
 
-    monkeypatch.setattr(raising, "apply", apply)
+    monkeypatch.setattr(applying, "apply", apply)
     return story
 
 

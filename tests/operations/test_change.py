@@ -19,7 +19,7 @@ from tercet.converge.target import Kind, Target, Verb
 from tercet.errors import TercetError
 from tercet.image.build import Image
 from tercet.inventory.secrets import STAND_IN, claim, load_or_create, owner
-from tercet.operations import change, up
+from tercet.operations import apply, change
 from tercet.operations.change import execute, make_plan, refuse_destruction, with_image, with_own_secrets
 from tercet.providers.base import Survey
 from tercet.providers.proxmox.guests import ProxmoxKind
@@ -154,12 +154,12 @@ async def test_of_two_operators_at_once_one_makes_the_secrets(
         return Plan(())
 
     monkeypatch.setattr(change, "ensure_image", ensured)
-    monkeypatch.setattr(up, "converge", raised)
+    monkeypatch.setattr(apply, "plan_and_execute", raised)
     async with open_session(inventory_file) as one, open_session(other_file) as other:
-        await up.apply(one, silent, lambda _plan: None)
+        await apply.apply(one, silent, lambda _plan: None)
         assert secrets_file(inventory_file).exists()
         with pytest.raises(TercetError, match="restore the file from your copy"):
-            await up.apply(other, silent, lambda _plan: None)
+            await apply.apply(other, silent, lambda _plan: None)
     assert not secrets_file(other_file).exists()
 
 

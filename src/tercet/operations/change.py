@@ -12,7 +12,7 @@ from tercet.converge.events import Emit
 from tercet.converge.fleet import Fleet
 from tercet.converge.observe import observe
 from tercet.converge.plan import Change, Plan
-from tercet.converge.planner import plan
+from tercet.converge.planner import desired, plan
 from tercet.converge.target import Kind, Target, Verb
 from tercet.errors import TercetError
 from tercet.image.build import ensure_image
@@ -98,10 +98,7 @@ async def make_plan(session: Session) -> Plan:
         why = "not in the cache" + (undecided if session.context.proxy_reason is None else "")
         infrastructure = (Change(Verb.BUILD, Target(Kind.IMAGE, "", text="image"), why), *infrastructure)
     nodes = session.platform.containers
-    wanted = {
-        node.name: [resource for component in session.components for resource in component.desired(node)]
-        for node in nodes
-    }
+    wanted = desired(session.components, nodes)
     observation = await observe(session.provider, wanted, survey.running, timeout=OBSERVE_TIMEOUT_S, away=survey.away)
     answers = {node.name: observation.answer(node.name, membership.READ) for node in holders(session.platform)}
     membership.agree(session.platform, answers)

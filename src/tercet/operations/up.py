@@ -6,16 +6,16 @@ platform that is as it should be is empty.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from tercet.converge.events import Emit, Event
-from tercet.converge.fleet import Fleet
 from tercet.converge.persistent import PersistentAgents
 from tercet.converge.plan import Plan
 from tercet.observe.verify import Verdict, verify
-from tercet.operations.change import execute, make_plan, refuse_destruction, with_image, with_own_secrets
+from tercet.operations.apply import plan_and_execute
+from tercet.operations.change import with_image, with_own_secrets
 from tercet.session.session import Session, operator
 
 
@@ -45,49 +45,8 @@ async def up(
     # What is started under the lock ends before it is given away; the proof needs no lock.
     async with session.provider.lock(operator("up")), PersistentAgents(session.provider) as fleet:
         session = await with_own_secrets(session)
-        plan = await converge(session, fleet, emit, lambda _plan: None, destroy, gates=gates)
+        plan = await plan_and_execute(session, fleet, emit, lambda _plan: None, destroy, gates=gates)
     return Raised(session, plan, await prove(session, emit))
-
-
-async def apply(session: Session, emit: Emit, show: Callable[[Plan], None], destroy: Collection[str] = ()) -> Plan:
-    """Make a plan under the lock, show it, and execute exactly it. The plan that is returned has what still waits.
-
-    `destroy`: as for `up`.
-    """
-    session = await with_image(session, emit)
-    async with session.provider.lock(operator("apply")), PersistentAgents(session.provider) as fleet:
-        session = await with_own_secrets(session)
-        return await converge(session, fleet, emit, show, destroy)
-
-
-async def converge(
-    session: Session,
-    fleet: Fleet,
-    emit: Emit,
-    show: Callable[[Plan], None],
-    destroy: Collection[str],
-    *,
-    gates: Mapping[str, float] = MappingProxyType({}),
-) -> Plan:
-    """Plan, show, execute. What is in a node that is silent because its container is frozen or cut off can only be
-    known once the provider has repaired that, so then there are two plans, and both are shown.
-
-    Returns the plan that was carried out, with what waits after it: a restart that a change may need, and which would
-    have to wait, is known to be needed only then.
-    """
-    plan = await make_plan(session)
-    show(plan)
-    refuse_destruction(plan, destroy)
-    if plan.unreachable and plan.infrastructure:
-        await session.provider.prepare(plan.infrastructure, emit)
-        plan = await make_plan(session)
-        show(plan)
-        refuse_destruction(plan, destroy)
-    await execute(session, plan, fleet, emit, gates)
-    if plan.waiting and not plan.empty:
-        left = await make_plan(session)
-        plan = replace(plan, unreachable=left.unreachable, waiting=left.waiting)
-    return plan
 
 
 async def prove(session: Session, emit: Emit) -> list[Verdict]:

@@ -35,7 +35,7 @@ def cli(call: Invocation, destroy: tuple[str, ...]) -> int:
     async def work(session: Session, emit: Emit) -> Plan:
         from tercet.cli.status_view import render_lost  # noqa: PLC0415
         from tercet.observe.snapshot import lost_sites  # noqa: PLC0415
-        from tercet.operations.up import apply  # noqa: PLC0415
+        from tercet.operations.apply import apply  # noqa: PLC0415
 
         if not call.json:
             render_lost(lost_sites(session.platform), call.console)
