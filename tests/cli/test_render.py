@@ -247,12 +247,7 @@ def test_every_change_is_shown_once(plan: Plan) -> None:
 
 
 def test_a_database_that_goes_has_a_line_of_its_own() -> None:
-    gone = Change(
-        Verb.REMOVE,
-        Target(Kind.CONTAINER, "db-old"),
-        "the inventory has no such node; with its DATABASE",
-        destroys="db-old",
-    )
+    gone = Change(Verb.REMOVE, Target(Kind.CONTAINER, "db-old"), "the inventory has no such node; with its DATABASE")
     plan = Plan((Change(Verb.REMOVE, Target(Kind.CONTAINER, "apps-old"), "the inventory has no such node"), gone))
     text = shown(plan)
     before, after = text.split("databases destroyed  (only with --destroy NODE)")

@@ -128,7 +128,7 @@ async def test_a_platform_that_exists_is_not_renamed(inventory_file: Path, provi
 
 
 def test_a_database_is_destroyed_only_where_its_node_is_named() -> None:
-    lost = tuple(Change(Verb.REMOVE, Target(Kind.CONTAINER, n), "no such node", destroys=n) for n in ("db-a", "db-b"))
+    lost = tuple(Change(Verb.REMOVE, Target(Kind.CONTAINER, n), "no such node") for n in ("db-a", "db-b"))
     plan = Plan((Change(Verb.REMOVE, Target(Kind.CONTAINER, "apps-a"), "no such node"), *lost))
     with pytest.raises(TercetError, match=r"found without: db-a, db-b\. Nothing was .*`--destroy db-a --destroy db-b`"):
         refuse_destruction(plan, ())

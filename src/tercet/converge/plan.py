@@ -10,15 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tercet.converge.resources import Resource
-from tercet.converge.target import Target, Verb
+from tercet.converge.target import Kind, Target, Verb
+from tercet.inventory.platform import holds_database
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """One line of the plan.
 
-    `restarts` is set by a provider where the change stops a node that runs: its name. `destroys` where a database is
-    lost with it for good: the name of its node, which the operator must have given.
+    `restarts` is set by a provider where the change stops a node that runs: its name.
     """
 
     verb: Verb
@@ -26,7 +26,13 @@ class Change:
     reason: str  # "absent", "content differs", "not active (failed)", "its file … changes"
     resource: Resource | None = field(default=None, repr=False)
     restarts: str = ""
-    destroys: str = ""
+
+    @property
+    def destroys(self) -> str:
+        """Where a database is lost with it for good: the name of its node, which the operator must have given. No
+        provider can forget to say so."""
+        removed = self.target.name if self.verb is Verb.REMOVE and self.target.kind is Kind.CONTAINER else ""
+        return removed if holds_database(removed) else ""
 
     @property
     def what(self) -> str:

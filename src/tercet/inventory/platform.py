@@ -28,6 +28,11 @@ class Role(StrEnum):
     WORLD = "world"  # the outside world (headscale with DERP), where the provider makes one
 
 
+def holds_database(container: str) -> bool:
+    """A container of this name is a database node's, also where the inventory no longer has it."""
+    return container.startswith(f"{Role.DB}-")
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """One physical server: one Consul and Nomad datacenter."""

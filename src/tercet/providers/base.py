@@ -44,6 +44,8 @@ class Provider(Fleet, Protocol):
     async def survey(self) -> Survey:
         """Compare containers, networks and links with the inventory.
 
+        The engine reads three things from the changes. CREATE of a container: the node is empty. REMOVE of one: if it
+        is a database's, the operator must have named it. `restarts`: the node runs and serves, so its turn comes last.
         A silent server costs no more than its deadline.
         """
         ...

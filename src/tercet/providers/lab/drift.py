@@ -12,9 +12,10 @@ from pathlib import Path
 
 from tercet.converge.plan import Change
 from tercet.converge.target import Kind, Target, Verb
+from tercet.inventory.platform import holds_database
 from tercet.inventory.providers import Capability
 from tercet.providers.lab.config import config_text, differences, has_disk, image_of
-from tercet.providers.lab.layout import Container, Layout, Link, Network, holds_database
+from tercet.providers.lab.layout import Container, Layout, Link, Network
 from tercet.providers.lab.observe import ContainerState, NetworkState, Observed
 from tercet.providers.lab.wan import Pair
 
@@ -76,11 +77,8 @@ def strangers(layout: Layout, observed: Observed) -> Iterator[Change]:
     for name in observed.containers:
         if name in layout.by_name:
             continue
-        target = Target(Kind.CONTAINER, name)
-        if holds_database(name):
-            yield Change(Verb.REMOVE, target, "the inventory has no such node; with its DATABASE", destroys=name)
-        else:
-            yield Change(Verb.REMOVE, target, "the inventory has no such node; its data goes with it")
+        what = "with its DATABASE" if holds_database(name) else "its data goes with it"
+        yield Change(Verb.REMOVE, Target(Kind.CONTAINER, name), f"the inventory has no such node; {what}")
     if observed.network:
         wanted = {network.bridge for network in layout.networks}
         for name, device in observed.network.devices.items():

@@ -121,11 +121,6 @@ class Layout:
         raise TercetError(f"there is no site {name}; the networks are {known}")
 
 
-def holds_database(container: str) -> bool:
-    """A container of this name is a database node's, also where the inventory no longer has it."""
-    return container.startswith(f"{Role.DB}-")
-
-
 def layout_of(platform: Platform) -> Layout:
     """Lay the platform out. TercetError where a subnet has no room for the nodes' addresses."""
     whole = platform.losing()

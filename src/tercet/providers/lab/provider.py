@@ -23,7 +23,7 @@ from tercet.errors import TercetError
 from tercet.host.command import command
 from tercet.host.lock import held
 from tercet.image.build import Image
-from tercet.inventory.platform import Platform
+from tercet.inventory.platform import Platform, holds_database
 from tercet.providers.base import Survey
 from tercet.providers.lab import cuts
 from tercet.providers.lab.attach import Attachment
@@ -31,7 +31,7 @@ from tercet.providers.lab.cgroup import Cgroups, emptied, kill, remove
 from tercet.providers.lab.containers import LOCKS, Containers
 from tercet.providers.lab.drift import WATCHERS_WANTED, CutChange, LabKind, drift
 from tercet.providers.lab.faults import LabFaults
-from tercet.providers.lab.layout import LABS, holds_database, layout_of
+from tercet.providers.lab.layout import LABS, layout_of
 from tercet.providers.lab.namespace import inside_with_sysfs
 from tercet.providers.lab.network import LabNetwork, require_root
 from tercet.providers.lab.observe import WATCHERS, observe
