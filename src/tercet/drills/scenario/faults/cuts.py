@@ -106,9 +106,15 @@ class Flap(FaultModel):
         return "site of the primary" in self.targets
 
     def fault(self, view: View, facts: Facts, number: int) -> Fault:
-        """One spell of it."""
+        """One spell of it.
+
+        A site that comes and goes tells the others each time that they have failed, as it saw it. Until they have
+        denied it, the catalogue lacks their databases, and their sites read elsewhere.
+        """
         fault = _link(self, view, both=True) if len(self.targets) > 1 else _site(self, view)
-        return replace(fault, title=f"{fault.title}, every {self.every:g} s")
+        everywhere = frozenset(site.name for site in view.platform.sites)
+        roaming = everywhere if len(self.targets) == 1 else fault.roaming
+        return replace(fault, title=f"{fault.title}, every {self.every:g} s", roaming=roaming)
 
 
 def _site(model: FaultModel, view: View) -> Fault:
