@@ -1,8 +1,8 @@
-"""`verify`: the specification's promises, proven end to end on the running platform.
+"""Proves the specification's promises end to end on the running platform.
 
-Two kinds of proof, side by side: every component's own conditions (judged from one look, awaited together until a
-deadline), and proofs that act: a Nomad job that really runs in every datacenter, and rows that are written at every
-site through the application's own connection string and read back everywhere. What a proof makes, it removes.
+There are two kinds of proof, which run in parallel. The conditions of all components are judged from one look and
+awaited together until a deadline. Other proofs act: a Nomad job really runs in every datacenter, and rows are written
+at every site through the application's own connection string and read back everywhere. Each proof removes what it made.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from tercet.datafile import text_of
 from tercet.inventory.platform import Platform, Role
 from tercet.observe.snapshot import conditions_of, questions
 
-# How long conditions may take to hold. A direct path is found within seconds of traffic, once both ends know their own
-# addresses; tailscaled looks for those anew every 20 to 26 s: time for two looks.
+# Seconds that conditions may take to hold. tailscaled finds a direct path within seconds of traffic if both ends know
+# their own addresses. It looks for these every 20 to 26 s, so this is enough for two such looks.
 SETTLE_S = 60.0
 JOB_S = 20.0
 
@@ -48,17 +48,17 @@ class Verdict:
 
     @property
     def broken(self) -> bool:
-        """It does not hold, and that is not declared of what runs here."""
+        """Whether it does not hold and is not a known deviation."""
         return isinstance(self.state, Waiting)
 
 
 async def verify(
     platform: Platform, components: Sequence[Component], proxy: Proxy, fleet: Fleet, emit: Emit
 ) -> list[Verdict]:
-    """Judge every promise. Returns all verdicts in a reader's order; raises nothing for a broken promise."""
+    """Judge every promise. Returns all verdicts in the order for display. A broken promise raises no error."""
     conditions = conditions_of(components)
     conditions.append(tailscale.direct_paths([node.name for node in platform.nodes]))
-    if platform.confirming:  # without, a condition says that a write is on one disk only
+    if platform.confirming:  # otherwise a condition says that each write is on one disk only
         conditions += [_quorum_commit(platform), _strict(platform)]
     asked = {name: dict(batch) for name, batch in questions(components, platform.containers).items()}
     for node in platform.of(Role.DB):
@@ -73,7 +73,7 @@ async def verify(
         verdicts = [Verdict(condition.title, state) for condition, state in results]
         for verdict in verdicts:
             _tell(emit, verdict, started)
-    # What did not hold may have begun before all had settled: once more.
+    # A proof that failed may have begun too early, so try it again.
     states = [job.result(), rows.result()]
     if not isinstance(states[0], Passing):
         states[0] = await _job_runs(platform, fleet)
@@ -121,7 +121,7 @@ def _quorum_commit(platform: Platform) -> Condition:
 
 
 def _strict(platform: Platform) -> Condition:
-    """What Patroni would do without a standby that confirms: PostgreSQL itself shows it only then."""
+    """How Patroni is configured for the case that no standby confirms. PostgreSQL shows this only in that case."""
     databases = [node.name for node in platform.of(Role.DB)]
 
     def check(readings: Readings) -> State:
@@ -131,7 +131,7 @@ def _strict(platform: Platform) -> Condition:
         answer = readings.get(primary, "verify.config")
         config = answer.json()
         if not isinstance(config, dict):
-            return Waiting(f"Patroni on {primary} does not say its configuration ({answer.why()})")
+            return Waiting(f"Patroni on {primary} does not report its configuration ({answer.why()})")
         mode, strict = config.get("synchronous_mode"), config.get("synchronous_mode_strict")
         if mode != "quorum":
             return Waiting(f"synchronous_mode is {_shown(mode)} on {primary}, wanted quorum")
