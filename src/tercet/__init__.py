@@ -1,3 +1,3 @@
-"""tercet: one inventory file in, a running and proven three-datacenter PostgreSQL platform out."""
+"""tercet turns one inventory file into a running and proven three-datacenter PostgreSQL platform."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Shell scripts, templates and SQL are files of their own, beside the module that uses them."""
+"""Reads shell scripts, templates and SQL, which are separate files next to the module that uses them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _PLACEHOLDER = re.compile("@([A-Z][A-Z_]*)@")
 
 
 def text_of(package: str, name: str, **values: object) -> str:
-    """The text of a file of that package. Where the file says @DATA@, it has the value that is given as DATA.
+    """The text of a file of that package, with @DATA@ replaced by the value that is given as DATA.
 
-    The file names every value that is given and no other. A value goes into the text as it is, so it must need no
-    quotes there: a path, a number, the name of a unit.
+    The file must use exactly the values that are given. A value is inserted without quotes, so it must not need any: a
+    path, a number, the name of a unit.
     """
     text = files(package).joinpath(name).read_text(encoding="utf-8")
     named = set(_PLACEHOLDER.findall(text))

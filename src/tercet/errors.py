@@ -1,4 +1,4 @@
-"""The one root of every error that tercet raises on purpose.
+"""The base class of every error that tercet raises on purpose.
 
 A message says what was expected, what was found and what to do. The command line prints it without a
 traceback and exits 1; anything that is not a TercetError is a bug and keeps its traceback.
@@ -8,4 +8,4 @@ from __future__ import annotations
 
 
 class TercetError(Exception):
-    """Something the operator can act on. `str(error)` is the whole message, without secrets."""
+    """An error that the operator can act on. `str(error)` is the whole message, without secrets."""

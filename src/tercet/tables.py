@@ -1,7 +1,7 @@
 """Tables and lines that stay readable at any width: they wrap between words, and no word is ever cut.
 
-Where not even the longest words fit beside each other, each row becomes a block of lines, one a column. Where the
-width is unknown, as in a pipe, rich takes 80 columns for it. `size` and `day` write what stands in them.
+If not even the longest words of a row fit next to each other, each row becomes a block with one line per column. If the
+width is unknown, as in a pipe, rich assumes 80 columns. `size` and `day` format values for their cells.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Cell]], width: int, *, r
     room = width - GAP * (len(heads) - 1)
     if sum(least) > room:
         return _blocks(heads, cells)
-    while sum(widths) > room:  # the widest that can wrap gives way
+    while sum(widths) > room:  # shrink the widest column that can wrap
         _, at = max((held, at) for at, held in enumerate(widths) if held > least[at])
         widths[at] -= 1
     made = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="dim")
@@ -45,7 +45,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Cell]], width: int, *, r
 
 
 def say(console: Console, text: Text, hang: int = 2) -> None:
-    """One line, however long; in a terminal it wraps between words, and what follows hangs `hang` characters in."""
+    """Print one line of any length. In a terminal it wraps between words; wrapped lines are indented by `hang`."""
     if not console.is_terminal:
         console.print(text, soft_wrap=True)
         return
@@ -59,7 +59,7 @@ def day(iso: str) -> str:
 
 
 def size(count: int) -> str:
-    """So many bytes, with a decimal unit: 31.8 MB."""
+    """A number of bytes with a decimal unit: 31.8 MB."""
     value, unit = float(count), 0
     while value >= 1000 and unit < len(UNITS) - 1:
         value, unit = value / 1000, unit + 1
@@ -67,7 +67,7 @@ def size(count: int) -> str:
 
 
 def _blocks(heads: Sequence[str], rows: Sequence[Sequence[Text]]) -> Table:
-    """Each row as lines of a head and a value; empty cells are left out, and an empty line stands between rows."""
+    """Each row as lines of a head and a value. Empty cells are left out, and an empty line separates rows."""
     made = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, show_header=False)
     made.add_column(style="dim", no_wrap=True)
     made.add_column(overflow="fold")

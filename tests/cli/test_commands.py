@@ -90,7 +90,7 @@ def test_apply_shows_the_plan_then_what_was_done_and_what_waits(tool: Tool, appl
     status, out, err = tool("apply", "--destroy", "db-old", "--destroy", "db-older")
     assert status == 0
     assert applied["destroy"] == ("db-old", "db-older")
-    plan, _, rest = out.partition("could not be read: what must change there is unknown.\n")
+    plan, _, rest = out.partition("could not be read, so the changes there are unknown.\n")
     assert plan.startswith("containers and networks\n")
     assert rest.startswith("waits for fsn-01\n") and "\nApplied: 1 change" in rest
     assert "containers" in err and "one made" in err  # progress is no part of the result
@@ -119,7 +119,7 @@ def test_apply_after_ctrl_c_says_how_things_stand(tool: Tool, applied: dict[str,
     applied["error"] = KeyboardInterrupt()
     status, _, err = tool("apply")
     assert (status, tool.provider.closed) == (130, 1)
-    assert err.endswith("\ntercet: interrupted. Nothing is half written; `tercet plan` shows what is left.\n")
+    assert err.endswith("\ntercet: interrupted. No file is half written. `tercet plan` shows what is left to do.\n")
 
 
 @pytest.fixture
@@ -248,7 +248,7 @@ def test_switchover_says_who_leads(tool: Tool, monkeypatch: pytest.MonkeyPatch) 
 def test_down_destroys_under_the_lock_and_says_what_stays(tool: Tool) -> None:
     status, out, err = tool("down")
     assert (status, out) == (1, "")
-    assert "say --yes, nobody is here to ask" in err
+    assert "no terminal to ask on. Add --yes" in err
     assert tool.provider.done == []
     tool.provider.made = (CONTAINER,)
     status, out, err = tool("down", "--yes")

@@ -46,7 +46,7 @@ def test_without_a_terminal_it_takes_yes(exists: Tool, monkeypatch: pytest.Monke
     monkeypatch.setattr(prompt, "somebody_is_here", lambda: False)
     status, _, err = exists("down")
     assert status == 1
-    assert "say --yes, nobody is here to ask" in err
+    assert "no terminal to ask on. Add --yes" in err
     assert exists.provider.done == []
     assert exists("down", "--yes")[0] == 0
     assert exists.provider.done == DESTROYED

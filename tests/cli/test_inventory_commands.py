@@ -33,7 +33,7 @@ def test_init_overwrites_nothing(here: Path, capsys: pytest.CaptureFixture[str])
     (here / "tercet.yml").write_text("mine")
     assert main(["init"]) == 1
     assert (here / "tercet.yml").read_text() == "mine"
-    assert "stays as it is" in capsys.readouterr().err
+    assert "it was not changed" in capsys.readouterr().err
 
 
 def test_init_elsewhere_says_how_to_go_on(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -111,7 +111,8 @@ def test_support_names_the_archive_and_what_is_not_in_it(tool: Tool, monkeypatch
     monkeypatch.setattr(bundle, "write_bundle", write_bundle)
     status, out, _ = tool("support", "-o", "case.tar.gz")
     assert status == 0
-    assert out.splitlines()[0] == "not in it: db-fsn-01: no answer" and out.splitlines()[1].startswith("case.tar.gz: ")
+    missing, wrote = out.splitlines()
+    assert missing == "not in it: db-fsn-01: no answer" and wrote.startswith("Wrote case.tar.gz. ")
     status, out, _ = tool("support", "--json")
     assert status == 0
     assert json.loads(out) == {"file": str(asked[1]), "missing": ["db-fsn-01: no answer"]}
@@ -121,7 +122,7 @@ def test_support_names_the_archive_and_what_is_not_in_it(tool: Tool, monkeypatch
 def test_aside_list_refuses_to_guess_where_a_node_is_silent(tool: Tool) -> None:
     status, out, err = tool("aside", "list")
     assert (status, out) == (1, "")
-    assert err.startswith("tercet: expected every database node to say what was moved aside there, found: ")
+    assert err.startswith("tercet: expected every database node to report what was moved aside there, found: ")
 
 
 def test_aside_list_and_remove(tool: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +139,7 @@ def test_aside_list_and_remove(tool: Tool, monkeypatch: pytest.MonkeyPatch) -> N
     assert "db-fsn-01 tercet.aside-1, 31.8 MB, kept until 2026-12-10 16:23 UTC" in tool("aside", "list")[1]
     assert json.loads(tool("aside", "list", "--json")[1]) == [ASIDE.model_dump()]
     status, _, err = tool("aside", "remove", "db-fsn-01", "tercet.aside-1")
-    assert (status, removed) == (1, []) and "say --yes, nobody is here to ask" in err
+    assert (status, removed) == (1, []) and "no terminal to ask on. Add --yes" in err
     status, _, err = tool("aside", "remove", "db-fsn-01", "other", "--yes")
     assert (status, removed) == (1, []) and "expected one of tercet.aside-1" in err
     status, out, _ = tool("aside", "remove", "db-fsn-01", "tercet.aside-1", "--yes")

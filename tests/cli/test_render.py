@@ -66,7 +66,7 @@ def test_a_plan_is_grouped_by_component_then_node() -> None:
         "not read\n"
         "  db-sib-03  no answer within 15 s\n"
         "6 changes on 3 nodes: 2 create, 1 update, 2 start, 1 restart. "
-        "1 node could not be read: what must change there is unknown.\n"
+        "1 node could not be read, so the changes there are unknown.\n"
     )
 
 
@@ -107,7 +107,7 @@ def test_what_waits_is_shown_by_the_site_that_it_waits_for() -> None:
         "not read\n"
         "  db-fsn-01  its server lost power\n"
         "Nothing can be changed now. 2 changes wait for fsn-01. "
-        "1 node could not be read: what must change there is unknown.\n"
+        "1 node could not be read, so the changes there are unknown.\n"
     )
     data = plan_json(plan)
     assert data["empty"] is True and data["changes"] == {}
@@ -134,7 +134,7 @@ def test_restarts_of_containers_come_last() -> None:
     plan = Plan(restarts=(change,))
     assert not plan.empty
     assert shown(plan) == (
-        "restarts of containers  (one at a time, while all else is well)\n"
+        "restarts of containers  (one at a time, while all else is healthy)\n"
         "  restart  container db-sib-01  features takes effect when it starts\n"
         "1 change: 1 restart.\n"
     )
@@ -169,14 +169,14 @@ def test_a_stopped_node_is_one_line_whatever_it_may_need() -> None:
         "  apps-sib-01\n"
         "    reload   unit nomad.service  why\n"
         "stopped\n"
-        "  apps-sib-03  what must change there is known once it runs\n"
-        "  db-sib-03  what must change there is known once it runs\n"
+        "  apps-sib-03  its changes are known only when it runs\n"
+        "  db-sib-03  its changes are known only when it runs\n"
         "waits for fsn-01\n"
         "  db-sib-03  it comes after consul, which waits\n"
         "2 changes on 1 node: 1 start, 1 reload. "
-        "On 2 stopped nodes, whatever differs once they run is changed too.\n"
+        "On 2 stopped nodes, differences are also changed when they run.\n"
     )
-    assert "On 1 stopped node, whatever differs once it runs" in summary(replace(plan, waiting=()))
+    assert "On 1 stopped node, differences are also changed when it runs" in summary(replace(plan, waiting=()))
     data = plan_json(plan)
     assert data["changes"] == {"start": 1, "reload": 1} and data["empty"] is False
     assert data["stopped"] == ["apps-sib-03", "db-sib-03"]

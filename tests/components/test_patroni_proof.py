@@ -36,7 +36,7 @@ def test_strict_mode_is_what_the_primarys_patroni_says(platform: Platform) -> No
         (said({"synchronous_mode": "quorum"}), "synchronous_mode_strict is not set on db-sib-03, wanted true"),
         (said({**SET, "synchronous_mode": True}), "synchronous_mode is true on db-sib-03, wanted quorum"),
         (said({"synchronous_mode_strict": True}), "synchronous_mode is not set on db-sib-03, wanted quorum"),
-        (NO_ANSWER, "Patroni on db-sib-03 does not say its configuration (the node did not answer)"),
+        (NO_ANSWER, "Patroni on db-sib-03 does not report its configuration (the node did not answer)"),
     ],
 )
 def test_anything_else_is_named(platform: Platform, config: Answer, reason: str) -> None:

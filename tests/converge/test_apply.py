@@ -183,7 +183,7 @@ async def test_no_running_member_is_disturbed_while_another_is_not_well(world: W
     with pytest.raises(TercetError, match="two of three voters") as error:
         await converge(world, Part("a", everywhere(world, "a", "2", ROLLING), gate=[sick]), gate_timeout=0.1)
     assert world.did("restart") == []
-    assert "Nothing of servers that runs was disturbed" in str(error.value)
+    assert "No running member of servers was disturbed" in str(error.value)
 
 
 async def test_the_roll_out_stops_at_the_first_member_that_does_not_come_back(world: World) -> None:
@@ -216,7 +216,7 @@ async def test_a_gate_that_fails_says_all_an_operator_needs(world: World) -> Non
         "  two: panic: no space left",
         "try: tercet exec two -- journalctl --no-pager --lines=100 --unit=a.service",
         "",
-        "Carried out, in nodes: a 3 of 3. `tercet apply` looks at what is there and does the rest",
+        "Carried out, in nodes: a 3 of 3. `tercet apply` finds what is missing and does the rest",
     ]
 
 
@@ -235,7 +235,7 @@ async def test_a_unit_that_does_not_start_says_all_an_operator_needs(world: Worl
         "  bad configuration",
         "try: tercet exec one -- journalctl --no-pager --lines=100 --unit=a.service",
         "",
-        "Carried out, in nodes: a 1 of 2. `tercet apply` looks at what is there and does the rest",
+        "Carried out, in nodes: a 1 of 2. `tercet apply` finds what is missing and does the rest",
     ]
     assert events[-1].state == "failed"
     assert world.machines["two"].systemd.service("a.service").active == "active"
@@ -333,7 +333,7 @@ async def test_a_node_that_falls_silent_is_an_error_that_names_it(world: World) 
     assert str(error.value).splitlines() == [
         "a on two: two does not answer",
         "",
-        "Carried out, in nodes: a 2 of 3, b 0 of 3. `tercet apply` looks at what is there and does the rest",
+        "Carried out, in nodes: a 2 of 3, b 0 of 3. `tercet apply` finds what is missing and does the rest",
     ]
     world.machines["two"].reachable = True
     await converge(world, *parts)

@@ -167,7 +167,7 @@ async def test_packages_that_cannot_be_had_any_more_are_told(
     events: list[Event] = []
     entry = await ensure_base(cache, "trixie", host_arch(), lock, events.append)
     assert entry.packages == {"jq": "1.8"} and read_lock(tmp_path / "lock").debian == entry
-    assert [event.text for event in events] == ["Debian moved on since the lock was written: jq 1.7 → 1.8"]
+    assert [event.text for event in events] == ["Debian has newer packages than the lock file: jq 1.7 → 1.8"]
 
 
 @pytest.fixture

@@ -159,7 +159,9 @@ async def test_a_torn_image_is_set_aside_and_made_anew(given: Inventory, lock: P
     assert (image.rootfs / "usr/local/bin/consul").resolve() != Path("/nowhere")
     (aside,) = cache.images.glob(f"{image.key}.torn-*")
     assert [
-        event for event in events if f"{image.key} is torn and made anew: " in event.text and str(aside) in event.text
+        event
+        for event in events
+        if f"{image.key} is incomplete and made again: " in event.text and str(aside) in event.text
     ]
     events.clear()
     assert await ensure_image(given, lock, events.append) == image

@@ -28,7 +28,7 @@ def test_a_program_of_the_right_kind_passes(tmp_path: Path, arch: Arch, kind: in
     [
         (elf("arm64"), 0o755, "is built for arm64; this image needs amd64"),
         (elf("riscv64"), 0o755, "is built for machine 0xf3; this image needs amd64"),
-        (elf("amd64", kind=1), 0o755, "no program"),  # an object file
+        (elf("amd64", kind=1), 0o755, "not a program"),  # an object file
         (elf("amd64"), 0o644, "not executable"),
         (b"#!/bin/sh\nexec consul\n", 0o755, "no ELF header"),
         (b"\x7fELF", 0o755, "no ELF header"),

@@ -80,7 +80,7 @@ async def test_pgcat_that_cannot_be_had_is_an_error_with_every_remedy(inventory:
 
 async def test_a_wrong_binary_is_an_error_and_no_reason_for_pgpool(inventory: Inventory, start: Start, tmp_path: Path):
     (tmp_path / "pgcat").write_text("#!/bin/sh")
-    with pytest.raises(TercetError, match="no Linux program"):
+    with pytest.raises(TercetError, match="not a Linux program"):
         await resolve(start(with_sources(inventory, pgcat=f"path:{tmp_path}/pgcat")))
 
 

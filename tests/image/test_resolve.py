@@ -91,7 +91,7 @@ async def test_no_source_at_all_names_each_and_the_remedies(inventory: Inventory
 
 
 async def test_a_wrong_program_is_not_taken(inventory: Inventory, start: Start, cache: Cache):
-    with pytest.raises(TercetError, match="no Linux program"):
+    with pytest.raises(TercetError, match="not a Linux program"):
         await obtain(consul(Shelf(b"<html>")), start(inventory))
     assert not cache.programs.exists()
 

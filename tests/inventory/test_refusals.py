@@ -72,7 +72,7 @@ def test_the_base_of_these_tests_is_valid() -> None:
         ("sites: 5 #!\n", 8, "a list", "sites: and below it items such as - {name: sib-01, datacenter: dc1}"),
         ("platform: x #!\n", 1, "the key sites", "sites: and below it items such as - {name: sib-01"),
         (SITES.replace("dc2}", "dc2, subnet: 10.77.1.0/25} #!"), 40, "networks that do not overlap", "subnet: 10.77.0.0/24"),
-        (SITES.replace("dc2}", "dc2, subnet: 10.77.2.1/24} #!"), 40, "with no bits set behind", "subnet: 10.77.2.0/24"),
+        (SITES.replace("dc2}", "dc2, subnet: 10.77.2.1/24} #!"), 40, "with no bits set after", "subnet: 10.77.2.0/24"),
         (SITES.replace("dc2}", 'dc2, place: "a\\e[31mb"} #!'), 39, "text on one line", 'place: "" (the default)'),
         (SITES.replace("dc2}", "dc2, subnet: ten} #!"), 40, "an IPv4 network", "an IPv4 network, such as 10.77.1.0/24, or remove"),
         (SITES.replace("dc2}", "dc2, subnet: 10.77.2.0/29} #!"), 40, "at least 16 addresses", "subnet: 10.77.0.0/24"),

@@ -83,7 +83,7 @@ def test_data_that_cannot_be_rewound_is_moved_aside_and_the_node_streams_again(p
     refused = lab.call("aside", "remove", node, "tercet", expect=1)
     assert f"expected one of {kept['name']}" in refused.stderr
     refused = lab.call("aside", "remove", node, kept["name"], expect=1)
-    assert "say --yes, nobody is here to ask" in refused.stderr
+    assert "no terminal to ask on. Add --yes" in refused.stderr
     assert lab.json("aside", "list") == [kept]
     lab.call("aside", "remove", node, kept["name"], "--yes")
     assert lab.json("aside", "list") == [] == lab.json("status")["aside"]

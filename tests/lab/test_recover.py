@@ -142,7 +142,7 @@ def test_after_the_loss_of_dcs_nobody_leads_until_told_and_no_acknowledged_row_i
     wait_until("every Patroni waits", lambda: set(patronis(lab).values()) == {"activating"}, timeout=120)
     assert "tercet recover dcs" in reasons(lab)
     refused = lab.call("recover", "dcs", "--yes", "--leader", LATE, expect=1).stderr
-    assert f"other nodes have WAL that {LATE} has not" in refused
+    assert f"other nodes have WAL that {LATE} does not have" in refused
 
     # Killed after each of its steps, and run again.
     for step in ("the servers start without", "knows the cluster again", "is to lead"):

@@ -93,7 +93,7 @@ def test_databases_of_two_clusters_are_refused() -> None:
 
 def test_a_leader_without_data_is_refused_with_the_reason() -> None:
     survey = Survey((reach("a", 1, 5),), empty=("b",), silent={"c": "dark"})
-    for name, reason in (("b", "is empty"), ("c", "dark"), ("d", "is no database node")):
+    for name, reason in (("b", "it is empty"), ("c", "dark"), ("d", "it is not a database node")):
         with pytest.raises(TercetError, match=f"{name} cannot lead: {reason}.*: a"):
             survey.of(name)
     with pytest.raises(TercetError, match="no database node"):

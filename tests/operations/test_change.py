@@ -72,7 +72,7 @@ async def test_a_platform_that_is_nowhere_yet_can_be_planned(inventory_file: Pat
         plan = await make_plan(opened)
     build, create = plan.infrastructure
     assert create.what == "container db-sib-01"
-    assert build.what == "image" and "the proxy is undecided until then: PgCat if it can be had" in build.reason
+    assert build.what == "image" and "the proxy is undecided until then: PgCat if it is available" in build.reason
     assert plan.steps
     assert not secrets_file(inventory_file).exists()
 
@@ -158,7 +158,7 @@ async def test_of_two_operators_at_once_one_makes_the_secrets(
     async with open_session(inventory_file) as one, open_session(other_file) as other:
         await apply.apply(one, silent, lambda _plan: None)
         assert secrets_file(inventory_file).exists()
-        with pytest.raises(TercetError, match="restore the file from your copy"):
+        with pytest.raises(TercetError, match="restore the file from your backup"):
             await apply.apply(other, silent, lambda _plan: None)
     assert not secrets_file(other_file).exists()
 

@@ -99,10 +99,10 @@ async def test_nothing_that_serves_is_restarted_while_another_is_not_well(world:
     with pytest.raises(TercetError) as caught:
         await restarted(world, component(world, Waiting("two of three voters")), Containers(world))
     assert world.did("reboot") == []
-    assert "the platform is not well after 0.1 s, and must be for a restart\nmembers: two of three voters" in str(
+    assert "the platform is not healthy after 0.1 s, which a restart requires\nmembers: two of three voters" in str(
         caught.value
     )
-    assert "Restarted: none. Not restarted: standby, other, primary; `tercet apply` goes on" in str(caught.value)
+    assert "Restarted: none. Not restarted: standby, other, primary; `tercet apply` continues" in str(caught.value)
 
 
 async def test_the_next_is_not_restarted_before_the_units_of_the_last_run_again(world: World) -> None:
@@ -129,5 +129,5 @@ async def test_a_restart_that_fails_is_the_last_one(world: World) -> None:
     assert world.did("reboot") == ["standby reboot"]
     assert str(caught.value) == (
         "restart container other: startup failed\n"
-        "Restarted: standby. Not restarted: other, primary; `tercet apply` goes on"
+        "Restarted: standby. Not restarted: other, primary; `tercet apply` continues"
     )

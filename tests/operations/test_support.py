@@ -116,15 +116,13 @@ async def test_no_secret_is_in_a_bundle_however_the_nodes_print_it(
     assert MASK in found["db-sib-01/files/tercet-support/etc/pgpass"]
     plan = found["state/plan.txt"].splitlines()
     assert plan[1] == f"join cut sib-01→fsn-01: by {MASK}"
-    stopped = [
-        f"{node.name}: stopped; what must change there is known once it runs" for node in opened.platform.containers
-    ]
+    stopped = [f"{node.name}: stopped; its changes are known only when it runs" for node in opened.platform.containers]
     assert sorted(plan[2:]) == sorted(stopped)
     assert json.loads(found["state/faults.json"]) == [{"kind": Capability.KILL, "target": "db-fsn-01", "seconds": 7.5}]
     assert json.loads(found["state/status.json"])["platform"] == "tercet"
     assert found["operator/tercet.yml"] == inventory_file.read_text()
     assert not [name for name in found if "secrets" in name]
-    assert "apps-fsn-01: the rest of it, since 1 s were over" in missing
+    assert "apps-fsn-01: the rest, because 1 s were over" in missing
     assert "db-fsn-01: it does not run" in missing
     assert "db-sib-01/processes.txt: status 1: ps: no /proc" in missing
     assert found["missing.txt"].splitlines() == list(missing)

@@ -1,7 +1,7 @@
-"""What a command is: a click command that also has a place in `tercet --help`, examples, and the global options.
+"""A command of tercet: a click command with a place in `tercet --help`, examples, and the global options.
 
-Global options are understood before and after the command: every level has them, and the later one wins. Everything
-after the first `--` belongs to the command, untouched.
+Global options may stand before and after the command: every level has them, and the later one wins. The command gets
+everything after the first `--` unchanged.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from click.core import ParameterSource
 from tercet.cli.invocation import Invocation
 from tercet.cli.refusals import explained
 
-LAST = 50  # the order of a command that claims no place
+LAST = 50  # the order of a command that sets none
 NAME = 12  # characters of a command's name in a list
 
 
 class Section(Enum):
-    """Where a command stands in `tercet --help`; in this order."""
+    """The sections of `tercet --help`, in this order."""
 
     INVENTORY = "The inventory"
     PLATFORM = "The platform"
@@ -33,7 +33,7 @@ class Section(Enum):
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: object) -> None:
-    """Put a global option that was given into the invocation of this level and of those below."""
+    """Put a global option from the command line into the Invocation of this level and of the levels below."""
     if param.name and ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE:
         ctx.obj = replace(ctx.obj or Invocation(), **{param.name: value})
 
@@ -51,21 +51,21 @@ GLOBALS = (
         "provider",
         is_flag=True,
         flag_value="lab",
-        help="use the built-in lab, whatever provider the inventory names",
+        help="use the built-in lab instead of the inventory's provider",
     ),
     _option("--json", is_flag=True, help="print JSON"),
     _option("--no-color", "color", is_flag=True, flag_value=False, help="print without colours"),
-    _option("-v", "--verbose", is_flag=True, help="say more"),
+    _option("-v", "--verbose", is_flag=True, help="print more details"),
 )
 
 
 class Command(click.Command):
     """A click command, and what it says about itself.
 
-    `section` and `order` are its place in `tercet --help`; a command within a group needs neither. `examples` are
-    pairs of a command line and what it does. `rest` names what is taken after `--`, if anything ("CMD…"); it is then
-    required unless `rest_optional`. `interrupted` says how things stand after Ctrl-C. Its callback gets the Invocation
-    by `click.pass_obj` and returns the exit status.
+    `section` and `order` are its place in `tercet --help`; a command within a group needs neither. `examples` are pairs
+    of a command line and its description. `rest` names the arguments after `--`, if the command takes any ("CMD…");
+    they are then required unless `rest_optional`. `interrupted` describes the state after Ctrl-C. The callback gets the
+    Invocation by `click.pass_obj` and returns the exit status.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Command(click.Command):
         super().__init__(*args, **settings)
         self.context_settings = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
         taken = {name for param in self.params for name in param.opts}
-        # A command may give --json a meaning of its own.
+        # A command may define --json differently.
         self.params += [option for option in GLOBALS if not taken.intersection(option.opts)]
         self.section = section
         self.order = order
@@ -97,12 +97,10 @@ class Command(click.Command):
         try:
             left = super().parse_args(ctx, args[:at])
         except click.UsageError as error:
-            error.ctx = error.ctx or ctx  # click leaves it out where an option lacks its value
+            error.ctx = error.ctx or ctx  # click does not set it if an option lacks its value
             meant = isinstance(error, click.BadParameter) or getattr(error, "possibilities", None)
             if self.rest and not rest and not meant:
-                raise click.UsageError(
-                    f"{error.format_message()} What is for the program goes after --.", ctx
-                ) from None
+                raise click.UsageError(f"{error.format_message()} Arguments of the program go after --.", ctx) from None
             raise
         ctx.obj = replace(ctx.obj or Invocation(), rest=rest)
         if not ctx.resilient_parsing:
@@ -139,7 +137,7 @@ class Command(click.Command):
                     formatter.write_dl(records)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The examples; what each does stands beside it, or below where that is too wide."""
+        """The examples. The description of each is next to it, or below if the line would be too wide."""
         if not self.examples:
             return
         first = max(len(line) for line, _ in self.examples)
@@ -150,7 +148,7 @@ class Command(click.Command):
 
 
 class Group(Command, click.Group):
-    """A command that has commands of its own, as `tercet drill run`; they are declared with `@group.command(…)`."""
+    """A command with subcommands, such as `tercet drill`. Declare them with `@group.command(…)`."""
 
     command_class = Command
 
@@ -168,13 +166,13 @@ class Group(Command, click.Group):
         return click.Group.invoke(self, ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """As they were declared."""
+        """In the order of their declaration."""
         return list(self.commands)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """UsageError, with what was probably meant, unless there is such a command."""
+        """Raises UsageError with the most similar name if there is no such command."""
         name, known = args[0], self.list_commands(ctx)
         if name not in known and not ctx.resilient_parsing:
             close = get_close_matches(name, known, n=1, cutoff=0.5)
@@ -195,6 +193,6 @@ class Group(Command, click.Group):
 
 
 def list_commands(formatter: click.HelpFormatter, title: str, commands: Sequence[click.Command]) -> None:
-    """A section of the help: the commands, each with what it does."""
+    """Write a section of the help: the commands, each with its description."""
     with formatter.section(title):
         formatter.write_dl([(f"{command.name:<{NAME}}", command.help or "") for command in commands])

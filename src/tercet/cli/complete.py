@@ -1,4 +1,4 @@
-"""What a word could become when the shell asks: names from the inventory, and drills. Nothing where there is none."""
+"""Shell completion of names from the inventory and of drills. Without an inventory, there are no names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _of_platform(names: Callable[[Platform], Iterable[str]]) -> Complete:
         try:
             platform = call.platform()
         except (TercetError, OSError):
-            return []  # an error has no place in the line that is being typed
+            return []  # do not print an error into the line that is being typed
         return _beginning(incomplete, names(platform))
 
     return complete
@@ -39,7 +39,7 @@ lost_names = _of_platform(lambda platform: [site.name for site in platform.lost_
 
 
 def drill_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """The built-in drills, by their files' names: to read them all takes too long for a key press."""
+    """The built-in drills, by the names of their files: reading them all takes too long for a key press."""
     folder = resources.files("tercet.drills.scenario").joinpath("built_in")
     names: Sequence[str] = [file.name.removesuffix(".yml") for file in folder.iterdir() if file.name.endswith(".yml")]
     return _beginning(incomplete, sorted(names))

@@ -16,12 +16,12 @@ journals_option = click.option(
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
     default=JOURNALS,
-    help=f"where journals go; default: {JOURNALS}/",
+    help=f"the folder for journals; default: {JOURNALS}/",
 )
 
 
 def json_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """--json with a file, or without one for standard output; `what` is what is written."""
+    """--json with a file, or without one for standard output. `what` names the result that is written."""
     return click.option(
         "--json",
         "json_file",
@@ -29,5 +29,5 @@ def json_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
         is_flag=False,
         flag_value=str(STDOUT),
         type=click.Path(path_type=Path),
-        help=f"write {what} there; without FILE print them",
+        help=f"write {what} to FILE, or to standard output without FILE",
     )

@@ -1,5 +1,6 @@
-"""The outcome of `drill run` as plain data, and what several runs of it have in common. Seconds without an end are
-null: JSON knows no infinity."""
+"""The results of `drill run` as plain data, and median and worst of several runs. A figure without an end is null,
+because JSON has no infinity.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """One figure over all runs, in seconds; infinite where it had no end."""
+    """One figure over all runs, in seconds; infinite if it had no end."""
 
     name: str
     median: float
@@ -64,7 +65,7 @@ def spread_table(repeated: Repeated, width: int) -> Table:
 
 
 def as_data(repeated: Repeated, asked: int) -> dict[str, object]:
-    """`asked` is the number of runs that were wanted; fewer mean that an error ended them."""
+    """`asked` is the number of runs that were requested. If there are fewer, an error ended them."""
     return {
         "drill": repeated.results[0].began.scenario,
         "passed": repeated.passed and len(repeated.results) == asked,
@@ -108,7 +109,7 @@ def _run(result: Result) -> dict[str, object]:
 
 
 def _sites(result: Result) -> list[dict[str, object]]:
-    """What each site went through from the fault on, also those that the fault took."""
+    """The unavailability of each site from the fault on, including the sites that the fault hit."""
     found = [gap for gap in result.findings.gaps if gap.end > result.phases.injecting]
     stalest = {stale.site: stale.seconds for stale in result.findings.stalest}
     return [

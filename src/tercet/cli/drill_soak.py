@@ -1,4 +1,4 @@
-"""`tercet drill soak`: random faults, round after round, until what was asked for is done or a promise broken."""
+"""`tercet drill soak`: random faults, round after round, until all rounds are done or a promise is broken."""
 
 from __future__ import annotations
 
@@ -53,19 +53,21 @@ def _kinds(text: str) -> tuple[str, ...]:
 @click.command(
     "soak",
     cls=Command,
-    help="random faults, round after round, each judged; the first broken promise ends it; exit 1 then",
+    help="make random faults, round after round, and judge each; exit 1 at the first broken promise",
     examples=(
-        ("tercet drill soak --rounds 200", "an hour and a half"),
+        ("tercet drill soak --rounds 200", "takes about an hour and a half"),
         ("tercet drill soak --for 2h --kinds loss,flap,cut_one_way", "only bad links"),
-        ("tercet drill soak --seed 4711 --round 12", "that one round again"),
+        ("tercet drill soak --seed 4711 --round 12", "repeats that round"),
     ),
-    interrupted="Faults were healed unless a line with ✗ says otherwise; the round under way was not judged.",
+    interrupted="Faults were healed unless a line with ✗ says otherwise. The unfinished round was not judged.",
 )
-@click.option("--rounds", metavar="N", type=_number, help=f"that many rounds; default: {ROUNDS}")
-@click.option("--for", "seconds", metavar="TIME", type=_time, help="as long as that, such as 30m or 2h")
-@click.option("--round", "only", metavar="K", type=_number, help="only the round K of this seed, once more")
-@click.option("--seed", metavar="S", type=_number, help="what the faults are drawn from; default: a new one")
-@click.option("--kinds", metavar="KINDS", type=_kinds, help="of faults, such as loss,kill; default: all possible")
+@click.option("--rounds", metavar="N", type=_number, help=f"the number of rounds; default: {ROUNDS}")
+@click.option("--for", "seconds", metavar="TIME", type=_time, help="the duration instead, such as 30m or 2h")
+@click.option("--round", "only", metavar="K", type=_number, help="repeat only round K of this seed")
+@click.option("--seed", metavar="S", type=_number, help="the seed of the random faults; default: a new one")
+@click.option(
+    "--kinds", metavar="KINDS", type=_kinds, help="the kinds of fault, such as loss,kill; default: all possible"
+)
 @json_option("the summary")
 @journals_option
 @click.pass_obj
@@ -80,7 +82,7 @@ def soak(
     json_file: Path | None,
     journals: Path,
 ) -> int:
-    """Exit 1 if a promise was broken, or not all that was asked for was done."""
+    """Exit 1 if a promise was broken or the soak ended early."""
     if sum(length is not None for length in (rounds, seconds, only)) > 1:
         raise click.UsageError(
             "Expected one of --rounds, --for and --round, found several: leave out all but one.",
@@ -100,7 +102,7 @@ def soak(
     try:
         with_progress(call, work)
     finally:
-        # What was found until then is told, even if an error or Ctrl-C ended it.
+        # Print the results so far even if an error or Ctrl-C ended the soak.
         if soaks and soaks[0].rounds:
             _tell(soaks[0], json_file, call)
     return 0 if soaks[0].summary.passed else 1
@@ -119,7 +121,7 @@ async def _soak(soak: Soak, emit: Emit) -> None:
 
 
 async def _keep_evidence(soak: Soak, emit: Emit) -> None:
-    """A support bundle beside the journal, while the platform is as the soak left it."""
+    """Write a support bundle next to the journal, while the platform is as the soak left it."""
     from tercet.converge.events import Event  # noqa: PLC0415
     from tercet.operations.support.bundle import write_bundle  # noqa: PLC0415
 
@@ -128,7 +130,7 @@ async def _keep_evidence(soak: Soak, emit: Emit) -> None:
     beside = soak.kept or soak.folder / f"soak-{soak.asked.seed}.jsonl"
     try:
         await write_bundle(soak.session, beside.with_suffix(".support.tar.gz"), emit)
-    except TercetError as error:  # what ended the soak is told all the same
+    except TercetError as error:  # the reason for the end of the soak is printed anyway
         emit(Event("support", "failed", str(error)))
 
 
@@ -148,27 +150,27 @@ def _tell(soak: Soak, json_file: Path | None, call: Invocation) -> None:
 
 
 def _verdict(soak: Soak) -> list[str]:
-    """What came of it, and how to run it, or the round that ended it, once more."""
+    """Print the results, and the command that repeats the soak or the round that ended it."""
     summary = soak.summary
     wanted = f" of {summary.asked}" if summary.asked else ""
     again = f"tercet drill soak --seed {summary.seed} --kinds {','.join(summary.kinds)}"
     lines = [f"{len(summary.rounds)}{wanted} rounds, {summary.acknowledged} writes acknowledged, {summary.lost} lost"]
     if summary.missing:
-        lines.append(f"In the end {len(summary.missing)} acknowledged writes are gone, such as {summary.missing[0]}")
+        lines.append(f"At the end, {len(summary.missing)} acknowledged writes are gone, such as {summary.missing[0]}")
     if summary.broken is not None:
         lines.append(f"Round {summary.broken.number} broke a promise: {summary.broken.title}")
         lines += [f"  {reason}" for reason in summary.broken.reasons]
-        lines.append(f"Journal: {soak.kept}. Once more: {again} --round {summary.broken.number}")
+        lines.append(f"Journal: {soak.kept}. Repeat it: {again} --round {summary.broken.number}")
     else:
-        lines.append(f"The same faults once more: {again} --rounds {len(summary.rounds)}")
+        lines.append(f"Repeat the same faults: {again} --rounds {len(summary.rounds)}")
     return lines
 
 
 def write(path: Path, text: str) -> None:
-    """Write a result where the operator wants it."""
+    """Write a result to the file that the operator chose."""
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise TercetError(
-            f"expected to write {path}, found {error.strerror}: name a place that you may write to"
+            f"expected to write {path}, found {error.strerror}: name a place where you may write"
         ) from None

@@ -1,4 +1,4 @@
-"""What every command is called with: the global options, and how to answer."""
+"""What every command gets: the global options, and functions for its output."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from tercet.inventory.platform import Platform
 
 COMPLETE = "_TERCET_COMPLETE"
-"""The variable by which the script of `tercet completion SHELL` asks what a word could become."""
+"""The environment variable with which the script of `tercet completion SHELL` asks for completions."""
 
 
 @dataclass(frozen=True)
 class Invocation:
-    """The global options of one call, and how to answer it. `rest` is what followed `--`, untouched."""
+    """The global options of one call, and functions for its output. `rest` has the arguments after `--`, unchanged."""
 
     file: Path = Path("tercet.yml")
     provider: str = ""  # in place of the inventory's, if one was given
@@ -30,28 +30,28 @@ class Invocation:
     rest: tuple[str, ...] = ()
 
     def platform(self) -> Platform:
-        """The platform of the inventory. Raises InventoryError with everything that is wrong in it."""
+        """The platform of the inventory. Raises InventoryError with every problem of the file."""
         from tercet.inventory.load import load  # noqa: PLC0415
 
         return load(self.file, provider=self.provider)
 
     @cached_property
     def console(self) -> Console:
-        """Standard output, with colours where it is a terminal that wants them."""
+        """Standard output, with colours if it is a terminal that supports them."""
         return self._console(stderr=False)
 
     @cached_property
     def errors(self) -> Console:
-        """Standard error, for what is not the command's result."""
+        """Standard error, for everything but the command's result."""
         return self._console(stderr=True)
 
     def print_json(self, value: object) -> None:
-        """The command's result as one JSON document on standard output."""
+        """Print the command's result as one JSON document to standard output."""
         json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
         sys.stdout.write("\n")
 
     def print(self, text: str) -> None:
-        """One line of plain text on standard output."""
+        """Print one line of plain text to standard output."""
         sys.stdout.write(f"{text}\n")
 
     def _console(self, *, stderr: bool) -> Console:

@@ -1,7 +1,7 @@
-"""`tercet`: run the command that the words name, and turn every way it can end into an exit status.
+"""`tercet`: run the command that the words name, and turn its result into an exit status.
 
-0 done, 1 an error that the operator can act on (a wrong command line included), 2 changes pending (`tercet plan`
-alone), 130 Ctrl-C, 128 + N a signal N, 141 the reader of standard output went away.
+0: done. 1: an error that the operator can act on, including a wrong command line. 2: changes are pending (only `tercet
+plan`). 130: Ctrl-C. 128 + N: signal N. 141: the reader of standard output closed it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BROKEN_PIPE = 141
 
 
 def program() -> NoReturn:
-    """`tercet` as a process of its own: its arguments are the command line, its exit status what came of it."""
+    """The entry point of the process: its arguments are the command line, and it exits with the command's status."""
     if asked := os.environ.get(COMPLETE):
         from click.shell_completion import shell_complete  # noqa: PLC0415
 
@@ -46,18 +46,18 @@ def main(words: Sequence[str]) -> int:
         return 1
     except click.UsageError as error:
         print(f"tercet: {explain(error)}", file=sys.stderr)  # noqa: T201
-        return 1  # not click's 2: to those who call `tercet plan`, 2 means that changes are pending
+        return 1  # not click's 2: for callers of `tercet plan`, 2 means that changes are pending
     except KeyboardInterrupt as stop:
         print(f"\ntercet: interrupted{'. ' if str(stop) else ''}{stop}", file=sys.stderr)  # noqa: T201
         return INTERRUPTED
     except BrokenPipeError:
-        # Python flushes standard output once more at exit; let it flush into nothing.
+        # Python flushes standard output again at exit; let it flush to /dev/null.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
 
 
 def _run(words: Sequence[str]) -> int:
-    # Not `tercet.main()`, which would turn Ctrl-C, a broken pipe and a usage error into statuses of click's own.
+    # Not `tercet.main()`, which would turn Ctrl-C, a broken pipe and a usage error into click's own statuses.
     try:
         with tercet.make_context("tercet", list(words), obj=Invocation()) as context:
             status: int = tercet.invoke(context)
@@ -67,7 +67,7 @@ def _run(words: Sequence[str]) -> int:
 
 
 def explain(error: click.UsageError) -> str:
-    """What is wrong with the command line, how it is used, and where there is more."""
+    """Print what is wrong with the command line, the usage, and where to find help."""
     lines = [error.format_message()]
     if error.ctx:
         lines += [error.ctx.get_usage(), f"More:  {error.ctx.command_path} --help"]

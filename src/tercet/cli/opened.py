@@ -1,4 +1,4 @@
-"""What the commands on a platform share: opening it, working with progress, and judging what came out."""
+"""Shared by the commands on a platform: opening it, working with progress, and the exit status of a proof."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ destroy_option = click.option(
     "--destroy",
     metavar="NODE",
     multiple=True,
-    help="remove the container of this node, which the inventory no longer has, with its DATABASE",
+    help="remove the container of this node and its DATABASE; the inventory no longer has the node",
 )
 
 
 def on_platform(call: Invocation, work: Callable[[Session], Awaitable[T]]) -> T:
-    """Open the platform of the inventory, do the work, and close it however that ends. A command calls this once."""
+    """Open the platform of the inventory, do the work, and always close the platform. A command calls this once."""
     from tercet.cli.waiting import wait  # noqa: PLC0415
     from tercet.session.session import open_session  # noqa: PLC0415
 
@@ -47,7 +47,7 @@ def on_platform(call: Invocation, work: Callable[[Session], Awaitable[T]]) -> T:
 
 
 def with_progress(call: Invocation, work: Callable[[Session, Emit], Awaitable[T]]) -> T:
-    """The same, for work that is one piece: its progress is shown all the while."""
+    """The same for work that is a single procedure: its progress is shown while it runs."""
 
     async def shown(session: Session) -> T:
         with progress_of(call) as emit:
@@ -57,9 +57,9 @@ def with_progress(call: Invocation, work: Callable[[Session, Emit], Awaitable[T]
 
 
 def progress_of(call: Invocation) -> AbstractContextManager[Emit]:
-    """The events of a piece of work, shown on standard error while it goes on.
+    """Show the events of a procedure on standard error while it runs.
 
-    Standard output stays the command's result alone; with --json the events are JSON lines.
+    Standard output gets only the command's result. With --json, the events are JSON lines.
     """
     from tercet.cli.progress import progress  # noqa: PLC0415
 
@@ -67,7 +67,7 @@ def progress_of(call: Invocation) -> AbstractContextManager[Emit]:
 
 
 def node_of(session: Session, name: str) -> str:
-    """The name, if it is a node's, also one of a lost site; else TercetError with the names there are."""
+    """Return the name if it is a node's, including nodes of lost sites. Raises TercetError with all names otherwise."""
     names = [node.name for node in (*session.platform.containers, *session.platform.lost_nodes)]
     if name not in names:
         raise TercetError(f"there is no node {name}: expected one of {', '.join(names)}")
@@ -75,10 +75,10 @@ def node_of(session: Session, name: str) -> str:
 
 
 async def confirm(what: str, name: str) -> None:
-    """Go on only if the name is typed. TercetError otherwise, and where nobody can be asked."""
+    """Continue only if the name is typed. Raises TercetError otherwise, and if there is no terminal to ask on."""
     if not prompt.somebody_is_here():
-        raise TercetError(f"{what}: say --yes, nobody is here to ask")
-    said = await prompt.typed(f"{what}. Type {name} to go on: ")
+        raise TercetError(f"{what}: no terminal to ask on. Add --yes to do it without a question")
+    said = await prompt.typed(f"{what}. Type {name} to continue: ")
     if said != name:
         raise TercetError(f"expected {name}, found {said or 'nothing'}: nothing was changed")
 

@@ -1,4 +1,4 @@
-"""Three views of the same events: live on a terminal, appended lines elsewhere, JSON lines for programs."""
+"""Three views of the same events: live on a terminal, appended lines in logs, and JSON lines for programs."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from rich.text import Text
 
 from tercet.converge.events import Emit, Event
 
-QUIET = 10.0  # seconds between two lines of a phase that only repeats itself, where lines are appended
+QUIET = 10.0  # seconds between two lines of a phase that only repeats itself, if lines are appended
 NAME = 16
 SECONDS = 8
 BAR = 20
-BAR_FROM = 100  # columns; with fewer the percentage alone leaves room for words
+BAR_FROM = 100  # columns; in a narrower terminal, only the percentage is shown, to leave room for words
 ENDED = {"done": ("✓", "green"), "failed": ("✗", "red")}
 
 
 @contextmanager
 def progress(console: Console, *, as_json: bool = False, verbose: bool = False) -> Iterator[Emit]:
-    """The view that fits the console, for the time of a piece of work; give what it yields to whoever emits."""
+    """A view that fits the console, for the duration of a procedure. It yields the function that takes events."""
     if as_json:
         yield JsonLines(console)
     elif not console.is_terminal:
@@ -43,7 +43,7 @@ def progress(console: Console, *, as_json: bool = False, verbose: bool = False) 
             def show(event: Event) -> None:
                 running.take(event)
                 if verbose or event.state in ENDED:
-                    live.refresh()  # else the phase that ended would be drawn once more below its last line
+                    live.refresh()  # otherwise a phase that ended would be drawn again below its last line
                     live.console.print(line(event), soft_wrap=True)
 
             yield show
@@ -61,9 +61,9 @@ class JsonLines:
 
 
 class Lines:
-    """Each event that says something new as one line, for logs.
+    """Prints each event that says something new as one line, for logs.
 
-    A progress whose text only repeats, or differs in its numbers alone, is shown every QUIET seconds.
+    If the text of a progress event only repeats, or differs only in numbers, it is shown every QUIET seconds.
     """
 
     def __init__(self, console: Console, *, verbose: bool = False) -> None:
@@ -89,7 +89,7 @@ class _Phase:
 
 
 class Running:
-    """What is running now, as a table that a terminal redraws; what ended is printed above it for good."""
+    """The running phases as a table that the terminal redraws. Phases that ended are printed above it permanently."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -97,14 +97,14 @@ class Running:
         self._spinner = Spinner("dots")
 
     def take(self, event: Event) -> None:
-        """Remember what its phase is doing now, or that it ended."""
+        """Store what the event's phase is doing now, or that it ended."""
         if event.state in ENDED:
             self._phases.pop(event.phase, None)
         else:
             self._phases[event.phase] = _Phase(event, self._clock() - event.seconds)
 
     def table(self, width: int) -> RenderableType:
-        """One line for each running phase: how long, how much of it, and as many words of what it is doing as fit."""
+        """One line for each running phase: its time, its progress, and as many words of its text as fit."""
         table = Table.grid(padding=(0, 1))
         table.add_column(width=1)
         table.add_column(min_width=NAME, no_wrap=True)
@@ -127,7 +127,7 @@ class Running:
 
 
 def _beginning(text: str, room: int) -> str:
-    """As many whole words of the text as fit into so many characters."""
+    """As many whole words of the text as fit into the given number of characters."""
     words = text.split()
     while words and cell_len(" ".join(words)) > room:
         words.pop()
@@ -135,7 +135,7 @@ def _beginning(text: str, room: int) -> str:
 
 
 def line(event: Event) -> Text:
-    """An event as one line: a mark, the phase, the seconds since it began, what it says."""
+    """An event as one line: a mark, the phase, the seconds since the phase began, and the text."""
     mark, color = ENDED.get(event.state, ("·", "dim"))
     text = Text()
     text.append(f"{mark} ", color)
@@ -147,6 +147,6 @@ def line(event: Event) -> Text:
 
 
 def said(event: Event) -> str:
-    """The event's text, after the node it is about; a name that the phase says already is left out."""
+    """The event's text after the name of its node. The name is left out if the phase already contains it."""
     text = event.text.removeprefix(f"{event.phase.rpartition('/')[2]}: ")
     return f"{event.node}: {text}" if event.node else text

@@ -1,4 +1,4 @@
-"""A question to whoever sits at the terminal."""
+"""A question to the person at the terminal."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ def somebody_is_here() -> bool:
 
 
 async def typed(question: str) -> str:
-    """The line that is typed after the question, without blanks around it; "" where input ends.
+    """The line that is typed after the question, without surrounding blanks; "" if input ends.
 
-    The event loop goes on meanwhile, so connections stay alive, and Ctrl-C or SIGTERM ends the command as ever.
+    The event loop continues in the meantime, so connections stay alive, and Ctrl-C or SIGTERM ends the command as
+    usual.
     """
     import asyncio  # noqa: PLC0415 - `tercet --help` imports this module
 
@@ -25,4 +26,4 @@ async def typed(question: str) -> str:
         await there.wait()
     finally:
         loop.remove_reader(sys.stdin)
-    return sys.stdin.readline().strip()  # at once: a terminal gives whole lines
+    return sys.stdin.readline().strip()  # does not block: a terminal gives whole lines

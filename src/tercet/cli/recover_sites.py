@@ -1,4 +1,4 @@
-"""`tercet recover site-alone` and `tercet recover rejoin`: without the lost sites, and with them again."""
+"""`tercet recover site-alone` and `tercet recover rejoin`: giving up lost sites, and taking them back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         ("tercet recover site-alone fsn-01", "shows what it has and what cannot be known, then asks"),
         ("tercet recover site-alone fsn-01 --confirm fsn-01", "for scripts"),
     ),
-    interrupted="Broken off; the site may be without its database. The same command goes on from here.",
+    interrupted="The site's database may be stopped. Run the same command again to continue.",
 )
 @site_argument
 @click.option(
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     "confirmed",
     metavar="SITE",
     shell_complete=site_names,
-    help="do not ask: the name of the site that is left, once more",
+    help="the name of the remaining site again, instead of a question",
 )
 @click.pass_obj
 def site_alone(call: Invocation, site: str, confirmed: str | None) -> int:
-    """Show what the site has and what cannot be known, ask, then do it."""
+    """Show what the site has and what cannot be known, ask, then make the site work alone."""
     from tercet.cli.recover_view import alone_json, render_alone  # noqa: PLC0415
     from tercet.cli.verdicts import but_for, render_broken, verdicts_json  # noqa: PLC0415
     from tercet.operations import site_alone as operation  # noqa: PLC0415
@@ -60,8 +60,8 @@ def site_alone(call: Invocation, site: str, confirmed: str | None) -> int:
         else:
             render_broken(raised.verdicts, call.errors)
             call.print(
-                f"{site} works alone{but_for(raised.verdicts)}. A write is on one disk only from now on. `tercet "
-                f"status` shows the rest; when the others' servers work again: tercet recover rejoin"
+                f"{site} works alone{but_for(raised.verdicts)}. From now on, each write is on one disk only. `tercet "
+                f"status` shows the rest. When the servers of the other sites work again: tercet recover rejoin"
             )
         return broken(raised.verdicts)
 
@@ -69,14 +69,14 @@ def site_alone(call: Invocation, site: str, confirmed: str | None) -> int:
 
 
 async def confirm(said: str | None, wanted: str, what: str) -> None:
-    """TercetError unless `wanted` was given, or is typed."""
+    """Raises TercetError unless `said` is `wanted`, or `wanted` is typed. `what` is the statement to confirm."""
     if said is not None:
         if said != wanted:
             raise TercetError(f"expected --confirm {wanted}, found {said}: nothing was changed")
         return
     if not prompt.somebody_is_here():
-        raise TercetError(f"nobody is here to ask, and {what}: say --confirm {wanted}. Nothing was changed")
-    typed = await prompt.typed(f"{what[0].upper()}{what[1:]}.\nType {wanted} to go on: ")
+        raise TercetError(f"{what}: no terminal to ask on, so nothing was changed. Add --confirm {wanted} to do it")
+    typed = await prompt.typed(f"{what[0].upper()}{what[1:]}.\nType {wanted} to continue: ")
     if typed != wanted:
         raise TercetError(f"expected {wanted}, found {typed or 'nothing'}: nothing was changed")
 
@@ -84,14 +84,14 @@ async def confirm(said: str | None, wanted: str, what: str) -> None:
 @click.command(
     "rejoin",
     cls=Command,
-    help="take lost sites back, as standbys; what they had is moved aside",
+    help="take lost sites back as standbys; their old data is moved aside",
     examples=(
-        ("tercet recover rejoin", "all lost sites; shows first what only they had"),
+        ("tercet recover rejoin", "all lost sites; first shows what only they had"),
         ("tercet recover rejoin sib-03", "one of them"),
         ("tercet recover rejoin --export lost-writes", "writes what only they had to a folder first"),
         ("tercet recover rejoin --confirm sib-01,sib-03", "for scripts"),
     ),
-    interrupted="Broken off; the same command goes on from here.",
+    interrupted="Run the same command again to continue.",
 )
 @click.argument(
     "sites", metavar="SITE", nargs=-1, shell_complete=lost_names, help="lost sites that are back; default: all"
@@ -101,18 +101,18 @@ async def confirm(said: str | None, wanted: str, what: str) -> None:
     "to",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help="write what only they had to this folder, WAL and text",
+    help="write what only they had to this folder, as WAL and text",
 )
-@click.option("--yes", is_flag=True, help="do not ask, where nothing is only there")
+@click.option("--yes", is_flag=True, help="do not ask if the lost sites have no transactions of their own")
 @click.option(
     "--confirm",
     "confirmed",
     metavar="SITES",
-    help="do not ask either where something is: the names, with commas",
+    help="do not ask even if they have: their names, with commas",
 )
 @click.pass_obj
 def rejoin(call: Invocation, sites: tuple[str, ...], to: Path | None, confirmed: str | None, *, yes: bool) -> int:
-    """Show what only the returned sites have, ask, then take them in."""
+    """Show what only the returned sites have, ask, then take them back."""
     from tercet.cli.recover_view import render_back, returned_json  # noqa: PLC0415
     from tercet.cli.verdicts import but_for, render_broken, verdicts_json  # noqa: PLC0415
     from tercet.operations import rejoin as operation  # noqa: PLC0415
@@ -125,7 +125,7 @@ def rejoin(call: Invocation, sites: tuple[str, ...], to: Path | None, confirmed:
                 render_back(found, call.errors)
             if not (yes and not found.loses):
                 beyond = f"; {found.loses}" if found.loses else ""
-                kept = "what their databases and servers hold is moved aside on their disks"
+                kept = "the data of their databases and servers is moved aside on their disks"
                 what = f"{', '.join(found.sites)} come back without their data: {kept}{beyond}"
                 await confirm(confirmed, ",".join(found.sites), what)
         with progress_of(call) as emit:

@@ -1,4 +1,4 @@
-"""What each database node has, and what would be lost if it led, for people and as JSON."""
+"""What each database node has, and what would be lost if it became the leader, as tables and as JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def render_survey(survey: Survey, leader: Reach, console: Console) -> None:
-    """One line a node; the one that would lead is marked."""
+    """Print one line per node. The proposed leader is marked."""
     rows: list[Sequence[Cell]] = []
     for reach in survey.reaches:
         mark = Text("▶", "green") if reach == leader else ""
@@ -42,7 +42,7 @@ def _lost(survey: Survey, reach: Reach) -> str:
 
 
 def survey_json(survey: Survey) -> dict[str, Any]:
-    """The same as plain data. A node that could not be read has a reason instead of a position."""
+    """The survey as plain data. A node that could not be read has a reason instead of a position."""
     nodes: list[dict[str, Any]] = [
         {
             "node": reach.node,
@@ -59,7 +59,7 @@ def survey_json(survey: Survey) -> dict[str, Any]:
 
 
 def render_alone(found: Standing, console: Console) -> None:
-    """What the site has, what it last knew, and what nobody here can know."""
+    """Print what the site has, what it last knew, and what cannot be known here."""
     reach, known = found.reach, found.known
     facts: list[tuple[str, Text]] = []
 
@@ -74,7 +74,7 @@ def render_alone(found: Standing, console: Console) -> None:
         fact("dcs last knew", f"primary {known.leader}{standbys}")
         told = f"end of WAL {lsn(known.optime)}" if known.optime else "nothing of its WAL"
         missing = "unknown" if found.missing is None else f"{found.missing} bytes of that are missing here"
-        fact("it had told", f"{told}; {missing}")
+        fact("it reported", f"{told}; {missing}")
     else:
         fact("dcs last knew", Text("nothing", "red"))
     fact("unknown", f"whether {' and '.join(found.lost)} went on without it. {found.doubt}")
@@ -97,7 +97,7 @@ def alone_json(found: Standing) -> dict[str, Any]:
 
 
 def render_back(found: Back, console: Console) -> None:
-    """What only the returned databases have, a line each."""
+    """Print what only the returned databases have, one line each."""
     rows: list[Sequence[Cell]] = []
     for each in found.databases:
         if each.reach is None:

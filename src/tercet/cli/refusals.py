@@ -1,4 +1,4 @@
-"""What the machine refuses (a full disk, a missing permission), and what to do about it."""
+"""Errors of the operating system, such as a full disk or a missing permission, with a remedy for each."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ REMEDIES = {
     errno.EROFS: "that file system is read-only: mount it writable, or name another place in the inventory",
     errno.EACCES: "run this as a user who may, such as with sudo",
     errno.EPERM: "run this as a user who may, such as with sudo",
-    errno.ENOENT: "it must be there: install or restore it, then run this again",
+    errno.ENOENT: "install or restore it, then run this again",
 }
 
 
 def explained(error: OSError) -> TercetError | None:
-    """The error with its remedy; None where there is none, so that it is a bug whose traceback is wanted."""
+    """The error with its remedy; None if there is no remedy: then it is a bug, and the traceback is needed."""
     remedy = REMEDIES.get(error.errno or 0)
     if remedy is None:
         return None

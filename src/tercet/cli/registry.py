@@ -1,4 +1,4 @@
-"""Which commands there are: the modules of tercet.cli.commands. Adding a command = adding a file there.
+"""Finds the commands: they are the modules of tercet.cli.commands. To add a command, add a file there.
 
 A module is imported when its command is called; `tercet --help` and completion import them all.
 """
@@ -15,21 +15,21 @@ from tercet.cli import commands
 from tercet.cli.command import Command, Group, Section, list_commands
 
 START = (
-    ("tercet init", "write tercet.yml: three sites, commented"),
-    ("tercet up", "raise its platform and verify it"),
-    ("tercet COMMAND --help", "more on a command, with examples"),
+    ("tercet init", "write a commented tercet.yml with three sites"),
+    ("tercet up", "raise the platform and verify it"),
+    ("tercet COMMAND --help", "show help and examples for a command"),
 )
 
 
 class Tercet(Group):
-    """`tercet` itself: the group of the commands that stand in a file each."""
+    """`tercet` itself: the group of all commands, each in its own file."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of all commands, found without importing them."""
         return [module.name.replace("_", "-") for module in pkgutil.iter_modules(commands.__path__)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> Command | None:
-        """The command of that name, its module imported now; None if there is none."""
+        """Import the module of the command and return the command; None if there is none with that name."""
         if cmd_name not in self.list_commands(ctx):
             return None
         module = importlib.import_module(f"{commands.__name__}.{cmd_name.replace('-', '_')}")
@@ -52,7 +52,7 @@ class Tercet(Group):
 
 tercet = Tercet(
     "tercet",
-    help="One inventory file in, a running and proven three-datacenter PostgreSQL platform out.",
+    help="Turn one inventory file into a running and proven three-datacenter PostgreSQL platform.",
     examples=START,
     params=[
         click.Option(
@@ -68,6 +68,6 @@ tercet = Tercet(
 
 
 def show_version(ctx: click.Context) -> None:
-    """Print it and leave with 0."""
+    """Print the version and exit with 0."""
     click.echo(f"tercet {__version__}")
     ctx.exit()

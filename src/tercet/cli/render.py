@@ -1,4 +1,4 @@
-"""A plan for people and as JSON. No secret is in either: of a file's content only what `Differences` has is shown."""
+"""A plan as text and as JSON. Neither has secrets: of a file's content, only the lines in `Differences` are shown."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ ORDER = (
     Verb.STOP,
     Verb.REMOVE,
 )
-"""Of the verbs in a count; the others follow by name."""
+"""The order of verbs in a count; other verbs follow by name."""
 SIGNS = {"+": "green", "-": "red"}
-STOPPED = "what must change there is known once it runs"
+STOPPED = "its changes are known only when it runs"
 
 
 def render_plan(plan: Plan, console: Console, differences: Differences = NONE) -> None:
-    """Every change under its component and node, with its reason; the last line counts them."""
+    """Print every change under its component and node, with its reason. The last line counts them."""
     if others := [change for change in plan.infrastructure if not change.destroys]:
         console.print(Text("containers and networks", "bold"))
         _print_changes(others, console, indent=2)
@@ -60,7 +60,9 @@ def render_plan(plan: Plan, console: Console, differences: Differences = NONE) -
         for node in plan.stopped:
             console.print(Text(f"  {node}").append(f"  {STOPPED}", "dim"), soft_wrap=True)
     if plan.restarts:
-        console.print(Text("restarts of containers", "bold").append("  (one at a time, while all else is well)", "dim"))
+        console.print(
+            Text("restarts of containers", "bold").append("  (one at a time, while all else is healthy)", "dim")
+        )
         _print_changes(plan.restarts, console, indent=2)
     if plan.destructions:
         console.print(Text("databases destroyed", "bold red").append("  (only with --destroy NODE)", "dim"))
@@ -70,7 +72,7 @@ def render_plan(plan: Plan, console: Console, differences: Differences = NONE) -
 
 
 def render_waiting(plan: Plan, console: Console, differences: Differences = NONE) -> None:
-    """What waits, for whom and why; then the nodes that could not be read."""
+    """Print what waits, for which site or node, and why. Then print the nodes that could not be read."""
     for awaits, held in _by_awaited(plan).items():
         console.print(Text(f"waits for {awaits}", "bold yellow"))
         for node, reason in dict.fromkeys((step.node, step.reason) for step in held if step.unknown):
@@ -96,27 +98,28 @@ def summary(plan: Plan) -> str:
     parts = [f"{_number(total, 'change')}{where}: {verbs}."] if total else ["Nothing can be changed now."]
     if plan.stopped:
         run = "it runs" if len(plan.stopped) == 1 else "they run"
-        parts.append(f"On {_number(len(plan.stopped), 'stopped node')}, whatever differs once {run} is changed too.")
+        parts.append(f"On {_number(len(plan.stopped), 'stopped node')}, differences are also changed when {run}.")
     for awaits, held in _by_awaited(plan).items():
         waiting = sum(len(step.changes) for step in held if not step.unknown)
         if waiting:
             parts.append(f"{_number(waiting, 'change')} {'waits' if waiting == 1 else 'wait'} for {awaits}.")
     if plan.unreachable:
-        parts.append(f"{_number(len(plan.unreachable), 'node')} could not be read: what must change there is unknown.")
+        parts.append(f"{_number(len(plan.unreachable), 'node')} could not be read, so the changes there are unknown.")
     return " ".join(parts)
 
 
 def counted(plan: Plan) -> dict[str, int]:
-    """How many changes there are of each verb, those of stopped nodes not counted."""
+    """The number of changes by verb, without changes on stopped nodes."""
     counts = Counter(change.verb for change in _changes(plan))
     verbs = [*(verb for verb in ORDER if verb in counts), *sorted(counts.keys() - set(ORDER))]
     return {verb.value: counts[verb] for verb in verbs}
 
 
 def plan_json(plan: Plan, differences: Differences = NONE) -> dict[str, Any]:
-    """The plan as plain data: verbs, what, reasons; `diff` where there are lines of it.
+    """The plan as plain data: verbs, targets and reasons, and `diff` if there are any lines of it.
 
-    `stopped` are nodes whose container is stopped. What they may need is in no list: it is compared once they run.
+    `stopped` has the nodes whose container is stopped. Their changes are in no list, because they can be compared only
+    when they run.
     """
     return {
         "empty": plan.empty,
@@ -164,7 +167,7 @@ def _changes(plan: Plan) -> Iterator[Change]:
 
 
 def _by_component(plan: Plan) -> dict[str, dict[str, list[Change]]]:
-    """Changes by component, then node, each in the order in which the plan first names them."""
+    """The changes by component and node, both in the order in which the plan first names them."""
     grouped: dict[str, dict[str, list[Change]]] = {}
     for step in plan.listed:
         grouped.setdefault(step.component, {}).setdefault(step.node, []).extend(step.changes)
@@ -172,7 +175,7 @@ def _by_component(plan: Plan) -> dict[str, dict[str, list[Change]]]:
 
 
 def _by_awaited(plan: Plan) -> dict[str, list[Held]]:
-    """What waits by the sites or nodes that it waits for, as words."""
+    """The waiting steps by the sites or nodes that they wait for."""
     grouped: dict[str, list[Held]] = {}
     for held in plan.waiting:
         grouped.setdefault(" and ".join(held.awaits), []).append(held)

@@ -14,7 +14,7 @@ from tercet.tables import Cell, say, table
 
 
 def render_status(snapshot: Snapshot, console: Console) -> None:
-    """Nodes, and the tables and notes of the components; then what is not healthy, each with its reason."""
+    """Print nodes, and the tables and notes of the components; then everything that is not healthy, with its reason."""
     head = Text(f"platform {snapshot.platform}: ", "bold")
     console.print(head.append("healthy", "bold green") if snapshot.healthy else head.append("not healthy", "bold red"))
     console.print(_nodes(snapshot, console.width))
@@ -33,13 +33,13 @@ def render_status(snapshot: Snapshot, console: Console) -> None:
 
 
 def render_lost(sites: Sequence[LostSiteStatus], console: Console) -> None:
-    """Sites that are lost, a line each."""
+    """Print the lost sites, one line each."""
     for site in sites:
         say(console, Text("lost: ", "bold yellow").append(f"{site.name} · {site.datacenter}: {site.remedy}", ""))
 
 
 def _tables(snapshot: Snapshot) -> dict[tuple[str, ...], list[Sequence[Cell]]]:
-    """The rows of the components' tables, by their heads."""
+    """The rows of the components' tables, by the tables' heads."""
     found: dict[tuple[str, ...], list[Sequence[Cell]]] = {}
     for each in tables():
         found.setdefault(each.heads, []).extend(each.rows(snapshot.of(each.keys)))
@@ -57,7 +57,7 @@ def _nodes(snapshot: Snapshot, width: int) -> Table:
 
 
 def _wrong(node: NodeStatus) -> str:
-    """What is not well on the node; a silent one says why once, not for each component."""
+    """What is wrong on the node. A reason that is the same for all components is given once."""
     if node.reason:
         return node.reason
     states = {name: state for name, state in node.components.items() if state != "active"}

@@ -1,4 +1,4 @@
-"""The outcome of `verify` for people and as JSON."""
+"""The result of `verify` as text and as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tercet.tables import say
 
 
 def render_verdicts(verdicts: Sequence[Verdict], console: Console) -> None:
-    """One line a promise, and a last line that counts."""
+    """Print one line per promise, and a last line with their number."""
     for verdict in verdicts:
         _line(verdict, console)
     failed = sum(1 for verdict in verdicts if verdict.broken)
@@ -24,22 +24,22 @@ def render_verdicts(verdicts: Sequence[Verdict], console: Console) -> None:
 
 
 def but_for(verdicts: Sequence[Verdict]) -> str:
-    """The end of a sentence that says that all promises hold: how many are declared not to be kept here, if any."""
+    """The end of a sentence that says that all promises hold: the number of known deviations, if there are any."""
     declared = sum(1 for verdict in verdicts if not verdict.holds and not verdict.broken)
     return f", but for {declared} known deviation{'s'[: declared - 1]} (!)" if declared else ""
 
 
 def render_broken(verdicts: Sequence[Verdict], console: Console) -> None:
-    """Only the promises that do not hold, and where to look."""
+    """Print only the promises that do not hold, and which commands to run next."""
     broken = [verdict for verdict in verdicts if verdict.broken]
     for verdict in broken:
         _line(verdict, console)
     if broken:
-        console.print("Look again with `tercet verify`; `tercet plan` shows whether something is to be repaired.")
+        console.print("Check again with `tercet verify`. `tercet plan` shows whether something must be repaired.")
 
 
 def verdicts_json(verdicts: Sequence[Verdict]) -> list[dict[str, object]]:
-    """Plain data: title, holds, declared (it is known that it cannot hold here), detail."""
+    """The verdicts as plain data: title, holds, declared (a known deviation), detail."""
     return [
         {"title": v.title, "holds": v.holds, "declared": not v.holds and not v.broken, "detail": _detail(v)}
         for v in verdicts

@@ -1,4 +1,4 @@
-"""Run asynchronous work from a command, so that every way of stopping it lets it clean up."""
+"""Runs asynchronous work from a command so that it can clean up, however it is stopped."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ STOPPING = (signal.SIGTERM, signal.SIGHUP)
 
 
 def wait(work: Coroutine[Any, Any, T]) -> T:
-    """`asyncio.run`, where SIGTERM and a closed terminal cancel the work as Ctrl-C does.
+    """Like `asyncio.run`, but SIGTERM and a closed terminal cancel the work as Ctrl-C does.
 
-    Raises SystemExit(128 + signal) after that clean-up, KeyboardInterrupt after Ctrl-C.
+    After the work has cleaned up, raises SystemExit(128 + signal), or KeyboardInterrupt after Ctrl-C.
     """
     received: list[signal.Signals] = []
 

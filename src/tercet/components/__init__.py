@@ -1,1 +1,1 @@
-"""The components of the platform: a package each, named in inventory/components.py, and what they share."""
+"""The components of the platform, each in its own package and listed in inventory/components.py, and shared code."""

@@ -1,4 +1,4 @@
-"""What every component is made from: the platform, its secrets, its timing and the programs of its image."""
+"""The data from which every component is made: the platform, its secrets, its timing and the programs of its image."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from tercet.inventory.timing import Timing
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """`programs` is empty while the image is not built: nodes made later bring them. `secrets_from` says to people
-    where the secrets' file is: USER@HOST:PATH. `proxy_reason` says why the proxy is what it is; None while it is
-    undecided, since PgCat has not been tried yet."""
+    """`programs` is empty if the image is not built: nodes that are made later have them. `secrets_from` is the place
+    of the secrets' file, for people: USER@HOST:PATH. `proxy_reason` says why the proxy was chosen; None while this is
+    undecided, because PgCat has not been tried yet.
+    """
 
     platform: Platform
     secrets: Secrets
@@ -26,5 +27,5 @@ class Context:
     proxy_reason: str | None = ""
 
     def program(self, name: str) -> tuple[Program, ...]:
-        """The program of that name as a resource list: one, or none while there is no image."""
+        """The program of that name as a list of resources: empty if there is no image."""
         return tuple(program for program in self.programs if program.name == name)

@@ -1,6 +1,6 @@
-"""Every HTTP API of the platform, as the node that asks it reaches it. There is no other place that knows.
+"""The endpoints of every HTTP API of the platform, as the calling node reaches them. No other module makes any.
 
-The agents of Consul and Nomad are asked on their own node, by the loopback. Patroni listens to the tailnet.
+The agents of Consul and Nomad are called on their own node, through the loopback. Patroni listens on the tailnet.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PATRONI_USER = "patroni"
 
 
 def consul(platform: Platform) -> Endpoint:
-    """The node's agent in its site's own datacenter."""
+    """The node's agent in the datacenter of its site."""
     return Endpoint(LOOPBACK, platform.settings.ports.of(ConsulPorts).consul_http)
 
 
@@ -30,12 +30,12 @@ def dcs(platform: Platform) -> Endpoint:
 
 
 def nomad(platform: Platform) -> Endpoint:
-    """The node's agent; control and apps nodes have one."""
+    """The node's Nomad agent. Control and apps nodes have one."""
     return Endpoint(LOOPBACK, platform.settings.ports.of(NomadPorts).nomad_http)
 
 
 def patroni(platform: Platform, node: str, secrets: Secrets | None = None) -> Endpoint:
-    """That node's REST API; with `secrets`, for calls that change something."""
+    """Patroni's REST API on that node; with `secrets`, also for calls that change something."""
     authorization = ""
     if secrets is not None:
         credentials = b64encode(f"{PATRONI_USER}:{secrets.password(API_PASSWORD)}".encode()).decode()

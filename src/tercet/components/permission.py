@@ -1,8 +1,9 @@
-"""Permissions to create what a platform must have only once: the Raft of `dcs`, the database cluster.
+"""Permissions to create what may exist only once on a platform: the Raft of `dcs`, the database cluster.
 
 A permission is a file with the fragment of configuration that lets the program create it. `apply` gives it while no
-database node holds data, `tercet recover dcs` where `dcs` is lost. The unit moves it to where the program reads it and
-where it is lost or used up together with what was created, so a node that lost its data never creates a second one.
+database node holds data, and `tercet recover dcs` if the data of `dcs` is lost. The unit moves the file to a place
+where the program reads it, and where it is lost or used up together with what was created. So a node that lost its data
+never creates a second one.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _GIVE = 'mkdir -p "$(dirname "$0")" && cat > "$0.new" && sync "$0.new" && mv "$0
 
 
 def give(path: str, fragment: bytes) -> Exec:
-    """Write the permission: whole or not at all."""
+    """Write the permission, completely or not at all."""
     return Exec(("sh", "-c", _GIVE, path), stdin=fragment)
 
 
@@ -25,7 +26,9 @@ def holds_data(data: str) -> Exec:
 
 
 def nobody_has_data(answers: Mapping[str, Answer]) -> str | None:
-    """Judge the answers to `holds_data`: None where every node is empty, else why nothing may be created."""
+    """Judge the answers to `holds_data`: None if every node is empty, otherwise the reason why nothing may be
+    created.
+    """
     for name, answer in answers.items():
         if answer.text.strip() == "data":
             return (

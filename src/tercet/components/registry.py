@@ -1,4 +1,4 @@
-"""Every component of a platform, made from what the inventory and its image say, and what each adds to others."""
+"""Makes every component of a platform from the inventory and the image, and collects their additions to others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ A = TypeVar("A")
 
 
 def components(context: Context) -> tuple[Component, ...]:
-    """The components of this platform, in the order in which a reader should meet them."""
+    """The components of this platform, in the order for display."""
     return tuple(
         named(package, entry)(context)
         for package, declaration in registered().items()
@@ -29,7 +29,7 @@ def proofs(context: Context) -> tuple[Proof, ...]:
 
 
 def additions(kind: type[A]) -> tuple[A, ...]:
-    """What the components add to the configuration of the one that has this class for it, in their order."""
+    """The components' additions of this class, in the order of the components."""
     named_ones = (named(package, entry) for package, each in registered().items() for entry in each.additions)
     return tuple(addition for addition in named_ones if isinstance(addition, kind))
 
@@ -40,7 +40,7 @@ def tables() -> tuple[Table[Any], ...]:
 
 
 def notes() -> tuple[Notes[Any], ...]:
-    """The notes below them, in their order."""
+    """The notes below the tables, in their order."""
     return tuple(part for part in _parts() if isinstance(part, Notes))
 
 

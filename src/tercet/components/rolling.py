@@ -1,6 +1,6 @@
-"""The groups of which one member at a time may be disturbed, and how a member says whether it leads.
+"""The groups of which only one member at a time may be disturbed, and how to find out whether a member leads.
 
-In which order they are taken is the engine's rule (converge/resources.py, Turn).
+The engine decides the order of members (converge/resources.py, Turn).
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ _NOTHING = Exec(("true",))
 
 
 def in_turn(group: str, *, client: bool = False) -> Rolling:
-    """None leads and each works alone, so one that cannot be reached keeps no other waiting."""
+    """Members without a leader that work alone, so a member that cannot be reached does not hold up the others."""
     return Rolling(group, _NOTHING, lambda _answer: Standing.FOLLOWER, client, alone=True)
 
 
 def databases(group: str, node: Node, platform: Platform, *, client: bool = False) -> Rolling:
-    """Database nodes: the primary leads, as Patroni's API on the node says."""
+    """Database nodes. The primary leads, according to Patroni's API on the node."""
     return Rolling(group, Http(endpoints.patroni(platform, node.name), "/patroni"), _database, client)
 
 
 def raft_servers(group: str, agent: Endpoint) -> Rolling:
-    """Servers of a Raft, Consul's or Nomad's, as the node's own agent says."""
+    """Servers of a Raft of Consul or Nomad. The node's own agent says whether it leads."""
     return Rolling(group, Http(agent, "/v1/agent/self"), _server)
 
 
 def everywhere(group: str, node: Node, platform: Platform, agent: Endpoint) -> Rolling:
-    """Something that runs on every node: servers at those of the Raft of `agent`, clients at the others."""
+    """Agents on every node: servers on the nodes of the Raft of `agent`, clients on the others."""
     match node.role:
         case Role.CONTROL:
             return raft_servers(group, agent)

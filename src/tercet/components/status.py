@@ -1,7 +1,7 @@
-"""What a component adds to the snapshot of the platform, and what `status` shows of that: a table, or notes.
+"""A component's additions to the snapshot of the platform, and how `status` shows them: as a table or as notes.
 
-Values are read from the answers to the components' questions. One that is not known is null or an empty string, never
-a guess.
+Values are read from the answers to the components' questions. An unknown value is null or an empty string, never a
+guess.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tercet.tables import Cell
 
 CLUSTERS = ("CLUSTER", "LEADER", "MEMBERS")
-"""The heads of the table of all that elects a leader among its members."""
+"""The heads of the table of all clusters that elect a leader."""
 
 
 class StatusModel(BaseModel):
@@ -36,7 +36,7 @@ K = TypeVar("K", bound=StatusModel)
 
 @dataclass(frozen=True)
 class Table(Generic[K]):
-    """A table of `status`. Rows under the same heads stand in one table, whichever components they come from."""
+    """A table of `status`. Rows with the same heads are in one table, even if they come from several components."""
 
     keys: type[K]
     """Its fields are keys of the snapshot, which always has them."""
@@ -44,7 +44,7 @@ class Table(Generic[K]):
     heads: tuple[str, ...]
     rows: Callable[[K], Iterable[Sequence[Cell]]]
     place: int = 1
-    """Those of a lower place come first; else they are in the order of their components."""
+    """Tables with a lower place come first. Tables with the same place are in the order of their components."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Notes(Generic[K]):
     """Lines of `status` below all tables."""
 
     keys: type[K]
-    """Its fields are keys of the snapshot. Each has a default: nothing to note."""
+    """Its fields are keys of the snapshot. Each has a default, which means that there is nothing to note."""
     read: Callable[[Context, Readings, datetime], K]
     lines: Callable[[K], Iterable[Text]]
 

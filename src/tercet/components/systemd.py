@@ -1,7 +1,7 @@
-"""systemd unit files from data, with what every unit of the platform has in common.
+"""Makes systemd unit files from data, with the common settings of all units of the platform.
 
-Common to all: `StartLimitIntervalSec=0` and `Restart=always`, because a unit that gives up stays down after a
-power cut (measured: 90 s instead of 16 s from dark to the first write), and enabled, not started by hand.
+All have `StartLimitIntervalSec=0` and `Restart=always`, because a unit that gives up stays down after a power cut
+(measured: 90 s instead of 16 s from the start to the first write). All are enabled and not started by hand.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 
 Value = str | int | Sequence[str]
 
-# The control plane must get its turn when a busy application takes both cores: starved Consul agents suspect
-# each other and hold elections (seen at 8,000 inserts/s).
+# The control plane must get CPU when a busy application uses both cores. Otherwise Consul agents suspect each other and
+# hold elections (seen at 8,000 inserts/s).
 CONTROL_PLANE: Mapping[str, Value] = {"Nice": -10, "CPUWeight": 1000, "IOWeight": 1000}
 
-RESTART_MS = 500  # after which a unit that ended is started again
+RESTART_MS = 500  # milliseconds after which a unit that ended is started again
 
-# Nothing that binds to the tailnet address may start before it exists; see components/tailscale/component.py.
+# Units that bind to the tailnet address must not start before it exists; see components/tailscale/component.py.
 NEEDS_TAILNET: Mapping[str, Value] = {"Wants": "tailnet-ready.service", "After": "tailnet-ready.service"}
 
 
@@ -28,7 +28,7 @@ def unit_file(
     restart: bool = True,
     wanted: bool = True,
 ) -> bytes:
-    """A service unit. A sequence as value is written as one line each. `wanted`: it starts with the node."""
+    """A service unit. A sequence is written as one line per item. `wanted`: the unit starts with the node."""
     sections: list[tuple[str, Mapping[str, Value]]] = [
         ("Unit", {"Description": description, "StartLimitIntervalSec": 0, **(unit or {})}),
         ("Service", {**service, **({"Restart": "always", "RestartSec": f"{RESTART_MS}ms"} if restart else {})}),
@@ -45,5 +45,5 @@ def unit_file(
 
 
 def unit_path(name: str) -> str:
-    """Where a unit file of ours lives; it hides the distribution's unit of the same name."""
+    """The path of a unit file of tercet, which hides the distribution's unit of the same name."""
     return f"/etc/systemd/system/{name}"

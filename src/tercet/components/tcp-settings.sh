@@ -1,4 +1,4 @@
 #!/bin/sh
-# Prints those of the kernel's settings of TCP that can be set here, with their values. Arguments: their names.
+# Prints the kernel's TCP settings that can be set here, with their values. Arguments: their names.
 cd /proc/sys/net/ipv4 || exit 1
 for name in "$@"; do [ ! -w "$name" ] || echo "$name $(cat "$name")"; done

@@ -1,6 +1,6 @@
-"""The kernel's settings of TCP on every node: how soon it sends again, and how soon it notices a dead connection.
+"""The kernel's TCP settings on every node: how soon it sends a packet again, and how soon it detects a dead connection.
 
-They come before tailscaled, since a socket keeps what was set when it was made.
+They are set before tailscaled starts, because a socket keeps the settings from the time when it was made.
 """
 
 from __future__ import annotations
@@ -14,17 +14,19 @@ from tercet.inventory.platform import Node
 
 SYSCTL = "/etc/sysctl.d/60-tercet.conf"
 
-# What a bad line lost is sent again by TCP after 200 ms at the least, for receivers that acknowledge late, and each
-# attempt doubles that. On a line that loses 15 % of its packets each way, some statement of a busy session needs five
-# attempts within a minute, which takes 3 s. Linux acknowledges within 40 ms or a round trip, so 50 ms above the round
-# trip suffice. And a session with few packets under way, such as one that waits for each answer, makes six attempts
-# before it doubles the time-out (with the congestion control bbr it does not). The first needs Linux 6.11.
+# TCP sends a lost packet again after at least 200 ms, to allow for receivers that acknowledge late, and each attempt
+# doubles this time. On a link that loses 15 % of its packets in each direction, some statement of a busy session needs
+# five attempts within a minute, which takes 3 s. Linux acknowledges within 40 ms or a round trip, so 50 ms after the
+# round-trip time is enough. With the second setting, a session with few packets under way, such as one that waits for
+# each answer, makes six attempts before the time-out doubles (not with the congestion control bbr). The first setting
+# needs Linux 6.11.
 _RESENDING = {"tcp_rto_min_us": 50_000, "tcp_thin_linear_timeouts": 1}
 
-# A connection that only one side knows, after a link that flapped, ends when the other side answers a keepalive with a
-# reset. By default the first is sent after two hours: a standby's walreceiver, whose connecting has no time limit in
-# libpq, waited for the greeting of the primary as long (seen). With a silent peer it takes 3 + 6 s: a line that loses
-# every third packet ends nothing. Connections of Go programs and to PostgreSQL have limits of their own.
+# After a link flapped, a connection may be known to only one side. It ends when the other side answers a keepalive with
+# a reset. By default, the first keepalive is sent after two hours. A standby's walreceiver waited that long for the
+# primary's first answer, because libpq has no time limit for this (seen). With a silent peer, it takes 3 + 6 s, so a
+# link that loses every third packet does not end connections. Connections of Go programs and to PostgreSQL have their
+# own limits.
 _KEEPALIVES = {"tcp_keepalive_time": 3, "tcp_keepalive_intvl": 1, "tcp_keepalive_probes": 6}
 
 TCP: Mapping[str, int] = {**_RESENDING, **_KEEPALIVES}
@@ -33,7 +35,7 @@ _LISTED = text_of(__package__, "tcp-settings.sh")
 
 
 def tcp(node: Node) -> Iterable[Resource]:
-    """Set now, and from each start on by systemd, which ignores those that it cannot set (-)."""
+    """Set the values now, and at each start by systemd, which ignores those that it cannot set (-)."""
     lines = "".join(f"-net.ipv4.{name} = {value}\n" for name, value in TCP.items())
     yield File(SYSCTL, lines.encode())
     yield Object(

@@ -1,13 +1,12 @@
-"""Executes a plan: exactly its steps, in its order, each component ended by its gate.
+"""Executes a plan: exactly its steps, in its order. A gate follows the steps of each component.
 
 Invariants
-- A component's steps start when the gates of all components it comes after have passed; components that do not
-  depend on one another run side by side.
-- At most one running member of a rolling group is disturbed at a time, and only while the component's gate
-  passes.
-- Once something failed nothing new is started: scripts that run are finished, and the error is raised.
-- Nodes that the plan found unreachable are asked nothing, and gates judge the others (Readings.present).
-- Cancelled at any point, whatever was half done is found by the next plan (see nodeside/agent/stamps.py).
+- The steps of a component start when the gates of all components before it have passed. Components that do not depend
+  on each other run in parallel.
+- At most one running member of a rolling group is disturbed at a time, and only while the component's gate passes.
+- After a failure nothing new is started: running scripts are finished, and the error is raised.
+- Nodes that the plan found unreachable are not asked, and gates judge only the others (Readings.present).
+- If this is cancelled at any point, the next plan finds everything that was half done (see nodeside/agent/stamps.py).
 """
 
 from __future__ import annotations
@@ -41,9 +40,9 @@ async def apply(
 ) -> None:
     """Carry out `plan.steps` (the provider has carried out `plan.infrastructure` before).
 
-    `gate_timeout` is in seconds for each gate, but for those of the components in `gates`. Unchanged components are
-    gated too where a changed one comes right after them. Raises TercetError with all that went wrong and how far it
-    came.
+    `gate_timeout` is in seconds for each gate; `gates` has other values for some components. An unchanged component
+    also has a gate if a changed one comes right after it. Raises TercetError with all failures and what was carried
+    out.
     """
     run = _Run(plan, in_order(components), nodes, fleet, emit=emit, gate_timeout=gate_timeout, gates=gates)
     async with asyncio.TaskGroup() as group:
@@ -54,7 +53,7 @@ async def apply(
 
 
 class _Halted(Exception):  # noqa: N818 - no error but the way out
-    """Something failed elsewhere, so this is not started."""
+    """This is not started, because something failed elsewhere."""
 
 
 class _Run:
@@ -92,16 +91,16 @@ class _Run:
             raise _Halted
 
     def stand(self) -> str:
-        """How much of each component was carried out."""
+        """How much of each component was carried out, for an error message."""
         parts = [
             f"{name} {sum(step.component == name for step in self._done)} of {len(steps)}"
             for name, steps in self._steps.items()
             if steps
         ]
-        return f"Carried out, in nodes: {', '.join(parts)}. `tercet apply` looks at what is there and does the rest"
+        return f"Carried out, in nodes: {', '.join(parts)}. `tercet apply` finds what is missing and does the rest"
 
     async def phase(self, component: Component) -> None:
-        """Everything of one component, once the components before it have ended theirs."""
+        """Carry out one component, when the components before it have finished."""
         name = component.name
         for before in component.after:
             await self._ended[before].wait()
@@ -137,7 +136,7 @@ class _Run:
                 await self._hand(step, report)
             except _Halted:
                 pass
-            except TercetError as error:  # the other nodes' scripts are finished all the same
+            except TercetError as error:  # the scripts on the other nodes are finished anyway
                 self._fail(error, report)
 
         async with asyncio.TaskGroup() as group:
@@ -150,7 +149,7 @@ class _Run:
         self._done.append(step)
 
     async def _gate(self, component: Component, report: _Report, before: Step | None = None) -> None:
-        """Wait for the component's conditions; `before` is the disturbing step that comes next."""
+        """Wait for the component's conditions. `before` is the next step that disturbs a member, if there is one."""
         self._may_go_on()
         patience = self._gate_timeout[component.name]
         questions = {node.name: asked for node in self._nodes if (asked := component.questions(node))}
@@ -165,12 +164,16 @@ class _Run:
         )
         self._may_go_on()
         if text := await explain(judged, self._fleet, away=self._away):
-            held = f" Nothing of {before.group} that runs was disturbed: that needs all others well." if before else ""
+            held = (
+                f"  No running member of {before.group} was disturbed, because all others must be healthy first."
+                if before
+                else ""
+            )
             raise TercetError(f"{component.name} is not healthy after {patience:g} s.{held}\n{text}")
 
 
 class _Report:
-    """Tells what happens in one phase."""
+    """Emits the events of one phase."""
 
     def __init__(self, phase: str, emit: Emit) -> None:
         self._phase = phase
@@ -181,9 +184,9 @@ class _Report:
         self._emit(Event(self._phase, state, text, node, time.monotonic() - self._started))
 
     def made(self, change: Change, node: str) -> None:
-        """Tells of a change."""
+        """Emit an event for a change."""
         self("progress", f"{change}: {change.reason}", node)
 
     def waiting(self, condition: Condition, state: Waiting) -> None:
-        """Tells what a gate waits for."""
+        """Emit an event for the condition that a gate waits for."""
         self("progress", f"waiting: {condition.title}: {state.reason}")

@@ -1,4 +1,4 @@
-"""One resource against what was seen of its node: the changes it needs, each with its reason. Pure."""
+"""Compares one resource with the observation of its node: the changes that it needs, each with its reason. Pure."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ ENABLED = ("enabled", "static", "alias", "indirect", "generated", "transient")  
 class Seen:
     """One node while its changes are worked out.
 
-    `facts` is None for a node that does not run; `new` tells one that is created from one that is stopped.
-    `resources` is all that is wanted on the node, `touched` collects the paths whose content changes, each with
-    "changes" or "may change"; `changed` the names of the objects that change anywhere.
+    `facts` is None for a node that does not run; `new` means that it is created, otherwise it is stopped. `resources`
+    has everything that is wanted on the node. `touched` collects the paths whose content changes, each with "changes"
+    or "may change", and `changed` the names of the objects that change on any node.
     """
 
     observation: Observation
@@ -37,11 +37,11 @@ class Seen:
 
     @property
     def stopped(self) -> bool:
-        """It exists and does not run, so nothing is known of what is on it."""
+        """Whether it exists but does not run, so that its contents are unknown."""
         return self.facts is None and not self.new
 
     def blank(self, verb: Verb, resource: Resource, reason: str) -> Change:
-        """A change on a node that does not run: it is compared when it is made."""
+        """The reason for a change on a node that does not run. It is compared when the change is made."""
         if self.new:
             return change(verb, resource, reason)
         verb = Verb.UPDATE if verb is Verb.CREATE else verb
@@ -54,7 +54,7 @@ def change(verb: Verb, resource: Resource, reason: str) -> Change:
 
 
 def compare(resource: Resource, seen: Seen) -> list[Change]:
-    """The changes that this resource needs, in order; none if it is as wanted."""
+    """The changes that this resource needs, in order; empty if its state is right."""
     match resource:
         case File():
             return _file(resource, seen)
@@ -138,7 +138,7 @@ def _directory(directory: Directory, seen: Seen) -> list[Change]:
 
 
 def kept(directory: Directory, resources: Iterable[Resource]) -> set[str]:
-    """The names in a directory that belong to something wanted."""
+    """The names in a directory that belong to wanted resources."""
     wanted = (path_of(resource) for resource in resources if not isinstance(resource, Absent))
     inside = (path for path in wanted if path and path != directory.path and covers(directory.path, path))
     return {path.removeprefix(f"{directory.path}/").partition("/")[0] for path in inside}
@@ -191,7 +191,7 @@ def _unit(unit: Unit, seen: Seen) -> list[Change]:
 
 
 def _outdated(watch: Watch, found: UnitFact, touched: Mapping[str, str]) -> tuple[Verb, str]:
-    """RESTART or RELOAD, and the reason, if a running unit will not run with what is on disk; else no reason."""
+    """RESTART or RELOAD with the reason, if a running unit does not run with the files on disk; otherwise no reason."""
     reasons: dict[Verb, list[str]] = {Verb.RESTART: [], Verb.RELOAD: []}
     for path in watch.paths:
         verb = Verb.RELOAD if path in watch.reload else Verb.RESTART

@@ -1,7 +1,7 @@
-"""What a component is, and what health is.
+"""Defines components and conditions.
 
-A component says, purely, what its nodes must have and what must be true of the running platform. The engine knows
-nothing else of it. docs/architecture.md says what to write to add one.
+A component is a class that says, in pure functions, what its nodes must have and what must be true of the running
+platform. The engine knows nothing else about it. docs/architecture.md says how to add one.
 """
 
 from __future__ import annotations
@@ -24,22 +24,23 @@ class Passing:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """It does not hold (yet). `reason` says what was found instead."""
+    """The condition does not hold (yet). `reason` says what was found instead."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """It cannot be asked now, and why: it is about a node that is away. Nothing waits for it."""
+    """The condition cannot be judged now, because it is about a node that is away. Nothing waits for it."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Deviating:
-    """It does not hold, and what runs here is known to be unable to keep it. Shown wherever the condition is, with a
-    remedy; nothing waits for it and nothing fails."""
+    """The condition does not hold, which is a known deviation of the software in use. It is shown with a remedy;
+    nothing waits for it and nothing fails.
+    """
 
     reason: str
 
@@ -48,10 +49,9 @@ State = Passing | Waiting | Skipped | Deviating
 
 
 class Readings:
-    """The answers of one look at the platform, by node and question. A question not answered is NO_ANSWER.
+    """The answers of one look at the platform, by node and question. The answer is NO_ANSWER if there was none.
 
-    `away` are the nodes that are known to be unreachable: they were not asked, and what is judged is judged without
-    them.
+    `away` has the nodes that are known to be unreachable: they were not asked, and conditions are judged without them.
     """
 
     def __init__(
@@ -68,15 +68,15 @@ class Readings:
         return self._answers.get(node, {}).get(question, NO_ANSWER)
 
     def present(self, nodes: Iterable[str]) -> list[str]:
-        """Those of `nodes` that are not away: what a condition says of nodes, it says of these."""
+        """The `nodes` that are not away. A condition about nodes is about these."""
         return [node for node in nodes if node not in self.away]
 
     def reachable(self, node: str) -> bool:
-        """The node answered at all."""
+        """Whether the node answered."""
         return node in self._answers
 
     def silence(self, node: str) -> str:
-        """Why the node did not answer, as far as that is known; "" if it did."""
+        """The reason why the node did not answer, as far as it is known; "" if it answered."""
         return self._silent.get(node, "")
 
 
@@ -105,13 +105,14 @@ class Component(Protocol):
         ...
 
     def desired(self, node: Node) -> Iterable[Resource]:
-        """What this node must have of this component, in the order in which it must come true: a directory
-        before its files, a unit after all that it reads, an object after the unit that holds it. (Units that
-        must not run are stopped before all else.) Nothing where the node has no part in the component."""
+        """The resources of this component on this node, in the order in which they must be made: a directory before its
+        files, a unit after all paths that it reads, an object after the unit that holds it. (Units that must not run
+        are stopped first.) Empty if the node has no part in the component.
+        """
         ...
 
     def questions(self, node: Node) -> Mapping[str, Request]:
-        """What must be asked of this node to judge `healthy` and to show status, by a name unique to the platform."""
+        """The questions to this node for `healthy` and for the status, by a name that is unique on the platform."""
         ...
 
     def healthy(self) -> Iterable[Condition]:

@@ -1,4 +1,4 @@
-"""Bytes that exist only once the platform runs: asked for right before they are needed, until they are there."""
+"""Renders content that is known only when the platform runs, right before it is needed."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from tercet.converge.observe import ask
 from tercet.converge.requests import Answer, Deferred, Request, patience
 from tercet.errors import TercetError
 
-DEADLINE_S = 120.0  # the slowest that is waited for is another node's tailnet login: 45 s, and once more if it failed
+DEADLINE_S = 120.0  # the slowest wait is for a node's login to the tailnet: 45 s, or twice that after a failure
 INTERVAL_S = 0.5
 
 
 class Resolver:
     """Renders deferred content for one `apply`; nodes that are `away` are not asked.
 
-    All nodes often need the same answers at the same time, such as everybody's address: they share one look.
+    All nodes often need the same answers at the same time, such as the addresses of all nodes, so they share one look.
 
-    Invariant: rendering never holds up the event loop, in which the provider's lock is kept alive. It may ask a
-    password manager, which asks its user. One is rendered at a time, so what is cached is asked for once.
+    Invariant: rendering never blocks the event loop, because the provider's lock is kept alive there. Rendering may ask
+    a password manager, which asks its user. Only one content is rendered at a time, so a cached secret is asked for
+    once.
     """
 
     def __init__(self, fleet: Fleet, may_go_on: Callable[[], None], away: frozenset[str]) -> None:
@@ -34,8 +35,9 @@ class Resolver:
         self._rendering = asyncio.Lock()
 
     async def render(self, content: Deferred, *, shared: bool, deadline: float = DEADLINE_S) -> bytes:
-        """The bytes, waited for `deadline` seconds. `shared` is False where each asking has an effect of its own,
-        as a key that is good for one use. Raises TercetError that says what was waited for."""
+        """The bytes, after waiting for at most `deadline` seconds. `shared` is False if each request has its own
+        effect, such as a new key for a single use. Raises TercetError that says what was missing.
+        """
         ends = time.monotonic() + deadline
         while True:
             self._may_go_on()

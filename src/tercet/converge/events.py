@@ -1,4 +1,4 @@
-"""What happens while the tool works, as values; the terminal, JSON lines and the journal are views of them."""
+"""Progress events as values. The terminal, JSON lines and the journal are views of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class Event:
     """`phase` is a component or "image", "containers", "verify"; `state` one of started, progress, done, failed.
 
-    `seconds` is the time since the phase started; `fraction` 0..1 where progress can be measured, else None.
+    `seconds` is the time since the phase started. `fraction` is 0..1 if progress can be measured, otherwise None.
     """
 
     phase: str

@@ -1,7 +1,7 @@
-"""How the tool reaches nodes: one way to run a program there, given by the provider. Nothing else.
+"""The interface through which the tool runs programs on nodes. Each provider implements it.
 
-Invariant: every call ends within its time limit, whatever the node does. A node that cannot be reached is an
-answer (`Unreachable`), not a hang.
+Invariant: every call ends within its time limit, whatever the node does. A node that cannot be reached is an error
+(`Unreachable`), not a hang.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from tercet.errors import TercetError
 
 
 class Unreachable(TercetError):  # noqa: N818 - a finding more than an error
-    """The node is stopped, absent or silent; the message says which and what was waited for."""
+    """The node is stopped, absent or silent. The message says which, and what was waited for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """A finished program: exit code and its output as bytes."""
+    """A finished program: its exit code and its output as bytes."""
 
     status: int
     stdout: bytes = field(repr=False)
@@ -33,8 +33,8 @@ class Fleet(Protocol):
     async def run(self, node: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> Completed:
         """Run `argv` on the node as root, without a terminal.
 
-        Raises Unreachable if the node does not run or if `timeout` seconds pass; the program on the node is
-        then killed too. A non-zero exit is no error here.
+        Raises Unreachable if the node does not run, or after `timeout` seconds; the program on the node is then killed.
+        A non-zero exit status is not an error here.
         """
         ...
 

@@ -1,7 +1,7 @@
-"""Waiting for conditions, and saying why one does not hold.
+"""Waits for conditions, and explains why one does not hold.
 
-A gate ends a component's phase; verify and drills wait in the same way. Every wait has a deadline, and a
-condition that passed is not asked again.
+A gate ends a component's phase; verify and drills wait in the same way. Every wait has a deadline, and a condition that
+passed is not asked again.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from tercet.converge.fleet import Fleet
 from tercet.converge.observe import ask
 from tercet.converge.requests import Answer, Exec, Request
 
-ROUND_S = 10.0  # the longest that one look may take; a node that hangs costs this much of the deadline
+ROUND_S = 10.0  # seconds, the longest time for one look; a node that hangs costs this much of the deadline
 JOURNAL_LINES = 20
 
 Questions = Mapping[str, Mapping[str, Request]]
 
 
 class _Recorded(Readings):
-    """Readings that note what was read of them, so that the next look asks nothing else."""
+    """Readings that record what was read from them, so that the next look asks only for that."""
 
     def __init__(self, readings: Readings, left_out: set[tuple[str, str]]) -> None:
         super().__init__({}, away=readings.away)
@@ -32,7 +32,7 @@ class _Recorded(Readings):
 
     @property
     def complete(self) -> bool:
-        """Nothing was read that could have been asked this time and was not."""
+        """Whether everything that was read had been asked, if it could be asked this time."""
         return not self.read & self._left_out
 
     def get(self, node: str, question: str) -> Answer:
@@ -61,10 +61,10 @@ async def wait_for(
 ) -> list[tuple[Condition, State]]:
     """Ask until every condition holds, `deadline` seconds have passed, or `go_on()` says no.
 
-    Looks at once and at least once, then only at what a condition that does not hold yet has read. Between two
-    looks it rests for `interval` seconds, and for as long as the last look took: nodes that start up have better
-    things to do than to answer. Nodes that are `away` are not asked (see Readings). Returns each condition with its
-    last state, in the order given; `waiting` is told each new reason.
+    The first look is at once. Later looks ask only for what was read by conditions that do not hold yet. Between two
+    looks there is a pause of `interval` seconds plus the duration of the last look, to leave starting nodes their CPU.
+    Nodes that are `away` are not asked (see Readings). Returns each condition with its last state, in the given order.
+    `waiting` is called with each new reason.
     """
     conditions = list(conditions)
     questions = {node: batch for node, batch in questions.items() if node not in away}
@@ -83,7 +83,7 @@ async def wait_for(
             state = conditions[place].check(recorded)
             read[place] = recorded.read if recorded.complete else everything
             if not recorded.complete:
-                complete = False  # it got further than last time: no verdict before it could read on
+                complete = False  # the condition read more than last time, so it cannot be judged before that was asked
                 continue
             if isinstance(state, Waiting) and state != states[place]:
                 waiting(conditions[place], state)
@@ -97,7 +97,7 @@ async def wait_for(
 
 
 def _only(questions: Questions, wanted: set[tuple[str, str]]) -> Questions:
-    """The questions of which something is wanted; a node's name with no question asks whether it is reachable."""
+    """The questions whose answers are wanted. A node's name without a question asks whether the node is reachable."""
     return {
         node: {name: request for name, request in batch.items() if (node, name) in wanted}
         for node, batch in questions.items()
@@ -108,10 +108,10 @@ def _only(questions: Questions, wanted: set[tuple[str, str]]) -> Questions:
 async def explain(
     judged: Sequence[tuple[Condition, State]], fleet: Fleet, *, away: frozenset[str] = frozenset()
 ) -> str:
-    """What an operator needs to know of the conditions that do not hold, as lines of text.
+    """What an operator needs to know about the conditions that do not hold, as lines of text.
 
-    Each with its last reason; then the state and the last journal lines of the units behind it, but of nodes that are
-    `away`; then the next command to try. Empty if all hold.
+    Each condition has its last reason, then the state and the last journal lines of its units on nodes that are not
+    `away`, and the next command to try. Empty if all conditions hold.
     """
     failed = [(condition, state.reason) for condition, state in judged if isinstance(state, Waiting)]
     if not failed:
@@ -122,8 +122,9 @@ async def explain(
 
 
 async def explain_units(units: Iterable[tuple[str, str]], fleet: Fleet, reasons: str = "") -> str:
-    """State, last journal lines and next command for the units that look guilty: those that are not active, else
-    those on a node that `reasons` names, else the first."""
+    """State, last journal lines and next command for the units that are probably the cause: those that are not active,
+    or else those on a node that `reasons` names, or else the first one.
+    """
     units = list(units)
     if not units:
         return "try: tercet status"

@@ -1,11 +1,11 @@
-"""What must wait while nodes cannot be reached, for whom, and why. Pure.
+"""Decides which changes must wait while nodes cannot be reached, for which nodes, and why. Pure.
 
 Invariants
 - No running member of a rolling group is disturbed while another member is away, unless the members work alone.
-- A restart waits together with all of its step, files too: a program that crashes meanwhile comes back as it was, not
-  with a configuration that nobody has seen it run with.
-- What comes after a unit that waits for its restart waits too: it may need what that restart brings. An object or a
-  file that waits holds up nobody.
+- A restart waits together with its whole step, including files. So if a program crashes in the meantime, it starts
+  again with its old configuration, not with one that was never tried.
+- Components after a unit that waits for its restart wait, too, because they may need the result of that restart. An
+  object or a file that waits does not hold up other components.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from tercet.converge.resources import File, Object, Resource, Rolling, Turn, Uni
 from tercet.converge.target import Verb
 from tercet.inventory.platform import Node
 
-_Obstacle = tuple[tuple[str, ...], str]  # the sites or nodes that are awaited, and the reason
+_Obstacle = tuple[tuple[str, ...], str]  # the sites or nodes that a change waits for, and the reason
 
 
 def disturbed(change: Change, node: str, observation: Observation) -> tuple[Turn, Rolling] | None:
-    """The rolling group of which the change disturbs a running member, with the member's turn; None if it does not."""
+    """The rolling group and the turn of the running member that the change disturbs; None if it disturbs none."""
     match change.resource:
         case Unit(rolling=Rolling() as rolling) if change.verb in (Verb.RESTART, Verb.STOP):
             pass
@@ -64,7 +64,7 @@ class Holds:
                         self._groups[resource.rolling.group].add(node)
 
     def judge(self, component: str, node: str, changes: Sequence[Change]) -> tuple[list[Change], list[Held]]:
-        """One step's changes: those that may be made now, and those that wait."""
+        """The changes of one step: those that may be made now, and those that wait."""
         if not changes or not self._observation.unreachable:
             return list(changes), []
         now: list[Change] = []
@@ -84,14 +84,14 @@ class Holds:
         return now, held
 
     def restart(self, change: Change, resources: Iterable[Resource]) -> Held | None:
-        """The restart of a whole node, with all that runs there, as one that waits; None if it may be carried out."""
+        """The restart of a whole node as a waiting step; None if it may be carried out now."""
         for rolling in [unit.rolling for unit in resources if isinstance(unit, Unit) and unit.active and unit.rolling]:
             if obstacle := self._missing(rolling, change.restarts):
                 return Held("", change.restarts, (change,), *obstacle)
         return None
 
     def _obstacle(self, change: Change, node: str) -> _Obstacle | None:
-        """Why the change must not be made now; None if it may."""
+        """The reason why the change must not be made now; None if it may be made."""
         away = self._observation.unreachable.keys()
         if (found := disturbed(change, node, self._observation)) and (obstacle := self._missing(found[1], node)):
             return obstacle
@@ -108,12 +108,12 @@ class Holds:
         return None
 
     def _permitted(self, wanted: Object) -> bool:
-        """What is known without the nodes that are away is enough for the object's `permit`."""
+        """Whether the answers without the nodes that are away are enough for the object's `permit`."""
         known = {name: self._observation.answer(name, request) for name, request in wanted.needs}
         return wanted.permit is not None and wanted.permit(known) is None
 
     def _missing(self, rolling: Rolling, node: str) -> _Obstacle | None:
-        """The other members of the group that are away, if the members need one another."""
+        """The other members of the group that are away, if the members need each other."""
         missing = (self._groups[rolling.group] - {node}) & self._observation.unreachable.keys()
         if rolling.alone or not missing:
             return None
@@ -121,7 +121,7 @@ class Holds:
         return self._places(missing), reason
 
     def _places(self, away: set[str]) -> tuple[str, ...]:
-        """Sites of which nothing can be reached by their names, other nodes by theirs."""
+        """The names of sites of which no node can be reached, and of other nodes that are away."""
         reached = {node.site for node in self._nodes if node.name not in self._observation.unreachable}
         names = (
             node.name if node.site in reached else node.site or node.name for node in self._nodes if node.name in away

@@ -1,7 +1,6 @@
-"""How the engine talks with a node: the agent and one request go in on standard input, one answer comes back.
+"""Talks to a node: the agent and one request are sent on standard input, and one answer comes back.
 
-The agent (nodeside/agent) is sent along each time, so a node needs nothing but Python and always runs the
-version that the operator has.
+The agent (nodeside/agent) is sent each time, so a node needs only Python and always runs the operator's version.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ from tercet.converge.fleet import Fleet, Unreachable
 from tercet.converge.requests import Active, Answer, Deferred, Exec, Http, Request
 
 ARGV = ("python3", "-I", "-S", "-")
-DO_TIMEOUT_S = 180.0  # a stop, a start and what comes before them, each within the agent's own limit of 60 s
+DO_TIMEOUT_S = 180.0  # seconds: a stop, a start and the changes before them, each within the agent's own limit of 60 s
 
-SYSTEMD_S = 10.0  # for systemd to tell the states of all units of a node
-NOT_ACTIVE = 3  # the status that `systemctl is-active` has for it
+SYSTEMD_S = 10.0  # seconds for systemd to report the states of all units of a node
+NOT_ACTIVE = 3  # the exit status of `systemctl is-active` for it
 # Each after those that it imports.
 OBSERVE = ("endpoint", "api", "agent.requests", "agent.facts", "agent.stamps", "agent.main")
 DO = (*OBSERVE, "agent.changes")
 
 
 class Made(StrEnum):
-    """What became of a change, as the agent says it."""
+    """The result of a change, as the agent reports it."""
 
     DONE = "done"
     UNCHANGED = "unchanged"
@@ -39,7 +38,7 @@ class Made(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one change on its node, and why where it failed."""
+    """The result of one change on its node, and the reason if it failed."""
 
     made: Made
     reason: str = ""
@@ -58,10 +57,10 @@ async def observe_node(
     units: Mapping[str, Sequence[str]] | None = None,
     timeout: float,
 ) -> tuple[dict[str, Any], list[Answer]]:
-    """Read everything of one node in one run: what its agent says of `paths` and `units`, and the answers.
+    """Read everything from one node in one run: the state of `paths` and `units`, and the answers to the requests.
 
-    `paths` maps a path to "content", "entries" or ""; `units` maps a unit to the paths it watches. Requests
-    end before `timeout` (seconds), so that one that hangs costs its own answer only. Raises Unreachable.
+    `paths` maps a path to "content", "entries" or ""; `units` maps a unit to the paths that it watches. Requests end
+    before `timeout` (seconds), so that a request that hangs costs only its own answer. Raises Unreachable.
     """
     limit = max(timeout - margin(timeout), timeout / 2)
     active = [request for request in requests if isinstance(request, Active)]
@@ -83,20 +82,21 @@ async def observe_node(
 
 
 def margin(timeout: float) -> float:
-    """Seconds of a look for the agent's start and for the way back: more where the caller has more patience, as with a
-    starved node, but no more than `patience` adds to what a request may take."""
+    """Seconds of a look for the agent's start and the way back: more if the caller waits longer, for example for a node
+    without free CPU, but at most what `patience` adds to the time of a request.
+    """
     return min(max(1.0, timeout / 10), 5.0)
 
 
 async def do(
     fleet: Fleet, node: str, changes: Sequence[Mapping[str, Any]], watch: Mapping[str, Sequence[str]]
 ) -> list[Outcome]:
-    """Carry out changes on one node: an outcome for each, in order, up to the first that failed.
+    """Carry out changes on one node. Returns an outcome for each, in order, up to the first one that failed.
 
-    Units that follow one another are started side by side, so one that failed may be followed by theirs; and a failure
-    of what ends the script, systemd's reload, is one outcome more than there are changes.
+    Consecutive units are started in parallel, so outcomes of other units may follow a failed one. If systemd's reload
+    at the end of the script fails, there is one more outcome than there are changes.
 
-    `watch` names all managed units of the node with the paths they watch. Raises Unreachable.
+    `watch` has all managed units of the node with the paths that they watch. Raises Unreachable.
     """
     asked = {"call": "do", "changes": changes, "watch": watch}
     said = await _call(fleet, node, asked, DO, DO_TIMEOUT_S)
@@ -104,7 +104,7 @@ async def do(
 
 
 async def send(fleet: Fleet, node: str, data: bytes, target: str, sha256: str) -> str:
-    """Bring a program to a node: `target` then holds `data`, executable. Returns what went wrong, or "".
+    """Send a program to a node: `target` then has `data` and is executable. Returns "", or what went wrong.
 
     Raises Unreachable.
     """
@@ -131,7 +131,7 @@ async def _call(
 
 @cache
 def _agent(modules: tuple[str, ...]) -> str:
-    """A program that has the agent's modules, and its `main`."""
+    """The source of a program with the agent's modules and a call of its `main`."""
     package = nodeside.__name__
     sources = {f"{package}.{name}": _source(name) for name in modules}
     return f"{_source('agent.loader')}\nload({sources!r})\nfrom {package}.agent.main import main\n"
@@ -142,7 +142,7 @@ def _source(module: str) -> str:
 
 
 def _state(shown: Mapping[str, str] | None, silence: str) -> Answer:
-    """Whether a unit is active, from what systemd shows of it."""
+    """The answer to whether a unit is active, from its properties in systemd."""
     if shown is None:
         return Answer(-1, error=silence)
     state = shown["ActiveState"]
@@ -150,7 +150,7 @@ def _state(shown: Mapping[str, str] | None, silence: str) -> Answer:
 
 
 def _wire(request: Exec | Http, limit: float) -> dict[str, Any]:
-    """A request as it travels. Deferred bytes must have been rendered before."""
+    """A request as it is sent. Deferred bytes must have been rendered before."""
     data = request.stdin if isinstance(request, Exec) else request.body
     if isinstance(data, Deferred):
         raise TypeError(f"the standard input of {request!r} is not known before its change is made")
@@ -161,10 +161,10 @@ def _wire(request: Exec | Http, limit: float) -> dict[str, Any]:
 
 
 def encoded(data: bytes) -> str:
-    """Bytes as they travel."""
+    """Bytes as they are sent."""
     return b64encode(data).decode()
 
 
 def unique(requests: Iterable[Request]) -> list[Request]:
-    """Each different request once: what many want to know is asked once."""
+    """The different requests, each only once."""
     return list(dict.fromkeys(requests))

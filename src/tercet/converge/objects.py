@@ -1,4 +1,4 @@
-"""Changing state inside a running program until its probe agrees."""
+"""Changes state inside a running program until the probe shows that it is right."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ RETRY_S = 0.5
 
 
 class Objects:
-    """Brings objects about on the nodes of `fleet` that are not `away`. `may_go_on` raises where nothing new may be
-    started."""
+    """Makes objects on the nodes of `fleet` that are not `away`. `may_go_on` raises if nothing new may be started."""
 
     def __init__(self, fleet: Fleet, resolver: Resolver, may_go_on: Callable[[], None], away: frozenset[str]) -> None:
         self._fleet = fleet
@@ -29,12 +28,12 @@ class Objects:
         self._away = away
 
     async def bring_about(self, wanted: Object, node: str) -> str:
-        """Change an object until `differs` is None, at `node` or at whoever holds it at the time; where it was changed
-        last, "" if all was well from the start.
+        """Change an object until `differs` is None, on `node` or on the node that holds it at the time. Returns the
+        node where it was changed last, or "" if its state was right from the start.
 
-        A change that fails is tried again for `settle` seconds, as what holds the object may still be starting; where
-        the holder is another since, the change is made there, too. Raises TercetError with the reason and the last
-        answer.
+        A change that fails is tried again for `settle` seconds, because the program that holds the object may still be
+        starting. If another node holds the object by then, the change is made there, too. Raises TercetError with the
+        reason and the last answer.
         """
         changed, problem, ends = "", "", time.monotonic() + wanted.settle
         while True:
@@ -56,7 +55,7 @@ class Objects:
                 changed, problem = at, failed and f"the change failed: {failed}"
 
     async def _find(self, wanted: Object, node: str) -> tuple[str, Answer]:
-        """Where the object is, and its answer there; "" and a reason for that where nobody holds it."""
+        """The node that holds the object, and its answer; "" and the reason if no node holds it."""
         if not wanted.here:
             return node, await self._answer(node, wanted.probe)
         answers = await self._answers(wanted.on, wanted.probe)
@@ -68,13 +67,13 @@ class Objects:
         return "", Answer(-1, error=said)
 
     async def _refusal(self, wanted: Object) -> str | None:
-        """Why the change must not happen, as the object's `permit` judges; None if it may."""
+        """The reason of the object's `permit` why the change must not happen; None if it may happen."""
         if wanted.permit is None:
             return None
         return wanted.permit({other: await self._answer(other, request) for other, request in wanted.needs})
 
     async def _change(self, wanted: Object, node: str) -> str:
-        """Send the object's requests. What went wrong, or ""."""
+        """Send the object's requests. Returns "", or what went wrong."""
         for request in wanted.change:
             ready = request
             if isinstance(request, Exec) and isinstance(request.stdin, Deferred):
@@ -102,7 +101,7 @@ def _too_late(wanted: Object, changed: str, reason: str, found: str) -> str:
 
 
 def _without_input(text: str, request: Request) -> str:
-    """A message without what went in on standard input: it may hold secrets, and programs quote it in errors."""
+    """A message without the data from standard input, which may be secret and which programs quote in errors."""
     data = request.stdin if isinstance(request, Exec) else request.body if isinstance(request, Http) else b""
     for word in re.findall(rb"[^\s'\"]{6,}", data if isinstance(data, bytes) else b""):
         text = text.replace(word.decode(errors="replace"), "…")

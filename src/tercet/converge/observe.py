@@ -1,4 +1,4 @@
-"""What is: one batched read of every node, as values that the planner compares with what is wanted."""
+"""Observes the nodes: one batched read of each, as values that the planner compares with the desired state."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tercet.converge.watch import watches
 
 @dataclass(frozen=True, slots=True)
 class PathFact:
-    """What is at a path, links not followed. `kind` is file, directory, link or special.
+    """What is at a path, without following links. `kind` is file, directory, link or special.
 
-    `sha256` is set for files that were asked for, `entries` for directories to be purged, `target` and `leads`
-    (something is at its end) for links.
+    `sha256` is set for files whose content was requested, `entries` for directories to be purged, and `target` and
+    `leads` (whether its target exists) for links.
     """
 
     kind: str
@@ -34,7 +34,7 @@ class PathFact:
 
 @dataclass(frozen=True, slots=True)
 class UnitFact:
-    """A unit in systemd's own words, and `stale`: the paths whose content on disk it does not run with."""
+    """A unit as systemd reports it, and `stale`: the paths whose content on disk differs from what it runs with."""
 
     load: str = "loaded"
     active: str = "active"
@@ -46,7 +46,7 @@ class UnitFact:
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """One node. A path that was asked for and is None is absent."""
+    """One node. A requested path that is None does not exist."""
 
     paths: Mapping[str, PathFact | None] = field(default_factory=dict)
     units: Mapping[str, UnitFact] = field(default_factory=dict)
@@ -55,16 +55,16 @@ class NodeFacts:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One look at the platform. A node that is in neither mapping does not run.
+    """One observation of the platform. A node that is in neither mapping does not run.
 
-    `unreachable` maps a node to the reason: its server cannot be reached, or it runs and did not answer.
+    `unreachable` maps a node to the reason: its server cannot be reached, or the node runs but did not answer.
     """
 
     nodes: Mapping[str, NodeFacts] = field(default_factory=dict)
     unreachable: Mapping[str, str] = field(default_factory=dict)
 
     def answer(self, node: str, request: Request) -> Answer:
-        """The answer to a request; NO_ANSWER where it could not be asked."""
+        """The answer to a request; NO_ANSWER if it could not be asked."""
         facts = self.nodes.get(node)
         return facts.answers.get(request, NO_ANSWER) if facts else NO_ANSWER
 
@@ -77,17 +77,18 @@ async def ask(
     apart: float = 0.0,
     away: frozenset[str] = frozenset(),
 ) -> Readings:
-    """Ask many nodes many questions: one run a node, each over within `timeout` seconds.
+    """Ask many nodes many questions: one run per node, which takes at most `timeout` seconds.
 
-    A node that does not answer has no answers in the readings, only the reason of its silence; one that is `away` is
-    not asked. All nodes are asked at once; with `apart` in their order, this many seconds after one another.
+    A node that does not answer has no answers in the readings, only the reason for its silence. Nodes that are `away`
+    are not asked. All nodes are asked at once, or, with `apart`, in their order, this many seconds after each other.
     """
     answered: dict[str, dict[str, Answer]] = {}
     silent: dict[str, str] = {}
 
     async def one(place: int, node: str) -> None:
         requests = unique(questions[node].values())
-        await asyncio.sleep(place * apart)  # so that a machine with few cores ends one thing before it begins the next
+        # So that a machine with few cores finishes one node before it begins the next.
+        await asyncio.sleep(place * apart)
         try:
             _, answers = await observe_node(fleet, node, requests, timeout=timeout)
         except Unreachable as error:
@@ -110,9 +111,9 @@ async def observe(
     timeout: float,
     away: Mapping[str, str] | None = None,
 ) -> Observation:
-    """Read all that planning needs of the nodes that run, one run a node, all at once.
+    """Read everything that planning needs from the running nodes: one run per node, all at once.
 
-    `wanted` has the resources of every node (see planner.desired), `timeout` is in seconds a node. `away` maps nodes
+    `wanted` has the resources of every node (see planner.desired). `timeout` is in seconds per node. `away` maps nodes
     that are known to be unreachable to the reason.
     """
     requests = _requests(wanted)
@@ -154,7 +155,7 @@ async def _read(
 
 
 def _paths(resources: Iterable[Resource]) -> dict[str, str]:
-    """The paths to look at, and what of each."""
+    """The paths to read, and what to read of each."""
     paths: dict[str, str] = {}
     for resource in resources:
         match resource:
@@ -170,7 +171,7 @@ def _paths(resources: Iterable[Resource]) -> dict[str, str]:
 
 
 def _requests(wanted: Mapping[str, Sequence[Resource]]) -> dict[str, list[Request]]:
-    """What must be asked of each node: objects' probes, standings of rolling members, needs of deferred content."""
+    """The requests for each node: probes of objects, standings of rolling members, needs of deferred content."""
     asked: dict[str, list[Request]] = {}
     for node, resources in wanted.items():
         for resource in resources:

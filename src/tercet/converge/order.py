@@ -1,4 +1,4 @@
-"""The graph of components: which comes after which."""
+"""The order of components."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from tercet.converge.component import Component
 
 
 def in_order(components: Sequence[Component]) -> list[Component]:
-    """Each component after all that it names in `after`; otherwise in the order given.
+    """Sort the components so that each comes after all that it names in `after`; otherwise keep the given order.
 
-    ValueError for a name that does not exist and for a circle: these are mistakes of a component.
+    Raises ValueError for a name that does not exist and for a cycle, which are bugs of a component.
     """
     known = {component.name for component in components}
     for component in components:
@@ -29,7 +29,7 @@ def in_order(components: Sequence[Component]) -> list[Component]:
 
 
 def ancestors(components: Iterable[Component]) -> dict[str, frozenset[str]]:
-    """For each component, given in order, all components that come before it."""
+    """For each component of the ordered list, all components that must come before it."""
     before: dict[str, frozenset[str]] = {}
     for component in components:
         before[component.name] = frozenset(component.after).union(*(before[name] for name in component.after))

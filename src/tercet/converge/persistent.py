@@ -1,14 +1,14 @@
-"""Agents that stay: while much is asked of the nodes, Python is started on each of them once and not for every call.
+"""Persistent agents: Python is started on each node only once, not for every call.
 
-A fleet around another one. What `converge.node` sends, a program for Python on standard input, goes to an interpreter
-that waits on the node for it; everything else goes the ordinary way. A look takes a seventh of the CPU that it
-takes with a Python started for it (bench/agent.py), and over a slow way no new session.
+This is a fleet around another fleet. What `converge.node` sends, a Python program on standard input, goes to an
+interpreter that waits for it on the node. Everything else goes through the other fleet. With a persistent agent, a look
+takes a seventh of the CPU (bench/agent.py), and a slow connection needs no new session.
 
 Invariants
-- A call has an interpreter to itself. Where both of a node's are busy, it goes the ordinary way: over SSH each holds
-  one of the ten sessions that a server's connection may have, and three nodes share one.
-- One that did not answer in time, or whose caller was cancelled, is ended and never asked again.
-- None outlives the context: their input is closed, and who has not left after END_S is killed.
+- Each call has an interpreter to itself. If both interpreters of a node are busy, the call goes through the other
+  fleet: over SSH, each interpreter holds one of the ten sessions of a server's connection, which three nodes share.
+- An interpreter that did not answer in time, or whose caller was cancelled, is ended and never used again.
+- No interpreter outlives the context: its input is closed, and it is killed if it still runs after END_S.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tercet.converge.fleet import Completed, Fleet, Unreachable
 from tercet.converge.node import ARGV
 
 END_S = 2.0
-MOST = 2  # a node
+MOST = 2  # per node
 
 # Reads programs, each after a line with its length, and answers with a line "STATUS LENGTH LENGTH", then what the
 # program printed and what it complained of. What it defined is kept: the agent's modules are loaded once.
@@ -52,7 +52,7 @@ class PersistentAgents:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._idle: defaultdict[str, list[asyncio.subprocess.Process]] = defaultdict(list)
-        self._number: defaultdict[str, int] = defaultdict(int)  # idle and busy ones of each node
+        self._number: defaultdict[str, int] = defaultdict(int)  # the idle and busy interpreters of each node
 
     async def run(self, node: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> Completed:
         """See Fleet."""
@@ -61,7 +61,7 @@ class PersistentAgents:
         try:
             async with asyncio.timeout(timeout):
                 while self._idle[node]:
-                    with contextlib.suppress(EOFError, ConnectionError):  # it went down with its node, or was killed
+                    with contextlib.suppress(EOFError, ConnectionError):  # it ended with its node, or was killed
                         return await self._ask(node, self._idle[node].pop(), stdin)
                 return await self._ask(node, await self._start(node), stdin)
         except TimeoutError:
@@ -111,7 +111,7 @@ class PersistentAgents:
 
 
 async def _exactly(stream: asyncio.StreamReader, length: int) -> bytes:
-    """Not `readexactly`: a stream over SSH has `read` and `readline` alone."""
+    """Not `readexactly`, because a stream over SSH has only `read` and `readline`."""
     pieces: list[bytes] = []
     while length:
         pieces.append(await stream.read(length))
@@ -122,7 +122,7 @@ async def _exactly(stream: asyncio.StreamReader, length: int) -> bytes:
 
 
 async def _end(resident: asyncio.subprocess.Process, *, at_once: bool = False) -> None:
-    """Close its input and wait until it has left; kill it at once, or when it has not."""
+    """Close its input and wait until it ends. Kill it if it does not end, or at once with `at_once`."""
     if resident.stdin is not None:
         resident.stdin.close()
     try:

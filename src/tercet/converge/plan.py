@@ -1,8 +1,8 @@
-"""The plan: what will be done, on which node, why, and in which order. A value; nothing here acts.
+"""The plan: which changes are made, on which node, why, and in which order. A value; nothing here acts.
 
 The plan that is shown is the plan that is executed: `apply` takes these steps and computes nothing again. There are
-three exceptions, and the plan says so of each: bytes that do not exist yet (`Deferred`), what belongs to whichever node
-is primary by then (`Object.here`), and what is on a node whose container is stopped (`Step.unknown`).
+three exceptions, which the plan shows: bytes that do not exist yet (`Deferred`), objects of the node that is primary at
+that time (`Object.here`), and the state of a node whose container is stopped (`Step.unknown`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tercet.inventory.platform import holds_database
 class Change:
     """One line of the plan.
 
-    `restarts` is set by a provider where the change stops a node that runs: its name.
+    A provider sets `restarts` to the name of a running node if the change stops it.
     """
 
     verb: Verb
@@ -36,7 +36,7 @@ class Change:
 
     @property
     def what(self) -> str:
-        """The target as people read it: "file /etc/hosts", "unit patroni.service", "container db-sib-01"."""
+        """The target as text: "file /etc/hosts", "unit patroni.service", "container db-sib-01"."""
         return str(self.target)
 
     def __str__(self) -> str:
@@ -45,11 +45,12 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """All changes of one component on one node: one script there.
+    """All changes of one component on one node, made by one script there.
 
-    `group` is set where the step disturbs a running member of a rolling group: such steps of a component run
-    one at a time in the plan's order, each followed by the component's conditions.
-    `unknown` is set where the node's container is stopped: `changes` are all that may be needed there, and each is
+    `group` is set if the step disturbs a running member of a rolling group. Such steps of a component run one at a
+    time, in the plan's order, and the component's conditions are checked after each.
+
+    `unknown` is set if the node's container is stopped. `changes` then has all changes that may be needed, and each is
     compared when it is made.
     """
 
@@ -62,10 +63,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A step that is needed and is not carried out while nodes cannot be reached.
+    """A needed step that is not carried out while nodes cannot be reached.
 
-    `awaits` are the sites, or single nodes, that must be back first, `reason` is why. `component` is "" for changes of
-    the container itself. `unknown` is as for Step.
+    `awaits` has the sites or nodes that must be back first, and `reason` says why. `component` is "" for changes of the
+    container itself. `unknown` is the same as in Step.
     """
 
     component: str
@@ -78,12 +79,15 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`infrastructure` is the provider's part (containers, networks), done first; then `steps`, in order.
+    """`infrastructure` has the provider's changes (containers, networks), which come first; then come `steps`, in
+    order.
 
-    `restarts` is the provider's, too: restarts of whole nodes that serve. They come last, one at a time in this order,
-    each while the platform is well.
-    `unreachable` maps a node that could not be read to the reason: what it needs is unknown. `waiting` is what the
-    others need and must not get before it is back. Neither is carried out, so a plan may have both and be empty.
+    `restarts` has the provider's restarts of whole nodes that serve. They come last, one at a time in this order, each
+    only while the platform is healthy.
+
+    `unreachable` maps a node that could not be read to the reason: its changes are unknown. `waiting` has changes that
+    other nodes need, but must not get before that node is back. Neither is carried out, so a plan can have both and
+    still be empty.
     """
 
     infrastructure: tuple[Change, ...] = ()
@@ -94,22 +98,22 @@ class Plan:
 
     @property
     def destructions(self) -> tuple[Change, ...]:
-        """What destroys a database."""
+        """The changes that destroy a database."""
         return tuple(change for change in self.infrastructure if change.destroys)
 
     @property
     def empty(self) -> bool:
-        """Nothing is to be done now."""
+        """Whether nothing can be done now."""
         return not (self.infrastructure or self.steps or self.restarts)
 
     @property
     def listed(self) -> tuple[Step, ...]:
-        """The steps whose changes are known. The others' nodes are `stopped`."""
+        """The steps whose changes are known. The nodes of all other steps are in `stopped`."""
         return tuple(step for step in self.steps if not step.unknown)
 
     @property
     def stopped(self) -> tuple[str, ...]:
-        """The nodes whose containers are stopped: what must change there is known once they run."""
+        """The nodes whose containers are stopped: their changes are known only when they run."""
         parts: tuple[Step | Held, ...] = (*self.steps, *self.waiting)
         return tuple(dict.fromkeys(part.node for part in parts if part.unknown))
 

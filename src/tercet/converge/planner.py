@@ -1,8 +1,8 @@
-"""What is wanted against what is: the plan. Pure, so the same inventory and platform always give the same plan.
+"""Compares the desired state with the observation and makes the plan. Pure: the same input always gives the same plan.
 
-Invariants: a step comes after all steps of the components that its component comes after; a change of a path
-that a unit watches restarts or reloads the unit in the same plan; nothing is changed without a line and a
-reason; what must wait for nodes that cannot be reached is said too (hold.py).
+Invariants: a step comes after all steps of the components before its own; a change of a path that a unit watches
+restarts or reloads the unit in the same plan; nothing is changed without a line and a reason; changes that must wait
+for nodes that cannot be reached are listed, too (hold.py).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tercet.inventory.platform import Node
 
 
 def desired(components: Iterable[Component], nodes: Iterable[Node]) -> dict[str, list[Resource]]:
-    """All that is wanted of each node, for `observe`."""
+    """All resources of each node, for `observe`."""
     components = list(components)
     return {node.name: [r for component in components for r in component.desired(node)] for node in nodes}
 
@@ -36,11 +36,11 @@ def plan(
     observation: Observation,
     infrastructure: Sequence[Change],
 ) -> Plan:
-    """The steps that make the platform as wanted.
+    """The plan that brings the platform to its desired state.
 
-    `infrastructure` is what the provider has to do: first, but for restarts of nodes that serve, which come last. A
-    node it creates counts as empty, and one that is only stopped as unknown. ValueError for components that contradict
-    each other: a mistake of theirs.
+    `infrastructure` has the changes of the provider. They come first, except restarts of nodes that serve, which come
+    last. A node that it creates counts as empty, and one that is only stopped as unknown. Raises ValueError if
+    components contradict each other, which is a bug of a component.
     """
     components = in_order(components)
     wanted = {component.name: _wanted(component, nodes, observation) for component in components}
@@ -86,10 +86,11 @@ def plan(
 
 
 def _restarts(infrastructure: Sequence[Change], seen: Mapping[str, Seen]) -> tuple[Change, ...]:
-    """The restarts of nodes that serve: in the last turn of any unit of the node, so the primary's is late.
+    """The restarts of nodes that serve, in the order of the last turn of any unit of the node, so the primary's is
+    late.
 
-    A node on which a unit of a rolling group is down, or which is silent, does not serve: it is repaired with the rest
-    of the infrastructure, before and without waiting for the healthy ones.
+    A node does not serve if it is silent or if a unit of a rolling group is down on it. Such a node is repaired with
+    the rest of the infrastructure, before the healthy nodes and without waiting for them.
     """
     in_turn = []
     for change in infrastructure:
@@ -105,7 +106,7 @@ def _restarts(infrastructure: Sequence[Change], seen: Mapping[str, Seen]) -> tup
 
 
 def _wanted(component: Component, nodes: Sequence[Node], observation: Observation) -> dict[str, list[Resource]]:
-    """What the component wants of each node. An object with `on` goes to the one node that carries it out."""
+    """The component's resources on each node. An object with `on` is assigned to the one node that changes it."""
     wanted: dict[str, list[Resource]] = {node.name: [] for node in nodes}
     for node in nodes:
         for resource in component.desired(node):
@@ -118,8 +119,9 @@ def _wanted(component: Component, nodes: Sequence[Node], observation: Observatio
 
 
 def _carrier(wanted: Object, observation: Observation) -> str:
-    """The holder, else the first that knows what is there, as its program runs, else the first that answered, else the
-    first that will be started, else one that is left out as unreachable."""
+    """The holder; or else the first node whose program answers the probe, the first node that answered at all, the
+    first node that will be started, or a node that is left out as unreachable, in this order.
+    """
     candidates = wanted.on
     if holder := wanted.holder({name: observation.answer(name, wanted.probe) for name in candidates}):
         return holder
@@ -130,13 +132,13 @@ def _carrier(wanted: Object, observation: Observation) -> str:
 
 
 def _consistent(node: str, wanted: Mapping[str, Sequence[Resource]], components: Sequence[Component]) -> list[Resource]:
-    """All resources of a node, once it is sure that they do not contradict each other.
+    """All resources of a node, after checking that they do not contradict each other.
 
-    Two components may want the same thing, not two versions of it; and what a unit watches must come true
-    before the unit, else a restart would come too early or never.
+    Two components may want the same resource, but not two versions of it. A path that a unit watches must come before
+    the unit; otherwise a restart would come too early or never.
     """
     owners: dict[str | Target, tuple[str, Resource]] = {}
-    provided: list[tuple[str, str]] = []  # (component, path) in the order in which they come true
+    provided: list[tuple[str, str]] = []  # (component, path) in the order in which they are made
     before = ancestors(components)
     for component in components:
         own = watches(wanted[component.name])
@@ -182,8 +184,8 @@ def _check_follows(components: Sequence[Component], wanted: Mapping[str, Mapping
 def _changes(resources: Sequence[Resource], seen: Seen) -> list[Change]:
     """A component's changes on one node, in the order in which they are made.
 
-    Units that must not run come first, as they may hold a port; of units that follow one another all are
-    enabled before the first is started, so that systemd reads its files once and they start side by side.
+    Units that must not run come first, because they may hold a port. Consecutive units are all enabled before the first
+    one is started, so that systemd reads its files only once and the units start in parallel.
     """
     unwanted = [r for r in resources if isinstance(r, Unit) and not r.active]
     others = [r for r in resources if r not in unwanted]
@@ -197,7 +199,7 @@ def _changes(resources: Sequence[Resource], seen: Seen) -> list[Change]:
 
 
 def _step(component: str, node: str, changes: Sequence[Change], seen: Seen) -> tuple[Turn, Step]:
-    """The step with its turn among those of its component."""
+    """The step with its turn among the steps of its component."""
     found = [pair for change in changes if (pair := disturbed(change, node, seen.observation))]
     if not found:
         return Turn.NOBODY, Step(component, node, tuple(changes), unknown=seen.stopped)

@@ -1,8 +1,7 @@
-"""What can be asked of a node: run a program there, talk to an HTTP API on its loopback, or tell how a unit is.
+"""Requests to a node: run a program there, call an HTTP API on its loopback, or read the state of a unit.
 
-A request is a value, its answer is a value, and the meaning of an answer is a pure function. So a fact about
-a node is tested with a fixture, and everything that a phase wants to know travels in one batch
-(see converge/fleet.py).
+A request is a value, its answer is a value, and the meaning of an answer is a pure function. So a fact about a node can
+be tested with a fixture, and all requests of a phase are sent in one batch (see converge/fleet.py).
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from tercet.nodeside.endpoint import Endpoint
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """Bytes that are known only once the platform runs, such as an address or a join key.
+    """Bytes that are known only when the platform runs, such as an address or a join key.
 
-    `needs` maps a node to the one request whose answer is needed; `render` turns the answers into the bytes
-    and raises LookupError, with a sentence, where an answer does not hold what it needs. A node that cannot be
-    reached has no answer. `why` completes the plan's line "content is known once …".
+    `needs` maps a node to the one request whose answer is needed. `render` turns the answers into the bytes; it raises
+    LookupError, with a sentence, if an answer does not have what it needs. A node that cannot be reached has no answer.
+    `why` completes the plan's line "content is known once …".
     """
 
     why: str
@@ -43,8 +42,9 @@ class Exec:
 
 @dataclass(frozen=True, slots=True)
 class Http:
-    """One HTTP request sent by the node itself, abandoned after `timeout` seconds. `path` begins with a slash and may
-    have a query."""
+    """An HTTP request that the node sends itself and gives up after `timeout` seconds. `path` begins with a slash and
+    may have a query.
+    """
 
     at: Endpoint
     path: str
@@ -55,10 +55,10 @@ class Http:
 
 @dataclass(frozen=True, slots=True)
 class Active:
-    """Is this systemd unit active? The answer's text is its state; it is ok if that is "active". If it is not, `error`
-    is the status that the unit's program gave (sd_notify's STATUS), if it gave one.
+    """Asks whether this systemd unit is active. The answer's text is its state, and the answer is ok if that is
+    "active". Otherwise `error` is the status that the unit's program reported (sd_notify's STATUS), if it reported one.
 
-    All units of a node that are asked for at once are one question to systemd (see nodeside/agent/main.py).
+    All units of a node that are asked for in one batch are one question to systemd (see nodeside/agent/main.py).
     """
 
     unit: str
@@ -69,13 +69,15 @@ Request = Exec | Http | Active
 
 
 def patience(requests: Iterable[Request]) -> float:
-    """Seconds in which a node that works has answered all of these requests, or found that it cannot."""
+    """Seconds after which a working node has answered all of these requests, with a result or an error."""
     return max((request.timeout for request in requests), default=0.0) + 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back. `status` is the exit code or the HTTP status; -1 if there was none (`error` says why)."""
+    """The answer to a request. `status` is the exit code or the HTTP status; -1 if there was none (`error` says
+    why).
+    """
 
     status: int
     text: str = ""
@@ -83,11 +85,11 @@ class Answer:
 
     @property
     def ok(self) -> bool:
-        """The program left with 0, or the API answered 2xx."""
+        """Whether the program exited with 0, or the API answered 2xx."""
         return self.status == 0 or 200 <= self.status < 300
 
     def json(self) -> Any:
-        """The body parsed; None where the request failed or the body is no JSON."""
+        """The parsed body; None if the request failed or the body is not JSON."""
         if not self.ok:
             return None
         try:
@@ -96,7 +98,7 @@ class Answer:
             return None
 
     def why(self) -> str:
-        """One line on what went wrong, for a condition or an error message."""
+        """One line that says what went wrong, for a condition or an error message."""
         detail = (self.error or self.text).strip().splitlines()
         last = detail[-1] if detail else "no output"
         if self.status == -1:

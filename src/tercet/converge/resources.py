@@ -1,7 +1,7 @@
-"""What a node must have, as values. The planner compares them with what the node reports.
+"""The desired state of a node, as values. The planner compares them with what the node reports.
 
-A component yields these from `desired`; the same inventory yields the same values, byte for byte. `target` is what
-a resource is in plans and messages.
+A component yields these from `desired`; the same inventory yields the same values, byte for byte. `target` identifies a
+resource in plans and messages.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """A directory. With `purge`, whatever is in it and is not desired is removed (for conf.d directories)."""
+    """A directory. With `purge`, everything in it that is not desired is removed (for conf.d directories)."""
 
     path: str
     mode: int = 0o755
@@ -48,7 +48,7 @@ class Directory:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """A file that must not be there, such as what another choice of proxy left behind."""
+    """A file that must not exist, such as one that another choice of proxy left behind."""
 
     path: str
 
@@ -61,8 +61,8 @@ class Absent:
 class Program:
     """A component's binary at /opt/tercet/programs/NAME/SHA256/NAME with a link /usr/local/bin/NAME to it.
 
-    The image brings it; a node whose link differs gets it from `source` (a file on the operator's machine).
-    The link's name carries the sha256, so the plan needs no hashing of a hundred megabytes.
+    It is in the image. A node whose link differs gets it from `source` (a file on the operator's machine). The path
+    contains the sha256, so the plan need not hash a hundred megabytes.
     """
 
     name: str
@@ -84,10 +84,10 @@ class Program:
 
 
 class Standing(Enum):
-    """What a member of a group is now, as it says itself."""
+    """The present state of a member of a group, as the member reports it."""
 
     DOWN = "down"
-    """It certainly serves nobody: its restart disturbs nobody, so it is repaired first and waits for nobody."""
+    """It certainly does not serve. Its restart disturbs no other member, so it is repaired first, without waiting."""
     FOLLOWER = "follower"
     LEADER = "leader"
     """A Raft's leader, or the primary."""
@@ -96,11 +96,11 @@ class Standing(Enum):
 class Turn(IntEnum):
     """The order in which running members are disturbed: servers before clients, followers before leaders.
 
-    A server comes first because a new server understands an old client, and an old one need not understand a new
-    client. A leader comes last because each restart of a leader is an election.
+    Servers come first because a new server understands an old client, but an old server may not understand a new
+    client. Leaders come last because each restart of a leader causes an election.
     """
 
-    NOBODY = 0  # nobody that serves is disturbed
+    NOBODY = 0  # no member that serves is disturbed
     SERVER = 1
     LEADING_SERVER = 2
     CLIENT = 3
@@ -109,14 +109,14 @@ class Turn(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rolling:
-    """Running members of `group` are disturbed one at a time, in the order of Turn, whatever the reason is; after each
-    of them the component's conditions must hold again.
+    """Running members of `group` are disturbed one at a time, in the order of Turn, for any reason. After each of them,
+    the component's conditions must hold again.
 
-    `question` is asked of each member before, and `standing` reads the answer. A `client` needs the servers of its
-    component; on the leader's own node it is the last one.
+    Before that, `question` is sent to each member, and `standing` reads the answer. A `client` needs the servers of its
+    component; the client on the leader's own node is the last one.
 
-    Members need one another, as those of a quorum do: while one of them cannot be reached none of the others is
-    disturbed, unless each works `alone`.
+    Members usually need each other, like those of a quorum: while one of them cannot be reached, no other one is
+    disturbed. This does not apply if each member works `alone`.
     """
 
     group: str
@@ -143,11 +143,11 @@ class Rolling:
 class Unit:
     """A systemd unit that is enabled and active, and was started with the configuration that is on disk.
 
-    A change of a path in `restart_on` restarts it, a change of one in `reload_on` reloads it; a directory stands
-    for all that is in it, and the unit's own file and drop-ins count by themselves. Each path must be a resource
-    that comes before the unit. What a unit was started with is kept as a stamp in /run (see
-    nodeside/agent/stamps.py), so a change whose restart never happened is found again. `active=False` means
-    disabled and stopped. A oneshot needs RemainAfterExit, else it is never found active.
+    A change of a path in `restart_on` restarts it, and a change of a path in `reload_on` reloads it. A directory stands
+    for everything in it. The unit's own file and drop-ins are always included. Each path must be a resource that comes
+    before the unit. The node records in /run what a unit was started with (see nodeside/agent/stamps.py), so a change
+    without a restart is found again. `active=False` means disabled and stopped. A oneshot needs RemainAfterExit,
+    otherwise it is never found active.
     """
 
     name: str
@@ -167,16 +167,17 @@ class Object:
 
     `name` is what it is known by, to people and to other objects' `follows`; it is unique on its node.
 
-    `probe` is asked; `differs(answer)` is None when all is well, else the reason for the change; `change` are
-    the requests that make it so, in order. `needs` are further questions to other nodes which `permit` judges
-    before the change: it returns None to go on, else why the change must not happen. Then apply stops there; an
-    `optional` object is left as it is instead, and the component's gate judges.
-    With `on`, the object belongs to no single node: the first reachable one of `on` carries it out. With `here`
-    as well, it is held by the one whose answer `here` recognises, such as the primary: that one carries it out,
-    whoever it is by then. While nobody holds it `apply` waits, `settle` seconds at most, and `differs` must give
-    a reason for any answer. `follows` names objects and paths of components before this one: when one of them
-    changes, this object may come to differ, so it is planned too; as with every object, `apply` asks again and
-    leaves it alone if all is well.
+    `probe` is the question. `differs(answer)` is None if the state is right, otherwise the reason for the change.
+    `change` has the requests that make the change, in order. `needs` are further questions to other nodes, which
+    `permit` judges before the change: it returns None to continue, or the reason why the change must not happen. In
+    that case `apply` stops; an `optional` object is left as it is instead, and the component's gate judges.
+
+    With `on`, the object does not belong to a single node: the first reachable node of `on` makes the change. With
+    `here` as well, the object is held by the node whose answer `here` recognises, such as the primary, and the node
+    that holds it at that time makes the change. While no node holds it, `apply` waits for at most `settle` seconds, and
+    `differs` must give a reason for any answer. `follows` names objects and paths of earlier components. If one of them
+    changes, this object may differ afterwards, so it is planned, too. As with every object, `apply` asks again and does
+    not change it if its state is right.
     """
 
     name: str
@@ -197,7 +198,9 @@ class Object:
         return Target(Kind.OBJECT, self.name, text=self.name)
 
     def holder(self, answers: Mapping[str, Answer]) -> str:
-        """The one of `on` that holds the object, by the answers to `probe`; "" where none does, or not one alone."""
+        """The node of `on` that holds the object according to the answers to `probe`; "" if there is not
+        exactly one.
+        """
         holders = [name for name in self.on if self.here and name in answers and self.here(answers[name])]
         return holders[0] if len(holders) == 1 else ""
 

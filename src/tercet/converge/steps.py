@@ -1,4 +1,4 @@
-"""Carrying out one step of the plan on its node: in the plan's order, in as few runs of the agent as can be."""
+"""Carries out one step of the plan on its node, in the plan's order, with as few runs of the agent as possible."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from tercet.errors import TercetError
 
 LOOK_S = 15.0
 
-Tell = Callable[[Change, str], None]  # the change, and the node where it was made
+Tell = Callable[[Change, str], None]  # called with the change and the node where it was made
 
 
 class Executor:
-    """Changes nodes. `desired` is all that is wanted of each node; `may_go_on` is called before anything new is
-    started, and raises to prevent it. Nodes that are `away` are asked nothing."""
+    """Changes nodes. `desired` has all resources of each node. `may_go_on` is called before anything new is started,
+    and raises to prevent it. Nodes that are `away` are not asked.
+    """
 
     def __init__(
         self,
@@ -45,7 +46,7 @@ class Executor:
         self._sending = asyncio.Semaphore(2)  # a program is a hundred megabytes, in memory while it is sent
 
     async def execute(self, step: Step, tell: Tell) -> None:
-        """Make the step's changes; `tell` hears of each that was really needed. Raises TercetError."""
+        """Make the changes of the step. `tell` is called for each that was really needed. Raises TercetError."""
         for batch in _batches(step.changes):
             self._may_go_on()
             try:
@@ -59,7 +60,7 @@ class Executor:
                     tell(change, at)
 
     async def _outcomes(self, node: str, batch: Sequence[Change]) -> tuple[str, list[Outcome]]:
-        """The node that was changed, and one outcome for each change of the batch up to the first that failed."""
+        """The node that was changed, and one outcome for each change of the batch up to the first one that failed."""
         wanted = batch[0].resource
         if not isinstance(wanted, Object):
             return node, await self._script(node, batch)
@@ -75,7 +76,7 @@ class Executor:
         return f"{step.component} on {step.node}: {change} failed: {reason}\n{explained}"
 
     async def _script(self, node: str, changes: Sequence[Change]) -> list[Outcome]:
-        """One run of the agent; a second one where programs had to be brought to the node first."""
+        """One run of the agent, and a second one if programs must be sent to the node first."""
         watch = watches(self._desired[node])
         wire = []
         for change in changes:
@@ -89,12 +90,12 @@ class Executor:
             done = len(outcomes) - 1
             await self._deliver(node, [c.resource for c in changes[done:] if isinstance(c.resource, Program)])
             outcomes = [*outcomes[:done], *await do(self._fleet, node, wire[done:], paths)]
-        if len(outcomes) > len(changes):  # what follows the last change, systemd's reload, failed
+        if len(outcomes) > len(changes):  # systemd's reload after the last change failed
             outcomes = [*outcomes[: len(changes) - 1], outcomes[-1]]
         return outcomes
 
     async def _wire(self, node: str, change: Change, watch: Mapping[str, Watch]) -> dict[str, Any]:
-        """A change as the agent takes it (nodeside/agent/changes.py)."""
+        """A change in the form that the agent expects (nodeside/agent/changes.py)."""
         match change.resource:
             case File(path=path, content=content) as file:
                 if isinstance(content, Deferred):
@@ -115,7 +116,9 @@ class Executor:
         raise TypeError(f"a node cannot {change}")
 
     async def _deliver(self, node: str, programs: Sequence[Program]) -> None:
-        """Bring those programs' files to the node that are not there: the image has them, unless it is older."""
+        """Send the files of those programs that the node does not have. They are in the image, unless the image is
+        older.
+        """
         for program in programs:
             async with self._deliveries[node, program.binary]:
                 said, _ = await observe_node(self._fleet, node, paths={program.binary: ""}, timeout=LOOK_S)
@@ -138,8 +141,9 @@ class Executor:
 
 
 def _batches(changes: Sequence[Change]) -> Iterator[list[Change]]:
-    """Changes that go to the node together. An object is asked and judged here, so it is alone; deferred content
-    is waited for, so it begins a new batch."""
+    """Batches of changes that are sent to the node together. An object is asked and judged here, so it is alone in its
+    batch. Deferred content must be waited for, so it begins a new batch.
+    """
     batch: list[Change] = []
     for change in changes:
         alone = isinstance(change.resource, Object)

@@ -1,6 +1,6 @@
-"""What a change does, and to what: values that the engine and the providers act on.
+"""The verb and the target of a change: values that the engine and the providers act on.
 
-People read their text in plans and messages. Nothing parses that text.
+Plans and messages show their text. Nothing parses that text.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Verb(StrEnum):
     """Undo another fault."""
     DESTROY = "destroy"
     KEEP = "keep"
-    """Announced by `Provider.destroy_plan` alone: it stays."""
+    """Only in `Provider.destroy_plan`: the target is kept."""
 
 
 class Kind(StrEnum):
-    """What the engine itself knows of. A provider's own kinds are in an enum of its own."""
+    """The kinds of the engine. A provider has a separate enum for its own kinds."""
 
     IMAGE = "image"
     CONTAINER = "container"
@@ -49,9 +49,9 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a change is made to. `kind` is a Kind, or a member of the provider's enum; `name` is unique among its kind.
+    """What a change is made to. `kind` is a Kind or a member of the provider's enum. `name` is unique within its kind.
 
-    `text` is what people read where that is not the kind and the name.
+    `text` is shown instead of kind and name, if it is given.
     """
 
     kind: StrEnum

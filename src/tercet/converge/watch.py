@@ -1,4 +1,4 @@
-"""Which unit reads which path. A change of a path that a unit watches restarts or reloads the unit."""
+"""The paths that units watch. A change of a path that a unit watches restarts or reloads the unit."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ UNIT_FILES = "/etc/systemd/system"
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """The paths a unit watches. A directory stands for all that is in it. `reload` are those of `paths` for
-    which a reload is enough."""
+    """The paths that a unit watches. A directory stands for everything in it. `reload` has those of `paths` for which a
+    reload is enough.
+    """
 
     paths: tuple[str, ...]
     reload: tuple[str, ...]
 
 
 def watches(resources: Iterable[Resource]) -> dict[str, Watch]:
-    """What the units of one node watch, by unit: what they name, their unit file and its drop-ins.
+    """By unit, the paths that the units of one node watch: those that they name, their unit file and its drop-ins.
 
     A unit that must not run watches nothing.
     """
@@ -40,7 +41,7 @@ def watches(resources: Iterable[Resource]) -> dict[str, Watch]:
 
 
 def path_of(resource: Resource) -> str | None:
-    """The path that a resource is about, if it is about one."""
+    """The path of a resource, if it has one."""
     match resource:
         case File(path=path) | Directory(path=path) | Absent(path=path):
             return path
@@ -50,5 +51,5 @@ def path_of(resource: Resource) -> str | None:
 
 
 def covers(above: str, path: str) -> bool:
-    """`path` is `above` or in it."""
+    """Whether `path` is `above` or inside it."""
     return path == above or path.startswith(f"{above}/")

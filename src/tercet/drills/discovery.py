@@ -9,6 +9,6 @@ from functools import cache
 
 @cache
 def discover(package: str) -> None:
-    """Import every module of a package, so that what they register is there."""
+    """Import every module of a package, so that each registers its contents."""
     for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
         importlib.import_module(f"{package}.{module.name}")

@@ -1,4 +1,4 @@
-"""What a drill is judged by: a scenario's `expect`, and the seconds that the budgets in it have. Data alone."""
+"""The expectations of a drill: a scenario's `expect`, and the budgets in seconds. Data only."""
 
 from __future__ import annotations
 
@@ -49,20 +49,21 @@ class ExpectModel(Model):
     """What is judged. A budget is a name from the inventory's `budgets`, a duration, or `unjudged`."""
 
     writes: Budget = "unjudged"
-    """Longest time without an acknowledged write at any site that the fault spares, while it lasts. `unjudged`
-    where writes must be refused."""
+    """Longest time without an acknowledged write at any spared site while the fault lasts. `unjudged` if writes must be
+    refused.
+    """
     reads: Budget = "reads"
     """The same for reads."""
     healing: Budget = "healing"
-    """The same for writes from the healing on, at the sites that the fault spared."""
+    """The same for writes from the healing on, at the spared sites."""
     back: Budget = "unjudged"
-    """From the healing to the first acknowledged write at any site, where all were dark."""
+    """From the healing to the first acknowledged write at any site, if all sites were down."""
     refused: Budget = "unjudged"
     """From the fault to the first write refused with SQLSTATE 25006, at the slowest site."""
     healthy: Budget = "unjudged"
-    """From the healing until all that `tercet status` asks for holds at once. It must within 180 s in any case."""
+    """From the healing until all conditions of `tercet status` hold at once. The limit is 180 s in any case."""
     failovers: Annotated[int, Field(ge=0)] | None = None
-    """How often the primary changes from the fault to the end of the drill. Not given: not judged."""
+    """The number of changes of the primary from the fault to the end of the drill. Not judged if not given."""
     promises: tuple[PromiseName, ...] = ()
     """Further statements that must hold; docs/drills.md explains each."""
 

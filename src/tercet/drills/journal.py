@@ -1,14 +1,14 @@
-"""The journal of a drill: one JSON object a line, appended and flushed as things happen.
+"""The journal of a drill: one JSON object per line, appended and flushed as events happen.
 
 Invariants
-- The journal is the acknowledgement ledger too: a line is with the operating system before the load's next
-  statement is allowed (see load.py), so what it lacks was never acknowledged to the tool. It lies on the
-  operator's machine, outside the platform, and survives the tool being killed; a power cut of that machine
-  may cost its last lines.
-- Every time `t` is in seconds since the drill began, on the operator's clock. The times of a node are converted
-  with the latest `Clock` of that node, which states the uncertainty that is left.
-- The journal suffices by itself: what was observed, what was expected and the budgets are in it, so its verdict
-  is computed from it alone (drills.verdict), at the end of the drill as at any later time.
+- The journal is also the ledger of acknowledged writes: a line is handed to the operating system before the load's next
+  statement is allowed (see run/load.py). So a write that is not in it was never acknowledged to the tool. The journal
+  is on the operator's machine, outside the platform, and survives when the tool is killed. A power cut of that machine
+  may lose its last lines.
+- Every time `t` is in seconds since the drill began, on the operator's clock. The times of a node are converted with
+  the latest `Clock` of that node, which has the remaining uncertainty.
+- The journal is complete: it has what was observed, what was expected, and the budgets. So the verdict is computed from
+  it alone (drills.judge.verdict), at the end of the drill or at any later time.
 
 The published schema is docs/journal.schema.json; a test keeps it equal to these models.
 """
@@ -46,48 +46,49 @@ class NodeOf(Model):
 
 
 class Began(Entry):
-    """The first line: what is run, on what, what is expected of it, and when t = 0 was."""
+    """The first line: the drill, the platform, the expectations, and the time of t = 0."""
 
     kind: Literal["began"] = "began"
     version: Literal[2] = 2
-    """Of this schema."""
+    """The version of this schema."""
     scenario: str
     title: str
     promise: str
-    """What the specification says must come out."""
+    """The result that the specification demands."""
     expect: ExpectModel
     """What is judged."""
     budgets: BudgetsModel
-    """The inventory's, in seconds; `expect` names them."""
+    """The inventory's budgets in seconds; `expect` refers to them by name."""
     platform: str
     unix: float
     """The operator's clock at t = 0, seconds since 1970."""
     nodes: tuple[NodeOf, ...]
     writes_per_second: float
-    """Of each site's load; likewise the next two."""
+    """The rate of each site's load; the next two are rates, too."""
     reads_per_second: float
     transactions_per_second: float
     deviation: str = ""
-    """What the platform's proxy is known to do with the reads that a transaction makes before its first write. Empty
-    where they must be the primary's."""
+    """What the platform's proxy is known to do with the reads of a transaction before its first write. Empty if the
+    primary must answer them.
+    """
 
 
 class Clock(Entry):
-    """How a node's clock differs from the operator's."""
+    """The difference between a node's clock and the operator's."""
 
     kind: Literal["clock"] = "clock"
     node: str
     offset: float
     """Seconds that the node's clock is ahead."""
     uncertainty: float
-    """The offset is right within plus or minus this many seconds: half the round trip of the question."""
+    """The offset is correct within plus or minus this many seconds: half the round trip of the question."""
 
 
 class OfLoad(Entry):
     site: str
     worker: Worker
     scheduled: float
-    """When the open-loop schedule wanted this statement; latency is counted from here."""
+    """When this statement was due in the open-loop schedule; latency is counted from here."""
 
 
 class OfWrite(OfLoad):
@@ -96,7 +97,7 @@ class OfWrite(OfLoad):
     seq: int
     """Counts this writer's attempts."""
     id: str
-    """Of the row, unique in the drill."""
+    """The ID of the row, unique in the drill."""
 
 
 class Attempt(OfWrite):
@@ -106,13 +107,13 @@ class Attempt(OfWrite):
 
 
 class Acknowledged(OfWrite):
-    """The platform said that the write is committed."""
+    """The platform reported that the write is committed."""
 
     kind: Literal["acknowledged"] = "acknowledged"
     node: str
     """Address of the PostgreSQL that answered."""
     warning: str = ""
-    """A WARNING that came with it; a cancelled wait for a standby shows as one."""
+    """A WARNING with the answer, for example about a cancelled wait for a standby."""
     first_node: str = ""
     """Transactions: address of the PostgreSQL that answered the SELECT before the write."""
     read_node: str = ""
@@ -134,7 +135,7 @@ class Failed(OfLoad):
 
 
 class Unknown(OfWrite):
-    """Sent, and no honest answer came: the row may be there or not."""
+    """Sent, but without a reliable answer: the row may exist or not."""
 
     kind: Literal["unknown"] = "unknown"
     stage: Literal["statement", "commit"]
@@ -143,7 +144,7 @@ class Unknown(OfWrite):
 
 
 class Missed(OfLoad):
-    """Its time came and went while the connection was busy with an earlier statement; it was never sent."""
+    """Never sent, because the connection was busy with an earlier statement for too long."""
 
     kind: Literal["missed"] = "missed"
 
@@ -156,7 +157,7 @@ class Read(OfLoad):
     node: str
     """Address of the PostgreSQL that answered."""
     seen: dict[str, int]
-    """The highest sequence number visible of each writer; 0 where none is."""
+    """The highest visible sequence number of each writer; 0 if there is none."""
 
 
 class Connected(Entry):
@@ -164,7 +165,7 @@ class Connected(Entry):
     site: str
     worker: Worker
     seconds: float
-    """How long connecting took."""
+    """The duration of the connection attempt in seconds."""
 
 
 class Ended(Entry):
@@ -179,23 +180,23 @@ class Fault(Entry):
     kind: Literal["fault"] = "fault"
     action: Literal["injecting", "injected", "healing", "healed", "heal failed"]
     fault: str
-    """What was done to whom, such as "site sib-01 killed"."""
+    """What was done to which target, such as "site sib-01 killed"."""
     nodes: tuple[str, ...] = ()
     """The nodes that it hits."""
     sites: tuple[str, ...] = ()
-    """The sites whose applications cannot be expected to get through while it lasts."""
+    """The sites whose applications are not expected to get through while it lasts."""
     detail: str = ""
 
 
 class Primary(Entry):
-    """From now on this node is the primary, as Patroni's cluster view says."""
+    """From now on this node is the primary, according to Patroni's cluster view."""
 
     kind: Literal["primary"] = "primary"
     node: str
 
 
 class Route(Entry):
-    """From now on, reads of this site belong to one of these nodes. No node: any will do (in transition)."""
+    """From now on, reads of this site belong to one of these nodes. If there is none, any node may answer."""
 
     kind: Literal["route"] = "route"
     site: str
@@ -203,7 +204,7 @@ class Route(Entry):
 
 
 class Record(Entry):
-    """What a component said about itself, from its node's journal."""
+    """What a component logged, from its node's journal."""
 
     kind: Literal["record"] = "record"
     node: str
@@ -211,13 +212,13 @@ class Record(Entry):
     what: str
     """One of drills.judge.records.What."""
     subject: str = ""
-    """Which member, lock, check or file it is about."""
+    """The member, lock, check or file that it is about."""
     text: str
     """The line as it was logged."""
 
 
 class Table(Entry):
-    """The rows of one writer that are in the table at the end, as `node` has them."""
+    """The rows of one writer in the table at the end, on `node`."""
 
     kind: Literal["table"] = "table"
     node: str
@@ -227,7 +228,7 @@ class Table(Entry):
 
 
 class Promise(Entry):
-    """A statement about the platform that the scenario demands, judged."""
+    """A statement about the platform that the scenario demands, and whether it holds."""
 
     kind: Literal["promise"] = "promise"
     name: str
@@ -236,19 +237,21 @@ class Promise(Entry):
 
 
 class Predicted(Entry):
-    """What the running configuration lets one expect; see drills.run.predict."""
+    """The prediction from the running configuration; see drills.run.predict."""
 
     kind: Literal["predicted"] = "predicted"
     expected: float
     """Seconds without writes, the mean."""
     bound: float
-    """What 99 of 100 failures stay below."""
+    """99 of 100 failures take less time."""
     links: tuple[tuple[str, float, float, str], ...]
     """(link of the chain, expected seconds, bound in seconds, source of the numbers)."""
 
 
 class Collected(Entry):
-    """All that the verdict rests on is above. A journal without this line was cut short and cannot be judged."""
+    """Everything that the verdict depends on is above. A journal without this line is incomplete and cannot be
+    judged.
+    """
 
     kind: Literal["collected"] = "collected"
 
@@ -288,11 +291,11 @@ _ADAPTER: TypeAdapter[AnyEntry] = TypeAdapter(AnyEntry)
 
 
 class JournalError(TercetError):
-    """The journal cannot be read; says which line and why."""
+    """The journal cannot be read. The message says which line and why."""
 
 
 class Journal:
-    """An open journal. `append` returns when the line is with the operating system."""
+    """An open journal. `append` returns when the operating system has the line."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -302,7 +305,7 @@ class Journal:
         self._file.write(line_of(entry))
 
     def close(self) -> None:
-        """Ends with the lines on the disk."""
+        """Close the journal. Its lines are on the disk when this returns."""
         if not self._file.closed:
             os.fsync(self._file.fileno())
             self._file.close()
@@ -315,7 +318,7 @@ class Journal:
 
 
 def line_of(entry: Entry) -> bytes:
-    """One line of JSON; times with a resolution of 10 microseconds."""
+    """The entry as one line of JSON, with times in steps of 10 microseconds."""
     return json.dumps(_rounded(entry.model_dump(mode="json")), separators=(",", ":")).encode() + b"\n"
 
 
@@ -335,14 +338,14 @@ def parse(data: Any) -> AnyEntry:
 
 
 Torn = Callable[[int], None]
-"""Told the number of a last line that was torn by a crash and is left out."""
+"""Called with the number of a last line that is incomplete because of a crash and is left out."""
 
 
 def _silent(_line: int) -> None: ...
 
 
 def read(path: Path, torn: Torn = _silent) -> list[AnyEntry]:
-    """All entries in order. A last line that was torn by a crash is left out; any other bad line is an error."""
+    """All entries in order. An incomplete last line is left out; any other invalid line is an error."""
     try:
         text = path.read_bytes()
     except OSError as error:
@@ -371,13 +374,13 @@ def read_lines(lines: Iterable[bytes], name: str = "journal", torn: Torn = _sile
             where = ".".join(str(part) for part in first["loc"])
             raise JournalError(
                 f"{name}, line {number}: expected an entry of docs/journal.schema.json, found {first['msg']}"
-                f"{' at ' + where if where else ''}; the file is no drill journal or was edited"
+                f"{' at ' + where if where else ''}; the file is not a drill journal, or it was edited"
             ) from error
         yield entry
 
 
 def _version(line: bytes) -> Any:
-    """Of the schema that a journal's first line names; None where it is no such line."""
+    """The version of the schema in a journal's first line; None if it is not such a line."""
     try:
         said = json.loads(line)
     except ValueError:
@@ -395,5 +398,5 @@ def schema() -> dict[str, Any]:
 
 
 def schema_text() -> str:
-    """docs/journal.schema.json as it must be."""
+    """The contents of docs/journal.schema.json."""
     return json.dumps(schema(), indent=2) + "\n"

@@ -1,7 +1,7 @@
-"""Which promises a drill can keep or break. To add one, add a file to one of FOLDERS.
+"""The registry of promises that a drill can keep or break. To add one, add a file to one of FOLDERS.
 
-Its function is registered with the promise's name by a decorator: `journaled` (judge/case.py) where the journal tells
-whether it holds, `observed` (run/live.py) where the running platform must be asked.
+A decorator registers its function with the promise's name: `journaled` (judge/case.py) if the journal is enough to
+judge it, or `observed` (run/live.py) if the running platform must be asked.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Promised = TypeVar("Promised")
 
 
 class Promises(Generic[Promised]):
-    """The promises of one folder, by name: of each what tells whether it holds."""
+    """The promises of one folder by name, each with the function that judges it."""
 
     all: ClassVar[list[Promises[Any]]] = []
 
@@ -33,7 +33,7 @@ class Promises(Generic[Promised]):
         self._promised[name] = promised
 
     def __call__(self, name: str) -> Callable[[Promised], Promised]:
-        """Add what is decorated as the promise of that name."""
+        """Add the decorated function as the promise of that name."""
 
         def register(promised: Promised) -> Promised:
             self.add(name, promised)

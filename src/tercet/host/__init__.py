@@ -1,1 +1,1 @@
-"""What runs on the operator's own machine: programs with time limits, and a lock among its processes."""
+"""Functions for the operator's own machine: programs with time limits, and a lock between its processes."""

@@ -1,4 +1,4 @@
-"""A program on this machine that has one answer: run to its end, with all of its output at once, and a time limit."""
+"""Runs a program on this machine to its end, with a time limit, and returns its whole output."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tercet.host.process import start
 
 
 class HostCommandError(TercetError):
-    """A program on the machine failed; the message names it and holds its last words."""
+    """A program on this machine failed. The message names it and has the end of its output."""
 
 
 async def command(argv: Sequence[str], *, doing: str, stdin: str = "", timeout: float = 10.0) -> str:
     """Run a program to its end and return its standard output.
 
-    HostCommandError if it is missing, exits non-zero, or does not end in `timeout` seconds (it is then
-    killed with its children). `doing` opens the message: "start db-sib-01".
+    Raises HostCommandError if it is missing, exits with a non-zero status, or does not end within `timeout` seconds (it
+    is then killed with its children). The message begins with `doing`: "start db-sib-01".
     """
     try:
         process = await start(

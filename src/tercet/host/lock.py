@@ -1,8 +1,8 @@
-"""One holder at a time on this machine: a lock that the kernel releases when its holder dies, with the holder's name
-in it.
+"""A lock with one holder at a time on this machine. The kernel releases it when its holder dies. The file has the
+holder's name.
 
-Whoever is given the lock's open file holds it, too. So a process that the holder started keeps the lock until it has
-ended, also where the holder itself was killed.
+A process that gets the lock's open file holds the lock, too. So a process that the holder started keeps the lock until
+it has ended, even if the holder itself was killed.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from tercet.errors import TercetError
 
 LOCKS = Path("/run/lock")
 POLL = 0.005
-SHARERS_S = 5.0  # seconds for those who share the file to end; it takes some milliseconds
+SHARERS_S = 5.0  # seconds until the processes that share the file must have ended; it takes a few milliseconds
 
 
 @asynccontextmanager
 async def held(name: str, who: str) -> AsyncIterator[int]:
-    """Hold the lock `name`; its open file, to share. TercetError with the holder's words if another process has it."""
+    """Hold the lock `name`. Yields its open file, to share. Raises TercetError with the holder's note if it is
+    taken.
+    """
     path = LOCKS / f"{name}.lock"
     file = acquire(path)
     try:
@@ -40,7 +42,7 @@ async def held(name: str, who: str) -> AsyncIterator[int]:
 
 
 async def _remove(path: Path) -> None:
-    """Remove the file once those who share it have let go of it, or leave it to whoever has it by then."""
+    """Remove the file when the processes that share it have ended, unless another holder has it by then."""
     for _ in range(int(SHARERS_S / POLL)):
         if _removed(path):
             return
@@ -48,7 +50,7 @@ async def _remove(path: Path) -> None:
 
 
 def _removed(path: Path) -> bool:
-    """The file is removed, or is another's; False while those who share it still have it."""
+    """Returns True if the file is removed or has another holder; False while processes still share it."""
     try:
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -58,7 +60,7 @@ def _removed(path: Path) -> bool:
     except BlockingIOError:
         return f'"pid": {os.getpid()},'.encode() not in note(file)
     else:
-        path.unlink(missing_ok=True)  # while it is held, so that nobody is left with a file without a name
+        path.unlink(missing_ok=True)  # while it is held, so that no process is left with a file without a name
         return True
     finally:
         os.close(file)
@@ -82,7 +84,7 @@ def acquire(path: Path) -> int:
 
 
 def note(file: int) -> bytes:
-    """What the holder wrote of itself, which it does right after it took the lock: a moment later, if need be."""
+    """The note that the holder writes right after it took the lock. Waits a moment for it if needed."""
     for _ in range(10):
         if said := os.pread(file, 4096, 0):
             return said

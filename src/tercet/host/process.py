@@ -1,7 +1,7 @@
-"""Programs run on the operator's machine: output line by line, a deadline, and no orphan left behind.
+"""Runs programs on the operator's machine: output line by line, with a deadline, and without leaving processes behind.
 
-Invariant: when `run` returns or raises, cancelled or not, the program's whole process group is gone. If this
-process is killed outright, the kernel ends the program (setpriv --pdeathsig).
+Invariant: when `run` returns or raises, cancelled or not, the program's whole process group is gone. If this process is
+killed, the kernel ends the program (setpriv --pdeathsig).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 
 from tercet.errors import TercetError
 
-GRACE = 10.0  # seconds between SIGTERM and SIGKILL; mmdebstrap takes its mounts down in that time
-TAIL = 15  # last lines of output that an error message shows
+GRACE = 10.0  # seconds between SIGTERM and SIGKILL; mmdebstrap unmounts its file systems in that time
+TAIL = 15  # number of last lines of output in an error message
 
 
 async def run(
@@ -33,8 +33,9 @@ async def run(
 ) -> list[str]:
     """Run `argv` for at most `timeout` seconds and return the lines of its stdout.
 
-    `on_line` sees each line of stdout and stderr as it comes. Raises TercetError if the program is not there, fails,
-    or takes longer: with `what` as its name (default: argv[0]) and the end of its stderr, or else of its stdout.
+    `on_line` gets each line of stdout and stderr as it arrives. Raises TercetError if the program does not exist, fails
+    or takes longer. The message has `what` as its name (default: argv[0]) and the end of its stderr, or else of its
+    stdout.
     """
     what = what or argv[0]
     try:
@@ -71,9 +72,9 @@ async def run(
 
 
 async def start(*argv: str, **options: Any) -> asyncio.subprocess.Process:
-    """Start a program as the leader of a process group, which is ended where the caller is cancelled meanwhile.
+    """Start a program as the leader of a process group. The group is ended if the caller is cancelled meanwhile.
 
-    Left to itself asyncio would then kill the program alone, and wait until its children have closed their pipes.
+    asyncio alone would kill only the program, and wait until its children have closed their pipes.
     """
     starting = asyncio.ensure_future(asyncio.create_subprocess_exec(*argv, start_new_session=True, **options))
     try:
@@ -99,7 +100,7 @@ async def _read(stream: asyncio.StreamReader | None, lines: list[str], on_line: 
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """End the process group: ask, wait, insist. Survives a second cancellation, hence the shield."""
+    """End the process group: SIGTERM, a wait, SIGKILL. The shield protects this from a second cancellation."""
     if process.returncode is not None and not _group_alive(process.pid):
         return
     await asyncio.shield(_insist(process))
@@ -113,7 +114,7 @@ async def _insist(process: asyncio.subprocess.Process) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     await process.wait()
-    for stream in (process.stdout, process.stderr):  # to its end, which closes the pipe
+    for stream in (process.stdout, process.stderr):  # until its end, which closes the pipe
         with suppress(TimeoutError):
             await asyncio.wait_for(stream.read() if stream else asyncio.sleep(0), 1.0)
 
@@ -132,6 +133,6 @@ def tail(lines: Sequence[str]) -> str:
 
 
 def need(program: str, package: str) -> None:
-    """Raise TercetError unless `program` can be found; `package` is Debian's name for what brings it."""
+    """Raise TercetError unless `program` can be found. `package` is the Debian package that contains it."""
     if shutil.which(program) is None:
         raise TercetError(f"the program {program} is needed on this machine; run: apt-get install {package}")

@@ -1,9 +1,9 @@
-"""The base system: one Debian root filesystem for every node; roles are files and units only.
+"""The base system: one Debian root filesystem for all nodes, which differ only in files and units.
 
-Invariant: a key names the definition and every package with its version, so it means the same on each machine and on
-each day. Which packages a definition gives is Debian's to say on the day when it is built; the lock keeps what they
-were (lock.py). A tree under its final name is complete (manifest.py). Reasons for the single settings are in
-docs/components-sources.md.
+Invariant: a key covers the definition and every package with its version, so it means the same on every machine at any
+time. Debian determines the packages of a definition on the day when it is built, and the lock file records them
+(lock.py). A tree under its final name is complete (manifest.py). docs/components-sources.md has the reasons for the
+settings.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from tercet.image.lock import DebianEntry, Lock, LockFile
 from tercet.image.manifest import publish, whole
 
 PHASE = "image/debian"
-TIMEOUT = 1800.0  # seconds; about 100 with a near mirror
+TIMEOUT = 1800.0  # seconds; it takes about 100 with a mirror nearby
 MIRROR = "http://deb.debian.org/debian"
 MIRROR_VARIABLE = "TERCET_DEBIAN_MIRROR"
-SHOWN = 5  # packages that a message names
+SHOWN = 5  # the greatest number of packages in a message
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 PACKAGES = (
@@ -42,7 +42,7 @@ PACKAGES = (
     *("postgresql-17", "postgresql-client-17", "patroni", "python3-consul", "pgpool2", "pgbackrest"),
 )
 
-# dpkg leaves these out of every package; copyright files stay, as their licences ask.
+# dpkg leaves these out of every package. Copyright files stay, because their licences require this.
 EXCLUDED = (
     "path-exclude=/usr/share/man/*",
     "path-exclude=/usr/share/info/*",
@@ -51,28 +51,28 @@ EXCLUDED = (
     "path-include=/usr/share/doc/*/copyright",
 )
 
-# In a container these fail or wait for hardware, and systemd would call itself "degraded" for ever.
+# In a container these fail or wait for hardware, and systemd would always report the state "degraded".
 MASKED = (
     "systemd-modules-load.service",
     "console-getty.service",
     "getty@tty1.service",
     "systemd-logind.service",
-    # The kernel's own file systems are the host's business.
+    # The host mounts the kernel's own file systems.
     "sys-kernel-config.mount",
     "sys-kernel-debug.mount",
     "sys-kernel-tracing.mount",
     "sys-fs-fuse-connections.mount",
     "proc-sys-fs-binfmt_misc.automount",
-    # Nodes change when the operator says so, not when a timer does.
+    # Nodes change only when the operator wants it, not by a timer.
     "apt-daily.timer",
     "apt-daily-upgrade.timer",
 )
 
-# Installed, but started by tercet's own units and settings alone. Not masked: a mask is a link to /dev/null
-# under the name that tercet writes its unit to.
+# Installed, but only started by tercet's own units and settings. They are not masked, because a mask is a link to
+# /dev/null under the name that tercet writes its unit to.
 DISABLED = ("postgresql.service", "patroni.service", "pgpool2.service", "ssh.service", "nftables.service")
 
-# Written before the packages are installed, because their scripts read them.
+# Written before the packages are installed, because the packages' scripts read them.
 BEFORE = {
     "etc/postgresql-common/createcluster.conf": "create_main_cluster = false\nstart_conf = disabled\n",
 }
@@ -82,24 +82,25 @@ FILES = {
         "# The provider configures the network.\n"
         "auto lo\niface lo inet loopback\n\nsource /etc/network/interfaces.d/*\n"
     ),
-    # Kept on disk: after a node was killed, its journal is what tells why. Capped: it must never fill a disk.
+    # Kept on disk, because the journal shows why a node was killed. Limited, because it must never fill a disk.
     "etc/systemd/journald.conf.d/tercet.conf": (
         "[Journal]\nStorage=persistent\nSystemMaxUse=64M\nRuntimeMaxUse=16M\nForwardToSyslog=no\n"
     ),
-    # The image holds no host keys (every node would have the same). Debian makes them on what systemd calls the
-    # first boot, which an empty machine-id is not; so a node makes its own when sshd first starts.
+    # The image has no host keys, because every node would have the same ones. Debian makes them on what systemd calls
+    # the first boot, and a boot with an empty machine-id does not count as one. So a node makes its keys when sshd
+    # first starts.
     "etc/systemd/system/ssh.service.d/tercet.conf": "[Service]\nExecStartPre=\nExecStartPre=/usr/bin/ssh-keygen -A\n"
     "ExecStartPre=/usr/sbin/sshd -t\n",
     "etc/hosts": "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n",
     "etc/resolv.conf": "",
     "etc/machine-id": "",
-    # Newer than /usr: the first boot need not rebuild what the packages' scripts have just built.
+    # Newer than /usr, so that the first boot does not rebuild what the packages' scripts have just built.
     "etc/.updated": "",
     "var/.updated": "",
 }
 
 REMOVED = (
-    "etc/hostname",  # systemd would set it over the name that the provider gives the container
+    "etc/hostname",  # systemd would override the container's name from the provider with it
     "etc/ssh/ssh_host_*",
     "var/lib/apt/lists/*",
     "var/cache/apt/*.bin",
@@ -110,17 +111,19 @@ REMOVED = (
 DIRECTORIES = ("usr/lib/tercet", "opt/tercet/programs", "etc/tercet")
 
 
-ENTRY = "debian.json"  # beside a finished tree: what it consists of
+ENTRY = "debian.json"  # next to a finished tree: a list of its packages
 
 
 def definition(suite: str, arch: str) -> str:
-    """16 hex digits that name what is asked for. The mirror is no part of it: it changes nothing of the content."""
+    """16 hex digits that identify the definition. The mirror is not included, because it does not affect the
+    content.
+    """
     command = mmdebstrap(suite, arch, Path("before"), Path("rootfs"), mirror="")
     return _digest([command, MASKED, DISABLED, BEFORE, FILES, REMOVED, DIRECTORIES])
 
 
 def base_key(entry: DebianEntry) -> str:
-    """16 hex digits that name what it became."""
+    """16 hex digits that identify the result, with its packages."""
     return _digest([entry.definition, entry.packages])
 
 
@@ -129,21 +132,21 @@ def _digest(value: object) -> str:
 
 
 def base_tree(cache: Cache, key: str) -> Path:
-    """Where the finished base system of that key is or will be."""
+    """The path of the finished base system with that key, whether it exists or not."""
     return cache.images / f"base-{key}" / "rootfs"
 
 
 def pinned_base(lock: Lock, suite: str, arch: str) -> DebianEntry | None:
-    """The lock's entry where it is of the present definition; its tree may be missing."""
+    """The lock's entry if it has the present definition. Its tree may be missing."""
     entry = lock.debian
     return entry if entry is not None and entry.definition == definition(suite, arch) else None
 
 
 async def ensure_base(cache: Cache, suite: str, arch: str, lock: LockFile, emit: Emit) -> DebianEntry:
-    """The base system: the one that the lock names, else the newest of the cache, else a new one.
+    """The base system: the one in the lock, or else the newest one in the cache, or else a new one.
 
-    What was taken is recorded in the lock. The packages of a day cannot be had on another: where the lock's own are in
-    no cache, the new ones take their place, and the differences are told.
+    The lock records the choice. Old packages cannot be downloaded later: if the cache does not have the lock's base
+    system, a new one replaces it, and the differences are reported.
     """
     wanted = pinned_base(lock.lock, suite, arch)
     for entry in [wanted] if wanted else _built(cache, definition(suite, arch)):
@@ -153,13 +156,13 @@ async def ensure_base(cache: Cache, suite: str, arch: str, lock: LockFile, emit:
             return entry
     entry = await _build(cache, suite, arch, emit)
     if wanted is not None and (moved := differences(wanted.packages, entry.packages)):
-        emit(Event(PHASE, "progress", f"Debian moved on since the lock was written: {moved}"))
+        emit(Event(PHASE, "progress", f"Debian has newer packages than the lock file: {moved}"))
     lock.settle_debian(entry)
     return entry
 
 
 def _built(cache: Cache, wanted: str) -> list[DebianEntry]:
-    """What the cache has of a definition, the newest first."""
+    """The base systems of a definition in the cache, the newest first."""
     found = []
     for path in cache.images.glob(f"base-*/{ENTRY}"):
         with suppress(OSError, ValidationError):
@@ -194,7 +197,7 @@ async def _build(cache: Cache, suite: str, arch: str, emit: Emit) -> DebianEntry
 
 
 def packages_of(rootfs: Path) -> dict[str, str]:
-    """Every installed package with its version, as dpkg has it in its status."""
+    """Every installed package with its version, from dpkg's status."""
     packages: dict[str, str] = {}
     for paragraph in (rootfs / "var/lib/dpkg/status").read_text().split("\n\n"):
         fields = dict(line.split(": ", 1) for line in paragraph.splitlines() if re.match(r"[A-Z][\w-]*: ", line))
@@ -204,7 +207,7 @@ def packages_of(rootfs: Path) -> dict[str, str]:
 
 
 def differences(old: Mapping[str, str], new: Mapping[str, str]) -> str:
-    """What changed between two sets of packages, in words; "" if nothing did."""
+    """The differences between two sets of packages, as text; "" if there are none."""
     changed = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
     shown = [f"{name} {old.get(name, 'absent')} → {new.get(name, 'absent')}" for name in changed[:SHOWN]]
     more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
@@ -221,12 +224,12 @@ def check_host() -> None:
 
 
 def mirror() -> str:
-    """The Debian mirror: TERCET_DEBIAN_MIRROR, else the public one. Security updates are at its URL + "-security"."""
+    """The Debian mirror: TERCET_DEBIAN_MIRROR, or else the public one. Its URL + "-security" has security updates."""
     return os.environ.get(MIRROR_VARIABLE, "").rstrip("/") or MIRROR
 
 
 def mmdebstrap(suite: str, arch: str, before: Path, rootfs: Path, mirror: str) -> list[str]:
-    """The command that makes the tree, in namespaces of its own: whatever ends it leaves no mount and no process."""
+    """The command that makes the tree, in its own namespaces, so that it never leaves a mount or a process behind."""
     return [
         *("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--"),
         *("mmdebstrap", "--verbose", "--mode=root", "--variant=minbase", f"--architectures={arch}"),
@@ -234,7 +237,7 @@ def mmdebstrap(suite: str, arch: str, before: Path, rootfs: Path, mirror: str) -
         f"--keyring={KEYRING}",
         '--aptopt=APT::Install-Recommends "false"',
         *(f"--dpkgopt={line}" for line in EXCLUDED),
-        "--dpkgopt=force-unsafe-io",  # nothing to lose: a broken-off tree is thrown away
+        "--dpkgopt=force-unsafe-io",  # nothing can be lost: an interrupted tree is discarded
         f"--essential-hook=sync-in {before} /",
         suite,
         str(rootfs),
@@ -245,7 +248,7 @@ def mmdebstrap(suite: str, arch: str, before: Path, rootfs: Path, mirror: str) -
 
 
 def finish(rootfs: Path) -> None:
-    """What makes a Debian tree a node's root filesystem."""
+    """Turn a Debian tree into the root filesystem of a node."""
     for unit in MASKED:
         link = rootfs / "etc/systemd/system" / unit
         link.unlink(missing_ok=True)
@@ -262,7 +265,7 @@ def finish(rootfs: Path) -> None:
 
 
 def disable(rootfs: Path, unit: str) -> None:
-    """What `systemctl disable` does: remove the links that start the unit, and its aliases."""
+    """Do the same as `systemctl disable`: remove the links that start the unit, and its aliases."""
     system = rootfs / "etc/systemd/system"
     for link in [*system.glob("*.wants/*"), *system.glob("*.requires/*"), *system.glob("*.service")]:
         if link.is_symlink() and link.readlink().name == unit:
@@ -270,7 +273,7 @@ def disable(rootfs: Path, unit: str) -> None:
 
 
 def write_files(root: Path, files: dict[str, str]) -> None:
-    """Write each file (a path relative to `root`) anew, never through a link that stands in its place."""
+    """Write each file again (a path relative to `root`), never through a link in its place."""
     for name, content in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -280,7 +283,7 @@ def write_files(root: Path, files: dict[str, str]) -> None:
 
 
 class Progress:
-    """mmdebstrap's output as events. Its phases take about these shares of the time (measured)."""
+    """Turns mmdebstrap's output into events. Its phases take about these shares of the time (measured)."""
 
     STAGES = (
         (re.compile(r"^I: running apt-get update"), "package lists", 0.0, 0.08),

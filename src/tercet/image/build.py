@@ -1,6 +1,6 @@
-"""The image: one root filesystem for every node. Found in milliseconds where it exists, else made.
+"""The image: one root filesystem for all nodes. It is found in milliseconds if it exists, and otherwise built.
 
-Base system, downloads and Go builds go on beside one another; whatever breaks off is taken up by the next run.
+Base system, downloads and Go builds run in parallel. The next run continues whatever was interrupted.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from tercet.inventory.model import Inventory
 from tercet.inventory.providers import ImageForm
 
 WAIT = 5400.0  # seconds to wait for another process that prepares an image; a first build takes up to 30 minutes
-SPACE = 3_000_000_000  # bytes; a base system and all programs take 0.9 GB, while they are made twice that
+SPACE = 3_000_000_000  # bytes; a base system and all programs take 0.9 GB, and twice that while they are made
 
 
 @dataclass(frozen=True)
 class Image:
-    """`key` names its content. `programs` are in the tree already; a running node may still have older ones."""
+    """`key` identifies its content. The tree already has the `programs`; a running node may still have older ones."""
 
     key: str
     rootfs: Path
@@ -45,17 +45,17 @@ class Image:
 
     @property
     def archive(self) -> Path:
-        """Where the image is once it is packed, with a name as Proxmox likes it: SYSTEM-VERSION-NAME_VERSION."""
+        """The path of the packed image, with a name in Proxmox's form: SYSTEM-VERSION-NAME_VERSION."""
         return self.rootfs.parent / f"debian-13-tercet_{self.key}.tar.zst"
 
 
 def has_form(image: Image, form: ImageForm) -> bool:
-    """The image is on this machine in that form."""
+    """Whether the image exists on this machine in that form."""
     return form == "tree" or image.archive.exists()
 
 
 def find_image(inventory: Inventory, lock: Path) -> Image | None:
-    """The image that inventory and lock name, if all of it is in the cache. No building, no network, no hashing."""
+    """The image for inventory and lock, if the cache has all of it. Does not build, hash or use the network."""
     cache, arch, record = Cache(inventory.cache), host_arch(), read_lock(lock)
     choice, base = resolved(inventory, record, arch), pinned_base(record, inventory.versions.debian, arch)
     if choice is None or base is None:
@@ -72,10 +72,10 @@ def find_image(inventory: Inventory, lock: Path) -> Image | None:
 
 
 async def ensure_image(inventory: Inventory, lock: Path, emit: Emit) -> Image:
-    """The image, made where it is missing. Idempotent; a broken-off run is continued.
+    """The image, which is built if it is missing. Idempotent; continues an interrupted run.
 
-    Raises TercetError where a component cannot be had or does not fit, or if another process holds the cache
-    for longer than an hour and a half.
+    Raises TercetError if a component is not available or does not fit, or if another process holds the cache for longer
+    than an hour and a half.
     """
     image = find_image(inventory, lock)
     if image is not None and await asyncio.to_thread(difference, image.rootfs.parent) is None:
@@ -112,7 +112,7 @@ async def ensure_image(inventory: Inventory, lock: Path, emit: Emit) -> Image:
 async def export_template(image: Image, target: Path, emit: Emit) -> Path:
     """Pack the image's tree as a Proxmox container template at `target` (….tar.zst).
 
-    An existing file is taken as done if its name holds the image's key, and replaced otherwise.
+    An existing file counts as finished if its name contains the image's key, and is replaced otherwise.
     """
     if not (image.key in target.name and _is_file(target)):
         await export(image.rootfs, target, emit)
@@ -124,7 +124,7 @@ def _is_file(path: Path) -> bool:
 
 
 async def together(*jobs: Coroutine[Any, Any, Any]) -> list[Any]:
-    """All results in order; the first failure ends the other jobs and is raised by itself, without its group."""
+    """All results in order. The first failure ends the other jobs and is raised alone, without its group."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(job) for job in jobs]

@@ -1,4 +1,4 @@
-"""The cache's folders, and the two rules that keep it sound: one writer at a time, nothing half under a final name."""
+"""The cache's folders. There is only one writer at a time, and a final name always has complete contents."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from pathlib import Path
 from tercet.converge.events import Emit, Event
 from tercet.errors import TercetError
 
-POLL = 0.5  # seconds between two tries for the lock; flock has no wait that can be given a deadline
+POLL = 0.5  # seconds between two attempts to get the lock; flock cannot wait with a deadline
 
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """Where everything is that can be had again: finished programs and images, downloads, work in progress."""
+    """The folders for finished programs and images, downloads, and work in progress. Everything can be made again."""
 
     root: Path
 
@@ -45,7 +45,7 @@ class Cache:
 
     @property
     def components(self) -> Path:
-        """What is known of each component that was had before: one lock entry a file."""
+        """The folder with what is known about earlier components: one lock entry per file."""
         return self.root / "components"
 
     @property
@@ -54,17 +54,17 @@ class Cache:
 
     @contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
-        """A new folder for work in progress, gone at the end whatever happens."""
+        """A new folder for work in progress, which is always removed at the end."""
         self.build.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.build))
-        folder.chmod(0o755)  # apt drops root to fetch, and must reach what it fetches to
+        folder.chmod(0o755)  # apt drops root to download, and must be able to reach the target folder
         try:
             yield folder
         finally:
             discard(folder)
 
     def need_space(self, needed: int) -> None:
-        """Raise TercetError unless `needed` bytes are free where the cache is."""
+        """Raise TercetError unless `needed` bytes are free on the disk of the cache."""
         free = shutil.disk_usage(self.root).free
         if free < needed:
             raise TercetError(
@@ -73,13 +73,13 @@ class Cache:
             )
 
     def sweep(self) -> None:
-        """Remove what a killed run left in `build`. Only for the holder of the lock."""
+        """Remove what a killed run left in `build`. Only the holder of the lock may call this."""
         for folder in self.build.glob("*") if self.build.is_dir() else ():
             discard(folder)
 
     @asynccontextmanager
     async def writing(self, purpose: str, emit: Emit, timeout: float) -> AsyncIterator[None]:
-        """Hold the cache's lock; wait at most `timeout` seconds for another process and say who that is."""
+        """Hold the cache's lock. Waits at most `timeout` seconds for another process, and names that process."""
         path = self.root / "lock"
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ class Cache:
             os.pwrite(descriptor, json.dumps(holder).encode(), 0)
             yield
         finally:
-            os.close(descriptor)  # which releases the lock
+            os.close(descriptor)  # this releases the lock
 
 
 async def _acquire(descriptor: int, path: Path, emit: Emit, timeout: float) -> None:
@@ -128,7 +128,7 @@ def _holder(path: Path) -> str:
 
 
 def discard(path: Path) -> None:
-    """Remove a file or a tree, but never through a mount: a mount below it may be somebody's /dev."""
+    """Remove a file or a tree, but never through a mount: a mount in it may be the host's /dev."""
     if path.is_symlink() or path.is_file():
         path.unlink()
         return
@@ -136,7 +136,7 @@ def discard(path: Path) -> None:
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         if (line.split()[4] + "/").startswith(inside):
             raise TercetError(
-                f"{path} is left from a broken-off build and {line.split()[4]} is mounted in it; unmount that"
+                f"{path} is left from an interrupted build and {line.split()[4]} is mounted in it; unmount that"
             )
     shutil.rmtree(path, ignore_errors=True)
 
@@ -147,9 +147,9 @@ def timestamp() -> str:
 
 
 def write_atomically(path: Path, content: str) -> None:
-    """Write beside, then rename: a reader sees the old content or the new one, also after a power cut.
+    """Write to a temporary name, then rename: a reader sees the old or the new content, even after a power cut.
 
-    Raises TercetError where that cannot be: a full disk, a folder that is not ours.
+    Raises TercetError if this is not possible, for example because the disk is full or the folder is not writable.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -161,7 +161,7 @@ def write_atomically(path: Path, content: str) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in the folder to the disk: a rename is otherwise lost with the power."""
+    """Sync the names in the folder to the disk; otherwise a power cut could lose a rename."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -170,7 +170,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Bring the content of a file to the disk."""
+    """Sync the content of a file to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

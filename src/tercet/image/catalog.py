@@ -1,4 +1,4 @@
-"""The components whose programs tercet brings itself, and where each can be had: as they declare it."""
+"""The components whose programs tercet installs itself, and their sources, as the components declare them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Component:
     programs: Mapping[str, tuple[str, ...]]
     sources: Mapping[str, Source] = field(repr=False)
     proxy: Proxy | None = None
-    """Only a platform with this proxy needs it. None: every platform."""
+    """The proxy that needs it. None: every platform needs it."""
 
     @property
     def key(self) -> str:
@@ -40,7 +40,7 @@ class Component:
         return str(getattr(inventory.sources, self.key))
 
     def candidates(self, requested: str) -> Mapping[str, Source]:
-        """The sources to try for the inventory's word, in order. Raises TercetError for a word that means nothing."""
+        """The sources to try for the inventory's value, in order. Raises TercetError for an unknown value."""
         if requested == "auto":
             return self.sources
         if (own := LocalPath.of(requested)) is not None:
@@ -52,7 +52,9 @@ class Component:
 
 
 def components(inventory: Inventory, proxy: Proxy) -> tuple[Component, ...]:
-    """What this platform's image must hold: headscale for an outside world of its own, PgCat where it is the proxy."""
+    """The components of this platform's image: headscale only for its own outside world, PgCat only if it is
+    the proxy.
+    """
     return tuple(
         component
         for package, declaration in registered().items()
@@ -68,7 +70,7 @@ def every() -> tuple[Component, ...]:
 
 
 def component(name: str) -> Component:
-    """The one of that name, whether this platform needs it or not."""
+    """The component with that name, even if this platform does not need it."""
     return next(each for each in every() if each.name == name)
 
 

@@ -1,4 +1,4 @@
-"""Checksum files as vendors publish them: lines of `DIGEST  NAME`, or one digest alone."""
+"""Reads checksum files as vendors publish them: lines of `DIGEST  NAME`, or a single digest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _DIGEST = re.compile(r"^[0-9a-fA-F]{64}$")
 
 
 def digest_of(name: str, text: str, where: str) -> str:
-    """The sha256 of `name` in lower case. A file that holds one bare digest speaks for the file it belongs to."""
+    """The sha256 of `name` in lower case. A single digest in the file is for the file to which it belongs."""
     lines = [line.split() for line in text.splitlines() if line.strip()]
     for words in lines:
         if _DIGEST.match(words[0]) and len(words) == 2 and words[1].removeprefix("*") == name:

@@ -1,8 +1,8 @@
-"""Tailscale's signatures on what it distributes, as its own updater checks them.
+"""Checks the signatures of Tailscale's files, like Tailscale's own updater.
 
-Root keys, which tercet carries, sign the bundle of signing keys (`distsign.pub`, `distsign.pub.sig`); a signing key
-signs each file (`FILE.sig`). All are Ed25519; what is signed of a file is its BLAKE2s-256 digest and its length, eight
-bytes, little-endian. Source: package clientupdate/distsign of the Go module tailscale.com 1.98.10, whose sum the
+Root keys, which are part of tercet, sign the bundle of signing keys (`distsign.pub`, `distsign.pub.sig`), and a signing
+key signs each file (`FILE.sig`). All are Ed25519. The signed data of a file is its BLAKE2s-256 digest and its length,
+eight bytes, little-endian. Source: package clientupdate/distsign of the Go module tailscale.com 1.98.10, whose sum the
 wrapper's go.sum pins; keys/tailscale.pem is its folder `roots`.
 """
 
@@ -42,19 +42,19 @@ def check_file(file: Path, signature: bytes, keys: Iterable[Ed25519PublicKey], w
 
 
 def message_of(file: Path) -> bytes:
-    """What is signed of a file."""
+    """The signed data of a file."""
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "blake2s").digest()
     return digest + file.stat().st_size.to_bytes(8, "little")
 
 
 def keys_of(pem: bytes, kind: str) -> tuple[Ed25519PublicKey, ...]:
-    """The public keys of this kind in a PEM file, whose blocks hold the 32 bytes themselves."""
+    """The public keys of this kind in a PEM file, whose blocks contain the 32 bytes directly."""
     blocks = re.findall(rf"-----BEGIN {kind} PUBLIC KEY-----\s+(\S+)\s+-----END {kind} PUBLIC KEY-----".encode(), pem)
     try:
         return tuple(Ed25519PublicKey.from_public_bytes(base64.b64decode(block, validate=True)) for block in blocks)
     except ValueError as error:
-        raise TercetError(f"expected Ed25519 public keys in PEM, found a block that is none: {error}") from error
+        raise TercetError(f"expected Ed25519 public keys in PEM, found a block that is not one: {error}") from error
 
 
 def _signed_by_any(keys: Iterable[Ed25519PublicKey], message: bytes, signature: bytes) -> bool:

@@ -1,7 +1,7 @@
-"""Downloads that resume, stop when nothing comes, and are handed out only with the right digest.
+"""Downloads that can be continued, stop if no data arrives, and are returned only with the right digest.
 
-Invariant: a path that `file` returns holds exactly the bytes of the digest asked for. A part on disk carries
-the digest in its name, so it is only ever continued with the same content.
+Invariant: a path that `file` returns has exactly the bytes of the given digest. A part on the disk has the digest in
+its name, so it is only continued with the same content.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from tercet.errors import TercetError
 from tercet.image.progress import Progress
 from tercet.image.sources.source import Unavailable
 
-CONNECT = 3.0  # seconds to reach a host; `auto` must not cost more where there is no internet
+CONNECT = 3.0  # seconds to reach a host; `auto` must not cost more if there is no internet
 STALL = 30.0  # seconds without a byte
-TRIES = 4  # connections for one file, each going on where the one before broke off
-SMALL = 4 << 20  # bytes; checksum files, signatures and manifests are far below
+TRIES = 4  # connections for one file; each continues where the previous one stopped
+SMALL = 4 << 20  # bytes; checksum files, signatures and manifests are much smaller
 MEGABYTE = 1_000_000
 
 
 class Downloads:
-    """HTTP for all sources of one run. A host that cannot be reached is tried once, and then known."""
+    """HTTP for all sources of one run. A host that cannot be reached is tried only once."""
 
     def __init__(self, folder: Path, *, connect: float = CONNECT, stall: float = STALL) -> None:
         self._folder = folder
@@ -52,9 +52,9 @@ class Downloads:
     async def small(
         self, url: str, headers: Mapping[str, str] | None = None, accept: tuple[int, ...] = ()
     ) -> httpx.Response:
-        """A checksum file, signature or manifest, whole, with its headers. Raises Unavailable.
+        """A complete checksum file, signature or manifest, with its headers. Raises Unavailable.
 
-        `accept` are error statuses that the caller wants to see.
+        `accept` has error statuses that are returned to the caller.
         """
         async with self._open(url, headers or {}, accept) as response:
             content = bytearray()
@@ -65,7 +65,7 @@ class Downloads:
             return httpx.Response(response.status_code, headers=_plain(response.headers), content=bytes(content))
 
     async def file(self, url: str, sha256: str, progress: Progress, headers: Mapping[str, str] | None = None) -> Path:
-        """The file at `url`, verified. Raises Unavailable, or TercetError where the content is not what it must be."""
+        """The verified file at `url`. Raises Unavailable, or TercetError if the content is wrong."""
         name = f"{sha256[:16]}-{url.rsplit('/', 1)[-1].replace(':', '-')}"
         path, part = self._folder / name, self._folder / f"{name}.part"
         if await asyncio.to_thread(_has_digest, path, sha256):
@@ -77,12 +77,12 @@ class Downloads:
                 bad = part.rename(self._folder / f"{name}.bad")
                 raise TercetError(
                     f"{url} should have the sha256 {sha256}, but what came has {_digest(bad)}; it was set aside "
-                    f"as {bad}. Run again to fetch it anew; if it stays so, do not use this source"
+                    f"as {bad}. Run again to download it again; if the error remains, do not use this source"
                 )
         return part.rename(path)
 
     async def _fill(self, url: str, part: Path, progress: Progress, headers: Mapping[str, str]) -> None:
-        """Fetch what is missing of `part`; a connection that breaks off is taken up where it ended."""
+        """Download what is missing of `part`. After a broken connection, continue where it ended."""
         for remaining in reversed(range(TRIES)):
             before = _size(part)
             try:
@@ -97,7 +97,7 @@ class Downloads:
         have = _size(part)
         asked = {**headers, "Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
         async with self._open(url, asked, accept=(416,)) as response:
-            if response.status_code == 416:  # longer than the file, hence not a part of it
+            if response.status_code == 416:  # longer than the file, so it is not a part of it
                 _forget(part)
                 raise Unavailable(f"{url} is shorter than the part that was kept of it; run again")
             resumed = response.status_code == 206 and response.headers.get("Content-Range", "").startswith(
@@ -146,7 +146,7 @@ class Downloads:
                 yield chunk
         except httpx.ReadTimeout as error:
             raise Unavailable(
-                f"{response.request.url} sent nothing for {self._stall:.0f} s; what came is kept, run again to go on"
+                f"{response.request.url} sent nothing for {self._stall:.0f} s; the part is kept, run again to continue"
             ) from error
 
 
@@ -157,7 +157,7 @@ def _why(error: Exception) -> str:
 
 
 def _plain(headers: httpx.Headers) -> dict[str, str]:
-    """Without what described the transfer: the content is decoded already."""
+    """The headers without those of the transfer, because the content is already decoded."""
     transfer = ("content-encoding", "content-length", "transfer-encoding")
     return {name: value for name, value in headers.items() if name.lower() not in transfer}
 

@@ -1,4 +1,4 @@
-"""Is this file a program for this architecture? Read from the ELF header (System V ABI, figure 4-3)."""
+"""Checks from the ELF header whether a file is a program for this architecture (System V ABI, figure 4-3)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _EXECUTABLE = (2, 3)  # ET_EXEC, and ET_DYN: position-independent programs are "
 
 
 def host_arch() -> Arch:
-    """This machine's architecture, by Debian's and Go's common name."""
+    """This machine's architecture, by the name that Debian and Go use."""
     machine = platform.machine()
     if machine in ("x86_64", "amd64"):
         return "amd64"
@@ -34,12 +34,12 @@ def check_program(path: Path, arch: Arch) -> None:
     except OSError as error:
         raise TercetError(f"a program was expected at {path}: {error.strerror}") from error
     if len(header) < 20 or header[:4] != b"\x7fELF":
-        raise TercetError(f"{path} is no Linux program (no ELF header); give the {arch} binary itself")
+        raise TercetError(f"{path} is not a Linux program (no ELF header); give the {arch} binary itself")
     order: Literal["little", "big"] = "little" if header[5] == 1 else "big"
     kind = int.from_bytes(header[16:18], order)
     machine = int.from_bytes(header[18:20], order)
     if kind not in _EXECUTABLE:
-        raise TercetError(f"{path} is an ELF file but no program (type {kind}); give the {arch} binary itself")
+        raise TercetError(f"{path} is an ELF file but not a program (type {kind}); give the {arch} binary itself")
     if _MACHINES.get(machine) != arch:
         found = _MACHINES.get(machine, f"machine {machine:#x}")
         raise TercetError(f"{path} is built for {found}; this image needs {arch}")

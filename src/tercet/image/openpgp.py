@@ -24,7 +24,7 @@ class Key:
 
 
 async def check_signature(content: bytes, signature: bytes, key: Key, what: str) -> None:
-    """Raise TercetError unless `signature` over `content` was made by `key`. `what` names the content for people."""
+    """Raise TercetError unless `signature` over `content` was made by `key`. `what` names the content in messages."""
     verify = next((verify for program, verify in VERIFIERS.items() if shutil.which(program)), None)
     if verify is None:
         raise TercetError(f"{what} is signed, and checking that needs gpgv; run: apt-get install gpgv")
@@ -51,7 +51,7 @@ async def _gpgv(signed: Path, detached: Path, key: Key) -> None:
 
 
 async def _sqv(signed: Path, detached: Path, key: Key) -> None:
-    """sqv succeeds for a valid signature of a key in the keyring, and there is only this one."""
+    """sqv succeeds for a valid signature of a key in the keyring, which has only this key."""
     await run(["sqv", "--keyring", str(key.path), str(detached), str(signed)], timeout=TIMEOUT)
 
 

@@ -1,4 +1,4 @@
-"""One component's progress as events: what it does, for how long, and how much of it is done."""
+"""Progress of one component as events: what it does, for how long, and how much is done."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 
 from tercet.converge.events import Emit, Event
 
-BEAT = 3.0  # seconds between two signs of life of a long step
+BEAT = 3.0  # seconds between two events of a long step
 
 
 class Progress:
-    """Events of one part of the image's making, under the phase "image/NAME"."""
+    """Emits events of one part of building the image, in the phase "image/NAME"."""
 
     def __init__(self, name: str, emit: Emit) -> None:
         self.name = name

@@ -1,4 +1,4 @@
-"""Which proxy the platform has, and one line why. PgCat where it can be had, else pgpool-II, which Debian carries."""
+"""Chooses the proxy, with a reason: PgCat if it is available, otherwise pgpool-II from Debian."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ PGCAT = "pgcat"
 
 
 def resolved(inventory: Inventory, lock: Lock, arch: Arch) -> tuple[Proxy, str] | None:
-    """The proxy and the reason, where inventory and lock decide it; None where PgCat has to be tried.
+    """The proxy and the reason, if inventory and lock decide it; None if PgCat must be tried.
 
-    What was once resolved for `auto` stays: a platform does not change its proxy because a network came back.
+    The first choice for `auto` is kept: a platform does not change its proxy because a network came back.
     """
     if inventory.proxy == "pgpool":
         return "pgpool", "pgpool-II, as the inventory says"
@@ -32,7 +32,7 @@ def resolved(inventory: Inventory, lock: Lock, arch: Arch) -> tuple[Proxy, str] 
 
 
 async def resolve(run: Run) -> tuple[Proxy, str]:
-    """Decide the proxy; where that is PgCat, its program is in the cache afterwards."""
+    """Choose the proxy. If it is PgCat, its program is in the cache afterwards."""
     before = resolved(run.inventory, run.lock.lock, run.arch)
     if before is None or before[0] == "pgcat":
         try:

@@ -1,4 +1,4 @@
-"""From the inventory's word to programs in the cache: the lock first, then what the cache knows, then the sources."""
+"""Gets the programs of a component into the cache: from the lock file, then from the cache, then from the sources."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What all components of one run share."""
+    """Shared by all components of one run."""
 
     inventory: Inventory
     cache: Cache
@@ -37,7 +37,7 @@ class Run:
 
 
 def pinned(component: Component, inventory: Inventory, lock: Lock, arch: Arch) -> ComponentEntry | None:
-    """The lock's entry where it still says what the inventory asks for; its files may be missing."""
+    """The lock's entry if it still fits the inventory. Its files may be missing."""
     entry = lock.components.get(component.name)
     if entry is None or entry.programs.keys() != component.programs.keys():
         return None
@@ -49,12 +49,14 @@ def pinned(component: Component, inventory: Inventory, lock: Lock, arch: Arch) -
 
 
 def _as_then(source: Source, entry: ComponentEntry) -> bool:
-    """What the source goes by is what it was. (An operator's file that is gone counts: the cache has its copy.)"""
+    """Whether the source's stamp is unchanged. (An operator's file that is gone counts as unchanged: the cache has a
+    copy.)
+    """
     return source.stamp(tuple(entry.programs)) in ("", entry.stamp)
 
 
 class NoSource(Unavailable):
-    """No source of the component can be reached. `reasons` says of each why."""
+    """No source of the component can be reached. `reasons` has the reason of each."""
 
     def __init__(self, component: Component, version: str, reasons: Sequence[str]) -> None:
         self.reasons = "; ".join(reasons)
@@ -67,7 +69,7 @@ class NoSource(Unavailable):
 async def obtain(component: Component, run: Run) -> ComponentEntry:
     """The component's programs, in the cache, verified and recorded in the lock.
 
-    Raises NoSource where none can be reached, TercetError where one gave what it must not.
+    Raises NoSource if no source can be reached, and TercetError if a source gave something wrong.
     """
     progress = Progress(component.name, run.emit)
     entry = pinned(component, run.inventory, run.lock.lock, run.arch)
@@ -82,12 +84,12 @@ async def obtain(component: Component, run: Run) -> ComponentEntry:
             known = await _fetched(component, candidates, entry, run, progress)
             _same_as_pinned(component, entry, known)
         except NoSource:
-            progress.say("cannot be had", state="done")  # what that means is for the caller to say
+            progress.say("cannot be had", state="done")  # the caller decides what this means
             raise
         except TercetError:
             progress.say("failed", state="failed")
             raise
-        if known.source != "path":  # a path is looked at every time
+        if known.source != "path":  # a path is checked every time
             store.remember(run.cache, component.name, known)
         progress.say(f"{known.version} from {known.source}: {known.origin}", 1.0, "done")
     else:
@@ -104,7 +106,7 @@ async def _all_intact(cache: Cache, entry: ComponentEntry) -> bool:
 
 
 async def _recalled(component: Component, sources: Mapping[str, Source], run: Run) -> ComponentEntry | None:
-    """What an earlier run had from one of these sources, whatever its lock said."""
+    """What an earlier run got from one of these sources, regardless of its lock file."""
     for name, source in sources.items():
         entry = store.recall(run.cache, component.name, component.version(run.inventory), run.arch, name)
         if entry is None or entry.programs.keys() != component.programs.keys():
@@ -121,7 +123,7 @@ async def _fetched(
     run: Run,
     progress: Progress,
 ) -> ComponentEntry:
-    """Ask one source after the other; the one that the lock names comes first."""
+    """Try one source after the other, first the one in the lock."""
     version = component.version(run.inventory)
     order = sorted(candidates, key=lambda name: entry is None or name != entry.source)
     missed: list[str] = []
@@ -161,7 +163,7 @@ async def _from_source(component: Component, name: str, source: Source, run: Run
 
 
 def _same_as_pinned(component: Component, entry: ComponentEntry | None, found: ComponentEntry) -> None:
-    """A published file must not change. (A build may: another Go or C compiler gives other bytes.)"""
+    """Refuse a published file that has changed. (A build may change: another Go or C compiler gives other bytes.)"""
     if entry is None or entry.source != found.source or found.source in ("go-module", "path"):
         return
     for name, program in entry.programs.items():

@@ -1,4 +1,4 @@
-"""The programs in the cache, by content: programs/NAME/SHA256/NAME, and what is known of where they came from."""
+"""The programs in the cache, by content: programs/NAME/SHA256/NAME, and what is known about their origin."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def file_sha256(path: Path) -> str:
 
 
 def put(cache: Cache, name: str, source: Path, arch: Arch) -> ProgramEntry:
-    """Take the program at `source` into the cache; hard links where the file system allows, else copies."""
+    """Put the program at `source` into the cache, by hard link if the file system allows it, otherwise as a copy."""
     check_program(source, arch)
     entry = ProgramEntry(sha256=file_sha256(source), size=source.stat().st_size)
     target = program_path(cache, name, entry.sha256)
@@ -48,7 +48,7 @@ def place(source: Path, target: Path) -> None:
         except OSError:  # another file system, or one without hard links
             shutil.copyfile(source, new)
         new.chmod(0o755)
-        sync_file(new)  # its size alone is looked at later
+        sync_file(new)  # later, only its size is checked
         new.rename(target)
         sync_folder(target.parent)
     finally:
@@ -56,12 +56,12 @@ def place(source: Path, target: Path) -> None:
 
 
 def present(cache: Cache, programs: Mapping[str, ProgramEntry]) -> bool:
-    """Every file is there with its size. Takes microseconds."""
+    """Whether every file exists with its size. Takes microseconds."""
     return all(_sized(program_path(cache, name, entry.sha256), entry.size) for name, entry in programs.items())
 
 
 def intact(cache: Cache, name: str, entry: ProgramEntry) -> bool:
-    """The file is there and its content is what the entry says. Reads it all."""
+    """Whether the file exists with the content of the entry. Reads the whole file."""
     path = program_path(cache, name, entry.sha256)
     return _sized(path, entry.size) and file_sha256(path) == entry.sha256
 
@@ -74,7 +74,7 @@ def _sized(path: Path, size: int) -> bool:
 
 
 def programs_of(cache: Cache, entry: ComponentEntry) -> tuple[Program, ...]:
-    """The entry's programs as what a node must have."""
+    """The entry's programs as resources of a node."""
     return tuple(
         Program(name, entry.version, program.sha256, program_path(cache, name, program.sha256))
         for name, program in entry.programs.items()
@@ -82,14 +82,14 @@ def programs_of(cache: Cache, entry: ComponentEntry) -> tuple[Program, ...]:
 
 
 def remember(cache: Cache, component: str, entry: ComponentEntry) -> None:
-    """Keep the entry with the cache, so that another platform's lock can take it without fetching anew."""
+    """Store the entry in the cache, so that another platform can use it without downloading again."""
     write_atomically(
         _memory(cache, component, entry.version, entry.arch, entry.source), entry.model_dump_json(indent=2)
     )
 
 
 def recall(cache: Cache, component: str, version: str, arch: str, source: str) -> ComponentEntry | None:
-    """What `remember` kept, if there is such and it can be read."""
+    """The entry that `remember` stored, if there is one and it can be read."""
     try:
         return ComponentEntry.model_validate_json(_memory(cache, component, version, arch, source).read_bytes())
     except (OSError, ValidationError):

@@ -1,7 +1,7 @@
-"""The node's root filesystem: the base system with the components' programs, in place of a second copy of it.
+"""The node's root filesystem: the base system with the components' programs.
 
-The tree shares the base's files by hard links, so a new program costs its own size and not the base's. Nothing
-may write to either tree: nodes run on overlays above it, or on what was unpacked from the template.
+The tree shares the base's files by hard links, so a new program costs only its own size. Nothing may write to either
+tree: nodes run on overlays on top of it, or on files that were unpacked from the template.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ PROGRAM_TIMEOUT = 20.0  # seconds for a program to print its version
 
 
 def image_key(base: str, programs: Iterable[Program]) -> str:
-    """16 hex digits that name the tree: the base's definition and every program's content."""
+    """16 hex digits that identify the tree: the base system and the content of every program."""
     parts = [base, sorted((program.name, program.sha256) for program in programs)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def image_tree(cache: Cache, key: str) -> Path:
-    """Where the finished tree of that key is or will be."""
+    """The path of the finished tree with that key, whether it exists or not."""
     return cache.images / key / "rootfs"
 
 
 async def ensure_tree(
     cache: Cache, key: str, base: Path, programs: Mapping[Program, tuple[str, ...]], emit: Emit
 ) -> Path:
-    """Build the tree unless it is there. Each program goes with the arguments that make it print its version."""
+    """Build the tree unless it exists. Each program is given with the arguments with which it prints its version."""
     tree = image_tree(cache, key)
     if await whole(tree.parent, emit):
         return tree
@@ -58,7 +58,7 @@ async def ensure_tree(
 
 
 def install(rootfs: Path, program: Program) -> None:
-    """The program at its target and the link to it, as Program says."""
+    """Put the program at its target, with the link to it, as in Program."""
     target = rootfs / program.binary.lstrip("/")
     target.parent.mkdir(parents=True, exist_ok=True)
     place(program.source, target)
@@ -69,9 +69,9 @@ def install(rootfs: Path, program: Program) -> None:
 
 
 async def prove(rootfs: Path, program: Program, arguments: tuple[str, ...]) -> None:
-    """Start the program in the tree: a library that Debian has not, or a processor that cannot run it, shows here.
+    """Start the program in the tree. This finds a library that Debian does not have, or a processor that cannot run it.
 
-    It gets namespaces of its own, with /proc (Nomad looks itself up there) and without a network.
+    It gets its own namespaces, with /proc (Nomad looks itself up there) and without a network.
     """
     alone = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", f"--mount-proc={rootfs}/proc"]
     try:
@@ -83,9 +83,9 @@ async def prove(rootfs: Path, program: Program, arguments: tuple[str, ...]) -> N
 
 
 async def export(rootfs: Path, target: Path, emit: Emit) -> None:
-    """Pack the tree as a Proxmox container template, .tar.zst, complete under its name or not there at all.
+    """Pack the tree as a Proxmox container template, .tar.zst. The file is complete or does not exist.
 
-    The same files make the same bytes, whenever and wherever they were put together.
+    The same files give the same bytes, at any time and on any machine.
     """
     need("zstd", "zstd")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -103,10 +103,10 @@ async def export(rootfs: Path, target: Path, emit: Emit) -> None:
     argv = [
         *("tar", "--create", "--verbose", "--numeric-owner", "--xattrs", "--sort=name", "--one-file-system"),
         *("--clamp-mtime", f"--mtime=@{newest}"),
-        # Else tar's process ID and the files' own times of use are in it.
+        # Otherwise the template would contain tar's process ID and the files' access times.
         "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime",
         "--use-compress-program=zstd -T0 -6",
-        "--exclude=./dev/*",  # an unprivileged container could not make them; the host mounts its own /dev
+        "--exclude=./dev/*",  # an unprivileged container cannot create them; the host mounts its own /dev
         f"--file={new}",
         f"--directory={rootfs}",
         ".",
@@ -122,10 +122,10 @@ async def export(rootfs: Path, target: Path, emit: Emit) -> None:
 
 
 def _survey(rootfs: Path) -> tuple[int, int]:
-    """How many files the tree has, and the time of the newest Python module of Debian's (0: there is none).
+    """The number of files of the tree, and the time of Debian's newest Python module (0: there is none).
 
-    Files that the building itself made are younger and get this time; Debian's own keep theirs. Python compares the
-    time of a module with the one in its compiled form, so that of all files these must not be changed.
+    Files that were made while building are newer and get this time; Debian's own files keep theirs. Python compares the
+    time of a module with the one in its compiled form, so the times of modules must not be changed.
     """
     modules = [path for path in rootfs.glob("usr/lib/python3*/**/*.py") if path.is_file() and not path.is_symlink()]
     return 1 + sum(1 for _ in rootfs.rglob("*")), max((int(path.stat().st_mtime) for path in modules), default=0)

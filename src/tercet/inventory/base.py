@@ -1,4 +1,4 @@
-"""What every model of the inventory has in common."""
+"""The base class of all models of the inventory."""
 
 from __future__ import annotations
 

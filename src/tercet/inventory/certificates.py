@@ -1,7 +1,7 @@
-"""A certificate authority and the certificate of the one host that it vouches for.
+"""A certificate authority, and the certificate of the only host for which it may sign.
 
-ECDSA P-256, ten years. The authority is constrained to the host's DNS name, so that its key, which lies beside
-the inventory and whose certificate the nodes trust, can vouch for nothing else.
+ECDSA P-256, ten years. The nodes trust the authority, and its key is stored next to the inventory. So the authority is
+constrained to the host's DNS name, and its key cannot sign anything else.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CLOCK_SKEW = timedelta(days=1)
 
 
 def make_authority(title: str, host: str) -> Pair:
-    """A new certificate authority for that host alone."""
+    """A new certificate authority only for that host."""
     key = ec.generate_private_key(ec.SECP256R1())
     builder = (
         _builder(_name(title), _name(title), key.public_key())
@@ -33,7 +33,7 @@ def make_authority(title: str, host: str) -> Pair:
 
 
 def make_server(host: str, authority: Pair) -> Pair:
-    """A new certificate of a server at `host`. ValueError where `authority` is no such pair."""
+    """A new certificate of a server at `host`. Raises ValueError if `authority` is not such a pair."""
     issuer = serialization.load_pem_private_key(authority.key.encode(), password=None)
     issuer_certificate = x509.load_pem_x509_certificate(authority.certificate.encode())
     if not isinstance(issuer, ec.EllipticCurvePrivateKey):
@@ -56,7 +56,7 @@ def make_server(host: str, authority: Pair) -> Pair:
 
 
 def signed_by(pair: Pair, authority: Pair) -> bool:
-    """The certificate fits its key and was signed by the authority. ValueError where one is no PEM."""
+    """Whether the certificate fits its key and was signed by the authority. Raises ValueError if one is not PEM."""
     certificate = x509.load_pem_x509_certificate(pair.certificate.encode())
     key = serialization.load_pem_private_key(pair.key.encode(), password=None)
     issuer = x509.load_pem_x509_certificate(authority.certificate.encode())

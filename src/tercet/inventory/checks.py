@@ -1,4 +1,4 @@
-"""What must hold between the fields of an inventory. Each check yields findings; none of them does I/O."""
+"""The checks between fields of an inventory. Each check yields findings; none of them does I/O."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tercet.inventory.problems import Finding, Location, quoted
 from tercet.inventory.providers import declaration, declarations
 from tercet.inventory.timing import FENCE, timing_of
 
-RESERVED_SITE = "world"  # the outside world that a provider makes has a container and a network of that name
+RESERVED_SITE = "world"  # the outside world that a provider makes has a container and a network with that name
 RESERVED_DATABASES = ("postgres", "template0", "template1")
 RESERVED_USERS = ("public", "none")  # they mean something to GRANT; components declare others
-RESERVED_DATACENTER = "dcs"  # the stretched Consul datacenter of the leader election
+RESERVED_DATACENTER = "dcs"  # the Consul datacenter that spans all sites, for leader election
 
 
 def check(inventory: Inventory) -> Iterator[Finding]:
-    """Everything that does not fit together."""
+    """All findings."""
     yield from _sites(inventory)
     yield from _lost_sites(inventory)
     yield from networks.check(inventory)
@@ -102,7 +102,7 @@ def _first_primary(inventory: Inventory) -> Iterator[Finding]:
 
 
 def _unused(value: str, taken: Container[str]) -> str:
-    """A name like `value` that is not taken: its last number counted up."""
+    """A name like `value` that is not taken, made by incrementing its last number."""
     stem = value.rstrip("0123456789") or value
     number = 2
     while f"{stem}{number}" in taken:
@@ -160,7 +160,7 @@ def _ports(inventory: Inventory) -> Iterator[Finding]:
     suggested: dict[str, int] = {}
 
     def free(name: str, roles: list[Role]) -> int:
-        """The first port from the name's default on that nothing has on nodes of these roles."""
+        """The first port from the name's default on that is free on nodes of these roles."""
         if name in suggested:
             return suggested[name]
         taken = {*(ports[each] for role in roles for each in listening[role]), *suggested.values()}
@@ -190,7 +190,7 @@ def _ports(inventory: Inventory) -> Iterator[Finding]:
 
 
 def _listening() -> Mapping[Role, list[str]]:
-    """Which of the inventory's ports are taken on a node of each role."""
+    """For each role, the inventory's ports that are used on its nodes."""
     found: dict[Role, list[str]] = {}
     for each in components.declarations():
         for role in each.listens:
@@ -199,7 +199,7 @@ def _listening() -> Mapping[Role, list[str]]:
 
 
 def _reserved() -> Mapping[Role, list[Reserved]]:
-    """Ports on a node of a role that are not the inventory's to give."""
+    """Ports on a node of a role that the inventory cannot change."""
     found: dict[Role, list[Reserved]] = {}
     for each in components.declarations():
         for reserved in each.reserved:
@@ -251,7 +251,7 @@ def _database(inventory: Inventory) -> Iterator[Finding]:
         here = ("postgresql", "database")
         expected = "a database of the application's own (this one is PostgreSQL's)"
         yield Finding(here, expected, quoted(own.database), "database: proposalsapp")
-    standbys = max(2, len(inventory.sites) - 1)  # fewer than three sites is a finding of its own
+    standbys = max(2, len(inventory.sites) - 1)  # fewer than three sites is a separate finding
     if inventory.patroni.synchronous_node_count > standbys:
         yield Finding(
             ("patroni", "synchronous_node_count"),

@@ -1,7 +1,8 @@
-"""Where a credential comes from. The inventory says where; the value itself is never in it.
+"""Reads credentials. The inventory says where a credential comes from; the value itself is never in it.
 
-`env:NAME`, `file:PATH` (relative to the inventory; readable by its owner alone) or `command:PROGRAM ARGUMENTS`
-(run without a shell; what it prints). Invariant: no message and no repr of this module holds a credential.
+The sources are `env:NAME`, `file:PATH` (relative to the inventory; only its owner may read it) and `command:PROGRAM
+ARGUMENTS` (run without a shell; the credential is its output). Invariant: no message and no repr of this module
+contains a credential.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from tercet.errors import TercetError
 
-COMMAND_TIMEOUT = 60.0  # seconds: a password manager may ask its user first
+COMMAND_TIMEOUT = 60.0  # seconds; a password manager may have to ask its user first
 MAX_BYTES = 64 * 1024
 
 _PATTERN = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.*\S.*|command:.*\S.*)$"
@@ -35,7 +36,7 @@ def _check(value: str) -> str:
             pass
         else:
             return value
-    # `hidden`: what was found may be the credential itself, so that no message may show it.
+    # `hidden`: the value may be the credential itself, so no message may show it.
     raise PydanticCustomError(
         "shape", "expected {expected}", {"expected": EXPECTED, "write": "env:NAME", "hidden": True}
     )
@@ -53,7 +54,7 @@ def resolved(source: str, folder: Path) -> str:
 def read_credential(source: str, what: str, environment: Mapping[str, str] | None = None) -> str:
     """The credential at `source`; `what` names its use in errors ("API secret of sib-01").
 
-    Raises TercetError where it is absent or empty, where others can read its file, or where its command fails.
+    Raises TercetError if it is absent or empty, if others can read its file, or if its command fails.
     """
     kind, _, rest = source.partition(":")
     rest = rest.strip()

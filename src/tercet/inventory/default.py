@@ -1,4 +1,4 @@
-"""The default inventory: the specification's three sites, commented for the person who will change it."""
+"""The default inventory: the specification's three sites, with comments for the person who will change it."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from importlib import resources
 
 
 def default_text() -> str:
-    """What `tercet init` writes."""
+    """The text that `tercet init` writes."""
     return resources.files("tercet.inventory").joinpath("default.yml").read_text(encoding="utf-8")

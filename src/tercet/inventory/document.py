@@ -1,9 +1,9 @@
-"""YAML text to plain data that remembers where each value stands.
+"""Converts YAML text to plain data that knows the place of each value in the file.
 
-Only what an inventory needs is read: mappings, lists, and scalars that are null, true/false, numbers or text.
-Whatever else YAML has (aliases, tags, several documents) is a finding, so no text can run code or grow when it
-is read. Dates are text. A key without a value is as good as none: `ports:` with every line below it commented out
-means the defaults. Everything wrong is collected, except that a syntax error ends the reading.
+It reads only what an inventory needs: mappings, lists, and scalars that are null, true/false, numbers or text. Other
+features of YAML (aliases, tags, several documents) are findings, so no text can run code or grow when it is read. Dates
+are text. A key without a value counts as missing: `ports:` with every line below it commented out means the defaults.
+All findings are collected, but a syntax error ends the reading.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ _SYNTAX = (
     ("expected escape sequence", "an escape that there is not"),
     ("found character", "a value that begins with a character that needs quotes"),
 )
-"""PyYAML's words for what people get wrong, and ours. Whatever else it finds keeps its words."""
+"""PyYAML's messages for common mistakes, and ours for the same. Other messages of PyYAML are not changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a value and its key stand (line and column, from 1), and the text of a scalar as it was written."""
+    """The place of a value and its key (line and column, from 1), and the text of a scalar as it was written."""
 
     key: tuple[int, int]
     value: tuple[int, int]
@@ -52,14 +52,14 @@ class Place:
 
 @dataclass
 class Document:
-    """The data of a file with the place of every value, and what was wrong with the YAML itself."""
+    """The data of a file with the place of every value, and the problems of the YAML itself."""
 
     data: Data = None
     places: dict[Location, Place] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     def place(self, location: Location) -> Place:
-        """The place of a value; where it is not in the file, of the nearest thing around it that is."""
+        """The place of a value. If it is not in the file, the place of the nearest enclosing value that is."""
         while location and location not in self.places:
             location = location[:-1]
         return self.places.get(location, Place((1, 1), (1, 1), None))
@@ -91,7 +91,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def value_at(data: Data, location: Location) -> Data:
-    """The value at a location; None where there is none."""
+    """The value at a location; None if there is none."""
     for part in location:
         if isinstance(data, dict) and isinstance(part, str):
             data = data.get(part)
@@ -103,7 +103,7 @@ def value_at(data: Data, location: Location) -> Data:
 
 
 def read(raw: bytes) -> Document:
-    """Read the bytes of a file. Never raises: what is wrong is in `problems`."""
+    """Read the bytes of a file. Never raises: errors are in `problems`."""
     document = Document()
     try:
         text = raw.decode("utf-8-sig")
@@ -141,7 +141,7 @@ def _position(before: str) -> tuple[int, int]:
 
 
 def _syntax(error: yaml.MarkedYAMLError, text: str) -> Problem:
-    """A YAML error in the terms of somebody who edits the file."""
+    """A YAML error in terms that a person who edits the file understands."""
     mark = error.problem_mark or error.context_mark
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     lines = text.splitlines()
@@ -164,7 +164,7 @@ def _syntax(error: yaml.MarkedYAMLError, text: str) -> Problem:
 
 
 class _Converter:
-    """Nodes to plain data, noting every place and everything that is not plain."""
+    """Converts nodes to plain data, and records every place and everything that is not plain."""
 
     def __init__(self, document: Document) -> None:
         self._document = document

@@ -30,7 +30,7 @@ _KINDS = {
 
 
 def explain(error: ErrorDetails, document: Document) -> Finding:
-    """One error of `Inventory`'s validation of the document's data."""
+    """One validation error of `Inventory` as a finding."""
     at = tuple(error["loc"])
     match error["type"]:
         case "extra_forbidden":
@@ -54,13 +54,13 @@ def _field(location: Location) -> FieldInfo | None:
 
 
 def _keys(location: Location) -> tuple[str, ...]:
-    """The keys that the mapping at a location may have; empty where it is none or they are free."""
+    """The keys that the mapping at a location may have; empty if there is no mapping or if any key is allowed."""
     model = _walk(location)[1]
     return tuple(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else ()
 
 
 def _walk(location: Location) -> tuple[FieldInfo | None, Any]:
-    """The field at a location and the bare type there."""
+    """The field at a location and its bare type."""
     found: FieldInfo | None = None
     here: Any = inventory_model()
     for part in location:
@@ -75,7 +75,7 @@ def _walk(location: Location) -> tuple[FieldInfo | None, Any]:
 
 
 def _bare(annotation: Any) -> Any:
-    """The type itself: without Annotated, and without None."""
+    """The type without Annotated and without None."""
     while get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     if get_origin(annotation) in (Union, UnionType):
@@ -85,7 +85,7 @@ def _bare(annotation: Any) -> Any:
 
 
 def meant(at: Location) -> str | None:
-    """The key that was probably meant by the unknown one at a location."""
+    """The key that was probably meant instead of the unknown one at a location."""
     close = get_close_matches(str(at[-1]).lower().replace("-", "_"), _keys(at[:-1]), n=1)
     return close[0] if close else None
 
@@ -145,7 +145,7 @@ def _expected(error: ErrorDetails) -> str:
 
 
 def _write(error: ErrorDetails, at: Location, value: Data, text: str | None) -> str:
-    """What to write instead: a mended value, the same in another type, an example, or the default."""
+    """What to write instead: a corrected value, the same value in another type, an example, or the default."""
     key = f"{at[-1]}: " if at and isinstance(at[-1], str) else ""
     field = _field(at)
     options = [str(option) for option in get_args(_bare(field.annotation))] if field and _literal(field) else []
@@ -172,7 +172,7 @@ def _literal(field: FieldInfo) -> bool:
 
 
 def _plain(value: object) -> str:
-    """A default or example as it would stand in the file."""
+    """A default or example as it is written in the file."""
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(str, value))}]"
     return f"{value:g}" if isinstance(value, float) else str(value) or '""'

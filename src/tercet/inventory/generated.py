@@ -1,6 +1,6 @@
-"""What tercet can generate for a component, as the component declares it: passwords and certificates.
+"""The secrets that a component can declare and tercet generates: passwords and certificates.
 
-Each is one or two texts in the platform's file of secrets; `keys` are their names there. See secrets.py.
+Each is one or two texts in the platform's file of secrets, under the names `keys`. See secrets.py.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Password:
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """A certificate authority that vouches for one host and for nothing else. People read `title` in certificates."""
+    """A certificate authority that may sign only for one host. `title` is its name in certificates."""
 
     name: str
     title: str
@@ -40,7 +40,7 @@ class Authority:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """The certificate of the host that an authority vouches for. The authority is declared before it."""
+    """The certificate of the host for which an authority may sign. The authority must be declared before it."""
 
     name: str
     authority: Authority

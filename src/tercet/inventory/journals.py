@@ -1,7 +1,8 @@
-"""What a component's lines in a node's journal mean to the timeline of a drill.
+"""The meaning of a component's log lines in the timeline of a drill.
 
-Each rule is one log line of one component, with the place in its source that prints it, as read in the versions that
-the inventory pins. A line that no rule knows is left out, so a changed wording makes the picture poorer, never wrong.
+Each rule is for one log line of one component, with the place in the source that prints it, in the versions that the
+inventory pins. A line without a rule is left out, so after a change of wording the timeline may lack an event, but it
+is never wrong.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from enum import StrEnum
 
 
 class What(StrEnum):
-    """The kinds of events, in the order in which a failover brings them."""
+    """The kinds of events, in the order of a failover."""
 
     SUSPECTED = "suspected"  # this node's probe of a member failed
     DECLARED_FAILED = "declared failed"  # this node's suspicion ran out
@@ -22,14 +23,14 @@ class What(StrEnum):
     ELECTION = "election"
     LEADER_ELECTED = "leader elected"
     LEADER_LOST = "leadership lost"
-    HEALTH_CRITICAL = "health critical"  # the Raft leader ends the sessions of a failed member with this
-    GUARDED = "peer silent"  # the dead-peer guard answers for it from now on
+    HEALTH_CRITICAL = "health critical"  # with this, the Raft leader ends the sessions of a failed member
+    GUARDED = "peer silent"  # from now on, the dead-peer guard answers for it
     ANSWERS = "peer answers"
     LOCK_RELEASED = "leader key released"
-    LOCK_FREE = "leader key free"  # this Patroni sees that nobody holds it
+    LOCK_FREE = "leader key free"  # this Patroni sees that no member holds it
     LOCK_OWNER = "leader key owner"  # this Patroni sees a new holder
     LOCK_TAKEN = "leader key taken"
-    PEER_SILENT = "member did not answer"  # a Patroni that wants to lead asked a member's REST API in vain
+    PEER_SILENT = "member did not answer"  # a Patroni that wants to lead asked a member's REST API and got no answer
     PEER_ANSWERED = "member answered"  # the same, answered
     NOT_CANDIDATE = "not a candidate"
     DEMOTED = "demoted"
@@ -38,7 +39,7 @@ class What(StrEnum):
     FAILSAFE = "failsafe mode"
     SWITCHOVER_ASKED = "switchover asked"
     REWIND = "rewind"
-    REBUILT = "rebuilt"  # the data directory was thrown away and copied anew
+    REBUILT = "rebuilt"  # the data directory was discarded and copied again
     PROMOTE_ASKED = "promote asked"
     NEW_TIMELINE = "new timeline"
     READY = "accepting writes"
@@ -67,8 +68,10 @@ class What(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A line that `pattern` finds means `what`: one of `What`, or a component's own word, which is shown and no more.
-    Group 1 of the pattern, if there is one, is what it is about."""
+    """A line that matches `pattern` means `what`: one of `What`, or a component's own word, which is only shown.
+
+    Group 1 of the pattern, if there is one, is the subject of the event.
+    """
 
     what: str
     pattern: re.Pattern[str]
@@ -80,12 +83,12 @@ def rules(*pairs: tuple[str, str]) -> tuple[Rule, ...]:
 
 @dataclass(frozen=True)
 class Journal:
-    """The journal of one systemd unit. `component` is who speaks in it."""
+    """The journal of one systemd unit. `component` is the component that writes it."""
 
     unit: str
     component: str
     rules: tuple[Rule, ...] = ()
     others: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict, hash=False)
-    """Who else writes into it, and the rules for that."""
+    """Other components that write into it, and their rules."""
     systemd: tuple[Rule, ...] = ()
-    """What systemd says of this unit, beside what it says of every unit."""
+    """Rules for systemd's own lines about this unit, in addition to those for every unit."""

@@ -1,4 +1,4 @@
-"""From the file to the platform: read, check, and say everything that is wrong at once, with its line."""
+"""Makes the platform from the file: reads and checks it, and reports all problems at once, with their lines."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ from tercet.inventory.providers import declarations
 from tercet.inventory.repair import repaired, rests_on
 
 MAX_BYTES = 1 << 20
-"""No inventory is larger; a file that is, is something else."""
+"""No inventory is larger than this."""
 
 
 def load(path: Path, *, provider: str = "", look: bool = False) -> Platform:
-    """The platform of the inventory at `path`, made by `provider` if one is given, whatever the inventory names.
+    """The platform of the inventory at `path`, with `provider` instead of the inventory's, if one is given.
 
-    With `look` the programs that it names by a path must be there: for who checks an inventory. A platform that
-    runs needs them no more, since the cache has copies.
-    Raises InventoryError with everything that is wrong in the file, NoInventoryError where it cannot be read.
+    With `look`, the programs that it names by a path must exist, which is needed to check an inventory. A running
+    platform does not need them any more, because the cache has copies.
+
+    Raises InventoryError with all problems of the file, and NoInventoryError if it cannot be read.
     """
     try:
         if not path.is_file() and path.exists():
@@ -46,10 +47,10 @@ def load(path: Path, *, provider: str = "", look: bool = False) -> Platform:
 
 
 def parse(raw: bytes, path: Path, *, provider: str = "", look: bool = False) -> Platform:
-    """The platform of an inventory's bytes; `path` names it in errors and is what relative paths start from."""
+    """The platform of an inventory's bytes. `path` is its name in errors, and relative paths start from there."""
     document = read(raw)
     if provider and isinstance(document.data, dict):
-        document.data["provider"] = provider  # before the checks: what another provider lacks is no problem here
+        document.data["provider"] = provider  # before the checks, because settings of another provider may be missing
     inventory, problems = _checked(document)
     if problems or inventory is None:
         raise InventoryError(path, tuple(sorted(set(problems))))
@@ -60,7 +61,7 @@ def parse(raw: bytes, path: Path, *, provider: str = "", look: bool = False) -> 
 
 
 def _absent(inventory: Inventory) -> Iterator[Finding]:
-    """The operator's own programs that are not where the inventory says."""
+    """The operator's own programs that are not at the path in the inventory."""
     for name, source in inventory.sources:
         place = Path(source.removeprefix("path:"))
         if source.startswith("path:") and not place.exists():
@@ -105,7 +106,7 @@ def _checked(document: Document) -> tuple[Inventory | None, list[Problem]]:
 
 
 def _resolved(inventory: Inventory, folder: Path) -> Inventory:
-    """With relative paths made absolute: they start at the inventory's folder."""
+    """The inventory with absolute paths: relative ones start at the inventory's folder."""
     providers = declarations()
     sources = {
         name: f"path:{folder / Path(source.removeprefix('path:').strip()).expanduser()}"

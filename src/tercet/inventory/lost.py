@@ -1,10 +1,10 @@
-"""Writes `lost_sites` into the operator's own inventory: that one key, and not another byte.
+"""Writes `lost_sites` into the operator's own inventory: only this key, without changing any other byte.
 
-`tercet recover` does this itself. Who has lost two sites at three in the morning should not have to edit a file between
-two commands; and what the inventory does not say, the next `apply` undoes.
+`tercet recover` does this itself. A person who has lost two sites at three in the morning should not have to edit a
+file between two commands, and without the key in the inventory the next `apply` would undo everything.
 
-Invariants: what is written was read again and says the same as before but for this key; the old file is there until the
-new one is on the disk.
+Invariants: before the new file is written, it is parsed again, and must say the same as before except for this key. The
+old file exists until the new one is on the disk.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from tercet.inventory.document import read
 from tercet.inventory.replace import replace_file
 
 KEY = "lost_sites"
-MARK = "# Written by `tercet recover"  # how the comment before the key begins; it goes with the key
+MARK = "# Written by `tercet recover"  # the beginning of the comment before the key, which is removed with the key
 _OURS = re.compile(rf"^{re.escape(MARK)}[^\n]*\n", re.MULTILINE)
 
 
 def line_of(lost: Sequence[str]) -> str:
-    """The key as it stands in an inventory."""
+    """The key as it is written in an inventory."""
     return f"{KEY}: [{', '.join(lost)}]"
 
 
 def edited(raw: bytes, lost: Sequence[str], command: str, when: str) -> bytes:
-    """The inventory's bytes with these lost sites, or without the key where there are none.
+    """The inventory's bytes with these lost sites, or without the key if there are none.
 
-    `command` ("site-alone fsn-01") and `when` are for the comment: who wrote it. Raises ValueError with the reason
-    where that cannot be done.
+    `command` ("site-alone fsn-01") and `when` are for the comment. Raises ValueError with the reason if this cannot be
+    done.
     """
     before = read(raw)
     if before.problems or not isinstance(before.data, dict):
@@ -53,7 +53,7 @@ def edited(raw: bytes, lost: Sequence[str], command: str, when: str) -> bytes:
 
 
 def _around(text: str) -> tuple[str, str]:
-    """What is before the key with its comment, and what is after it. Without the key: all, and the document's end."""
+    """The text before the key with its comment, and the text after it. Without the key: everything, and the end."""
     root = yaml.compose(text.removeprefix("\ufeff"), Loader=yaml.SafeLoader)
     offset = len(text) - len(text.removeprefix("\ufeff"))
     if not isinstance(root, yaml.MappingNode) or root.flow_style:
@@ -61,7 +61,8 @@ def _around(text: str) -> tuple[str, str]:
     for key, value in root.value:
         if key.value != KEY:
             continue
-        # A list's lines end where what comes after it begins, so its last item tells. A comment there goes with it.
+        # The end of a list is where the next text begins, so use the end of its last item. A comment there is removed
+        # with it.
         last = (
             value.value[-1] if isinstance(value, yaml.SequenceNode) and value.value and not value.flow_style else value
         )
@@ -74,10 +75,11 @@ def _around(text: str) -> tuple[str, str]:
 
 
 def write(file: Path, lost: Sequence[str], command: str, when: str) -> None:
-    """Put these lost sites into the inventory; nothing where it says so already. TercetError where it cannot be done:
-    then nothing was changed, and the message has the line to write by hand."""
+    """Write these lost sites into the inventory, unless it already has them. Raises TercetError if this cannot be done;
+    then nothing was changed, and the message has the line to write by hand.
+    """
     path = file.resolve()
-    remedy = f"write this line into {file} yourself, in the place of another one that begins with {KEY}, then run this "
+    remedy = f"write this line into {file} yourself, instead of any line that begins with {KEY}, then run this "
     remedy += f"again:\n  {line_of(lost)}"
     try:
         raw = path.read_bytes()

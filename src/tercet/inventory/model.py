@@ -1,7 +1,7 @@
 """The inventory as the operator writes it: every field, its default, and the reason for the default.
 
-Only shapes and single-field limits live here; what must hold between fields is in checks.py, and the line
-numbers of errors come from load.py. Times are seconds, sizes bytes, unless the name says otherwise.
+This has only types and limits of single fields. Checks between fields are in checks.py, and the line numbers of errors
+come from load.py. Times are in seconds and sizes in bytes, unless the name says otherwise.
 """
 
 from __future__ import annotations
@@ -44,115 +44,124 @@ class SiteModel(Model):
     datacenter: Annotated[Hostname, Field(examples=["dc1"])]
     """Consul and Nomad datacenter of this site."""
     place: Line = ""
-    """Where it stands, for people."""
+    """Its location, only for people."""
     database: Literal["primary", "standby"] = "standby"
-    """Role of its database node when the platform is created; after that Patroni decides."""
+    """Role of its database node when the platform is created. After that, Patroni decides."""
 
     def keys_of(self, keys: type[P]) -> P:
-        """Those that a provider adds."""
+        """The keys that a provider adds."""
         if not isinstance(self, keys):
             raise TypeError(f"{keys.__name__} is of no provider in inventory/providers.py")
         return self
 
     def of(self, provider: Declaration[M]) -> M:
-        """What the inventory says at this site for a provider."""
+        """The settings of this site for a provider."""
         found: M = getattr(self, provider.name)
         return found
 
 
 class LinkModel(Model):
-    """The way between two sites."""
+    """The link between two sites."""
 
     between: Annotated[tuple[Hostname, Hostname], Field(examples=[["sib-01", "fsn-01"]])]
     """The two sites."""
     latency_ms: Annotated[float, Field(ge=0, le=1000, examples=[15])]
-    """Delay one way, in milliseconds; the round trip takes twice this."""
+    """Delay in one direction, in milliseconds. The round trip takes twice as long."""
 
 
 class SourcesModel(Model):
-    """Where a component's binaries come from. `auto` tries the vendor's release, then the Go module.
+    """The source of each component's binaries. `auto` tries the vendor's release, then the Go module.
 
-    `path:PLACE` takes a file or a directory of binaries that is there already, relative to the inventory.
+    `path:PLACE` uses an existing file or directory of binaries, relative to the inventory.
     """
 
 
 class VersionsModel(Model):
-    """What is installed. The defaults are the versions that the platform is tested with."""
+    """The installed versions. The platform is tested with the defaults."""
 
     debian: Literal["trixie"] = "trixie"
-    """Every container's system. It brings PostgreSQL, Patroni and pgpool-II."""
+    """The system of every container. It provides PostgreSQL, Patroni and pgpool-II."""
     postgresql: Literal[17] = 17
     """PostgreSQL's major version: the one of this Debian."""
 
 
 class PortsModel(Model):
-    """Every port that a node listens on. Two agents of Consul share a container, hence the dcs_ ones."""
+    """Every port on which a node listens. Two agents of Consul share a container, so `dcs` has separate ports."""
 
     def of(self, ports: type[P]) -> P:
-        """Those that a component declares."""
+        """The ports that a component declares."""
         if not isinstance(self, ports):
             raise TypeError(f"{ports.__name__} is of no component in inventory/components.py")
         return self
 
 
 class PostgresqlModel(Model):
-    """The database cluster and what the application has in it."""
+    """The database cluster, and the application's user and database."""
 
     service: Hostname = "proposalsapp"
     """Name of the cluster: Patroni's scope and the Consul service that carries the tags primary and replica."""
     database: Identifier = "proposalsapp"
-    """The application's database, made with its user."""
+    """The application's database, which is created with its user."""
     user: Identifier = "proposalsapp"
-    """The application's user: owns its database, no superuser. Its password is generated."""
+    """The application's user. It owns its database and is not a superuser. Its password is generated."""
     parameters: dict[str, Setting] = Field(default={})
-    """PostgreSQL parameters beside and above tercet's own; set through Patroni's dynamic configuration."""
+    """PostgreSQL parameters that add to or override tercet's own; set through Patroni's dynamic configuration."""
 
 
 class PatroniModel(Model):
-    """Patroni's dynamic configuration. The times that are not given are the timing profile's."""
+    """Patroni's dynamic configuration. Times that are not given come from the timing profile."""
 
     ttl: int | None = None
-    """Seconds until a silent leader's key may go. At least 20: Consul expires a session at 2 x its TTL, floor 10 s.
-    Default: of the timing profile."""
+    """Seconds until a silent leader's key may expire. At least 20, because Consul ends a session at twice its TTL,
+    which is at least 10 s. Default: from the timing profile.
+    """
     loop_wait: Annotated[int, Field(ge=1)] | None = None
-    """Seconds between two looks at the cluster. Default: of the timing profile."""
+    """Seconds between two cycles of Patroni. Default: from the timing profile."""
     retry_timeout: Annotated[int, Field(ge=3)] | None = None
-    """Seconds that a failing DCS or PostgreSQL call is retried; Patroni's floor is 3. Default: of the profile."""
+    """Seconds for which a failing DCS or PostgreSQL call is retried; Patroni's minimum is 3. Default: from the
+    profile.
+    """
     maximum_lag_on_failover: Annotated[int, Field(ge=0)] = 1048576
-    """Bytes that a standby may lag and still be promoted."""
+    """The greatest lag in bytes with which a standby may be promoted."""
     synchronous_node_count: Annotated[int, Field(ge=1)] = 1
-    """How many standbys must have a commit before it is acknowledged."""
+    """The number of standbys that must have a commit before it is acknowledged."""
 
 
 class AsideModel(Model):
     """How long database files are kept that could not be rewound and were moved aside."""
 
     keep_days: Annotated[int, Field(ge=1)] = 14
-    """Days after which a database node removes them: somebody who was away for two weeks still finds them."""
+    """Days after which a database node removes them. With the default, a person who was away for two weeks still finds
+    them.
+    """
     min_free_percent: Annotated[int, Field(ge=0, le=90)] = 20
-    """While less of its disk is free, a database node removes them sooner, the oldest first. 0: never sooner."""
+    """While less than this percentage of its disk is free, a database node removes them sooner, the oldest first. 0:
+    never sooner.
+    """
 
 
 class TailnetModel(Model):
     """The network that carries all traffic between nodes."""
 
     login_server: Url | None = None
-    """URL of the control server; the lab runs its own headscale, elsewhere the default is Tailscale's."""
+    """URL of the control server. The lab runs its own headscale; elsewhere, the default is Tailscale's."""
     ca: Path | None = None
-    """PEM file of the authority that signed the login server's certificate, where the nodes do not know it."""
+    """PEM file of the authority that signed the login server's certificate, if the nodes do not know it."""
     auth_key: Credential | None = None
-    """A key that new nodes join with: env:NAME, file:PATH or command:PROGRAM ARGUMENTS. Not for the lab."""
+    """A key with which new nodes join: env:NAME, file:PATH or command:PROGRAM ARGUMENTS. Not for the lab."""
     api_key: Credential | None = None
-    """Makes a short-lived key for each `up`, and removes the nodes on `down`. At Tailscale an OAuth client's secret
-    (scopes auth_keys and devices:core, with the tag) or an API access token; an own headscale's API key."""
+    """A credential with which `up` makes a short-lived key each time, and `down` removes the nodes. For Tailscale: an
+    OAuth client's secret (scopes auth_keys and devices:core, with the tag) or an API access token. For your own
+    headscale: its API key.
+    """
     tag: Tag = "tag:tercet"
     """Tag of every node in the tailnet."""
     cidr: Subnet = IPv4Network("100.64.0.0/10")
-    """The tailnet's address range: who may talk to PostgreSQL."""
+    """The tailnet's address range, which may connect to PostgreSQL."""
 
 
 class BudgetsModel(Model):
-    """What a drill is judged by: how long writes (or what the name says) may be unavailable on surviving sites."""
+    """The budgets of drills: how long writes (or what the name says) may be unavailable at surviving sites."""
 
     site_loss: Seconds = 10.0
     site_cut: Seconds = 10.0
@@ -166,7 +175,7 @@ class BudgetsModel(Model):
     healthy: Seconds = 12.0
     """From the healing of a site that was frozen, cut off or flapping until the whole platform is healthy."""
     cold_start: Seconds = 60.0
-    """From all nodes dark to the first write through a proxy."""
+    """From the start of all nodes to the first write through a proxy."""
 
 
 class Inventory(Model):
@@ -177,19 +186,19 @@ class Inventory(Model):
     platform: PlatformName = "tercet"
     """Name of the platform; several can run side by side."""
     provider: str
-    """Where the containers are made."""
+    """The provider of the containers."""
     proxy: Literal["auto", "pgcat", "pgpool"] = "auto"
-    """auto: PgCat where it can be had, else pgpool-II."""
+    """auto: PgCat if it is available, otherwise pgpool-II."""
     timing: Literal["fast", "relaxed"] = "fast"
-    """fast: failure detection in seconds, for links below 50 ms; relaxed: for slower or lossy links."""
+    """fast: failure detection in seconds, for links below 50 ms. relaxed: for slower or lossy links."""
     sites: Annotated[tuple[SiteModel, ...], Field(json_schema_extra={"minItems": 3})]
     """Three or more, an odd number, exactly one of them with `database: primary`."""
     lost_sites: tuple[SiteName, ...] = ()
-    """Sites that are lost, so that the others work without them. `tercet recover` writes this key; see
-    docs/recovery.md."""
+    """Lost sites; the others work without them. `tercet recover` writes this key; see docs/recovery.md."""
     links: tuple[LinkModel, ...] = ()
-    """How far the sites are from each other; a pair that is not listed has no latency. Reads that leave a site go to
-    the nearest one, drills predict with it, and the lab delays its packets so."""
+    """The latency between sites. A pair that is not listed has none. Reads that leave a site go to the nearest other
+    one, drills use the latency for predictions, and the lab delays packets by it.
+    """
     versions: VersionsModel = VersionsModel()
     sources: SourcesModel = SourcesModel()
     ports: PortsModel = PortsModel()
@@ -202,19 +211,21 @@ class Inventory(Model):
     """Where images and component binaries are kept between runs."""
 
     def of(self, provider: Declaration[M]) -> M:
-        """What the inventory says for a provider."""
+        """The inventory's settings for a provider."""
         found: M = getattr(self, provider.name)
         return found
 
     @property
     def world(self) -> IPv4Network | None:
-        """The network of the outside world that the provider makes; None where a real one exists."""
+        """The network of the outside world that the provider makes; None if the real one is used."""
         chosen = declaration(self.provider)
         return chosen.world(self.of(chosen)) if chosen.world else None
 
 
 def inventory_model() -> type[Inventory]:
-    """The whole inventory: with the name of every provider, and with the keys of each provider and component."""
+    """The model of the whole inventory, with the names of all providers and the keys of all providers and
+    components.
+    """
     return _with_keys_of(declarations(), components.declarations())
 
 
@@ -222,10 +233,10 @@ def inventory_model() -> type[Inventory]:
 def _with_keys_of(
     providers: tuple[Declaration[Any], ...], parts: tuple[components.Declaration, ...]
 ) -> type[Inventory]:
-    beneath = "What holds for this site, where it differs from `{}` of the inventory."
+    beneath = "Settings of this site that differ from the inventory's `{}`."
     at_site = {each.name: _key(each, beneath.format(each.name)) for each in providers if each.per_site}
     site: Any = _with_fields_of(SiteModel, [each.site for each in providers if each.site], **at_site)
-    above = "What holds for every site, unless its own `{}` says otherwise."
+    above = "Settings for every site, unless its own `{}` says otherwise."
     keys = {each.name: _key(each, above.format(each.name) if each.per_site else None) for each in providers}
     names = tuple(each.name for each in providers)
     keys["provider"] = _narrowed("provider", Literal[names], names[0])

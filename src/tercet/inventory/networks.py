@@ -1,4 +1,4 @@
-"""The address ranges that are the platform's own, whichever provider makes its nodes."""
+"""The platform's own address ranges, which do not depend on the provider."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tercet.inventory.model import Inventory
 from tercet.inventory.problems import Finding
 
 CGNAT = IPv4Network("100.64.0.0/10")  # Tailscale gives addresses out of this range only
-ROUTES = IPv4Network("198.18.0.0/30")  # tercet-routes leads two addresses of it to the database nodes
+ROUTES = IPv4Network("198.18.0.0/30")  # tercet-routes leads two addresses of this range to the database nodes
 
 
 def check(inventory: Inventory) -> Iterator[Finding]:
-    """A tailnet's range in which no node can have an address."""
+    """Findings about a tailnet range in which no node can have an address."""
     cidr = inventory.tailnet.cidr
     if not cidr.subnet_of(CGNAT) or cidr.prefixlen > 24:
         yield Finding(

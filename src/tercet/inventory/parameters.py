@@ -1,7 +1,7 @@
-"""PostgreSQL parameters: which there are, which tercet sets itself, and values that would break a promise.
+"""Checks PostgreSQL parameters: their names, those that tercet sets itself, and values that would break a promise.
 
-postgresql-17.txt names those that a configuration may hold: `postgres --describe-config` of Debian's 17, and the
-developers' options that it leaves out. A name with a dot is an extension's, which nobody here can know.
+postgresql-17.txt has the names that a configuration may contain: `postgres --describe-config` of Debian's 17, and the
+developers' options that it leaves out. A name with a dot belongs to an extension and is not checked.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _RECOVERY_TARGET = "a point to recover to belongs to a restore, not to a running
 
 @dataclass(frozen=True, slots=True)
 class _Limit:
-    """Which values of a parameter keep the promises; in words, and one of them to write."""
+    """The values of a parameter that keep the promises, as text, and one of them as an example."""
 
     holds: Callable[[Setting], bool]
     expected: str
@@ -58,7 +58,7 @@ class _Limit:
 
 
 def _limits(standbys: int) -> Mapping[str, _Limit]:
-    senders = standbys + 2  # a base backup takes two beside those of the standbys that stream
+    senders = standbys + 2  # a base backup needs two in addition to those of the streaming standbys
     return {
         "synchronous_commit": _Limit(
             lambda value: value is True or value in ("on", "remote_write", "remote_apply"),
@@ -80,7 +80,7 @@ def _limits(standbys: int) -> Mapping[str, _Limit]:
 
 
 def check(parameters: Mapping[str, Setting], at: Location, standbys: int) -> Iterator[Finding]:
-    """What is wrong with the operator's parameters. `standbys` is their number in this platform."""
+    """What is wrong with the operator's parameters. `standbys` is the number of standbys."""
     limits = _limits(standbys)
     for name, value in parameters.items():
         here = (*at, name)

@@ -1,10 +1,10 @@
-"""The platform as the inventory describes it: sites, nodes and who is who. Pure values, no I/O.
+"""The platform as the inventory describes it: sites, nodes and roles. Pure values, no I/O.
 
-Sites that the inventory calls lost are no part of it: everything that is wanted of the platform is wanted of the sites
-that are left. They are known all the same, so that nobody takes their containers for strays, or starts them.
+Sites that the inventory declares lost are not part of it: the desired state covers only the remaining sites. The lost
+sites are still known, so that their containers are not treated as strays and not started.
 
-Nothing here depends on an address: nodes name each other, and only `/etc/hosts` on each node (see
-components/tailscale/component.py) knows the tailnet addresses. So the same inventory always gives the same bytes.
+Nothing here depends on an address: nodes refer to each other by name, and only `/etc/hosts` on each node (see
+components/tailscale/component.py) has the tailnet addresses. So the same inventory always gives the same bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Role(StrEnum):
-    """What a node is for. The value is the prefix of the container's name."""
+    """The role of a node. The value is the prefix of the container's name."""
 
     CONTROL = "consul-nomad"
     APPS = "apps"
@@ -45,7 +45,7 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One container. `site` is empty for the outside world alone."""
+    """One container. `site` is empty only for the outside world."""
 
     name: str
     role: Role
@@ -54,9 +54,9 @@ class Node:
 
 @dataclass(frozen=True)
 class Platform:
-    """Everything that is pure about the platform. `settings` is the inventory as it was read, with defaults.
+    """The platform as a pure value. `settings` is the inventory as it was read, with defaults.
 
-    `sites` are those that are left, `lost_sites` those that the inventory calls lost, both in the inventory's order.
+    `sites` has the remaining sites, `lost_sites` those that the inventory declares lost, both in the inventory's order.
     """
 
     name: str
@@ -66,16 +66,16 @@ class Platform:
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
-        """The specification's nodes, three a site, in the inventory's order."""
+        """The specification's nodes, three per site, in the inventory's order."""
         return _nodes_of(self.sites)
 
     @cached_property
     def lost_nodes(self) -> tuple[Node, ...]:
-        """The nodes of the lost sites: never made, started, changed or judged."""
+        """The nodes of the lost sites. They are never made, started, changed or judged."""
         return _nodes_of(self.lost_sites)
 
     def losing(self, *names: str) -> Platform:
-        """The same platform without these sites, and with all others."""
+        """The same platform with exactly these sites lost."""
         if not names and not self.lost_sites:
             return self
         order = [site.name for site in self.settings.sites]
@@ -86,12 +86,12 @@ class Platform:
 
     @cached_property
     def world(self) -> Node | None:
-        """The outside world that the provider makes; None where a real one exists."""
+        """The outside world that the provider makes; None if the real one is used."""
         return Node("world", Role.WORLD, "") if self.settings.world else None
 
     @cached_property
     def containers(self) -> tuple[Node, ...]:
-        """All containers the provider makes: the world first (everything else needs it), then the nodes."""
+        """All containers that the provider makes: first the world, because all others need it, then the nodes."""
         return (*((self.world,) if self.world else ()), *self.nodes)
 
     def of(self, role: Role) -> tuple[Node, ...]:
@@ -123,15 +123,16 @@ class Platform:
 
     @cached_property
     def initial_primary(self) -> Node:
-        """The database node that bootstraps the cluster. After that Patroni decides.
+        """The database node that bootstraps the cluster. After that, Patroni decides.
 
-        What is done once for the platform is done there. Where its site is lost, the first one that is left stands in.
+        Actions that happen once for the platform happen there. If its site is lost, the first remaining database node
+        is used instead.
         """
         return self.at(next((site.name for site in self.sites if site.initial_primary), self.sites[0].name), Role.DB)
 
     @property
     def confirming(self) -> int:
-        """How many standbys must have a write before it is acknowledged; 0 with a single database left."""
+        """The number of standbys that must have a write before it is acknowledged; 0 if a single database is left."""
         return min(self.settings.patroni.synchronous_node_count, len(self.sites) - 1)
 
     def pairs(self) -> Iterator[tuple[Site, Site]]:

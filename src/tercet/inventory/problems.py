@@ -1,4 +1,4 @@
-"""What is wrong with an inventory, as values: where, what was expected, what was found, what to write."""
+"""The problems of an inventory, as values: the place, what was expected, what was found, and what to write."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 from tercet.errors import TercetError
 
 Location = tuple[str | int, ...]
-"""The way to a value: ("sites", 1, "name")."""
+"""The path to a value: ("sites", 1, "name")."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Something wrong at a location. `on_key` means the key itself is wrong, not its value.
 
-    `uses` are the other values that it was judged from: where one of them is wrong itself, the finding may be
-    a mere consequence and is not shown.
+    `uses` are the other values that it depends on. If one of them is wrong itself, the finding may be only a
+    consequence and is not shown.
     """
 
     at: Location
@@ -29,7 +29,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """A finding with its place in the file; line and column count from 1."""
+    """A finding with its place in the file. Line and column count from 1."""
 
     line: int
     column: int
@@ -44,7 +44,7 @@ class Problem:
 
 
 class InventoryError(TercetError):
-    """Everything that is wrong with one inventory, by line. Each problem starts with FILE:LINE:COLUMN."""
+    """All problems of one inventory, by line. Each problem starts with FILE:LINE:COLUMN."""
 
     def __init__(self, path: Path, problems: tuple[Problem, ...]) -> None:
         self.path = path
@@ -54,7 +54,7 @@ class InventoryError(TercetError):
 
 
 class NoInventoryError(InventoryError):
-    """There is no file to look into; its one problem is the file as a whole."""
+    """The file cannot be read. The only problem is the file as a whole."""
 
     def __init__(self, path: Path, found: str, write: str) -> None:
         super().__init__(path, (Problem(1, 1, "", f"an inventory at {path}", found, write),))
@@ -62,7 +62,7 @@ class NoInventoryError(InventoryError):
 
 
 def dotted(location: Location) -> str:
-    """`sites[1].name`, as people write it."""
+    """A location as text: `sites[1].name`."""
     text = ""
     for part in location:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
@@ -70,7 +70,7 @@ def dotted(location: Location) -> str:
 
 
 def quoted(value: object, limit: int = 60) -> str:
-    """A value as an error message shows it: one line, at most `limit` characters, controls escaped."""
+    """A value as an error message shows it: one line of at most `limit` characters, with control characters escaped."""
     match value:
         case None:
             return "nothing"

@@ -1,7 +1,7 @@
-"""What is left of an inventory when its wrong values are taken out, so that all its errors show at once.
+"""Removes the wrong values from an inventory, so that all its errors are reported at once.
 
-The checks between fields need a whole inventory. Where values have the wrong shape, they are replaced by their
-defaults or by harmless stand-ins, and the checks' findings that rest on a replaced value are dropped.
+The checks between fields need a complete inventory. Values with the wrong type are replaced by their defaults or by
+harmless placeholders, and findings that depend on a replaced value are dropped.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tercet.inventory.problems import Finding, Location
 
 
 def repaired(data: Data, errors: Iterable[ErrorDetails]) -> tuple[Inventory | None, frozenset[Location]]:
-    """The inventory without its wrong values, and where they were; None where too little is left."""
+    """The inventory without its wrong values, and their locations; None if too little is left."""
     data = copy.deepcopy(data)
     wrong = set[Location]()
     for error in errors:
@@ -35,12 +35,12 @@ def repaired(data: Data, errors: Iterable[ErrorDetails]) -> tuple[Inventory | No
 
 
 def rests_on(finding: Finding, wrong: frozenset[Location]) -> bool:
-    """The finding was judged from a value that is wrong itself, or that lies inside one."""
+    """Whether the finding depends on a value that is wrong itself, or is inside one."""
     return any(used[: len(bad)] == bad for used in (finding.at, *finding.uses) for bad in wrong)
 
 
 def _mend(data: Data, location: Location) -> Location:
-    """Take a wrong value out, or put a stand-in where one is required; what was replaced is returned."""
+    """Remove a wrong value, or replace it by a placeholder if a value is required. Returns what was replaced."""
     parent = value_at(data, location[:-1])
     stand_in = _stand_in(location)
     match parent, location[-1:]:
@@ -50,13 +50,13 @@ def _mend(data: Data, location: Location) -> Location:
                 parent[key] = stand_in
         case list(), (int(index),) if stand_in is not None and index < len(parent):
             parent[index] = stand_in
-        case list(), _:  # an item that cannot be replaced alone
+        case list(), _:  # an item that cannot be replaced by itself
             return _mend(data, location[:-1])
     return location
 
 
 def _stand_in(location: Location) -> Data:
-    """A valid value for what is required; None where there is a default."""
+    """A valid value for a required field; None if there is a default."""
     match location:
         case ("sites",):
             return [_stand_in(("sites", n)) for n in range(3)]

@@ -1,4 +1,4 @@
-"""Replaces one of the operator's files as a whole: the old one is there until the new one is on the disk."""
+"""Replaces one of the operator's files as a whole: the old file exists until the new one is on the disk."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 
 def replace_file(path: Path, content: bytes, *, like: os.stat_result | None = None) -> None:
-    """Write `content` to `path`, with the mode and, as root, the owner that `like` has. Without it the mode is 0600.
+    """Write `content` to `path`, with the mode of `like` and, as root, its owner. Without `like`, the mode is 0600.
 
-    Raises OSError; then the old file is untouched.
+    Raises OSError; then the old file is unchanged.
     """
     temporary: str | None = None
     try:

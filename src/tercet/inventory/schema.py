@@ -1,6 +1,6 @@
 """The inventory's JSON Schema (draft 2020-12), for completion and checks in an editor.
 
-It holds the shapes of values; what must hold between them only `tercet validate` knows.
+It describes single values; only `tercet validate` checks what must hold between them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tercet.inventory.model import inventory_model
 
 
 class _WithoutTitles(GenerateJsonSchema):
-    """Titles made of field names tell an editor nothing."""
+    """Leaves out titles, which are only the names of fields."""
 
     def field_title_should_be_set(self, schema: CoreSchema | Any) -> bool:
         return False

@@ -1,7 +1,7 @@
-"""The shapes of single values: what may be written, and what to write instead of something close to it.
+"""The types of single values: what is allowed, and what to write instead of a similar wrong value.
 
-A value of a wrong shape raises a `PydanticCustomError` of type "shape" whose context holds `expected` and
-`write`; explain.py turns that into a problem with a line. The same shapes reach the JSON Schema.
+A wrong value raises a `PydanticCustomError` of type "shape", whose context has `expected` and `write`; explain.py turns
+that into a problem with a line. The JSON Schema has the same types.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ LABEL = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"  # RFC 1123, in lower case
 
 
 def wrong(expected: str, write: str = "") -> PydanticCustomError:
-    """The error of a value that has not the expected shape; `write` is a value to write instead, if known."""
+    """The error for a value of the wrong type. `write` is a value to write instead, if one is known."""
     return PydanticCustomError("shape", "expected {expected}", {"expected": expected, "write": write})
 
 
 def matching(pattern: str, expected: str, mend: Callable[[str], str] = str.strip) -> AfterValidator:
-    """Text that matches `pattern` as a whole; `mend` makes a suggestion of what does not."""
+    """Text that matches `pattern` as a whole. `mend` turns a wrong value into a suggestion."""
     compiled = re.compile(pattern, re.ASCII)
 
     def check(value: str) -> str:
@@ -92,7 +92,7 @@ Tag = Annotated[
     Field(json_schema_extra={"pattern": f"^tag:{LABEL}$"}),
 ]
 
-# Without the characters that RFC 3986 does not allow in a URL, and without a query: it is where a server is.
+# Without the characters that RFC 3986 does not allow in a URL, and without a query, because it is a server's address.
 Url = Annotated[
     str,
     matching(
@@ -119,7 +119,7 @@ def _subnet(value: object) -> IPv4Network:
         mended = str(IPv4Network(value, strict=False))
     except ValueError:
         raise wrong(expected) from None
-    raise wrong(f"{expected}, with no bits set behind its prefix", mended)
+    raise wrong(f"{expected}, with no bits set after its prefix", mended)
 
 
 Subnet = Annotated[

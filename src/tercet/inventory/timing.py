@@ -1,11 +1,13 @@
-"""The two timing profiles: how fast silence is taken for failure. Seconds, Consul and Patroni durations.
+"""The two timing profiles: how soon silence counts as failure. Seconds, and durations of Consul and Patroni.
 
-Source of `fast`: measured in the lab. With a gossip probe each 500 ms a dead member was declared failed after 2.7
-to 3.2 s, with 300 ms after 1.5 to 2.5 s, with 200 ms after 0.8 to 1.2 s. A `loop_wait` of one second, with which it is
-nodeside/wake.py that wakes Patroni in time. A ttl of 20 is Consul's floor. `relaxed` is Consul's WAN default and
-Patroni's defaults, except `loop_wait`: with 10 s and a silent `dcs`, keepalives come 20 s apart, too late for the fence
-at 0.6 of the ttl (18 s). Its `peer_probe_ms` lets a probe lose one packet, which TCP sends again after a second (RFC
-6298), and still make a round trip of half a second; in `fast` it is several round trips of a link below 50 ms.
+`fast` was measured in the lab. With a gossip probe every 500 ms, a dead member was declared failed after 2.7 to 3.2 s,
+with 300 ms after 1.5 to 2.5 s, and with 200 ms after 0.8 to 1.2 s. With a `loop_wait` of one second, nodeside/wake.py
+wakes Patroni in time. A ttl of 20 is Consul's minimum.
+
+`relaxed` has Consul's WAN defaults and Patroni's defaults, except `loop_wait`: with 10 s and a silent `dcs`, keepalives
+would be 20 s apart, too late for the fence at 0.6 of the ttl (18 s). Its `peer_probe_ms` leaves time for one lost
+packet, which TCP sends again after a second (RFC 6298), and for a round trip of half a second. In `fast` it is several
+round trips of a link below 50 ms.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from dataclasses import dataclass
 from tercet.inventory.model import Inventory
 
 FENCE = 0.6
-"""Share of the ttl. The rest is for Consul, which may count it from a renewal seconds older than the keepalive."""
+"""Share of the ttl. The rest is needed because Consul may count from a renewal seconds before the keepalive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Timing:
     gossip_probe_timeout_ms: int
     gossip_interval_ms: int
     suspicion_mult: int
-    peer_probe_ms: int  # how long the dead-peer guard waits for a peer's answer
+    peer_probe_ms: int  # the time that the dead-peer guard waits for a peer's answer
     replication_timeout_s: int  # wal_sender_timeout and wal_receiver_timeout
     nomad_heartbeat_grace_s: int
     nomad_min_heartbeat_ttl_s: int
@@ -41,7 +43,7 @@ class Timing:
 
     @property
     def fence_s(self) -> float:
-        """A primary without a keepalive for so long is killed: well before its leader key can expire."""
+        """A primary without a keepalive for this many seconds is killed, well before its leader key can expire."""
         return FENCE * self.ttl
 
 
@@ -50,7 +52,7 @@ RELAXED = Timing(30, 5, 10, 1000, 500, 200, 4, 1500, 10, 10, 10, 60)
 
 
 def timing_of(inventory: Inventory) -> Timing:
-    """The profile with the inventory's own Patroni values above it."""
+    """The profile, overridden by the inventory's own Patroni values."""
     profile = FAST if inventory.timing == "fast" else RELAXED
     own = inventory.patroni
     return Timing(

@@ -1,15 +1,15 @@
-"""Lets nobody but the platform's members use its ports over the tailnet; for as long as sites are lost.
+"""While sites are lost, allows only the platform's remaining nodes to use its ports over the tailnet.
 
 Run at boot before tailscaled, and by `apply` (`tercet-allowlist.service`). Arguments: a JSON file {"members": names in
 /etc/hosts, "tailnet": the address range, "interface": "tailscale0", "ports": the platform's}, and "raise" or "lower".
 
-A lost site that returns has a Raft leader or candidate that knows this node's address from before, and writes into the
-log of whoever answers there. Its keys in the tailnet have expired. This is the second lock, on the node itself, which
-holds also where somebody let the old node join again. Only the platform's own ports are closed: a
-person who comes in by SSH over the same tailnet still does.
+A lost site that returns has a Raft leader or candidate that remembers this node's address, and writes into the log of
+the server that answers there. The keys of its nodes in the tailnet have expired. This program is the second lock, on
+the node itself, which works even if somebody lets the old node join again. Only the platform's own ports are closed;
+SSH over the same tailnet still works.
 
-Invariant: the rules are there before tailscaled runs. They are replaced as a whole, never half; a member whose address
-is not known is kept out rather than let in.
+Invariant: the rules are installed before tailscaled runs. They are always replaced as a whole. A member whose address
+is unknown is not admitted.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def addresses(hosts: str, members: list[str], tailnet: Tailnet) -> list[str]:
 
 
 def rules(allowed: list[str], interface: str, ports: list[int]) -> str:
-    """The table, for `nft -f`. Who is asked is answered with a reset, so that nobody here waits for a lost node."""
+    """The table, for `nft -f`. Connections to lost nodes are reset, so that no program here waits for them."""
     elements = f"elements = {{ {', '.join(allowed)} }}" if allowed else ""
     known = ", ".join(str(port) for port in sorted(set(ports)))
     closed = f"meta l4proto {{ tcp, udp }} th dport {{ {known} }}"

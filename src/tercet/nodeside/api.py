@@ -1,10 +1,10 @@
-"""The HTTP client of the programs that run on nodes, upon Python's own http.client: a call is over at its deadline.
+"""The HTTP client of the programs that run on nodes, on top of Python's http.client. A call ends at its deadline.
 
-A time limit of http.client is one of each wait, so an API that sends a byte now and then holds its caller for ever.
-Here it is one of the whole call: the connection, the request and the answer to its last byte. What has arrived by then
-still counts, so a program that was suspended in the middle of a call learns what it was told meanwhile.
+A time limit of http.client is for each wait, so an API that sends its answer byte by byte could hold its caller for
+ever. Here, the time limit is for the whole call: the connection, the request and the answer to its last byte. Data that
+has arrived by then still counts, so a program that was suspended during a call gets the answer that came meanwhile.
 
-Everything that can go wrong is an ApiError. Delivered, with endpoint.py, beside the programs that import it
+Every failure raises ApiError. This module is delivered, with endpoint.py, together with the programs that import it
 (components/guard/component.py), and sent along with the agent (converge/node.py).
 """
 
@@ -21,32 +21,33 @@ from typing import Any, NamedTuple
 
 from tercet.nodeside.endpoint import Endpoint
 
-BODY_LIMIT = 1 << 24  # bytes of an answer: no API of a node has as much to say
+BODY_LIMIT = 1 << 24  # bytes of an answer; the APIs of a node never send that much
 JSON = {"Content-Type": "application/json"}
 
 
 class ApiError(Exception):
-    """There was no whole answer in time, or one that makes no sense. The message says what was found."""
+    """There was no complete answer in time, or it makes no sense. The message says what was found."""
 
 
 class SilentError(ApiError):
-    """There was no whole answer in time."""
+    """There was no complete answer in time."""
 
 
 class Reply(NamedTuple):
-    """An answer, whatever its status."""
+    """An answer with any status."""
 
     status: int
     body: bytes
     headers: http.client.HTTPMessage
 
     def text(self) -> str:
-        """The body; bytes that are no UTF-8 are replaced."""
+        """The body as text. Bytes that are not UTF-8 are replaced."""
         return self.body.decode(errors="replace")
 
     def json(self) -> Any:
-        """The body parsed; None where the API has nothing of that name (404). Raises ApiError for any other status
-        but 200, and for a body that is no JSON."""
+        """The parsed body; None if the API has nothing of that name (404). Raises ApiError for any other status than
+        200, and for a body that is not JSON.
+        """
         if self.status == 404:
             return None
         if self.status != 200:
@@ -58,7 +59,7 @@ class Reply(NamedTuple):
 
 
 class Api:
-    """An API. With `keep`, the connection stays for the next call. `headers` go with every call."""
+    """An API. With `keep`, the connection stays open for the next call. `headers` are sent with every call."""
 
     def __init__(self, at: Endpoint, *, headers: Mapping[str, str] | None = None, keep: bool = False) -> None:
         self._connection = _Connection(at)
@@ -66,7 +67,9 @@ class Api:
         self._keep = keep
 
     def ask(self, method: str, path: str, body: bytes = b"", *, timeout: float, limit: int = BODY_LIMIT) -> Reply:
-        """One call, over within `timeout` seconds. No more than `limit` bytes of the body are kept. Raises ApiError."""
+        """Make one call, which takes at most `timeout` seconds. At most `limit` bytes of the body are kept. Raises
+        ApiError.
+        """
         connection = self._connection
         connection.deadline = time.monotonic() + timeout
         keep = False
@@ -91,7 +94,7 @@ class Api:
 
 
 class _Connection(http.client.HTTPConnection):
-    """One whose every wait ends at `deadline`, by time.monotonic."""
+    """A connection whose every wait ends at `deadline` (time.monotonic)."""
 
     def __init__(self, at: Endpoint) -> None:
         super().__init__(at.host, at.port)
@@ -103,7 +106,7 @@ class _Connection(http.client.HTTPConnection):
         return self._at.scheme == "https"
 
     def left(self) -> float:
-        """Seconds; 0 once it is over, which is a socket that gives what it has and does not wait."""
+        """Seconds until the deadline; 0 after it: the socket then returns what it has and does not wait."""
         return max(0.0, self.deadline - time.monotonic())
 
     def connect(self) -> None:
@@ -132,18 +135,18 @@ class _Connection(http.client.HTTPConnection):
         context = ssl.create_default_context(cafile=self._at.ca or None)
         if self._at.certificate:
             context.load_cert_chain(self._at.certificate)
-        connection.settimeout(self.left())  # of the whole handshake (ssl.SSLSocket.do_handshake)
+        connection.settimeout(self.left())  # the time limit is for the whole handshake (ssl.SSLSocket.do_handshake)
         return context.wrap_socket(connection, server_hostname=self.host)
 
 
 class _Socket:
-    """What http.client needs of a socket."""
+    """The methods of a socket that http.client needs."""
 
     def __init__(self, connection: socket.socket, call: _Connection) -> None:
         self._connection, self._call = connection, call
 
     def sendall(self, data: bytes) -> None:
-        self._connection.settimeout(self._call.left())  # of all of it (socket.sendall)
+        self._connection.settimeout(self._call.left())  # the time limit is for all data (socket.sendall)
         self._connection.sendall(data)
 
     def makefile(self, _mode: str) -> io.BufferedReader:
@@ -154,7 +157,7 @@ class _Socket:
 
 
 class _Incoming(io.RawIOBase):
-    """What a connection brings."""
+    """The data that a connection receives."""
 
     def __init__(self, connection: socket.socket, call: _Connection) -> None:
         self._connection, self._call = connection, call
@@ -165,7 +168,7 @@ class _Incoming(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        # TLS does not say what is there already without a wait, so it gets a moment past the deadline.
+        # TLS cannot return data that has already arrived without a wait, so it gets a moment after the deadline.
         self._connection.settimeout(max(self._call.left(), self._least))
         count = self._file.readinto(buffer)
         if count is None:

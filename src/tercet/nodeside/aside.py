@@ -1,12 +1,13 @@
-"""Moves a node's database aside, lists what was moved, and removes it: oldest first, when time or room is over.
+"""Moves a node's database aside, lists what was moved, and removes it: oldest first, when it is too old or space is
+low.
 
 Run by nodeside/rewind.py for data that cannot be rewound, by `tercet-aside.timer` once a minute, and by `tercet status`
 and `tercet aside`; always as PostgreSQL's own user.
 
-Invariants: a database is moved by one rename on the same file system, with a mark in it that says why, unless a server
-runs in it. Nothing is removed but a directory beside the data whose name is one that `move` gives, that belongs to this
-user, lies on the same file system and holds a mark that names it; and no server runs in it. The mark is there before
-the rename and goes last, so that both can be broken off anywhere.
+Invariants: a database is moved by one rename on the same file system, with a mark in it that says why, and only if no
+server runs in it. A directory is removed only if it is next to the data, has a name that `move` gives, belongs to this
+user, is on the same file system, contains a mark that names it, and no server runs in it. The mark is written before
+the rename and removed last, so that both operations can be interrupted anywhere.
 
 Arguments: a JSON file {"data": …, "programs": …, "keep_days": …, "min_free_percent": …}, then one of
 
@@ -33,13 +34,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 MARK = "tercet-aside.json"
-NAME = re.compile(r"\.aside-\d{8}T\d{6}Z-timeline-(\d+|unknown)", re.ASCII)  # after the data directory's own name
+NAME = re.compile(r"\.aside-\d{8}T\d{6}Z-timeline-(\d+|unknown)", re.ASCII)  # follows the data directory's own name
 DAY_S = 86400.0
 
 
 @dataclass(frozen=True)
 class Aside:
-    """One directory. `bytes` on the disk when it was moved, at `moved` (seconds since 1970), and why."""
+    """One directory: its size on the disk in `bytes`, the time of the move `moved` (seconds since 1970), and the
+    reason.
+    """
 
     name: str
     path: str
@@ -49,7 +52,7 @@ class Aside:
 
 
 def timeline(programs: str, data: Path) -> str:
-    """The timeline that the data is on, as its control file has it; "unknown" if that cannot be read."""
+    """The timeline of the data according to its control file; "unknown" if that cannot be read."""
     argv = [f"{programs}/pg_controldata", "-D", str(data)]
     done = subprocess.run(argv, env={**os.environ, "LC_ALL": "C"}, capture_output=True, text=True, check=False)
     found = re.search(r"^Latest checkpoint's TimeLineID: +(\d+)$", done.stdout, re.MULTILINE)
@@ -57,7 +60,7 @@ def timeline(programs: str, data: Path) -> str:
 
 
 def why_not(data: Path) -> str:
-    """Why this directory must not be moved; "" if it may be."""
+    """The reason why this directory must not be moved; "" if it may be moved."""
     if not (data / "PG_VERSION").is_file():
         return "it holds no database"
     linked = [path for path in (data / "pg_wal", *(data / "pg_tblspc").iterdir()) if path.is_symlink()]
@@ -67,14 +70,14 @@ def why_not(data: Path) -> str:
 
 
 def size(data: Path) -> int:
-    """The bytes that a directory takes on the disk."""
+    """The number of bytes that a directory uses on the disk."""
     return sum(
         os.lstat(os.path.join(folder, name)).st_blocks * 512 for folder, _, files in os.walk(data) for name in files
     )
 
 
 def sync(path: Path) -> None:
-    """Bring a file or a directory to the disk."""
+    """Sync a file or a directory to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -83,7 +86,7 @@ def sync(path: Path) -> None:
 
 
 def move(data: Path, on_timeline: str, reason: str, now: float) -> Path:
-    """Rename the directory; where it is then. Raises OSError, and then it is where it was."""
+    """Rename the directory and return its new path. Raises OSError, and then it is still in its old place."""
     name = f"{data.name}.aside-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}-timeline-{on_timeline}"
     mark = {"name": name, "moved": int(now), "bytes": size(data), "reason": reason}
     (data / MARK).write_text(json.dumps(mark) + "\n", encoding="utf-8")
@@ -95,7 +98,7 @@ def move(data: Path, on_timeline: str, reason: str, now: float) -> Path:
 
 
 def examine(data: Path, name: str) -> Aside | str:
-    """The directory of that name beside `data`, or why it is not proven to be one that was moved aside."""
+    """The directory of that name next to `data`, or the reason why it is not known to be one that was moved aside."""
     path = data.with_name(name)
     if not name.startswith(data.name) or not NAME.fullmatch(name[len(data.name) :]):
         return f"expected a name such as {data.name}.aside-20261126T162300Z-timeline-3, found {name}"
@@ -121,19 +124,19 @@ def all_aside(data: Path) -> list[Aside]:
 
 
 def in_use(path: str | Path) -> bool:
-    """A server of PostgreSQL runs in the directory: its processes have it as their own."""
+    """Whether a PostgreSQL server runs in the directory: its processes have it as their working directory."""
     inside = os.path.realpath(path)
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if (process / "comm").read_text() == "postgres\n" and os.readlink(process / "cwd") == inside:
                 return True
-        except OSError:  # it is gone, or another user's
+        except OSError:  # the process is gone, or belongs to another user
             continue
     return False
 
 
 def remove(aside: Aside, why: str) -> bool:
-    """Remove the directory and say why; its mark last. False if PostgreSQL runs in it."""
+    """Remove the directory, its mark last, and log the reason. False if PostgreSQL runs in it."""
     if in_use(aside.path):
         print(f"{aside.path} stays: PostgreSQL runs in it", file=sys.stderr)
         return False
@@ -150,14 +153,14 @@ def remove(aside: Aside, why: str) -> bool:
 
 
 def free_percent(data: Path) -> float:
-    """How much of the disk is free for this user."""
+    """The percentage of the disk that is free for this user."""
     disk = os.statvfs(data.parent)
     return 100.0 * disk.f_bavail / disk.f_blocks
 
 
 @contextmanager
 def alone(data: Path) -> Iterator[None]:
-    """Nobody else removes anything meanwhile."""
+    """Keep other runs of this program from removing anything meanwhile."""
     folder = os.open(data.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
@@ -167,7 +170,9 @@ def alone(data: Path) -> Iterator[None]:
 
 
 def clean(data: Path, keep_days: float, min_free_percent: float, now: float) -> None:
-    """Remove what is over. Age removes nothing while the node has no database of its own: it may be the last one."""
+    """Remove directories that are due. While the node has no database, none is removed because of its age: it may be
+    the last copy.
+    """
     for aside in all_aside(data):
         if free_percent(data) < min_free_percent:
             remove(aside, f"{free_percent(data):.1f} % of the disk is free, {min_free_percent:g} % must be")
@@ -176,7 +181,7 @@ def clean(data: Path, keep_days: float, min_free_percent: float, now: float) -> 
 
 
 def moved(data: Path, programs: str, reason: str) -> int:
-    """Move the database aside and say so; the exit status."""
+    """Move the database aside and print the result. Returns the exit status."""
     if refused := why_not(data):
         print(f"{data} is not moved aside: {refused}", file=sys.stderr)
         return 1
@@ -190,7 +195,7 @@ def moved(data: Path, programs: str, reason: str) -> int:
 
 
 def main(config: dict[str, object], words: list[str]) -> int:
-    """The exit status."""
+    """Run the program. Returns its exit status."""
     data = Path(str(config["data"]))
     match words:
         case ["move", reason]:

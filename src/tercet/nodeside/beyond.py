@@ -1,11 +1,11 @@
-"""Tells what this node's WAL has from some position on: `beyond.py DATA BIN TIMELINE:LSN…`, one JSON object.
+"""Prints what this node's WAL has from a position on: `beyond.py DATA BIN TIMELINE:LSN…`, one JSON object.
 
     {"commits": 12, "first": "2026-11-27 22:31:22.123456 UTC", "last": "…", "segments": ["00000001…", …],
      "histories": ["00000002.history"], "listing": "…"}
 
-The arguments are the ways on: each timeline with the position from which on it is of interest. `segments` are the files
-with all of that WAL, `histories` those of timelines. `listing` has what pg_waldump says of every commit and abort, at
-most LINES lines of it, the last ones.
+The arguments are timelines, each with the position from which its WAL is wanted. `segments` are the files with all of
+that WAL, `histories` the history files of timelines. `listing` has pg_waldump's lines for every commit and abort, at
+most the last LINES of them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ COMMIT = re.compile(r"desc: COMMIT(?:_PREPARED)? (?:\d+: )?(\d{4}-\d\d-\d\d [0-9
 
 
 def run(*argv: str) -> str:
-    """What a program of PostgreSQL prints, as its own user where this is root. The end of WAL is no failure."""
+    """Run a program of PostgreSQL, as its own user if this is root, and return its output. The end of WAL is no
+    error.
+    """
     done = subprocess.run(
         argv,
         capture_output=True,

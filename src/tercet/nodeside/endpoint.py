@@ -1,8 +1,7 @@
-"""Where an HTTP API is, and how its caller and it prove who they are: one description for the tool and for the programs
-that run on nodes.
+"""The address of an HTTP API, and how the API and its caller authenticate. The tool and the programs on nodes share it.
 
-The tool makes all of them in components/endpoints.py. A program gets those that it asks in its configuration, as a JSON
-object with the same fields.
+The tool makes all endpoints in components/endpoints.py. A program gets the endpoints that it uses in its configuration,
+as JSON objects with the same fields.
 """
 
 from __future__ import annotations
@@ -11,11 +10,10 @@ from typing import NamedTuple
 
 
 class Endpoint(NamedTuple):
-    """With https, `ca` and `certificate` are files of the node that asks, in PEM: the CA that the API's certificate
-    must be from, where "" stands for all that the node trusts; and the caller's own certificate with its key.
-
-    `authorization` is the value of the HTTP header of that name, such as "Bearer TOKEN". With `socket`, the API is at
-    that Unix socket of the node, and the host is a name only.
+    """With https, `ca` and `certificate` are PEM files on the calling node: the CA that must have issued the API's
+    certificate, or "" for all CAs that the node trusts; and the caller's own certificate with its key. `authorization`
+    is the value of the HTTP header of that name, such as "Bearer TOKEN". With `socket`, the API listens on that Unix
+    socket of the node, and the host is only a name.
     """
 
     host: str
@@ -27,9 +25,9 @@ class Endpoint(NamedTuple):
     socket: str = ""
 
     def __repr__(self) -> str:
-        """Without what is secret."""
+        """Without secrets."""
         return f"Endpoint({self.url('')!r})"
 
     def url(self, path: str) -> str:
-        """For messages, and for programs that want a URL. `path` begins with a slash."""
+        """The URL, for messages and for programs that need one. `path` begins with a slash."""
         return f"{self.scheme}://{self.host}:{self.port}{path}"

@@ -1,15 +1,16 @@
 """Runs a program for the holder of the platform's lock: `fence.py FOLDER KNOWN TERM PROGRAM…`.
 
-Every holder has a term, a number that is higher than those of all holders before it. A holder that was cut off or
-suspended may have left programs on the node, and what it sent may still arrive when another one works already.
+Every holder has a term, a number that is higher than those of all earlier holders. A holder that was cut off or
+suspended may have left programs on the node, and its commands may still arrive when another holder already works.
 
-Invariant: when the first program of a term starts on the node, no program of an earlier term runs there, nor anything
-that one started and that still has its files open, and none can start any more.
+Invariant: when the first program of a term starts on the node, no program of an earlier term runs there and none can
+start any more. The same holds for processes that such a program started and that still have its files open.
 
-KNOWN holds the highest term that was seen here, on the disk, so that it outlives a reboot. FOLDER/TERM is locked
-(shared) by the programs of that term for as long as they live: they inherit the open file. A program looks at the known
-term and takes the lock of its own in one critical section, so it is either refused or found by the next term. That one
-first raises the known term, then waits until it has each older lock for itself, and ends who still has one after GRACE.
+KNOWN has the highest term that was seen here. It is on the disk, so that it survives a reboot. The programs of a term
+hold a shared lock on FOLDER/TERM while they live: they inherit the open file. A program reads the known term and takes
+the lock of its own term in one critical section, so it is either refused or found by the next term. The first program
+of the next term raises the known term, then waits until it can lock each older file exclusively, and after GRACE kills
+the processes that still hold one.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ import time
 from collections.abc import Iterator
 
 REFUSED = 77  # the exit status of a program that was not started
-OVER = "refused: "  # what it then says first on standard error
+OVER = "refused: "  # the first word on standard error in that case
 GRACE = 3.0  # seconds that programs of an earlier holder have to end by themselves
-DEATH = 30.0  # seconds that a killed process may take to go; one that waits for a disk takes as long as that
+DEATH = 30.0  # seconds that a killed process may take to end; one that waits for a disk may take that long
 POLL = 0.02
 
 
@@ -48,7 +49,7 @@ class RefusedError(Exception):
 
 
 def enter(folder: str, kept: str, term: int) -> None:
-    """Hold the lock of `term` from now on, and end what earlier terms left. RefusedError where it is over."""
+    """Hold the lock of `term` from now on, and end programs of earlier terms. RefusedError if a later term is known."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
     with locked(os.path.join(folder, "lock")):
         known = highest(kept)
@@ -59,7 +60,8 @@ def enter(folder: str, kept: str, term: int) -> None:
         os.set_inheritable(own, True)
         if term > known:
             remember(kept, term)
-    with locked(os.path.join(folder, "ending")):  # one at a time: who has an old lock open is killed
+    # One at a time, because processes that have an old lock open are killed.
+    with locked(os.path.join(folder, "ending")):
         for name in os.listdir(folder):
             if name.isdigit() and int(name) < term:
                 end(os.path.join(folder, name))
@@ -67,7 +69,7 @@ def enter(folder: str, kept: str, term: int) -> None:
 
 @contextlib.contextmanager
 def locked(path: str) -> Iterator[None]:
-    """Hold the lock at `path` alone."""
+    """Hold the lock at `path` exclusively."""
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -77,7 +79,7 @@ def locked(path: str) -> Iterator[None]:
 
 
 def highest(kept: str) -> int:
-    """The highest term that was seen here; 0 where there was none."""
+    """The highest term that was seen here; 0 if there was none."""
     try:
         with open(kept) as file:
             return int(file.read() or 0)
@@ -86,7 +88,7 @@ def highest(kept: str) -> int:
 
 
 def remember(kept: str, term: int) -> None:
-    """Written in place, and always as many bytes: so a node whose disk is full can be worked on, too."""
+    """Write the term in place, always with the same number of bytes, so that this also works on a full disk."""
     os.makedirs(os.path.dirname(kept), exist_ok=True)
     file = os.open(kept, os.O_WRONLY | os.O_CREAT, 0o600)
     os.pwrite(file, b"%020d\n" % term, 0)
@@ -98,7 +100,9 @@ def remember(kept: str, term: int) -> None:
 
 
 def end(path: str) -> None:
-    """Wait until nobody has this lock, whose term is over; kill who has it after GRACE. Then it is removed."""
+    """Wait until no process holds this lock of an earlier term; after GRACE, kill those that do. Then remove
+    the file.
+    """
     file = os.open(path, os.O_RDWR)
     began = time.monotonic()
     while True:
@@ -119,12 +123,12 @@ def end(path: str) -> None:
 
 
 def holders(file: int) -> set[int]:
-    """The processes that have the same file open, except for this one."""
+    """The other processes that have the same file open."""
     wanted, found = os.fstat(file), set()
     for process in os.listdir("/proc"):
         if not process.isdigit() or int(process) == os.getpid():
             continue
-        with contextlib.suppress(OSError):  # it ended meanwhile
+        with contextlib.suppress(OSError):  # the process has ended
             for each in os.listdir(f"/proc/{process}/fd"):
                 with contextlib.suppress(OSError):
                     if os.path.samestat(os.stat(f"/proc/{process}/fd/{each}"), wanted):

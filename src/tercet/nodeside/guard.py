@@ -1,38 +1,39 @@
-"""The dead-peer guard: turns a peer's silence into errors, so that nothing waits for a machine that is gone.
+"""The dead-peer guard: turns a peer's silence into errors, so that no program waits for a machine that is gone.
 
-Runs on every node (`tercet-guard.service`), standard library alone. Configuration: one JSON object as the only
-argument's file: {"dcs": endpoint, "probe_port": …, "probe_s": …, "exempt_ports": […], "tailnet": CIDR, "sites":
-{NAME: SITE} of the nodes of the other sites}.
+Runs on every node (`tercet-guard.service`) with the standard library alone. The only argument is a JSON file: {"dcs":
+endpoint, "probe_port": …, "probe_s": …, "exempt_ports": […], "tailnet": CIDR, "sites": {NAME: SITE} of the nodes of the
+other sites}.
 
-Over a tunnel, as after a power cut, a dead peer sends no RST and no ICMP; packets vanish. Patroni, Raft, pools
-and streams would each wait out a time limit of their own. So:
+Over a tunnel, as after a power cut, a dead peer sends no RST and no ICMP; packets just vanish. Patroni, Raft, pools and
+streams would each wait until their own time limit. So:
 
-- every 0.2 s the local `dcs` agent is asked for its members (an answer from memory, no network);
-- a member that gossip calls failed *and* that does not answer a TCP connect to its gossip port within `probe_s` is
-  silent: its address goes into an nftables set, whose elements soon expire by themselves, and an output rule answers
-  TCP to that set with a reset; open sockets to it are aborted once (`ss -K`);
-- a failed member's neighbours, the other nodes of its site, are probed too, for a site dies as a whole and gossip finds
-  its nodes one by one: one that is silent twice in a row is taken for silent before gossip says so. A node whose `dcs`
-  agent asked the dead site's server learned 0.9 s later than the others that the leader key was free, because gossip
-  had found the database node first (seen: 1.9 s of a failover of 3.7 s);
-- a refused connect is an answer: the machine lives, and its kernel refuses by itself;
-- when silent peers answer again, the agent joins one of them at once. Serf by itself tries a failed member only every
-  30 s, and not each time. A join exchanges the whole state over TCP, and what it tells of other failures is taken for a
-  suspicion that the accused can deny, while gossip's word is believed (memberlist, mergeState).
+- Every 0.2 s, the guard asks the local `dcs` agent for its members. The agent answers from memory, without the network.
+- A member is silent if gossip calls it failed *and* it does not answer a TCP connect to its gossip port within
+  `probe_s`. Its address goes into an nftables set, whose elements soon expire by themselves. An output rule answers TCP
+  to that set with a reset, and open sockets to the address are aborted once (`ss -K`).
+- The neighbours of a failed member, the other nodes of its site, are probed too, because a site dies as a whole and
+  gossip finds its nodes one by one. A neighbour that is silent twice in a row is treated as silent before gossip says
+  so. (Seen: gossip had found the database node first. A node whose `dcs` agent asked the dead site's server learned 0.9
+  s later than the others that the leader key was free, 1.9 s of a failover of 3.7 s.)
+- A refused connect counts as an answer: the machine is alive, and its kernel refuses connections by itself.
+- When silent peers answer again, the agent joins one of them at once. Serf by itself tries a failed member only every
+  30 s, and not each time. A join exchanges the whole state over TCP. Failures that a join reports are only suspicions,
+  which the suspected member can deny, while failures that gossip reports are believed (memberlist, mergeState).
 
-The probe is essential. When a cut heals, the cut-off side's stale gossip accuses healthy members for a moment;
-without an own look the guard cut the healthy primary off and a second failover followed (seen: 24 s).
-Gossip's and the probe's own ports are exempt from the rule, as destination and as source, else nobody would ever be
-seen alive again: after a cut, each side's guard would refuse its own kernel's answer to the other side's probe (seen:
-a healed site stayed alone for ever).
+The probe is essential. When a cut heals, the stale gossip of the side that was cut off calls healthy members failed for
+a moment. Without its own probe, the guard cut off the healthy primary and a second failover followed (seen: 24 s).
+Gossip's ports and the port of the probe are exempt from the rule, as destination and as source. Otherwise a silent peer
+could never be seen alive again: after a cut, the guard on each side would refuse its own kernel's answer to the probe
+of the other side (seen: a healed site stayed alone for ever).
 
-What the guard does when it is itself in trouble:
+When the guard itself has a problem:
 
-- It dies or hangs: the set is empty two seconds later, and systemd starts it again.
-- It cannot change the filter: it exits. systemd calls the unit active only once the rule is installed; until then the
-  unit's status says why not.
-- It was suspended or starved in the middle of a look: that look counts for nothing.
-- The agent does not answer: those that gossip last called failed are still probed, so a peer that is back is released.
+- It dies or hangs: the set is empty two seconds later, and systemd starts the guard again.
+- It cannot change the filter: it exits. systemd calls the unit active only when the rule is installed; until then the
+  unit's status has the reason.
+- It was suspended or got no CPU during a round of probes: that round is discarded.
+- The agent does not answer: the members that gossip last called failed are still probed, so a peer that is back is
+  released.
 - Gossip names an address outside the tailnet: the address is refused.
 """
 
@@ -54,18 +55,18 @@ from tercet.nodeside.tailnet import Tailnet
 
 POLL_S = 0.2
 AGENT_S = 1.0
-RENEW_S = 0.8  # well before an element expires, and not a new nft process every POLL_S
+RENEW_S = 0.8  # well before an element expires, but without a new nft process every POLL_S
 CHECK_S = 10.0  # someone else may have flushed the filter
 INSTALL_S = 1.0  # between two attempts to install the rule
-PAUSE_S = 1.0  # a look that took this much longer than its probes may has paused itself
+PAUSE_S = 1.0  # if a round takes this much longer than its probes may take, the guard itself was paused
 ALIVE, FAILED = 1, 4  # serf's member status
-ANSWERS = (0, errno.ECONNREFUSED)  # of a connection; unreachable and timed out are none
+ANSWERS = (0, errno.ECONNREFUSED)  # results of a connect that count as an answer; "unreachable" and "timed out" do not
 TABLE = "inet tercet_guard"
 
 
 @dataclass(frozen=True, slots=True)
 class Suspects:
-    """Address → name of those that gossip calls failed, and of their neighbours that it does not."""
+    """Address → name: the members that gossip calls failed, and their neighbours that it does not call failed."""
 
     failed: dict[str, str] = field(default_factory=dict)
     neighbours: dict[str, str] = field(default_factory=dict)
@@ -82,7 +83,7 @@ class Members:
         self._answered = True
 
     def suspects(self) -> Suspects:
-        """Whom to probe; as the agent last said if it does not answer."""
+        """The members to probe. If the agent does not answer, its last answer is used."""
         try:
             answer = self._agent.ask("GET", "/v1/agent/members", timeout=AGENT_S)
             if answer.status != 200 or answer.body != self._body:
@@ -96,7 +97,7 @@ class Members:
         return self._suspects
 
     def join(self, address: str) -> None:
-        """Have the agent exchange its state with that peer's. If it fails, gossip finds the way back, only later."""
+        """Make the agent exchange its state with that peer's agent. If this fails, gossip does it later."""
         try:
             answer = self._agent.ask("PUT", f"/v1/agent/join/{address}", timeout=AGENT_S)
             said = answer.text().strip()
@@ -106,7 +107,7 @@ class Members:
 
 
 def suspects_among(members: list[dict[str, Any]], tailnet: Tailnet, sites: dict[str, str]) -> Suspects:
-    """`sites` has the nodes of the other sites only: what is silent at the own site, gossip finds soon enough."""
+    """`sites` has only the nodes of the other sites, because gossip finds silent nodes of its own site soon enough."""
     failed = admitted(members, FAILED, tailnet)
     struck = {sites[name] for name in failed.values() if name in sites}
     alive = [member for member in members if sites.get(member["Name"]) in struck]
@@ -114,16 +115,16 @@ def suspects_among(members: list[dict[str, Any]], tailnet: Tailnet, sites: dict[
 
 
 def admitted(members: list[dict[str, Any]], status: int, tailnet: Tailnet) -> dict[str, str]:
-    """Address → name of the members with that status whose address is the tailnet's."""
+    """Address → name of the members with that status whose address is in the tailnet."""
     found = {str(member["Addr"]): str(member["Name"]) for member in members if member["Status"] == status}
     addresses = tailnet.admitted(found)
     return {address: name for address, name in found.items() if address in addresses}
 
 
 def silent_among(addresses: list[str], port: int, patience: float) -> set[str] | None:
-    """Those that neither accept nor refuse a TCP connection within `patience` seconds; all are asked at once.
+    """The addresses that neither accept nor refuse a TCP connection within `patience` seconds. All are tried at once.
 
-    None if this took so long that the node itself must have been paused: then nobody can tell.
+    None if this took so long that the node itself must have been paused; the result is then unknown.
     """
     waiting: dict[int, tuple[socket.socket, str]] = {}
     silent = set(addresses)
@@ -141,7 +142,7 @@ def silent_among(addresses: list[str], port: int, patience: float) -> set[str] |
             silent.discard(address)
     left = patience
     while waiting and left > 0:
-        # The last look comes after the deadline: an answer that arrived while this process was suspended counts.
+        # The last poll is after the deadline, so an answer that arrived while this process was suspended counts.
         left = started + patience - time.monotonic()
         for descriptor, _ in poller.poll(max(0.0, left) * 1000):
             probe, address = waiting.pop(descriptor)
@@ -155,8 +156,9 @@ def silent_among(addresses: list[str], port: int, patience: float) -> set[str] |
 
 
 def install_rule(exempt_ports: list[int], expiry: float) -> None:
-    """The empty set and the rule. In one transaction, so that a restart never leaves a half table. Raises
-    ProgramError."""
+    """Install the empty set and the rule in one transaction, so that a restart never leaves an incomplete table. Raises
+    ProgramError.
+    """
     ports = ", ".join(str(port) for port in exempt_ports)
     rules = f"""
         table {TABLE} {{}}
@@ -175,21 +177,21 @@ def install_rule(exempt_ports: list[int], expiry: float) -> None:
 
 
 def renew(addresses: set[str]) -> None:
-    """Put the addresses into the set, or start their time anew: add alone would not renew it. Raises ProgramError."""
+    """Put the addresses into the set, or restart their time: add alone would not renew it. Raises ProgramError."""
     elements = ", ".join(sorted(addresses))
     verbs = ("add", "delete", "add")
     run(["nft", "-f", "-"], "".join(f"{verb} element {TABLE} silent {{ {elements} }}\n" for verb in verbs))
 
 
 def release(addresses: set[str]) -> None:
-    """Take the addresses out at once; an element that has expired meanwhile is no error. Raises ProgramError."""
+    """Remove the addresses at once. An element that has already expired is not an error. Raises ProgramError."""
     elements = ", ".join(sorted(addresses))
     script = "".join(f"{verb} element {TABLE} silent {{ {elements} }}\n" for verb in ("add", "delete"))
     run(["nft", "-f", "-"], script)
 
 
 def main(config: dict[str, Any]) -> None:
-    # An element outlives a probe, the agent's time limit and the interval between two renewals.
+    # An element must live longer than a probe, the agent's time limit and the interval between two renewals together.
     install(config["exempt_ports"], config["probe_s"] + AGENT_S + RENEW_S)
     notify("STATUS=watching")
     print("watching", flush=True)
@@ -200,7 +202,7 @@ def main(config: dict[str, Any]) -> None:
 
 
 def install(exempt_ports: list[int], expiry: float) -> None:
-    """Install the rule, however long it takes. A reason why it cannot be is said once."""
+    """Install the rule; try again until this succeeds. The reason for a failure is logged once."""
     problem = ""
     while True:
         try:
@@ -214,10 +216,10 @@ def install(exempt_ports: list[int], expiry: float) -> None:
 
 
 def watch(config: dict[str, Any]) -> None:
-    """For ever. Raises ProgramError if the filter cannot be changed."""
+    """Runs for ever. Raises ProgramError if the filter cannot be changed."""
     members = Members(Endpoint(**config["dcs"]), Tailnet(config["tailnet"]), config["sites"])
     cut: dict[str, str] = {}  # address → name of the peers that are silent now
-    doubted: set[str] = set()  # neighbours that were silent at the last look
+    doubted: set[str] = set()  # neighbours that were silent in the last round
     renewed = checked = time.monotonic()
     while True:
         started = time.monotonic()
@@ -251,7 +253,7 @@ def watch(config: dict[str, Any]) -> None:
 
 
 def abort_connections(address: str) -> None:
-    """Only a shortcut: the rule resets them at their next packet."""
+    """This only saves time: the rule resets the sockets at their next packet anyway."""
     try:
         run(["ss", "--kill", "--tcp", "--numeric", "dst", address])
     except ProgramError as error:

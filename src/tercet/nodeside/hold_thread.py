@@ -1,10 +1,10 @@
 """Stops the main thread of a process while its other threads go on, until this program ends (a drill's fault).
 
 Patroni's loop runs in its main thread, its REST API in others. A Python thread that is stopped while it holds the
-interpreter's lock would stop the others, too; so the API is asked afterwards, and if it is silent the thread is let go
+interpreter's lock would stop the others, too. So the API is asked afterwards. If it is silent, the thread is released
 and stopped again a moment later.
 
-Linux lets a stopped thread go on when its tracer ends, however that happens (ptrace(2)).
+Linux resumes a stopped thread whenever its tracer ends (ptrace(2)).
 
 Arguments: process id, host and port of its HTTP API.
 """
@@ -19,7 +19,7 @@ import sys
 import time
 
 SEIZE, INTERRUPT, CONT = 0x4206, 0x4207, 7  # linux/ptrace.h
-WALL = 0x40000000  # linux/wait.h: threads count as children, too
+WALL = 0x40000000  # linux/wait.h: also wait for threads
 ATTEMPTS = 50
 
 

@@ -1,6 +1,6 @@
-"""What a daemon asks of its own node: to run a short program, and to let systemd know how it is.
+"""Functions for daemons on their own node: running a short program, and reporting the daemon's state to systemd.
 
-Delivered beside the daemons that import it (components/guard/component.py).
+Delivered together with the daemons that import it (components/guard/component.py).
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import subprocess
 
 
 class ProgramError(Exception):
-    """A program failed, could not be started or took too long. The message says which and why."""
+    """A program failed, could not be started or took too long. The message says which program and why."""
 
 
 def run(argv: list[str], stdin: str = "", timeout: float = 5.0) -> str:
-    """What a short program prints. Raises ProgramError; `timeout` seconds are enough for one on a starved machine."""
+    """Run a short program and return its output. Raises ProgramError, also after `timeout` seconds."""
     try:
         done = subprocess.run(argv, input=stdin.encode(), capture_output=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired:
@@ -32,8 +32,8 @@ def run(argv: list[str], stdin: str = "", timeout: float = 5.0) -> str:
 def notify(state: str) -> None:
     """Tell systemd a state such as "READY=1", "STATUS=why not" or "WATCHDOG=1" (sd_notify(3)).
 
-    Never waits: while systemd is too busy to take the datagram, it is lost. So a state that matters is told at each
-    look.
+    Never waits: if systemd is too busy to take the datagram, the datagram is lost. So an important state must be sent
+    at each poll.
     """
     address = os.environ.get("NOTIFY_SOCKET", "")
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:

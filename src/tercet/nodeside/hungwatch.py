@@ -1,21 +1,21 @@
-"""Ends a program that answers nobody, so that systemd starts a new one: `tercet-proxywatch.service` on apps nodes,
+"""Ends a program that does not answer, so that systemd starts a new one: `tercet-proxywatch.service` on apps nodes,
 `tercet-dcswatch.service` on every node.
 
-To systemd a program runs for as long as its process exists. But one that hangs or was stopped answers nobody, and
-nothing says so:
+For systemd, a program runs while its process exists. But a program that hangs or was stopped does not answer, and no
+error is reported:
 
-- pgpool-II that is sent SIGTERM, by anyone, takes no new client and waits for its last one to leave, which may be
-  never. New connections hang (seen: 73 s, until the load ended).
-- A `dcs` agent that hangs on the primary's node takes the leader key with it, and the proxies lose the primary, while
-  PostgreSQL runs on and nobody leads in its place (seen: 14.8 s without writes, as long as the agent hung).
+- After a SIGTERM, pgpool-II accepts no new client and waits for its last one to leave, which may never happen. New
+  connections hang (seen: 73 s, until the load ended).
+- If a `dcs` agent hangs on the primary's node, the leader key is lost and the proxies lose the primary, while
+  PostgreSQL runs on and no other node leads (seen: 14.8 s without writes, as long as the agent hung).
 
-Each look connects, sends `hello` and waits for the first byte. A refused or closed connection is an answer: systemd
-starts what is not there, and a program that is full says so. After `looks` in a row without an answer the unit is
-killed. A program that answers late because the machine is busy is not silent, and a look during which this program
-itself was paused counts for nothing.
+Each look connects, sends `hello` and waits for the first byte. A refused or closed connection counts as an answer:
+systemd starts a program that is down, and a full program refuses connections. After `looks` in a row without an answer,
+the unit is killed. A program that answers late because the machine is busy is not silent, and a look during which this
+program itself was paused is not counted.
 
 Argument: a JSON file {"unit": …, "port": on localhost, "hello": bytes in hexadecimal digits, "looks": …, "pause_s":
-between two looks, "whom": "main" or "all" of the unit's processes}.
+seconds between two looks, "whom": "main" or "all" of the unit's processes}.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from typing import Any
 
 from tercet.nodeside.host import ProgramError, notify, run
 
-PATIENCE_S = 1.0  # of one look
-PAUSED_S = 1.0  # a look that took this much longer than it may was paused itself
+PATIENCE_S = 1.0  # seconds for one look
+PAUSED_S = 1.0  # if a look takes this much longer than it may, this program was paused
 
 
 def answers(port: int, hello: bytes) -> bool | None:
-    """Whether somebody answers; None if the look took so long that nobody can tell."""
+    """Whether the program answers; None if the look took so long that the result is unknown."""
     started = time.monotonic()
     try:
         with socket.create_connection(("localhost", port), PATIENCE_S) as connection:

@@ -1,4 +1,4 @@
-"""The file that Patroni writes its keepalives to, as to a watchdog device (part of `tercet-watchdog.service`)."""
+"""The file to which Patroni writes its keepalives, like to a watchdog device (part of `tercet-watchdog.service`)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import contextlib
 import glob
 import os
 
-DISARMED = b"V"  # what Patroni writes when it switches its watchdog off, as to a device with "magic close"
+DISARMED = b"V"  # Patroni writes this when it switches its watchdog off, like to a device with "magic close"
 
 
 def positions(path: str) -> list[int]:
-    """How far each process that has the file open has written in it."""
+    """For each process that has the file open: the position up to which it has written."""
     found = list[int]()
     for folder in glob.iglob("/proc/[0-9]*/fd"):
         with contextlib.suppress(OSError, ValueError):  # the process has ended
@@ -24,12 +24,12 @@ def positions(path: str) -> list[int]:
 class Keepalives:
     """The file that Patroni writes to: empty while Patroni starts, then longer with each keepalive.
 
-    Clocks are never compared: a keepalive is a change of the file's time, whatever that time is.
+    Clocks are never compared: any change of the file's time is a keepalive.
 
-    Patroni opens the file anew each time that it becomes the leader, and writes from its start, over what an earlier
-    lead left there. So `settle` removes what is left of that: else the "V" at the end of a long lead would say of the
-    next one, until it has lasted as long, that its watchdog is switched off (seen: a primary whose Patroni was killed
-    was never fenced).
+    Each time that Patroni becomes the leader, it opens the file again and overwrites it from the start. So `settle`
+    removes the rest of what an earlier lead wrote. Otherwise the "V" at the end of a long earlier lead would mean that
+    the watchdog is switched off, until the new lead has lasted as long (seen: a primary whose Patroni was killed was
+    never fenced).
     """
 
     def __init__(self, path: str) -> None:
@@ -37,7 +37,7 @@ class Keepalives:
         self._last = self._stamp()
 
     def settle(self) -> None:
-        """Leave in the file what the last lead wrote. To be called at each look, so that there is little to leave."""
+        """Keep only what the last lead wrote. Call this at each poll."""
         if self._stamp()[1] <= 1 or not self.disarmed():
             return
         with contextlib.suppress(OSError):
@@ -47,20 +47,22 @@ class Keepalives:
             with open(self._path, "r+b") as file:
                 file.write(DISARMED)
                 file.truncate()
-            if positions(self._path):  # switched on in just this moment
+            if positions(self._path):  # switched on at this very moment
                 os.truncate(self._path, 0)
 
     def came(self) -> bool:
-        """One or more since the last call. A file that was emptied for a new Patroni says nothing yet."""
+        """Whether there was a keepalive since the last call. A file that was emptied for a new Patroni does not count
+        yet.
+        """
         before, self._last = self._last, self._stamp()
         return self._last != before and self.begun()
 
     def begun(self) -> bool:
-        """The Patroni that runs has written at least once, so it has been through its start."""
+        """Whether the running Patroni has written at least once, so that its start is complete."""
         return self._last[1] > 0
 
     def disarmed(self) -> bool:
-        """Patroni has switched its watchdog off: PostgreSQL is stopped, a standby, or Patroni is paused."""
+        """Whether Patroni has switched its watchdog off: PostgreSQL is stopped or a standby, or Patroni is paused."""
         try:
             with open(self._path, "rb") as file:
                 file.seek(-1, os.SEEK_END)

@@ -1,22 +1,23 @@
-"""The load of one site: runs on its apps node, against localhost, as a real application would.
+"""The load of one site: runs on its apps node and connects to localhost, like a real application.
 
-Three connections of their own: one writes rows, one reads, one runs transactions that write and read.
+It has three separate connections: one writes rows, one reads, and one runs transactions that write and read.
 
 Invariants
-- Open loop: statement k is due at start + k / rate whatever happened to the earlier ones, and its latency counts
-  from then. One that is still waiting for its connection a whole deadline after it was due is reported as missed.
-- Every wait ends at a deadline. What is late is cut by closing the connection, never by a CancelRequest: a
+- Open loop: statement k is due at start + k / rate, regardless of what happened to earlier ones, and its latency counts
+  from that time. A statement that still waits for its connection a whole deadline after it was due is reported as
+  missed.
+- Every wait ends at a deadline. A late statement is ended by closing the connection, never by a CancelRequest: a
   cancelled wait for a standby would report success for a row that no standby has.
-- Before a writing connection goes on, the host has confirmed on standard input that it recorded the outcome of
-  the last write: one byte, the worker's first letter.
+- A writing connection continues only when the host has confirmed on standard input that it recorded the outcome of the
+  last write: one byte, the worker's first letter.
 - The program ends by itself when its time is over, and at once when standard input closes.
 
-Protocol: the first line of standard input is the configuration, one JSON object (see `Settings`; it holds the
-password, hence not argv). Then bytes: receipts, or `?` which is answered with the node's time. Standard output
-is one JSON object a line, an entry of the drill's journal with times in this node's Unix seconds.
+Protocol: the first line of standard input is the configuration, one JSON object (see `Settings`). It is not an
+argument, because it contains the password. Single bytes follow: receipts, or `?`, which asks for the node's time.
+Standard output has one JSON object per line, an entry of the drill's journal with times in this node's Unix seconds.
 
-Needs python3 and psycopg 3; it uses libpq directly through psycopg.pq, because the client library above it
-answers an abandoned wait with a CancelRequest. Nothing of tercet is imported: the file is sent to the node alone.
+Needs python3 and psycopg 3. It uses libpq directly through psycopg.pq, because psycopg itself sends a CancelRequest
+when a wait is abandoned. It imports no other module of tercet: only this file is sent to the node.
 """
 
 from __future__ import annotations
@@ -38,17 +39,17 @@ from psycopg import OperationalError, pq
 # Errors in these classes can come from a proxy or a dying server after the statement took effect.
 UNSURE_CLASSES = ("08", "57P", "58", "XX", "40003")
 
-LONGEST_S = 24 * 3600  # of a soak
+LONGEST_S = 24 * 3600  # the longest duration, of a soak
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the host asks for. Times in seconds, rates per second."""
+    """The configuration from the host. Times in seconds, rates per second."""
 
     site: str
     conninfo: str = field(repr=False)
     table: str  # quoted by the host
-    writers: tuple[str, ...]  # of all sites: whose rows the reader looks for
+    writers: tuple[str, ...]  # the writers of all sites, whose rows the reader looks for
     seconds: float
     writes_per_second: float = 20.0
     reads_per_second: float = 20.0
@@ -56,7 +57,7 @@ class Settings:
     deadline: float = 1.0
     connect_timeout: float = 1.0
     backoff_cap: float = 0.2
-    first_seq: int = 1  # above 1 when the load of a site is started again
+    first_seq: int = 1  # greater than 1 if the load of a site was started again
 
     def __post_init__(self) -> None:
         rates = (self.writes_per_second, self.reads_per_second, self.transactions_per_second)
@@ -65,7 +66,7 @@ class Settings:
 
 
 class StoppedError(Exception):
-    """Standard input closed, or the time is over."""
+    """Standard input was closed, or the time is over."""
 
 
 class RefusedError(Exception):
@@ -108,14 +109,14 @@ class Host:
                 receipt.release()
 
     def await_receipt(self, letter: str) -> None:
-        """Raises StoppedError if the host does not confirm within 30 s: it is gone or stuck."""
+        """Raises StoppedError if the host does not confirm within 30 s, because it is then gone or stuck."""
         if not self._receipts[letter].acquire(timeout=30):
             self.stop()
         if self.stopping.is_set():
             raise StoppedError
 
     def wait(self, until: float, reads: tuple[int, ...] = (), writes: tuple[int, ...] = ()) -> bool:
-        """Wait for a socket until a time of the monotonic clock; False when it passed. Raises StoppedError."""
+        """Wait for a socket until a time of the monotonic clock; False if that time passed. Raises StoppedError."""
         left = max(0.0, until - time.monotonic())
         readable, writable, _ = select.select([*reads, self._stop_read], writes, [], left)
         if self._stop_read in readable:
@@ -140,7 +141,7 @@ class Host:
 
 
 class Connection:
-    """One connection through libpq, without blocking; every call has a deadline on the monotonic clock."""
+    """One non-blocking connection through libpq. Every call has a deadline on the monotonic clock."""
 
     def __init__(self, host: Host, conninfo: str, timeout: float) -> None:
         """Connects. Raises LostError, StoppedError."""
@@ -178,7 +179,9 @@ class Connection:
             self.warnings.append(f"{sqlstate} {message}")
 
     def execute(self, sql: str, values: tuple[str, ...], deadline: float) -> tuple[str, list[list[str]]]:
-        """The command tag and the rows. Raises RefusedError, LostError (then it is closed), StoppedError."""
+        """The command tag and the rows. Raises RefusedError, StoppedError, and LostError after closing the
+        connection.
+        """
         self.warnings = []
         results: list[Any] = []
         try:
@@ -187,7 +190,7 @@ class Connection:
             self._receive(results, deadline)
         except OperationalError as error:
             self.close()
-            _raise_refusal(results)  # a server that says why before it goes is believed
+            _raise_refusal(results)  # if the server sends a reason before it closes, that reason counts
             raise LostError(str(error)) from None
         except BaseException:
             self.close()
@@ -220,7 +223,7 @@ class Connection:
         return self._pg.status == pq.ConnStatus.BAD
 
     def close(self) -> None:
-        """Closes the socket; the server is told nothing about a statement under way."""
+        """Closes the socket, without a message to the server about a statement under way."""
         self._pg.finish()
 
 
@@ -243,7 +246,7 @@ def _raise_refusal(results: list[Any]) -> None:
 
 
 class Session:
-    """A worker's connection, made again as a sane application does: at once, then with jitter up to a cap."""
+    """A worker's connection. It reconnects like a good application: at once, then with jitter up to a limit."""
 
     def __init__(self, host: Host, settings: Settings, worker: str) -> None:
         self._host, self._settings, self._worker = host, settings, worker
@@ -287,11 +290,11 @@ class Load:
         self._insert = (
             f"INSERT INTO {table} (id, site, writer, seq) VALUES ($1, $2, $3, $4) RETURNING host(inet_server_addr())"
         )
-        # A transaction reads before it writes: some proxies then have another server answer than the primary.
+        # A transaction reads before it writes: with some proxies, another server than the primary then answers.
         self._first = f"SELECT host(inet_server_addr()), max(seq) FROM {table} WHERE writer = $1"
         self._own = f"SELECT host(inet_server_addr()), count(*) FROM {table} WHERE id = $1"
-        # One index probe a writer, and the answering server in the same SELECT: through a proxy a second
-        # statement may be answered by another one.
+        # One index probe per writer, and the answering server in the same SELECT: through a proxy, another server may
+        # answer a second statement.
         self._select = (
             "SELECT host(inet_server_addr()), w.writer, "
             f"(SELECT max(seq) FROM {table} AS t WHERE t.writer = w.writer) "
@@ -299,7 +302,7 @@ class Load:
         )
 
     def run(self) -> None:
-        """Runs all three until their time is over or the host stops them."""
+        """Runs all three workers until their time is over or the host stops them."""
         settings = self._settings
         start = (time.time(), time.monotonic())
         works: list[tuple[str, float, Callable[[Session, float, int], None]]] = [
@@ -386,7 +389,7 @@ class Load:
         seq: int,
         act: Callable[[Connection, dict[str, Any], list[str]], dict[str, Any]],
     ) -> None:
-        """One write with its attempt and its outcome, both told to the host; ends with the host's receipt."""
+        """One write. Its attempt and its outcome are reported to the host; it ends with the host's receipt."""
         row = {
             "site": self._settings.site,
             "worker": worker,
@@ -403,7 +406,7 @@ class Load:
             answer = act(connection, row, stage)
             self._host.emit("acknowledged", t=time.time(), **row, **answer)
         except RefusedError as error:
-            # Before the commit is asked for, whatever the error, nothing can have been committed.
+            # Before the commit was sent, nothing can have been committed, whatever the error is.
             kind = "failed" if error.definite or stage[0] != "commit" else "unknown"
             said = {"sqlstate": error.sqlstate, "message": str(error)}
             self._host.emit(kind, t=time.time(), **row, stage=stage[0], **said)
@@ -441,7 +444,7 @@ def _roll_back(connection: Connection, deadline: float) -> None:
 
 
 def _configuration() -> Settings:
-    """The first line of standard input, read without taking a byte of what follows."""
+    """The first line of standard input, read without consuming any byte after it."""
     line = bytearray()
     while not line.endswith(b"\n"):
         byte = os.read(0, 1)

@@ -1,21 +1,22 @@
-"""Keeps the tailnet's direct paths in use on a line that loses packets (`tercet-paths.service`, every node).
+"""Keeps the tailnet's direct paths in use on a link that loses packets (`tercet-paths.service`, every node).
 
-tailscaled asks each peer for a sign of life every 3 s. A path on which no answer came for 6.5 s is doubted, and once a
-question on it has been without an answer for 5 s, everything goes through a relay (Tailscale 1.98, magicsock,
-trustUDPAddrDuration and discoPingTimeout). On a line that loses 15 % of its packets each way, more than one answer in
-four is missing, so two in a row are ordinary; and a relay on the same line is one TCP connection for all peers, which
-stands still for seconds (seen: 3 to 6 s without a reply from a peer that answered all the time).
+tailscaled pings each peer every 3 s. It doubts a path that has had no answer for 6.5 s. If a ping on that path then
+goes unanswered for 5 s, all traffic to that peer goes through a relay (Tailscale 1.98, magicsock, trustUDPAddrDuration
+and discoPingTimeout). On a link that loses 15 % of its packets in each direction, more than one answer in four is
+missing, so two in a row are normal. A relay on the same link is one TCP connection for all peers, which stalls for
+seconds (seen: 3 to 6 s without a reply from a peer that answered all the time).
 
-So tailscaled is asked to ask more often, over its LocalAPI: every 3 s, and every 0.5 s from a missing answer on until
-there is one. After 8 of these it is every second. Nothing else changes: a path counts as alive only while the peer
-answers on it, so one that is really gone, be it in one direction alone, is given up as soon as before.
+So this program makes tailscaled ping more often, over its LocalAPI: every 3 s, and every 0.5 s while an answer is
+missing. After 8 of these, it pings every second. Nothing else changes. A path counts as alive only while the peer
+answers on it, so tailscaled gives up a path that is really gone as soon as before, even if it is gone in only one
+direction.
 
-After a cut these questions find the direct path again. By itself tailscaled tries a path once in 5 s (its
-discoPingInterval) and uses a relay meanwhile, which the cut took as well: two servers of `dcs` found each other 5 s
-later than all others had done (seen). A ping that somebody asks for is sent at once, over every path that is known.
+After a cut, these pings find the direct path again. By itself, tailscaled tries a path only once in 5 s
+(discoPingInterval) and uses a relay in the meantime, which the cut affected as well: two servers of `dcs` found each
+other 5 s later than all others (seen). tailscaled sends a requested ping at once, over every known path.
 
-If this program is dead, suspended or refused, a bad line is what it was without it. Which address a peer has is in
-/etc/hosts, the platform's one file with addresses.
+If this program is dead, suspended or refused, a bad link is as slow as without it. The addresses of the peers are in
+/etc/hosts, the only file with addresses.
 
 Argument: a JSON file {"socket": …, "hosts": …, "peers": [name, …], "tailnet": CIDR}.
 """
@@ -34,16 +35,16 @@ from tercet.nodeside.host import notify
 from tercet.nodeside.tailnet import Tailnet
 
 CALM_S = 3.0
-AGAIN_S = 0.5  # also how long an answer is waited for: several round trips, and what a busy machine adds
-TRIES = 8  # in a row; with CALM_S before them they go on until the path is doubted
-SEEK_S = 1.0  # between two questions after that, until the peer answers
-TICK_S = 1.0  # the longest wait: /etc/hosts may have changed, and systemd wants a sign of life
-LONGEST = 1 << 16  # bytes of an answer, which has some 400
+AGAIN_S = 0.5  # seconds; also the time limit of an answer: several round trips, and the delay of a busy machine
+TRIES = 8  # questions in a row; together with CALM_S, they last until tailscaled doubts the path
+SEEK_S = 1.0  # seconds between two questions after that, until the peer answers
+TICK_S = 1.0  # seconds, the longest wait: /etc/hosts may have changed, and systemd needs a sign of life
+LONGEST = 1 << 16  # bytes; an answer has about 400
 
 
 @dataclass
 class Question:
-    """One that is under way."""
+    """A question that is under way."""
 
     address: str
     asked: float
@@ -53,21 +54,21 @@ class Question:
 
 @dataclass
 class Peer:
-    due: float  # when it is asked next
+    due: float  # the time of the next question
     misses: int = 0  # questions in a row without an answer on a direct path
 
 
 @dataclass
 class Keeper:
-    """Asks each peer in its turn; all waits are on one poll."""
+    """Asks each peer when it is due. A single poll waits for all answers."""
 
-    path: str  # of tailscaled's socket
-    problem: str = ""  # why it cannot be asked just now
+    path: str  # the path of tailscaled's socket
+    problem: str = ""  # why tailscaled cannot be asked at the moment
     _peers: dict[str, Peer] = field(default_factory=dict)
     _under_way: dict[int, Question] = field(default_factory=dict)
 
     def know(self, addresses: set[str], now: float) -> None:
-        """The peers' addresses of the moment. New ones are spread over CALM_S, so that not all are asked at once."""
+        """Set the peers' current addresses. The first questions to new ones are spread over CALM_S."""
         kept = {address: peer for address, peer in self._peers.items() if address in addresses}
         fresh = sorted(addresses - kept.keys())
         for place, address in enumerate(fresh):
@@ -75,7 +76,7 @@ class Keeper:
         self._peers = kept
 
     def turn(self, longest: float = TICK_S) -> None:
-        """Ask whoever is due, and take the answers that come until the next one is, `longest` seconds at most."""
+        """Ask the peers that are due, and read answers until the next peer is due, for at most `longest` seconds."""
         now = time.monotonic()
         asked = {question.address for question in self._under_way.values()}
         for address, peer in self._peers.items():
@@ -90,7 +91,7 @@ class Keeper:
             poller.register(descriptor, select.POLLIN)
         for descriptor, _ in poller.poll(max(1.0, wait * 1000)):
             self._hear(self._under_way[descriptor])
-        # What came while this program had no turn was heard above.
+        # Answers that came while this program was paused were read above.
         late = time.monotonic() - AGAIN_S
         for question in list(self._under_way.values()):
             if question.asked <= late:
@@ -124,7 +125,7 @@ class Keeper:
             self._end(question, answered=self._is_direct(question.answer))
 
     def _is_direct(self, answer: bytes) -> bool:
-        """The peer answered, and not through a relay."""
+        """Whether the peer answered, and not through a relay."""
         head, _, body = answer.partition(b"\r\n\r\n")
         status = head.split(b"\r\n")[0].decode(errors="replace")
         try:
@@ -138,7 +139,7 @@ class Keeper:
 
     def _end(self, question: Question, *, answered: bool) -> None:
         self._under_way.pop(question.connection.fileno(), None)
-        question.connection.close()  # tailscaled stops to wait
+        question.connection.close()  # tailscaled then stops waiting
         peer = self._peers.get(question.address)
         if peer is None:
             return
@@ -152,14 +153,14 @@ class Keeper:
 
 
 def interval(misses: int) -> float:
-    """Seconds between two questions to a peer that has missed so many in a row."""
+    """Seconds until the next question to a peer that has not answered `missed` questions in a row."""
     if misses == 0:
         return CALM_S
     return AGAIN_S if misses < TRIES else SEEK_S
 
 
 def addresses_in(hosts: str, names: set[str], tailnet: Tailnet) -> set[str]:
-    """The addresses of these names in the text of /etc/hosts, as far as they are the tailnet's."""
+    """The addresses of these names in the text of /etc/hosts, without those that are not in the tailnet."""
     lines = (line.partition("#")[0].split() for line in hosts.splitlines())
     return tailnet.admitted(words[0] for words in lines if len(words) > 1 and names & set(words[1:]))
 

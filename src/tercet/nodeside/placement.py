@@ -1,12 +1,13 @@
-"""Keeps the Raft leader of `dcs` out of the primary's site (`tercet-placement.service` on control nodes).
+"""Keeps the Raft leader of `dcs` away from the primary's site (`tercet-placement.service` on control nodes).
 
-A new Consul leader starts every session's TTL anew. Were leader and primary at one site, the loss of that site
-would cost an election *and* a whole TTL where gossip is late; apart, it costs neither. So the leader itself
-looks every 2 s where the primary is, and hands its lead to another site's server after seeing it at its own
-site five times in a row: an election stops every question to `dcs` for half a second, and a new primary asks many
-until its first commit is confirmed (seen: 1.4 s more without writes after a switchover). Only the leader acts, and
-only to a server that gossip holds for alive. An answer that is late, missing or makes no sense starts the count anew,
-and so does a pause of this program: the primary may have moved meanwhile.
+A new Consul leader restarts the TTL of every session. If leader and primary are at the same site, the loss of that site
+costs an election *and*, if gossip is late, a whole TTL. If they are at different sites, it costs neither. So the leader
+checks every 2 s where the primary is. If the primary was at the leader's own site five times in a row, the leader hands
+over to a server at another site. It does not do so sooner, because an election stops every question to `dcs` for half a
+second, and a new primary asks many until its first commit is confirmed (seen: 1.4 s more without writes after a
+switchover). Only the leader acts, and hands over only to a server that is alive according to gossip. The count starts
+again after an answer that is late, missing or makes no sense, and after a pause of this program, because the primary
+may have moved in the meantime.
 
 Argument: a JSON file {"dcs": endpoint, "node": …, "sites": {node: site}, "leader_key": …}.
 """
@@ -25,12 +26,12 @@ from tercet.nodeside.endpoint import Endpoint
 LOOK_S = 2.0
 ASK_S = 2.0
 LOOKS = 5  # in a row
-SETTLE_S = 20.0  # after a transfer: time for the new leader to be known everywhere
-NONSENSE = (ValueError, TypeError, KeyError, IndexError, AttributeError)  # of an answer that has another shape
+SETTLE_S = 20.0  # seconds after a transfer, until the new leader is known everywhere
+NONSENSE = (ValueError, TypeError, KeyError, IndexError, AttributeError)  # raised by an answer of another shape
 
 
 def ask(config: dict[str, Any], path: str, method: str = "GET") -> Any:
-    """The parsed answer, None if there is none within ASK_S."""
+    """The parsed answer; None if there is none within ASK_S."""
     try:
         return Api(Endpoint(**config["dcs"])).ask(method, f"/v1/{path}", timeout=ASK_S).json()
     except ApiError:
@@ -46,7 +47,7 @@ def site_of_primary(config: dict[str, Any]) -> str:
 
 
 def better_leader(config: dict[str, Any], site: str) -> str:
-    """Raft id of a living voter away from `site`, if this node leads; else an empty string. Raises NONSENSE."""
+    """If this node leads, the Raft ID of a voter at another site that is alive; otherwise "". Raises NONSENSE."""
     raft = ask(config, "operator/raft/configuration") or {}
     servers = raft.get("Servers", [])
     if not any(server["Leader"] and server["Node"] == config["node"] for server in servers):
@@ -60,7 +61,7 @@ def better_leader(config: dict[str, Any], site: str) -> str:
 
 
 class Watch:
-    """How often in a row the primary has been seen here."""
+    """How many times in a row the primary has been seen at this site."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self._config = config
@@ -69,7 +70,7 @@ class Watch:
         self._looked = 0.0
 
     def poll(self, now: float) -> str:
-        """Who should lead instead of this node; "" if nobody. Raises NONSENSE."""
+        """The server that should lead instead of this node; "" if there is none. Raises NONSENSE."""
         here, self._seen = self._seen, 0
         paused, self._looked = now - self._looked > 2 * LOOK_S + 2 * ASK_S, now
         if site_of_primary(self._config) != self._own:

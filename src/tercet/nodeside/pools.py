@@ -1,15 +1,16 @@
-"""Joins the members that a gossip pool calls failed, as soon as they are there again (part of `tercet-rejoin.service`).
+"""Joins members that a gossip pool calls failed as soon as they are back (part of `tercet-rejoin.service`).
 
-Serf tries a failed member only every 30 s, one at random, and not each time; neither Consul nor Nomad has a setting for
-that. So after a cut of 40 s Consul's federation was whole only some 52 s after the healing (seen). A join exchanges the
-whole state over TCP, and who learns that it is called failed denies it at once.
+Serf tries a failed member only every 30 s, and picks it at random, with some probability. Neither Consul nor Nomad has
+a setting for that. So after a cut of 40 s, Consul's federation was complete only about 52 s after the healing (seen). A
+join exchanges the whole state over TCP, and a member that learns that it is called failed denies this at once.
 
-Who is there again is known from `dcs`, of which every node is a member and whose gossip is fast. It must be another
-pool's word: a process that is frozen still accepts connections, a join of it would wait for 10 to 30 s, and all other
-joins of that agent behind it (serf.go, joinLock). The pool of `dcs` itself is the guard's (nodeside/guard.py).
+`dcs` knows which members are back: every node is a member of it, and its gossip is fast. The answer must come from
+another pool, because a frozen process still accepts connections. A join to it would wait for 10 to 30 s, and all other
+joins of that agent would wait for this one (serf.go, joinLock). The guard joins members of `dcs` itself
+(nodeside/guard.py).
 
-Nothing is decided here. A needless join costs a few kilobytes; where this program is dead or knows nothing, gossip
-finds the way by itself, only later.
+This program decides nothing. A needless join costs a few kilobytes. If this program is dead or gets no answer, gossip
+finds the members by itself, only later.
 """
 
 from __future__ import annotations
@@ -25,25 +26,25 @@ from tercet.nodeside.tailnet import Tailnet
 
 ASK_S = 1.0  # an answer from memory
 JOIN_S = 3.0
-AGAIN_S, RARELY_S = 2.0, 30.0  # between two attempts at a member: the first, and what doubling it ends with
-ALIVE, FAILED = 1, 4  # serf's member status, as Consul has it
-NONSENSE = (ApiError, KeyError, TypeError)  # no answer, or one of another shape
+AGAIN_S, RARELY_S = 2.0, 30.0  # between two attempts to join a member: the first interval, the limit of its doubling
+ALIVE, FAILED = 1, 4  # serf's member status, as Consul reports it
+NONSENSE = (ApiError, KeyError, TypeError)  # no answer, or an answer of another shape
 
 
 def consul_failed(body: Any) -> dict[str, str]:
-    """Address with port → name of those that are called failed."""
+    """Address with port → name of the members that Consul calls failed."""
     return {f"{each['Addr']}:{each['Port']}": str(each["Name"]) for each in body if each["Status"] == FAILED}
 
 
 def nomad_failed(body: Any) -> dict[str, str]:
-    """The same of Nomad's servers."""
+    """The same for Nomad's servers."""
     members = body["Members"]
     return {f"{each['Addr']}:{each['Port']}": str(each["Name"]) for each in members if each["Status"] == "failed"}
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How a pool is asked and told."""
+    """How to query a pool and how to join a member."""
 
     members: str
     join: str  # with {} for the address
@@ -65,12 +66,12 @@ class Pool:
         self._due: dict[str, tuple[float, float]] = {}  # address of a failed member → next attempt, interval after it
 
     def poll(self, there: set[str]) -> None:
-        """Join one member that is called failed and is among `there` (addresses): the one that is due for longest."""
+        """Join one failed member that is among the addresses `there`: the one that has been due for longest."""
         now = time.monotonic()
         try:
             found = self._kind.failed(self._agent.ask("GET", self._kind.members, timeout=ASK_S).json())
         except NONSENSE:
-            return  # an agent that does not answer joins nobody
+            return  # an agent that does not answer cannot join anyone
         back = {address: name for address, name in found.items() if address.rpartition(":")[0] in there}
         self._due = {address: self._due.get(address, (now, AGAIN_S)) for address in back}
         due = [address for address, (when, _) in self._due.items() if when <= now]
@@ -79,12 +80,12 @@ class Pool:
         address = min(due, key=lambda one: self._due[one][0])
         said = self._join(address)
         interval = self._due[address][1]
-        if interval == AGAIN_S:  # said once for each time that it comes back
+        if interval == AGAIN_S:  # logged once each time that a member comes back
             print(f"{self._name}: {back[address]} is joined anew{said and f', in vain: {said}'}", flush=True)
         self._due[address] = time.monotonic() + interval, min(2 * interval, RARELY_S)
 
     def _join(self, address: str) -> str:
-        """Empty, or why it failed."""
+        """Empty, or why the join failed."""
         try:
             answer = self._agent.ask("PUT", self._kind.join.format(address), timeout=JOIN_S)
         except ApiError as error:
@@ -107,7 +108,7 @@ class Pools:
                 pool.poll(there)
 
     def there(self) -> set[str]:
-        """Addresses of the nodes that `dcs` sees alive; empty where its agent does not say."""
+        """Addresses of the nodes that are alive according to `dcs`; empty if its agent does not answer."""
         try:
             members = self._dcs.ask("GET", "/v1/agent/members", timeout=ASK_S).json()
             alive = {str(member["Addr"]) for member in members if member["Status"] == ALIVE}

@@ -1,15 +1,16 @@
-"""Brings back at once what comes back by itself only later (`tercet-rejoin.service`, control and apps nodes).
+"""Brings members and clients back at once that would return only later by themselves (`tercet-rejoin.service`, control
+and apps nodes):
 
-- Members of gossip pools that are called failed, although they are there again: nodeside/pools.py.
+- members of gossip pools that are still called failed although they are back: nodeside/pools.py;
 - Nomad's client, when its servers answer again.
 
-A client that missed its heartbeats by more than 30 s tries again after up to 30 s only (Nomad 1.11, client.go,
-getHeartbeatRetryIntv): after a site had been cut off for 40 s, it took another 63 s until its client was ready (seen).
-An agent that starts registers at once, and its allocations survive the restart. So an overdue client whose servers
-answer is restarted, once for each silence: if that does not help, another restart would not either.
+A client that missed its heartbeats by more than 30 s waits up to 30 s before it tries again (Nomad 1.11, client.go,
+getHeartbeatRetryIntv). After a site had been cut off for 40 s, it took another 63 s until its client was ready (seen).
+An agent that starts registers at once, and its allocations survive the restart. So this program restarts an overdue
+client whose servers answer, once for each outage: if one restart does not help, another would not help either.
 
-Argument: a JSON file {"dcs": endpoint, "pools": [[kind, endpoint of the local agent], …], "tailnet": CIDR,
-"client": endpoint of Nomad's client; null where there is none}.
+Argument: a JSON file {"dcs": endpoint, "pools": [[kind, endpoint of the local agent], …], "tailnet": CIDR, "client":
+endpoint of Nomad's client, or null if there is none}.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from tercet.nodeside.tailnet import Tailnet
 
 LOOK_S = 1.0
 AGENT_S = 2.0
-OVERDUE_S = 5.0  # beyond the heartbeat's ttl; within it the client tries each second or two by itself
-NEVER_S = 1e9  # an agent that has just started counts from the year 1
-LOOKS = 2  # in a row, so that nothing follows from a moment in which the servers elect a leader
+OVERDUE_S = 5.0  # seconds after the heartbeat's ttl; before that, the client tries every second or two by itself
+NEVER_S = 1e9  # an agent that has just started reports the time since the year 1
+LOOKS = 2  # polls in a row, so that a moment in which the servers elect a leader has no effect
 UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
 
 
@@ -49,7 +50,7 @@ class Agent:
         self._api = Api(at)
 
     def overdue(self) -> bool:
-        """Its servers have not had a heartbeat from it in time. False if the agent itself does not say."""
+        """Whether its heartbeat is overdue at the servers. False if the agent itself does not answer."""
         try:
             found = self._ask("/v1/agent/self")["stats"]["client"]
             last = seconds(found["last_heartbeat"])
@@ -58,7 +59,7 @@ class Agent:
             return False
 
     def servers_answer(self) -> bool:
-        """One of them names a leader. The agent has no word of its own for that, so it must ask one."""
+        """Whether one of the servers names a leader. The agent cannot know this, so it must ask a server."""
         try:
             return bool(self._ask("/v1/status/leader"))
         except ApiError:
@@ -73,11 +74,11 @@ class Rejoin:
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
-        self._looks = 0  # in a row, at a client that is overdue and whose servers answer
+        self._looks = 0  # polls in a row in which the client was overdue and its servers answered
         self._tried = False
 
     def poll(self) -> bool:
-        """One look; True if the client is to be restarted now."""
+        """Count one poll. Returns True if the client must be restarted now."""
         if not self._agent.overdue():
             self._looks, self._tried = 0, False
             return False

@@ -1,15 +1,16 @@
 """Runs pg_rewind for Patroni. Data that cannot be rewound is moved aside, never deleted.
 
-Patroni runs this in the place of pg_rewind (`postgresql.bin_name.pg_rewind`), with the same arguments. Patroni itself
-knows two ways to treat data that diverged and cannot be rewound: delete it, or start it as it is, a standby that can
-never follow. Here nodeside/aside.py moves it aside. Patroni then finds no data and clones the primary.
+Patroni runs this program instead of pg_rewind (`postgresql.bin_name.pg_rewind`), with the same arguments. Patroni
+itself would treat data that diverged and cannot be rewound in one of two ways: delete it, or start it as a standby that
+can never follow. This program lets nodeside/aside.py move it aside. Patroni then finds no data and clones the primary.
 
-Invariant: data is moved only when pg_rewind has failed twice in a row against a primary that ran throughout: it
-answered before and after each run, with the same start time. A primary that is away, restarts or is being replaced
-proves nothing: then the data stays where it is and Patroni tries again.
+Invariant: data is moved only if pg_rewind has failed twice in a row against a primary that ran the whole time: it
+answered before and after each run, with the same start time. If the primary is away, restarts or is being replaced, the
+failure proves nothing: the data stays in its place and Patroni tries again.
 
-While pg_rewind changes the data, and after a run that was broken off, a mark beside them says so: what is half-written
-must not be read (components/patroni/readonly.py). Only a run that worked, or data that were moved aside, remove it.
+While pg_rewind changes the data, and after an interrupted run, there is a mark next to the data, because half-written
+data must not be read (components/patroni/readonly.py). The mark is removed only after a successful run, or after the
+data was moved aside.
 
 Arguments: the directory of PostgreSQL's programs, the program that moves aside and its settings, then the arguments of
 pg_rewind.
@@ -25,18 +26,18 @@ import sys
 import time
 
 FAILURES = 2  # in a row
-RUNS = 6  # of a source that is away or restarted between them: Patroni is told, and tries again
-ASK_S = 5.0  # a question to the source; Patroni's own take up to 3 s
-AWAY_S = 10.0  # so long a source may be silent before Patroni is told: by then a dead primary has been replaced
+RUNS = 6  # attempts with a source that is away or restarted; then Patroni gets an error, and tries again
+ASK_S = 5.0  # seconds for a question to the source; Patroni's own take up to 3 s
+AWAY_S = 10.0  # seconds that a source may be silent before Patroni gets an error: a dead primary is replaced by then
 PAUSE_S = 0.5
 STARTED = "SELECT pg_postmaster_start_time() WHERE NOT pg_is_in_recovery()"
-# If this program or Patroni is killed, pg_rewind must not go on writing into data that Patroni then starts.
+# If this program or Patroni is killed, pg_rewind must not continue to write into data that Patroni then starts.
 LEASHED = ("setpriv", "--pdeathsig", "KILL")
-SYNC = "--sync-method=syncfs"  # one call for the whole disk, which is the database's, instead of one for each file
+SYNC = "--sync-method=syncfs"  # one call for the whole disk, which has only the database, not one for each file
 
 
 def started(programs: str, source: str) -> str:
-    """When the primary at `source` was started; "" if it does not answer or is none."""
+    """The start time of the primary at `source`; "" if it does not answer or is not a primary."""
     argv = [f"{programs}/psql", "-XAtq", "-d", source, "-c", STARTED]
     environment = {**os.environ, "PGCONNECT_TIMEOUT": "3"}
     try:
@@ -47,7 +48,7 @@ def started(programs: str, source: str) -> str:
 
 
 def present(programs: str, source: str) -> str:
-    """As `started`, once the source answers; "" if it has not done so for AWAY_S."""
+    """Like `started`, but waits until the source answers; "" if it does not answer for AWAY_S."""
     deadline = time.monotonic() + AWAY_S
     while not (found := started(programs, source)) and time.monotonic() < deadline:
         time.sleep(PAUSE_S)
@@ -55,7 +56,7 @@ def present(programs: str, source: str) -> str:
 
 
 def rewind(programs: str, words: list[str]) -> str:
-    """Run pg_rewind once; "" if it worked, else the errors that it printed."""
+    """Run pg_rewind once. Returns "" if it worked, otherwise the errors that it printed."""
     argv = [*LEASHED, f"{programs}/pg_rewind", SYNC, *words]
     done = subprocess.run(argv, stderr=subprocess.PIPE, text=True, errors="replace", check=False)
     sys.stderr.write(done.stderr)
@@ -66,8 +67,9 @@ def rewind(programs: str, words: list[str]) -> str:
 
 
 def mark(data: str) -> None:
-    """Say that the data is being changed. It holds the directory's inode: data that came later is whole. Raises
-    OSError."""
+    """Write the mark that the data is being changed. It contains the directory's inode, so it does not apply to data
+    that came later. Raises OSError.
+    """
     with open(f"{data}.rewinding", "w") as file:
         file.write(f"{os.stat(data).st_ino}\n")
         file.flush()
@@ -80,12 +82,12 @@ def mark(data: str) -> None:
 
 
 def unmark(data: str) -> None:
-    with contextlib.suppress(OSError):  # one that stays keeps a silent site from reading, no more
+    with contextlib.suppress(OSError):  # if a mark stays, its only effect is that a site without dcs serves no reads
         os.unlink(f"{data}.rewinding")
 
 
 def main(programs: str, aside: list[str], words: list[str]) -> int:
-    """The exit status for Patroni: 0 if the data was rewound."""
+    """Returns the exit status for Patroni: 0 if the data was rewound."""
     source, data = words[words.index("--source-server") + 1], words[words.index("-D") + 1]
     failed = 0
     for _ in range(RUNS):
@@ -101,7 +103,7 @@ def main(programs: str, aside: list[str], words: list[str]) -> int:
         if not reason:
             unmark(data)
             return 0
-        # A source that was away for a moment, or is another server now, is no proof against the data.
+        # If the source was away for a moment or is another server now, the failure does not mean that the data is bad.
         failed = failed + 1 if started(programs, source) == before else 0
         if failed == FAILURES:
             moved = subprocess.run([sys.executable, "-I", *aside, "move", reason], check=False)

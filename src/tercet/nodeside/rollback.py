@@ -1,11 +1,11 @@
-"""Notices that this control node was restored from an older copy of itself (`tercet-rollback.service`).
+"""Detects that this control node was restored from an older copy of itself (`tercet-rollback.service`).
 
-A Raft server must never forget what it voted for and what it confirmed. One that comes back from a snapshot has: with
-another server down at that time, decisions that were made since the snapshot can be undone. Raft itself does not
-notice, so the node counts twice: in a file of its own and in `dcs`, where the other sites keep it. The file of a
-restored node is behind. A node without the file is new, and forgot nothing.
+A Raft server must never forget what it voted for and what it confirmed. A server that was restored from a snapshot has
+forgotten it. If another server is down at that time, decisions made since the snapshot can be undone. Raft itself does
+not notice this, so the node keeps the same count in two places: in a file and in `dcs`, where the other sites store it.
+On a restored node, the file is behind. A node without the file is new, and has forgotten nothing.
 
-What was noticed stays in a file of its own until somebody removes it.
+The finding is kept in a separate file until somebody removes it.
 
 Argument: a JSON file {"dcs": endpoint, "key": …, "count": FILE, "mark": FILE}.
 """
@@ -24,7 +24,7 @@ from typing import Any
 from tercet.nodeside.api import Api, ApiError
 from tercet.nodeside.endpoint import Endpoint
 
-EVERY_S = 20.0  # a copy that is younger than this may go unnoticed
+EVERY_S = 20.0  # seconds; a copy that is younger than this may not be detected
 ASK_S = 5.0
 
 
@@ -35,7 +35,7 @@ class Store:
         self._agent, self._path = Api(dcs), f"/v1/kv/{key}"
 
     def known(self) -> int | None:
-        """0 where there is none; None where it does not say."""
+        """The count; 0 if there is none, None if `dcs` does not answer."""
         try:
             found = self._agent.ask("GET", f"{self._path}?consistent", timeout=ASK_S).json()
             return int(base64.b64decode(found[0]["Value"])) if found is not None else 0
@@ -43,12 +43,12 @@ class Store:
             return None
 
     def tell(self, count: int) -> None:
-        with suppress(ApiError):  # `dcs` is behind until the next time: that accuses nobody
+        with suppress(ApiError):  # `dcs` is behind until the next time, which is not a sign of a rollback
             self._agent.ask("PUT", self._path, str(count).encode(), timeout=ASK_S)
 
 
 def own(count: Path) -> int | None:
-    """The count on this node; None where it has none."""
+    """The count on this node; None if it has none."""
     try:
         return int(count.read_text())
     except (OSError, ValueError):
@@ -56,7 +56,7 @@ def own(count: Path) -> int | None:
 
 
 def keep(path: Path, text: str) -> None:
-    """The whole file, on the disk when this returns."""
+    """Write the whole file. It is on the disk when this returns."""
     new = path.with_suffix(".new")
     with open(new, "w") as file:
         file.write(text)
@@ -66,7 +66,7 @@ def keep(path: Path, text: str) -> None:
 
 
 def poll(store: Store, count: Path, mark: Path) -> None:
-    """Compare, then count on: here first, so that a node that stops in between is never behind."""
+    """Compare, then increment: first here, so that a node that stops in between is never behind."""
     elsewhere = store.known()
     if elsewhere is None:
         return

@@ -1,28 +1,29 @@
 """Hands the lead over when the disk is full (`tercet-room.service`, database nodes, as root).
 
-A PostgreSQL whose disk is full refuses what needs a new page (53100) and panics where it needs a new WAL segment; then
-its recovery fails for the same reason, again and again. Patroni sees a primary that runs, or that starts, and keeps the
-leader key: nobody writes for as long as the disk is full. So this program looks at the room that is left:
+If its disk is full, PostgreSQL refuses statements that need a new page (53100), and panics when it needs a new WAL
+segment. Its recovery then fails for the same reason, again and again. Patroni sees a primary that runs or starts, and
+keeps the leader key, so nobody can write while the disk is full. So this program checks the free space:
 
-- A node keeps a reserve: a file of RESERVE bytes beside the data. A node without one is full. The file is the state, so
-  there is nothing to remember across a restart of this program.
-- Fewer than FLOOR bytes free in LOOKS looks in a row: full, and the reserve is removed. Its room lets PostgreSQL finish
-  its recovery or shut down, and Patroni write its files, even where the disk was filled to the last byte. Not at the
-  first look: a query may fill the disk with temporary files, fail because of it and leave.
+- A node keeps a reserve: a file of RESERVE bytes next to the data. A node without a reserve is full. The file is the
+  state, so this program has nothing else to remember across a restart.
+- If fewer than FLOOR bytes are free in LOOKS polls in a row, the node is full, and the reserve is removed. Its space
+  allows PostgreSQL to finish its recovery or shut down, and Patroni to write its files, even if the disk was completely
+  full. One poll is not enough: a query may fill the disk with temporary files and then fail, which frees the space.
 - A full primary asks its Patroni for a switchover to a standby that streams and has at least TIGHT bytes free. Patroni
-  judges that standby as in every switchover. All nodes hold the same data, so disks of one size fill up together: with
-  FLOOR alone, the lead would go from one to the next.
-- The nodes tell each other how much room they have by keys in `dcs`, each its own. Not by tags of Patroni: it takes
-  those from its configuration, and when that is read anew, Patroni writes PostgreSQL's from scratch, which a full disk
-  leaves empty.
-- While a node is full, tercet-strict refuses writes on it if it is the primary (25006; the file `full` tells it), so
-  that WAL does not use up the reserve. Where no standby has room that is the end: nobody hands over to anybody.
-- Room for the reserve and twice FLOOR in LOOKS looks in a row: the reserve is made again. The node is a standby like
-  any other, or a primary that accepts writes. It does not ask for the lead back.
+  judges that standby as in every switchover. All nodes have the same data, so disks of the same size fill up together.
+  If FLOOR were enough to take over, every node would become primary once.
+- Each node reports how much room it has in its own key in `dcs`. Patroni's tags are not used for this: Patroni reads
+  them only with the rest of its configuration, and then rewrites PostgreSQL's configuration, which would end up empty
+  on a full disk.
+- While a primary is full, tercet-strict refuses writes on it (25006; the file `full` tells it), so that WAL does not
+  use up the reserve. If no standby has room, the primary stays as it is, without a switchover.
+- If there is room for the reserve and twice FLOOR in LOOKS polls in a row, the reserve is made again. The node is then
+  a normal standby, or a primary that accepts writes. It does not ask to become primary again.
 
-Looks are counted, not seconds: nothing is concluded from a pause of this program. A look that fails is not counted.
-Not covered: what fills a disk and then the reserve leaves PostgreSQL to itself; so does a standby's WAL, in time, and
-then the standby stops to stream until there is room.
+Polls are counted instead of seconds, so a pause of this program has no effect. A poll that fails is not counted.
+
+Not covered: if other files fill the disk and then the space of the reserve, PostgreSQL has no room left. WAL on a full
+standby also uses up that space in time; the standby then stops streaming until there is room.
 
 Argument: a JSON file {"node": …, "patroni": endpoint, "dcs": endpoint, "keys": …,
 "reserve": …, "full": …}.
@@ -47,11 +48,11 @@ FLOOR = 64 * MIB  # 16 WAL segments of this platform
 RESERVE = 64 * MIB
 BACK = RESERVE + 2 * FLOOR
 TIGHT = 256 * MIB
-ASK_S = 1.0  # between two questions to Patroni
-AGAIN_S = 5.0  # between two requests for a switchover
+ASK_S = 1.0  # seconds between two questions to Patroni
+AGAIN_S = 5.0  # seconds between two requests for a switchover
 API_S = 2.0
 SWITCH_S = 5.0  # a switchover takes 1 to 2 s
-PUBLISH_S = 10.0  # a `dcs` that lost its data is told again
+PUBLISH_S = 10.0  # seconds; reported again in case `dcs` lost its data
 
 # How much room there is.
 ROOMY, SHORT, FULL = range(3)
@@ -59,13 +60,13 @@ WORDS = ("roomy", "short", "full")
 
 
 def free(folder: str) -> int:
-    """Bytes that PostgreSQL could still write there; what is reserved for root does not count. Raises OSError."""
+    """Bytes that PostgreSQL could still write there, without the space reserved for root. Raises OSError."""
     found = os.statvfs(folder)
     return found.f_bavail * found.f_frsize
 
 
 def wanted(level: int, left: int) -> int:
-    """The level that a reading of `left` bytes stands for, on a node of this level."""
+    """The new level of a node that now has `level` and `left` bytes free."""
     if level == FULL:
         return FULL if left < BACK else SHORT
     if left < TIGHT:
@@ -74,7 +75,7 @@ def wanted(level: int, left: int) -> int:
 
 
 def make_reserve(path: str) -> None:
-    """Of bytes that no file system can compress. Raises OSError; then there is none."""
+    """Make the reserve of bytes that no file system can compress. Raises OSError, and then leaves no file."""
     fresh = f"{path}.new"
     try:
         with open(fresh, "wb") as file:
@@ -89,7 +90,7 @@ def make_reserve(path: str) -> None:
 
 
 def remove(path: str) -> bool:
-    """False where it is not there."""
+    """Remove the file. Returns False if it does not exist."""
     try:
         os.unlink(path)
     except FileNotFoundError:
@@ -98,7 +99,7 @@ def remove(path: str) -> bool:
 
 
 def sync(folder: str) -> None:
-    """A file system may give away the room of a removed file only once the removal is on the disk."""
+    """Sync the folder: a file system may free the space of a removed file only when the removal is on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -113,7 +114,7 @@ class Board:
         self._agent, self._keys, self._node = Api(dcs), keys, node
 
     def tell(self, level: int) -> bool:
-        """It is there for the others to read."""
+        """Whether the report is stored, so that the others can read it."""
         try:
             path = f"/v1/kv/{self._keys}/{self._node}"
             return self._agent.ask("PUT", path, WORDS[level].encode(), timeout=API_S).status == 200
@@ -121,7 +122,7 @@ class Board:
             return False
 
     def roomy(self) -> set[str]:
-        """The nodes that say so. Raises ApiError, ValueError, LookupError."""
+        """The nodes that report this. Raises ApiError, ValueError, LookupError."""
         found = self._agent.ask("GET", f"/v1/kv/{self._keys}/?recurse", timeout=API_S).json() or []
         words = {one["Key"].rpartition("/")[2]: base64.b64decode(one["Value"] or "").decode() for one in found}
         return {node for node, word in words.items() if word == WORDS[ROOMY]}
@@ -134,18 +135,19 @@ class Patroni:
         self._api = Api(at, headers=JSON)
 
     def cluster(self) -> dict[str, Any]:
-        """What it says of the cluster. Raises ApiError, TypeError, ValueError."""
+        """Its view of the cluster. Raises ApiError, TypeError, ValueError."""
         return dict(self._api.ask("GET", "/cluster", timeout=API_S).json())
 
     def switch_over(self, leader: str, candidate: str) -> str:
-        """Ask for it; what Patroni answers. Raises ApiError."""
+        """Ask for the switchover, and return Patroni's answer. Raises ApiError."""
         body = json.dumps({"leader": leader, "candidate": candidate}).encode()
         return self._api.ask("POST", "/switchover", body, timeout=SWITCH_S).text()
 
 
 def successor(cluster: dict[str, Any], roomy: set[str], node: str) -> str:
-    """The standby to which `node` can hand over: with room, and of these the one with the least lag. "" where there is
-    none, where `node` does not lead, and while Patroni is paused, as then somebody works on the cluster."""
+    """The standby to which `node` can hand over: of those with room, the one with the least lag. "" if there is none,
+    if `node` does not lead, or while Patroni is paused, because then a person works on the cluster.
+    """
     members = cluster["members"]
     leads = any(member["name"] == node and member["role"] == "leader" for member in members)
     if not leads or cluster.get("pause"):
@@ -159,19 +161,19 @@ def successor(cluster: dict[str, Any], roomy: set[str], node: str) -> str:
 
 
 class Room:
-    """The state between two looks."""
+    """The state between two polls."""
 
     def __init__(self, node: str, patroni: Patroni, board: Board, reserve: str, full: str) -> None:
         self._node, self._patroni, self._board = node, patroni, board
         self._reserve, self._full = reserve, full
         self._folder = os.path.dirname(reserve)
-        self._seen, self._looks = ROOMY, 0  # what the last looks wanted, and how many of them in a row
+        self._seen, self._looks = ROOMY, 0  # the level that the last polls gave, and their number in a row
         self._tell_at = self._ask_at = 0.0
         self.level = ROOMY
 
     def start(self) -> None:
-        """Go on where a predecessor was, or begin. Raises OSError."""
-        remove(f"{self._reserve}.new")  # of one that was killed while it made the reserve
+        """Continue where an earlier process stopped, or begin. Raises OSError."""
+        remove(f"{self._reserve}.new")  # left by a process that was killed while it made the reserve
         if not os.path.exists(self._reserve) and free(self._folder) >= BACK:
             make_reserve(self._reserve)
         here = os.path.exists(self._reserve)
@@ -183,7 +185,7 @@ class Room:
         self._looks = self._looks + 1 if to == self._seen else 1
         self._seen = to
         if to > ROOMY and self.level == ROOMY:
-            self._become(SHORT)  # at once: it only keeps others from handing over to this node
+            self._become(SHORT)  # at once, because it only keeps others from handing over to this node
         elif to != self.level and self._looks >= LOOKS:
             self._become(to)
         elif to == self.level == FULL and time.monotonic() >= self._ask_at:
@@ -211,7 +213,7 @@ class Room:
         self._tell_at = time.monotonic() + (PUBLISH_S if self._board.tell(self.level) else ASK_S)
 
     def _hand_over(self) -> None:
-        """If this node leads and another one has room."""
+        """Ask for a switchover if this node leads and another one has room."""
         self._ask_at = time.monotonic() + ASK_S
         try:
             candidate = successor(self._patroni.cluster(), self._board.roomy(), self._node)

@@ -1,38 +1,39 @@
-"""Leads two addresses of an apps node to the database nodes of the moment (`tercet-routes.service`).
+"""Leads two addresses of an apps node to the current database nodes (`tercet-routes.service`).
 
-For a proxy that takes a changed backend only by a restart: its backends are these two addresses for ever, and the
-kernel (nftables, destination NAT) sends each new connection to whoever is primary, or is read, just now. When a
-target changes, the sockets that lead to the old one are aborted, so that the proxy connects anew.
+This is for a proxy that must restart to change a backend. Its backends are always these two addresses, and the kernel
+(nftables, destination NAT) sends each new connection to the current primary or to the *read node*, the node that the
+site reads from. When a target changes, the sockets that lead to the old one are aborted, so that the proxy connects
+again.
 
-Consul Template writes the file: lines of "primary ADDRESS" (who passes as primary; the last one counts), "leader
-ADDRESS" (who holds Patroni's leader key) and "read ADDRESS" (in order of preference); SIGHUP says that it changed.
-Who is primary is decided there alone. A leader that does not pass its check has a Patroni that starts anew or hangs,
-or a PostgreSQL that is gone: it stays the primary as long as PostgreSQL's port is open.
+Consul Template writes the file, with lines of "primary ADDRESS" (passes the check as primary; the last one counts),
+"leader ADDRESS" (holds Patroni's leader key) and "read ADDRESS" (in order of preference). A SIGHUP says that the file
+changed. Only this file decides which node is primary. If the leader does not pass its check, its Patroni restarts or
+hangs, or its PostgreSQL is gone: it stays the primary while PostgreSQL's port is open.
 
-A session at the primary is begun and held: PostgreSQL ends it as it stops or crashes. Only a refused or a reset
-connection and the SQLSTATEs of a server that stops, crashed or starts mean that. Any other error comes from a
-PostgreSQL that lives (all slots are taken, say). A session that merely ends means nothing, since authentication_timeout
-looks the same as a shutdown: the next one, begun at once, tells.
+This program begins a session at the primary and holds it. PostgreSQL ends this session when it stops or crashes. Only a
+refused or reset connection, and the SQLSTATEs of a server that stops, crashed or starts, mean that PostgreSQL is going
+down. Any other error comes from a running PostgreSQL, for example if all slots are taken. A session that merely ends
+proves nothing, because authentication_timeout looks the same as a shutdown. The next session, begun at once, shows it.
 
-While PostgreSQL is down, the primary's address leads where reads go, until a session can be begun again or there is a
-new primary: applications have sessions, reads go on, and a write is refused by a standby with 25006. Tags and key tell
-of it a second or two later, and until then each application would try in vain to connect, again and again.
+While PostgreSQL is down, the primary's address leads to the read node, until a session can be begun again or there is a
+new primary. So applications have sessions, reads continue, and a standby refuses writes with 25006. Tags and key change
+only a second or two later, and until then the attempts of applications to connect would fail.
 
-What is also added here is to be quick about silence: gossip needs seconds to declare a dead node failed, and until then
-everything that waits for it hangs, reads too, since pgpool waits for all its backends. So each address is pinged every
-0.2 s, and one that has left four pings unanswered is not used: reads go to the next one, and the primary's address
-leads where reads go, so that a write is refused by a standby with 25006 at once. Pings are counted, not seconds: while
-this program is suspended or gets no CPU, nobody is asked, so nobody fails to answer.
+This program also detects silence sooner. Gossip needs seconds to declare a dead node failed. Until then, everything
+that waits for the node hangs, including reads, because pgpool waits for all its backends. So each address is pinged
+every 0.2 s, and an address that did not answer four pings is not used: reads go to the next node, and the primary's
+address leads to the read node, so that a standby refuses writes with 25006 at once. Pings are counted instead of
+seconds, because while this program is suspended or gets no CPU, it sends none.
 
-pgpool goes on with the primary alone where it could not connect to the node that is read just when a session began,
-and that session then reads from the primary for ever. Such a one is ended once the node that is read accepts
-connections again, so that the application's next one has both.
+If pgpool cannot connect to the read node when a session begins, it continues with the primary alone, and that session
+then reads from the primary for ever. This program ends such a session when the read node accepts connections again, so
+that the application's next session has both.
 
-Invariant: the map in the kernel is what the record says, and so is every connection. If this program dies, the last map
-stays in force; its successor ends only the connections that lead elsewhere.
+Invariant: the map in the kernel and every connection agree with the record. If this program dies, the last map stays in
+force; the next process ends only connections that lead to other nodes.
 
-Addresses come from Consul's catalogue, where anyone on a node may register what they like: one that is not of the
-tailnet is refused.
+Addresses come from Consul's catalogue, where anyone on a node can register a service. An address outside the tailnet is
+refused.
 
 Argument: a JSON file {"file": …, "record": …, "pid_file": …, "primary": "198.18.0.1", "read": "198.18.0.2",
 "port": 5432, "user": …, "tailnet": CIDR}.
@@ -116,10 +117,10 @@ class Pings:
 
 
 class Line:
-    """A session at the primary that is begun and held where its password would be due.
+    """A session at the primary that is begun and held at the point where the password is due.
 
-    Begun, because a PostgreSQL that stops or starts still accepts connections; and one that said nothing would keep it
-    from stopping. Its descriptor is -1 where there is none just now.
+    It must be begun, because a PostgreSQL that stops or starts still accepts connections, and a connection that sends
+    nothing would keep it from stopping. The descriptor is -1 if there is no session.
     """
 
     def __init__(self, port: int, user: str) -> None:
@@ -129,15 +130,15 @@ class Line:
         self._address = ""
         self._socket: socket.socket | None = None
         self._since = self._next = 0.0
-        self._answered = False  # PostgreSQL has said something in this session
+        self._answered = False  # PostgreSQL has sent something in this session
         self.connecting = False
-        self.refused = False  # PostgreSQL is down, or goes down, or starts
+        self.refused = False  # PostgreSQL is down, going down or starting
 
     def fileno(self) -> int:
         return self._socket.fileno() if self._socket else -1
 
     def hold(self, address: str, now: float) -> None:
-        """Begin a session at `address`, if there is none or it has been held for long."""
+        """Begin a session at `address` if there is none or if the present one is old."""
         if address != self._address:
             self._address, self.refused, self._next = address, False, now
             self._close()
@@ -152,8 +153,9 @@ class Line:
                 self._lost(error, now)
 
     def heard(self, now: float) -> bool:
-        """Something happened on it; True if that is worth a look at once: the primary refuses sessions now and did not
-        before, or the reverse, or the session has ended without a reason."""
+        """Handle an event on the session. True if the targets must be checked at once: the primary began or stopped
+        refusing sessions, or the session ended without a reason.
+        """
         refused = self.refused
         if self._socket and self.connecting:
             error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -161,7 +163,7 @@ class Line:
             if error:
                 self._lost(error, now)
             else:
-                with contextlib.suppress(OSError):  # reading tells of it
+                with contextlib.suppress(OSError):  # reading returns the error
                     self._socket.send(self._greeting)
         elif self._socket:
             try:
@@ -174,7 +176,7 @@ class Line:
 
     def _said(self, answer: bytes, now: float) -> None:
         if not answer:
-            self._next = now if self._answered else now + TICK_S  # the next session tells what this end meant
+            self._next = now if self._answered else now + TICK_S  # the next session shows why this one ended
             self._close()
             return
         self._answered = True
@@ -184,7 +186,7 @@ class Line:
             self._close()
 
     def _lost(self, error: int, now: float) -> None:
-        # A silent primary is the pings' affair.
+        # The pings detect a silent primary.
         self.refused = self.refused or error in (errno.ECONNREFUSED, errno.ECONNRESET)
         self._next = now + TICK_S
         self._close()
@@ -196,7 +198,7 @@ class Line:
 
 
 def sqlstate(message: bytes) -> str:
-    """The code in an error of PostgreSQL's protocol; "" if the message is no error or has none."""
+    """The SQLSTATE in an error of PostgreSQL's protocol; "" if the message is not an error or has none."""
     if not message.startswith(b"E"):
         return ""
     fields = message[5:].split(b"\0")
@@ -212,7 +214,7 @@ def echo_request(identity: int) -> bytes:
 
 
 def parse(text: str, tailnet: Tailnet) -> tuple[str, str, list[str]]:
-    """(who passes as primary or "", who holds the leader key or "", whom to read in order of preference)."""
+    """(address that passes as primary or "", holder of the leader key or "", read addresses in order of preference)."""
     lines = [(role, address) for line in text.splitlines() for role, _, address in (line.partition(" "),) if address]
     admitted = tailnet.admitted(address for _, address in lines)
     found: dict[str, list[str]] = {"primary": [], "leader": [], "read": []}
@@ -224,7 +226,7 @@ def parse(text: str, tailnet: Tailnet) -> tuple[str, str, list[str]]:
 
 
 def is_open(address: str, port: int) -> bool:
-    """Somebody listens there, and accepts within PROBE_S."""
+    """Whether a program listens there and accepts within PROBE_S."""
     try:
         socket.create_connection((address, port), PROBE_S).close()
     except OSError:
@@ -233,7 +235,7 @@ def is_open(address: str, port: int) -> bool:
 
 
 def one_legged(listing: str, primary: str, read: str) -> set[str]:
-    """Local ports of the sockets to `primary` whose process has none to `read`.
+    """Local ports of the sockets to `primary` whose process has no socket to `read`.
 
     The listing is that of `ss -tnpH` for one state: two queues, local address, peer, process (root sees it).
     """
@@ -253,7 +255,7 @@ def one_legged(listing: str, primary: str, read: str) -> set[str]:
 
 
 def choose(primary: str, reads: list[str], away: set[str]) -> tuple[str, str]:
-    """Where writes and where reads go; "" is nowhere. A node that is silent or refuses is read only if all are."""
+    """The targets of writes and of reads; "" means none. A node that is silent or refuses is read only if all are."""
     read = next((address for address in reads if address not in away), reads[0] if reads else "")
     return (primary if primary and primary not in away else read), read
 
@@ -267,8 +269,9 @@ class Kernel:
         self._targets: tuple[str, ...] | None = None
 
     def lead(self, *targets: str) -> None:
-        """Make the addresses lead to the targets; abort what leads elsewhere. Says what changed. Raises
-        ProgramError."""
+        """Make the addresses lead to the targets, and abort sockets that lead to other nodes. Log the changes. Raises
+        ProgramError.
+        """
         if targets == self._targets:
             return
         pairs = [f"{address} : {target}" for address, target in zip(self._addresses, targets, strict=True) if target]
@@ -286,7 +289,7 @@ class Kernel:
             add rule {TABLE} leave ip saddr {{ {ours} }} masquerade
         """
         before = self._recorded()
-        self._targets = None  # not known, if this is broken off
+        self._targets = None  # unknown if this is interrupted
         for address in self._addresses:
             run(["ip", "address", "replace", f"{address}/32", "dev", "lo"])
         run(["nft", "-f", "-"], script)
@@ -294,14 +297,16 @@ class Kernel:
         moved = [address for address, target in led.items() if before is None or before.get(address, "") != target]
         for address in moved:
             run(["ss", "--kill", "--tcp", "--numeric", "dst", address])
-        # After that: if this is broken off, whoever comes next finds the old record and does it again.
+        # Last, because if this is interrupted, the next process finds the old record and does everything again.
         write(self._record, "".join(f"{pair}\n" for pair in pairs))
         for address in moved:
             print(f"{address} : {led[address] or 'nowhere'}", flush=True)
         self._targets = targets
 
     def _recorded(self) -> dict[str, str] | None:
-        """Where each address leads by the record, which may be a predecessor's; None if there is none."""
+        """The target of each address in the record, which may be from an earlier process; None if there is no
+        record.
+        """
         try:
             with open(self._record) as file:
                 pairs = (line.rstrip("\n").partition(" : ") for line in file)
@@ -336,14 +341,14 @@ class Legs:
 
 
 def write(path: str, text: str) -> None:
-    """Replace the file as a whole."""
+    """Replace the whole file at once."""
     with open(f"{path}.new", "w") as file:
         file.write(text)
     os.replace(f"{path}.new", path)
 
 
 def read_file(path: str) -> str:
-    """What Consul Template wrote last; "" before the first time."""
+    """The text that Consul Template wrote last; "" before the first time."""
     try:
         with open(path) as file:
             return file.read()
@@ -352,7 +357,7 @@ def read_file(path: str) -> str:
 
 
 def wait(woken: socket.socket, pings: Pings, line: Line, seconds: float) -> None:
-    """Take answers until the time is over, a signal says that there is a new file, or there is news of the primary."""
+    """Read answers until the time is over, a signal announces a new file, or the probe session has news."""
     ends = time.monotonic() + seconds
     while (left := ends - time.monotonic()) > 0:
         held = [line.fileno()] if line.fileno() >= 0 else []
@@ -368,7 +373,7 @@ def wait(woken: socket.socket, pings: Pings, line: Line, seconds: float) -> None
 
 
 class Daemon:
-    """What stays between two looks."""
+    """The state between two polls."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self._file, self._port = config["file"], config["port"]
@@ -380,7 +385,7 @@ class Daemon:
         self.line = Line(config["port"], config["user"])
 
     def poll(self) -> bool:
-        """True if the addresses lead somewhere. Raises ProgramError."""
+        """Returns True if the addresses have targets. Raises ProgramError."""
         primary, leader, reads = parse(read_file(self._file), self._tailnet)
         self.pings.send({address for address in (primary, leader, *reads) if address}, time.monotonic())
         silent = self.pings.silent()
@@ -415,7 +420,7 @@ def main(config: dict[str, Any]) -> None:
             print(problem or "the kernel takes changes again", flush=True)
             notify(f"STATUS={problem}")
         ready = ready or leads
-        notify("READY=1\nWATCHDOG=1" if ready else "WATCHDOG=1")  # once it is ready, the proxy may start
+        notify("READY=1\nWATCHDOG=1" if ready else "WATCHDOG=1")  # when it is ready, the proxy may start
         wait(woken, daemon.pings, daemon.line, TICK_S)
 
 

@@ -1,39 +1,40 @@
-"""Strict mode made true: with no standby to confirm a write, the primary refuses writes instead of hanging.
+"""Enforces strict mode: if no standby can confirm a write, the primary refuses writes instead of hanging.
 
-Runs on every database node (`tercet-strict.service`), as root, with Debian's psycopg. Argument: a JSON file
-{"needed": standbys per commit, "port": PostgreSQL's port, "full": a file that is there while the disk is full}.
+Runs on every database node (`tercet-strict.service`), as root, with Debian's psycopg. Argument: a JSON file {"needed":
+standbys per commit, "port": PostgreSQL's port, "full": a file that exists while the disk is full}.
 
-PostgreSQL alone lets commits hang when no standby is left, and a *cancelled* wait (a driver's statement
-time-out sends a CancelRequest) is reported as success: an acknowledged write that no standby has. So, on the
-primary, four times a second:
+PostgreSQL alone lets commits hang when no standby is left. It reports a *cancelled* wait (a driver's statement time-out
+sends a CancelRequest) as success: an acknowledged write that no standby has. So this program checks four times a second
+on the primary:
 
-- Fewer than `needed` confirming standbys in six looks in a row (1.5 s): `default_transaction_read_only` on. New
-  writes fail at once with SQLSTATE 25006, reads go on. Not sooner: a new primary has nobody who confirms until the
-  first standby follows it, a second after its promotion, and commits of that second had better wait than fail.
-  The setting is changed once. Should PostgreSQL not have it in force after two seconds, its files are loaded again.
-- A standby whose connection stands and that has confirmed nothing for 8 looks (2 s) counts as gone: PostgreSQL
-  itself drops one that froze after wal_sender_timeout (5 s), too late for writes to be refused within 5 s.
-- While that holds, backends that wait for a standby are terminated. Their clients lose the connection, which is
-  the honest answer: the outcome is unknown.
-- Writes are refused while the disk is full, too (room.py says so): they would take the last room for WAL, without
-  which PostgreSQL panics.
-- Enough standbys and room again: the setting is taken back in the same look. Nobody's hand is needed.
-- Whenever a backend has waited for a standby in two looks in a row, CancelRequests from the network are refused
-  with a reset (nftables) until nobody waits, or the node is a standby: such a cancel could only lie.
-- Once a second a few bytes of WAL are written and flushed. On an idle primary a standby after pg_rewind waits
-  for a position 24 bytes past the flushed WAL, for ever (seen: 4 minutes, both standbys): without standbys no
-  writes, without writes no standbys.
+- If fewer than `needed` standbys confirm in six polls in a row (1.5 s), it sets `default_transaction_read_only` to on.
+  New writes fail at once with SQLSTATE 25006; reads continue. It does not act sooner, because a new primary has no
+  confirming standby until the first one follows it, a second after the promotion, and commits in that second should
+  wait instead of fail. The setting is changed once. If PostgreSQL does not have it in force after two seconds, its
+  files are loaded again.
+- A standby that is connected but has confirmed nothing for 8 polls (2 s) counts as gone. PostgreSQL itself drops a
+  frozen standby only after wal_sender_timeout (5 s), too late to refuse writes within 5 s.
+- While writes are refused, backends that wait for a standby are terminated. Their clients lose the connection and so
+  learn the truth: the outcome is unknown.
+- Writes are also refused while the disk is full (room.py reports this). They would use the last space for WAL, and
+  without that PostgreSQL panics.
+- When there are enough standbys and room again, the setting is undone in the same poll, without help from a person.
+- If a backend has waited for a standby in two polls in a row, CancelRequests from the network are refused with a reset
+  (nftables) until no backend waits or the node is a standby. A cancelled commit would be reported as success.
+- Once a second, a few bytes of WAL are written and flushed. If the primary is idle, a standby after pg_rewind waits for
+  a position 24 bytes past the flushed WAL, for ever (seen: 4 minutes, both standbys). Without standbys there are no
+  writes, and without writes there are no standbys.
 
-Not covered: a CancelRequest within the first two looks (0.5 s) of a wait, one inside TLS, and one from the
-node itself (`pg_cancel_backend` by a superuser); a client that says `SET default_transaction_read_only = off`
-(its commit waits and is terminated at the next look, so it is never acknowledged).
+Not covered: a CancelRequest within the first two polls (0.5 s) of a wait, one inside TLS, and one from the node itself
+(`pg_cancel_backend` by a superuser); a client that executes `SET default_transaction_read_only = off` (its commit waits
+and is terminated at the next poll, so it is never acknowledged).
 
-The setting lives in postgresql.auto.conf: it survives a restart and travels with a base backup, which is safe
-(read-only is the safe side), and this program takes it back wherever it runs, on standbys too, whoever has set it.
-What another file says is left alone.
+The setting is in postgresql.auto.conf, so it survives a restart and is copied with a base backup. That is safe, because
+read-only is the safe state. This program undoes the setting wherever it runs, also on standbys, no matter who made it.
+It does not change other files.
 
-While nft does not work there is no shield, but the rest goes on. systemd starts this program anew if it hangs, as it
-does where its own backend is stuck.
+While nft does not work, CancelRequests are not refused, but everything else works. systemd restarts this program if it
+hangs, for example because its own backend is stuck.
 """
 
 from __future__ import annotations
@@ -51,15 +52,15 @@ import psycopg
 from tercet.nodeside.host import ProgramError, notify, run
 from tercet.nodeside.strict_pace import HEARTBEAT_S, LOOK_S, SHORT_LOOKS, SILENT_LOOKS
 
-SETTLE_LOOKS = 8  # two seconds from a reload until it counts as lost
-NFT_S = 1.0  # writes wait while nft hangs, so not for long
+SETTLE_LOOKS = 8  # polls (two seconds) after a reload until it counts as lost
+NFT_S = 1.0  # seconds; writes wait while nft hangs, so this is short
 SHIELD_AGAIN_S = 10.0
 TABLE = "inet tercet_strict"
 # A CancelRequest is 16 bytes: its length (16) and the code 80877102, see PostgreSQL's protocol documentation.
 CANCEL_REQUEST = "@ih,0,64 0x0000001004d2162e"
 
-# This session takes the setting from the files as all others do, so it knows what is in force. The setting does not
-# stop it: ALTER SYSTEM and the heartbeat are allowed in a read-only transaction.
+# This session gets the setting from the files like all others, so it knows what is in force. The setting does not
+# prevent its work: ALTER SYSTEM and the heartbeat are allowed in a read-only transaction.
 LOOK = """
 WITH said AS (
     SELECT lower(setting) IN ('on', 'true', 't', 'yes', 'y', '1') AS read_only, sourcefile, applied
@@ -75,10 +76,10 @@ SELECT pg_is_in_recovery(),
 
 
 def connect(port: int) -> psycopg.Connection[Any]:
-    """A superuser session over the local socket. The peer is judged by the effective user, so it is lent."""
+    """A superuser session over the local socket. The server checks the effective user, so it is `postgres` here."""
     os.seteuid(pwd.getpwnam("postgres").pw_uid)
     try:
-        # Own reads must not wait for a standby, nor for a server that is starting.
+        # This session must not wait for a standby, nor for a server that is starting.
         return psycopg.connect(
             f"host=/run/postgresql port={port} user=postgres dbname=postgres connect_timeout=2 "
             "application_name=tercet-strict options='-c synchronous_commit=local -c statement_timeout=3s'",
@@ -89,7 +90,7 @@ def connect(port: int) -> psycopg.Connection[Any]:
 
 
 def shield(port: int, up: bool) -> None:
-    """Refuse CancelRequests from the network, or let them through again. Raises ProgramError if it is as it was."""
+    """Refuse CancelRequests from the network, or let them through again. Raises ProgramError if nothing changed."""
     rule = f"tcp dport {port} {CANCEL_REQUEST} reject with tcp reset" if up else ""
     script = f"""
         table {TABLE} {{}}
@@ -105,16 +106,17 @@ def shield(port: int, up: bool) -> None:
 
 
 class Silence:
-    """How long each standby has confirmed nothing, in looks.
+    """For how many polls each standby has confirmed nothing.
 
-    Only whether an answer is new counts, never its time: that is by the standby's clock.
+    An answer counts as new if it differs from the last one. Its time is not used, because it is from the standby's
+    clock.
     """
 
     def __init__(self) -> None:
-        self._last: dict[str, tuple[str | None, int]] = {}  # by walsender: its last answer, looks since then
+        self._last: dict[str, tuple[str | None, int]] = {}  # by walsender: its last answer, polls since then
 
     def speaking(self, replies: dict[str, str | None]) -> int:
-        """One more look. How many of these walsenders' standbys have answered within SILENT_LOOKS."""
+        """Count one poll. Returns how many of these walsenders' standbys have answered within SILENT_LOOKS."""
         before = self._last
         self._last = {}
         for pid, reply in replies.items():
@@ -124,19 +126,19 @@ class Silence:
 
 
 class Strict:
-    """The state between two looks."""
+    """The state between two polls."""
 
     def __init__(self, needed: int, port: int, full: str) -> None:
         self._needed = needed
         self._port = port
         self._full = full
-        self._short = 0  # looks in a row with too few standbys
-        self._waiting: set[int] = set()  # backends that waited at the last look
+        self._short = 0  # polls in a row with too few standbys
+        self._waiting: set[int] = set()  # backends that waited at the last poll
         self._silence = Silence()
-        self._shielded: bool | None = None  # None: not known, a predecessor may have left it up
+        self._shielded: bool | None = None  # None: unknown, because an earlier process may have left it installed
         self._shield_next = 0.0
         self._beat = 0.0
-        self._settling = 0  # looks until PostgreSQL must have loaded the last change
+        self._settling = 0  # polls until PostgreSQL must have loaded the last change
         self._said: bool | None = None  # the state last logged
 
     def poll(self, connection: psycopg.Connection[Any]) -> None:
@@ -171,10 +173,10 @@ class Strict:
     def _keep_read_only(
         self, connection: psycopg.Connection[Any], on: bool, ours: bool, in_files: bool, in_force: bool
     ) -> None:
-        """Change the setting if it is not as it should be.
+        """Change the setting if it is wrong.
 
-        `ours` is what postgresql.auto.conf says, `in_files` what all files say together, and `in_force` what PostgreSQL
-        has loaded of that.
+        `ours` is the value in postgresql.auto.conf, `in_files` the result of all files, and `in_force` the value that
+        PostgreSQL has loaded.
         """
         self._settling = max(0, self._settling - 1)
         if ours is not on:
@@ -216,7 +218,7 @@ def main(config: dict[str, Any]) -> None:
                     said = ""
                     time.sleep(max(0.02, LOOK_S - (time.monotonic() - started)))
         except psycopg.Error as error:
-            # PostgreSQL starts, stops or is gone; that is Patroni's affair.
+            # PostgreSQL starts, stops or is gone; Patroni takes care of that.
             reason = (str(error).strip().splitlines() or ["no connection"])[0]
             if reason != said:  # once
                 said = reason

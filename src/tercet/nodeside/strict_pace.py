@@ -1,6 +1,6 @@
-"""The pace of tercet-strict, apart from the program so that a prediction has it without psycopg.
+"""The pace of tercet-strict, in a separate module so that a prediction can import it without psycopg.
 
-Delivered beside strict.py (components/patroni/sentinel.py).
+Delivered together with strict.py (components/patroni/sentinel.py).
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 LOOK_S = 0.25
 HEARTBEAT_S = 1.0
 SHORT_LOOKS = 6
-# A standby answers each flush, so each heartbeat: 8 looks hold one or two of them. Looks are counted, not seconds:
-# on a machine that is starved, or was frozen, looks are late too, and a pause of this program is no standby's silence.
-# If a standby is merely that slow, all it costs is an earlier refusal: a commit would have waited for it as long.
+# A standby answers each flush, and so each heartbeat: there are one or two of them in 8 polls. Polls are counted
+# instead of seconds: on a machine that has no free CPU or was frozen, polls are late too, and a pause of this program
+# must not count as silence of a standby. If a standby is only slow, writes are refused although they would only have
+# had to wait.
 SILENT_LOOKS = 8

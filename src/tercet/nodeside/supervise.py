@@ -1,8 +1,8 @@
-"""Runs a program that must not outlive its caller: `supervise.py GRACE PROGRAM…`, where the way to the node has no
-process to kill.
+"""Runs a program that must not outlive its caller: `supervise.py GRACE PROGRAM…`. Used if the caller has no process to
+kill.
 
-Standard input is passed on. Invariant: once standard input ends, the program ends by itself within GRACE seconds
-or is killed with all it started. Its exit status is passed on; 128 + N after a signal N.
+Standard input is passed on. Invariant: when standard input ends, the program ends by itself within GRACE seconds or is
+killed with all programs that it started. Its exit status is passed on; 128 + N after signal N.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ def main() -> None:
 
 
 def feed(program: subprocess.Popen[bytes], grace: float) -> None:
-    """Pass standard input on; at its end, see to the program's."""
+    """Pass standard input on; when it ends, make the program end."""
     sink = program.stdin
     try:
         while sink is not None and (data := os.read(0, 65536)):
             sink.write(data)
             sink.flush()
     except OSError:
-        pass  # the program closed its input: that is its own affair, until ours ends
+        pass  # the program closed its input, which it may do; keep waiting for the end of ours
     while os.read(0, 65536):
         pass
     try:

@@ -1,6 +1,6 @@
-"""Addresses that others name, such as a catalogue or a gossip member: none but the tailnet's own are believed.
+"""Checks addresses from a catalogue or a gossip member: only addresses of the tailnet are accepted.
 
-What is refused here never reaches nftables or `ss`. Delivered beside the daemons that import it.
+A refused address never reaches nftables or `ss`. Delivered together with the daemons that import it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Tailnet:
         self._refused = set[str]()
 
     def admitted(self, addresses: Iterable[str]) -> set[str]:
-        """Those that are IPv4 addresses of the tailnet. The others are reported when they first appear."""
+        """The ones that are IPv4 addresses of the tailnet. Others are reported the first time that they appear."""
         asked = set(addresses)
         admitted = {address for address in asked if self._has(address)}
         for address in sorted(asked - admitted - self._refused):

@@ -1,21 +1,23 @@
 """Wakes Patroni when there is something to do (`tercet-wake.service`, database nodes).
 
-Patroni takes a turn each loop_wait seconds. What it watches between two turns is little: a standby's the leader key,
-but only while somebody holds it and a second or more is left of its wait; a primary's nothing. So these waited for a
-turn:
+Patroni runs a cycle every loop_wait seconds. Between two cycles it watches little: on a primary nothing, and on a
+standby the leader key, but only while a node holds the key and at least a second of the wait is left. So some events
+waited for the next cycle:
 
-- a standby that lost the race for the lead learns late whom to follow, and until it follows, the new primary has
-  nobody who confirms its commits;
-- a primary whose PostgreSQL crashed gives up the lead late.
+- a standby that lost the race for the lead learned late which node to follow, and until it followed, the new primary
+  had no standby to confirm its commits;
+- a primary whose PostgreSQL crashed gave up the lead late.
 
-Here the leader key is watched through the local `dcs` agent, and processes by a pidfd; on a change Patroni is
-woken by a PATCH of its configuration that changes nothing (Patroni 4.0, api.py: do_PATCH_config ends in a wake-up).
-With a loop_wait of one second Patroni watches nothing itself, which has a reason: in a switchover, a standby whose
-turn comes while nobody holds the key sleeps for two seconds, to leave the key to the candidate (ha.py,
-process_unhealthy_cluster). So a switchover wakes its candidate alone when the key is free, and the others when it is
-taken; and the others once more before, when the old primary has sent its last WAL (their walreceiver ends), so that
-their next turn is a loop_wait away while the key changes hands. Nothing is decided here: a needless wake-up costs
-Patroni a turn. If this program is dead, suspended or waits for a silent agent, a failover takes a second longer.
+This program watches the leader key through the local `dcs` agent, and processes with a pidfd. On a change, it wakes
+Patroni with a PATCH of its configuration that changes nothing (Patroni 4.0, api.py: do_PATCH_config ends in a wake-up).
+
+With a loop_wait of one second, Patroni watches nothing between its cycles. This is useful in a switchover: a standby
+whose cycle begins while no node holds the key sleeps for two seconds, to leave the key to the candidate (ha.py,
+process_unhealthy_cluster). So during a switchover this program wakes only the candidate when the key is free, and the
+others when the key is taken. It also wakes the others earlier, when the old primary has sent its last WAL (their
+walreceiver ends), so that no cycle of theirs begins while the key changes hands. This program decides nothing: a
+needless wake-up costs Patroni one cycle. If this program is dead, suspended or waits for a silent agent, a failover
+takes a second longer.
 
 Argument: a JSON file {"dcs": endpoint, "scope": "service/NAME", "node": …, "patroni": endpoint,
 "pid_file": …}.
@@ -36,7 +38,7 @@ from typing import Any
 from tercet.nodeside.api import JSON, Api, ApiError
 from tercet.nodeside.endpoint import Endpoint
 
-WAIT_S = 10  # of one blocking query; the agent adds up to a sixteenth
+WAIT_S = 10  # seconds of one blocking query; the agent adds up to a sixteenth
 RETRY_S = 0.5
 STILL_S = 1.0
 API_S = 2.0
@@ -49,7 +51,7 @@ def waker(at: Endpoint) -> Wake:
     """The function that wakes Patroni, and says why."""
 
     def wake(why: str) -> None:
-        patroni = Api(at, headers=JSON)  # one for each call: several threads wake
+        patroni = Api(at, headers=JSON)  # a new one for each call, because several threads call it
         try:
             status = patroni.ask("PATCH", "/config", json.dumps(NOTHING).encode(), timeout=API_S).status
             print(f"woke Patroni: {why}" if status == 200 else f"Patroni answered {status}: {why}", flush=True)
@@ -67,21 +69,21 @@ class Key:
         self._index = 0
 
     def changed(self) -> str:
-        """Its value, "" where there is no such key; returns after a change or WAIT_S. Raises ApiError, ValueError."""
+        """Its value, or "" if the key does not exist. Returns after a change or WAIT_S. Raises ApiError, ValueError."""
         path = f"{self._path}&index={self._index}&wait={WAIT_S}s"
         answer = self._agent.ask("GET", path, timeout=WAIT_S + 5)
         if answer.status not in (200, 404):
             raise ApiError(f"status {answer.status}")
         index = int(answer.headers.get("X-Consul-Index", "0"))
-        self._index = index if index >= self._index else 0  # an agent that lost its state counts anew
+        self._index = index if index >= self._index else 0  # the index of an agent that lost its state starts again
         return answer.body.decode() if answer.status == 200 else ""
 
 
 class Switchover:
-    """The one that is under way, as Patroni's key `failover` tells of it."""
+    """The switchover that is under way, according to Patroni's key `failover`."""
 
     def __init__(self) -> None:
-        self.candidate = ""  # "" if there is none, or anybody may lead
+        self.candidate = ""  # "" if there is no switchover, or if any standby may lead
 
     def learn(self, value: str) -> None:
         found = json.loads(value) if value else {}
@@ -92,12 +94,12 @@ class Switchover:
 
 
 def watch_switchover(key: Key, switchover: Switchover) -> None:
-    """For ever."""
+    """Runs for ever."""
     _watch(key, switchover.learn)
 
 
 def watch_leader(key: Key, switchover: Switchover, node: str, wake: Wake) -> None:
-    """For ever. Wakes when the key changes hands."""
+    """Runs for ever. Wakes Patroni when the key gets another holder."""
 
     known: str | None = None
 
@@ -111,21 +113,21 @@ def watch_leader(key: Key, switchover: Switchover, node: str, wake: Wake) -> Non
 
 
 def _watch(key: Key, look: Callable[[str], None]) -> None:
-    """`look` at each value, for ever."""
+    """Calls `look` with each new value, for ever."""
     silent = False
     while True:
         try:
             look(key.changed())
             silent = False
         except (ApiError, ValueError) as error:
-            if not silent:  # said once: an agent may be gone for hours
+            if not silent:  # logged once: an agent may be gone for hours
                 print(f"the dcs agent does not answer: {error}", flush=True)
             silent = True
             time.sleep(RETRY_S)
 
 
 def postmaster(pid_file: str) -> int:
-    """Its process id as its file has it, 0 if there is none."""
+    """The process id in its file, 0 if there is none."""
     try:
         with open(pid_file) as file:
             return int(file.readline())
@@ -138,7 +140,7 @@ def is_postmaster(pid: int, pid_file: str) -> bool:
 
 
 def walreceiver(pid: int) -> int:
-    """The process of that postmaster which receives WAL, 0 if there is none."""
+    """The postmaster's child process that receives WAL, 0 if there is none."""
     try:
         with open(f"/proc/{pid}/task/{pid}/children") as file:
             children = file.read().split()
@@ -152,8 +154,9 @@ def walreceiver(pid: int) -> int:
 
 
 def wait_for_end(pid: int, still: Callable[[], bool] = lambda: True) -> bool:
-    """Wait until that process is gone; False if there is none to begin with, or once it is `still` the one no more: the
-    number in a file that a crash left behind may be another process's by now."""
+    """Wait until that process is gone. False if it does not exist, or if `still` says that it is another process: the
+    number in a file that a crash left behind may have been reused.
+    """
     try:
         process = os.pidfd_open(pid)
     except (OSError, ValueError):
@@ -170,22 +173,23 @@ def wait_for_end(pid: int, still: Callable[[], bool] = lambda: True) -> bool:
 
 
 def watch_postmaster(pid_file: str, wake: Wake) -> None:
-    """For ever. A postmaster that stops by plan removes its file first, and nobody needs to be woken: Patroni stops it
-    itself and is busy with that (woken in a switchover, it gave the key away 1.2 s later)."""
+    """Runs for ever. A postmaster that stops normally removes its file first. Patroni is then not woken, because it is
+    busy stopping the postmaster (when it was woken in a switchover, it released the key 1.2 s later).
+    """
     while True:
         pid = postmaster(pid_file)
         is_it = partial(is_postmaster, pid, pid_file)
         if wait_for_end(pid, is_it) and is_it():
             wake(f"postmaster {pid} crashed")
-        time.sleep(RETRY_S)  # the file of one that crashed stays until the next one starts
+        time.sleep(RETRY_S)  # the file of a crashed postmaster stays until the next one starts
 
 
 def watch_stream(pid_file: str, switchover: Switchover, node: str, wake: Wake) -> None:
-    """For ever. Wakes the standby that a switchover does not mean, when the old primary has sent its last WAL."""
+    """Runs for ever. Wakes a standby that is not a switchover's candidate when the primary has sent its last WAL."""
     while True:
         if wait_for_end(walreceiver(postmaster(pid_file))) and switchover.to_another(node):
             wake(f"the old primary's stream ended, {switchover.candidate} is to lead")
-            while switchover.to_another(node):  # once: what ends from here on is an attempt to stream again
+            while switchover.to_another(node):  # once: a later walreceiver only tried to stream again
                 time.sleep(RETRY_S)
         time.sleep(RETRY_S)
 
@@ -206,7 +210,7 @@ def main(config: dict[str, Any]) -> None:
 
 
 def end(failed: threading.ExceptHookArgs) -> None:
-    """With one of its threads gone, the program would go on and no longer do its work. systemd starts a whole one."""
+    """End the whole program if one of its threads ended, so that systemd starts a complete one."""
     threading.__excepthook__(failed)
     os._exit(1)
 

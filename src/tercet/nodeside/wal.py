@@ -1,13 +1,13 @@
-"""Tells how far this node's WAL reaches: `wal.py DATA BIN`, one JSON object on standard output.
+"""Prints how far this node's WAL reaches: `wal.py DATA BIN`, one JSON object on standard output.
 
     {"data": false}
     {"data": true, "system": "7…", "timeline": 2, "end": 83886304, "history": "1\\t0/5000000\\t…",
      "running": false, "standby": true, "committed": "2026-11-27 22:31:22.123456 UTC"}
 
-`end` is the position behind the last whole record of the newest timeline, read from the WAL itself: the control file
-of a standby lags behind what it has received and confirmed. It is read in the same way whether PostgreSQL runs or not,
-so that nodes can be compared. `history` is the newest timeline's history file. `committed` is the time of the last
-commit since the last checkpoint, "" where there is none.
+`end` is the position after the last complete record of the newest timeline. It is read from the WAL itself, because the
+control file of a standby lags behind what the standby has received and confirmed. It is read in the same way whether
+PostgreSQL runs or not, so that nodes can be compared. `history` is the newest timeline's history file. `committed` is
+the time of the last commit since the last checkpoint, or "" if there is none.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 PAGE = 8192
-SHORT_HEADER, LONG_HEADER = 24, 40  # of a page, and of a segment's first one
+SHORT_HEADER, LONG_HEADER = 24, 40  # bytes of the header of a page, and of a segment's first page
 SEGMENT = re.compile("[0-9A-F]{24}")
-LIMIT_S = 90.0  # WAL since the last checkpoint is read, 1 GB by default
+LIMIT_S = 90.0  # seconds; all WAL since the last checkpoint is read, 1 GB by default
 
 
 def position(text: str) -> int:
@@ -37,7 +37,7 @@ def as_text(place: int) -> str:
 
 
 def behind(start: int, length: int, segment: int) -> int:
-    """Where a record of that length ends that starts there: page headers are in between, its end is aligned to 8."""
+    """The end of a record with that start and length: page headers are in between, and the end is aligned to 8."""
     place, left = start, (length + 7) // 8 * 8
     while left:
         if place % PAGE == 0:
@@ -48,7 +48,7 @@ def behind(start: int, length: int, segment: int) -> int:
 
 
 def run(*argv: str) -> subprocess.CompletedProcess[str]:
-    """A program of PostgreSQL, as its own user where this is root."""
+    """Run a program of PostgreSQL; if this is root, as PostgreSQL's own user."""
     return subprocess.run(
         argv,
         capture_output=True,
@@ -61,9 +61,9 @@ def run(*argv: str) -> subprocess.CompletedProcess[str]:
 
 
 def end_of_wal(waldump: str, folder: Path, timeline: int, start: int, segment: int) -> int:
-    """The position behind the last whole record of that timeline from `start` on; `start` where there is none."""
+    """The position after the last complete record of that timeline from `start` on; `start` if there is none."""
     where = (waldump, "-p", str(folder), "-t", str(timeline), "-s")
-    # It reads until a record is broken, and names the last whole one.
+    # pg_waldump reads until a record is broken, and names the last complete one.
     last = re.search(r"error in WAL record at ([0-9A-F]+/[0-9A-F]+)", run(*where, as_text(start), "-q").stderr)
     if last is None or position(last[1]) == 0:
         return start
@@ -72,7 +72,7 @@ def end_of_wal(waldump: str, folder: Path, timeline: int, start: int, segment: i
 
 
 def last_commit(waldump: str, folder: Path, timeline: int, start: int) -> str:
-    """When the last transaction of that timeline from `start` on was committed; "" where there is none."""
+    """The time of the last commit of that timeline from `start` on; "" if there is none."""
     said = run(waldump, "-p", str(folder), "-t", str(timeline), "-s", as_text(start), "-r", "Transaction").stdout
     times = re.findall(r"desc: COMMIT (\d{4}-\d\d-\d\d [0-9:.]+ \S+)", said)
     return times[-1].rstrip(";,") if times else ""
@@ -102,7 +102,7 @@ def read(data: Path, programs: Path) -> dict[str, Any]:
     start = position(control["Latest checkpoint's REDO location"])
     own = [name for name in segments if int(name[:8], 16) == timeline]
     if checkpoint != timeline and own:
-        # Its first segment is a copy of the timeline's before it, up to where it begins.
+        # The first segment of a timeline begins with a copy of the earlier timeline's segment.
         start = max(start, (int(own[0][8:16], 16) << 32) + int(own[0][16:], 16) * segment)
     known = [position(control["Latest checkpoint location"])] if checkpoint == timeline else []
     known += [position(control["Minimum recovery ending location"])] if replayed == timeline else []

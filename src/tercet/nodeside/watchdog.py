@@ -1,37 +1,37 @@
-"""No PostgreSQL outlives its Patroni, and nothing hangs unseen (`tercet-watchdog.service`, database nodes).
+"""Fences a primary without its Patroni, and ends what hangs (`tercet-watchdog.service`, database nodes).
 
 A container has no /dev/watchdog, so this program is Patroni's watchdog in user space. Patroni writes one byte to the
-keepalive file each time it has renewed its leader key, or, in failsafe mode, each time all members have confirmed it
-as the leader. Neither side can block the other: the file is an ordinary one.
+keepalive file each time it has renewed its leader key, or, in failsafe mode, each time all members have confirmed it as
+the leader. Neither side can block the other, because the file is an ordinary one.
 
 - **Fence.** A primary whose Patroni has sent no keepalive for `fence_s` (0.6 of the ttl) is killed with all its
-  processes. The leader key cannot expire before the whole ttl is over, so whatever the primary acknowledged, it
-  acknowledged before anybody else could be promoted. Afterwards the session that holds the leader key is destroyed:
-  PostgreSQL is known to be dead, so nobody needs to wait for the rest of the ttl.
+  processes. The leader key cannot expire before the whole ttl is over. So everything that this primary acknowledged, it
+  acknowledged before another node could be promoted. Then the session that holds the leader key is destroyed:
+  PostgreSQL is known to be dead, so no standby needs to wait for the rest of the ttl.
 - **A hung Patroni.** `hung_s` without a keepalive on a primary means that Patroni's loop hangs, even if its REST API
-  still answers. Patroni is killed once; systemd starts it again, and it finds its PostgreSQL running. One that merely
-  takes long to start is left alone until the fence, and so is one whose `dcs` is silent: it has nobody to renew its key
-  with, and is about to demote itself. (Killed in the midst of that, it left no PostgreSQL behind: no read for the rest
-  of a cut.) On primary and standby, a Patroni is also killed when its REST API is silent or /liveness fails for 6 s.
-- **A PostgreSQL that nobody starts.** While `dcs` is silent, Patroni leaves a PostgreSQL down that crashed or was
-  fenced. After 15 s Patroni is killed; systemd starts it again, and before it starts, PostgreSQL is started as a
-  standby (components/patroni/readonly.py).
-- **A hung postmaster.** A postmaster that accepts a connection and says nothing for 5 s is killed. Patroni's own old
+  still answers. Patroni is killed once; systemd starts it again, and it finds its PostgreSQL running. A Patroni that
+  only starts slowly is left alone until the fence. So is a Patroni whose `dcs` is silent: it cannot renew its key, and
+  is about to demote itself. (When it was killed during the demotion, PostgreSQL stayed down: no reads for the rest of a
+  cut.) On primary and standby, a Patroni is also killed if its REST API is silent or /liveness fails for 6 s.
+- **A PostgreSQL that stays down.** While `dcs` is silent, Patroni does not start a PostgreSQL that crashed or was
+  fenced. After 15 s, Patroni is killed. systemd starts it again, and before that, PostgreSQL is started as a standby
+  (components/patroni/readonly.py).
+- **A hung postmaster.** A postmaster that accepts a connection but sends nothing for 5 s is killed. Patroni's own old
   connections would work for ever, so nothing else would notice.
+- **A shutdown that waits for its sessions.** After SIGTERM, a postmaster accepts no new session and waits for the old
+  ones to end. Patroni's own sessions never end, so the postmaster would stay primary without writes for ever (seen).
+  After 2 s it gets SIGINT, which ends them. Patroni stops PostgreSQL with SIGINT or SIGQUIT, and after these another
+  SIGINT has no effect.
 
-- **A shutdown that waits for its sessions.** A postmaster that somebody sent SIGTERM takes no new session and waits for
-  the old ones to end. Patroni's own never do, so it would stay primary without writes for ever (seen). After 2 s it
-  gets SIGINT, which ends them. Patroni stops PostgreSQL by SIGINT or SIGQUIT, to which another SIGINT adds nothing.
-
-A silence counts only if it lasted through several looks: a program that was suspended or starved has seen nothing
-meanwhile and must not blame others for it. A process is signalled only if it is the postmaster of this data directory
-beyond doubt.
+A silence counts only if it lasted through several polls: a program that was suspended or got no CPU has seen nothing in
+the meantime and must not blame others for it. A process is signalled only if it is certainly the postmaster of this
+data directory.
 
 Not covered: this program and Patroni both suspended while PostgreSQL runs on, and `patronictl pause`, during which
-Patroni switches its watchdog off ("V" as the last byte) and promises not to promote anybody.
+Patroni switches its watchdog off ("V" as the last byte) and promises not to promote any node.
 
 Argument: a JSON file {"node": …, "patroni": endpoint, "dcs": endpoint, "scope": "service/NAME", "keepalives": PATH,
-"data": PATH, "socket": PATH, "readonly": PATH, "fence_s": …, "hung_s": …}. The program `readonly` leaves with 0 where
+"data": PATH, "socket": PATH, "readonly": PATH, "fence_s": …, "hung_s": …}. The program `readonly` exits with 0 if
 PostgreSQL is down and may be started.
 """
 
@@ -55,27 +55,28 @@ from tercet.nodeside.endpoint import Endpoint
 from tercet.nodeside.host import ProgramError, notify, run
 from tercet.nodeside.keepalives import Keepalives
 
-LOOK_S = 0.25  # between two looks at the keepalives
-MIN_LOOKS = 8  # a fence takes at least as many: 2 s, in which a Patroni that was suspended too sends a keepalive
+LOOK_S = 0.25  # seconds between two polls of the keepalives
+MIN_LOOKS = 8  # polls before a fence, at least: 2 s, enough for a Patroni that was suspended too to send a keepalive
 ASK_S = 1.0  # between two questions, and the time for an answer
 PATRONI_SILENT_S = 6.0
 POSTMASTER_SILENT_S = 5.0
-# Between its demotion and its start as a standby a PostgreSQL is down for some 0.5 s, on a starved machine for more
-# than 5: with 3 s here, a Patroni was killed that was about to start it (seen, at a load of 25 on two cores).
+# Between its demotion and its start as a standby, PostgreSQL is down for about 0.5 s, and for more than 5 s on a
+# machine without free CPU. With 3 s here, a Patroni was killed that was about to start PostgreSQL (seen, at a load of
+# 25 on two cores).
 DOWN_S = 15.0
 MIN_ASKED = 3
-# Looks lie up to some 4 s apart. One that comes later follows a pause, of this program or of the whole node, and then
-# everybody gets the full time: a Patroni whose node was frozen for 40 s says 503 until its first turn is over.
+# Polls are up to about 4 s apart. A longer interval means that this program or the whole node was paused. All time
+# limits then start again: a Patroni whose node was frozen for 40 s answers 503 until its first cycle is over.
 PAUSE_S = 6.0
-SHUTDOWN_S = 2.0  # an orderly one takes 0.06 s, and more with much to flush
+SHUTDOWN_S = 2.0  # an orderly shutdown takes 0.06 s, and more if there is much to flush
 DCS_S = 2.0
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # the shortest question a postmaster's child answers, with one byte
 
 
 class Silence:
-    """How long something has been silent, by the clock and in looks: `lasted` needs both.
+    """How long something has been silent, in seconds and in polls: `lasted` needs both.
 
-    The clock alone would count this program's own pauses; looks alone would be slow on a starved machine.
+    Seconds alone would count this program's own pauses; polls alone would take too long on a machine without free CPU.
     """
 
     def __init__(self, min_looks: int) -> None:
@@ -105,8 +106,9 @@ class Postmaster:
     def pid(self) -> int:
         """Its process id; 0 if none runs.
 
-        postmaster.pid alone proves nothing: it outlives a crash, its number may be another program's by now, and a
-        single-user backend (pg_rewind starts one) writes a negative one, which kill(2) takes for a process group.
+        postmaster.pid alone proves nothing: it remains after a crash, its number may belong to another program by now,
+        and a single-user backend (pg_rewind starts one) writes a negative number, which means a process group to
+        kill(2).
         """
         try:
             with open(f"{self._data}/postmaster.pid") as file:
@@ -119,7 +121,7 @@ class Postmaster:
             return 0
 
     def stopping(self) -> int:
-        """Its process id while it says of itself, in the eighth line of postmaster.pid, that it shuts down; else 0."""
+        """Its process id if the eighth line of postmaster.pid says that it is shutting down; otherwise 0."""
         try:
             with open(f"{self._data}/postmaster.pid") as file:
                 state = file.read().splitlines()[7:8]
@@ -128,12 +130,13 @@ class Postmaster:
         return self.pid() if state and state[0].strip() == "stopping" else 0
 
     def is_primary(self) -> bool:
-        """It runs, and not as a standby. Patroni's standbys always have standby.signal."""
+        """Whether it runs, and not as a standby. Patroni's standbys always have standby.signal."""
         return self.pid() > 0 and not os.path.exists(f"{self._data}/standby.signal")
 
     def kill(self) -> None:
-        """End it with all its processes at once, as a power cut would: a backend that is busy does not notice the end
-        of its postmaster by itself."""
+        """Kill it with all its processes at once, like a power cut: a busy backend does not notice that its postmaster
+        is gone.
+        """
         pid = self.pid()
         if pid == 0:
             return
@@ -153,7 +156,7 @@ class Lead:
         self._agent, self._key, self._node = Api(at), f"/v1/kv/{scope}/leader", node
 
     def give_up(self) -> None:
-        """Destroy the session that holds the leader key, if it is this node's; else it ends with its ttl."""
+        """Destroy the session that holds the leader key, if it is this node's. On an error it ends with its ttl."""
         try:
             held = self._agent.ask("GET", self._key, timeout=DCS_S).json()
             if held and base64.b64decode(held[0]["Value"]).decode() == self._node and held[0].get("Session"):
@@ -164,7 +167,7 @@ class Lead:
 
 
 class Dcs:
-    """Whether `dcs` answers, that is, has a leader who says who holds the key, as it was when last asked."""
+    """Whether `dcs` answered when it was last asked, that is, whether it has a leader that says who holds the key."""
 
     def __init__(self, at: Endpoint, scope: str) -> None:
         self._agent, self._key = Api(at), f"/v1/kv/{scope}/leader"
@@ -190,7 +193,7 @@ class Fence:
         self._postmaster, self._keepalives, self._dcs = postmaster, keepalives, dcs
         self._hung_s, self._fence_s = hung_s, fence_s
         self._silence = Silence(MIN_LOOKS)
-        self._hung = Silence(MIN_LOOKS)  # what of it is Patroni's own, and not that of `dcs`
+        self._hung = Silence(MIN_LOOKS)  # the part of the silence during which `dcs` answered
         self._ended = False  # Patroni was killed in this silence
 
     def poll(self, end_patroni: Callable[[str], None], give_up: Callable[[], None]) -> None:
@@ -217,7 +220,7 @@ class Fence:
 
 
 class Watch:
-    """Calls `end` once `ask` has been answered by nobody for `limit` seconds."""
+    """Calls `end` if `ask` gets no answer for `limit` seconds."""
 
     def __init__(self, name: str, limit: float, ask: Callable[[], bool], end: Callable[[str], None]) -> None:
         self._name, self._limit, self._ask, self._end = name, limit, ask, end
@@ -234,7 +237,7 @@ class Watch:
         self._silence.missed()
         if self._silence.lasted(self._limit):
             self._end(f"{self._name} has not answered for {self._silence.seconds:.1f} s")
-            self._silence.heard()  # its successor gets the full time
+            self._silence.heard()  # the next process gets the full time
 
 
 class Shutdown:
@@ -258,7 +261,7 @@ class Shutdown:
 
 
 def is_left_down(dcs: Dcs, postmaster: Postmaster, readonly: str) -> bool:
-    """PostgreSQL is down and could be started, `dcs` is silent, and a Patroni runs that therefore does not start it."""
+    """Whether PostgreSQL is down and could be started, but a running Patroni does not start it: `dcs` is silent."""
     if dcs.answers or postmaster.pid() > 0:
         return False
     try:
@@ -269,9 +272,9 @@ def is_left_down(dcs: Dcs, postmaster: Postmaster, readonly: str) -> bool:
 
 
 def patroni_is_well(at: Endpoint, timeout: float) -> bool:
-    """/liveness says 200, or nobody listens: a Patroni that is down is systemd's affair.
+    """Whether /liveness answers 200, or nothing listens. systemd takes care of a Patroni that is down.
 
-    503 is what a Patroni says of itself whose loop has not run for a ttl (on a standby: two).
+    Patroni answers 503 if its loop has not run for a ttl (on a standby: two).
     """
     try:
         return Api(at).ask("GET", "/liveness", timeout=timeout).status == 200
@@ -282,7 +285,7 @@ def patroni_is_well(at: Endpoint, timeout: float) -> bool:
 
 
 def postmaster_answers(path: str, timeout: float) -> bool:
-    """It accepts and forks a child that answers; a socket that refuses or is not there counts as an answer."""
+    """Whether it accepts and forks a child that answers. A socket that refuses or is missing counts as an answer."""
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(timeout)
@@ -335,7 +338,7 @@ def main(config: dict[str, Any]) -> None:
         ),
         Shutdown(postmaster),
     )
-    # Questions may wait for their answers; the fence may not wait for them.
+    # Questions may block until they are answered; the fence must not wait for that.
     threading.Thread(target=ask_for_ever, args=(watches,), daemon=True).start()
     threading.Thread(target=dcs.ask_for_ever, daemon=True).start()
     print("watching", flush=True)

@@ -1,8 +1,8 @@
-"""What only a returned node's database has: its WAL from where the platform went on without it.
+"""Finds what only a returned node's database has: its WAL from the point where the platform went on without it.
 
-The survivor went on from a position of its timeline that is on record, and everything after it is on a new one. A
-returned node may have a timeline of the same number: the others promoted too, each by itself. So it is compared with
-what the survivor had when it went on, not with what it has now.
+The survivor went on from a recorded position of its timeline, and everything after that is on a new timeline. A
+returned node may have a timeline with the same number, because both sides promoted a node independently. So the
+returned node is compared with what the survivor had at that time, not with what it has now.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ SOURCE = files("tercet.nodeside").joinpath("beyond.py")
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """A database node of a site that was lost. `reach` is None where it holds no data, `fork` the position up to which
-    its WAL is the survivor's too, `size` the bytes beyond it, and the rest what is in them."""
+    """A database node of a site that was lost. `reach` is None if it holds no data. `fork` is the position up to which
+    it has the same WAL as the survivor, `size` the number of bytes after it, and the other fields describe these bytes.
+    """
 
     node: str
     reach: Reach | None = None
@@ -42,7 +43,7 @@ def parted(record: Record, survivor: Reach, reach: Reach) -> int:
 
 
 def ways(reach: Reach, fork: int) -> tuple[tuple[int, int], ...]:
-    """The node's WAL beyond the position: each of its timelines with where it begins there."""
+    """The node's WAL after the position: each of its timelines with the position where it begins."""
     found, start = list[tuple[int, int]](), 0
     for timeline, end in (*reach.switches, (reach.timeline, reach.end)):
         if end > fork:
@@ -52,13 +53,13 @@ def ways(reach: Reach, fork: int) -> tuple[tuple[int, int], ...]:
 
 
 def question(reach: Reach, fork: int) -> Exec:
-    """Ask the node for what its WAL has beyond the position."""
+    """The question for what the node's WAL has after the position."""
     words = (f"{timeline}:{lsn(start)}" for timeline, start in ways(reach, fork))
     return Exec(("python3", "-I", "-", DATA, BIN, *words), stdin=SOURCE.read_bytes(), timeout=PROBE_S)
 
 
 def returned(reach: Reach, fork: int, answer: Answer) -> Returned | None:
-    """What the node answered to `question`; None where it did not."""
+    """The node's answer to `question`; None if there is none."""
     said: Any = answer.json()
     if not isinstance(said, dict):
         return None

@@ -1,7 +1,8 @@
-"""How far the WAL of each database node reaches, and what would be lost if one of them led.
+"""How far the WAL of each database node reaches, and what would be lost if one of them became the leader.
 
-For when `dcs`, which knew it, is gone. Two nodes share their WAL up to the point where their timelines part, or to the
-end of the shorter one. What a node has beyond the point that it shares with the leader is lost when it follows it.
+Needed when `dcs`, which knew this, has lost its data. Two nodes share their WAL up to the point where their timelines
+diverge, or up to the end of the shorter one. WAL of a node after the point that it shares with the leader is lost when
+the node follows the leader.
 """
 
 from __future__ import annotations
@@ -17,15 +18,16 @@ from tercet.converge.requests import Exec
 from tercet.errors import TercetError
 from tercet.inventory.platform import Platform, Role
 
-PROBE_S = 120.0  # the program on the node gives up after less, see nodeside/wal.py
+PROBE_S = 120.0  # seconds; the program on the node gives up sooner, see nodeside/wal.py
 SOURCE = files("tercet.nodeside").joinpath("wal.py")
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """One database node. `end` is the position behind its last whole WAL record, in bytes; `switches` are the
-    timelines before its own, each with the position where it was left. `committed`: when the last transaction since its
-    last checkpoint was committed, "" where there was none."""
+    """One database node. `end` is the position after its last complete WAL record, in bytes. `switches` has the
+    timelines before its own, each with the position where it ended. `committed` is the time of the last commit since
+    its last checkpoint, or "" if there was none.
+    """
 
     node: str
     system: str
@@ -37,14 +39,14 @@ class Reach:
     committed: str = ""
 
     def until(self, timeline: int, end: int) -> Reach:
-        """What it had when it was on that timeline, which it left at `end` or later."""
+        """Its state when it was on that timeline, which it left at `end` or later."""
         ends = dict(self.switches) | {self.timeline: self.end}
         before = tuple(switch for switch in self.switches if switch[0] < timeline)
         return replace(self, timeline=timeline, end=ends.get(timeline, end), switches=before)
 
     @property
     def writes(self) -> bool:
-        """PostgreSQL runs there as a primary."""
+        """Whether PostgreSQL runs there as a primary."""
         return self.running and not self.standby
 
 
@@ -57,33 +59,33 @@ class Survey:
     silent: dict[str, str] = field(default_factory=dict)
 
     def of(self, node: str) -> Reach:
-        """The named node; TercetError where it holds no data that can be read."""
+        """The named node. Raises TercetError if it has no data that can be read."""
         for reach in self.reaches:
             if reach.node == node:
                 return reach
         names = ", ".join(reach.node for reach in self.reaches) or "none"
-        why = "is empty" if node in self.empty else self.silent.get(node, "is no database node")
+        why = "it is empty" if node in self.empty else self.silent.get(node, "it is not a database node")
         raise TercetError(f"{node} cannot lead: {why}. Nodes whose data can be read: {names}")
 
     def best(self) -> Reach:
-        """The newest timeline's running primary, which makes its WAL, else the one with the most of it."""
+        """The newest timeline's running primary, because it writes the WAL, or else the node with the most WAL."""
         if not self.reaches:
             raise TercetError("no database node that can be reached holds data: start one that does, then try again")
         return max(self.reaches, key=lambda reach: (reach.timeline, reach.writes, reach.end))
 
     def lost(self, leader: Reach) -> dict[str, int]:
-        """For each other node the bytes of WAL that only it has, if `leader` leads.
+        """For each other node the number of bytes of WAL that would be lost if `leader` leads.
 
-        A standby of a running primary has none. It may have been read a moment later, and so seem to be ahead.
+        It is 0 for a standby of a running primary, which may seem to be ahead because it was read a moment later.
         """
         others = [reach for reach in self.reaches if reach.node != leader.node]
         follow = {reach.node for reach in others if leader.writes and reach.timeline == leader.timeline}
         return {reach.node: 0 if reach.node in follow else reach.end - shared(leader, reach) for reach in others}
 
     def unsure(self, platform: Platform) -> str | None:
-        """Why an acknowledged write may be on nodes that were not read; None where each one is on one that was.
+        """The reason why an acknowledged write may be only on nodes that were not read; None if this is impossible.
 
-        A write is acknowledged once the primary and `confirming` standbys have it.
+        A write is acknowledged when the primary and `confirming` standbys have it.
         """
         databases = len(platform.of(Role.DB))
         needed = max(databases - platform.confirming, databases // 2 + 1)
@@ -109,7 +111,7 @@ def probe() -> Exec:
 
 
 def survey_of(readings: Readings, databases: Sequence[str], question: str) -> Survey:
-    """What the nodes answered to `probe`. TercetError where they hold different clusters."""
+    """The nodes' answers to `probe`. Raises TercetError if the nodes have data of different clusters."""
     reaches, empty, silent = [], [], {}
     for node in databases:
         answer = readings.get(node, question)

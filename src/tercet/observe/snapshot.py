@@ -1,7 +1,7 @@
-"""One look at the platform as a value: `status --json` is this model, the table and the live view show it.
+"""The state of the platform at one moment, as a value. `status --json` prints this model, and the tables show it.
 
-The schema is published (docs/status.schema.json). A value that is not known is null or an empty string, never
-a guess: a silent node is shown as not healthy with the reason.
+The schema is published (docs/status.schema.json). An unknown value is null or an empty string, never a guess. A silent
+node is shown as not healthy, with the reason.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ from tercet.inventory.platform import Node, Platform, Role
 K = TypeVar("K", bound=StatusModel)
 
 LOOK_TIMEOUT_S = 10.0
-APART_S = 0.02  # what Python's start takes of a core: with ten at once, as in the lab, the first is ready with the last
-UNDECIDED = "undecided: `tercet up` takes PgCat if it can be had, else pgpool-II"
+APART_S = 0.02  # a core's time for the start of Python; if ten start at once, the first is ready with the last
+UNDECIDED = "undecided: `tercet up` chooses PgCat if it is available, otherwise pgpool-II"
 
 
 class NodeStatus(StatusModel):
-    """`components` maps a component to "active" or to the state of its first unit that is not. `reason`: why the
-    node is silent; empty where it answers."""
+    """`components` maps a component to "active" or to the state of its first unit that is not active. `reason`: why the
+    node is silent; empty if it answers.
+    """
 
     name: str
     role: str
@@ -52,8 +53,7 @@ class SiteStatus(StatusModel):
 
 
 class ConditionStatus(StatusModel):
-    """`declared`: it does not hold, what runs here is known to be unable to keep it, and the platform is healthy all
-    the same."""
+    """`declared`: it does not hold, but this is a known deviation, so the platform is still healthy."""
 
     title: str
     passing: bool
@@ -62,7 +62,7 @@ class ConditionStatus(StatusModel):
 
 
 class LostSiteStatus(StatusModel):
-    """A site that the inventory calls lost. Nothing is known of its nodes, as they are not asked."""
+    """A site that the inventory declares lost. Its nodes are not asked, so nothing is known about them."""
 
     name: str
     datacenter: str
@@ -71,7 +71,7 @@ class LostSiteStatus(StatusModel):
 
 
 class Overview(StatusModel):
-    """What a snapshot begins with. The components' tables follow."""
+    """The beginning of a snapshot. The components' tables follow."""
 
     platform: str
     healthy: bool
@@ -79,14 +79,14 @@ class Overview(StatusModel):
 
 
 class Judgement(StatusModel):
-    """What comes after the tables, and before the components' notes."""
+    """The part after the tables and before the components' notes."""
 
     conditions: list[ConditionStatus]
     proxy_reason: str = ""
 
 
 class Losses(StatusModel):
-    """What a snapshot ends with."""
+    """The end of a snapshot."""
 
     lost_sites: list[LostSiteStatus] = Field(default=[])
 
@@ -95,14 +95,14 @@ class Snapshot(Losses, Judgement, Overview):
     """`proxy_reason`: why the proxy is what it is; it comes from tercet's own record, not from the nodes."""
 
     def of(self, keys: type[K]) -> K:
-        """Those that a component declares."""
+        """The keys that a component declares."""
         if not isinstance(self, keys):
             raise TypeError(f"{keys.__name__} is of no component in inventory/components.py")
         return self
 
 
 def snapshot_model() -> type[Snapshot]:
-    """The whole snapshot, with what each component adds to it."""
+    """The whole snapshot, with the additions of each component."""
     return _with_keys_of(tuple(table.keys for table in tables()), tuple(note.keys for note in notes()))
 
 
@@ -115,11 +115,11 @@ def _with_keys_of(above: tuple[type[StatusModel], ...], below: tuple[type[Status
 
 
 Units = Mapping[str, Mapping[str, Sequence[str]]]
-"""By node and component: the units that must be active."""
+"""The units that must be active, by node and component."""
 
 
 def units_of(components: Sequence[Component], nodes: Sequence[Node]) -> Units:
-    """What must be active where. All configuration is made to say so, 0.01 s of each look: once is enough."""
+    """The units that must be active, by node. Computed once: this renders all configuration, which takes 0.01 s."""
     return {
         node.name: {
             component.name: units
@@ -131,7 +131,7 @@ def units_of(components: Sequence[Component], nodes: Sequence[Node]) -> Units:
 
 
 def conditions_of(components: Sequence[Component]) -> list[Condition]:
-    """Every condition once: components that share a gate state it each."""
+    """Every condition once, because several components may have the same one."""
     by_title = {condition.title: condition for component in components for condition in component.healthy()}
     return list(by_title.values())
 
@@ -139,9 +139,9 @@ def conditions_of(components: Sequence[Component]) -> list[Condition]:
 def questions(
     components: Sequence[Component], nodes: Sequence[Node], units: Units | None = None
 ) -> dict[str, Mapping[str, Request]]:
-    """All questions of the components, one batch a node; and by its name the state of each of `units`.
+    """All questions of the components, one batch per node, and the state of each of `units` by its name.
 
-    Components may ask the same. ValueError if they ask different things by the same name.
+    Components may ask the same question. Raises ValueError if they ask different questions under the same name.
     """
     asked: dict[str, Mapping[str, Request]] = {}
     for node in nodes:
@@ -158,12 +158,12 @@ def questions(
 
 
 def state_of(readings: Readings, node: str, unit: str) -> str:
-    """The unit's state in systemd's word; "unknown" where the node does not say."""
+    """The unit's state as systemd reports it; "unknown" if the node does not answer."""
     return readings.get(node, unit).text or "unknown"
 
 
 async def take_snapshot(context: Context, components: Sequence[Component], fleet: Fleet) -> Snapshot:
-    """Ask every node once and put the answers together. A silent node costs no more than LOOK_TIMEOUT_S."""
+    """Ask every node once and combine the answers. A silent node costs at most LOOK_TIMEOUT_S."""
     nodes = _longest_first(context.platform)
     units = units_of(components, nodes)
     readings = await ask(fleet, questions(components, nodes, units), timeout=LOOK_TIMEOUT_S, apart=APART_S)
@@ -171,8 +171,9 @@ async def take_snapshot(context: Context, components: Sequence[Component], fleet
 
 
 def _longest_first(platform: Platform) -> list[Node]:
-    """All containers, first those whose answers take longest: apps nodes, since a new session through the proxy is six
-    round trips to the primary; and of these the farthest from where the primary began."""
+    """All containers, first those whose answers take longest: apps nodes, because a new session through the proxy takes
+    six round trips to the primary, and of these the ones farthest from the first primary.
+    """
     near = [platform.node(database).site for database in preference(platform, platform.initial_primary.site)]
     far = [platform.at(site, Role.APPS) for site in reversed(near)]
     return [*far, *(node for node in platform.containers if node not in far)]
@@ -185,7 +186,7 @@ def snapshot(
     readings: Readings,
     now: datetime | None = None,
 ) -> Snapshot:
-    """Pure but for `now`, which is the present unless given: the same readings give the same snapshot."""
+    """Pure, except that `now` defaults to the present time: the same readings give the same snapshot."""
     platform, now = context.platform, now or datetime.now(UTC)
     conditions = [_judged(condition, readings) for condition in conditions_of(components)]
     sites = [
@@ -215,13 +216,13 @@ def snapshot(
 
 
 def lost_sites(platform: Platform) -> list[LostSiteStatus]:
-    """The sites that are lost, with what can be done."""
+    """The lost sites, with the remedy for each."""
     return [
         LostSiteStatus(
             name=site.name,
             datacenter=site.datacenter,
             nodes=[node.name for node in platform.lost_nodes if node.site == site.name],
-            remedy=f"left alone; `tercet recover rejoin {site.name}` takes it back once its server works again",
+            remedy=f"left alone; `tercet recover rejoin {site.name}` takes it back when its server works again",
         )
         for site in platform.lost_sites
     ]

@@ -1,4 +1,4 @@
 #!/bin/sh
-# Runs SQL as the application does. Arguments: port, user, database, SQL.
+# Runs SQL like the application. Arguments: port, user, database, SQL.
 export PGPASSFILE=@PASSFILE@ PGCONNECT_TIMEOUT=3
 exec @PSQL@ -XAtq -v ON_ERROR_STOP=1 -h localhost -p "$1" -U "$2" -d "$3" -c "$4"

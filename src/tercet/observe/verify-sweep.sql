@@ -1,4 +1,4 @@
--- A proof that was killed leaves its schema; the next one, ten minutes later, removes it.
+-- A proof that was killed leaves its schema. A proof that runs at least ten minutes later removes it.
 DO $$ DECLARE old text; BEGIN
   FOR old IN SELECT nspname FROM pg_namespace
     WHERE nspname ~ '^tercet_verify_[0-9]+_' AND nspowner = current_user::regrole

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prints who executed the INSERT and who executed the transaction's write.
+# Prints the addresses that executed the INSERT and the transaction's write.
 # Arguments: port, user, database, schema, and the site that writes.
 export PGPASSFILE=@PASSFILE@ PGCONNECT_TIMEOUT=3
 @PSQL@ -XAtq -v ON_ERROR_STOP=1 -h localhost -p "$1" -U "$2" -d "$3" <<SQL

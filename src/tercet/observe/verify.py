@@ -1,9 +1,9 @@
-"""`verify`: the specification's promises, proven end to end on the running platform.
+"""Proves the specification's promises end to end on the running platform.
 
-Two kinds, side by side: every component's own conditions and those of its `proof` (judged from one look, awaited
-together until a deadline), and proofs that act: a Nomad job that really runs in every datacenter, and rows that are
-written at every site through the application's own connection string and read back everywhere. What a proof makes, it
-removes.
+There are two kinds of proof, which run in parallel. The conditions of all components, with those of their `proof`, are
+judged from one look and awaited together until a deadline. Other proofs act: a Nomad job really runs in every
+datacenter, and rows are written at every site through the application's own connection string and read back everywhere.
+Each proof removes what it made.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from tercet.datafile import text_of
 from tercet.inventory.platform import Platform, Role
 from tercet.observe.snapshot import conditions_of, questions
 
-# How long conditions may take to hold. A direct path is found within seconds of traffic, once both ends know their own
-# addresses; tailscaled looks for those anew every 20 to 26 s: time for two looks.
+# Seconds that conditions may take to hold. tailscaled finds a direct path within seconds of traffic if both ends know
+# their own addresses. It looks for these every 20 to 26 s, so this is enough for two such looks.
 SETTLE_S = 60.0
 JOB_S = 20.0
 
@@ -50,12 +50,12 @@ class Verdict:
 
     @property
     def broken(self) -> bool:
-        """It does not hold, and that is not declared of what runs here."""
+        """Whether it does not hold and is not a known deviation."""
         return isinstance(self.state, Waiting)
 
 
 async def verify(context: Context, components: Sequence[Component], fleet: Fleet, emit: Emit) -> list[Verdict]:
-    """Judge every promise. Returns all verdicts in a reader's order; raises nothing for a broken promise."""
+    """Judge every promise. Returns all verdicts in the order for display. A broken promise raises no error."""
     platform, proxy = context.platform, Proxy(context)
     conditions = conditions_of(components)
     asked = {name: dict(batch) for name, batch in questions(components, platform.containers).items()}
@@ -72,7 +72,7 @@ async def verify(context: Context, components: Sequence[Component], fleet: Fleet
         verdicts = [Verdict(condition.title, state) for condition, state in results]
         for verdict in verdicts:
             _tell(emit, verdict, started)
-    # What did not hold may have begun before all had settled: once more.
+    # A proof that failed may have begun too early, so try it again.
     states = [job.result(), rows.result()]
     if not isinstance(states[0], Passing):
         states[0] = await _job_runs(platform, fleet)

@@ -15,7 +15,7 @@ from tercet.session.session import Session, operator
 
 
 async def apply(session: Session, emit: Emit, show: Callable[[Plan], None], destroy: Collection[str] = ()) -> Plan:
-    """Make a plan under the lock, show it, and execute exactly it. The plan that is returned has what still waits.
+    """Make a plan under the lock, show it, and execute exactly this plan. The returned plan has what still waits.
 
     `destroy`: as for `up`.
     """
@@ -34,11 +34,11 @@ async def plan_and_execute(
     *,
     gates: Mapping[str, float] = MappingProxyType({}),
 ) -> Plan:
-    """Plan, show, execute. What is in a node that is silent because its container is frozen or cut off can only be
-    known once the provider has repaired that, so then there are two plans, and both are shown.
+    """Plan, show, execute. If a node is silent because its container is frozen or cut off, its state is known only when
+    the provider has repaired that. In that case there are two plans, and both are shown.
 
-    Returns the plan that was carried out, with what waits after it: a restart that a change may need, and which would
-    have to wait, is known to be needed only then.
+    Returns the plan that was carried out, with what waits afterwards: only then it is known whether a change needs a
+    restart that must wait.
     """
     plan = await make_plan(session)
     show(plan)

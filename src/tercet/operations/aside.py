@@ -1,4 +1,4 @@
-"""Database files that were moved aside: which there are, and their removal by hand."""
+"""Lists database files that were moved aside, and removes them by hand."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ LOOK_S = 10.0
 
 
 async def listed(session: Session) -> list[AsideStatus]:
-    """What was moved aside on all database nodes. TercetError where one does not answer: what it has is unknown."""
+    """What was moved aside on all database nodes. Raises TercetError if a node does not answer."""
     component = Aside(session.context)
     nodes = session.platform.of(Role.DB)
     readings = await ask(session.provider, {node.name: component.questions(node) for node in nodes}, timeout=LOOK_S)
     answers = {node.name: readings.get(node.name, "aside") for node in nodes}
     if silent := [readings.silence(name) or f"{name}: {said.why()}" for name, said in answers.items() if not said.ok]:
-        raise TercetError(f"expected every database node to say what was moved aside there, found: {'; '.join(silent)}")
+        raise TercetError(
+            f"expected every database node to report what was moved aside there, found: {'; '.join(silent)}"
+        )
     return moved_aside(session.platform, readings, datetime.now(UTC))
 
 
 async def find(session: Session, node: str, name: str) -> AsideStatus:
-    """The files of that name on that node; TercetError with the names there are."""
+    """The files of that name on that node. Raises TercetError with the existing names if there are none."""
     here = [each for each in await listed(session) if each.node == node]
     for each in here:
         if each.name == name:
@@ -39,7 +41,7 @@ async def find(session: Session, node: str, name: str) -> AsideStatus:
 
 
 async def remove(session: Session, aside: AsideStatus) -> None:
-    """Remove these files for good."""
+    """Remove these files permanently."""
     request: Exec = removal(aside.name)
     async with session.provider.lock(operator(f"aside remove {aside.node} {aside.name}")):
         try:

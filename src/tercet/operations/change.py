@@ -1,4 +1,4 @@
-"""Changing a platform: what it needs first, the plan, and carrying it out."""
+"""Changes a platform: prepares image and secrets, makes the plan, and carries it out."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tercet.operations.restarts import restart
 from tercet.session.session import Session
 
 OBSERVE_TIMEOUT_S = 15.0
-GATE_S = 180.0  # seconds for one gate; on two busy cores a start takes up to 60, on a slow machine thrice that
+GATE_S = 180.0  # seconds for one gate; on two busy cores a start takes up to 60, on a slow machine three times that
 
 
 async def with_image(session: Session, emit: Emit) -> Session:
-    """The same session with an image, made now where it is missing. That takes minutes, and no lock."""
+    """The same session with an image, which is built now if it is missing. This takes minutes, and needs no lock."""
     await _refuse_lost_secrets(session)
     await _refuse_another_name(session)
     image = await ensure_image(session.platform.settings, session.lock_file, emit)
@@ -33,9 +33,9 @@ async def with_image(session: Session, emit: Emit) -> Session:
 
 
 async def with_own_secrets(session: Session) -> Session:
-    """The same session with its secrets, made now where they are missing.
+    """The same session with its secrets, which are generated now if they are missing.
 
-    Only under the provider's lock: else two operators make two sets for one platform.
+    Call this only under the provider's lock; otherwise two operators could make two sets for one platform.
     """
     await _refuse_lost_secrets(session)
     secrets = load_or_create(session.secrets_file)
@@ -44,19 +44,19 @@ async def with_own_secrets(session: Session) -> Session:
 
 
 async def _refuse_lost_secrets(session: Session) -> None:
-    """New passwords and a new authority must not silently replace those that an existing platform lives with."""
+    """Refuse if the secrets are missing although the platform exists: new ones must not silently replace them."""
     path = session.secrets_file
     if holds_any(path):
         return
     if made := _containers(await session.provider.destroy_plan()):
         raise TercetError(
             f"expected the secrets of platform {session.platform.name} in {path}, found none although it exists "
-            f"({made}): restore the file from your copy, or begin anew with `tercet down`"
+            f"({made}): restore the file from your backup, or start over with `tercet down`"
         )
 
 
 async def _refuse_another_name(session: Session) -> None:
-    """A platform whose name was changed in the inventory must not run on unseen under its old one."""
+    """Refuse if the platform was renamed in the inventory while its containers have the old name."""
     name = session.platform.name
     former = owner(session.secrets_file)
     if former in ("", name):
@@ -64,26 +64,26 @@ async def _refuse_another_name(session: Session) -> None:
     if made := _containers(await session.named(former).provider.destroy_plan()):
         raise TercetError(
             f"expected `platform: {former}` in {session.file}, found {name}: the platform {former} exists "
-            f"({made}), and a platform cannot be renamed. Write its old name again; another platform takes "
-            "an inventory in a folder of its own. Or end it, under its old name, with `tercet down`"
+            f"({made}), and a platform cannot be renamed. Restore its old name; another platform needs "
+            "an inventory in another folder. Or destroy it, under its old name, with `tercet down`"
         )
 
 
 def _containers(destroy_plan: tuple[Change, ...]) -> str:
-    """The containers that exist for certain, as words; "" if there is none."""
+    """The containers that certainly exist, as text; "" if there are none."""
     return ", ".join(change.what for change in destroy_plan if change.target.kind is Kind.CONTAINER)
 
 
 def refuse_destruction(todo: Plan, allowed: Collection[str]) -> None:
-    """Raise TercetError where the plan destroys a database of a node that is not named in `allowed`."""
+    """Raise TercetError if the plan destroys the database of a node that is not in `allowed`."""
     refused = [change for change in todo.destructions if change.destroys not in allowed]
     if not refused:
         return
     options = " ".join(f"--destroy {change.destroys}" for change in refused)
     raise TercetError(
         f"expected the inventory to have every node that holds a database, found without: "
-        f"{', '.join(change.destroys for change in refused)}. Nothing was changed. A site cannot be renamed: write its "
-        f"old name again. Or say `{options}` to remove its container with the database in it"
+        f"{', '.join(change.destroys for change in refused)}. Nothing was changed. A site cannot be renamed: "
+        f"restore its old name. Or use `{options}` to remove its container with the database in it"
     )
 
 
@@ -94,7 +94,7 @@ async def make_plan(session: Session) -> Plan:
     survey = await session.provider.survey()
     infrastructure = survey.changes
     if session.image is None:
-        undecided = "; the proxy is undecided until then: PgCat if it can be had, else pgpool-II"
+        undecided = "; the proxy is undecided until then: PgCat if it is available, otherwise pgpool-II"
         why = "not in the cache" + (undecided if session.context.proxy_reason is None else "")
         infrastructure = (Change(Verb.BUILD, Target(Kind.IMAGE, "", text="image"), why), *infrastructure)
     nodes = session.platform.containers
@@ -109,9 +109,10 @@ async def execute(
     session: Session, todo: Plan, fleet: Fleet, emit: Emit, gates: Mapping[str, float] = MappingProxyType({})
 ) -> None:
     """Execute exactly this plan: containers first, then each component, gated by health, then the restarts of
-    containers that serve. `fleet` has the nodes. What waits is left, and nodes that cannot be reached are not asked.
+    containers that serve. `fleet` reaches the nodes. Waiting changes are not made, and nodes that cannot be reached are
+    not asked.
 
-    `gates`: seconds for the gates of these components, where that is not GATE_S.
+    `gates`: seconds for the gates of these components, if not GATE_S.
     """
     if todo.infrastructure:
         await session.provider.prepare(todo.infrastructure, emit)

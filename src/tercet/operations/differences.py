@@ -1,7 +1,7 @@
-"""How the files that a plan updates differ from what is on the nodes. Reads; changes nothing.
+"""Shows how the files that a plan updates differ from those on the nodes. Reads only; changes nothing.
 
-A file that holds secrets is never shown as it is. Of such a file the wanted lines are shown with every secret masked,
-and the lines on the node are only counted: nobody knows which secrets a file has that someone else wrote.
+A file with secrets is never shown as it is. Its wanted lines are shown with every secret masked. Its lines on the node
+are only counted, because somebody else may have written unknown secrets into them.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from tercet.session.session import Session
 
 READ_TIMEOUT_S = 15.0
 LARGEST = 256 * 1024
-"""Bytes, of what is wanted and of what is there."""
+"""The greatest size in bytes of the wanted and of the found content."""
 LONGEST = 40
-"""Lines of one difference that are shown."""
+"""The greatest number of lines that are shown of one difference."""
 
 Differences = Mapping[tuple[str, str], tuple[str, ...]]
 """Lines by node and path: "+ wanted", "- found", "  the same" and "@@ … @@", or one sentence in parentheses."""
 
 
 async def differences(session: Session, todo: Plan) -> Differences:
-    """Of every file that this plan updates, on the nodes that answer."""
+    """The differences of every file that this plan updates, on the nodes that answer."""
     parts: tuple[Step | Held, ...] = (*todo.listed, *(held for held in todo.waiting if not held.unknown))
     files = [
         (part.node, change.resource)
@@ -45,7 +45,7 @@ async def differences(session: Session, todo: Plan) -> Differences:
 
 
 def difference(file: File, found: Answer, redactor: Redactor) -> tuple[str, ...]:
-    """Of one file, as in `Differences`; empty where only its owner or mode differs. Pure."""
+    """The difference of one file, as in `Differences`; empty if only its owner or mode differs. Pure."""
     if isinstance(file.content, Deferred):
         return (f"(its content is known once {file.content.why})",)
     if not found.ok:

@@ -1,4 +1,4 @@
-"""`doctor`: everything that would make `up` fail later, in one list, with the remedies. Changes nothing."""
+"""`doctor`: finds everything that would make `up` fail later, with remedies. Changes nothing."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ IMAGE_PROGRAMS = ("mmdebstrap", "zstd")
 
 
 async def examine(session: Session) -> tuple[Check, ...]:
-    """What making the image needs, while the provider's form of it is not there, and the provider's own checks."""
+    """The provider's own checks and, if the image does not exist yet in the provider's form, the checks for building
+    it.
+    """
     form = declaration(session.platform.settings.provider).image
     made = session.image is not None and has_form(session.image, form)
     return (*(() if made else _image()), *await session.provider.preflight())
 
 
 def _image() -> Iterator[Check]:
-    """What making the image needs of the machine it is made on."""
+    """What building the image needs on this machine."""
     if os.geteuid() == 0:
         yield ok(HERE, "root")
     else:

@@ -1,7 +1,7 @@
-"""Writes what only a returned node's WAL has to a folder of the operator's: the segments, and what is in them as text.
+"""Writes what only a returned node's WAL has to a folder of the operator: the segments, and their contents as text.
 
-Invariant: a node's folder is whole or absent. It is written under another name first, and is on the disk before it
-gets its own.
+Invariant: a node's folder is complete or does not exist. It is first written under another name, and is on the disk
+before it gets its final name.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from tercet.observe.reach import lsn
 from tercet.session.session import Session
 
 PHASE = "export"
-FILE_S = 120.0  # one segment, 16 MB at most by default, over a slow line
+FILE_S = 120.0  # seconds for one segment, at most 16 MB by default, over a slow link
 
 
 async def export(session: Session, databases: Sequence[Returned], to: Path, emit: Emit) -> tuple[Path, ...]:
-    """One folder for each node that has something that others have not; the folders. One that is there is left alone.
-    TercetError where it cannot be written or read: nothing was moved aside then."""
+    """Write a folder for each node with data that others do not have, and return the folders. An existing folder is not
+    changed. Raises TercetError if data cannot be read or written; then nothing was moved aside.
+    """
     written: list[Path] = []
     for each in databases:
         folder = to / each.node
@@ -62,7 +63,7 @@ async def _one(session: Session, each: Returned, folder: Path) -> None:
             content = await _read(session, each.node, f"cat {DATA}/pg_wal/{name}")
             await asyncio.to_thread(_write, partial / name, content)
         for name in each.segments:
-            # It ends with an error where WAL ends; what it printed until then is all there is.
+            # pg_waldump ends with an error at the end of WAL; its output until then is complete.
             dump = f"{{ {' '.join(AS_POSTGRES)} {BIN}/pg_waldump -p {DATA}/pg_wal {name} {name} 2>&1 || :; }} | gzip -c"
             await asyncio.to_thread(_write, partial / f"{name}.txt.gz", await _read(session, each.node, dump))
         await asyncio.to_thread(_settle, partial, folder)

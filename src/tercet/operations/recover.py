@@ -1,8 +1,8 @@
-"""`consul recover`: a datacenter's only Consul server is dead or has lost its data; bring it back.
+"""`consul recover`: brings back a datacenter's only Consul server when it is dead or has lost its data.
 
-The specification gives each datacenter one server, so nobody but a person can say that its state is to be
-given up. What is lost is that datacenter's own catalogue and KV store; the agents of the site register
-themselves anew, PostgreSQL's leader election lives in `dcs` and is not touched.
+The specification gives each datacenter one server, so only a person can decide to give up its data. The datacenter's
+own catalogue and KV store are lost. The agents of the site register again by themselves. PostgreSQL's leader election
+is in `dcs` and not affected.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from tercet.errors import TercetError
 from tercet.inventory.platform import Role
 from tercet.session.session import Session, operator
 
-# The server elects itself and joins its clients within seconds. Where that fails, a client tries the failed server
-# every 30 s with probability 1/2 (serf's reconnect): time for four tries.
+# The server elects itself and joins its clients within seconds. If that fails, a client tries the failed server every
+# 30 s with probability 1/2 (serf's reconnect). This is enough for four attempts.
 RECOVER_S = 120.0
 FORGET = text_of(__package__, "recover-forget.sh", UNIT=UNIT, DATA=DATA)
 
 
 async def recover(session: Session, site: str, emit: Emit, *, force: bool) -> str:
-    """Start the site's Consul server with empty data and wait until its datacenter works; its detail.
+    """Start the site's Consul server with empty data and wait until its datacenter works. Returns the condition's
+    detail.
 
-    Refuses a datacenter that works unless `force`. TercetError says what is still wrong.
+    Refuses a working datacenter unless `force`. Raises TercetError with what is still wrong.
     """
     names = [each.name for each in session.platform.sites]
     if site not in names:
@@ -44,7 +45,7 @@ async def recover(session: Session, site: str, emit: Emit, *, force: bool) -> st
         state = condition.check(await ask(session.provider, asked, timeout=10))
         if isinstance(state, Passing) and not force:
             raise TercetError(
-                f"{datacenter} works: nothing to recover. Its catalogue and KV store are lost with --force"
+                f"{datacenter} works: nothing to recover. With --force, its catalogue and KV store are lost"
             )
         emit(Event("consul", "started", f"{control} starts with empty data"))
         try:

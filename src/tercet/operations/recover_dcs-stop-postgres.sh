@@ -1,6 +1,7 @@
 #!/bin/sh
-# Stops Patroni and PostgreSQL. Patroni stops its PostgreSQL; where Patroni is dead it may still run. A fast shutdown
-# gives standbys that stream the last WAL. After a power cut the file names a process that is gone, or another program's.
+# Stops Patroni and PostgreSQL. Patroni stops its PostgreSQL; if Patroni is dead, PostgreSQL may still run. A fast
+# shutdown sends the last WAL to standbys that stream. After a power cut, the file names a process that is gone or is
+# another program.
 systemctl stop @PATRONI@ @READONLY@
 pid=$(head -1 @DATA@/postmaster.pid 2>/dev/null) || exit 0
 [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = postgres ] || exit 0

@@ -1,11 +1,11 @@
-"""`recover dcs`: all servers of `dcs` have lost their data; give it back what it knew.
+"""`recover dcs`: restores the data of `dcs` when all its servers have lost it.
 
-What is lost is what Patroni kept there: which cluster it is, who was the primary, who had its last commits. The
-database nodes' WAL tells it again (observe/reach.py). So a new Raft is created, and the same keys are written into it
-that Patroni would find there after a power cut: from then on Patroni's own rules hold, also on nodes that nobody
-reached. Only then is the chosen node started, and once it leads, the others.
+The lost data is what Patroni stored there: the identity of the cluster, the primary, and the standbys that had its last
+commits. The WAL of the database nodes shows this again (observe/reach.py). So a new Raft is created, with the same keys
+that Patroni would find after a power cut. From then on Patroni's own rules apply, even on nodes that could not be
+reached. Only then is the chosen node started, and when it leads, the others are started.
 
-Each step looks first whether it is done: broken off anywhere and run again, it goes on.
+Each step first checks whether it is already done, so an interrupted run can be continued by running it again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tercet.observe.reach import PROBE_S, Reach, Survey, probe, survey_of
 from tercet.session.session import Session, operator
 
 LOOK_S = 10.0
-RAFT_S = 20.0  # servers that have a Raft elect a leader within some 5
+RAFT_S = 20.0  # seconds; servers that have a Raft elect a leader within about 5
 CREATED_S = 60.0
 LEADS_S = 600.0  # PostgreSQL's recovery after a crash replays up to max_wal_size
 STOPPED = ("inactive", "failed")
@@ -58,9 +58,9 @@ START_POSTGRES = f"systemctl reset-failed {patroni.UNIT} 2>/dev/null; systemctl 
 class Standing:
     """What was found.
 
-    `recorded`: `dcs` knows the cluster, so who leads is not to be chosen. `named` is the node that it says was last the
-    primary. `stopped` are the database nodes whose Patroni does not run. `silent` says why a server of `dcs` does not
-    answer, `apart` which of them do not see each other. Where nothing is wrong `survey` is empty. `unsure` is
+    `recorded`: `dcs` knows the cluster, so no leader must be chosen. `named` is the last primary according to `dcs`.
+    `stopped` has the database nodes whose Patroni does not run. `silent` says why a server of `dcs` does not answer,
+    and `apart` which servers do not see each other. If nothing is wrong, `survey` is empty. `unsure` is
     `Survey.unsure`.
     """
 
@@ -84,14 +84,16 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """Who leads, and for each other node the bytes of WAL that only it had; nothing where that was decided before."""
+    """The new leader, and for each other node the bytes of WAL that only it had. Empty if there was no choice
+    to make.
+    """
 
     leader: str
     lost: dict[str, int]
 
 
 async def examine(session: Session, emit: Emit) -> Standing:
-    """Look at `dcs` and, if something is wrong, at every database node's WAL. Changes nothing."""
+    """Examine `dcs` and, if something is wrong, the WAL of every database node. Changes nothing."""
     platform = session.platform
     component, cluster = dcs.Dcs(session.context), patroni.Patroni(session.context)
     asked: dict[str, dict[str, Request]] = {}
@@ -132,7 +134,7 @@ async def read_wal(session: Session) -> Survey:
 
 
 def _apart(readings: Readings, controls: Sequence[str]) -> tuple[str, ...]:
-    """Which servers do not see which others."""
+    """Descriptions of the servers that do not see others."""
     unseen = {name: sorted(set(controls) - alive(readings, name, "dcs.members")) for name in controls}
     return tuple(f"{name} does not see {', '.join(others)}" for name, others in unseen.items() if others)
 
@@ -148,8 +150,9 @@ def _named(readings: Readings, controls: Iterable[str]) -> str:
 async def recover_dcs(session: Session, leader: str | None, shown: Survey, emit: Emit) -> Recovered | None:
     """Bring `dcs` back with `leader` as the primary; None if there was nothing to do.
 
-    `shown` is what somebody agreed to. `leader` is None where `dcs` knows the cluster, so that nothing was asked.
-    TercetError says what is in the way. Nothing is deleted.
+    `shown` is what the operator agreed to. `leader` is None if `dcs` knows the cluster, so that nothing was asked.
+
+    Raises TercetError with the obstacle. Nothing is deleted.
     """
     async with session.provider.lock(operator("recover dcs")):
         found = await examine(session, emit)
@@ -161,7 +164,7 @@ async def recover_dcs(session: Session, leader: str | None, shown: Survey, emit:
         if found.decided:
             leader = found.named or survey.best().node
         elif leader is None:
-            raise TercetError("dcs has lost what it knew since it was asked: `tercet recover dcs` again")
+            raise TercetError("dcs has lost its data since it was examined: run `tercet recover dcs` again")
         else:
             if not survey.of(leader).writes:
                 survey = await stand_still(session, survey, emit)
@@ -176,7 +179,7 @@ async def recover_dcs(session: Session, leader: str | None, shown: Survey, emit:
 
 
 async def _servers_run(session: Session, emit: Emit) -> Standing:
-    """Start the servers of `dcs` that do not run and give them time to elect a leader from what they have."""
+    """Start the servers of `dcs` that do not run, and give them time to elect a leader with the data that they have."""
     controls = [node.name for node in session.platform.of(Role.CONTROL)]
     emit(Event("dcs", "started", "the servers of dcs have no leader: are they running?"))
     await on_each(session, controls, START_SERVER, timeout=60)
@@ -185,19 +188,21 @@ async def _servers_run(session: Session, emit: Emit) -> Standing:
     if found.silent and not found.leader:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in found.silent.items())
         raise TercetError(
-            f"expected every server of dcs to run, since one that comes later with old data does not fit the new Raft, "
-            f"found: {reasons}. Start these nodes, then `tercet recover dcs` again. Nothing was changed"
+            f"expected every server of dcs to run, because one that comes later with old data does not fit the "
+            f"new Raft, found: {reasons}. Start these nodes, then `tercet recover dcs` again. Nothing was changed"
         )
     if found.apart and not found.leader:
         raise TercetError(
-            f"expected the servers of dcs to see each other, found: {'; '.join(found.apart)}. That is their network or "
-            f"their tailnet: where it works again they elect a leader from what they have. Nothing was changed"
+            f"expected the servers of dcs to see each other, found: {'; '.join(found.apart)}. Repair their network "
+            f"or tailnet: they then elect a leader with the data that they have. Nothing was changed"
         )
     return found
 
 
 async def _elected(session: Session, seconds: float, *, lost: bool = False) -> str:
-    """Wait until the servers have a leader; what is wrong if they have none. With `lost`, not where none has a Raft."""
+    """Wait until the servers have a leader. Returns what is wrong otherwise; with `lost`, at once if none has a
+    Raft.
+    """
     nodes = session.platform.of(Role.CONTROL)
     controls = [node.name for node in nodes]
 
@@ -212,7 +217,7 @@ async def _elected(session: Session, seconds: float, *, lost: bool = False) -> s
 
 
 async def stand_still(session: Session, survey: Survey, emit: Emit) -> Survey:
-    """Stop Patroni with its PostgreSQL on every database node that answers, then read how far they came."""
+    """Stop Patroni and PostgreSQL on every database node that answers, then read how far their WAL reaches."""
     names = [*(reach.node for reach in survey.reaches), *survey.empty]
     emit(Event("dcs", "progress", f"PostgreSQL stops on {', '.join(names)}"))
     await on_each(session, names, STOP_POSTGRES, timeout=120)
@@ -220,7 +225,7 @@ async def stand_still(session: Session, survey: Survey, emit: Emit) -> Survey:
 
 
 def _agreed(leader: str, shown: Survey, survey: Survey) -> None:
-    """TercetError where more would be lost than was shown."""
+    """Raises TercetError if more would be lost than was shown."""
     expected = shown.lost(shown.of(leader))
     lost = survey.lost(survey.of(leader))
     more = [f"{size} bytes of {name}" for name, size in lost.items() if size > expected.get(name, 0)]
@@ -231,7 +236,7 @@ def _agreed(leader: str, shown: Survey, survey: Survey) -> None:
 
 
 async def new_raft(session: Session, emit: Emit) -> None:
-    """Start all servers without a Raft, one of them with the permission to create it."""
+    """Start all servers without their old Raft, one of them with the permission to create a new one."""
     platform, component = session.platform, dcs.Dcs(session.context)
     controls = [node.name for node in platform.of(Role.CONTROL)]
     server = dcs.bootstrap_server(platform).name
@@ -246,8 +251,9 @@ async def new_raft(session: Session, emit: Emit) -> None:
 
 
 async def record(session: Session, leader: Reach, emit: Emit) -> None:
-    """Write what Patroni would find in `dcs` had it never been lost, with `leader` as the last primary: all or nothing,
-    and only where no cluster is recorded."""
+    """Write what Patroni would find in `dcs` if nothing had been lost, with `leader` as the last primary. All or
+    nothing, and only if no cluster is recorded.
+    """
     platform, cluster = session.platform, patroni.Patroni(session.context)
     values = remembered(platform, cluster, leader)
     create = put(cluster.key("initialize"), leader.system) | {"Verb": "cas", "Index": 0}
@@ -256,17 +262,17 @@ async def record(session: Session, leader: Reach, emit: Emit) -> None:
     request = Http(endpoints.dcs(platform), "/v1/txn", "PUT", body)
     control = dcs.bootstrap_server(platform).name
     answer = (await ask(session.provider, {control: {"record": request}}, timeout=15)).get(control, "record")
-    # A primary that ran all the time may have been faster, and knows it better.
+    # A primary that ran all the time may have written this already, with better data.
     if not answer.ok and not (leader.writes and (await examine(session, emit)).recorded):
         raise TercetError(f"dcs did not take what is known of the cluster: {answer.why()}. Run this again")
     emit(Event("dcs", "progress", f"dcs knows the cluster again, with {leader.node} as its last primary"))
 
 
 def remembered(platform: Platform, cluster: patroni.Patroni, leader: Reach) -> dict[str, object]:
-    """Patroni's keys beside `initialize`.
+    """Patroni's keys in addition to `initialize`.
 
-    `sync` says what was true of every acknowledged write: some `confirming` of the others have it. So none of them
-    leads unless enough others say that they have no more. Where nobody confirms there is no such key.
+    `sync` says that every acknowledged write is on `confirming` of the others. So a node leads only if enough others
+    say that they have no more WAL. If no standby confirms, there is no such key.
     """
     others = [node.name for node in platform.of(Role.DB) if node.name != leader.node]
     quorum = len(others) - platform.confirming
@@ -280,8 +286,8 @@ def remembered(platform: Platform, cluster: patroni.Patroni, leader: Reach) -> d
 
 
 async def lead(session: Session, leader: str, emit: Emit) -> None:
-    """Let the chosen node's Patroni start, and wait until it leads."""
-    emit(Event("dcs", "progress", f"{leader} starts, and is to lead", leader))
+    """Start the chosen node's Patroni, and wait until it leads."""
+    emit(Event("dcs", "progress", f"{leader} starts, and must lead", leader))
     await on_each(session, [leader], START_POSTGRES, timeout=30)
     databases = [node.name for node in session.platform.of(Role.DB)]
 
@@ -294,7 +300,7 @@ async def lead(session: Session, leader: str, emit: Emit) -> None:
 
 
 async def follow(session: Session, leader: str, survey: Survey, emit: Emit) -> None:
-    """Let the other nodes' Patroni start, and wait until those that hold data or are empty follow."""
+    """Start Patroni on the other nodes, and wait until those that were read follow."""
     databases = [node.name for node in session.platform.of(Role.DB)]
     others = [name for name in databases if name != leader and name not in survey.silent]
     emit(Event("dcs", "progress", f"{', '.join(others) or 'nobody'} can follow"))
@@ -306,7 +312,9 @@ async def follow(session: Session, leader: str, survey: Survey, emit: Emit) -> N
         return Waiting("; ".join(late)) if late else Passing()
 
     units = tuple((name, patroni.UNIT) for name in others)
-    await _until(session, Condition(f"{', '.join(others)} follow {leader}", followed, units), "they may be cloned anew")
+    await _until(
+        session, Condition(f"{', '.join(others)} follow {leader}", followed, units), "they may have to be cloned again"
+    )
     emit(Event("dcs", "done", f"{leader} leads"))
 
 
@@ -315,11 +323,11 @@ async def _until(session: Session, condition: Condition, patience: str) -> None:
     asked = {node.name: component.questions(node) for node in session.platform.of(Role.DB)}
     judged = await wait_for([condition], asked, session.provider, deadline=LEADS_S)
     if text := await explain(judged, session.provider):
-        raise TercetError(f"after {LEADS_S:g} s ({patience}); run this again, it goes on from here\n{text}")
+        raise TercetError(f"after {LEADS_S:g} s ({patience}); run this again to continue\n{text}")
 
 
 async def on_each(session: Session, nodes: Iterable[str], script: str, *words: str, timeout: float) -> None:
-    """Run the script with these arguments on all of the nodes side by side. TercetError names those where it failed."""
+    """Run the script with these arguments on all nodes in parallel. Raises TercetError with those where it failed."""
 
     async def one(node: str) -> str:
         try:
@@ -331,7 +339,7 @@ async def on_each(session: Session, nodes: Iterable[str], script: str, *words: s
 
     failed = [problem for problem in await asyncio.gather(*(one(node) for node in nodes)) if problem]
     if failed:
-        raise TercetError(f"{'; '.join(failed)}. Run this again once that is repaired: it goes on from here")
+        raise TercetError(f"{'; '.join(failed)}. Repair this, then run the command again to continue")
 
 
 def put(key: str, value: str) -> dict[str, object]:

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Moves aside what the servers of a site remember. A server of Consul that was away for a week refuses to start; what it
-# remembers for that goes aside as well. That of the site's own datacenter keeps its Raft: no other server is in it.
+# Moves the old data of a site's servers aside. A Consul server that was away for a week refuses to start; the data that
+# causes this is moved aside, too. The server of the site's own datacenter keeps its Raft, because it has no other
+# server.
 now=$(date -u +%Y%m%dT%H%M%SZ)
 aside() {
   cd "$1" 2>/dev/null || return 0

@@ -1,15 +1,15 @@
-"""`recover rejoin`: sites that were lost are back; take them in again, as standbys.
+"""`recover rejoin`: takes lost sites back as standbys when their servers work again.
 
-What they hold belongs to a past that parted from the platform's. None of it may take part: not their Raft servers,
-which would vote and write by what they remember, and not their databases. So it is moved aside on their own disks, and
-they join as if they were new. What only they had is shown before, and exported on request.
+Their data diverged from the platform's and must not take part: neither their Raft servers, which would vote and write
+with old data, nor their databases. So this data is moved aside on their own disks, and the nodes join as if they were
+new. What only they had is shown first, and exported on request.
 
-1. The nodes that are left note that a return is under way, so that no `apply` comes between.
-2. On the returned nodes, which are still shut out, everything that remembers is stopped and moved aside.
-3. The inventory and the record are without these sites; what is still lost stays.
-4. `up` lets them in: into the tailnet, `dcs`, Nomad, and as standbys that are copied from the primary.
+1. The remaining nodes record that a return is under way, so that no `apply` runs in between.
+2. On the returned nodes, which are still shut out, everything with old data is stopped and moved aside.
+3. These sites are removed from the lost sites in the inventory and in the record; other lost sites stay.
+4. `up` lets them in: into the tailnet, `dcs` and Nomad, and as standbys that are copied from the primary.
 
-Each step looks first whether it is done: broken off anywhere and run again, it goes on.
+Each step first checks whether it is already done, so an interrupted run can be continued by running it again.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from tercet.session.session import Session, operator
 
 PHASE = "rejoin"
 LOOK_S = 10.0
-CLONE_S = 6 * 3600.0  # for the base backups of a large database over a WAN; progress is shown all the while
+CLONE_S = 6 * 3600.0  # seconds for the base backups of a large database over a WAN; progress is shown meanwhile
 
 STOP_AGENTS = text_of(__package__, "rejoin-stop-agents.sh")
 SERVERS_ASIDE = text_of(__package__, "rejoin-servers-aside.sh", DCS=dcs.DATA, NOMAD=nomad.SERVER, CONSUL=consul.DATA)
@@ -60,8 +60,9 @@ DATABASE_ASIDE = text_of(
 
 @dataclass(frozen=True, slots=True)
 class Back:
-    """What was found: the sites that come back, those that stay lost, and what their databases have. `record` is what
-    the nodes that are left know."""
+    """What was found: the sites that come back, those that stay lost, and what their databases have. `record` is the
+    record of the remaining nodes.
+    """
 
     sites: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
@@ -70,9 +71,9 @@ class Back:
 
     @property
     def loses(self) -> str:
-        """What only they have, in words; "" where that is nothing that was committed."""
+        """What only they have, in words; "" if they have no transactions of their own."""
         only = [f"{each.node} has {each.commits} transactions" for each in self.databases if each.commits]
-        return f"{' and '.join(only)} that the platform has not" if only else ""
+        return f"{' and '.join(only)} that the platform does not have" if only else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +86,9 @@ class Rejoined:
 
 
 async def examine(session: Session, wanted: Sequence[str], emit: Emit) -> Back:
-    """Look at the sites that come back: `wanted`, or all that are lost. Starts their containers if they are stopped,
-    and changes nothing else. TercetError says what is in the way."""
+    """Examine the sites that come back: `wanted`, or all lost ones. Starts their stopped containers, and changes
+    nothing else. Raises TercetError with the obstacle.
+    """
     record = await _record(session)
     sites = _sites(session, record, wanted)
     if not sites:
@@ -103,8 +105,8 @@ async def examine(session: Session, wanted: Sequence[str], emit: Emit) -> Back:
     survey = survey_of(readings, asked, "reach")
     if survey.silent:
         raise TercetError(
-            f"expected every database node to say what it has, found: {'; '.join(survey.silent.values())}. Nothing was "
-            "changed; start these nodes, then run this again"
+            f"expected every database node to report what it has, found: {'; '.join(survey.silent.values())}. "
+            "Nothing was changed; start these nodes, then run this again"
         )
     base = survey.of(survivor)
     forks = {reach.node: parted(record, base, reach) for reach in survey.reaches if reach.node != survivor}
@@ -118,13 +120,13 @@ async def examine(session: Session, wanted: Sequence[str], emit: Emit) -> Back:
         each = returned(survey.of(name), forks[name], readings.get(name, "beyond"))
         if each is None:
             why = readings.silence(name) or readings.get(name, "beyond").why()
-            raise TercetError(f"{name} does not say what its WAL has: {why}. Nothing was changed; run this again")
+            raise TercetError(f"{name} does not report what its WAL has: {why}. Nothing was changed; run this again")
         found.append(each)
     return Back(sites, lost, tuple(found), record)
 
 
 async def _record(session: Session) -> membership.Record:
-    """The record of the nodes that are left. TercetError where it does not fit the inventory, or nobody has it."""
+    """The record of the remaining nodes. Raises TercetError if it does not fit the inventory or no node has it."""
     nodes = membership.holders(session.platform)
     readings = await ask(session.provider, {node.name: {"it": membership.READ} for node in nodes}, timeout=LOOK_S)
     answers = {node.name: readings.get(node.name, "it") for node in nodes}
@@ -134,15 +136,16 @@ async def _record(session: Session) -> membership.Record:
     if session.platform.lost_sites and record == membership.NOTHING:
         silent = "; ".join(filter(None, (readings.silence(name) for name in answers)))
         raise TercetError(
-            f"expected the nodes that are left to know which sites are lost, found: {silent or 'no record'}. Nothing "
+            f"expected the remaining nodes to know which sites are lost, found: {silent or 'no record'}. Nothing "
             "was changed"
         )
     return record
 
 
 def _sites(session: Session, record: membership.Record, wanted: Sequence[str]) -> tuple[str, ...]:
-    """Which sites come back, in the inventory's order. One that is not lost needs no more than `up`: it may have come
-    back by the same command, which was broken off then."""
+    """The sites that come back, in the inventory's order. A site that is not lost needs only `up`: an interrupted run
+    of this command may have taken it back.
+    """
     order = [site.name for site in session.platform.settings.sites]
     if unknown := [name for name in wanted if name not in order]:
         raise TercetError(f"there is no site {unknown[0]}: expected one of {', '.join(order)}")
@@ -156,7 +159,7 @@ def _sites(session: Session, record: membership.Record, wanted: Sequence[str]) -
 
 
 async def _awake(back: Session, sites: Sequence[str], emit: Emit) -> Containers:
-    """Start the returned sites' containers that are stopped. They are shut out still, so what starts in them waits."""
+    """Start the stopped containers of the returned sites. They are still shut out, so the programs in them wait."""
     containers = await back.provider.survey()
     mine = [node.name for node in back.platform.nodes if node.site in sites]
     if away := [f"{name}: {containers.away[name]}" for name in mine if name in containers.away]:
@@ -169,15 +172,16 @@ async def _awake(back: Session, sites: Sequence[str], emit: Emit) -> Containers:
         async with back.provider.lock(doing):
             await back.provider.prepare(changes, emit)
     if absent := [each.what for each in concerned if each.verb is Verb.CREATE]:
-        emit(Event(PHASE, "progress", f"made anew, as nothing is left of it: {', '.join(absent)}"))
+        emit(Event(PHASE, "progress", f"made again, because nothing is left of it: {', '.join(absent)}"))
         async with back.provider.lock(doing):
             await back.provider.prepare([each for each in containers.changes if each.verb is not Verb.BUILD], emit)
     return containers
 
 
 async def rejoin(session: Session, shown: Back, to: Path | None, emit: Emit) -> Rejoined:
-    """Take the sites back that were shown; `to` is the folder for what only they had. TercetError says what is in the
-    way; run again, it goes on."""
+    """Take the sites back that were shown; `to` is the folder for what only they had. Raises TercetError with the
+    obstacle; run it again to continue.
+    """
     if not shown.sites:
         raised = await up(session, emit, gates={"patroni": CLONE_S})
         return Rejoined(not raised.plan.empty, raised)
@@ -187,7 +191,9 @@ async def rejoin(session: Session, shown: Back, to: Path | None, emit: Emit) -> 
     async with back.provider.lock(operator(f"recover {command}")):
         record = await _record(session)
         if record.lost != shown.record.lost:
-            raise TercetError("other sites are lost than were shown: run this again to see it. Nothing was changed")
+            raise TercetError(
+                "other sites are lost now than were shown: run this again to see them. Nothing was changed"
+            )
         survivors = session.losing(*record.lost)
         await write_record(survivors, replace(record, returning=shown.sites))
         exported = await _aside(back, shown, to, emit)
@@ -200,7 +206,9 @@ async def rejoin(session: Session, shown: Back, to: Path | None, emit: Emit) -> 
 
 
 async def _aside(back: Session, shown: Back, to: Path | None, emit: Emit) -> tuple[Path, ...]:
-    """Stop what remembers on the returned nodes and move it aside; before that, write what only they had."""
+    """Stop the programs with old data on the returned nodes and move their data aside. Export what only they
+    had first.
+    """
     platform = back.platform
     databases = [platform.at(site, Role.DB).name for site in shown.sites]
     controls = [platform.at(site, Role.CONTROL).name for site in shown.sites]

@@ -1,6 +1,7 @@
-"""Restarts of containers that serve: one at a time, in the plan's order, each only while all of the platform is well.
+"""Restarts containers that serve: one at a time, in the plan's order, each only while the whole platform is healthy.
 
-The same as for a unit of a rolling group, for a whole node: its members of every group are disturbed together.
+This is like the restart of a unit of a rolling group, but for a whole node: it disturbs the node's members of all
+groups.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ async def restart(
     gate_timeout: float,
     away: frozenset[str] = frozenset(),
 ) -> None:
-    """Carry out `Plan.restarts`. Raises TercetError that says which containers were restarted and which were not.
+    """Carry out `Plan.restarts`. Raises TercetError with the containers that were restarted and those that were not.
 
-    `gate_timeout` is in seconds, for the platform to be well before the first and after each: all of it but the nodes
-    that are `away`.
+    Before the first restart and after each, the platform without the nodes that are `away` must be healthy within
+    `gate_timeout` seconds.
     """
 
     units = units_of(components, [node for node in nodes if node.name not in away]) if changes else {}
@@ -51,7 +52,7 @@ async def restart(
             ),
         )
         if text := await explain(judged, fleet, away=away):
-            raise TercetError(f"the platform is not well after {gate_timeout:g} s, and must be for a restart\n{text}")
+            raise TercetError(f"the platform is not healthy after {gate_timeout:g} s, which a restart requires\n{text}")
 
     done: list[str] = []
     try:
@@ -67,12 +68,16 @@ async def restart(
 
 
 def _stand(done: Sequence[str], left: Sequence[str]) -> str:
-    """How things are when the restarts broke off."""
-    return f"Restarted: {', '.join(done) or 'none'}. Not restarted: {', '.join(left) or 'none'}; `tercet apply` goes on"
+    """The state when the restarts stopped."""
+    return (
+        f"Restarted: {', '.join(done) or 'none'}. Not restarted: {', '.join(left) or 'none'}; `tercet apply` continues"
+    )
 
 
 def _units_run(units: Units) -> Iterator[Condition]:
-    """Every node's units run: what others say of a node may be older than its restart."""
+    """Every node's units run. This is asked on the node, because information from others may be older than its
+    restart.
+    """
     for node, by_component in units.items():
         if names := [name for of_component in by_component.values() for name in of_component]:
             yield Condition(f"{node}: all units run", _run(node, names), tuple((node, name) for name in names))

@@ -1,13 +1,14 @@
-"""Shuts lost sites out, in two ways that do not depend on each other, before anything is changed on what is left.
+"""Shuts lost sites out in two independent ways, before anything is changed on the remaining nodes.
 
-1. The keys of their nodes expire in the tailnet. A node with an expired key has no peers: when it starts, it gets no
-   address, so nothing starts that binds to one; when it ran all the time, it logs itself out as soon as the control
+1. The keys of their nodes expire in the tailnet. A node with an expired key has no peers. When it starts, it gets no
+   address, so no service that binds to one starts. If it ran all the time, it logs itself out as soon as the control
    server answers it (after 15 s in the lab). So the lost sites do not even see each other: there is no quorum in their
-   `dcs`, no majority for Patroni's failsafe mode, none in their Nomad.
-2. The nodes that are left let nobody but each other use the platform's ports (components/tailscale/allowlist.py).
+   `dcs` or their Nomad, and no majority for Patroni's failsafe mode.
+2. The remaining nodes allow only each other to use the platform's ports (components/tailscale/allowlist.py).
 
-Removing a node from the tailnet would not do: one that is cut off at that moment is never told, and goes on with the
-peers that it remembers. Two lost sites that see each other then remain a majority, also once they are joined again.
+Removing a node from the tailnet is not enough: a node that is cut off at that moment never learns of it, and continues
+with the peers that it remembers. Two lost sites that see each other would remain a majority, even after their links to
+the last site are joined again.
 """
 
 from __future__ import annotations
@@ -37,29 +38,29 @@ from tercet.session.session import Session
 from tercet.tailnet.control_plane import Tailnet
 
 PHASE = "shut out"
-GONE_S = 60.0  # until every node that is left has heard of it; it takes one
-BY_HAND_S = 900.0  # for a person to find the devices in the control server's own pages
-# After its start tailscaled has no peers until the control server gives it some. One that ran all the time, and is
-# logged in again, goes on without those that had expired (seen: it answers none of them).
+GONE_S = 60.0  # seconds until every remaining node has learned of it; it takes one
+BY_HAND_S = 900.0  # seconds for a person to find the devices on the pages of the control server
+# After its start, tailscaled has no peers until the control server gives it some. A tailscaled that ran all the time
+# and is logged in again continues without the peers that had expired (seen: it answers none of them).
 FORGET_PEERS = f"! systemctl -q is-active {tailscale.UNIT} || systemctl restart {tailscale.UNIT}"
 COMPONENTS = ("fingerprint", "membership", "headscale", "tailscale", "allowlist")
 
 
 async def shut_out(session: Session, emit: Emit) -> None:
-    """Shut the lost sites of the session's platform out. Done again, it does what is left. Raises TercetError."""
+    """Shut out the lost sites of the session's platform. Running it again does what is left. Raises TercetError."""
     await _expire(session, emit)
-    emit(Event(PHASE, "progress", "the nodes that are left admit nobody but each other"))
+    emit(Event(PHASE, "progress", "the remaining nodes admit only each other"))
     part = session.only(COMPONENTS)
     todo = await make_plan(part)
     changes = tuple(change for change in todo.infrastructure if change.verb is not Verb.BUILD)
     async with PersistentAgents(session.provider) as fleet:
         await execute(part, replace(todo, infrastructure=changes), fleet, emit)
     await _forget(session)
-    emit(Event(PHASE, "done", f"{_names(session)} cannot reach the nodes that are left"))
+    emit(Event(PHASE, "done", f"{_names(session)} cannot reach the remaining nodes"))
 
 
 async def _expire(session: Session, emit: Emit) -> None:
-    """Have the lost nodes' keys expire, and wait until every node that is left knows it."""
+    """Make the keys of the lost nodes expire, and wait until every remaining node knows it."""
     platform = session.platform
     asked: dict[str, Mapping[str, Request]] = {node.name: {"tailscale": tailscale.STATUS} for node in platform.nodes}
     found = peers(await ask(session.provider, asked, timeout=15), asked, [node.name for node in platform.lost_nodes])
@@ -76,7 +77,7 @@ async def _expire(session: Session, emit: Emit) -> None:
         listed = ", ".join(f"{name} ({', '.join(sorted(addresses))})" for name, addresses in found.items())
         text = (
             f"the inventory has no `tailnet.api_key`: let the keys of these devices expire, or log them out, at the "
-            f"tailnet's control server now: {listed}. This goes on once they are"
+            f"tailnet's control server now: {listed}. This continues when they are"
         )
         emit(Event(PHASE, "progress", text))
 
@@ -84,7 +85,7 @@ async def _expire(session: Session, emit: Emit) -> None:
         left = peers(readings, asked, found)
         silent = [name for name in asked if not readings.get(name, "tailscale").ok]
         if silent:
-            return Waiting(f"{', '.join(silent)} does not say")
+            return Waiting(f"{', '.join(silent)} does not answer")
         return Waiting(f"{', '.join(left)} can still be reached") if left else Passing()
 
     units = tuple((node.name, tailscale.UNIT) for node in platform.nodes)
@@ -92,14 +93,14 @@ async def _expire(session: Session, emit: Emit) -> None:
         [Condition("the lost nodes are out of the tailnet", gone, units)], asked, session.provider, deadline=deadline
     )
     if text := await explain(judged, session.provider):
-        raise TercetError(f"after {deadline:g} s; run this again, it goes on from here\n{text}")
+        raise TercetError(f"after {deadline:g} s; run this again to continue\n{text}")
 
 
 async def let_in(session: Session, sites: Collection[str], emit: Emit) -> None:
-    """Make way in the tailnet for the nodes of sites that come back: their old entries go, so they join as new ones.
+    """Remove the old entries in the tailnet of sites that come back, so that their nodes join as new ones.
 
-    headscale 0.29 does not let a node with a tag log in again once its key has expired. What a returned node remembers
-    of the tailnet goes, too. Without an API key the entries are left to the control server's own rules.
+    headscale 0.29 does not let a node with a tag log in again after its key has expired. What a returned node remembers
+    of the tailnet is removed, too. Without an API key, the control server's own rules decide about the entries.
     """
     platform = session.platform
     mine = [node.name for node in platform.nodes if node.site in sites]
@@ -129,8 +130,9 @@ async def _headscale(session: Session, verb: Literal["expire", "delete"], nodes:
 def peers(
     readings: Readings, nodes: Collection[str], lost: Collection[str], *, expired: bool = False
 ) -> dict[str, set[str]]:
-    """The lost nodes that one of `nodes` has as a peer with a key that is good, or that has expired, with their
-    addresses."""
+    """The lost nodes that one of `nodes` has as a peer, with their addresses: those with a valid key, or those with an
+    expired one.
+    """
     found: dict[str, set[str]] = {}
     for node in nodes:
         for peer in ((readings.get(node, "tailscale").json() or {}).get("Peer") or {}).values():
@@ -141,8 +143,9 @@ def peers(
 
 
 async def _forget(session: Session) -> None:
-    """Let the agents that are left forget the lost ones, which they hold for failed. Nothing depends on it: an agent
-    that does not do it goes on trying them, and shows them as failed."""
+    """Make the remaining agents forget the lost ones, which they call failed. Nothing depends on this: an agent that
+    does not do it continues to try them, and shows them as failed.
+    """
     platform = session.platform
     asked: dict[str, dict[str, Request]] = {}
     for control in platform.of(Role.CONTROL):

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Makes this server the only member of Nomad's Raft. Argument: the port of Nomad's RPC.
-# That is Nomad's own way out of the loss of its quorum: a server that finds peers.json when it starts takes these for
-# the members of its Raft. It applies all that is in its log, confirmed or not. The Raft is copied first.
+# Makes this server the only member of Nomad's Raft. Argument: the port of Nomad's RPC. This is Nomad's own way to
+# recover from the loss of its quorum: a server that finds peers.json when it starts takes these peers as the members of
+# its Raft. It applies everything in its log, confirmed or not. The Raft is copied first.
 systemctl stop @UNIT@ || exit 1
 cd @SERVER@ || exit 1
 [ -s raft/raft.db ] || { echo "it has no Raft in @SERVER@: its jobs are lost" >&2; exit 1; }

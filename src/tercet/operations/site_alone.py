@@ -1,18 +1,18 @@
-"""`recover site-alone`: all sites but one are lost for good; let that one go on alone.
+"""`recover site-alone`: lets the last site continue alone when all other sites are permanently lost.
 
-The last site has no majority, neither in `dcs` nor in Nomad, so it takes no writes. That is right for as long as the
-others may be alive: nobody here can know what they do. A person can, and says so. Then
+The last site has no majority, neither in `dcs` nor in Nomad, so it takes no writes. This is correct while the others
+may be alive, because the last site cannot know what they do. A person can know, and declares them lost. Then
 
-1. the inventory and the nodes that are left get to know which sites are lost (inventory/lost.py,
+1. the lost sites are recorded in the inventory and on the remaining nodes (inventory/lost.py,
    components/identity/membership.py);
-2. those sites are shut out, so that they stay lost until they are taken back (operations/shutout.py);
-3. `dcs` gets a new Raft of one server, with what Patroni would find there had the site always been alone. The old
-   Raft is moved aside: its other servers go on where they stopped when they return, and a leader among them would write
-   into the log of a server that it remembers by its address;
-4. Nomad keeps its Raft, for the jobs are in it, but with this server as its only member (its own `peers.json`);
-5. the database leads, which begins a new timeline; and `apply` makes the rest as it is wanted of one site.
+2. these sites are shut out, so that they stay lost until they are taken back (operations/shutout.py);
+3. `dcs` gets a new Raft of one server, with what Patroni would find there if the site had always been alone. The old
+   Raft is moved aside. When its other servers return, they continue where they stopped, and a leader among them would
+   write into the log of a server that it remembers by its address;
+4. Nomad keeps its Raft, because the jobs are in it, but with this server as its only member (Nomad's `peers.json`);
+5. the database becomes primary, which begins a new timeline, and `apply` does the rest for a platform of one site.
 
-Each step looks first whether it is done: broken off anywhere and run again, it goes on.
+Each step first checks whether it is already done, so an interrupted run can be continued by running it again.
 """
 
 from __future__ import annotations
@@ -46,15 +46,16 @@ from tercet.session.session import Session, operator
 
 PHASE = "site-alone"
 LOOK_S = 10.0
-NOMAD_S = 60.0  # until a server that is alone has elected itself; it takes some 3
+NOMAD_S = 60.0  # seconds until a server that is alone has elected itself; it takes about 3
 
 NOMAD_ALONE = text_of(__package__, "site_alone-nomad.sh", UNIT=nomad.UNIT, SERVER=nomad.SERVER, INTERFACE=INTERFACE)
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the site's server of `dcs` last knew of the database. It may have missed the last word: nothing that it
-    knows is proof. `optime` is the position in the WAL that the primary last told, 0 where none is known."""
+    """What the site's server of `dcs` last knew about the database. It may have missed the latest changes, so it proves
+    nothing. `optime` is the position in the WAL that the primary reported last, 0 if it is unknown.
+    """
 
     leader: str = ""
     standbys: tuple[str, ...] = ()
@@ -64,10 +65,10 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What was found. `reach` is what the site's database has. `alive` are nodes of the other sites that run, and
-    `members` the servers of `dcs` that have a leader together: with any of these the others are not lost.
+    """What was found. `reach` is what the site's database has. `alive` has running nodes of the other sites, and
+    `members` the servers of `dcs` that have a leader together. If there are any of these, the others are not lost.
 
-    `begun`: it was agreed to before. The rest says which steps are done.
+    `begun`: the operator agreed in an earlier run. The other fields say which steps are done.
     """
 
     site: str
@@ -90,31 +91,31 @@ class Standing:
 
     @property
     def missing(self) -> int | None:
-        """How many bytes of the primary's WAL are missing at least; None where nobody knows."""
+        """The number of bytes of the primary's WAL that are missing at least; None if it is unknown."""
         if self.reach is None or not self.known.leader:
             return None
         return 0 if self.known.leader == self.reach.node else max(0, self.known.optime - self.reach.end)
 
     @property
     def doubt(self) -> str:
-        """What cannot be known of the writes that the others may have, in one sentence."""
+        """What cannot be known about writes that the others may have, in one sentence."""
         node = self.reach.node if self.reach else "its database"
         if not self.known.leader:
-            return f"who was primary is unknown here, so it is unknown what {node} lacks"
+            return f"it is unknown here which node was primary, and so what {node} lacks"
         if self.known.leader == node:
             return f"{node} was the primary: it lacks only what was written if the others went on without it"
         if self.missing:
-            return f"{node} lacks {self.missing} bytes of WAL of the primary {self.known.leader} at least"
+            return f"{node} lacks at least {self.missing} bytes of WAL of the primary {self.known.leader}"
         if node in self.known.standbys and self.known.quorum == 0:
             return f"every write needed {node}: it lacks only what was written if the others went on without it"
         return (
-            f"{node} has all that the primary {self.known.leader} had when it last told; what was written after that "
+            f"{node} has everything that the primary {self.known.leader} last reported; what was written after that "
             f"may have been confirmed by another standby"
         )
 
 
 def alone(session: Session, site: str) -> Session:
-    """The platform without all sites but this one. TercetError where there is no such site."""
+    """The platform with only this site. Raises TercetError if there is no such site."""
     names = [each.name for each in session.platform.settings.sites]
     if site not in names:
         raise TercetError(f"there is no site {site}: expected one of {', '.join(names)}")
@@ -122,7 +123,7 @@ def alone(session: Session, site: str) -> Session:
 
 
 async def examine(session: Session, site: str, emit: Emit) -> Standing:
-    """Look at the site, and whether the others are lost. Changes nothing."""
+    """Examine the site, and whether the others are lost. Changes nothing."""
     left = alone(session, site)
     platform = left.platform
     control, database = platform.at(site, Role.CONTROL), platform.at(site, Role.DB)
@@ -154,7 +155,8 @@ async def examine(session: Session, site: str, emit: Emit) -> Standing:
     alive = () if begun or members else await _alive(session, lost)
     problem = " and ".join(readings.silence(name) for name in asked if not readings.reachable(name))
     reach = None
-    if not (members or alive or problem):  # else it is refused, and to read WAL of a node that hangs takes minutes
+    # Otherwise this is refused, and reading the WAL of a node that hangs takes minutes.
+    if not (members or alive or problem):
         survey = await read_wal(left)
         reach = next(iter(survey.reaches), None)
         why = survey.silent.get(database.name, "it holds no data")
@@ -178,7 +180,7 @@ async def examine(session: Session, site: str, emit: Emit) -> Standing:
 
 
 async def _alive(session: Session, lost: Sequence[str]) -> tuple[str, ...]:
-    """The nodes of these sites that run, as far as the provider reaches them."""
+    """The running nodes of these sites, as far as the provider can reach them."""
     whole = session.losing()
     running = (await whole.provider.survey()).running
     return tuple(node.name for node in whole.platform.nodes if node.site in lost and node.name in running)
@@ -206,7 +208,7 @@ def _known(readings: Readings, control: str) -> Known:
 
 
 def refuse(found: Standing) -> None:
-    """Raise TercetError where the others are not lost, or where there is nothing to go on with."""
+    """Raise TercetError if the others are not lost, or if this site lacks what it needs to continue."""
     sites = ", ".join(found.lost)
     if found.members:
         raise TercetError(
@@ -217,20 +219,20 @@ def refuse(found: Standing) -> None:
     if found.alive:
         raise TercetError(
             f"expected {sites} to be lost, found nodes that run: {', '.join(found.alive)}. Nothing was changed\n  Two "
-            "sites that see each other go on as before; repair what keeps them apart from this one, then `tercet "
+            "sites that see each other continue as before. Repair their connection to this site, then see `tercet "
             "status`. If they must not come back, stop these nodes first"
         )
     if found.problem:
         raise TercetError(
-            f"expected {found.site} to have a database and a server of dcs to go on with, found: {found.problem}. "
-            "Nothing was changed. Raise them first"
+            f"expected {found.site} to have a database and a server of dcs, found: {found.problem}. "
+            "Nothing was changed. Start them first"
         )
 
 
 async def site_alone(session: Session, shown: Standing, emit: Emit) -> Raised:
-    """Let the site go on alone; what `up` did in the end, with the proof.
+    """Let the site continue alone. Returns the result of `up` at the end, with the proof.
 
-    `shown` is what somebody agreed to. TercetError says what is in the way.
+    `shown` is what the operator agreed to. Raises TercetError with the obstacle.
     """
     left = alone(session, shown.site)
     async with left.provider.lock(operator(f"recover site-alone {shown.site}")):
@@ -266,7 +268,7 @@ async def _alone(left: Session, found: Standing, emit: Emit) -> None:
 
 
 async def write_record(session: Session, note: membership.Record) -> None:
-    """Make it the record of every node that has one. TercetError names those where it failed."""
+    """Write the record on every node that has one. Raises TercetError with the nodes where this failed."""
     nodes = [node.name for node in membership.holders(session.platform)]
     readings = await ask(session.provider, {name: {"write": membership.writing(note)} for name in nodes}, timeout=25)
     failed = [
@@ -275,14 +277,16 @@ async def write_record(session: Session, note: membership.Record) -> None:
         if not readings.get(name, "write").ok
     ]
     if failed:
-        raise TercetError(f"expected every node to keep which sites are lost, found: {'; '.join(failed)}. Run it again")
+        raise TercetError(
+            f"expected every node to record which sites are lost, found: {'; '.join(failed)}. Run this again"
+        )
 
 
 async def _nomad(left: Session, emit: Emit) -> None:
     """Make the site's server the only member of Nomad's Raft, and wait until it leads."""
     platform = left.platform
     [control] = platform.of(Role.CONTROL)
-    emit(Event(PHASE, "progress", "Nomad goes on with one server, and with its jobs", control.name))
+    emit(Event(PHASE, "progress", "Nomad continues with one server, and with its jobs", control.name))
     port = str(platform.settings.ports.of(NomadPorts).nomad_rpc)
     await on_each(left, [control.name], NOMAD_ALONE, port, timeout=60)
     servers = endpoints.nomad(platform)
@@ -299,4 +303,4 @@ async def _nomad(left: Session, emit: Emit) -> None:
     condition = Condition("nomad: one server, which leads", check, ((control.name, nomad.UNIT),))
     judged = await wait_for([condition], asked, left.provider, deadline=NOMAD_S)
     if text := await explain(judged, left.provider):
-        raise TercetError(f"after {NOMAD_S:g} s; run this again, it goes on from here\n{text}")
+        raise TercetError(f"after {NOMAD_S:g} s; run this again to continue\n{text}")

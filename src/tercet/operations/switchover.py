@@ -1,6 +1,6 @@
-"""A planned switchover: another standby becomes primary, by Patroni, and only if it is fit for it.
+"""A planned switchover: Patroni makes another standby the primary, but only if the standby is fit.
 
-Fit means what a failover would ask too: running, streaming, counted for commits, and not lagging. Anything else
+Fit means the same as in a failover: running, streaming, counted for commits, and not lagging. A standby that is not fit
 is refused before anything happens.
 """
 
@@ -23,14 +23,14 @@ from tercet.session.session import Session, operator
 
 @dataclass(frozen=True, slots=True)
 class Switched:
-    """From which node the lead went to which."""
+    """The old and the new primary."""
 
     old: str
     new: str
 
 
 async def switchover(session: Session, site: str | None, emit: Emit) -> Switched:
-    """Hand the lead to `site`'s database node, or to the fittest standby. TercetError where nobody is fit."""
+    """Hand the lead to the database node of `site`, or to the fittest standby. Raises TercetError if none is fit."""
     async with session.provider.lock(operator("switchover")):
         postgres = (await session.snapshot()).of(PostgresKeys).postgres
         old, target = choose(session.platform, postgres, site)
@@ -50,7 +50,9 @@ async def switchover(session: Session, site: str | None, emit: Emit) -> Switched
 
 
 def choose(platform: Platform, postgres: PostgresStatus, site: str | None) -> tuple[str, str]:
-    """(the primary, the standby that takes over). Pure; TercetError says why nobody can."""
+    """(the primary, the standby that takes over). Pure. Raises TercetError with the reason if no standby can
+    take over.
+    """
     if postgres.primary is None:
         raise TercetError("there is no primary to switch from: Patroni decides; see `tercet status`")
     standbys = [member for member in postgres.members if member.node != postgres.primary]
@@ -77,7 +79,7 @@ def choose(platform: Platform, postgres: PostgresStatus, site: str | None) -> tu
 
 
 def unfit(member: MemberStatus, most_lag: int) -> str | None:
-    """Why this standby must not become primary; None if it may. `most_lag` in bytes, as for a failover."""
+    """The reason why this standby must not become primary; None if it may. `most_lag` in bytes, as for a failover."""
     if member.state != "streaming":
         return f"is {member.state}, not streaming"
     if not member.sync:

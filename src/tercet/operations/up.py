@@ -1,7 +1,7 @@
-"""`up` and `down`: the whole way from an inventory to a verified platform, and back to nothing.
+"""`up` and `down`: from an inventory to a verified platform, and back to nothing.
 
-`up` is idempotent and resumes: each of its stages asks what exists before it does anything, and the plan of a
-platform that is as it should be is empty.
+`up` is idempotent and continues an interrupted run: each stage first checks what exists, and the plan is empty if the
+platform already has its desired state.
 """
 
 from __future__ import annotations
@@ -35,14 +35,15 @@ class Raised:
 async def up(
     session: Session, emit: Emit, destroy: Collection[str] = (), gates: Mapping[str, float] = MappingProxyType({})
 ) -> Raised:
-    """Image, containers, components, proof. TercetError says what stopped it; running it again goes on.
+    """Make the image, the containers and the components, and prove the promises. Raises TercetError with what stopped
+    it; run it again to continue.
 
-    `destroy`: nodes that the inventory no longer has, and whose databases may be removed with their containers.
-    `gates`: see `execute`.
+    `destroy`: nodes that the inventory no longer has, whose containers and databases may be removed. `gates`: see
+    `execute`.
     """
     session = await with_image(session, emit)
     _announce_proxy(session, emit)
-    # What is started under the lock ends before it is given away; the proof needs no lock.
+    # Everything that is started under the lock ends before the lock is released. The proof needs no lock.
     async with session.provider.lock(operator("up")), PersistentAgents(session.provider) as fleet:
         session = await with_own_secrets(session)
         plan = await plan_and_execute(session, fleet, emit, lambda _plan: None, destroy, gates=gates)
@@ -50,7 +51,7 @@ async def up(
 
 
 async def prove(session: Session, emit: Emit) -> list[Verdict]:
-    """The specification's promises on the running platform."""
+    """Judge the specification's promises on the running platform."""
     async with PersistentAgents(session.provider) as fleet:
         return await verify(session.context, session.components, fleet, emit)
 

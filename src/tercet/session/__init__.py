@@ -1,1 +1,1 @@
-"""A platform that is opened: what its inventory asks for, and the connections to what runs."""
+"""An opened platform: its inventory, and the connections to servers and nodes."""

@@ -10,7 +10,7 @@ from tercet.session.session import Session
 
 
 def psql_line(session: Session, options: Sequence[str]) -> list[str]:
-    """psql on an apps node, through its proxy. The password comes from the node's own password file."""
+    """The psql command for an apps node, through its proxy. The password comes from the node's own password file."""
     settings = session.platform.settings
     where = (
         f"host=localhost port={settings.ports.of(ProxyPorts).proxy} dbname={settings.postgresql.database} "

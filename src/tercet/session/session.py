@@ -1,17 +1,16 @@
-"""A platform that is opened: its inventory, its components, its provider, and the connections to servers and nodes.
+"""An opened platform: its inventory, its components, its provider, and the connections to servers and nodes.
 
     async with open_session(file) as session:
         print(await session.snapshot())
 
-Opening reads files only; nothing is built, created or asked yet, and a connection is made when it is first needed.
-Read-only commands need no image and no secrets file; operations/change.py makes both. What has no secret yet is planned
-with a stand-in.
+Opening only reads files: it builds, creates and asks nothing, and a connection is made when it is first needed.
+Read-only commands need no image and no secrets file; operations/change.py makes both. A plan uses a placeholder for a
+secret that does not exist yet.
 
 Invariants
 - However the block ends, every connection that was made in it is closed.
-- A session can stay open for hours. Nothing that it tells of the platform is older than the question, and a connection
-  that was lost is made anew. The inventory is that of the moment of opening; whoever wants another opens another
-  session.
+- A session can stay open for hours. It never returns old information about the platform, and it reopens lost
+  connections. The inventory is read only when the session is opened; for a changed inventory, open another session.
 """
 
 from __future__ import annotations
@@ -48,12 +47,12 @@ SQL_S = 20.0
 
 
 class SqlError(TercetError):
-    """PostgreSQL refused a statement; the message is the last line of what psql said."""
+    """PostgreSQL refused a statement. The message is the last line of psql's output."""
 
 
 @asynccontextmanager
 async def open_session(file: Path, *, provider: str = "") -> AsyncIterator[Session]:
-    """Open the platform of an inventory for the time of a block. TercetError names file and line of what is wrong.
+    """Open the platform of an inventory for a block. Raises TercetError with the file and line of each problem.
 
     `provider` takes the place of the inventory's, if it is given.
     """
@@ -65,10 +64,10 @@ async def open_session(file: Path, *, provider: str = "") -> AsyncIterator[Sessi
 
 @dataclass(frozen=True)
 class Session:
-    """An opened platform, whole or in part.
+    """An opened platform, or a part of it.
 
-    The methods that return a Session give another view of the same opening: nothing is read from the inventory again,
-    and `open_session` closes what a view connected to. The same view asked for twice has the same connections.
+    Methods that return a Session give another view of the same opened platform: the inventory is not read again, and
+    `open_session` closes the connections of all views. The same view has the same connections each time.
     """
 
     file: Path
@@ -88,7 +87,7 @@ class Session:
         return secrets_file(self.file)
 
     async def snapshot(self) -> Snapshot:
-        """Ask every node once: the platform as it is now."""
+        """Ask every node once, and return the present state of the platform."""
         return await take_snapshot(self.context, self.components, self.provider)
 
     async def healthy(
@@ -97,9 +96,10 @@ class Session:
         fleet: Fleet | None = None,
         waiting: Callable[[Condition, Waiting], None] = lambda _condition, _state: None,
     ) -> str:
-        """Wait until every condition of every component holds, all in one look. Empty, or what does not.
+        """Wait until every condition of every component holds, all in one look. Returns "", or what does not hold.
 
-        `fleet` is a cheaper way to the same nodes, if there is one; `waiting` is told of what does not hold yet.
+        `fleet` is a cheaper way to the same nodes, if there is one. `waiting` is called with conditions that do not
+        hold yet.
         """
         asked = questions(self.components, self.platform.containers)
         ends = time.monotonic() + deadline
@@ -110,7 +110,7 @@ class Session:
             looks += 1
             return True
 
-        while looks != 1:  # what held in one look may hold no more when the last one does
+        while looks != 1:  # a condition that held in one look may not hold any more when the last one does
             looks = 0
             judged = await wait_for(
                 conditions_of(self.components),
@@ -127,7 +127,9 @@ class Session:
         return ""
 
     async def sql(self, node: str, statement: str) -> list[list[str]]:
-        """Run as the superuser over the node's own socket; the rows. Raises SqlError, Unreachable."""
+        """Run the statement as superuser over the node's own socket and return the rows. Raises SqlError,
+        Unreachable.
+        """
         argv = (*patroni.AS_POSTGRES, patroni.PSQL, "-XAtq", "-F", "\t", "-v", "ON_ERROR_STOP=1")
         where = ("-d", self.platform.settings.postgresql.database, "-f", "-")
         done = await self.provider.run(node, (*argv, *where), stdin=statement.encode(), timeout=SQL_S)
@@ -137,28 +139,28 @@ class Session:
         return [line.split("\t") for line in done.stdout.decode().splitlines()]
 
     def losing(self, *sites: str) -> Session:
-        """The platform with these sites lost, and no others: without names, the whole platform."""
+        """A view with exactly these sites lost. Without names, it is the whole platform."""
         return _session(self.file, self.platform.losing(*sites), self.image, self.providers)
 
     def named(self, name: str) -> Session:
-        """The platform under another name."""
+        """A view with another name of the platform."""
         settings = self.platform.settings.model_copy(update={"platform": name})
         platform = replace(self.platform, name=name, settings=settings)
         return _session(self.file, platform, self.image, self.providers)
 
     def with_image(self, image: Image) -> Session:
-        """With an image that was made after the session was opened."""
+        """A view with an image that was made after the session was opened."""
         return self if image == self.image else _session(self.file, self.platform, image, self.providers)
 
     def with_secrets(self, secrets: Secrets) -> Session:
-        """With secrets that were made after the session was opened."""
+        """A view with secrets that were made after the session was opened."""
         if secrets == self.context.secrets:
             return self
         context = replace(self.context, secrets=secrets)
         return replace(self, context=context, components=components(context))
 
     def only(self, names: Collection[str]) -> Session:
-        """With no other components than these, of those that it has: a real tailnet has no headscale."""
+        """A view with only those of these components that it has: a real tailnet has no headscale."""
         return replace(self, components=tuple(each for each in self.components if each.name in names))
 
 
@@ -169,7 +171,7 @@ def _session(file: Path, platform: Platform, image: Image | None, providers: Pro
         secrets=peek(secrets_file(file)),
         timing=timing_of(platform.settings),
         programs=image.programs if image else (),
-        proxy=chosen[0] if chosen else "pgpool",  # a stand-in: something must be planned with
+        proxy=chosen[0] if chosen else "pgpool",  # a placeholder, because a plan needs a value
         secrets_from=f"{getpass.getuser()}@{socket.gethostname()}:{secrets_file(file).absolute()}",
         proxy_reason=chosen[1] if chosen else None,
     )
@@ -178,9 +180,9 @@ def _session(file: Path, platform: Platform, image: Image | None, providers: Pro
 
 
 class Providers:
-    """The providers of an opening, each made once and closed with it: that of the platform, and those of its views.
+    """The providers of an opened platform and of its views, each made once and closed with the platform.
 
-    A provider is made for one platform and one image, so another view of either has a provider of its own.
+    A provider is made for one platform and one image, so a view with another platform or image has its own provider.
     """
 
     def __init__(self, file: Path, closing: AsyncExitStack) -> None:
@@ -198,5 +200,5 @@ class Providers:
 
 
 def operator(action: str) -> str:
-    """Who holds the lock, for the one who must wait: user, host, process and what they do."""
+    """The lock's holder, shown to others who must wait: user, host, process and what the holder does."""
     return f"{getpass.getuser()}@{socket.gethostname()} (process {os.getpid()}): {action}"

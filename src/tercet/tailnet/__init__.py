@@ -1,1 +1,1 @@
-"""Control planes of tailnets: Tailscale's own and headscale. No provider owns them."""
+"""Clients of tailnet control planes: Tailscale's own and headscale. They are independent of the provider."""

@@ -1,8 +1,8 @@
-"""The tailnet outside the lab: the key that new nodes join with, and their removal when they are destroyed.
+"""The tailnet outside the lab: makes the key with which new nodes join, and removes destroyed nodes.
 
-Either the operator gives a key (`tailnet.auth_key`), or a credential of the control server's API
-(`tailnet.api_key`), which makes a key that is good for ten minutes and later removes the nodes. The control server is
-Tailscale's own, or the operator's headscale where there is a `tailnet.login_server`.
+The operator gives either a key (`tailnet.auth_key`) or a credential for the API of the control server
+(`tailnet.api_key`). With the credential, tercet makes a key that is valid for ten minutes, and later removes the nodes.
+The control server is Tailscale's own, or the operator's headscale if there is a `tailnet.login_server`.
 
 Invariant: no credential is in a message, a repr or an argument list.
 """
@@ -43,7 +43,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Tailnet:
-    """The control server and what the inventory has for it. `api` is Tailscale's address."""
+    """The control server with the settings of the inventory. `api` is Tailscale's address."""
 
     settings: TailnetModel
     api: str = TAILSCALE_API
@@ -51,9 +51,9 @@ class Tailnet:
 
     @cached_property
     def key(self) -> bytes:
-        """The key that nodes join with; made once, then the same for every node.
+        """The key with which nodes join. It is made once and is the same for every node.
 
-        Raises TercetError where the inventory's credential cannot be had or the control server refuses.
+        Raises TercetError if the inventory's credential cannot be read or the control server refuses.
         """
         if self.settings.api_key is not None:
             return self._made_key().encode()
@@ -63,7 +63,7 @@ class Tailnet:
 
     @property
     def can_remove(self) -> bool:
-        """The inventory's credentials allow nodes to be removed."""
+        """Whether the inventory's credentials allow nodes to be removed."""
         return self.settings.api_key is not None
 
     def members(self) -> tuple[Member, ...]:
@@ -76,12 +76,12 @@ class Tailnet:
             return tuple(_member(item, "id", "name", "ipAddresses") for item in listed)
 
     def check_keys(self) -> None:
-        """Ask for the keys there are, which takes the permission for keys. Raises TercetError where it is missing."""
+        """List the existing keys, which needs the permission for keys. Raises TercetError if it is missing."""
         with self._control() as ask:
             ask("GET", "/api/v2/tailnet/-/keys" if self.settings.login_server is None else "/api/v1/preauthkey", None)
 
     def remove(self, nodes: Mapping[str, str]) -> tuple[str, ...]:
-        """Remove the nodes with these hostnames that have these addresses; the names of those that were removed.
+        """Remove the nodes with these hostnames and these addresses. Returns the names of the removed nodes.
 
         Both must match: another platform in the same tailnet may have nodes of the same name.
         """
@@ -93,11 +93,11 @@ class Tailnet:
         return tuple(each.hostname for each in gone)
 
     def expire(self, nodes: Mapping[str, Collection[str]]) -> tuple[str, ...]:
-        """Log out the nodes with these hostnames that have one of these addresses; the names of those that were.
+        """Log out the nodes with these hostnames that have one of these addresses. Returns the names of these nodes.
 
-        A node that was merely removed is told nothing if it was cut off just then: it goes on with the peers that it
-        remembers (seen with headscale 0.29: for as long as it ran). One whose key has expired learns it when it next
-        asks the control server, and logs itself out. Raises TercetError.
+        A removed node does not learn of its removal if it was cut off at that time: it continues with the peers that it
+        remembers (seen with headscale 0.29: for as long as it ran). A node whose key has expired learns this when it
+        next asks the control server, and logs itself out. Raises TercetError.
         """
         found = [each for each in self.members() if each.addresses & set(nodes.get(each.hostname, ()))]
         with self._control() as ask:
@@ -107,7 +107,7 @@ class Tailnet:
         return tuple(each.hostname for each in found)
 
     def _made_key(self) -> str:
-        """A key for ten minutes that is good for several nodes and gives them the tag."""
+        """A key that is valid for ten minutes and for several nodes, and gives them the tag."""
         tag = self.settings.tag
         with self._control() as ask:
             if self.settings.login_server is None:
@@ -177,20 +177,20 @@ class Tailnet:
 
 
 async def check(tailnet: Tailnet) -> None:
-    """Raise TercetError where nodes could not be removed later, when nobody knows their addresses any more."""
+    """Raise TercetError if the nodes could not be removed from the tailnet later, when their addresses are gone."""
     if not tailnet.can_remove:
         return
     try:
         await asyncio.to_thread(tailnet.members)
     except TercetError as error:
         raise TercetError(
-            f"{error}\n  Nothing was destroyed, for the nodes could not be removed from the tailnet afterwards. To do "
-            "without, put a `tailnet.auth_key` in the place of `tailnet.api_key`"
+            f"{error}\n  Nothing was destroyed, because the nodes could not be removed from the tailnet afterwards. "
+            "To do without that, replace `tailnet.api_key` by a `tailnet.auth_key`"
         ) from error
 
 
 async def leave(tailnet: Tailnet, nodes: Mapping[str, str], unknown: Sequence[str], emit: Emit) -> None:
-    """Remove destroyed nodes from the tailnet, where the credentials allow it; else say what is left.
+    """Remove destroyed nodes from the tailnet if the credentials allow it; otherwise report what is left.
 
     `nodes` maps names to tailnet addresses; the addresses of `unknown` ones could not be asked any more.
     """
@@ -198,7 +198,7 @@ async def leave(tailnet: Tailnet, nodes: Mapping[str, str], unknown: Sequence[st
         return
     if not tailnet.can_remove:
         names = ", ".join((*nodes, *unknown))
-        text = f"still listed at the tailnet's control server, as there is no `tailnet.api_key`: {names}"
+        text = f"still listed at the tailnet's control server, because there is no `tailnet.api_key`: {names}"
         emit(Event(PHASE, "done", text))
         return
     emit(Event(PHASE, "started", f"remove {len(nodes)} nodes from the tailnet"))
@@ -210,7 +210,7 @@ async def leave(tailnet: Tailnet, nodes: Mapping[str, str], unknown: Sequence[st
             f"{error}\n  The containers are destroyed; remove what the tailnet still lists of them there: {names}"
         ) from error
     left = sorted({*nodes, *unknown} - set(removed))
-    rest = f"; look for {', '.join(left)} there yourself, for they did not say their addresses" if left else ""
+    rest = f"; look for {', '.join(left)} there yourself, because their addresses are unknown" if left else ""
     emit(Event(PHASE, "done", f"{len(removed)} nodes removed from the tailnet{rest}"))
 
 

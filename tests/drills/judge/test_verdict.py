@@ -109,7 +109,7 @@ def test_a_spared_site_whose_load_is_lost_is_no_success() -> None:
         return [*kept, journal.Ended(t=9, site="fsn-01", reason="lost")]
 
     reasons = judged(edit=lose, promises=()).reasons
-    assert "the load at fsn-01 was lost after 9.0 s, although no fault was to take it" in reasons
+    assert "the load at fsn-01 was lost after 9.0 s, although no fault was meant to end it" in reasons
     assert "no write was acknowledged at fsn-01 from the healing on" in reasons
 
 
@@ -398,7 +398,7 @@ def test_a_journal_that_is_not_whole_is_refused() -> None:
         result([journal.Primary(t=1, node="db-a")])
     with pytest.raises(journal.JournalError, match="found nothing at all"):
         result([])
-    with pytest.raises(journal.JournalError, match=r"cut short after 58\.0 s: .* Run the drill again"):
+    with pytest.raises(journal.JournalError, match=r"it ends after 58\.0 s: .* Run the drill again"):
         result([entry for entry in told() if not isinstance(entry, journal.Table | journal.Collected) and entry.t < 58])
 
 

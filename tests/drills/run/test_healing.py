@@ -252,7 +252,7 @@ async def test_a_command_that_fails_is_a_failure() -> None:
         return Completed(1, b"", b"")
 
     world.run = fail  # type: ignore[method-assign]
-    with pytest.raises(HealingError, match=r"make “patroni frozen” on c: exit status 1 without a word\. Besides"):
+    with pytest.raises(HealingError, match=r"make “patroni frozen” on c: exit status 1 without output\. Besides"):
         async with Healing(world, world, lambda *_: None) as healing:
             await healing.inject(THREE[1])
 

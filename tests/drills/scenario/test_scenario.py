@@ -141,8 +141,8 @@ def test_a_scenario_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_while_a_site_flaps_every_site_may_read_elsewhere_and_while_a_link_does_none(view: View) -> None:
-    site = fault_of(flap="site of a standby").fault(view, Facts("pgpool"), 1)
-    link = fault_of(flap=("site of a standby", "site of the primary")).fault(view, Facts("pgpool"), 1)
+    site = fault_of(flap="site of a standby").fault(view, Facts("pgpool", "proposalsapp"), 1)
+    link = fault_of(flap=("site of a standby", "site of the primary")).fault(view, Facts("pgpool", "proposalsapp"), 1)
     assert site.roaming == {"sib-01", "sib-03", "fsn-01"}
     assert link.roaming == frozenset()
 

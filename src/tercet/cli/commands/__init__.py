@@ -1,5 +1,5 @@
-"""The commands, one module each, named like the command; the module's `cli` says everything about it.
+"""The commands, one module each, with the name of the command. The module's `cli` describes the command.
 
-Importing such a module must stay cheap, for `tercet --help` imports them all: what a command works with is
-imported where it runs.
+Importing such a module must stay cheap, because `tercet --help` imports all of them. So a command imports what it needs
+only when it runs.
 """

@@ -1,4 +1,4 @@
-"""`tercet apply`: make the plan and execute exactly it."""
+"""`tercet apply`: make the plan and execute exactly this plan."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ if TYPE_CHECKING:
 @click.command(
     "apply",
     cls=Command,
-    help="execute the plan: exactly what `tercet plan` shows, without what waits for a site that cannot be reached",
+    help="execute exactly the plan that `tercet plan` shows, except what waits for a site that cannot be reached",
     section=Section.PLATFORM,
     order=3,
     examples=(("tercet apply", "repair what was changed by hand, or roll out an edited inventory"),),
-    interrupted="Nothing is half written; `tercet plan` shows what is left.",
+    interrupted="No file is half written. `tercet plan` shows what is left to do.",
 )
 @destroy_option
 @click.pass_obj
 def cli(call: Invocation, destroy: tuple[str, ...]) -> int:
-    """Show what is done while it is done; the last lines count it and say what still waits. Exit 0 if all that could be
-    done was done."""
+    """Show the changes while they are made; the last lines count them and list what still waits. Exit 0 if everything
+    that can be done now was done.
+    """
     from tercet.cli.render import plan_json, render_plan, render_waiting, summary  # noqa: PLC0415
 
     async def work(session: Session, emit: Emit) -> Plan:

@@ -16,18 +16,21 @@ if TYPE_CHECKING:
 
 
 cli = Group(
-    "aside", section=Section.PROOF, order=6, help="database files that could not be rewound and were moved aside"
+    "aside",
+    section=Section.PROOF,
+    order=6,
+    help="list or remove database files that could not be rewound and were moved aside",
 )
 
 
 @cli.command(
     "list",
-    help="show them: node, name, size, why, and until when they are kept",
+    help="list them: node, name, size, reason, and until when they are kept",
     examples=(("tercet aside list", "on all database nodes"), ("tercet --json aside list", "for a program")),
 )
 @click.pass_obj
 def list_(call: Invocation) -> int:
-    """Exit 1 where a database node does not answer."""
+    """Exit 1 if a database node does not answer."""
     from tercet.components.patroni.status import aside_lines  # noqa: PLC0415
     from tercet.operations.aside import listed  # noqa: PLC0415
     from tercet.tables import say  # noqa: PLC0415
@@ -45,18 +48,18 @@ def list_(call: Invocation) -> int:
 
 @cli.command(
     "remove",
-    help="remove them before their time; asks first",
+    help="remove them now, before their time; asks first",
     examples=(("tercet aside remove db-sib-01 tercet.aside-20261126T162300Z-timeline-3", "asks for the name first"),),
-    interrupted="A part may be gone; run the command again to remove the rest.",
+    interrupted="Some files may be gone already; run the command again to remove the rest.",
 )
 @click.argument(
     "node", metavar="NODE", shell_complete=node_names, help="the database node, as `tercet aside list` shows it"
 )
 @click.argument("name", metavar="NAME", help="the files' name, as `tercet aside list` shows it")
-@click.option("--yes", is_flag=True, help="do not ask; the files are gone for good")
+@click.option("--yes", is_flag=True, help="do not ask; the files are removed permanently")
 @click.pass_obj
 def remove_(call: Invocation, node: str, name: str, *, yes: bool) -> int:
-    """Say what is removed, ask, then do it."""
+    """Say what will be removed, ask, then remove it."""
     from tercet.operations.aside import find, remove  # noqa: PLC0415
     from tercet.tables import day, size  # noqa: PLC0415
 
@@ -64,7 +67,7 @@ def remove_(call: Invocation, node: str, name: str, *, yes: bool) -> int:
         found = await find(session, node_of(session, node), name)
         what = f"{size(found.bytes)} of database files that were moved aside on {found.node} at {day(found.moved)}"
         if not yes:
-            await confirm(f"This removes {what}, for good", found.name)
+            await confirm(f"This permanently removes {what}", found.name)
         await remove(session, found)
         if call.json:
             call.print_json({"node": found.node, "name": found.name, "bytes": found.bytes})

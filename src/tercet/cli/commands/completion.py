@@ -11,7 +11,7 @@ from tercet.cli.invocation import COMPLETE, Invocation
 @click.command(
     "completion",
     cls=Command,
-    help="print the script that completes commands, options, nodes, sites and drills in your shell",
+    help="print the script with which your shell completes commands, options, nodes, sites and drills",
     section=Section.INVENTORY,
     order=5,
     examples=(
@@ -20,10 +20,10 @@ from tercet.cli.invocation import COMPLETE, Invocation
         ("tercet completion fish > ~/.config/fish/completions/tercet.fish", "once"),
     ),
 )
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), help="the shell that is to read it")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), help="the shell that will read it")
 @click.pass_context
 def cli(ctx: click.Context, shell: str) -> int:
-    """Changes nothing by itself; it needs no inventory."""
+    """Only prints the script; it needs no inventory."""
     from click.shell_completion import get_completion_class  # noqa: PLC0415
 
     call: Invocation = ctx.obj

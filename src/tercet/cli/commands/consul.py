@@ -1,4 +1,4 @@
-"""`tercet consul recover SITE`: what a dead Consul server of a datacenter needs a person for."""
+"""`tercet consul recover SITE`: starts a datacenter's dead Consul server again, which only a person may decide."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ cli = Group("consul", section=Section.PROOF, order=4, help="bring back a datacen
     "site",
     metavar="SITE",
     shell_complete=site_names,
-    help="the site whose Consul server is to start with empty data",
+    help="the site of the Consul server",
 )
-@click.option("--force", is_flag=True, help="even if its datacenter works; its catalogue and KV are lost")
+@click.option("--force", is_flag=True, help="even if its datacenter works; the catalogue and the KV store are lost")
 @click.pass_obj
 def recover_(call: Invocation, site: str, *, force: bool) -> int:
     """Refuses a datacenter that works."""

@@ -1,4 +1,4 @@
-"""`tercet doctor`: what would make `up` fail later, with the remedies."""
+"""`tercet doctor`: find everything that would make `up` fail later, with remedies."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "failed": ("✗", "
 @click.command(
     "doctor",
     cls=Command,
-    help="what would make `up` fail later, in one list with the remedies",
+    help="find everything that would make `up` fail later, and list it with remedies",
     section=Section.INVENTORY,
     order=4,
     examples=(
@@ -34,7 +34,7 @@ MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "failed": ("✗", "
 )
 @click.pass_obj
 def cli(call: Invocation) -> int:
-    """Exit 1 if something stands in the way; warnings do not."""
+    """Exit 1 if a check failed; warnings do not count."""
     from tercet.operations.doctor import examine  # noqa: PLC0415
 
     checks = on_platform(call, examine)
@@ -47,7 +47,7 @@ def cli(call: Invocation) -> int:
 
 
 def render(checks: Sequence[Check], console: Console) -> None:
-    """One line a check, by what it is about; below one that is not well, its remedy."""
+    """Print one line per check, grouped by site. The remedy is below a check that is not ok."""
     from rich.text import Text  # noqa: PLC0415
 
     from tercet.tables import say  # noqa: PLC0415
@@ -68,4 +68,4 @@ def render(checks: Sequence[Check], console: Console) -> None:
         console.print(f"{failed} of {len(checks)} checks failed: `tercet up` would fail.", style="bold red")
     else:
         noted = f" {warnings} warnings." if warnings else ""
-        console.print(f"Nothing stands in the way of `tercet up`.{noted}", style="bold green")
+        console.print(f"`tercet up` can start: no check failed.{noted}", style="bold green")

@@ -1,4 +1,4 @@
-"""`tercet down`: destroy what `up` made."""
+"""`tercet down`: destroy what `tercet up` made."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 @click.command(
     "down",
     cls=Command,
-    help="destroy what `up` made of this platform, its databases included",
+    help="destroy everything that `up` made of this platform, including its databases",
     section=Section.PLATFORM,
     order=4,
     examples=(("tercet down", "asks for the platform's name first"), ("tercet down --yes", "for scripts")),
-    interrupted="A part may be gone; `tercet down` finishes, `tercet up` raises it again.",
+    interrupted="A part may be gone. `tercet down` removes the rest; `tercet up` makes the platform again.",
 )
 @click.option("--yes", is_flag=True, help="do not ask; the databases of this platform are destroyed")
 @click.pass_obj
 def cli(call: Invocation, *, yes: bool) -> int:
-    """Say what is destroyed, ask, then do it. The image cache, the inventory and its secrets stay."""
+    """List what will be destroyed, ask, then destroy it. The image cache, the inventory and its secrets stay."""
     from tercet.operations.up import down  # noqa: PLC0415
 
     async def work(session: Session) -> int:

@@ -1,4 +1,4 @@
-"""`tercet drill list`, `run NAME`, `soak`, `report JOURNAL`: failures provoked on the real platform, and judged."""
+"""`tercet drill list`, `run NAME`, `soak`, `report JOURNAL`: provoke failures on the real platform, and judge them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     from tercet.session.session import Session
 
 
-cli = Group("drill", section=Section.PROOF, order=2, help="failure drills with measured unavailability and lost writes")
+cli = Group(
+    "drill",
+    section=Section.PROOF,
+    order=2,
+    help="provoke failures under load; measure the outage and count lost writes",
+)
 
 
 def _times(text: str) -> int:
@@ -38,10 +43,14 @@ report_option = click.option(
 )
 
 
-@cli.command("list", help="the built-in drills", examples=(("tercet drill list", "name, what happens, and where"),))
+@cli.command(
+    "list",
+    help="list the built-in drills",
+    examples=(("tercet drill list", "shows the name, what happens, and where"),),
+)
 @click.pass_obj
 def list_(call: Invocation) -> int:
-    """Name, title and the promise of each built-in drill, and the providers that can make its faults."""
+    """Print name and title of each built-in drill, and the providers that can run it; with --json also its promise."""
     from tercet.drills.scenario.file import built_in  # noqa: PLC0415
     from tercet.tables import table  # noqa: PLC0415
 
@@ -61,13 +70,13 @@ def list_(call: Invocation) -> int:
 
 @cli.command(
     "run",
-    help="provoke a failure under load, measure, heal, judge; exit 1 if a promise or the budget is broken",
+    help="provoke a failure under load, measure, heal and judge; exit 1 if a promise or budget is broken",
     examples=(
         ("tercet drill run site-killed", "the primary's whole site loses power"),
         ("tercet drill run site-cut --repeat 5 --report cut.html", "median and worst of five, as a report"),
-        ("tercet drill run my-scenario.yml", "a scenario of your own"),
+        ("tercet drill run my-scenario.yml", "your own scenario"),
     ),
-    interrupted="Faults were healed unless a line with ✗ says otherwise; `tercet verify` looks at the rest.",
+    interrupted="Faults were healed unless a line with ✗ says otherwise. Check the platform with `tercet verify`.",
 )
 @click.argument(
     "name",
@@ -80,9 +89,9 @@ def list_(call: Invocation) -> int:
     metavar="SITE",
     default="",
     shell_complete=site_names,
-    help="which standby it is about; default: the first",
+    help="the site of the standby that the drill is about; default: the first",
 )
-@click.option("--repeat", metavar="N", type=_times, default="1", help="run it N times: median and worst")
+@click.option("--repeat", metavar="N", type=_times, default="1", help="run it N times, and show median and worst")
 @json_option("verdict and figures")
 @report_option
 @journals_option
@@ -90,7 +99,7 @@ def list_(call: Invocation) -> int:
 def run_(
     call: Invocation, name: str, *, site: str, repeat: int, json_file: Path | None, report: Path | None, journals: Path
 ) -> int:
-    """Exit 1 if a promise or the budget is broken."""
+    """Exit 1 if a promise or budget is broken."""
     from tercet.drills.scenario.file import find  # noqa: PLC0415
 
     platform = call.platform()
@@ -107,7 +116,7 @@ def run_(
     try:
         with_progress(call, work)
     finally:
-        # What was measured is told, even if a later run ended in an error or by Ctrl-C.
+        # Print what was measured, even if a later run ended in an error or by Ctrl-C.
         if results:
             _tell(results, repeat, call, json_file, report)
     return 0 if all(result.passed for result in results) else 1
@@ -118,7 +127,7 @@ cli.add_command(soak)
 
 @cli.command(
     "report",
-    help="judge saved journals again, without a platform; exit 1 if a promise or the budget is broken",
+    help="judge saved journals again, without a platform; exit 1 if a promise or budget is broken",
     examples=(
         ("tercet drill report tercet-drills/site-killed-20261123-064539.jsonl", "the verdict of that run"),
         ("tercet drill report tercet-drills/site-cut-*.jsonl --report cut.html", "all runs as one report"),
@@ -136,7 +145,7 @@ cli.add_command(soak)
 @report_option
 @click.pass_obj
 def report_(call: Invocation, journals: tuple[Path, ...], json_file: Path | None, report: Path | None) -> int:
-    """Judge the journals of one drill by what stands in them. Exit 1 if a promise or the budget is broken."""
+    """Judge the journals of one drill from their contents alone. Exit 1 if a promise or budget is broken."""
     results = [_judged(path, call) for path in journals]
     first = results[0].began
     for path, result in zip(journals, results, strict=True):
@@ -156,7 +165,7 @@ def _judged(path: Path, call: Invocation) -> Result:
     from tercet.drills.judge.verdict import result  # noqa: PLC0415
 
     def torn(line: int) -> None:
-        said = f"{path}:{line}: the last line is torn and left out; the tool or its machine was stopped meanwhile"
+        said = f"{path}:{line}: the last line is incomplete and left out: the tool was stopped while writing it"
         call.errors.print(said, markup=False, soft_wrap=True)
 
     entries = read(path, torn)
@@ -190,7 +199,7 @@ def _tell(results: Sequence[Result], asked: int, call: Invocation, json_file: Pa
 async def _repeat(
     scenario: Scenario, session: Session, emit: Emit, results: list[Result], *, times: int, site: str, folder: Path
 ) -> None:
-    """Each run's result goes into `results` as soon as it is there."""
+    """Run the drill `times` times. Each result is added to `results` at once, so an error does not lose it."""
     from tercet.drills.run.drill import run  # noqa: PLC0415
     from tercet.session.session import operator  # noqa: PLC0415
 

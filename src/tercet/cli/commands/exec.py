@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @node_argument
 @click.pass_obj
 def cli(call: Invocation, node: str) -> int:
-    """Becomes the command: its input, output and exit status are the caller's."""
+    """Replace this process by the command, which uses the caller's input and output; its exit status is returned."""
 
     async def way(session: Session) -> list[str]:
         return await session.provider.shell(node_of(session, node), call.rest)

@@ -1,4 +1,4 @@
-"""`tercet plan`: what would change, where and why."""
+"""`tercet plan`: show what would change, where and why."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ CHANGES_PENDING = 2
 @click.command(
     "plan",
     cls=Command,
-    help="every change that is needed, with its node and reason; exit 2 if `apply` would make one, 0 if not",
+    help="show every needed change with its node and reason; exit 2 if `apply` would make one, 0 if not",
     section=Section.PLATFORM,
     order=2,
     examples=(
-        ("tercet plan", "look before you apply"),
+        ("tercet plan", "before `tercet apply`"),
         ("tercet plan --diff", "also which lines of each file differ"),
         ("tercet plan --json", "the same for a program"),
     ),
 )
-@click.option("--diff", is_flag=True, help="show which lines of each file differ; secrets are masked")
+@click.option("--diff", is_flag=True, help="also show the lines of each file that differ; secrets are masked")
 @click.pass_obj
 def cli(call: Invocation, *, diff: bool) -> int:
-    """Exit 2 when something can be changed now, else 0: what waits for a site that cannot be reached is listed only."""
+    """Exit 2 if something can be changed now, else 0. Changes that wait for a site are only listed."""
     from tercet.cli.render import plan_json, render_plan  # noqa: PLC0415
     from tercet.cli.status_view import render_lost  # noqa: PLC0415
     from tercet.observe.snapshot import lost_sites  # noqa: PLC0415

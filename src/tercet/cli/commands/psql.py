@@ -1,4 +1,4 @@
-"""`tercet psql SITE`: the application's own connection string at a site."""
+"""`tercet psql SITE`: run psql at a site, with the application's own connection string."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.command(
     "psql",
     cls=Command,
-    help="psql through the application's connection string at a site",
+    help="run psql at a site, with the application's connection string",
     section=Section.LOOK,
     order=4,
     rest="PSQL OPTIONS…",
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @site_argument
 @click.pass_obj
 def cli(call: Invocation, site: str) -> int:
-    """Becomes psql on the site's apps node, through the proxy."""
+    """Replace this process by psql on the site's apps node, connected through the proxy."""
     from tercet.inventory.platform import Role  # noqa: PLC0415
     from tercet.session.connect import psql_line  # noqa: PLC0415
 

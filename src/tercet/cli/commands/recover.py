@@ -1,4 +1,4 @@
-"""`tercet recover …`: the ways out when what the platform needs to decide by itself is gone."""
+"""`tercet recover …`: repairs the platform when it has lost what it needs for its own decisions."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ if TYPE_CHECKING:
     from tercet.session.session import Session
 
 
-cli = Group("recover", section=Section.PROOF, order=5, help="the ways out when quorum or its state is gone")
+cli = Group("recover", section=Section.PROOF, order=5, help="repair the platform when a quorum or its data is lost")
 cli.add_command(site_alone)
 cli.add_command(rejoin)
 
 
 @cli.command(
     "dcs",
-    help="all servers of dcs lost their data: choose who leads by what each database node has",
+    help="choose the primary by what each database node has, after all servers of dcs lost their data",
     examples=(
         ("tercet recover dcs", "shows what each node has, then asks"),
-        ("tercet recover dcs --yes", "for scripts; refuses where a write could be lost"),
-        ("tercet recover dcs --leader db-fsn-01", "another one than the one with the most WAL"),
+        ("tercet recover dcs --yes", "for scripts; refuses if a write could be lost"),
+        ("tercet recover dcs --leader db-fsn-01", "choose another node than the one with the most WAL"),
     ),
-    interrupted="Broken off; databases may be stopped. `tercet recover dcs` goes on from here.",
+    interrupted="Databases may be stopped. Run `tercet recover dcs` again to continue.",
 )
 @click.option(
     "--leader",
     "wanted",
     metavar="NODE",
     shell_complete=node_names,
-    help="the database node that leads; default: the most WAL",
+    help="the database node that becomes primary; default: the one with the most WAL",
 )
-@click.option("--yes", is_flag=True, help="do not ask, where no acknowledged write can be lost")
+@click.option("--yes", is_flag=True, help="do not ask if no acknowledged write can be lost")
 @click.option(
     "--confirm",
     "confirmed",
     metavar="NODE",
     shell_complete=node_names,
-    help="do not ask either where one can: the name of who will lead",
+    help="do not ask even if one can be lost: the name of the new primary",
 )
 @click.pass_obj
 def dcs(call: Invocation, wanted: str | None, confirmed: str | None, *, yes: bool) -> int:
-    """Show what each database node has, ask, then do it."""
+    """Show what each database node has, ask, then bring dcs back."""
     from tercet.cli.recover_view import render_survey, survey_json  # noqa: PLC0415
     from tercet.operations.recover_dcs import examine, recover_dcs  # noqa: PLC0415
 
@@ -89,18 +89,22 @@ def _nothing(call: Invocation, found: Standing) -> int:
 
 
 async def confirm(survey: Survey, leader: Reach, unsure: str | None, *, yes: bool, confirmed: str | None) -> None:
-    """TercetError unless somebody who could know agreed to this leader."""
+    """Raises TercetError unless the operator agreed to this leader, knowing what can be lost."""
     risk = unsure
     if leader.node != survey.best().node and any(survey.lost(leader).values()):
-        risk = f"other nodes have WAL that {leader.node} has not"
+        risk = f"other nodes have WAL that {leader.node} does not have"
     if confirmed not in (None, leader.node):
         raise TercetError(f"--confirm says {confirmed}, but {leader.node} would lead: nothing was changed")
     if confirmed or (yes and not risk):
         return
     if not prompt.somebody_is_here():
-        wanted = f"acknowledged writes can be lost, as {risk}: --confirm {leader.node}" if risk else "say --yes"
-        raise TercetError(f"nobody is here to ask, and {leader.node} would lead; {wanted}. Nothing was changed")
+        remedy = (
+            f"Acknowledged writes can be lost, because {risk}. Add --confirm {leader.node}" if risk else "Add --yes"
+        )
+        raise TercetError(
+            f"{leader.node} would lead, but there is no terminal to ask on: nothing was changed. {remedy} to do it"
+        )
     loses = f" Acknowledged writes can be lost: {risk}." if risk else " No acknowledged write is lost."
-    said = await prompt.typed(f"{leader.node} leads, the others follow it.{loses} Type its name to go on: ")
+    said = await prompt.typed(f"{leader.node} will lead, the others will follow it.{loses} Type its name to continue: ")
     if said != leader.node:
         raise TercetError(f"expected {leader.node}, found {said or 'nothing'}: nothing was changed")

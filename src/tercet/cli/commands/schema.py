@@ -18,7 +18,7 @@ from tercet.cli.invocation import Invocation
 )
 @click.pass_obj
 def cli(call: Invocation) -> int:
-    """Print the schema; it needs no inventory."""
+    """Print the schema. This needs no inventory."""
     from tercet.inventory.schema import schema  # noqa: PLC0415
 
     call.print_json(schema())

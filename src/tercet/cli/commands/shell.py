@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.command(
     "shell",
     cls=Command,
-    help="a login shell on a node",
+    help="open a login shell on a node",
     section=Section.LOOK,
     order=3,
     examples=(("tercet shell db-sib-01", "as root, in its container"),),
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @node_argument
 @click.pass_obj
 def cli(call: Invocation, node: str) -> int:
-    """Becomes the shell."""
+    """Replace this process by the shell."""
 
     async def way(session: Session) -> list[str]:
         return await session.provider.shell(node_of(session, node))

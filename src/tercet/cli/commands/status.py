@@ -1,4 +1,4 @@
-"""`tercet status`: every site, node and component as they are now."""
+"""`tercet status`: show every site, node and component as they are now."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ WATCH_S = 2.0
 @click.command(
     "status",
     cls=Command,
-    help="every site, node and component, roles, lag, routes, leaders",
+    help="show every site, node and component, with roles, lag, routes and leaders",
     section=Section.LOOK,
     order=1,
     examples=(
         ("tercet status", "a table for people"),
         ("tercet status --json", "the published schema, docs/status.schema.json"),
-        ("tercet status --watch", "again every two seconds"),
+        ("tercet status --watch", "the tables again every two seconds"),
     ),
 )
-@click.option("--watch", is_flag=True, help=f"look again every {WATCH_S:g} s until Ctrl-C")
+@click.option("--watch", is_flag=True, help=f"repeat every {WATCH_S:g} s until Ctrl-C")
 @click.pass_obj
 def cli(call: Invocation, *, watch: bool) -> int:
     """Exit 1 if something is not healthy."""
@@ -59,7 +59,7 @@ async def _watch(session: Session, call: Invocation) -> NoReturn:
         else:
             call.console.clear()
             _draw(snapshot, call)
-        await asyncio.sleep(WATCH_S)  # the pause between two looks is what was asked for
+        await asyncio.sleep(WATCH_S)
 
 
 def _draw(snapshot: Snapshot, call: Invocation) -> None:

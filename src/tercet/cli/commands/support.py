@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 @click.command(
     "support",
     cls=Command,
-    help="logs, configurations, states and versions of all nodes as one archive, without secrets",
+    help="write logs, configuration, state and versions of all nodes into one archive, without secrets",
     section=Section.PROOF,
     order=5,
     examples=(
-        ("tercet support", "tercet-support-TIME.tar.gz, readable by you alone"),
-        ("tercet support -o case-12.tar.gz", "under a name of your own"),
+        ("tercet support", "tercet-support-TIME.tar.gz, which only you can read"),
+        ("tercet support -o case-12.tar.gz", "under another name"),
     ),
     interrupted="No archive was written.",
 )
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     "--output",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="where it goes; default: tercet-support-TIME.tar.gz",
+    help="the archive; default: tercet-support-TIME.tar.gz",
 )
 @click.pass_obj
 def cli(call: Invocation, output: Path | None) -> int:
-    """A node that does not answer is named and left out: that is no error."""
+    """A node that does not answer is named and left out. This is not an error."""
     path: Path = output or Path(f"tercet-support-{time.strftime('%Y%m%d-%H%M%S')}.tar.gz")
 
     async def work(session: Session, emit: Emit) -> tuple[str, ...]:
@@ -52,5 +52,7 @@ def cli(call: Invocation, output: Path | None) -> int:
     else:
         for line in missing:
             call.print(f"not in it: {line}")
-        call.print(f"{path}: read it before you give it away; the secrets that tercet knows are not in it")
+        call.print(
+            f"Wrote {path}. The secrets that tercet knows are not in it, but read it before you give it to anyone."
+        )
     return 0

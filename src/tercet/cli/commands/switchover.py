@@ -1,4 +1,4 @@
-"""`tercet switchover`: another site's database becomes primary, planned."""
+"""`tercet switchover`: a planned change of the primary to another site."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.command(
     "switchover",
     cls=Command,
-    help="hand the primary's role to another site; refuses an unfit one",
+    help="make another site's database the primary; refuses a standby that is not fit",
     section=Section.PROOF,
     order=3,
     examples=(
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     "site",
     metavar="SITE",
     shell_complete=site_names,
-    help="the site that takes over; default: the standby that lags least",
+    help="the site of the new primary; default: the standby that lags least",
 )
 @click.pass_obj
 def cli(call: Invocation, site: str | None) -> int:
-    """Refuses a standby that is not fit; nothing is changed then."""
+    """If the standby is not fit, refuse and change nothing."""
 
     async def work(session: Session, emit: Emit) -> Switched:
         from tercet.operations.switchover import switchover  # noqa: PLC0415

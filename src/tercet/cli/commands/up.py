@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 @click.command(
     "up",
     cls=Command,
-    help="raise the platform and prove it; goes on where an earlier run broke off",
+    help="raise the platform and prove it; continues where an earlier run stopped",
     section=Section.PLATFORM,
     order=1,
     examples=(
         ("tercet up", "the platform of tercet.yml"),
-        ("tercet up --lab", "the same inventory in the built-in lab, whatever provider it names"),
+        ("tercet up --lab", "the same inventory in the built-in lab instead of its provider"),
     ),
-    interrupted="Nothing is half written; `tercet up` goes on from here, `tercet down` removes what there is.",
+    interrupted="No file is half written. `tercet up` continues from here; `tercet down` removes what exists.",
 )
 @destroy_option
 @click.pass_obj

@@ -1,4 +1,4 @@
-"""`tercet validate`: check the inventory alone, every error with its file and line."""
+"""`tercet validate`: check only the inventory, and report every error with its file and line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tercet.cli.invocation import Invocation
 @click.command(
     "validate",
     cls=Command,
-    help="check the inventory alone; every error with file and line",
+    help="check only the inventory; report every error with file and line",
     section=Section.INVENTORY,
     order=2,
     examples=(
@@ -23,7 +23,7 @@ from tercet.cli.invocation import Invocation
 )
 @click.pass_obj
 def cli(call: Invocation) -> int:
-    """Load the inventory and look for the programs that it names by a path; nothing else is looked at."""
+    """Load the inventory and check that the programs exist that it names by a path. Check nothing else."""
     from tercet.inventory.load import load  # noqa: PLC0415
     from tercet.inventory.problems import InventoryError  # noqa: PLC0415
 

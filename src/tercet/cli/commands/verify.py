@@ -1,4 +1,4 @@
-"""`tercet verify`: the specification's promises, proven now."""
+"""`tercet verify`: prove the specification's promises now."""
 
 from __future__ import annotations
 

@@ -18,6 +18,6 @@ from tercet.cli.invocation import Invocation
 )
 @click.pass_obj
 def cli(call: Invocation) -> int:
-    """One line, the program's name before it."""
+    """Print one line with the program's name and version."""
     call.print(f"tercet {__version__}")
     return 0

@@ -1,1 +1,1 @@
-"""Consul: one datacenter a site, one server each."""
+"""Consul: one datacenter per site, with one server each."""

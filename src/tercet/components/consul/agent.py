@@ -1,17 +1,17 @@
-"""What the two Consul layers have in common: the settings that every agent of either needs.
+"""The settings that every agent of both Consul layers needs.
 
-Reasons (docs/components/consul.md has them at length):
-- `leave_on_terminate: false`, `skip_leave_on_interrupt`: a graceful leave deregisters the node and kills its
-  sessions, so that restarting an agent would be a failover.
-- `raft_multiplier: 1`: elections in a second, not five.
-- gossip_lan of `dcs` from the timing profile: a dead site is known after about a second with `fast`. Nobody waits for
-  the sites' own datacenters, so these probe once a second as Consul does by itself.
-- `retransmit_mult: 10`: with memberlist's 4 a node hears of a change with probability 1 - e^-4 only (each of nine
-  nodes tells 4 random others), so one join in a start of nine nodes stayed unknown to somebody for up to 50 s (seen).
-- `use_streaming_backend: false`, `rpc_hold_timeout`, `rpc_client_timeout`: a stream to a silent server hangs
-  for 30 s; a plain blocking query ends after seconds and goes to another server.
-- `retry_interval`: 30 s by default; nodes come up beside one another, so joins are retried each second.
-- client addresses are loopback only: nobody but the node itself has business with an agent's API.
+Reasons (docs/components/consul.md has them in detail):
+- `leave_on_terminate: false`, `skip_leave_on_interrupt`: a graceful leave deregisters the node and destroys its
+  sessions, so restarting an agent would cause a failover.
+- `raft_multiplier: 1`: elections take a second instead of five.
+- gossip_lan of `dcs` from the timing profile: with `fast`, a dead site is known after about a second. Nothing waits for
+  the sites' own datacenters, so these probe once a second, which is Consul's default.
+- `retransmit_mult: 10`: with memberlist's 4, a node learns of a change only with probability 1 - e^-4 (each of nine
+  nodes tells 4 random others). So in a start of nine nodes, one join stayed unknown to some node for up to 50 s (seen).
+- `use_streaming_backend: false`, `rpc_hold_timeout`, `rpc_client_timeout`: a stream to a silent server hangs for 30 s.
+  A plain blocking query ends after seconds, and the next one goes to another server.
+- `retry_interval`: the default is 30 s. Nodes start at the same time, so joins are retried every second.
+- client addresses are loopback only: only the node itself may use an agent's API.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Start:
 def base_settings(
     context: Context, agent: Agent, node: str, datacenter: str, *, quick: bool = False
 ) -> dict[str, object]:
-    """The settings that do not depend on what the agent is for. `quick`: somebody waits for a failure to be seen."""
+    """The settings that do not depend on the agent's role. `quick`: failures must be detected soon."""
     timing = context.timing
     probes: dict[str, object] = {
         "probe_interval": f"{timing.gossip_probe_interval_ms}ms",
@@ -87,7 +87,7 @@ def resources(
     rolling: Rolling | None = None,
     start: Start | None = None,
 ) -> Iterable[Resource]:
-    """Everything of one agent on one node. `definitions` (services) are reloaded, `settings` need a restart."""
+    """All resources of one agent on one node. `definitions` (services) are reloaded; `settings` need a restart."""
     programs = context.program("consul")
     config = f"{agent.config_dir}/agent.json"
     services = f"{agent.config_dir}/services.json"

@@ -1,12 +1,11 @@
-"""Consul as the specification has it: one datacenter a site, one server each, federated by WAN gossip only.
+"""Consul as specified: one datacenter per site, with one server each, federated only by WAN gossip.
 
-Invariant: a datacenter needs no other: its server bootstraps alone (`bootstrap_expect 1`) and joins the others
-by `retry_join_wan`. The loss of one leaves the others' Consul as it was. Nothing of PostgreSQL's failover
-depends on these three; that is the fourth datacenter's part (components/dcs/component.py).
+Invariant: a datacenter does not need the others: its server bootstraps alone (`bootstrap_expect 1`) and joins the
+others by `retry_join_wan`. The loss of one does not affect the others. PostgreSQL's failover does not depend on these
+three, but on the fourth datacenter (components/dcs/component.py).
 
-Server and clients join each other, whoever comes second. A server that comes back without its data knows no member;
-its clients hold it for failed and try it with probability 1/2 every 30 s only (serf's reconnect, seen to take over a
-minute).
+Server and clients join each other, in any order. A server that comes back without its data knows no member, and its
+clients call it failed and try it only every 30 s, with probability 1/2 (serf's reconnect, seen to take over a minute).
 """
 
 from __future__ import annotations
@@ -79,7 +78,7 @@ class Consul:
         }
 
     def leads(self, site: str) -> Condition:
-        """One site's datacenter by itself."""
+        """The datacenter of one site by itself."""
         platform = self.context.platform
         units = tuple((node.name, UNIT) for node in platform.nodes if node.site == site)
         title = f"{platform.site(site).datacenter}: a leader and all three members"
@@ -93,13 +92,13 @@ class Consul:
 
 
 def leader_of(readings: Readings, control: str) -> str:
-    """Address of the leader as that server knows it; empty while there is none."""
+    """The address of the leader according to that server; empty while there is none."""
     leader = readings.get(control, "consul.leader").json()
     return leader if isinstance(leader, str) else ""
 
 
 def alive(readings: Readings, node: str, question: str) -> set[str]:
-    """Names of the members that gossip holds for alive (serf status 1)."""
+    """The names of the members that are alive according to gossip (serf status 1)."""
     return {member["Name"] for member in readings.get(node, question).json() or [] if member["Status"] == 1}
 
 

@@ -1,4 +1,4 @@
-"""The log lines of Consul 1.22, and of what Nomad shares with it: memberlist 0.5, serf 0.10, raft 1.7."""
+"""The log lines of Consul 1.22, and of the libraries that Nomad also uses: memberlist 0.5, serf 0.10, raft 1.7."""
 
 from __future__ import annotations
 

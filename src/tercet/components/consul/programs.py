@@ -1,4 +1,4 @@
-"""Consul's program, and where it can be had."""
+"""Consul's program and its sources."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""`dcs`: the stretched Consul datacenter of the leader election."""
+"""`dcs`: the Consul datacenter that spans all sites, for leader election."""

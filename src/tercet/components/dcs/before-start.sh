@@ -1,5 +1,5 @@
 #!/bin/sh
-# Takes the permission to create the Raft of dcs, where there is one, to where it is lost together with the Raft.
+# Moves the permission to create the Raft of dcs, if there is one, to a place where it is lost together with the Raft.
 set -e
 cd @DATA@
 [ -d raft ] || rm -rf @BESIDE@

@@ -1,16 +1,16 @@
-"""`dcs`: a fourth, stretched Consul datacenter over all sites, for leader election alone.
+"""`dcs`: a fourth Consul datacenter that spans all sites, only for leader election.
 
-Why it exists: each specified datacenter has its own KV store, so three Patronis would elect three leaders, and
-a session across federated datacenters is refused. `dcs` is one Raft over the sites' control nodes; every other
-node runs a client agent of it. Two agents share a container, hence the shifted ports. It is WAN-joined with
-the others so that people and jobs can ask `primary.SERVICE@dcs` anywhere; the proxies ask their own local `dcs`
-agent, because a forwarded query hangs when the server it goes through is silent.
+Each specified datacenter has its own KV store, so three Patronis would elect three leaders, and Consul refuses a
+session across federated datacenters. `dcs` is one Raft across the control nodes of the sites; every other node runs a
+client agent of it. Two agents share a container, so `dcs` has other ports. It is joined with the others over the WAN,
+so that people and jobs can look up `primary.SERVICE@dcs` anywhere. The proxies ask their own local `dcs` agent, because
+a forwarded query hangs if the server on the way is silent.
 
 Invariant: its Raft is created once, on the control node of the first primary's site, with a permission that `apply`
 gives only while no database node holds data (components/permission.py). A server without data and without the
-permission joins the others' Raft. Three of them that lost their data stay without a leader: an empty `dcs` knows
-neither who has the last commits nor that there is a cluster, so it would make the first node that asks the primary.
-`tercet recover dcs` (operations/recover_dcs.py) gives it back what it knew.
+permission joins the Raft of the others. If all three lost their data, they stay without a leader: an empty `dcs` knows
+neither the node with the last commits nor that there is a cluster, so the first node that asks would become primary.
+`tercet recover dcs` (operations/recover_dcs.py) restores its data.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ UNIT = "consul-dcs.service"
 DATA = "/var/lib/consul-dcs"
 PERMISSION = "/var/lib/tercet/dcs-bootstrap.json"
 
-# Beside the Raft, where Consul reads it. Consul ignores it once there is a Raft; a server that loses its Raft loses it
-# too, whether all of its data are gone or the folder `raft` alone.
+# Next to the Raft, where Consul reads it. Consul ignores it when there is a Raft. A server that loses its Raft also
+# loses this file, whether it lost all of its data or only the folder `raft`.
 _BESIDE = f"{DATA}/bootstrap"
 _BEFORE_START = text_of(__package__, "before-start.sh", DATA=DATA, BESIDE=_BESIDE, PERMISSION=PERMISSION)
 
@@ -74,7 +74,7 @@ class Dcs:
             "grpc_tls": -1,
         }
         settings["retry_join"] = [f"{name}:{ports.dcs_serf_lan}" for name in controls if name != node.name]
-        # Clients in turn too: the primary's session hangs on its own agent's health.
+        # Clients also one at a time: the primary's session depends on the health of its own agent.
         rolling = everywhere("dcs", node, platform, endpoints.dcs(platform))
         if node.role is Role.CONTROL:
             settings |= {
@@ -82,9 +82,9 @@ class Dcs:
                 # The other side's WAN port, not ours: these are the servers of dc1..dcN.
                 "retry_join_wan": [f"{name}:{wan}" for name in controls],
                 "retry_interval_wan": "1s",
-                # A dead site's server stays a voter: three voters of which two live hold the same quorum
-                # as two voters do, and nothing changes when it comes back. Consul reads this when a Raft is created,
-                # and never again: it is that of all sites, also while some are lost.
+                # A dead site's server stays a voter: three voters of which two live have the same quorum as two voters
+                # do, and nothing changes when it comes back. Consul reads this when a Raft is created, and never again:
+                # it is that of all sites, also while some are lost.
                 "autopilot": {
                     "min_quorum": len(platform.settings.sites),
                     "server_stabilization_time": "1s",
@@ -107,17 +107,18 @@ class Dcs:
         )
 
     def permission(self) -> Exec:
-        """Let the server that gets this create the Raft, once it sees all servers."""
+        """Allow the server that gets this to create the Raft when it sees all servers."""
         controls = self.context.platform.of(Role.CONTROL)
         return permission.give(PERMISSION, as_json({"bootstrap_expect": len(controls)}))
 
     def _permission(self) -> Object:
-        """Given once, while nobody holds any data. Where somebody does, this server joins the others, and the gate
-        says so if there is nothing to join."""
+        """Given once, while no node holds data. Otherwise this server joins the others, and the gate reports it if
+        there is nothing to join.
+        """
         platform = self.context.platform
         peers = endpoints.dcs(platform).url("/v1/status/peers")
         exists = f'[ -e {PERMISSION} ] || [ -n "$(ls {_BESIDE} 2>/dev/null)" ] || curl -sf -m 2 {peers} | grep -q :'
-        # It reads the permission when it starts.
+        # Consul reads the permission when it starts.
         restart = f"if systemctl -q is-active {UNIT}; then systemctl restart {UNIT}; fi"
         return Object(
             "the permission to create the Raft of dcs",
@@ -149,17 +150,17 @@ class Dcs:
 
 
 def bootstrap_server(platform: Platform) -> Node:
-    """The control node that creates the Raft, where it may."""
+    """The control node that creates the Raft, if it has the permission."""
     return platform.at(platform.initial_primary.site, Role.CONTROL)
 
 
 def lost(readings: Readings, controls: Iterable[str]) -> bool:
-    """Every server runs, and none has a Raft: their data is gone, and with it all that `dcs` knew."""
+    """Whether every server runs and none has a Raft: then the data of `dcs` is lost."""
     return all(readings.get(control, "dcs.raft").json() == [] for control in controls)
 
 
 def raft_of(readings: Readings, controls: Iterable[str]) -> tuple[str, int]:
-    """Leader's node name and number of voters, as the first server that answers sees them; ("", 0) if none."""
+    """The leader's node name and the number of voters according to the first server that answers; ("", 0) if none."""
     for control in controls:
         servers = (readings.get(control, "dcs.peers").json() or {}).get("Servers", [])
         leader = next((server["Node"] for server in servers if server["Leader"]), "")

@@ -1,4 +1,4 @@
-"""The services that `dcs` knows. Each component declares its own among its `additions`."""
+"""The services in `dcs`. Each component declares its services in its `additions`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tercet.inventory.platform import Node
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """One component's services on a node, as Consul's configuration has them."""
+    """One component's services on a node, in the form of Consul's configuration."""
 
     of: Callable[[Context, Node], Iterable[Mapping[str, object]]]
 

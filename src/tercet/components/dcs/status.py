@@ -1,4 +1,4 @@
-"""Consul in `status`: the sites' own datacenters, and with them `dcs`, the one that is stretched over them."""
+"""Consul in `status`: the datacenters of the sites, and `dcs`, which spans all sites."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _read(context: Context, readings: Readings) -> ConsulKeys:
     for site in context.platform.sites:
         control = context.platform.at(site.name, Role.CONTROL).name
         leads = consul.leader_of(readings, control)
-        # One server a datacenter: if there is a leader, it is this one.
+        # There is one server per datacenter: if there is a leader, it is this one.
         found[site.datacenter] = DatacenterStatus(leader=control if leads else None)
     leader, voters = dcs.raft_of(readings, [node.name for node in context.platform.of(Role.CONTROL)])
     found[dcs.NAME] = DatacenterStatus(leader=leader or None, voters=voters)

@@ -1,1 +1,1 @@
-"""The small daemons beside Consul and Tailscale."""
+"""tercet's small daemons for Consul and Tailscale."""

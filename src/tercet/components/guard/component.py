@@ -1,7 +1,7 @@
 """The small daemons beside Consul and Tailscale: the dead-peer guard, the one that keeps direct paths, the placement of
 `dcs`'s leader, and one for restored servers.
 
-What they do and why is in nodeside/guard.py, paths.py, placement.py and rollback.py, the programs themselves.
+The programs nodeside/guard.py, paths.py, placement.py and rollback.py say what they do and why.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ PLACEMENT = "tercet-placement.service"
 ROLLBACK = "tercet-rollback.service"
 RESTORED = "/var/lib/tercet/restored"
 LIBRARY = "/usr/lib/tercet"
-CLIENT = ("api", "endpoint")  # the modules of a program that asks an API
+CLIENT = ("api", "endpoint")  # the modules that a program needs to call an API
 
-# For a daemon that says when it is ready and that it still works (nodeside/host.py). One that hangs is started anew: it
-# would be active and do nothing. 30 s are far above every time limit of its own, and above a node's pause in a drill.
+# For a daemon that reports when it is ready and that it still works (nodeside/host.py). If it hangs, it is restarted,
+# because it would be active and do nothing. 30 s is far above all of its time limits and above a node's pause in a
+# drill.
 SUPERVISED: Mapping[str, str | int] = {"Type": "notify", "WatchdogSec": 30, "WatchdogSignal": "SIGKILL"}
 
 
@@ -47,14 +48,15 @@ def program(
     service: Mapping[str, str | int] = MappingProxyType({}),
     unit: Mapping[str, Value] | None = None,
 ) -> tuple[Directory | File, ...]:
-    """The files of a daemon: a program of tercet/nodeside with the modules it imports from there, its configuration in
-    one JSON file, and its unit. The program has the daemon's name unless it `runs` another."""
+    """The files of a daemon: a program of tercet/nodeside with the modules that it imports from there, its
+    configuration in one JSON file, and its unit. The program has the daemon's name, unless `runs` names another one.
+    """
     runs = runs or name
     path, settings = f"{LIBRARY}/{runs}.py", f"/etc/tercet/{name}.json"
     start = {
         **CONTROL_PLANE,
         **service,
-        # The program's own folder is on the path, for the modules; nothing of the environment is.
+        # The program's own folder is on the path, for the modules; the environment is ignored.
         "ExecStart": f"/usr/bin/python3 -BEs {path} {settings}",
         "TimeoutStopSec": 3,
     }
@@ -101,7 +103,7 @@ def source(module: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """The guard and the keeper of paths on every node, the other two on the control nodes."""
+    """The guard and tercet-paths on every node, the other two on the control nodes."""
 
     context: Context
     name: str = "guard"
@@ -122,13 +124,13 @@ class Guard:
             "tailnet": str(platform.settings.tailnet.cidr),
             "sites": {member.name: member.site for member in platform.nodes if member.site != node.site},
         }
-        # Without a limit to its start: it tries on until the rule can be installed, and says why it cannot be.
+        # Without a limit for its start: it tries until the rule can be installed, and reports why it cannot be.
         service = {**SUPERVISED, "TimeoutStartSec": "infinity"}
         yield from daemon("guard", "Dead-peer guard", guard, modules=(*CLIENT, "host", "tailnet"), service=service)
         paths: dict[str, object] = {
             "socket": SOCKET,
             "hosts": HOSTS,
-            # Within a site there is no line to be bad.
+            # Links within a site do not lose packets.
             "peers": [member.name for member in platform.nodes if member.site != node.site],
             "tailnet": str(platform.settings.tailnet.cidr),
         }
@@ -169,7 +171,7 @@ class Guard:
 
 
 def active(names: list[str], question: str) -> Callable[[Readings], State]:
-    """The unit that `question` asks about is active on each of these nodes."""
+    """Holds if the unit that `question` asks about is active on each of these nodes."""
 
     def check(readings: Readings) -> State:
         answers = {name: readings.get(name, question) for name in readings.present(names)}

@@ -1,4 +1,4 @@
-"""headscale with its DERP relay on the lab's `world`: the tailnet's control plane where there is no outside.
+"""headscale with its DERP relay on the lab's `world`: the tailnet's control plane if there is no real one.
 
 Invariant: nothing in the lab reaches out: no public DERP map, no update check, an own CA. The certificate is
 issued for `headscale.lab` and comes from the secrets, so it never changes between runs.
@@ -40,7 +40,7 @@ JOIN_KEY = text_of(__package__, "join-key.sh", HEADSCALE=HEADSCALE, USER=USER)
 
 
 def join_key_request(tag: str) -> Exec:
-    """Asks headscale for a key that is good for at least five minutes; its answer is the key alone."""
+    """Asks headscale for a key that is valid for at least five minutes. The answer is only the key."""
     return Exec(("sh", "-c", JOIN_KEY, "sh", tag), timeout=30)
 
 
@@ -48,7 +48,7 @@ MEMBERS = text_of(__package__, "members.sh", HEADSCALE=HEADSCALE)
 
 
 def members_request(verb: Literal["expire", "delete"], nodes: Mapping[str, Iterable[str]]) -> Exec:
-    """Lets the keys of these nodes expire, which logs them out, or removes them. `nodes`: name → addresses."""
+    """Makes the keys of these nodes expire, which logs them out, or removes the nodes. `nodes`: name → addresses."""
     words = (f"{name}={address}" for name, addresses in nodes.items() for address in sorted(addresses))
     return Exec(("sh", "-c", MEMBERS, "sh", verb, *words), timeout=30)
 
@@ -120,7 +120,7 @@ class Headscale:
     def questions(self, node: Node) -> Mapping[str, Request]:
         if node.role is not Role.WORLD:
             return {}
-        # The certificate is for its name, which only the nodes' /etc/hosts has.
+        # The certificate is for its name, which is only in the nodes' /etc/hosts.
         return {"headscale": Exec(("curl", "-sfk", "-m", "3", "https://127.0.0.1/health"))}
 
     def healthy(self) -> Iterable[Condition]:

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Prints a key with which nodes join the tailnet, good for at least five minutes. Argument: their tag.
-# One key serves a whole `up`: nine nodes that each ask for their own cost nine times three starts of a large program.
-# It lives five minutes longer than it is handed out, in a file that only root reads and a restart forgets.
+# Prints a key with which nodes join the tailnet, valid for at least five minutes. Argument: their tag. One key is
+# enough for a whole `up`: a separate key for each of nine nodes would cost nine times three starts of a large program.
+# The key lives five minutes longer than it is handed out, in a file that only root can read and that a restart removes.
 umask 077; exec 9>/run/tercet-join.lock; flock -w 15 9 || exit 1
 if [ -z "$(find /run/tercet-join.key -mmin -5 2>/dev/null)" ]; then
   @HEADSCALE@ users create @USER@ >/dev/null 2>&1

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Lets keys of nodes expire, or deletes nodes.
+# Makes keys of nodes expire, or deletes nodes.
 # Arguments: "expire" or "delete", then NAME=ADDRESS of each node. Both must match: a name may have an old entry.
 verb=$1; shift
 listed=$(@HEADSCALE@ nodes list -o json) || exit 1

@@ -1,4 +1,4 @@
-"""headscale's program, and where it can be had."""
+"""headscale's program and its sources."""
 
 from __future__ import annotations
 

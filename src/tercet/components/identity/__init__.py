@@ -1,1 +1,1 @@
-"""Whose nodes these are. An operator with other secrets, or whose inventory misses a lost site, is refused."""
+"""Records on the nodes with which an operator is refused whose secrets or lost sites differ from the platform's."""

@@ -1,11 +1,11 @@
-"""The fingerprint of the platform's secrets on its database nodes: who comes with other secrets is refused.
+"""The fingerprint of the platform's secrets on its database nodes: an operator with other secrets is refused.
 
-Passwords reach the database when it is created, and most of them never again: Patroni makes its users then. An
-operator on another machine, with the same inventory and other secrets, would break replication with them.
+Most passwords are set in the database only when it is created, because Patroni creates its users at that time. An
+operator on another machine, with the same inventory but other secrets, would break replication.
 
-Invariant: no secret is brought to a node before the database nodes have a record of it, and none that differs from a
-record ever is. So this component comes before all others. The record is a hash of each secret, with as many rounds as
-PostgreSQL's own (scram_iterations), and says which file they came from.
+Invariant: a secret is brought to a node only after the database nodes have a record of it, and never if it differs from
+a record. So this component comes before all others. The record is a hash of each secret, with as many rounds as
+PostgreSQL's own (scram_iterations), and names the file from which the secrets came.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Fingerprint:
         return json.dumps(record, indent=2).encode() + b"\n"
 
     def _differs(self, node: str, answer: Answer) -> str | None:
-        """Raises TercetError where the record is of other secrets."""
+        """Raises TercetError if the record is of other secrets."""
         if not answer.ok:
             return f"unknown ({answer.why()})"
         recorded = self._recorded(node, answer)
@@ -79,9 +79,10 @@ class Fingerprint:
         return f"no record of {', '.join(missing)} yet" if missing else None
 
     def _permit(self, node: str, answers: dict[str, Answer]) -> str | None:
-        """Why no record may be made at `node`: one of the nodes that do not answer may have one of other secrets.
+        """The reason why no record may be made on `node`: a node that does not answer may have a record of other
+        secrets.
 
-        Where another node has a record of ours, it does not matter what the others have.
+        If another node has a record of these secrets, the nodes that do not answer have no effect.
         """
         known = {name: self._recorded(name, answer) for name, answer in answers.items() if answer.ok}
         silent = sorted(answers.keys() - known.keys())
@@ -90,7 +91,7 @@ class Fingerprint:
         return f"{', '.join(silent)} did not say whether the platform runs with other secrets; start it and try again"
 
     def _recorded(self, node: str, answer: Answer) -> Mapping[str, str]:
-        """What the node has a record of. Raises TercetError where that is of other secrets, or cannot be read."""
+        """The node's record. Raises TercetError if it is of other secrets or cannot be read."""
         record = answer.json()
         if not isinstance(record, dict) or not isinstance(recorded := record.get("secrets", {}), dict):
             raise TercetError(

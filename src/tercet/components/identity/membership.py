@@ -1,11 +1,11 @@
-"""Which sites are lost, as a record on the nodes that are left: who comes with another inventory is refused.
+"""A record of the lost sites on the remaining nodes: an operator whose inventory differs is refused.
 
 `tercet recover` writes the key `lost_sites` into the inventory of the operator who runs it. A second operator, whose
-file does not have it, would bring the configuration of all sites back, and with it open the door to those that are
-shut out; and who wrote the key by hand would shut healthy sites out.
+file does not have the key, would bring back the configuration of all sites and so let the lost sites in again. An
+operator who writes the key by hand would shut healthy sites out.
 
-Invariant: the record is changed by `tercet recover` alone, before the platform is. `apply` copies it to a node that is
-new. Where no site is lost there is none.
+Invariant: only `tercet recover` changes the record, before it changes the platform. `apply` copies it to new nodes. If
+no site is lost, there is no record.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ _WRITE = text_of(__package__, "membership-write.sh", FOLDER=FOLDER, RECORD=RECOR
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """`lost`: the lost sites, in the inventory's order. `survivor`: the database node that went on alone from `end`, a
-    position in the WAL of `timeline`; what others have beyond that, only they have. `since`: when, for people.
-    `returning`: sites that `tercet recover rejoin` is taking back: the inventory may have them or not."""
+    """`lost`: the lost sites, in the inventory's order. `survivor`: the database node that continued alone from `end`,
+    a position in the WAL of `timeline`; WAL of other nodes after that position is only on these nodes. `since`: the
+    time, for people. `returning`: sites that `tercet recover rejoin` is taking back; the inventory may list them or
+    not.
+    """
 
     lost: tuple[str, ...] = ()
     survivor: str = ""
@@ -47,7 +49,7 @@ NOTHING = Record()
 
 
 def record_of(answer: Answer) -> Record | None:
-    """What a node answered to READ; None where it did not, or where that is no record. NOTHING: it has none."""
+    """A node's answer to READ; None if it did not answer or the answer is not a record. NOTHING: it has no record."""
     said = answer.json()
     try:
         record = Record(**{**said, **{key: tuple(said.get(key, ())) for key in ("lost", "returning")}})
@@ -57,7 +59,7 @@ def record_of(answer: Answer) -> Record | None:
 
 
 def writing(record: Record) -> Exec:
-    """Make it the node's record, whole or not at all; NOTHING removes it."""
+    """Write the node's record, completely or not at all. NOTHING removes it."""
     return Exec(("sh", "-c", _WRITE), stdin=_content(record), timeout=20)
 
 
@@ -66,15 +68,17 @@ def _content(record: Record) -> bytes:
 
 
 def known(answers: Mapping[str, Answer]) -> Record:
-    """The platform's record from what the nodes answered to READ. They have the same, but for one that was interrupted
-    while it was written: then it is the one that says more is lost."""
+    """The platform's record from the nodes' answers to READ. All nodes have the same record, unless writing it was
+    interrupted: then the record with more lost sites counts.
+    """
     records = [record for answer in answers.values() if (record := record_of(answer)) is not None]
     return max(records, key=lambda record: (len(record.lost), len(record.returning)), default=NOTHING)
 
 
 def agree(platform: Platform, answers: Mapping[str, Answer]) -> None:
-    """Raise TercetError where the inventory and the platform differ about the sites that are lost. `answers` are those
-    of the nodes to READ; who did not answer is not heard."""
+    """Raise TercetError if the inventory and the platform differ about the lost sites. `answers` are the nodes' answers
+    to READ; nodes that did not answer are ignored.
+    """
     record = known(answers)
     lost = [site.name for site in platform.lost_sites]
     if record.returning:
@@ -86,7 +90,7 @@ def agree(platform: Platform, answers: Mapping[str, Answer]) -> None:
         return
     if not record.lost:
         if not any(record_of(answer) is not None for answer in answers.values()):
-            return  # nobody answered, so nothing can be changed either
+            return  # no node answered, so nothing can be changed anyway
         raise TercetError(
             f"expected the platform to know that {', '.join(lost)} {'is' if len(lost) == 1 else 'are'} lost, as the "
             f"inventory says, found that no node does. Nothing was changed\n  Remove `lost_sites` from the inventory. "
@@ -102,7 +106,7 @@ def agree(platform: Platform, answers: Mapping[str, Answer]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """The record on each control and database node that is left."""
+    """The record on each remaining control and database node."""
 
     context: Context
     name: str = "membership"

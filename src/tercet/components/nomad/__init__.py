@@ -1,1 +1,1 @@
-"""Nomad: one cluster over all sites."""
+"""Nomad: one cluster across all sites."""

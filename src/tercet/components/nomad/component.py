@@ -1,7 +1,7 @@
-"""Nomad: one cluster over all sites, its servers on the control nodes, its clients on the apps nodes.
+"""Nomad: one cluster across all sites, with servers on the control nodes and clients on the apps nodes.
 
-Invariant: any two of three servers hold quorum, so the loss of a site stops nothing. The heartbeat settings
-decide how soon a dead site's allocations run elsewhere: 13 s after a kill with the `fast` profile (measured).
+Invariant: any two of three servers are a quorum, so Nomad survives the loss of a site. The heartbeat settings decide
+how soon a dead site's allocations run elsewhere: 13 s after a kill with the `fast` profile (measured).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Nomad:
         yield from self._rejoin(node)
 
     def _rejoin(self, node: Node) -> Iterable[Resource]:
-        """What was away and is there again: this cluster's, and Consul's, which comes before it."""
+        """Joins members that were away and are back, of this cluster and of Consul, which comes before it."""
         platform, control = self.context.platform, node.role is Role.CONTROL
         consul, own = endpoints.consul(platform)._asdict(), endpoints.nomad(platform)._asdict()
         pools = [["consul-lan", consul]]
@@ -95,16 +95,16 @@ class Nomad:
         }
         if node.role is Role.CONTROL:
             timing = self.context.timing
-            # A dead site's server stays a voter and is shown as failed, as with `dcs`. By default autopilot removes it
+            # A dead site's server stays a voter and is shown as failed, as in `dcs`. By default, autopilot removes it
             # and lists it as left. Nomad reads this when it creates the cluster, and never again.
             config["autopilot"] = {"cleanup_dead_servers": False}
             config["server"] = {
                 "enabled": True,
-                # Of all sites, also while some are lost: a server that expects itself alone creates a cluster as soon
-                # as it has no data, and asks nobody.
+                # The number of all sites, even while some are lost: a server that expects only itself creates a cluster
+                # as soon as it has no data, without asking others.
                 "bootstrap_expect": len(platform.settings.sites),
                 "server_join": {"retry_join": servers, "retry_interval": "1s"},
-                # Raft's leader speaks to each follower every 50 to 100 ms, times this, also at rest (CommitTimeout,
+                # Raft's leader contacts each follower every 50 to 100 ms, times this, even at rest (CommitTimeout,
                 # which Nomad multiplies and Consul does not); an election takes a second longer for it.
                 "raft_multiplier": 2,
                 "heartbeat_grace": f"{timing.nomad_heartbeat_grace_s}s",
@@ -113,10 +113,10 @@ class Nomad:
             }
         else:
             rpc = [f"{control.name}:{ports.nomad_rpc}" for control in platform.of(Role.CONTROL)]
-            # There need be no default route, so the interface must be named.
+            # There may be no default route, so the interface must be named.
             config["client"] = {"enabled": True, "network_interface": INTERFACE, "servers": rpc}
-            # `exec` needs cgroup controllers, which the lab has not, and more than an unprivileged container on
-            # Proxmox is known to give. The container is the boundary either way.
+            # `exec` needs cgroup controllers that the lab does not have, and more rights than an unprivileged container
+            # on Proxmox may have. With either driver, the container isolates the jobs from the host.
             config["plugin"] = {"raw_exec": {"config": {"enabled": True}}}
         return config
 
@@ -156,7 +156,7 @@ class Nomad:
 
 
 def leader_of(readings: Readings, controls: Iterable[str]) -> str:
-    """RPC address of the leader as the first server that knows one says; empty if none does."""
+    """The RPC address of the leader according to the first server that knows one; empty if none does."""
     for control in controls:
         leader = readings.get(control, "nomad.leader").json()
         if isinstance(leader, str) and leader:
@@ -165,7 +165,7 @@ def leader_of(readings: Readings, controls: Iterable[str]) -> str:
 
 
 def servers_of(readings: Readings, control: str) -> dict[str, tuple[str, str]]:
-    """Server name → (status, address), as that server's gossip sees it; names without the region."""
+    """Server name → (status, address) according to that server's gossip. Names are without the region."""
     members = (readings.get(control, "nomad.servers").json() or {}).get("Members", [])
     return {m["Name"].removesuffix(".global"): (m["Status"], m["Addr"]) for m in members}
 
@@ -175,7 +175,7 @@ def clients_of(readings: Readings, controls: Iterable[str]) -> dict[str, str]:
     for control in controls:
         clients = readings.get(control, "nomad.clients").json()
         if clients is not None:
-            # A reinstalled client has a second, dead entry of the same name: the living one counts.
+            # A reinstalled client has a second, dead entry of the same name: the one that is alive counts.
             return {c["Name"]: c["Status"] for c in sorted(clients, key=lambda c: str(c["Status"]) == "ready")}
     return {}
 

@@ -1,4 +1,4 @@
-"""Nomad's program, and where it can be had."""
+"""Nomad's program and its sources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nomad in `status`: who leads, and which servers and clients there are."""
+"""Nomad in `status`: the leader, and the servers and clients."""
 
 from __future__ import annotations
 

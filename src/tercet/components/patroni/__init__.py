@@ -1,1 +1,1 @@
-"""PostgreSQL under Patroni, and the small daemons beside it."""
+"""PostgreSQL under Patroni, and tercet's small daemons for it."""

@@ -1,3 +1,3 @@
 #!/bin/sh
-# Run by Patroni once it has created the cluster: the permission is used up, also in Patroni's memory.
+# Run by Patroni when it has created the cluster: removes the permission, also from Patroni's memory.
 rm -f @BOOTSTRAP@ && kill -HUP "$PPID"

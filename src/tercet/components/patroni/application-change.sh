@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes the application's user and its database as they should be, on the primary.
-# Arguments: user, database. The password comes on standard input.
+# Makes the application's user and its database on the primary, or corrects them.
+# Arguments: user, database. The password is on standard input.
 read -r password
 local_psql() { @AS_POSTGRES@ @PSQL@ -XAtq -v ON_ERROR_STOP=1 "$@"; }
 [ "$(local_psql -c 'SELECT pg_is_in_recovery()')" = f ] || { echo "is no primary any more" >&2; exit 1; }

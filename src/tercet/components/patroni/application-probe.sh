@@ -1,7 +1,7 @@
 #!/bin/sh
-# Says "ready" if the application has its database and can log in; else "standby", or what is wrong.
-# Arguments: user, database, port. The password comes on standard input and reaches psql by its environment, which only
-# root and postgres can read.
+# Prints "ready" if the application has its database and can log in; otherwise "standby", or what is wrong. Arguments:
+# user, database, port. The password is on standard input. psql gets it in its environment, which only root and postgres
+# can read.
 read -r password
 local_psql() { @AS_POSTGRES@ @PSQL@ -XAtq -v ON_ERROR_STOP=1 "$@"; }
 found=$(local_psql -c "SELECT pg_is_in_recovery(),

@@ -1,7 +1,7 @@
-"""What belongs to the application: its database and its user, owner of that database and nothing more.
+"""The application's database and its user, which owns only this database.
 
-Both live in the replicated database, so they are looked at and made on whichever node is primary when that happens: it
-may be another one than when the plan was made. A standby answers "standby".
+Both are in the replicated database, so they are checked and made on the node that is primary at that time, which may be
+another node than when the plan was made. A standby answers "standby".
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class Application:
 
     def desired(self, node: Node) -> Iterable[Resource]:
         platform = self.context.platform
-        if node != platform.initial_primary:  # given once; while there is no cluster yet, it is planned there
+        if (
+            node != platform.initial_primary
+        ):  # declared once, on this node; while there is no cluster, it is planned there
             return
         postgresql, port = platform.settings.postgresql, str(platform.settings.ports.of(PatroniPorts).postgresql)
         password = self.context.secrets.password(APPLICATION_PASSWORD).encode() + b"\n"
@@ -46,7 +48,7 @@ class Application:
             (Exec(("sh", "-c", CHANGE, "sh", *words), stdin=password, timeout=20),),
             on=(node.name, *others),
             here=on_primary,
-            settle=self.context.timing.ttl + 30.0,  # a failover takes up to ttl where gossip does not end the session
+            settle=self.context.timing.ttl + 30.0,  # a failover takes up to ttl if gossip does not end the session
         )
 
     def questions(self, node: Node) -> Mapping[str, Request]:
@@ -57,12 +59,12 @@ class Application:
 
 
 def on_primary(answer: Answer) -> bool:
-    """The answer to a probe that says "standby" on a standby."""
+    """Whether the answer to a probe is from the primary: a standby answers "standby"."""
     return answer.ok and answer.text.strip() != "standby"
 
 
 def not_ready(answer: Answer) -> str | None:
-    """The reason for a change, from a probe that says "ready" where there is none."""
+    """The reason for a change, from a probe that answers "ready" if there is none."""
     if not on_primary(answer):
         return "no database node is primary"
     text = answer.text.strip()

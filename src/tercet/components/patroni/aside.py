@@ -1,6 +1,6 @@
 """Database files that could not be rewound: moved aside instead of deleted, shown, and removed when they are too old.
 
-When that happens is in nodeside/rewind.py, how in nodeside/aside.py.
+nodeside/rewind.py says when this happens, and nodeside/aside.py how.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from tercet.inventory.model import AsideModel
 from tercet.inventory.platform import Node, Platform, Role
 
 SERVICE, TIMER = "tercet-aside.service", "tercet-aside.timer"
-CLEAN_S = 60  # between two looks whether something must go
-REMOVE_S = 600.0  # for one removal: a large database on a slow disk, too
+CLEAN_S = 60  # between two checks whether something must be removed
+REMOVE_S = 600.0  # seconds for one removal, enough for a large database on a slow disk
 NEAR = 0.25  # the part of keep_days before its end in which `status` warns
 NEAR_PERCENT = 10.0  # and the distance from min_free_percent
 
 _COMMAND = ("/usr/bin/python3", "-I", ASIDE, ASIDE_SETTINGS)
-# Python is started only where there is something to list: each `status` asks.
+# Python is started only if there is something to list, because each `status` asks.
 _LIST = f'for each in {patroni.DATA}.aside-*; do [ -e "$each" ] && exec "$@"; done; echo "{{}}"'
 
 _TITLE = "Removes database files that were moved aside, when they are too old or room is needed"
@@ -54,7 +54,7 @@ class AsideStatus(StatusModel):
 
 @dataclass(frozen=True, slots=True)
 class Aside:
-    """What moves, shows and removes them, on each database node. Before Patroni, which has it move data aside."""
+    """The program on each database node that moves, lists and removes them. Comes before Patroni, which uses it."""
 
     context: Context
     name: str = "aside"
@@ -89,7 +89,7 @@ class Aside:
 
 
 def removal(name: str) -> Exec:
-    """Removes the files of that name from the node on which it is run."""
+    """The program that removes the files of that name from its node."""
     return Exec((*patroni.AS_POSTGRES, *_COMMAND, "remove", name), timeout=REMOVE_S)
 
 
@@ -100,13 +100,13 @@ def moved_aside(platform: Platform, readings: Readings, now: datetime) -> list[A
 
 
 def _kept(node: str, answer: Answer, keep: AsideModel, now: datetime) -> list[AsideStatus]:
-    """What the node has kept, oldest first; nothing where it does not say."""
+    """The files that the node has kept, the oldest first; empty if it does not answer."""
     said = answer.json() or {}
     found: list[AsideStatus] = []
     for each in said.get("aside", ()):
         moved = datetime.fromtimestamp(each["moved"], UTC)
         until = moved + timedelta(days=keep.keep_days)
-        room = said["free_percent"] if not found else 100.0  # the oldest goes first
+        room = said["free_percent"] if not found else 100.0  # the oldest is removed first
         found.append(
             AsideStatus(
                 node=node,
@@ -123,7 +123,7 @@ def _kept(node: str, answer: Answer, keep: AsideModel, now: datetime) -> list[As
 
 
 def _warning(keep: AsideModel, left: timedelta, free_percent: float) -> str:
-    """Why files with this much time left, on a disk with this much room, are removed soon; "" if they are not."""
+    """The reason why files with this much time left, on a disk with this much room, are removed soon; "" otherwise."""
     if free_percent < keep.min_free_percent + NEAR_PERCENT:
         return f"removed when less than {keep.min_free_percent} % of the disk is free; it is {free_percent:.0f} % now"
     if left < NEAR * timedelta(days=keep.keep_days):

@@ -1,15 +1,15 @@
-"""PostgreSQL under Patroni: who is primary is Patroni's decision alone, made in `dcs`.
+"""PostgreSQL under Patroni. Only Patroni decides which node is primary, through `dcs`.
 
 Invariants
-- A write is acknowledged only when a standby has it: quorum commit with strict mode. `quorum` and not `on`,
-  because the silent loss of *the* synchronous standby would stall commits for ttl + loop_wait.
+- A write is acknowledged only when a standby has it: quorum commit with strict mode. `quorum` is used instead of `on`,
+  because if *the* synchronous standby fell silent, commits would stall for ttl + loop_wait.
 - The cluster is created once, on the inventory's primary, with a permission that `apply` gives only while no database
-  node holds any data (components/permission.py). It is Patroni's section `bootstrap`, without which Patroni creates
-  nothing, and it is gone once the cluster exists. So an emptied first primary never creates a second cluster.
-- No Patroni starts before `dcs` knows the cluster, or it may create one: a `dcs` that lost its data knows neither who
-  has the last commits nor who was the primary, so the first Patroni to ask would lead. Meanwhile reads go on
-  (components/patroni/readonly.py).
-- Dynamic configuration lives in `dcs`; components/patroni/settings.py keeps it as the inventory has it.
+  node holds data (components/permission.py). The permission is Patroni's section `bootstrap`, without which Patroni
+  creates no cluster. It is gone when the cluster exists, so an emptied first primary never creates a second cluster.
+- Patroni starts only when `dcs` knows the cluster or when it may create one. A `dcs` that lost its data knows neither
+  the node with the last commits nor the last primary, so the first Patroni to ask would lead. Reads continue in the
+  meantime (components/patroni/readonly.py).
+- The dynamic configuration is in `dcs`; components/patroni/settings.py keeps it in the state of the inventory.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ CONFIG = "/etc/patroni/patroni.yml"
 DATA = "/var/lib/postgresql/17/tercet"
 HOME = Directory("/var/lib/postgresql/17", owner="postgres", group="postgres")
 BIN = "/usr/lib/postgresql/17/bin"
-PSQL = f"{BIN}/psql"  # the one in PATH is Debian's wrapper: Perl, which takes as long again
+PSQL = f"{BIN}/psql"  # psql in PATH is Debian's wrapper in Perl, which takes twice as long
 GATE = "/usr/lib/tercet/patroni-may-start"
 BEFORE_STOP = "/usr/lib/tercet/patroni-before-stop"
 AFTER_BOOTSTRAP = "/usr/lib/tercet/patroni-after-bootstrap"
 KEEPALIVES = "/run/patroni/keepalives"  # written by Patroni, read by nodeside/watchdog.py
 PERMISSION = "/run/tercet-bootstrap.yml"
-# What Patroni reads: CONFIG, and the permission while it is there. Patroni's own user removes that.
+# Patroni reads CONFIG, and the permission while it exists. Patroni's own user removes the permission.
 CONFIGS = "/run/patroni/config"
 BOOTSTRAP = f"{CONFIGS}/bootstrap.yml"
 RECOVER = "`tercet recover dcs` shows what each database node has, and recovers it"
@@ -105,7 +105,7 @@ class Patroni:
         )
 
     def api(self, path: str, node: Node) -> Http:
-        """Patroni's REST API, asked on the node itself: it listens on the tailnet address alone."""
+        """A request to Patroni's REST API on the node itself. The API listens only on the tailnet address."""
         return Http(endpoints.patroni(self.context.platform, node.name), path)
 
     def _config(self, node: Node) -> dict[str, object]:
@@ -142,9 +142,9 @@ class Patroni:
                 "bin_name": {"pg_rewind": PG_REWIND},
                 "pgpass": "/run/patroni/pgpass",
                 "before_stop": BEFORE_STOP,
-                # A spread checkpoint, the default, lets a new standby wait for minutes before the first byte.
+                # With a spread checkpoint, the default, a new standby waits for minutes before the first byte.
                 "basebackup": [{"checkpoint": "fast"}],
-                # What cannot be rewound is moved aside by PG_REWIND; Patroni must not delete it.
+                # PG_REWIND moves data aside that cannot be rewound; Patroni must not delete it.
                 "remove_data_directory_on_rewind_failure": False,
                 "remove_data_directory_on_diverged_timelines": False,
                 "parameters": {"unix_socket_directories": "/run/postgresql"},
@@ -172,7 +172,7 @@ class Patroni:
         return {"bootstrap": {"dcs": self.dynamic(), "initdb": initdb, "post_bootstrap": AFTER_BOOTSTRAP}}
 
     def _pg_hba(self) -> list[str]:
-        """The superuser comes in by the local socket only; everybody else by SCRAM from the tailnet."""
+        """The superuser can log in only through the local socket, all others with SCRAM from the tailnet."""
         cidr = self.context.platform.settings.tailnet.cidr
         return [
             f"local all {SUPERUSER} peer",
@@ -191,12 +191,12 @@ class Patroni:
             "retry_timeout": timing.retry_timeout,
             "maximum_lag_on_failover": settings.patroni.maximum_lag_on_failover,
             "check_timeline": True,
-            # With one site left there is nobody to confirm a write; see docs/recovery.md.
+            # With one site left, no standby can confirm a write; see docs/recovery.md.
             "synchronous_mode": "quorum" if confirming else False,
             "synchronous_mode_strict": bool(confirming),
             "synchronous_node_count": confirming or 1,
-            "failsafe_mode": True,  # losing `dcs` alone demotes nobody while all members see each other
-            "primary_start_timeout": 0,  # a crashed primary fails over at once, as a standby has every commit
+            "failsafe_mode": True,  # without `dcs`, the primary keeps its role while all members see each other
+            "primary_start_timeout": 0,  # a crashed primary fails over at once, because a standby has every commit
             "primary_stop_timeout": 10,
             "postgresql": {
                 "use_pg_rewind": True,
@@ -215,7 +215,7 @@ class Patroni:
             # is the database's own, instead of one for each file.
             "recovery_init_sync_method": "syncfs",
             "synchronous_commit": "on",
-            # Silence, not an error, is how a peer goes: three ways not to wait for it for minutes.
+            # A lost peer is silent and reports no error. These three settings avoid waiting for it for minutes.
             "wal_sender_timeout": replication_timeout,
             "wal_receiver_timeout": replication_timeout,
             # 5 s by default. A standby waits for it twice until it follows a new primary: for the connection,
@@ -233,14 +233,14 @@ class Patroni:
         }
 
     def key(self, name: str) -> str:
-        """The path in the KV store of `dcs` of what Patroni keeps under that name."""
+        """The path in the KV store of `dcs` of Patroni's key with that name."""
         return f"service/{self.context.platform.settings.postgresql.service}/{name}"
 
     def _recorded_at(self) -> str:
         return f"/v1/kv/{self.key('initialize')}"
 
     def _recorded(self) -> str:
-        """The URL that answers 200 where `dcs` knows the cluster, asked of the node's own agent."""
+        """The URL on the node's own agent that answers 200 if `dcs` knows the cluster."""
         return endpoints.dcs(self.context.platform).url(self._recorded_at())
 
     def _gate(self) -> str:
@@ -271,10 +271,10 @@ class Patroni:
                 "RuntimeDirectory": "patroni postgresql",
                 "RuntimeDirectoryMode": "0755",
                 "RuntimeDirectoryPreserve": "yes",  # a restarted Patroni finds the running PostgreSQL's socket
-                "ExecStartPre": f"+{GATE}",  # as root, who alone may take the permission from where it was given
+                "ExecStartPre": f"+{GATE}",  # as root, which alone may move the given permission
                 "ExecStart": f"/usr/bin/patroni {CONFIGS}",
                 "ExecReload": "/bin/kill -HUP $MAINPID",
-                "KillMode": "process",  # a dead Patroni leaves PostgreSQL running; the next one takes it over
+                "KillMode": "process",  # a dead Patroni leaves PostgreSQL running; the next Patroni takes it over
                 "TimeoutStartSec": "infinity",
                 "TimeoutStopSec": 30,
             },
@@ -282,7 +282,7 @@ class Patroni:
         )
 
     def _cluster(self, node: Node) -> Object:
-        """The permission to create the cluster: given on the first primary, once, while nobody holds any data."""
+        """The permission to create the cluster: given once, on the first primary, while no node holds data."""
         here = " || ".join(f"[ -s {path} ]" for path in (f"{DATA}/PG_VERSION", PERMISSION, BOOTSTRAP))
         others = [db.name for db in self.context.platform.of(Role.DB) if db != node]
         return Object(
@@ -305,14 +305,15 @@ class Patroni:
         }
 
     def healthy(self) -> Iterable[Condition]:
-        """Where the cluster ran without anybody to confirm its writes, standbys come first and the setting after: until
-        then they stream and do not count."""
+        """If the cluster ran without a standby to confirm its writes, standbys come first and the setting follows.
+        Until then, they stream but do not count.
+        """
         standbys = len(self.context.platform.sites) - 1
         title = f"postgresql: one primary, {standbys} streaming standbys" if standbys else ALONE
         yield Condition(title, _replicated(self.context.platform, counted=False), self._units)
 
     def confirmed(self) -> Iterable[Condition]:
-        """What holds once the cluster's dynamic configuration is the inventory's."""
+        """What holds when the cluster has the inventory's dynamic configuration."""
         standbys = len(self.context.platform.sites) - 1
         title = f"postgresql: one primary, {standbys} streaming standbys, quorum commit" if standbys else ALONE
         yield Condition(title, _replicated(self.context.platform), self._units)
@@ -323,7 +324,7 @@ class Patroni:
 
 
 def members_of(readings: Readings, databases: Iterable[str]) -> list[dict[str, Any]]:
-    """The cluster's members as the first Patroni that answers lists them; empty if none does."""
+    """The cluster's members according to the first Patroni that answers; empty if none does."""
     for name in databases:
         cluster = readings.get(name, "patroni").json()
         if cluster and cluster.get("members"):
@@ -340,14 +341,15 @@ def primary_of(readings: Readings, databases: Iterable[str]) -> str:
 
 
 def hand_over(service: str, leader: str, candidate: str) -> Exec:
-    """Has Patroni move the lead of the cluster `service` by plan. To be run on the candidate."""
+    """The program that makes Patroni move the lead of the cluster `service` as planned. Run it on the candidate."""
     words = ("switchover", service, "--leader", leader, "--candidate", candidate, "--force")
     return Exec(("patronictl", "-c", CONFIG, *words), timeout=SWITCH_S)
 
 
 def _replicated(platform: Platform, *, counted: bool = True) -> Callable[[Readings], State]:
-    """Every standby streams and counts for commits; without `counted` that is asked only where the cluster has it so
-    that standbys count."""
+    """Every standby streams and counts for commits. Without `counted`, this is required only if the cluster is
+    configured so that standbys count.
+    """
     databases = [node.name for node in platform.of(Role.DB)]
 
     def check(readings: Readings) -> State:

@@ -1,4 +1,4 @@
-"""The log lines of Patroni 4.0, PostgreSQL 17 and the daemons beside them (nodeside/)."""
+"""The log lines of Patroni 4.0, PostgreSQL 17 and tercet's daemons for them (nodeside/)."""
 
 from __future__ import annotations
 

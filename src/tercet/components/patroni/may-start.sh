@@ -1,13 +1,13 @@
 #!/bin/sh
-# Ends when Patroni may start: dcs knows the cluster, or there is no data here and the permission to create one.
-# While dcs is silent, the data that are here are read.
+# Ends when Patroni may start: dcs knows the cluster, or there is no data here and a permission to create a cluster.
+# While dcs is silent, PostgreSQL is started read-only on the data here.
 now() { read -r up _ < /proc/uptime; echo "${up%.*}"; }
 ask() { answer=$(curl -s -m 2 -o /dev/null -w '%{http_code}' '@RECORDED@'); [ "$answer" = 200 ]; }
 mkdir -p @CONFIGS@
 patience=@SILENT_AT_BOOT_S@ enough=@SILENT_LOOKS@
 [ ! -e @KEEPALIVES@ ] || patience=@SILENT_S@
-# Patroni writes its keepalives from the start of the file. "V" at its end says that the watchdog is switched off, and
-# stays so until Patroni switches it on.
+# Patroni writes its keepalives from the start of the file. "V" at its end means that the watchdog is switched off until
+# Patroni switches it on.
 if [ "$(tail -c 1 @KEEPALIVES@ 2>/dev/null)" = V ]; then printf V > @KEEPALIVES@; else : > @KEEPALIVES@; fi
 chown postgres:postgres @CONFIGS@ @KEEPALIVES@
 ln -sfn @CONFIG@ @CONFIGS@/patroni.yml
@@ -22,7 +22,7 @@ until ask; do
   if [ $looks -ge $enough ] && [ $(($(now) - heard)) -ge $patience ] && @READONLY@; then
     echo "dcs is silent: PostgreSQL is started as a standby, for reads alone"
     systemctl start @READONLY_UNIT@
-    # Patroni must find it: until a postmaster has written its file, another one can be started beside it.
+    # Patroni must find it: until a postmaster has written its file, a second one can be started.
     for _ in $(seq 50); do
       started=$(systemctl show --property=MainPID --value @READONLY_UNIT@)
       [ "$started" != "$(head -n 1 @DATA@/postmaster.pid 2>/dev/null)" ] || break

@@ -1,4 +1,4 @@
-"""PostgreSQL's parameters that other components need. Each declares its own among its `additions`."""
+"""PostgreSQL parameters that other components need. Each component declares them in its `additions`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tercet.inventory.shapes import Setting
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What one component needs, as a part of Patroni's dynamic configuration. The inventory may set other values."""
+    """The parameters of one component, for Patroni's dynamic configuration. The inventory may set other values."""
 
     of: Callable[[Context], Mapping[str, Setting]]
 
 
 def needed(context: Context, own: Mapping[str, Setting]) -> dict[str, Setting]:
-    """What all of them need beside Patroni's own. ValueError where two need different values."""
+    """The parameters of all components, without Patroni's own. Raises ValueError if two need different values."""
     found: dict[str, Setting] = {}
     for each in additions(Parameters):
         for name, value in each.of(context).items():

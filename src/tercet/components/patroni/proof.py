@@ -62,7 +62,7 @@ def strict(platform: Platform) -> Condition:
         answer = readings.get(primary, "proof.config")
         config = answer.json()
         if not isinstance(config, dict):
-            return Waiting(f"Patroni on {primary} does not say its configuration ({answer.why()})")
+            return Waiting(f"Patroni on {primary} does not report its configuration ({answer.why()})")
         mode, on = config.get("synchronous_mode"), config.get("synchronous_mode_strict")
         if mode != "quorum":
             return Waiting(f"synchronous_mode is {_shown(mode)} on {primary}, wanted quorum")

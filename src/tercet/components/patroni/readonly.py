@@ -1,20 +1,20 @@
-"""PostgreSQL without Patroni, read-only, while `dcs` is silent: a site that is cut off goes on reading.
+"""PostgreSQL without Patroni, read-only, while `dcs` is silent: so a site that is cut off still serves reads.
 
-Patroni starts no PostgreSQL while `dcs` is silent. It waits in its own start, and so does the gate before it
-(components/patroni/component.py). So a database node at a site that is cut off would answer no read from the moment its
-PostgreSQL goes down, for as long as the cut lasts: after a fence, a crash, a reboot (seen: no read for 51 s of a cut of
-60 s, because the old primary's Patroni was killed while it demoted).
+Patroni does not start PostgreSQL while `dcs` is silent: Patroni waits when it starts, and so does the gate before it
+(components/patroni/component.py). So if PostgreSQL goes down at a site that is cut off, after a fence, a crash or a
+reboot, the node would answer no read for the rest of the cut (seen: no reads for 51 s of a cut of 60 s, because the old
+primary's Patroni was killed during its demotion).
 
-The gate starts `tercet-readonly.service` then. Invariants:
+In this case the gate starts `tercet-readonly.service`. Invariants:
+- It takes no writes: the server is started as a standby, with standby.signal. So it cannot conflict with another
+  primary, and Patroni later finds the same state as after its own demotion without `dcs`: a standby that follows no
+  primary.
+- It is started only if no Patroni runs and none can start meanwhile, because two programs must not work on one data
+  directory: Patroni rewinds it.
+- It is not started on data that a rewind left half-written, nor if an operator paused Patroni and may have stopped
+  PostgreSQL by hand, nor if `dcs` answers that it knows no cluster (docs/recovery.md).
 
-- It takes no write: the server is started as a standby, with standby.signal. So nobody else's lead is touched, and what
-  Patroni finds later is what its own demotion leaves behind where `dcs` is silent: a standby that follows nobody.
-- It is started only where no Patroni runs and none can start meanwhile. Two programs that work on one data directory
-  are a danger: Patroni rewinds it.
-- It is not started on data that a rewind left half-written, nor where an operator paused Patroni, who may have stopped
-  PostgreSQL by hand, nor where `dcs` answers that it knows no cluster (docs/recovery.md).
-
-Patroni takes the running server over, as it does after a restart of its own.
+Patroni takes over the running server, as after a restart of Patroni itself.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ PROGRAM = "/usr/lib/tercet/postgresql-readonly"
 
 
 def readonly(programs: str, data: str) -> Iterable[Resource]:
-    """The files; `programs` is the directory of PostgreSQL's own. Nobody but the gate starts the unit."""
+    """The files. `programs` is the directory of PostgreSQL's programs. Only the gate starts the unit."""
     script = text_of(__package__, "readonly.sh", PROGRAMS=programs, DATA=data)
     yield File(PROGRAM, script.encode(), mode=0o755)
     service: dict[str, Value] = {
         "Type": "exec",
         "User": "postgres",
         "Group": "postgres",
-        "Nice": -5,  # as Patroni's
+        "Nice": -5,  # the same as Patroni's
         "ExecStart": f"{PROGRAM} start",
         "KillMode": "mixed",
         "KillSignal": "SIGINT",  # a fast shutdown
         "TimeoutStopSec": 30,
     }
-    # At a shutdown Patroni goes first, as with a server that it started itself.
+    # At a shutdown, Patroni stops first, as with a server that it started itself.
     order = {"After": "tailnet-ready.service", "Before": "patroni.service"}
     title = "PostgreSQL, read-only, while dcs is silent"
     yield File(unit_path(UNIT), unit_file(title, service, unit=order, restart=False, wanted=False))

@@ -1,4 +1,6 @@
-"""What Patroni runs in the place of pg_rewind: data that cannot be rewound is moved aside. See nodeside/rewind.py."""
+"""The program that Patroni runs instead of pg_rewind: it moves data aside that cannot be rewound. See
+nodeside/rewind.py.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ _PROGRAM = "/usr/lib/tercet/rewind.py"
 
 
 def rewind(programs: str) -> Iterable[Resource]:
-    """The files; `programs` is the directory of PostgreSQL's own."""
+    """The files. `programs` is the directory of PostgreSQL's programs."""
     source = files("tercet.nodeside").joinpath("rewind.py").read_bytes()
     paths = {"PROGRAMS": programs, "REWIND": _PROGRAM, "ASIDE": ASIDE, "ASIDE_SETTINGS": ASIDE_SETTINGS}
     yield File(_PROGRAM, source)

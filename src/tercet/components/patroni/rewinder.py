@@ -1,9 +1,9 @@
-"""The user of pg_rewind may open a session that Patroni takes for one of a primary, also while that is read-only.
+"""Lets the user of pg_rewind open a read-write session on a primary that is read-only.
 
-Patroni asks for `target_session_attrs=read-write` before a rewind and for it (postgresql/rewind.py, _conn_kwargs), and
-libpq refuses that of a server with `default_transaction_read_only` on. So it is while no standby confirms (see
-nodeside/strict.py): a diverged node would not be rewound, no standby would come, and the primary would stay read-only.
-The role's own setting goes before the server's.
+Patroni connects with `target_session_attrs=read-write` before and during a rewind (postgresql/rewind.py, _conn_kwargs),
+and libpq refuses a server with `default_transaction_read_only` on. The primary has this setting while no standby
+confirms (see nodeside/strict.py). So a diverged node would not be rewound, no node would become a standby, and the
+primary would stay read-only. The role's own setting overrides the server's.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CHANGE = text_of(__package__, "rewinder-change.sql", REWINDER=REWINDER)
 
 @dataclass(frozen=True, slots=True)
 class Rewinder:
-    """The setting, made at whoever is primary by then."""
+    """The setting, which is made on the node that is primary at that time."""
 
     context: Context
     name: str = "rewinder"
@@ -35,7 +35,9 @@ class Rewinder:
 
     def desired(self, node: Node) -> Iterable[Resource]:
         platform = self.context.platform
-        if node != platform.initial_primary:  # given once; while there is no cluster yet, it is planned there
+        if (
+            node != platform.initial_primary
+        ):  # declared once, on this node; while there is no cluster, it is planned there
             return
         psql = (*patroni.AS_POSTGRES, patroni.PSQL, "-XAtq", "-v", "ON_ERROR_STOP=1")
         others = (database.name for database in platform.of(Role.DB) if database != node)
@@ -46,7 +48,7 @@ class Rewinder:
             (Exec(psql, stdin=CHANGE.encode()),),
             on=(node.name, *others),
             here=on_primary,
-            settle=self.context.timing.ttl + 30.0,  # a failover takes up to ttl where gossip does not end the session
+            settle=self.context.timing.ttl + 30.0,  # a failover takes up to ttl if gossip does not end the session
         )
 
     def questions(self, node: Node) -> Mapping[str, Request]:

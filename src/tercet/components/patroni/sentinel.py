@@ -1,7 +1,7 @@
-"""The small daemons beside each PostgreSQL: strict mode made true, Patroni's watchdog, no wait for a turn, and the lead
-given up by a node without room.
+"""The small daemons of each PostgreSQL: they enforce strict mode, are Patroni's watchdog, wake Patroni, and give up the
+lead of a node without room.
 
-What they do, and what they cannot cover, is in nodeside/strict.py, watchdog.py, wake.py and room.py.
+nodeside/strict.py, watchdog.py, wake.py and room.py say what they do, and what they cannot cover.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from tercet.inventory.platform import Node, Platform, Role
 STRICT = "tercet-strict.service"
 WATCHDOG = "tercet-watchdog.service"
 ROOM = "tercet-room.service"
-ROOM_KEYS = "tercet/room"  # in the KV store of `dcs`: by node, how much room its database has
-FULL = "/run/tercet-full"  # there while the node's disk is full
+ROOM_KEYS = "tercet/room"  # in the KV store of `dcs`, by node: how much room its database has
+FULL = "/run/tercet-full"  # exists while the node's disk is full
 # A standby is not asked: it refuses writes anyway, and a psql takes 0.03 s of a core.
 READ_ONLY = Exec(
     (
@@ -124,7 +124,7 @@ class Sentinel:
 
 
 def read_only(readings: Readings, node: str) -> bool:
-    """The node refuses new writes (or does not say)."""
+    """Whether the node refuses new writes (or does not answer)."""
     return readings.get(node, "read_only").text.strip() != "off"
 
 
@@ -145,7 +145,7 @@ def _writable(platform: Platform) -> Callable[[Readings], State]:
 
 
 def _one_disk(platform: Platform) -> Callable[[Readings], State]:
-    """With one database left, a write is acknowledged when it alone has it; see docs/recovery.md."""
+    """With one database left, a write is acknowledged when only this database has it; see docs/recovery.md."""
     sites = " ".join(site.name for site in platform.lost_sites)
 
     def check(_readings: Readings) -> State:
@@ -157,7 +157,7 @@ def _one_disk(platform: Platform) -> Callable[[Readings], State]:
 
 
 def _roomy(names: list[str]) -> Callable[[Readings], State]:
-    """As the nodes tell each other in `dcs`."""
+    """Judged from what the nodes report to each other in `dcs`."""
 
     def check(readings: Readings) -> State:
         answers = (readings.get(name, "rooms").json() for name in readings.present(names))

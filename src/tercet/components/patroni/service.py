@@ -1,7 +1,7 @@
-"""The database as a service in `dcs`, tagged primary and replica by what Patroni's REST API answers each second.
+"""The database as a service in `dcs`, with the tags primary and replica according to Patroni's REST API.
 
-Each node is registered with both tags, and a check decides which one holds. Patroni's own registration has an old-tag
-race (hashicorp/consul#13578) and disappears after 100 s.
+Each node is registered with both tags, and a check each second decides which one is valid. Patroni's own registration
+has a race in which the old tag can win (hashicorp/consul#13578), and disappears after 100 s.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Replaces the configuration by the one on standard input, then waits until every member that answers has run a whole
-# cycle of Patroni's loop after the one in which it saw the change: only then is its `pending_restart` true to the new
+# Replaces the configuration by the one on standard input. Then waits until every member that answers has run a complete
+# cycle of Patroni's loop after the one in which it saw the change. Only then, `pending_restart` is correct for the new
 # settings. Arguments: Patroni's loop_wait, then the URL of each member.
 patronictl -c @CONFIG@ edit-config --force --replace - || exit 1
 loop_wait=$1; shift

@@ -1,9 +1,10 @@
 """PostgreSQL's and Patroni's dynamic configuration in `dcs`, and the restarts that it needs.
 
-Three components, because what one needs is known only after the one before: `Settings` puts the whole configuration
-back as the inventory has it, and waits until each member has taken it in; `Restarts` lets Patroni restart those that
-say they need it, standbys before the primary; and once more, because a standby may run with a lower max_connections
-(and its like) only after the primary does: until then its restart would change nothing.
+There are three components, because each depends on the result of the one before. `Settings` brings the whole
+configuration to the state in the inventory, and waits until each member has read it. `Restarts` lets Patroni restart
+the members that report a pending restart, standbys before the primary. A second round follows, because a standby can
+run with a lower max_connections (and similar settings) only after the primary does: before that, its restart changes
+nothing.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ REPLACE = text_of(__package__, "settings-replace.sh", CONFIG=CONFIG)
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The dynamic configuration, every setting of it."""
+    """The dynamic configuration with all its settings."""
 
     context: Context
     name: str = "settings"
     after: tuple[str, ...] = ("patroni",)
 
     def desired(self, node: Node) -> Iterable[Resource]:
-        # Given once; whichever database node answers carries it out, and asks itself by its own name.
+        # Declared once. The first database node that answers makes the change, and calls itself by its own name.
         if node != self.context.platform.initial_primary:
             return
         wanted = Patroni(self.context).dynamic()
@@ -74,7 +75,7 @@ BOUND_TO_PRIMARY = {
 
 @dataclass(frozen=True, slots=True)
 class Restarts:
-    """PostgreSQL runs with the settings it has: a restart where one is pending and has an effect."""
+    """PostgreSQL runs with its present settings: a restart if one is pending and has an effect."""
 
     context: Context
     name: str = "restarts"
@@ -104,7 +105,7 @@ class Restarts:
 
 
 def restarts_of_lowered(context: Context) -> Restarts:
-    """The second round: standbys whose primary runs with the lower value by now."""
+    """The second round: standbys whose primary now runs with the lower value."""
     first_round = tuple(_restart_of(node, "restarts") for node in context.platform.of(Role.DB))
     return Restarts(context, "lowered", ("restarts",), first_round)
 
@@ -120,7 +121,7 @@ def _differs_from(wanted: Mapping[str, Any]) -> Callable[[Answer], str | None]:
 def _config_differs(wanted: Mapping[str, Any], answer: Answer) -> str | None:
     current = answer.json()
     if not isinstance(current, dict):
-        # Before the cluster exists Patroni writes the same values itself when it creates it.
+        # Before the cluster exists: Patroni writes the same values itself when it creates the cluster.
         return None
     found, expected = dict(_leaves(current)), dict(_leaves(wanted))
     for path in [*expected, *(path for path in found if path not in expected)]:
@@ -132,7 +133,7 @@ def _config_differs(wanted: Mapping[str, Any], answer: Answer) -> str | None:
 
 
 def _text(value: object) -> str:
-    """PostgreSQL takes on and true, 100 and "100" for the same."""
+    """Compare values as PostgreSQL does: on and true are the same, and so are 100 and "100"."""
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
 
 
@@ -158,7 +159,7 @@ def _restart_needed(answer: Answer) -> str | None:
 
 
 def _number(value: object) -> float:
-    """A setting as a number; infinite where it is none, so that nothing is taken for lower."""
+    """A setting as a number; infinite if it is not a number, so that it never counts as lower."""
     try:
         return float(str(value))
     except ValueError:

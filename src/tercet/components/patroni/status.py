@@ -18,7 +18,9 @@ from tercet.tables import Cell, day, size
 
 
 class MemberStatus(StatusModel):
-    """One PostgreSQL. `lag_bytes` is null for the primary and where it is unknown; `sync`: counted for commits."""
+    """One PostgreSQL. `lag_bytes` is null for the primary and if it is unknown. `sync`: whether it counts for
+    commits.
+    """
 
     node: str
     role: str
@@ -79,7 +81,7 @@ def _aside(context: Context, readings: Readings, now: datetime) -> AsideKeys:
 
 
 def aside_lines(aside: Iterable[AsideStatus]) -> Iterable[Text]:
-    """A line for each, and another for what is removed soon."""
+    """A line for each, and a second line if it is removed soon."""
     for each in aside:
         line = f"{each.node} {each.name}, {size(each.bytes)}, kept until {day(each.until)}: {each.reason}"
         yield Text("moved aside: ", "dim").append(line)
@@ -88,5 +90,5 @@ def aside_lines(aside: Iterable[AsideStatus]) -> Iterable[Text]:
 
 
 HEADS = ("POSTGRESQL", "ROLE", "STATE", "LAG", "COUNTS FOR COMMITS")
-MEMBERS = Table(PostgresKeys, _read, HEADS, _rows, place=0)  # first: it is what most people look for
+MEMBERS = Table(PostgresKeys, _read, HEADS, _rows, place=0)  # first, because most people look for it
 ASIDE = Notes(AsideKeys, _aside, lambda seen: aside_lines(seen.aside))

@@ -1,1 +1,1 @@
-"""The proxy of each apps node: PgCat or pgpool-II, and what leads it to the right database nodes."""
+"""The proxy of each apps node: PgCat or pgpool-II, and the programs that lead it to the right database nodes."""

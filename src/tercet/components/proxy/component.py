@@ -1,10 +1,9 @@
-"""The proxy of each apps node and the Consul Template that keeps its backends true.
+"""The proxy of each apps node, and the Consul Template that keeps its backends correct.
 
-Invariant: an application has one connection string, `localhost` on each apps node; reads stay at the site and
-writes reach the primary wherever it is. Consul Template asks the node's own `dcs` agent (a forwarded query
-would hang when a server is silent), polls by `block_query_wait` of one second, and makes what it rendered count
-by a SIGHUP. The proxy is an enabled unit of its own: an unchanged template runs no command after
-a reboot.
+Invariant: an application has one connection string, `localhost` on each apps node; reads stay at the site and writes
+reach the primary wherever it is. Consul Template asks the node's own `dcs` agent, because a forwarded query would hang
+if a server is silent. It polls with a `block_query_wait` of one second, and sends a SIGHUP after rendering. The proxy
+is a separate enabled unit, because Consul Template runs no command after a reboot if the rendered file did not change.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ CONFIG_DIR = "/etc/consul-template.d"
 CONFIG = f"{CONFIG_DIR}/config.json"
 TEMPLATE = "/etc/consul-template/proxy.ctmpl"
 RENDERED = "/usr/lib/tercet/proxy-rendered"
-PASSFILE = "/etc/tercet/application.pgpass"  # lets root on the node connect as the application does
+PASSFILE = "/etc/tercet/application.pgpass"  # lets root on the node connect like the application
 BLOCK_QUERY_S = 1
 RECORD = "/var/lib/tercet/proxy-rendered.sha256"
 
@@ -70,7 +69,7 @@ class Proxy:
         yield Directory("/var/lib/tercet")
         yield Directory("/etc/consul-template", mode=0o750, purge=True)
         yield Directory(CONFIG_DIR, purge=True)
-        # It holds the application's password, as the rendered file must.
+        # It contains the application's password, which the rendered file needs.
         yield File(TEMPLATE, chosen.template, mode=0o600, secret=True)
         yield File(RENDERED, _rendered_script(chosen).encode(), mode=0o755)
         yield File(CONFIG, as_json(self._config(chosen)))
@@ -96,7 +95,7 @@ class Proxy:
             f"{chosen.rendered} of {node.name}",
             Exec(("sha256sum", "--check", "--status", RECORD)),
             lambda answer: None if answer.ok else "differs from what Consul Template rendered",
-            # A fresh start renders the file and runs the command if the file is not as it should be.
+            # When Consul Template starts, it renders the file and runs the command if the file differs.
             (Exec(("sh", "-c", f"rm -f {chosen.rendered} && systemctl --no-block restart {UNIT}")),),
         )
         yield from chosen.checks
@@ -146,14 +145,15 @@ class Proxy:
                 "Nice": -5,
                 "ExecStart": f"/usr/local/bin/consul-template -config={CONFIG}",
                 "KillSignal": "SIGINT",
-                "TimeoutStopSec": 2,  # it is slow to stop while a query blocks
+                "TimeoutStopSec": 2,  # it stops slowly while a query blocks
             },
             unit={**NEEDS_TAILNET, "After": "tailnet-ready.service consul-dcs.service"},
         )
 
     def routes(self) -> Exec:
-        """Where an apps node's reads and writes go, for `routes_of`. What was found until then counts also where it
-        does not end in time."""
+        """Asks where an apps node's reads and writes go, for `routes_of`. If it does not end in time, what was found
+        until then counts.
+        """
         settings = self.context.platform.settings
         words = (settings.postgresql.user, settings.postgresql.database)
         return Exec(("sh", "-c", ROUTES, "sh", *words), timeout=4)
@@ -176,8 +176,9 @@ class Proxy:
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """The database nodes that answer an apps node: its reads, its writes, and what a transaction reads before its
-    first write. "" where none does."""
+    """The database nodes that answer an apps node: its reads, its writes, and the reads of a transaction before its
+    first write. "" if none does.
+    """
 
     read: str = ""
     write: str = ""
@@ -185,7 +186,7 @@ class Routes:
 
 
 def routes_of(answer: Answer) -> Routes:
-    """What ROUTES found."""
+    """The answer to ROUTES."""
     names, found, asked = dict[str, str](), dict[str, str](), ""
     for line in answer.text.splitlines():
         match line.split():
@@ -221,7 +222,7 @@ def _routed(platform: Platform, node: Node) -> Callable[[Readings], State]:
 
 
 def _whole(platform: Platform, deviation: str) -> Callable[[Readings], State]:
-    """Who answers a transaction's first read, at every site; `deviation` is the proxy's declared one."""
+    """The node that answers a transaction's first read at every site. `deviation` is the proxy's known deviation."""
     databases = [database.name for database in platform.of(Role.DB)]
     apps = [node.name for node in platform.of(Role.APPS)]
 
@@ -236,7 +237,7 @@ def _whole(platform: Platform, deviation: str) -> Callable[[Readings], State]:
             return Passing(f"{primary} at {'every site' if len(found) == len(apps) else ', '.join(found)}")
         said = ", ".join(f"{name}: {to.transaction}" for name, to in wrong.items())
         reason = f"the first read is answered by another node than {primary} ({said})"
-        # What is declared is that it goes where reads go, and nowhere else.
+        # The known deviation is that the read goes where all reads go, and nowhere else.
         declared = deviation and all(to.transaction == to.read for to in wrong.values())
         return Deviating(f"{reason}; {deviation}") if declared else Waiting(reason)
 

@@ -1,4 +1,4 @@
-"""What the two proxies have in common, and what differs between them as one value."""
+"""Code that both proxies share, and the differences between them as one value."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from tercet.inventory.platform import Node, Platform, Role
 class Flavour:
     """One kind of proxy on one apps node.
 
-    `template` is rendered by Consul Template to `rendered`; SIGHUP to the process in `pid_file` makes it count.
+    Consul Template renders `template` to `rendered`; a SIGHUP to the process in `pid_file` puts it into force.
     """
 
     kind: str
     rendered: str
     owner: str  # user and group of the rendered file
     template: bytes
-    pid_file: str  # of the process that reads the rendered file; absent while that does not run
-    resources: tuple[Resource, ...]  # all but the template, the rendered file and the units' state
+    pid_file: str  # the PID file of the process that reads the rendered file; absent while that does not run
+    resources: tuple[Resource, ...]  # all resources except the template, the rendered file and the units' state
     units: tuple[Unit, ...]  # in the order of their start; the proxy itself is the last
-    checks: tuple[Object, ...]  # what else must be as rendered
+    checks: tuple[Object, ...]  # other objects that must agree with the rendered file
     deviation: str = ""
-    """What this kind does with the reads that a transaction makes before its first write, where it does not send them
-    to the primary, and what an application can do about it. Declared, so shown and not failed; still tested."""
+    """What this kind does with the reads of a transaction before its first write, if it does not send them to the
+    primary, and what an application can do. This is a known deviation: it is tested and shown, but not a failure.
+    """
 
     @property
     def unit(self) -> str:
@@ -35,7 +36,7 @@ class Flavour:
 
 
 def preference(platform: Platform, site: str) -> list[str]:
-    """Database nodes in the order in which this site's reads should use them: its own, then by latency."""
+    """Database nodes in the order of preference for this site's reads: its own, then by latency."""
     latency: dict[frozenset[str], float] = {
         frozenset(link.between): link.latency_ms for link in platform.settings.links
     }
@@ -47,7 +48,7 @@ def preference(platform: Platform, site: str) -> list[str]:
 
 
 def template(name: str, platform: Platform, site: str) -> str:
-    """A template for the proxy of this site. leader.ctmpl is put into it, for templates share no variables."""
+    """A template for the proxy of this site. leader.ctmpl is inserted, because templates cannot share variables."""
     service = platform.settings.postgresql.service
     local, *others = preference(platform, site)
     return text_of(

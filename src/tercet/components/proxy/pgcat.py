@@ -1,8 +1,8 @@
 """PgCat on an apps node.
 
-PgCat ignores every key that it does not know, in silence, so each key here was checked against its source at
-5b03881. It has no local-first: local-first is that exactly one `replica` line is rendered. Reasons for the
-values are in docs/components/proxy.md.
+PgCat silently ignores every key that it does not know, so each key here was checked in its source at 5b03881. It cannot
+prefer the local server, so exactly one `replica` line is rendered. docs/components/proxy.md has the reasons for the
+values.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def flavour(context: Context, node: Node) -> Flavour:
         {
             "User": "postgres",
             "ExecStartPre": f"/bin/sh -c 'until [ -s {CONFIG} ]; do sleep 0.1; done'",
-            "RuntimeDirectory": "pgcat",  # gone when it stops, and the file with it
+            "RuntimeDirectory": "pgcat",  # removed with the file when the unit stops
             "ExecStart": f"/usr/local/bin/pgcat {CONFIG}",
             "ExecStartPost": f"/bin/sh -c 'echo $MAINPID > {PID_FILE}'",
             "ExecReload": "/bin/kill -HUP $MAINPID",
@@ -77,7 +77,7 @@ def _template(context: Context, node: Node) -> bytes:
             "healthcheck_delay": 5000,
             "ban_time": 5,  # seconds
             "idle_timeout": 60000,
-            "validate_config": False,  # else a dead server makes a reload fail after the change
+            "validate_config": False,  # otherwise a dead server makes a reload fail after the change
         },
         "pools": {
             settings.postgresql.database: {

@@ -1,12 +1,12 @@
-"""pgpool-II on an apps node: the proxy where PgCat cannot be had.
+"""pgpool-II on an apps node: the proxy if PgCat is not available.
 
 Invariants
-- Who is primary is Patroni's decision, so everything by which pgpool would decide on its own (health checks,
+- Only Patroni decides which node is primary, so everything with which pgpool would decide itself (health checks,
   failover, streaming replication checks) is off.
-- pgpool takes a changed backend by a restart only, and a restart costs every application its connection for a
-  second. So its two backends never change: they are addresses of the node's own that lead to whoever is primary
-  and to the node that this site reads (routes.py).
-- pgpool opens a session on every backend, so a primary's address that led nowhere would stop reads too.
+- pgpool must restart to change a backend, and a restart costs every application its connection for a second. So its two
+  backends never change: they are addresses on the node that lead to the primary and to the node that this site reads
+  from (routes.py).
+- pgpool opens a session on every backend, so if the primary's address led nowhere, reads would stop, too.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ PASSWORDS = f"{DIR}/pool_passwd"
 PCP = f"{DIR}/pcp.conf"
 LIMIT = f"{DIR}/clients.nft"
 TABLE = "inet tercet_pgpool"
-CLIENTS = 32  # sessions at a time
-# What sends the rest of a transaction to the primary was tried with 4.6.1, in the simple and the extended protocol.
-# BEGIN READ WRITE, and a comment /*NO LOAD BALANCE*/ before BEGIN alone, do not.
+CLIENTS = 32  # sessions at the same time
+# These ways to send the rest of a transaction to the primary were tried with 4.6.1, in the simple and the extended
+# protocol. BEGIN READ WRITE, or a comment /*NO LOAD BALANCE*/ only before BEGIN, has no effect.
 DEVIATION = (
     "pgpool-II sends a transaction's reads before its first write to the node that this site reads: begin it with "
     "BEGIN ISOLATION LEVEL SERIALIZABLE, or make SET TRANSACTION READ WRITE its first statement, or use PgCat"
@@ -43,15 +43,15 @@ DEVIATION = (
 def flavour(context: Context, node: Node) -> Flavour:
     settings, secrets = context.platform.settings, context.secrets
     hba = "".join(f"host all all {net} scram-sha-256\n" for net in ("127.0.0.1/32", "::1/128"))
-    # SCRAM to the servers needs the password itself; the file is readable by pgpool's user alone.
+    # SCRAM with the servers needs the password itself. Only pgpool's user can read the file.
     password = f"{settings.postgresql.user}:TEXT{secrets.password(APPLICATION_PASSWORD)}\n"
     unit = unit_file(
         "pgpool-II",
         {
             "User": "postgres",
             "RuntimeDirectory": "pgpool",
-            "ExecStartPre": f"-+/usr/sbin/nft -f {LIMIT}",  # as root; without it pgpool is better than no pgpool
-            "ExecStopPost": f"-+/usr/sbin/nft delete table {TABLE}",  # another kind of proxy may come
+            "ExecStartPre": f"-+/usr/sbin/nft -f {LIMIT}",  # as root; if this fails, pgpool starts without the limit
+            "ExecStopPost": f"-+/usr/sbin/nft delete table {TABLE}",  # another kind of proxy may follow
             "ExecStart": f"/usr/sbin/pgpool -n -D -f {CONFIG} -F {PCP} -a {HBA}",
             "ExecReload": "/bin/kill -HUP $MAINPID",
             "KillSignal": "SIGINT",  # pgpool's fast shutdown; SIGTERM waits for every client to leave
@@ -105,16 +105,16 @@ def _config(context: Context) -> bytes:
         "pool_passwd": PASSWORDS,
         "num_init_children": CLIENTS,  # see `_limit`
         "max_pool": 1,
-        # A cached session whose server is gone costs the next client a second: pgpool sleeps when it finds one.
+        # A cached session whose server is gone costs the next client a second, because pgpool then sleeps.
         "connection_cache": "off",
         "connect_timeout": 500,  # ms; a silent server must cost less than the failover
         "load_balance_mode": "on",
         "statement_level_load_balance": "on",
         "disable_load_balance_on_write": "transaction",
-        "check_temp_table": "trace",  # else each new relation costs a look at the primary's catalogue
+        "check_temp_table": "trace",  # otherwise each new relation costs a query of the primary's catalogue
         "check_unlogged_table": "off",
-        # Shared, a catalogue look holds a lock of all processes, and one whose server is aborted meanwhile keeps it for
-        # ever: seen after a cold start, every other session hung until pgpool was restarted.
+        # If shared, a catalogue query holds a lock of all processes, and one whose server is aborted meanwhile keeps it
+        # for ever: seen after a cold start, every other session hung until pgpool was restarted.
         "enable_shared_relcache": "off",
         "sr_check_period": 0,
         "health_check_period": 0,
@@ -123,7 +123,7 @@ def _config(context: Context) -> bytes:
         "auto_failback": "off",
         "use_watchdog": "off",
         "memory_cache_enabled": "off",
-        # Allocated even while the cache is off: 130 MB by default, cleared at each start.
+        # Allocated even if the cache is off: 130 MB by default, cleared at each start.
         "memqcache_total_size": "1MB",
         "memqcache_max_num_cache": 100,
     }
@@ -131,10 +131,10 @@ def _config(context: Context) -> bytes:
 
 
 def _limit(port: int) -> bytes:
-    """Refuses a client for whom pgpool has no process: it would wait in the listen queue for ever, without a word.
+    """Refuses clients for which pgpool has no process: they would wait in the listen queue for ever, without an error.
 
-    Not by pgpool's own `reserved_connections`: in 4.6.1 each refusal leaks a descriptor, and its count of clients
-    drifts when a process dies, so that it refuses ever more of them. The kernel counts connections that are open.
+    pgpool's own `reserved_connections` is not used: in 4.6.1 each refusal leaks a descriptor, and its count of clients
+    drifts when a process dies, so that it refuses more and more clients. The kernel counts the open connections.
     """
     values = {"UNIT": UNIT, "TABLE": TABLE, "PORT": port, "CLIENTS": CLIENTS}
     return text_of(__package__, "pgpool-clients.nft", **values).encode()

@@ -1,4 +1,4 @@
-"""The programs of the apps nodes' own proxy, and where they can be had."""
+"""The programs of the proxy on apps nodes and their sources."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Two addresses of an apps node's own that always lead to the right database nodes.
+"""Two addresses on an apps node that always lead to the right database nodes.
 
-What the daemon does and why is in nodeside/routes.py. The addresses are of the range for benchmarks of network
-devices (RFC 2544), which is routed nowhere; what is sent to them leaves the node translated.
+nodeside/routes.py says what the daemon does and why. The addresses are from the range for benchmarks of network devices
+(RFC 2544), which is not routed anywhere. Packets to them are translated before they leave the node.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FILE = "/var/lib/tercet/routes"
 PRIMARY, READ = "198.18.0.1", "198.18.0.2"
 
 _RECORD = "/run/tercet-routes/map"
-PID_FILE = "/run/tercet-routes/pid"  # goes with its directory when the unit stops
+PID_FILE = "/run/tercet-routes/pid"  # removed with its directory when the unit stops
 _CHECK = f"nft list map ip tercet_routes target | grep -oE '198[.0-9]+ : [.0-9]+' | sort | cmp -s - {_RECORD}"
 
 
@@ -39,7 +39,7 @@ def resources(platform: Platform) -> tuple[Resource, ...]:
     service = {
         **SUPERVISED,
         "RuntimeDirectory": "tercet-routes",
-        "RuntimeDirectoryPreserve": "restart",  # a successor reads in the record what it need not end
+        "RuntimeDirectoryPreserve": "restart",  # the next process reads the record, and keeps the right connections
         "ExecReload": "/bin/kill -HUP $MAINPID",
         "TimeoutStartSec": "infinity",  # until Consul Template has written the file for the first time
     }
@@ -56,7 +56,7 @@ def unit(platform: Platform) -> Unit:
 
 
 def in_force(node: str) -> Object:
-    """The kernel does what the daemon told it."""
+    """Whether the kernel's map is what the daemon set."""
     return Object(
         f"routes of {node}",
         Exec(("sh", "-c", _CHECK)),

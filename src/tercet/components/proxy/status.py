@@ -1,4 +1,4 @@
-"""The proxies in `status`: where each site's applications read and write."""
+"""The proxies in `status`: the nodes where each site's applications read and write."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tercet.tables import Cell
 
 
 class RouteStatus(StatusModel):
-    """The database nodes that answer: `transaction` what a transaction reads before its first write."""
+    """The database nodes that answer. `transaction` answers the reads of a transaction before its first write."""
 
     site: str
     read: str | None

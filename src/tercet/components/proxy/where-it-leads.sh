@@ -1,8 +1,8 @@
 #!/bin/sh
-# Prints which address answers a read, a write and the first read of a transaction, after the names that the node has
-# for addresses. Asked of the proxy that the node has now: while another kind or a changed port is rolled out, the nodes
-# differ. Both kinds send the second question to the primary: PgCat every explicit transaction, pgpool-II what has that
-# comment. Arguments: user, database.
+# Prints the node's names for addresses, and then the addresses that answer a read, a write and the first read of a
+# transaction. This asks the proxy that runs on the node now, because nodes differ while another kind or port is rolled
+# out. Both kinds send the second question to the primary: PgCat sends every explicit transaction there, and pgpool-II
+# every one with that comment. Arguments: user, database.
 export PGPASSFILE=@PASSFILE@ PGCONNECT_TIMEOUT=2
 cat /etc/hosts
 IFS=: read -r _ port _ < @PASSFILE@

@@ -1,1 +1,1 @@
-"""Tailscale on every node, and who may use the platform's ports over it."""
+"""Tailscale on every node, and the allow-list of nodes that may use the platform's ports over it."""

@@ -1,6 +1,6 @@
-"""While sites are lost: nobody but the nodes that are left uses the platform's ports over the tailnet.
+"""While sites are lost, only the remaining nodes can use the platform's ports over the tailnet.
 
-Why, and what exactly, is in nodeside/allowlist.py, the program itself. Where no site is lost there is nothing of it.
+nodeside/allowlist.py has the details and the reasons. If no site is lost, nothing of this exists.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SETTINGS = "/etc/tercet/allowlist.json"
 
 @dataclass(frozen=True, slots=True)
 class Allowlist:
-    """The rules on every node that is left."""
+    """The rules on every remaining node."""
 
     context: Context
     name: str = "allowlist"
@@ -51,7 +51,7 @@ class Allowlist:
         yield File(PROGRAM, source("allowlist"))
         yield File(SETTINGS, as_json(settings))
         yield File(unit_path(UNIT), self._unit())
-        # A reload replaces the rules as a whole; between the end of a unit and its start there are none.
+        # A reload replaces the rules as a whole. Between the stop and the start of a unit, there would be none.
         yield Unit(UNIT, restart_on=(PROGRAM, unit_path(UNIT)), reload_on=(SETTINGS, HOSTS))
 
     def _unit(self) -> bytes:
@@ -64,7 +64,7 @@ class Allowlist:
                 "ExecStart": f"{start} raise",
                 "ExecReload": f"{start} raise",
                 "ExecStop": f"{start} lower",
-                # It ends when the rules are there, and tailscaled starts after that.
+                # The program ends when the rules are installed, and tailscaled starts after that.
                 "TimeoutStartSec": "infinity",
             },
             unit={"Before": TAILSCALED},

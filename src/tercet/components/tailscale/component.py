@@ -1,11 +1,11 @@
 """Tailscale on every node: the network that everything else binds to, and the names of its members.
 
-Invariant: `/etc/hosts` is the only file of the platform that holds tailnet addresses. All other configuration
-names nodes, so it is the same bytes whatever addresses the control plane hands out, and a replaced node is a
-change of this one file. Own addresses are taken from the interface by each program.
+Invariant: `/etc/hosts` is the only file of the platform with tailnet addresses. All other configuration has the names
+of nodes, so its bytes do not depend on the addresses, and replacing a node changes only this file. Each program takes
+its own address from the interface.
 
-`tailnet-ready.service` is what other units order themselves after: it is active once tailscale0 has an
-address. Consul resolves `GetInterfaceIP "tailscale0"` once, at its start, so it must not start earlier.
+Other units are ordered after `tailnet-ready.service`, which is active when tailscale0 has an address. Consul resolves
+`GetInterfaceIP "tailscale0"` only once, at its start, so it must not start earlier.
 """
 
 from __future__ import annotations
@@ -45,13 +45,14 @@ HOSTS = "/etc/hosts"
 LAB_CA = "/etc/tercet/ca/lab.pem"
 TAILNET_CA = "/etc/tercet/ca/tailnet.pem"
 SOCKET = "/run/tailscale/tailscaled.sock"
-# What `tailscale status --json` prints, asked of the daemon itself: nine starts of a large program less in each look.
+# The same as `tailscale status --json`, from the daemon itself, which saves nine starts of a large program in each
+# look.
 STATUS = Http(Endpoint("local-tailscaled.sock", 80, socket=SOCKET), "/localapi/v0/status", timeout=3)
 
-# Lines of tailscaled about each question that it is asked to ask a peer: the second, and that lines were left out.
+# Lines of tailscaled about each requested ping, and about lines that were left out.
 _PING, _LIMITED = r"ping\(.*: sending disco ping to", r"\[RATELIMIT\] format\(.(localapi: |ping\()"
 
-# Waits for ever, as a node may be up long before its control plane; unit start-up goes on when it is there.
+# Waits for ever, because a node may be up long before its control plane. Other units start when it is there.
 READY_SCRIPT = text_of(__package__, "ready.sh", INTERFACE=INTERFACE)
 
 
@@ -94,7 +95,7 @@ class Tailscale:
                 restart=False,
             ),
         )
-        yield File("/etc/.pve-ignore.hosts", b"")  # else Proxmox rewrites /etc/hosts at each start
+        yield File("/etc/.pve-ignore.hosts", b"")  # otherwise Proxmox rewrites /etc/hosts at each start
         yield Unit(
             UNIT,
             restart_on=(unit_path(UNIT), *(file.path for file in authority), *(program.link for program in programs)),
@@ -111,7 +112,7 @@ class Tailscale:
             {
                 **CONTROL_PLANE,
                 "Type": "notify",
-                # The control server's CA beside the system's: Go reads both directories.
+                # The control server's CA in addition to the system's: Go reads both directories.
                 "Environment": "SSL_CERT_DIR=/etc/ssl/certs:/etc/tercet/ca",
                 "ExecStart": "/usr/local/bin/tailscaled --state=/var/lib/tailscale/tailscaled.state "
                 f"--socket={SOCKET} --port={port} --no-logs-no-support",
@@ -119,7 +120,7 @@ class Tailscale:
                 "RuntimeDirectory": "tailscale",
                 "StateDirectory": "tailscale",
                 "TimeoutStopSec": 5,
-                # It says so whenever tercet-paths has it ask a peer.
+                # tailscaled logs this for every ping that tercet-paths requests.
                 "LogFilterPatterns": [rf"~{what}" for what in ("localapi: .POST. /localapi/v0/ping", _PING, _LIMITED)],
             },
         )
@@ -131,7 +132,7 @@ class Tailscale:
             (
                 *((f"--login-server={server}",) if server else ()),
                 f"--hostname={node.name}",
-                "--auth-key=file:/dev/stdin",  # the key travels on standard input
+                "--auth-key=file:/dev/stdin",  # the key is sent on standard input
                 "--accept-dns=false",
                 "--accept-routes=false",
                 "--netfilter-mode=off",
@@ -145,7 +146,7 @@ class Tailscale:
         )
 
     def _find_headscale(self) -> tuple[Exec, ...]:
-        """The lab's control plane needs its name before there are addresses to write the whole file with."""
+        """The name of the lab's control plane is needed before the addresses for the whole file are known."""
         if not self.context.platform.world:
             return ()
         line = f"{headscale.world_address(self.context)} {HOSTNAME}"
@@ -167,14 +168,14 @@ class Tailscale:
 
     @cached_property
     def _tailnet(self) -> Tailnet:
-        """The real tailnet, from which one key is had for all nodes."""
+        """The real tailnet, which gives one key for all nodes."""
         from tercet.tailnet.control_plane import Tailnet  # noqa: PLC0415 - an HTTP client is slow to import
 
         return Tailnet(self.context.platform.settings.tailnet)
 
     @cached_property
     def _authority(self) -> tuple[File, ...]:
-        """The certificate of the control server's authority, where nodes do not know it anyway."""
+        """The certificate of the control server's authority, if nodes do not know it already."""
         if self.context.platform.world:
             return (File(LAB_CA, self.context.secrets.pair(AUTHORITY).certificate.encode()),)
         ca = self.context.platform.settings.tailnet.ca
@@ -199,7 +200,8 @@ class Tailscale:
                 address = address_of(answers[name], self._cidr)
             else:
                 raise LookupError(f"{name} has no tailnet address yet")
-            # A node that claims something else is left out, and this phase's gate names it. The others go on without.
+            # A node that reports something else is left out, and this phase's gate names it. The others continue
+            # without it.
             if address:
                 lines.append(f"{address} {name}")
         return ("\n".join(lines) + "\n").encode()
@@ -226,7 +228,7 @@ def _key_of(answer: Answer) -> bytes:
 
 
 def _known_address(name: str, answers: Mapping[str, Answer], cidr: IPv4Network) -> str:
-    """The address within the tailnet that all others have for a node that cannot be reached. Raises LookupError."""
+    """The tailnet address that all other nodes have for a node that cannot be reached. Raises LookupError."""
     known = {address for answer in answers.values() for address in _addresses_of_peer(answer, name, cidr)}
     if len(known) != 1:
         found = f"know {', '.join(sorted(known))}" if known else "do not know it"
@@ -235,18 +237,18 @@ def _known_address(name: str, answers: Mapping[str, Answer], cidr: IPv4Network) 
 
 
 def peers_of(answer: Answer) -> dict[str, dict[str, Any]]:
-    """Peers by hostname from `tailscale status --json`; empty where tailscaled did not answer."""
+    """Peers by hostname from `tailscale status --json`; empty if tailscaled did not answer."""
     peers = (answer.json() or {}).get("Peer") or {}
     return {str(peer.get("HostName")): peer for peer in peers.values()}
 
 
 def address_of(answer: Answer, cidr: IPv4Network) -> str:
-    """The node's own address within the tailnet from `tailscale status --json`; empty where there is none."""
+    """The node's own tailnet address from `tailscale status --json`; empty if there is none."""
     return next((claim for claim in _claims(answer) if _is_within(claim, cidr)), "")
 
 
 def _addresses_of_peer(answer: Answer, name: str, cidr: IPv4Network) -> set[str]:
-    """The addresses that a node has for the peers of that hostname: two where an old entry was not removed."""
+    """The addresses that a node has for the peers of that hostname: two if an old entry was not removed."""
     peers = ((answer.json() or {}).get("Peer") or {}).values()
     claims = {str(claim) for peer in peers if peer.get("HostName") == name for claim in peer.get("TailscaleIPs") or ()}
     return {claim for claim in claims if _is_within(claim, cidr)}
@@ -259,7 +261,7 @@ def _is_within(claim: str, cidr: IPv4Network) -> bool:
 
 
 def _claims(answer: Answer) -> list[str]:
-    """Every address that the node says it has. It can say anything."""
+    """Every address that the node reports. It may report anything."""
     status = answer.json()
     claims = status.get("TailscaleIPs") if isinstance(status, dict) else None
     return [str(claim) for claim in claims] if isinstance(claims, list) else []

@@ -1,4 +1,4 @@
-"""Tailscale's programs, and where they can be had."""
+"""Tailscale's programs and their sources."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TAILSCALE = Component(
     {"tailscaled": ("--version",), "tailscale": ("version",)},
     {
         "official": TailscaleArchive(),
-        # One program that is both, by the name it is called with: half the build, and half the size.
+        # One program that acts as both, depending on its name: half the build time and half the size.
         "go-module": GoModule(
             WRAPPERS / "tailscale",
             "tailscale.com",

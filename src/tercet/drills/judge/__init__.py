@@ -1,1 +1,1 @@
-"""What a journal proves: history, gaps, promises, verdict. Knows the journal and not the platform."""
+"""Judges a drill from its journal alone: history, gaps, promises, verdict. It knows nothing about the platform."""

@@ -1,7 +1,7 @@
-"""How long an application at a site was without: last success before → first success after.
+"""Unavailability as an application at a site experiences it: from the last success before to the first success after.
 
-The schedule is open loop, so a silence counts only where statements were due in it, and all that were due are
-counted. A gap that the load's end cuts short is marked as not recovered; its length is then a lower bound.
+The schedule is open loop, so a silence counts only if statements were due in it, and all due statements are counted. A
+gap that lasts until the end of the load is marked as not recovered; its length is then a lower bound.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import pairwise
 from tercet.drills.journal import Worker
 from tercet.drills.judge.history import Slot, Stream
 
-THRESHOLD = 0.5  # seconds; shorter gaps are the ordinary jitter of a busy machine
+THRESHOLD = 0.5  # seconds; shorter gaps are normal jitter on a busy machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def _gaps_of(site: str, worker: Worker, slots: Sequence[Slot], threshold: float)
         due = [slot for slot in slots if before <= slot.scheduled <= after and slot.succeeded != before]
         if not due:
             continue
-        # After an idle time (the load was started again) nobody was without before something was due.
+        # After an idle time (the load was started again), a gap begins only when a statement is due.
         start = before if due[0].scheduled - before <= threshold else due[0].scheduled
         # The statement that ends the gap was not blocked if it was answered promptly.
         blocked = sum(1 for slot in due if slot.succeeded is None or slot.succeeded - slot.scheduled > threshold)

@@ -1,4 +1,4 @@
-"""What a promise is judged from, where the journal alone tells whether it holds. Pure."""
+"""The data from which a promise is judged if the journal alone is enough. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ READ_ONLY_SQLSTATE = "25006"
 
 @dataclass(frozen=True, slots=True)
 class Phases:
-    """When the faults were made and healed, in seconds of the drill; the drill's end where they were not."""
+    """When the faults were made and healed, in seconds of the drill; if they were not, the end of the drill."""
 
     injecting: float
     injected: float
@@ -25,7 +25,7 @@ class Phases:
 
 @dataclass(frozen=True)
 class Case:
-    """What promises are judged from. `down`: the sites that the fault took from their applications."""
+    """The data from which promises are judged. `down`: the sites that the fault hit."""
 
     history: History
     records: Sequence[journal.Record]
@@ -36,13 +36,13 @@ class Case:
 
 
 Answer = tuple[bool, str]
-"""Whether it holds, and what was seen."""
+"""Whether the promise holds, and what was seen."""
 
 journaled: Promises[Callable[[Case], Answer]] = Promises("tercet.drills.judge.promises")
 
 
 def phases_of(faults: Sequence[journal.Fault], end: float) -> Phases:
-    """The phases of a drill with these fault entries. It heals once no further fault is made."""
+    """The phases of a drill with these fault entries. The healing begins when no further fault is made."""
 
     def first(action: str, default: float, since: float = 0.0) -> float:
         return min((fault.t for fault in faults if fault.action == action and fault.t >= since), default=default)
@@ -59,7 +59,7 @@ def phases_of(faults: Sequence[journal.Fault], end: float) -> Phases:
 
 
 def judge(name: str, case: Case) -> journal.Promise | None:
-    """One promise; None if the journal alone cannot tell."""
+    """Judge one promise; None if the journal alone is not enough."""
     judged = journaled.get(name)
     if judged is None:
         return None

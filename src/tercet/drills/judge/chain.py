@@ -1,11 +1,11 @@
-"""The chain of a failover: which link between the last and the first acknowledged write cost how much. Pure.
+"""The chain of a failover: the cost of each link between the last and the first acknowledged write. Pure.
 
     last acknowledged write → failure seen by gossip → session gone → members asked → leader key taken →
     promoted → check passing → template rendered → proxy ready → first acknowledged write
 
-A link's moment is the first fitting event after the failure; its cost is what it adds to the latest moment
-before it, so the costs add up to the gap exactly. A link that no component reported (another way to fail has
-other links) is left out, and its cost falls to the next one that was seen.
+The time of a link is the first matching event after the failure. Its cost is the time since the link before it, so the
+costs add up exactly to the gap. A link that no component reported is left out (each kind of failure has its own links),
+and its cost is part of the next link.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class _Step:
 
 
 def _steps(site: str, victims: frozenset[str], primary: str) -> tuple[_Step, ...]:
-    """`victims`: the nodes whose failure matters; `primary`: who leads afterwards ("" if unknown)."""
+    """`victims`: the nodes whose failure matters; `primary`: the primary afterwards ("" if unknown)."""
 
     def what(record: Record, *kinds: What) -> bool:
         return record.what in kinds
@@ -82,8 +82,8 @@ def _steps(site: str, victims: frozenset[str], primary: str) -> tuple[_Step, ...
         _Step("dcs leader", lambda r: what(r, What.LEADER_ELECTED) and r.component == "dcs"),
         _Step("leader key free", lambda r: what(r, What.LOCK_FREE, What.LOCK_RELEASED)),
         _Step("leader key taken", lambda r: what(r, What.LOCK_TAKEN) and on_primary(r)),
-        # Logged when an answer, or the end of waiting for it, is there; all are asked at once, so the last one
-        # before the key is taken ends this link: it is the wait.
+        # Logged when an answer arrives or the wait for it ends. All members are asked at once, so the last such event
+        # before the key is taken ends this link.
         _Step(ASKED, lambda r: what(r, What.PEER_SILENT, What.PEER_ANSWERED) and on_primary(r)),
         _Step("promoted", lambda r: what(r, What.READY) and r.component == "postgresql" and on_primary(r)),
         _Step(
@@ -99,8 +99,8 @@ def _steps(site: str, victims: frozenset[str], primary: str) -> tuple[_Step, ...
     )
 
 
-# A step that must come after another one to mean anything: a template that was rendered because the dead primary
-# vanished is not yet the one that knows the new primary.
+# A step that counts only after another one: a template that was rendered because the dead primary vanished does not
+# know the new primary yet.
 _AFTER = {
     "template rendered": ("leader key taken",),
     "proxy ready": ("template rendered",),
@@ -115,9 +115,9 @@ def chain_of(gap: Gap, records: Sequence[Record], faults: Iterable[Fault], prima
     victims = frozenset(
         node for fault in faults if fault.action == "injected" and fault.t <= gap.end for node in fault.nodes
     )
-    if old in victims:  # of a whole site that is gone, the primary's own node is what the others wait for
+    if old in victims:  # if a whole site is gone, the others wait for the primary's own node
         victims = frozenset({old})
-    # The fault itself may begin before the last write that made it through was acknowledged.
+    # The fault may begin before the last successful write was acknowledged.
     window = sorted(
         (record for record in records if gap.start - 0.2 <= record.t <= gap.end), key=lambda record: record.t
     )

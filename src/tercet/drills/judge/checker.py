@@ -1,20 +1,20 @@
-"""The checker: what the platform did to the data, found in a history. Pure.
+"""The checker: finds in a history what the platform did to the data. Pure.
 
 Definitions (Jepsen's and CloudNativePG's terms)
 - lost: acknowledged, and not in the table. Must never happen.
 - false: acknowledged together with a warning that no standby has it.
-- recovered: outcome unknown, and in the table. Ordinary after a failure.
-- unexpected: definitely refused, or never attempted, and yet in the table.
+- recovered: outcome unknown, and in the table. This is normal after a failure.
+- unexpected: definitely refused, or never attempted, but in the table.
 - duplicated: one id in more than one row.
-- reordered: a row that was written before a row which its writer had seen acknowledged earlier. Judged by
-  written_at, so within the error of the clocks.
-- vanished: a read saw the row, and it is not in the table.
-- backwards: two reads of one site, answered by the same node, of which the later one saw less.
-- blind: a transaction did not see the row it had just written.
-- misrouted: answered by another node than the one that the site's reads (or any writes) belonged to at the time.
-- split: a transaction read, before its first write, at another node than the one that it wrote at.
-- staleness of a read: for how long the oldest acknowledged write that it did not see had been acknowledged when
-  the read was sent. 0 where it saw all of them.
+- reordered: a row that was written before a row that its writer had seen acknowledged earlier. Judged by written_at,
+  within the error of the clocks.
+- vanished: a read saw the row, but it is not in the table.
+- backwards: of two reads of one site, answered by the same node, the later one saw less.
+- blind: a transaction did not see the row that it had just written.
+- misrouted: answered by another node than the one to which the site's reads (or all writes) belonged at the time.
+- split: a transaction read, before its first write, at another node than the one where it wrote.
+- staleness of a read: the age of the oldest acknowledged write that it did not see, from the acknowledgement of that
+  write to the moment when the read was sent. 0 if the read saw all of them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ T = TypeVar("T", Route, Primary)
 
 @dataclass(frozen=True, slots=True)
 class Misrouted:
-    """`node` is the name (or the unknown address) of who answered, `expected` who should have."""
+    """`node` is the name (or the unknown address) of the node that answered, `expected` are those that should have."""
 
     what: str  # "read" or "write"
     site: str
@@ -58,8 +58,8 @@ class Stale:
 class ErrorCount:
     site: str
     worker: str
-    sqlstate: str  # empty where no server answered
-    message: str  # with numbers and addresses replaced
+    sqlstate: str  # empty if no server answered
+    message: str  # numbers and addresses are replaced
     count: int
 
 
@@ -73,18 +73,18 @@ ANOMALIES = {
     "misrouted": "statements answered by the wrong node",
     "split": "transactions whose first read another node answered",
 }
-"""What no drill may find, by the field of `Findings`. A deviation of the proxy may excuse one."""
+"""Findings that fail every drill, by the field of `Findings`. One of them may be a known deviation of the proxy."""
 
 NOTED = {
     "vanished": "rows seen by a read and gone later (never acknowledged)",
     "backwards": "reads that saw less than an earlier one of the same node",
 }
-"""What is counted and breaks nothing, by the field of `Findings`."""
+"""Findings that are counted but never fail a drill, by the field of `Findings`."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything that was found. Empty tuples mean none."""
+    """All findings. An empty tuple means none."""
 
     acknowledged: int
     failed: int
@@ -106,8 +106,8 @@ class Findings:
     errors: tuple[ErrorCount, ...]
 
 
-# How long after a route or a primary changed an answer by the former node is no fault of the proxy: the answer
-# was under way. Seconds.
+# Seconds after a change of a route or primary in which an answer of the former node is not an error of the proxy,
+# because the answer was under way.
 GRACE = 0.25
 
 
@@ -146,7 +146,7 @@ def missing_on(history: History, node: str) -> tuple[Write, ...]:
 
 
 def _is_false(warning: str) -> bool:
-    """PostgreSQL's words for a commit that was not waited for; both have SQLSTATE 01000."""
+    """PostgreSQL's warnings for a commit without confirmation by a standby; both have SQLSTATE 01000."""
     return "synchronous replication" in warning or "might not have been replicated" in warning
 
 
@@ -166,9 +166,10 @@ def _unexpected(history: History, rows: Sequence[Row]) -> Iterable[Row]:
 
 
 def _last_words(history: History, attempts: Sequence[tuple[float, int]], row: Row) -> bool:
-    """The load's node died with its last words unsaid: then one more attempt may have happened.
+    """Whether the row may be from an attempt that the load's node could not report before it died.
 
-    Its number lies between those of the attempts before and after the loss; a load that starts again leaves a gap.
+    Its number is between those of the attempts before and after the loss, because a load that starts again leaves a
+    gap.
     """
     for lost in history.lost_loads.get(row.writer.partition("/")[0], ()):
         before = max((seq for t, seq in attempts if t <= lost), default=0)
@@ -185,7 +186,7 @@ def _reordered(rows: Sequence[Row], acknowledged: Set[str], tolerance: float) ->
         known = latest.get(row.writer)
         if known is not None and row.seq > known.seq and row.written_at < known.written_at - tolerance:
             yield known, row
-        # A row of unknown outcome may have been written late, after its successors: it orders nothing.
+        # A row of unknown outcome may have been written late, after later rows, so it does not count here.
         if row.id in acknowledged and (known is None or row.written_at > known.written_at):
             latest[row.writer] = row
 
@@ -218,7 +219,7 @@ def _misrouted_reads(history: History) -> Iterable[Misrouted]:
 
 
 def _misrouted_writes(history: History) -> Iterable[Misrouted]:
-    """A standby cannot acknowledge a write, so what is left to find is the SELECT inside a transaction."""
+    """A standby cannot acknowledge a write, so only the SELECTs inside transactions are checked."""
     for write in history.writes:
         if write.outcome is not Outcome.ACKNOWLEDGED:
             continue
@@ -231,7 +232,7 @@ def _misrouted_writes(history: History) -> Iterable[Misrouted]:
 
 
 def _stable(changes: Sequence[T], start: float, end: float) -> T | None:
-    """The one value that held from `start` to `end` and GRACE seconds around them; None while it changed."""
+    """The value that was in force from `start` to `end` and GRACE seconds around them; None if it changed."""
     times = [change.t for change in changes]
     before = bisect_right(times, start - GRACE)
     return changes[before - 1] if before and bisect_right(times, end + GRACE) == before else None
@@ -253,7 +254,7 @@ def _stalest(acknowledged: Sequence[Write], reads: Sequence[Read]) -> Iterable[S
 
 
 def staleness(acknowledged: Sequence[Write], reads: Sequence[Read]) -> list[tuple[float, float]]:
-    """(drill second of the answer, staleness in seconds) of each read, in the order given."""
+    """For each read in the given order: (second of the drill of its answer, staleness in seconds)."""
     seqs, times = _acknowledgements(acknowledged)
     return [(read.t, max((_behind(seqs, times, read, writer) for writer in read.seen), default=0.0)) for read in reads]
 
@@ -261,7 +262,7 @@ def staleness(acknowledged: Sequence[Write], reads: Sequence[Read]) -> list[tupl
 def _acknowledgements(
     acknowledged: Sequence[Write],
 ) -> tuple[Mapping[str, list[int]], Mapping[str, list[float]]]:
-    """By writer: acknowledged sequence numbers ascending, and when each was acknowledged."""
+    """By writer: the acknowledged sequence numbers in ascending order, and the time of each acknowledgement."""
     by_writer: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for write in acknowledged:
         by_writer[write.writer].append((write.seq, write.ended))
@@ -283,7 +284,7 @@ _VARIABLE = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b|\b[0-9a-f]{8}-[0-9a-f-]{27}
 
 
 def message_class(message: str) -> str:
-    """The message with what varies (numbers, addresses, ids) replaced, so that like errors count together."""
+    """The message with numbers, addresses and IDs replaced, so that similar errors are counted together."""
     return _VARIABLE.sub("N", message.strip())
 
 

@@ -1,7 +1,7 @@
 """A drill's journal as a history: each write with its outcome, each read, each slot of the schedule.
 
-Invariant: every attempt has exactly one outcome. An attempt of which nothing more was heard is `UNKNOWN`; that
-is what the death of the load's own node looks like.
+Invariant: every attempt has exactly one outcome. An attempt without a recorded outcome is `UNKNOWN`, for example after
+the load's own node died.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One row that an application wanted written. Times in seconds of the drill."""
+    """One row that an application tried to write. Times in seconds of the drill."""
 
     id: str
     site: str
@@ -35,7 +35,7 @@ class Write:
     scheduled: float
     attempted: float
     outcome: Outcome
-    ended: float  # when the outcome was known; for a write that nothing was heard of, when it was attempted
+    ended: float  # when the outcome was known; for a write without a recorded outcome, when it was attempted
     node: str = ""  # address of the PostgreSQL that acknowledged it
     warning: str = ""
     first_node: str = ""
@@ -45,7 +45,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One due statement of the schedule. `succeeded` is when it was answered well, None if it was not."""
+    """One due statement of the schedule. `succeeded` is the time of its success; None if it had none."""
 
     scheduled: float
     ended: float
@@ -54,7 +54,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row that is in the table at the end. `written_at` by the primary's clock, in seconds of the drill."""
+    """A row in the table at the end. `written_at` is by the primary's clock, in seconds of the drill."""
 
     id: str
     writer: str
@@ -79,11 +79,11 @@ class History:
     faults: tuple[journal.Fault, ...]
     nodes: Mapping[str, journal.NodeOf]  # by address
     lost_loads: Mapping[str, tuple[float, ...]]  # site → when its load was lost
-    clock_error: float  # seconds that the time of any node may be off
+    clock_error: float  # seconds by which the time of any node may be wrong
 
 
 def build(entries: Iterable[journal.AnyEntry]) -> History:
-    """The history of these entries, in whatever order they come."""
+    """The history of these entries, which may be in any order."""
     entries = list(entries)
     reads = sorted(_of(entries, journal.Read), key=lambda entry: entry.t)
     faults = sorted(_of(entries, journal.Fault), key=lambda entry: entry.t)

@@ -1,8 +1,8 @@
-"""What happened when, in the components' own words: lines of the nodes' journals to events. Pure.
+"""Turns lines of the nodes' journals into events. Pure.
 
-The rules are the components' own (inventory/components.py).
+The rules come from the components (inventory/components.py).
 
-Times are the journal's: when the line reached journald on its node, within milliseconds of its printing.
+A time is when the line reached journald on its node, within milliseconds after it was printed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tercet.inventory.journals import Journal, What, rules
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a journal. `unix`: seconds by the node's clock; `unit` is what the line is from or about."""
+    """One line of a journal. `unix`: seconds by the node's clock. `unit`: the unit that the line is from or about."""
 
     unix: float
     unit: str
@@ -29,7 +29,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class TimelineEvent:
-    """Something that a component said on a node, at `unix` seconds of that node's clock."""
+    """Something that a component logged on a node, at `unix` seconds of that node's clock."""
 
     unix: float
     node: str
@@ -46,12 +46,12 @@ SYSTEMD = rules(
 
 
 def journals() -> dict[str, Journal]:
-    """Whatever the components declare, by unit."""
+    """The journals that the components declare, by unit."""
     return {journal.unit: journal for component in declarations() for journal in component.journals}
 
 
 def command(since_unix: float) -> tuple[str, ...]:
-    """The command whose output `events` reads: the components' units, from that second of the node's clock on."""
+    """The command whose output `events` reads: journals of the components' units from `since` (node's clock) on."""
     units = [word for unit in journals() for word in ("--unit", unit)]
     return (
         "journalctl",
@@ -65,7 +65,7 @@ def command(since_unix: float) -> tuple[str, ...]:
 
 
 def events(text: str, node: str) -> list[TimelineEvent]:
-    """What the components of a node said, by time. What is repeated at each look is told when it changes."""
+    """The events of a node's components, by time. Repeated reports count only when they change."""
     known = journals()
     found = sorted((event for line in lines(text) for event in _told(line, node, known)), key=lambda event: event.unix)
     return list(_without_repetition(found))
@@ -92,7 +92,7 @@ def _from_json(raw: str) -> Line | None:
     except (ValueError, KeyError):
         return None
     message = entry.get("MESSAGE")
-    if isinstance(message, list):  # journald's way to write bytes that are no UTF-8
+    if isinstance(message, list):  # journald writes bytes that are not UTF-8 in this form
         message = bytes(message).decode("utf-8", "replace")
     if not isinstance(message, str):
         return None
@@ -127,7 +127,7 @@ def _told(line: Line, node: str, known: Mapping[str, Journal]) -> Iterable[Timel
 
 
 def _without_repetition(found: Iterable[TimelineEvent]) -> Iterator[TimelineEvent]:
-    """Patroni tells the lock's holder and Consul a critical check at each look: only changes are news."""
+    """Keep only changes: Patroni repeats the lock's holder, and Consul a critical check, again and again."""
     holder: dict[str, tuple[str, str]] = {}
     critical: set[tuple[str, str]] = set()
     for event in found:

@@ -1,9 +1,10 @@
-"""The verdict: what was measured against what was promised and budgeted, from the journal. Pure.
+"""The verdict: compares what was measured with promises and budgets, from the journal alone. Pure.
 
-While the fault lasts only sites that it spared are judged; what a site that was taken from its applications went
-through is reported with the promises. Once the platform is healthy again that site is judged like every other.
-Transactions have the budget of writes, and a figure of their own: they come seldom, so their last success before and
-first success after lie further apart.
+While the fault lasts, only the spared sites are judged; what happened at a hit site is reported with the promises. When
+the platform is healthy again, a hit site is judged like every other.
+
+Transactions have the budget of writes, but a separate figure: there are fewer of them, so their last success before a
+gap and their first success after it are further apart.
 """
 
 from __future__ import annotations
@@ -23,22 +24,22 @@ from tercet.drills.judge.history import History, Outcome, Write, build
 from tercet.inventory.model import BudgetsModel
 
 STABLE_S = 8.0
-"""Seconds after the healing before which a site that was hit is not judged, however healthy it says it is."""
+"""Seconds after the healing before which a hit site is not judged, even if it is healthy."""
 HEALTHY_AGAIN = "healthy again"
-"""What the runner says of the end of the way back to health; its detail: what was waited for last."""
+"""The name of the runner's entry when the platform is healthy again; the detail is the last condition to hold."""
 LINGER_S = 3.0
-"""Seconds after the platform's health for which what began before it, a session through the proxy, may last."""
+"""Seconds after the platform is healthy for which an effect of the time before, such as a session, may last."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One figure against its budget, both in seconds; no budget: reported, not judged."""
+    """One figure and its budget, both in seconds. Without a budget it is reported, but not judged."""
 
     name: str
     measured: float
     budget: float | None
     detail: str = ""
-    absent: bool = False  # nobody was left to measure it at; `measured` is 0
+    absent: bool = False  # no site was left at which it can be measured; `measured` is 0
 
     @property
     def kept(self) -> bool:
@@ -57,7 +58,7 @@ class Result:
     judged: tuple[Judged, ...]
     failovers: int
     promises: tuple[journal.Promise, ...]
-    chains: tuple[Chain, ...]  # the way out of each spared site's longest gap of writes while the fault lasted
+    chains: tuple[Chain, ...]  # how each spared site came out of its longest gap in writes while the fault lasted
     records: tuple[journal.Record, ...]
     predicted: journal.Predicted | None
     reasons: tuple[str, ...]
@@ -68,12 +69,12 @@ class Result:
 
     @property
     def deviations(self) -> frozenset[str]:
-        """The kinds of findings that are known of what runs here: reported, not judged."""
+        """The kinds of findings that are known deviations here: they are reported, but not judged."""
         return frozenset({"split"} if self.began.deviation else ())
 
     @property
     def main(self) -> str:
-        """Name of the figure that the drill is about."""
+        """The name of the figure that the drill is about."""
         expect = self.began.expect
         return "back" if expect.back != "unjudged" else "refused" if expect.refused != "unjudged" else "writes"
 
@@ -88,7 +89,7 @@ class Result:
 
 
 def result(entries: Sequence[journal.AnyEntry]) -> Result:
-    """Judge a drill's journal by what stands in it, and nothing else. Raises JournalError if it is not whole."""
+    """Judge a drill's journal from its contents alone. Raises JournalError if it is not complete."""
     began = _whole(entries)
     expect, budgets = began.expect, began.budgets
     history = build(entries)
@@ -125,7 +126,7 @@ def result(entries: Sequence[journal.AnyEntry]) -> Result:
 
 
 def _whole(entries: Sequence[journal.AnyEntry]) -> journal.Began:
-    """The beginning of a journal that has an end, too."""
+    """The first entry of a journal. Raises JournalError unless the journal also has an end."""
     began = next((entry for entry in entries if isinstance(entry, journal.Began)), None)
     if began is None:
         found = "none" if entries else "nothing at all"
@@ -134,7 +135,7 @@ def _whole(entries: Sequence[journal.AnyEntry]) -> journal.Began:
         )
     if not any(isinstance(entry, journal.Collected) for entry in entries):
         raise journal.JournalError(
-            f"expected a journal with the tables at its end, found that it is cut short after "
+            f"expected a journal with the tables at its end, found that it ends after "
             f"{max(entry.t for entry in entries):.1f} s: the tool was stopped or an error ended the drill, so nothing "
             f"is known of lost writes. Run the drill again"
         )
@@ -142,13 +143,13 @@ def _whole(entries: Sequence[journal.AnyEntry]) -> journal.Began:
 
 
 def _stable(entries: Sequence[journal.AnyEntry], phases: Phases) -> float:
-    """From when on a site that was hit is judged like the others."""
+    """The second from which on a hit site is judged like the others."""
     healthy = [entry.t for entry in entries if isinstance(entry, journal.Promise) and entry.name == HEALTHY_AGAIN]
     return max([phases.healed + STABLE_S, *(t + LINGER_S for t in healthy)])
 
 
 def _own_again(history: History, stable: float) -> dict[str, tuple[journal.Route, ...]]:
-    """The journal says nothing of where a hit site's reads belong after the fault: to its own node again."""
+    """Routes with the hit sites' reads back at their own nodes after the fault, which the journal does not say."""
     own = {node.site: node.name for node in history.nodes.values() if node.role == "db"}
     calm = all(change.t < stable - STABLE_S for change in history.primaries)
     routes = dict(history.routes)
@@ -169,7 +170,7 @@ def _figures(
     writes = [gap for gap in spared if gap.worker != "reader" and gap.end > phases.injecting]
     reads = [gap for gap in spared if gap.worker == "reader" and gap.end > phases.injecting]
     during = [(gap.seconds, gap) for gap in writes if gap.start < phases.healing]
-    # A gap that the fault began may last into the healing: only what comes after counts here.
+    # A gap that began with the fault may last into the healing; only the part after that counts here.
     after = [(gap.end - max(gap.start, phases.healing), gap) for gap in writes if gap.end > phases.healing]
     after += [(seconds, gap) for gap, seconds in since.items() if gap.worker != "reader"]
     unread = [(gap.seconds, gap) for gap in reads]
@@ -200,7 +201,7 @@ def _worst(name: str, measured: Sequence[tuple[float, Gap]], budget: float | Non
         return Judged(name, 0.0, budget, "no site was spared" if absent else "", absent)
     seconds, gap = max(measured, key=lambda pair: pair[0])
     detail = f"{gap.worker} at {gap.site}" + ("" if gap.recovered else ", and not back when the load ended")
-    # What never came back kept no budget, however short the rest of the drill was.
+    # A gap without an end keeps no budget, however short the rest of the drill was.
     return Judged(name, seconds if gap.recovered or budget is None else float("inf"), budget, detail)
 
 
@@ -226,7 +227,7 @@ def _refused(history: History, phases: Phases, budget: float) -> Judged:
 def _healthy(
     entries: Sequence[journal.AnyEntry], phases: Phases, expect: ExpectModel, budgets: BudgetsModel
 ) -> Sequence[Judged]:
-    """How long the way back to health took, where a look told; reported also where it is not judged."""
+    """The time until the platform was healthy again, if that was recorded. It is reported even if it is not judged."""
     budget = seconds_of(expect.healthy, budgets)
     looked = [entry for entry in entries if isinstance(entry, journal.Promise) and entry.name == HEALTHY_AGAIN]
     if not looked:
@@ -243,7 +244,7 @@ def _failovers(history: History, phases: Phases) -> int:
 
 def _promises(expect: ExpectModel, case: Case, entries: Sequence[journal.AnyEntry]) -> list[journal.Promise]:
     asked = {entry.name: entry for entry in entries if isinstance(entry, journal.Promise)}
-    # Asked whatever the scenario says, and worth a line only where it failed.
+    # Checked in every scenario, and shown only if it failed.
     found = [entry for name, entry in asked.items() if name not in expect.promises and not entry.held]
     for name in expect.promises:
         promise = judge(name, case) or asked.get(name)
@@ -306,10 +307,10 @@ def _anomalies(findings: Findings, truth: str, deviation: str) -> list[str]:
 
 
 def _absent(case: Case) -> list[str]:
-    """A load that is not there sees no outage: silence is no success."""
+    """A load that does not run sees no outage, so its silence must not count as success."""
     history = case.history
     reasons = [
-        f"the load at {site} was lost after {times[0]:.1f} s, although no fault was to take it"
+        f"the load at {site} was lost after {times[0]:.1f} s, although no fault was meant to end it"
         for site, times in sorted(history.lost_loads.items())
         if site not in case.down
     ]
@@ -352,5 +353,5 @@ class Repeated:
 
     @property
     def typical(self) -> Result:
-        """The run whose figure is nearest to the median: the one to look at."""
+        """The run whose figure is nearest to the median."""
         return min(self.results, key=lambda one: abs(one.unavailable - self.median))

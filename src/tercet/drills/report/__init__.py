@@ -1,1 +1,1 @@
-"""A judged drill as a picture: in the terminal (terminal.py) and as one HTML file (page.py)."""
+"""Shows a judged drill: in the terminal (terminal.py) and as one HTML file (page.py)."""

@@ -15,7 +15,7 @@ from tercet.drills.judge.verdict import Repeated, Result
 from tercet.drills.report.markup import Markup, join, tag
 
 WIDTH = 920.0
-LEFT = 204.0  # where the names end and the picture begins
+LEFT = 204.0  # the end of the names and the beginning of the picture
 RIGHT = 76.0
 BINS = 360
 
@@ -32,7 +32,7 @@ def _svg(height: float, title: str, *children: Markup) -> Markup:
 
 
 class Scale:
-    """Seconds to units."""
+    """Converts seconds to units of the picture."""
 
     def __init__(self, start: float, end: float, right: float = RIGHT) -> None:
         self.start, self.end = start, max(end, start + 0.001)
@@ -42,7 +42,7 @@ class Scale:
         return LEFT + (min(max(t, self.start), self.end) - self.start) * self._unit
 
     def ticks(self) -> list[float]:
-        """Round seconds, five to ten of them."""
+        """Five to ten round numbers of seconds, for the axis."""
         span = self.end - self.start
         step = next(s for s in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 1000) if span / s <= 10 or s == 1000)
         first = math.ceil(self.start / step - 1e-9)
@@ -59,7 +59,7 @@ def _axis(scale: Scale, top: float, bottom: float, unit: str = " s") -> Markup:
 
 
 def waterfall(result: Result) -> Markup:
-    """Which link of the chain cost how much, for each site that lost its writes, beside what was predicted."""
+    """The cost of each link of the chain, for each site that lost its writes, next to the prediction."""
     chains = result.chains
     if not chains:
         return Markup("")
@@ -130,7 +130,7 @@ def waterfall(result: Result) -> Markup:
 
 
 def predicted_costs(result: Result, titles: Sequence[str]) -> dict[str, float]:
-    """Expected seconds of each measured link; what was predicted in finer steps is added to the next one shown."""
+    """Expected seconds of each measured link. Finer steps of the prediction are added to the next measured link."""
     if result.predicted is None:
         return {}
     costs: dict[str, float] = {}
@@ -159,7 +159,7 @@ LANES = (("writer", "writes"), ("transactions", "transactions"), ("reader", "rea
 
 
 def lanes(result: Result) -> Markup:
-    """What each site's applications saw through the whole drill: answered, refused, unknown or never sent."""
+    """What the applications of each site saw during the whole drill: answered, refused, unknown or never sent."""
     slots = result.history.slots
     zero = result.phases.injecting
     times = [slot.scheduled for of_stream in slots.values() for slot in of_stream]
@@ -184,7 +184,9 @@ def lanes(result: Result) -> Markup:
 
 
 def _lane(slots: Sequence[Slot], scale: Scale, zero: float, y: float, height: float) -> Markup:
-    """Bins of the schedule, each coloured by the share of its statements that were answered; runs are merged."""
+    """Bins of the schedule, coloured by the share of their statements that were answered. Equal neighbours are
+    merged.
+    """
     step = (scale.end - scale.start) / BINS
     counts = [[0, 0] for _ in range(BINS)]
     for slot in slots:
@@ -213,7 +215,7 @@ def _shade(due: int, answered: int) -> str:
 
 
 def _fill_sparse(classes: list[str]) -> None:
-    """A slow load leaves bins between its statements: short holes take the colour before them."""
+    """Fill short holes with the colour before them: a slow load leaves empty bins between its statements."""
     filled = [index for index, shade in enumerate(classes) if shade]
     for one, other in pairwise(filled):
         if 1 < other - one <= 5:
@@ -241,7 +243,7 @@ def _moments(result: Result, scale: Scale, top: float, bottom: float) -> list[Ma
 
 
 def stale_reads(result: Result) -> Markup:
-    """How stale the reads of each site were; nothing where all were fresh within half a second."""
+    """The staleness of the reads of each site; no picture if it was always below half a second."""
     acknowledged = [write for write in result.history.writes if write.outcome is Outcome.ACKNOWLEDGED]
     series: dict[str, list[tuple[float, float]]] = {}
     for site in dict.fromkeys(read.site for read in result.history.reads):
@@ -270,7 +272,7 @@ def stale_reads(result: Result) -> Markup:
 
 
 def _thinned(points: Sequence[tuple[float, float]]) -> Iterable[tuple[float, float]]:
-    """At most about 600 points; of each group the stalest."""
+    """At most about 600 points: of each group, the one with the greatest staleness."""
     group = max(1, len(points) // 600)
     for start in range(0, len(points), group):
         yield max(points[start : start + group], key=lambda point: point[1])

@@ -1,4 +1,4 @@
-"""One drill, or its repeated runs, as one HTML file: no script, nothing loaded from elsewhere."""
+"""One drill, or its repeated runs, as one HTML file without scripts or external resources."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tercet.drills.report.style import STYLE
 
 
 def sentence(what: str) -> str:
-    """With a capital, as the words begin a line."""
+    """The words with a capital letter, for the beginning of a line."""
     return what[0].upper() + what[1:]
 
 
 def page(repeated: Repeated) -> str:
-    """The file's whole text. The pictures are those of the run nearest to the median."""
+    """The whole text of the file. The pictures show the run nearest to the median."""
     result = repeated.typical
     title = f"{result.began.scenario} — {result.began.platform}"
     body = tag(
@@ -71,12 +71,12 @@ def _reasons(repeated: Repeated) -> Markup | None:
 
 
 def seconds(value: float) -> str:
-    """Seconds for people."""
+    """Seconds as text."""
     return f"{value:.1f} s" if math.isfinite(value) else "never"
 
 
 def measured(one: Judged) -> str:
-    """A figure's seconds for people."""
+    """The seconds of a figure as text."""
     return "—" if one.absent else seconds(one.measured)
 
 
@@ -128,7 +128,7 @@ def _chain(result: Result) -> Markup | None:
     link = worst.costliest
     text = (
         f"From the last acknowledged write to the next one: {worst.end - worst.start:.2f} s at {worst.site}. "
-        f"The costliest link: {link.title}, {link.cost:.2f} s."
+        f"The most expensive link: {link.title}, {link.cost:.2f} s."
     )
     rows = [
         tag(
@@ -143,7 +143,7 @@ def _chain(result: Result) -> Markup | None:
     table = None
     if rows:
         head = tag("tr", *_heads("Predicted link", "expected s", "bound s", "source"))
-        table = tag("details", tag("summary", "How the prediction is made up"), tag("table", head, *rows))
+        table = tag("details", tag("summary", "How the prediction is computed"), tag("table", head, *rows))
     return _section("Where the time went", text, figures.waterfall(result), table)
 
 
@@ -198,7 +198,7 @@ def _stale(result: Result) -> Markup | None:
         return None
     return _section(
         "Staleness of reads",
-        "For how long the oldest acknowledged write that a read did not see had been acknowledged.",
+        "The age of the oldest acknowledged write that a read did not see, since its acknowledgement.",
         picture,
     )
 
@@ -219,7 +219,7 @@ def _promises(result: Result) -> Markup | None:
 
 def _checks(result: Result) -> Markup:
     rows: list[Markup] = []
-    for field, what in (ANOMALIES | {"recovered": "outcome unknown, and present (ordinary)"} | NOTED).items():
+    for field, what in (ANOMALIES | {"recovered": "outcome unknown, and present (normal)"} | NOTED).items():
         count = len(getattr(result.findings, field))
         judged = field in ANOMALIES and field not in result.deviations
         known = "!" if count and field in result.deviations else ""

@@ -22,7 +22,7 @@ from tercet.tables import Cell, table
 
 BAR = 40  # characters of a chain's picture at most
 LANE = 72  # characters of a lane at most
-LEAST = 16  # of either; where there is less beside the words, words go
+LEAST = 16  # characters of either, at least; if there is less space next to the words, words are left out
 OK, SOME, BAD, SOFT = "cyan", "yellow", "red", "dim"
 NAMES = {
     "writes": "writes, while the fault lasted",
@@ -34,12 +34,11 @@ NAMES = {
     "healthy": "until all was healthy, from the healing on",
 }
 EIGHTHS = " ▏▎▍▌▋▊▉█"
-MARKS = {OK: "━", SOME: "╌", BAD: "x", "": " "}  # told apart without colour too
+MARKS = {OK: "━", SOME: "╌", BAD: "x", "": " "}  # can be told apart without colour
 
 
 def render(repeated: Repeated, width: int) -> RenderableType:
-    """Everything worth showing of one run, or of several, in `width` characters: the pictures are of the run nearest to
-    the median."""
+    """The report of one or several runs, `width` characters wide. The pictures show the run nearest to the median."""
     result = repeated.typical
     inner = width - 2
     parts: list[RenderableType] = [_head(repeated), *_reasons(repeated), Text()]
@@ -107,7 +106,7 @@ def _runs(repeated: Repeated) -> Text:
 
 
 def _chain(result: Result, chain: Chain, width: int) -> Table:
-    """A line for each link. What was expected goes first where it is narrow, then the nodes."""
+    """A line for each link. If space is short, the expected seconds are left out first, then the nodes."""
     expected = predicted_costs(result, [link.title for link in chain.links])
     words = [
         (
@@ -152,7 +151,7 @@ def bar(begin: float, share: float, style: str, length: int = BAR) -> Text:
 
 
 def _lanes(result: Result, width: int) -> Table:
-    """A lane for each kind of work at each site, and below them when the fault came and was healed."""
+    """A lane for each kind of work at each site. Below them are the times of the fault and of its healing."""
     slots = result.history.slots
     times = [slot.scheduled for of_stream in slots.values() for slot in of_stream]
     sites = [site for site in dict.fromkeys(node.site for node in result.began.nodes) if site]
@@ -189,7 +188,7 @@ def _lane(slots: Sequence[Slot], start: float, end: float, length: int) -> Text:
 
 
 def _moments(result: Result, start: float, end: float, length: int) -> list[Text]:
-    """The fault and its healing below their places in a lane; in two lines where they would overlap."""
+    """The fault and its healing below their places in a lane; in two lines if they would overlap."""
     lines = [""]
     phases = result.phases
     for t, word in ((phases.injecting, "▲ fault"), (phases.healing, "▲ healing")):

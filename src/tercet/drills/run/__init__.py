@@ -1,1 +1,1 @@
-"""A drill on the platform: faults made and healed, the load, the readings, all of it written into the journal."""
+"""Runs a drill on the platform: makes and heals faults, runs the load, and writes everything into the journal."""

@@ -1,4 +1,4 @@
-"""Whether this platform's provider can make a fault, asked before anything is touched."""
+"""Checks whether this platform's provider can make a fault, before anything is changed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tercet.session.session import Session
 
 
 def lacking(needs: Iterable[Capability], session: Session) -> dict[Capability, str]:
-    """Those of these capabilities that are not to be had here, each with the reason."""
+    """The capabilities that are not available here, each with the reason."""
     name = session.platform.settings.provider
     declared, here = declaration(name).faults, session.provider.faults.lacking
     undeclared = f"the provider {name} cannot do that"

@@ -1,9 +1,9 @@
-"""One clock for the whole drill: the operator's. A node's clock is related to it by asking the time.
+"""One clock for the whole drill: the operator's. Each node is asked for its time, to relate its clock to this one.
 
-Source: Cristian's algorithm. Asked at `sent`, answered with the node's time, received at `received`: the node
-read its clock somewhere in between, so the offset is known within half the round trip. Of several answers the
-one with the shortest round trip is kept. In the lab all nodes share the host's clock and the offset is 0 within
-that uncertainty. A clock that is stepped during a drill is not noticed; NTP slews by 0.5 ms a second at most.
+This is Cristian's algorithm. The question is sent at `sent` and the answer with the node's time arrives at `received`.
+The node read its clock in between, so the offset is known within half the round trip. Of several answers, the one with
+the shortest round trip is kept. In the lab, all nodes share the host's clock, and the offset is 0 within that
+uncertainty. A clock that is stepped during a drill is not noticed; NTP slews by at most 0.5 ms per second.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class NodeClock:
-    """`offset`: seconds that the node is ahead; right within plus or minus `uncertainty` seconds."""
+    """`offset`: seconds that the node's clock is ahead, within plus or minus `uncertainty` seconds."""
 
     offset: float
     uncertainty: float
@@ -26,7 +26,7 @@ class NodeClock:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One question for the time. All in Unix seconds; `answered` by the node's clock."""
+    """One question for the time. All values are Unix seconds; `answered` is by the node's clock."""
 
     sent: float
     answered: float

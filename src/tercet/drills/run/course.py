@@ -1,6 +1,6 @@
-"""One round of a drill: the faults at their times, what is looked at meanwhile, and what is collected for the verdict.
+"""One round of a drill: it makes the faults at their times, observes the platform, and collects data for the verdict.
 
-Invariant: all that the verdict rests on is in the journal.
+Invariant: everything that the verdict depends on is in the journal.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ class Course:
         self.emit(Event("drill", state, text, seconds=self.now))
 
     async def until(self, second: float) -> None:
-        """The schedule, not a wait for something to happen."""
+        """Wait until the scheduled time."""
         await asyncio.sleep(max(0.0, second - self.now))
 
     def open(self, clocks: Mapping[str, NodeClock]) -> None:
-        """Write what the journal begins with."""
+        """Write the first entries of the journal."""
         self.known, scenario = clocks, self.scenario
         self.book.append(
             journal.Began(
@@ -96,7 +96,7 @@ class Course:
 
 
 async def script(course: Course, healing: Healing, scene: live.Scene, fleet: Fleet) -> None:
-    """Make each fault at its time and heal it at its end; meanwhile look at what only the platform can tell."""
+    """Make each fault at its time and heal it at its end. Meanwhile, observe the promises that need the platform."""
     start = course.now
     steps: list[tuple[float, int, Fault, bool]] = []
     for model, fault in zip(course.scenario.faults, course.faults, strict=True):
@@ -123,7 +123,7 @@ async def script(course: Course, healing: Healing, scene: live.Scene, fleet: Fle
 
 
 def _look(course: Course, scene: live.Scene, fleet: Fleet, ends: float) -> list[asyncio.Task[None]]:
-    """One task for each promise that only the running platform can tell."""
+    """One task for each promise that only the running platform can answer."""
     budgets = course.session.platform.settings.budgets
 
     async def one(name: str, promised: live.Observed) -> None:
@@ -143,7 +143,7 @@ def _look(course: Course, scene: live.Scene, fleet: Fleet, ends: float) -> list[
 
 
 async def back_to_health(course: Course, deadline: float, fleet: Fleet) -> str:
-    """Wait until the platform is healthy, and write how that ended. Empty, or what is still wrong."""
+    """Wait until the platform is healthy, and record the result. Returns "", or what is still wrong."""
     last = ""
 
     def waits(condition: Condition, state: Waiting) -> None:
@@ -174,13 +174,14 @@ def recorder(course: Course) -> Callable[[str, Fault, str], None]:
 
 
 async def collect(course: Course, primary: str | None, bounds: Bounds | None = None) -> None:
-    """Put the records, the roles over time and the tables into the journal, and that they all are there.
+    """Write the records, the roles over time and the tables into the journal, and then the mark that it is complete.
 
-    `primary` is who is it by now; `bounds` are those of the round's own rows, where the load goes on in the same table.
+    `primary` is the present primary. `bounds` limit the rows to this round's own, if the load continues in the same
+    table.
     """
     session, book = course.session, course.book
     if primary is not None:
-        # A primary that does not answer SQL is part of what is to be told, not a reason to tell nothing.
+        # A primary that does not answer SQL is a finding, not a reason to record nothing.
         with contextlib.suppress(SqlError, Unreachable):
             await caught_up(session, primary, 30.0)
     found = await component_records(session, course.known, course.began)

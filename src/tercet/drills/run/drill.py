@@ -1,10 +1,10 @@
-"""Running a drill: load from every apps node → faults → healing → back to health → verdict.
+"""Runs a drill: load from every apps node → faults → healing → back to health → verdict.
 
 Invariants
-- Nothing is touched before the platform is healthy and all faults are known to be possible on it.
-- Whatever happens, the faults are healed, the loads ended, the drill's table and job removed; what a killed tool
-  left of these two, the next drill removes.
-- All that the verdict rests on is in the journal; `result` computes it from there alone.
+- Nothing is changed before the platform is healthy and all faults are known to be possible on it.
+- Whatever happens, the faults are healed, the loads are ended, and the drill's table and job are removed. If the tool
+  is killed, the next drill removes the table and the job.
+- Everything that the verdict depends on is in the journal; `result` computes the verdict from the journal alone.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ from tercet.session.session import Session
 HEALTHY_BEFORE_S = 30.0
 HEALTHY_AFTER_S = 180.0
 STEADY_S = 20.0
-SPARE_S = 300.0  # the load's own time limit above the drill's length; the host ends it earlier
+SPARE_S = 300.0  # seconds added to the drill's length for the load's own time limit; the host ends the load earlier
 
 
 class DrillError(TercetError):
-    """The drill could not be run; nothing of the platform is left changed."""
+    """The drill could not be run. No change is left on the platform."""
 
 
 async def run(scenario: Scenario, session: Session, *, site: str, folder: Path, who: str, emit: Emit) -> Result:
-    """Run one drill and judge it. The journal is FOLDER/NAME-TIME.jsonl; it stays there.
+    """Run one drill and judge it. The journal is FOLDER/NAME-TIME.jsonl and is kept.
 
-    `site` is --site's ("" if not given), `who` what others see as the lock's holder. Raises TercetError where the
-    drill cannot be run; a broken promise is no error but a `Result` that has not passed.
+    `site` is the value of --site, or "". `who` is shown to others as the lock's holder. Raises TercetError if the drill
+    cannot be run. A broken promise is not an error but a `Result` that has not passed.
     """
     _check_capabilities(scenario, session)
     _check_site(scenario, site)
@@ -86,17 +86,17 @@ def _check_capabilities(scenario: Scenario, session: Session) -> None:
 
 
 def _check_site(scenario: Scenario, site: str) -> None:
-    """--site says which standby is meant; where none is, it would be ignored."""
+    """Refuse --site if the drill is not about a standby: the option would have no effect."""
     targets = dict.fromkeys(target for fault in scenario.faults for target in fault.targets)
     if site and not any(chooses_standby(target) for target in targets):
         raise DrillError(
             f"expected --site with a drill that is about a standby, found {scenario.name}, which is about "
-            f"{', '.join(targets)}. Leave --site out, or aim a scenario of your own at `site {site}`"
+            f"{', '.join(targets)}. Leave --site out, or write your own scenario for `site {site}`"
         )
 
 
 def journal_path(folder: Path, name: str) -> Path:
-    """Where a new journal goes; the folder is made."""
+    """The path of a new journal. Creates the folder."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -107,7 +107,7 @@ def journal_path(folder: Path, name: str) -> Path:
 
 
 def first_of(error: BaseException) -> BaseException:
-    """The first error inside nested groups, with what was noted on the way."""
+    """The first error inside nested groups, with the notes of the groups."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
@@ -156,7 +156,7 @@ async def _make_table(course: Course) -> None:
 
 
 async def _make_job(course: Course) -> live.Scene:
-    """The drill's scene, with a Nomad job at the site that will be lost where a promise is about it."""
+    """The drill's scene. If a promise is about a Nomad job, with such a job at the site that will be lost."""
     hit = victims(course.faults)
     platform, fleet = course.session.platform, course.session.provider
     scene = live.Scene(platform, hit, live.job_name())
@@ -177,7 +177,7 @@ async def _make_job(course: Course) -> live.Scene:
 
 
 async def _under_load(course: Course, scene: live.Scene) -> None:
-    """The loads, and in the midst of them the faults."""
+    """Run the loads, and make the faults meanwhile."""
     scenario, provider = course.scenario, course.session.provider
     loads = Loads(course.session, course.table, scenario.load, scenario.seconds + SPARE_S)
     async with asyncio.TaskGroup() as tasks:
@@ -188,10 +188,10 @@ async def _under_load(course: Course, scene: live.Scene) -> None:
             late = await loads.steady(STEADY_S)
             if late:
                 raise DrillError(
-                    f"expected the load to get through before the fault, found no success for {late}; the "
+                    f"expected successful statements before the fault, found none for {late}; the "
                     f"machine may be overloaded, see `tercet verify`"
                 )
-            # Looks that start a Python each time would take the time from what is measured.
+            # Looks that start Python each time would take CPU from the measured programs.
             async with PersistentAgents(provider) as fleet:
                 async with Healing(provider, provider.faults, recorder(course)) as healing:
                     await script(course, healing, scene, fleet)

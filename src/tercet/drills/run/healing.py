@@ -1,12 +1,12 @@
-"""Healing always happens: at the end, on an error, on Ctrl-C, and by a timer if the tool is killed.
+"""Makes faults and always heals them: at the end, on an error, on Ctrl-C, and by a timer if the tool is killed.
 
 Invariants
-- What ends a fault without the tool is in place before the fault is: a systemd timer on the node for a fault
-  on a node, the provider's own limit for one from outside. So a killed tool leaves nothing broken for longer
-  than the fault's time and GRACE_S.
-- A fault is remembered before anything of it is done, and every remembered fault is healed: in reverse order,
-  each even if another one's healing or its record failed, or the operator pressed Ctrl-C meanwhile.
-- Healing is idempotent: what is whole is left alone.
+- The mechanism that ends a fault without the tool is in place before the fault is made: a systemd timer on the node for
+  a fault on a node, the provider's time limit for a fault from outside. So a killed tool leaves no fault for longer
+  than the fault's time plus GRACE_S.
+- A fault is stored before any of its actions is carried out, and every stored fault is healed, in reverse order, even
+  if the healing or the record of another one failed, or the operator pressed Ctrl-C meanwhile.
+- Healing is idempotent: it does not change what is not broken.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tercet.errors import TercetError
 from tercet.providers.base import Faults
 
 HEAL_LIMIT_S = 60.0
-"""One healing action may take this long; starting a site's containers takes a few seconds."""
+"""The time limit of a healing action in seconds; starting a site's containers takes a few seconds."""
 
 
 class FaultError(TercetError):
@@ -37,15 +37,15 @@ class ImpossibleError(FaultError):
 
 
 class HealingError(TercetError):
-    """Something could not be healed: says what, why, and what will or can heal it."""
+    """Something could not be healed. The message says what, why, and what will or can heal it."""
 
 
 Record = Callable[[str, Fault, str], None]
-"""Told of each step: "injecting", "injected", "healing", "healed" or "heal failed"; the fault; a detail."""
+"""Called for each step with "injecting", "injected", "healing", "healed" or "heal failed", the fault, and a detail."""
 
 
 class Healing:
-    """`async with Healing(…) as healing: await healing.inject(fault) …`: on leaving, all is healed."""
+    """`async with Healing(…) as healing: await healing.inject(fault) …`: leaving the block heals everything."""
 
     def __init__(self, fleet: Fleet, faults: Faults, record: Record) -> None:
         self._fleet, self._faults, self._record = fleet, faults, record
@@ -57,7 +57,9 @@ class Healing:
         return tuple(self._standing)
 
     async def inject(self, fault: Fault) -> None:
-        """Make a fault (see `possible`). Raises FaultError. Whatever part of it was made is healed on leaving."""
+        """Make a fault (see `possible`). Raises FaultError. A fault that was made only in part is also healed on
+        leaving.
+        """
         self._standing.append(fault)
         self._record("injecting", fault, "")
         for action in (*fault.arm, *fault.inject):
@@ -65,7 +67,7 @@ class Healing:
         self._record("injected", fault, "")
 
     async def heal(self, only: Fault | None = None) -> None:
-        """Heal every standing fault, the last one first, or only that one.
+        """Heal every fault in force, the last one first, or only the given one.
 
         Raises HealingError after all have been tried.
         """
@@ -83,18 +85,18 @@ class Healing:
             )
 
     async def _healed(self, action: Action, fault: Fault) -> str:
-        """Empty, or why this part of the healing failed."""
+        """Carry out one action of the healing. Returns "", or why it failed."""
         try:
             async with asyncio.timeout(HEAL_LIMIT_S):
                 await self._do(action, fault, "heal")
         except TimeoutError:
             return f"{fault.title}: not healed within {HEAL_LIMIT_S:g} s"
-        except Exception as error:  # whatever it was, the other remedies are still to be tried
+        except Exception as error:  # whatever the error is, the other actions must still be tried
             return _why(error)
         return ""
 
     def _recorded(self, action: str, fault: Fault, detail: str = "") -> list[str]:
-        """Empty, or why it could not be recorded: a full disk here must not leave a fault unhealed there."""
+        """Record a step. Returns "", or why that failed: a full disk here must not leave a fault unhealed there."""
         try:
             self._record(action, fault, detail)
         except Exception as error:
@@ -120,11 +122,11 @@ class Healing:
                 raise
             if isinstance(error, TercetError):
                 raise HealingError(f"{error}. Besides, {failure}") from error
-            error.add_note(str(failure))  # a bug or Ctrl-C stays what it is; `record` was told of the failure
+            error.add_note(str(failure))  # a bug or Ctrl-C is raised as it is; `record` got the failure
 
 
 async def possible(faults: Iterable[Fault], fleet: Fleet) -> None:
-    """Ask whether these faults can be made. Raises ImpossibleError where one cannot; touches nothing."""
+    """Check whether these faults can be made. Raises ImpossibleError if one cannot; changes nothing."""
     for fault in faults:
         for question in fault.check:
             try:
@@ -141,19 +143,19 @@ async def _on_node(fleet: Fleet, action: OnNode, fault: Fault, purpose: str) -> 
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
         raise FaultError(
             f"{purpose} “{fault.title}” on {action.node}: "
-            f"{said[-1] if said else f'exit status {done.status} without a word'}"
+            f"{said[-1] if said else f'exit status {done.status} without output'}"
         )
 
 
 def _why(error: BaseException) -> str:
-    """What an error says; of a group, what each in it says."""
+    """The message of an error; for a group, the messages of all its errors."""
     if isinstance(error, BaseExceptionGroup):
         return "; ".join(_why(one) for one in error.exceptions)
     return str(error) if isinstance(error, TercetError) else f"{type(error).__name__}: {error}"
 
 
 async def uninterrupted(work: Coroutine[Any, Any, None]) -> None:
-    """Await `work` to its end even if this task is cancelled or Ctrl-C pressed; then the cancellation goes on."""
+    """Await `work` to its end even if this task is cancelled or Ctrl-C is pressed; then raise the cancellation."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     with _deaf():
@@ -165,7 +167,7 @@ async def uninterrupted(work: Coroutine[Any, Any, None]) -> None:
                     raise
                 cancelled = error
             except Exception:
-                break  # told below
+                break  # raised below
     task.result()
     if cancelled is not None:
         raise cancelled
@@ -173,7 +175,7 @@ async def uninterrupted(work: Coroutine[Any, Any, None]) -> None:
 
 @contextlib.contextmanager
 def _deaf() -> Iterator[None]:
-    """Ctrl-C is not heard: asyncio answers a second one by tearing down every task, the healing too."""
+    """Ignore Ctrl-C: on a second one, asyncio would cancel every task, including the healing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -190,5 +192,5 @@ def victims(faults: Iterable[Fault]) -> frozenset[str]:
 
 
 def roaming(faults: Iterable[Fault]) -> frozenset[str]:
-    """All sites whose apps node loses sight of the databases through these faults."""
+    """All sites whose apps node loses the connection to every database because of these faults."""
     return frozenset[str]().union(*(fault.roaming for fault in faults))

@@ -1,7 +1,7 @@
-"""What a drill puts on the platform besides its faults (a table, a Nomad job), and how it goes away again.
+"""Removes what a drill puts on the platform besides its faults: a table and a Nomad job.
 
-Invariant: only drills use these names, and while the platform's lock is held no other drill runs. So what is there
-when a drill begins was left by a tool that was killed, and one remedy serves both ends.
+Invariant: only drills use these names, and no other drill runs while the platform's lock is held. So anything with such
+a name at the beginning of a drill was left by a tool that was killed, and the same code removes it at both ends.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _DROP = text_of(__package__, "leftovers.sql", TABLE=TABLE)
 
 
 async def sweep(session: Session) -> None:
-    """Drop the tables and purge the jobs of all drills. What cannot be removed now, the next drill removes."""
+    """Drop the tables and purge the jobs of all drills. The next drill removes what cannot be removed now."""
     await asyncio.gather(*(_drop_tables(session, node) for node in session.platform.databases), _purge_jobs(session))
 
 
@@ -34,7 +34,7 @@ async def _drop_tables(session: Session, node: str) -> None:
 
 
 async def _purge_jobs(session: Session) -> None:
-    """By the first control node whose Nomad answers; its server forwards to the leader."""
+    """Ask the first control node whose Nomad answers. Its server forwards to the leader."""
     scene = live.Scene(session.platform, frozenset(), "")
     listed = scene.nomad(f"jobs?prefix={JOB}")
     controls = [node.name for node in session.platform.of(Role.CONTROL)]

@@ -1,4 +1,5 @@
--- Drops the tables of all drills. The primary may be read-only (strict mode), or without a standby that would confirm it.
+-- Drops the tables of all drills. The primary may be read-only (strict mode), or may have no standby to confirm a
+-- commit.
 SET default_transaction_read_only = off;
 SET synchronous_commit = local;
 SET lock_timeout = '5s';

@@ -1,6 +1,6 @@
 """The promises that only the running platform can answer, as conditions over readings. No I/O.
 
-Each is asked of the nodes that the fault spares, from the fault on until it holds or healing begins.
+The nodes that the fault spares are asked about each promise, from the fault on until it holds or healing begins.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ class Scene:
 
 
 Look = tuple[Callable[[Readings], State], Questions]
-"""Whether the promise holds, and what must be asked for that."""
+"""The function that judges the promise, and the questions for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """A promise that the running platform is asked for.
+    """A promise about which the running platform is asked.
 
-    It must hold within `budget`, the name of one of the inventory's, or at the latest when the first fault is healed.
-    With `job`, a Nomad job of the drill runs at a site that the faults hit (`Scene.job`), where they hit one.
+    It must hold within `budget`, the name of one of the inventory's budgets, or at the latest when the first fault is
+    healed. With `job`, a Nomad job of the drill runs at a site that the faults hit (`Scene.job`), if they hit one.
     """
 
     look: Callable[[Scene], Look]
@@ -65,7 +65,7 @@ OBSERVED: Promises[Observed] = Promises("tercet.drills.run.promises")
 def observed(
     name: str, *, budget: BudgetName | None = None, job: bool = False
 ) -> Callable[[Callable[[Scene], Look]], Callable[[Scene], Look]]:
-    """Register the decorated function as the look that tells whether the promise of that name holds."""
+    """Register the decorated function, which judges whether the promise of that name holds."""
 
     def register(look: Callable[[Scene], Look]) -> Callable[[Scene], Look]:
         OBSERVED.add(name, Observed(look, budget, job))
@@ -75,11 +75,13 @@ def observed(
 
 
 HOLDS_LOOKS = 6
-"""Looks in a row, half a second each, at which what must go on is seen to go on."""
+"""Number of looks in a row, half a second apart, at which a promise must hold."""
 
 
 def lasting(check: Callable[[Readings], State]) -> Callable[[Readings], State]:
-    """Holds once `check` has held at HOLDS_LOOKS looks in a row: right after a fault all may still seem well."""
+    """Holds when `check` has held at HOLDS_LOOKS looks in a row, because everything may still seem well after a
+    fault.
+    """
     held = 0
 
     def look(readings: Readings) -> State:
@@ -98,13 +100,13 @@ def ask(scene: Scene, question: str, request: Http) -> dict[str, dict[str, Reque
 
 
 def running_on(readings: Readings, control: str) -> list[str]:
-    """The clients on which the drill's job runs, as that control node's server says."""
+    """The clients on which the drill's job runs, according to the server on that control node."""
     allocations = readings.get(control, "allocations").json() or []
     return [a["NodeName"] for a in allocations if a["ClientStatus"] == "running" and a["DesiredStatus"] == "run"]
 
 
 def job_name() -> str:
-    """A name of its own for each drill's job."""
+    """The unique name of a drill's job."""
     return f"tercet-drill-{secrets.token_hex(4)}"
 
 
@@ -131,12 +133,12 @@ def put_job(scene: Scene, site: str) -> Http:
 
 
 def purge_job(scene: Scene) -> Http:
-    """Removes the job and everything that Nomad remembers of it."""
+    """Removes the job and everything that Nomad stores about it."""
     return scene.nomad(f"job/{scene.job}?purge=true", "DELETE", timeout=5)
 
 
 def job_runs_at(scene: Scene, site: str) -> tuple[Condition, Questions]:
-    """The job's allocation runs at `site`, asked of every control node."""
+    """Holds when the job's allocation runs at `site` according to every control node."""
     expected = scene.platform.at(site, Role.APPS).name
     asked: dict[str, dict[str, Request]] = {
         node.name: {"allocations": scene.nomad(f"job/{scene.job}/allocations")}

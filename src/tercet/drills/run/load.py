@@ -1,10 +1,10 @@
-"""The host's side of the load: start it on the apps nodes, record what it says, confirm.
+"""The host's side of the load: it starts the load on an apps node, records its entries, and confirms them.
 
-Invariant: an outcome is in the journal before its receipt is sent, and without the receipt the writing
-connection on the node does not go on. So no acknowledged write is missing from the journal, whenever the tool
-is killed.
-Invariant: what was begun on a node is ended by `stop`, and nothing is begun after it: a start under way meanwhile,
-even one whose caller was cancelled, is waited for and ended.
+Invariant: an outcome is in the journal before its receipt is sent, and without the receipt the writing connection on
+the node does not continue. So no acknowledged write is missing from the journal, whenever the tool is killed.
+
+Invariant: `stop` ends everything that was started on a node, and nothing is started after it. `stop` waits for a start
+that is under way, even if its caller was cancelled, and ends it.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from tercet.errors import TercetError
 RECEIPTS = {"acknowledged", "failed", "unknown"}
 TIMES = ("t", "scheduled", "sent")
 CLOCK_SAMPLES = 5
-SPAWN_S = 30.0  # how long `stop` waits for a start under way; then it is cancelled
-RESTART_GAP = 1000  # numbers that a load started again leaves free: what its predecessor did last may be unknown
+SPAWN_S = 30.0  # seconds that `stop` waits for a start under way; then it is cancelled
+RESTART_GAP = 1000  # numbers that a load leaves free when it is started again: the last write before may be unknown
 
 
 class LoadError(TercetError):
-    """The load could not be started on a node, or said something that it must not say."""
+    """The load could not be started on a node, or printed something that is not valid."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadSettings:
-    """What is asked of the load of each site; see nodeside/load.py. Rates per second, times in seconds."""
+    """The settings of the load of each site; see nodeside/load.py. Rates per second, times in seconds."""
 
     writes_per_second: float = 20.0
     reads_per_second: float = 20.0
@@ -60,7 +60,7 @@ class Target:
 
 
 def create_table(table: str, owner: str) -> tuple[str, ...]:
-    """The statements that make a drill's table. No unique key: a row that came twice must be seen.
+    """The statements that make a drill's table. It has no unique key, so that duplicate rows can be found.
 
     `table` and `owner` are plain SQL identifiers.
     """
@@ -74,12 +74,13 @@ def create_table(table: str, owner: str) -> tuple[str, ...]:
 
 
 Bounds = Mapping[str, tuple[int, int]]
-"""By writer: the first and the last number of some of its writes."""
+"""By writer: the first and the last number of a range of its writes."""
 
 
 def table_query(table: str, bounds: Bounds | None = None) -> str:
-    """The rows of a drill's table as (writer, seq, id, written_at in Unix seconds), by writer and time; all of them, or
-    those within the bounds."""
+    """The query for the rows of a drill's table, or for those within the bounds: (writer, seq, id, written_at in Unix
+    seconds), by writer and time.
+    """
     within = [f"(writer = '{writer}' AND seq BETWEEN {a} AND {b})" for writer, (a, b) in (bounds or {}).items()]
     return (
         f'SELECT writer, seq, id, extract(epoch FROM written_at)::float8 FROM "{table}" '
@@ -88,15 +89,15 @@ def table_query(table: str, bounds: Bounds | None = None) -> str:
 
 
 def writers_of(sites: tuple[str, ...]) -> tuple[str, ...]:
-    """The writing connections of these sites, as the load names them."""
+    """The names of the writing connections of these sites."""
     return tuple(f"{site}/{worker}" for site in sites for worker in ("writer", "transactions"))
 
 
 def launch() -> tuple[list[str], bytes]:
-    """The command line that runs the load on a node, and what must come first on its standard input.
+    """The command line that runs the load on a node, and the first data for its standard input.
 
-    The program's source travels on standard input, so nothing is left behind on the node and it always is the
-    one that belongs to this version of tercet.
+    The program's source is sent on standard input, so nothing is left on the node, and the program always has the
+    version of this tercet.
     """
     source = resources.files("tercet.nodeside").joinpath("load.py").read_bytes()
     boot = (
@@ -119,8 +120,8 @@ class SiteLoad:
         self.last_seq = 0
         self.succeeded: dict[str, float] = {}  # by worker: the drill's second of its last success
         self._last: dict[str, int] = {}  # by writer: its last attempt
-        self._first: dict[str, int] = {}  # by writer: the first attempt that this journal has to answer for
-        self._open: dict[str, dict[str, Any]] = {}  # by writer: the attempt that nothing more was heard of yet
+        self._first: dict[str, int] = {}  # by writer: the first attempt that belongs to this journal
+        self._open: dict[str, dict[str, Any]] = {}  # by writer: the attempt whose outcome is not known yet
         self._book, self._began = book, began
         self._process: asyncio.subprocess.Process | None = None
         self._spawning: asyncio.Future[asyncio.subprocess.Process] | None = None
@@ -155,7 +156,7 @@ class SiteLoad:
             ) from error
 
     async def _spawn(self, fleet: Fleet, argv: list[str]) -> None:
-        """The program's process, which `stop` learns of even if who started it was cancelled meanwhile."""
+        """Start the program's process. `stop` learns of it even if the caller is cancelled meanwhile."""
         if not self._stopping:
             self._spawning = asyncio.ensure_future(fleet.spawn(self.target.node, argv))
             await asyncio.wait([self._spawning])
@@ -204,10 +205,10 @@ class SiteLoad:
         self._book.append(journal.Ended(t=time.time() - self._began, site=self.target.site, reason=reason))
 
     def turn(self, book: journal.Journal, began: float) -> dict[str, tuple[int, int]]:
-        """From now on all goes into another journal, whose time began at `began` (Unix seconds).
+        """Write all further entries into another journal, whose time began at `began` (Unix seconds).
 
-        An attempt under way is told there once more, so that its outcome has one. Returns by writer the first and the
-        last attempt that the journal until now has to answer for.
+        An attempt under way is written there again, so that its outcome has an attempt in the same journal. Returns by
+        writer the first and the last attempt that belong to the journal until now.
         """
         answered = {writer: (self._first.get(writer, 1), last) for writer, last in self._last.items()}
         shift = began - self._began
@@ -246,7 +247,7 @@ class SiteLoad:
                 await self._send(said["worker"][0].encode())
 
     async def _line(self) -> dict[str, Any] | None:
-        """The next thing that the program says; None at its end. A torn last line is the end."""
+        """The next entry of the program; None at its end. An incomplete last line counts as the end."""
         process = self._running()
         if process.stdout is None:
             return None
@@ -285,7 +286,7 @@ class SiteLoad:
         return lines[-1] if lines else ""
 
     async def stop(self) -> None:
-        """Close its standard input, which ends it; kill it if it is still there after 3 s. For good, and idempotent."""
+        """Close its standard input, which ends it permanently; kill it if it still runs after 3 s. Idempotent."""
         self._stopping = True
         if self._spawning is not None:
             _, late = await asyncio.wait([self._spawning], timeout=SPAWN_S)

@@ -1,4 +1,4 @@
-"""The load of all sites together. One whose node died is started again as soon as the node is back."""
+"""The load of all sites together. If the node of a load died, the load is started again when the node is back."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tercet.drills.scenario.model import LoadModel
 from tercet.inventory.platform import Role
 from tercet.session.session import Session
 
-AGAIN_S = 0.5  # between two attempts to start a load again
+AGAIN_S = 0.5  # seconds between two attempts to start a load again
 
 
 class Loads:
-    """`start`, then it goes on by itself until `stop`."""
+    """The loads run by themselves from `start` until `stop`."""
 
     def __init__(self, session: Session, table: str, asked: LoadModel, seconds: float) -> None:
-        """`seconds` is the loads' own time limit, from each one's start."""
+        """`seconds` is the time limit of each load, from its start."""
         self._session, self._table, self._seconds = session, table, seconds
         self._settings = LoadSettings(
             asked.writes, asked.reads, asked.transactions, asked.deadline, connect_timeout=asked.deadline
@@ -30,7 +30,7 @@ class Loads:
         self._over = False
 
     async def start(self, tasks: asyncio.TaskGroup, book: journal.Journal, began: float) -> None:
-        """Start the load of every site, and a task each in `tasks` that keeps it running."""
+        """Start the load of every site, and for each a task in `tasks` that keeps it running."""
         session, self._began = self._session, began
         writers = writers_of(tuple(site.name for site in session.platform.sites))
         for node in session.platform.of(Role.APPS):
@@ -46,7 +46,7 @@ class Loads:
         await load.start(self._session.provider, self._settings, self._seconds)
 
     async def _keep(self, load: SiteLoad) -> None:
-        """Follow a site's load; where its node died, start it again as soon as the node is back."""
+        """Follow a site's load. If its node died, start the load again as soon as the node is back."""
         await load.follow()
         while not self._over:
             try:
@@ -55,11 +55,13 @@ class Loads:
                 await asyncio.sleep(AGAIN_S)  # the end of the drill is the deadline
                 continue
             if self._over:
-                await load.stop()  # the drill ended while it started, and stopped what was there then
+                await load.stop()  # the drill ended while the load started, and stopped it
             await load.follow()
 
     async def steady(self, limit: float) -> str:
-        """Wait until every site writes and reads, at most `limit` seconds. Empty, or who does not."""
+        """Wait until every site writes and reads, for at most `limit` seconds. Returns "", or the workers that
+        do not.
+        """
         ends = time.monotonic() + limit
         while True:
             now = time.time() - self._began
@@ -74,11 +76,13 @@ class Loads:
             await asyncio.sleep(0.2)
 
     def turn(self, book: journal.Journal, began: float) -> Bounds:
-        """Go on in another journal. By writer: the first and last number of what the one before has to answer for."""
+        """Switch to another journal. Returns by writer the first and last number of the writes in the journal
+        before.
+        """
         self._began = began
         return {writer: bounds for load in self._sites for writer, bounds in load.turn(book, began).items()}
 
     async def stop(self) -> None:
-        """End them all, for good."""
+        """End all loads permanently."""
         self._over = True
         await asyncio.gather(*(load.stop() for load in self._sites))

@@ -1,15 +1,15 @@
-"""What the running configuration lets one expect: write unavailability as a chain of links, each with its source.
+"""Predicts write unavailability from the running configuration, as a chain of links, each with its source.
 
-`expected` is the mean, `bound` what 99 of 100 failures stay below on a machine that is not starved; both in
-seconds. The links are late independently of one another, so the bound of the whole is the sum of the means and the
-root of the sum of squares of what each link may add.
+`expected` is the mean. 99 of 100 failures stay below `bound` on a machine that has enough CPU. Both are in seconds. The
+delays of the links are independent of each other, so the bound of the chain is the sum of the means plus the square
+root of the sum of squares of each link's bound above its mean.
 
 Gossip (hashicorp/memberlist 0.5, state.go, suspicion.go, util.go), for N members of which M survive:
 - every member probes one other every probe_interval P, in a random order of the N - 1 others, so the moment at
   which one of M survivors probes a dead member is uniform over (N - 1) P; the k-th of M such moments has the
   mean (N - 1) P k / (M + 1);
 - a probe has failed when P is over (times 1 + the prober's own health score, 0 on a healthy machine);
-- a suspicion runs for suspicion_mult * max(1, log10 N) * P once suspicion_mult - 2 further members agree.
+- a suspicion takes suspicion_mult * max(1, log10 N) * P if suspicion_mult - 2 further members agree.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ LOAD = LoadSettings()
 class Running:
     """The numbers of the running configuration. Seconds, unless the name says otherwise.
 
-    What the platform does not tell of itself has as default what its programs and their configuration are made with.
+    A number that the platform does not report has a default: the constant with which its programs or their
+    configuration are made.
     """
 
     members: int
@@ -47,21 +48,23 @@ class Running:
     guard_poll: float = dead_peers.POLL_S
     guard_probe: float = 0.2
     strict_look: float = strict_pace.LOOK_S
-    strict_looks: int = strict_pace.SHORT_LOOKS  # it acts on the last of so many
-    strict_silence: float = strict_pace.SILENT_LOOKS * strict_pace.LOOK_S  # of a standby that counts as gone then
-    heartbeat: float = strict_pace.HEARTBEAT_S  # which a standby answers
+    strict_looks: int = strict_pace.SHORT_LOOKS  # it acts at the last of this many polls
+    strict_silence: float = (
+        strict_pace.SILENT_LOOKS * strict_pace.LOOK_S
+    )  # after these, a silent standby counts as gone
+    heartbeat: float = strict_pace.HEARTBEAT_S  # a standby answers each of these
     replication_timeout: float = 5.0  # wal_sender_timeout
     postmaster_silence: float = watchdog.POSTMASTER_SILENT_S
-    watchdog_look: float = 2 * watchdog.ASK_S  # a look and its question
+    watchdog_look: float = 2 * watchdog.ASK_S  # a poll and its question
     restart_delay: float = RESTART_MS / 1000
-    load_period: float = 1 / LOAD.writes_per_second  # between two writes of one site's load
+    load_period: float = 1 / LOAD.writes_per_second  # between two writes of the load of one site
     backoff_cap: float = LOAD.backoff_cap
     deadline: float = LOAD.deadline
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One link. `title` is the one that drills.judge.chain gives the measured link, where there is one."""
+    """One link. `title` is the title of the measured link in drills.judge.chain, if there is one."""
 
     title: str
     expected: float
@@ -82,13 +85,13 @@ class Prediction:
         return self.expected + math.hypot(*(term.bound - term.expected for term in self.terms))
 
     def entry(self, t: float) -> Predicted:
-        """For the journal."""
+        """The prediction as an entry of the journal."""
         links = tuple((term.title, term.expected, term.bound, term.source) for term in self.terms)
         return Predicted(t=t, expected=self.expected, bound=self.bound, links=links)
 
 
 def predict(mechanism: Mechanism, running: Running, *, silent: int = 1) -> Prediction:
-    """The chain of one mechanism. `silent`: how many members go silent together (a whole site: 3)."""
+    """The chain of one mechanism. `silent`: the number of members that fall silent together (a whole site: 3)."""
     match mechanism:
         case Mechanism.SILENCE:
             terms = (*gossip(running, silent), *_key_moves(running, asked=_dead_asked(running)), *_routes(running))
@@ -121,7 +124,7 @@ def gossip(running: Running, silent: int) -> tuple[Term, ...]:
         confirmations = 0
     suspicion = running.suspicion_mult * max(1.0, math.log10(running.members)) * running.probe_interval
     first = (_mean(1, survivors, span), _quantile(1, survivors, span))
-    # The suspicion shrinks to its minimum only once enough others have probed the dead member too.
+    # The suspicion time shrinks to its minimum only when enough others have probed the dead member, too.
     needed = min(confirmations + 1, survivors)
     agreed = (_mean(needed, survivors, span), _quantile(needed, survivors, span))
     waits = [max(suspicion, late - early) for early, late in zip(first, agreed, strict=True)]
@@ -148,7 +151,7 @@ def _mean(k: int, of: int, span: float) -> float:
 
 
 def _quantile(k: int, of: int, span: float) -> float:
-    """The moment before which the k-th smallest lies with CONFIDENCE."""
+    """The time before which the k-th smallest is with probability CONFIDENCE."""
     low, high = 0.0, 1.0
     for _ in range(50):
         middle = (low + high) / 2
@@ -184,7 +187,7 @@ def _key_moves(running: Running, asked: Term) -> tuple[Term, ...]:
 
 
 def _dead_asked(running: Running) -> Term:
-    """The candidates ask the dead member's REST API; the guard turns its silence into a refusal."""
+    """The candidates ask the dead member's REST API. The guard turns its silence into a refusal."""
     if not running.guard:
         return _hanging_asked()
     done_meanwhile = running.gossip_interval + _consul_write(running) / 2

@@ -1,4 +1,4 @@
-"""What a drill asks of the running platform around its load and its faults: who is who, SQL, clocks, records."""
+"""The questions of a drill to the running platform, before and after load and faults: roles, SQL, clocks, records."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tercet.observe.snapshot import Snapshot
 from tercet.session.session import Session, SqlError
 
 Span = tuple[float, float]
-"""From when to when, in seconds of the drill."""
+"""Begin and end, in seconds of the drill."""
 
 
 class NotReadyError(TercetError):
@@ -39,12 +39,12 @@ class NotReadyError(TercetError):
 
 
 def flavour(session: Session) -> Flavour:
-    """The proxy's kind; what is asked of it here is the same on every apps node."""
+    """The kind of proxy. What is used of it here is the same on every apps node."""
     return FLAVOURS[session.context.proxy](session.context, session.platform.of(Role.APPS)[0])
 
 
 def facts(session: Session) -> Facts:
-    """What faults must know of the platform beside its nodes."""
+    """What faults must know about the platform in addition to its nodes."""
     return Facts(session.context.proxy, session.platform.settings.postgresql.service)
 
 
@@ -58,10 +58,10 @@ def conninfo(platform: Platform) -> str:
 
 
 def view_of(session: Session, seen: Snapshot, site: str) -> View:
-    """Who is who right now. Raises NotReadyError where nobody is primary, or where sites are lost."""
+    """The present roles. Raises NotReadyError if no node is primary or if sites are lost."""
     if lost := [lost.name for lost in session.platform.lost_sites]:
         raise NotReadyError(
-            f"expected all sites, since a drill takes one of them away, found that {', '.join(lost)} "
+            f"expected all sites, because a drill makes one of them fail, found that {', '.join(lost)} "
             f"{'is' if len(lost) == 1 else 'are'} lost: `tercet recover rejoin` first"
         )
     postgres = seen.of(PostgresKeys).postgres
@@ -103,7 +103,7 @@ async def clocks(session: Session, nodes: Iterable[str]) -> dict[str, NodeClock]
 
 
 async def component_records(session: Session, known: Mapping[str, NodeClock], began: float) -> list[journal.Record]:
-    """What every reachable node's components said since the drill began, on the drill's clock."""
+    """What the components of every reachable node logged since the drill began, on the drill's clock."""
 
     async def one(node: str) -> list[journal.Record]:
         clock = known.get(node, NodeClock(0.0, 0.0))
@@ -128,10 +128,10 @@ async def component_records(session: Session, known: Mapping[str, NodeClock], be
 
 
 def role_changes(changes: Sequence[journal.Primary], found: Sequence[journal.Record]) -> dict[str, list[Span]]:
-    """When each node's database changed its role, and when it served in the new one.
+    """For each node, when its database changed its role, and when it served in the new role.
 
-    A change is another node's promotion, or a primary that demoted itself, since it was alone, and led again. A node of
-    which no record says that it serves again counts as if it did at once.
+    A change is the promotion of another node, or a primary that was alone, demoted itself, and became primary again. If
+    no record says when a node serves again, it counts as serving at once.
     """
     moments: dict[str, list[float]] = {}
     for before, after in pairwise(changes):
@@ -149,13 +149,13 @@ def role_changes(changes: Sequence[journal.Primary], found: Sequence[journal.Rec
 
 
 def disturbances(platform: Platform, faults: Iterable[journal.Fault]) -> list[float]:
-    """When a fault began or ended at a server of `dcs`, from which every proxy learns the roles."""
+    """The times when a fault began or ended at a server of `dcs`, from which every proxy learns the roles."""
     servers = {node.name for node in platform.of(Role.CONTROL)}
     return [fault.t for fault in faults if servers & set(fault.nodes)]
 
 
 def primary_changes(first: str, found: Sequence[journal.Record]) -> list[journal.Primary]:
-    """Who was primary from when on: a promotion counts from the moment the promoted node accepts writes."""
+    """The primary over time. A promotion counts from the moment when the promoted node accepts writes."""
     changes = [journal.Primary(t=0.0, node=first)]
     for taken in (record for record in found if record.what == What.LOCK_TAKEN):
         if taken.node == changes[-1].node:
@@ -166,8 +166,9 @@ def primary_changes(first: str, found: Sequence[journal.Record]) -> list[journal
 
 
 STABLE_S = 8.0
-"""Seconds within which a site's reads are back at its own node, once that serves in a new role: checks, templates and
-proxies follow. A disturbance of `dcs` meanwhile keeps the news from them, and the seconds count anew from it."""
+"""Seconds after a node serves in a new role within which its site's reads are back at this node: checks, templates and
+proxies must follow. A disturbance of `dcs` in that time delays them, and the seconds start again.
+"""
 
 
 def routes(
@@ -179,7 +180,7 @@ def routes(
     *,
     disturbed: Sequence[float] = (),
 ) -> list[journal.Route]:
-    """Where each site's reads belong over time: to its own database node, except while that changes its role.
+    """Where each site's reads belong over time: to its own database node, except while this node changes its role.
 
     From `since` (the fault) on, neither the sites of `hit` database nodes nor the `roaming` ones are judged.
     """
@@ -197,9 +198,10 @@ def routes(
 
 
 def _around(changes: Sequence[Span], disturbed: Sequence[float]) -> list[Span]:
-    """From STABLE_S before each change until STABLE_S after the last that delayed it, ascending; what overlaps is one.
+    """Spans from STABLE_S before each change until STABLE_S after the last disturbance that delayed it, in ascending
+    order. Overlapping spans are merged.
 
-    Changes and disturbances are ascending.
+    Changes and disturbances must be ascending.
     """
     spans: list[Span] = []
     for changed, served in changes:
@@ -217,7 +219,7 @@ def _around(changes: Sequence[Span], disturbed: Sequence[float]) -> list[Span]:
 async def tables(
     session: Session, table: str, began: float, t: float, bounds: Bounds | None = None
 ) -> list[journal.Table]:
-    """The drill's table, or what is within the bounds of it, as every database node that answers has it."""
+    """The rows of the drill's table, or those within the bounds, on every database node that answers."""
     found: list[journal.Table] = []
     for node in session.platform.databases:
         try:
@@ -231,7 +233,7 @@ async def tables(
 
 
 async def caught_up(session: Session, primary: str, deadline: float) -> None:
-    """Wait until every standby that answers has replayed what the primary has now; at most `deadline` seconds."""
+    """Wait until every standby that answers has replayed the primary's present WAL, for at most `deadline` seconds."""
     ends = time.monotonic() + deadline
     lsn = (await session.sql(primary, "SELECT pg_current_wal_lsn()"))[0][0]
     for node in session.platform.databases:
@@ -246,7 +248,7 @@ async def caught_up(session: Session, primary: str, deadline: float) -> None:
 
 
 async def running(session: Session, primary: str) -> Running:
-    """The numbers of the running configuration, from the agents themselves. Raises NotReadyError."""
+    """The numbers of the running configuration, as the agents report them. Raises NotReadyError."""
     dcs = endpoints.dcs(session.platform)
     asked = {
         primary: {
@@ -259,7 +261,9 @@ async def running(session: Session, primary: str) -> Running:
     agent, members = (readings.get(primary, name).json() for name in ("agent", "members"))
     patroni = readings.get(primary, "patroni").json()
     if not (isinstance(agent, dict) and isinstance(members, list) and isinstance(patroni, dict)):
-        raise NotReadyError(f"expected {primary}'s dcs agent and Patroni to tell their configuration, found no answer")
+        raise NotReadyError(
+            f"expected {primary}'s dcs agent and Patroni to report their configuration, found no answer"
+        )
     gossip = agent["DebugConfig"]
     parameters = patroni.get("postgresql", {}).get("parameters", {})
     return Running(

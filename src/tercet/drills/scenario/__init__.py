@@ -1,1 +1,1 @@
-"""What a drill is told: scenarios, their files, the kinds of faults and their targets. Nothing of it runs anything."""
+"""The input of a drill: scenarios, their files, the kinds of fault and their targets. Nothing here runs anything."""

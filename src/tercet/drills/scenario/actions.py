@@ -1,7 +1,7 @@
-"""What it takes to make a fault and to end it, as values. run/healing.py carries it out. Pure.
+"""The actions that make a fault and end it, as values. run/healing.py carries them out. Pure.
 
-Faults on a node are ended by a transient systemd timer there, `tercet-heal-N`, set before the fault is made. What it
-runs is exactly what the tool runs to heal, so there is one remedy and not two.
+A fault on a node is also ended by a transient systemd timer there, `tercet-heal-N`, which is set before the fault is
+made. The timer runs exactly the same script as the tool, so there is only one way to heal.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from tercet.converge.requests import Exec
 from tercet.providers.base import Faults
 
 GRACE_S = 30.0
-"""Seconds that the timers give the tool before they heal in its place."""
+"""Seconds that the timers wait for the tool to heal before they do it."""
 
 
 @dataclass(frozen=True, slots=True)
 class OnNode:
-    """Something done on a node."""
+    """An action on a node."""
 
     node: str
     request: Exec
@@ -28,7 +28,7 @@ class OnNode:
 
 @dataclass(frozen=True, slots=True)
 class FromOutside:
-    """Something that the provider does: a method of its `Faults`, and what it is called with."""
+    """An action of the provider: a method of its `Faults`, and its arguments."""
 
     method: str
     arguments: tuple[Any, ...]
@@ -52,10 +52,11 @@ Action = OnNode | FromOutside
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault as a value: what checks that it can be made, what limits it, makes it and ends it, in order.
+    """A fault as a value: the actions that check, limit, make and end it, in this order.
 
-    `nodes` are the nodes that it hits; `sites` those whose applications cannot be expected to get through. `roaming`
-    are the sites whose apps node loses sight of every database: the first one that it sees again answers its reads.
+    `nodes` are the nodes that it hits, and `sites` those whose applications are not expected to get through. `roaming`
+    are the sites whose apps node loses the connection to every database: the first database that it can reach again
+    answers its reads.
     """
 
     title: str
@@ -81,7 +82,7 @@ def scripted(title: str, node: str, scripts: tuple[str, str], lasts: float, numb
         title,
         (node,),
         inject=(OnNode(node, shell(make)),),
-        # The timer stays until the remedy has worked: it may be the only one that gets through later.
+        # The timer stays until the healing has worked: later, it may be the only one that can do it.
         heal=(OnNode(node, shell(f"{heal}; status=$?; [ $status -ne 0 ] || {{ {disarm}; }}; exit $status")),),
         arm=(OnNode(node, shell(timer)),),
     )

@@ -1,6 +1,6 @@
-"""What a soak may draw of a kind of fault. Pure.
+"""What a soak can draw for a kind of fault. Pure.
 
-Targets are roles ("the primary"), not names, so that a round can be run again whoever is primary by then.
+Targets are roles ("the primary"), not names, so that a round can be run again with any node as primary.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DATABASES = ("the primary", "a standby", "the other standby")
 CONTROLS = tuple(f"consul-nomad at {site}" for site in SITES)
 APPS = tuple(f"apps at {site}" for site in SITES)
 FIRST = ("postmaster", "patroni", "proxy", "consul-template", "dcs", "consul", "nomad", "tailscaled")
-"""The order in which the first soaks drew processes. Without later ones, their seeds draw the same rounds."""
+"""The order in which the first soaks drew processes. Without later processes, their seeds draw the same rounds."""
 NODES = (*SITES, *DATABASES, *CONTROLS, *APPS)
 
 Pick = Callable[[Random], Any]
@@ -26,7 +26,7 @@ Pick = Callable[[Random], Any]
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """How long the fault lasts (seconds, from and to), its target, and the values of its other keys."""
+    """The duration of the fault (seconds, from and to), its target, and the values of its other keys."""
 
     shortest: int
     longest: int

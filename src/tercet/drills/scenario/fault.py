@@ -1,7 +1,7 @@
-"""What every kind of fault tells of itself, and which kinds there are. To add one, add a file to faults/.
+"""The base class of the kinds of fault, and their registry. To add a kind, add a file to faults/.
 
-Its class is registered by the decorator `register`. All that tercet knows of the kind is in that class: its key word in
-a scenario and its other keys, how the fault is made and healed, and what a soak may draw of it.
+The decorator `register` registers its class. The class contains everything about the kind: its keyword in a scenario
+and its other keys, how the fault is made and healed, and how a soak draws it.
 """
 
 from __future__ import annotations
@@ -28,35 +28,37 @@ LONGEST_S = 300
 
 
 class Hits(Enum):
-    """What a fault is made on. Whether two faults can be made at once depends on it (soak/draw.py)."""
+    """What a fault affects. This decides whether two faults can be made at once (soak/draw.py)."""
 
-    NODES = auto()  # nodes, or what runs on them
-    CUTS = auto()  # links between sites, which are gone
+    NODES = auto()  # nodes, or processes on them
+    CUTS = auto()  # links between sites, which are cut
     LINES = auto()  # all links of a site, which get worse
-    NOTHING = auto()  # it is no fault, but done by plan
+    NOTHING = auto()  # a planned operation, not a fault
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a fault must know of the platform besides the view: which proxy runs and the cluster's name."""
+    """What a fault must know about the platform in addition to the view: which proxy runs and the cluster's name."""
 
     proxy: str  # "pgcat"
     cluster: str  # Patroni's scope
 
 
 class FaultModel(Model):
-    """One thing that goes wrong, and when. Each kind is a subclass that has a field of the kind's name.
+    """One fault, and when it happens. Each kind is a subclass with a field that has the name of the kind.
 
-    The field is the key word in a scenario: its type says which targets are accepted, its `examples` what errors show.
+    The field is the keyword in a scenario. Its type says which targets are accepted; errors show its `examples`.
     """
 
     kind: ClassVar[str]
     place: ClassVar[int]
-    """Where the kind stands among the others. What a seed of a soak draws depends on it, so it never changes."""
+    """The kind's place in the order of kinds. The faults that a soak draws from a seed depend on it: never
+    change it.
+    """
     needs: ClassVar[Capability | None] = None
-    """What the provider must be able to do. None: the fault is made on the node itself."""
+    """The capability that the provider must have. None: the fault is made on the node itself."""
     asks: ClassVar[bool] = False
-    """Whether it can be made is for the node to say: the fault has a `check`."""
+    """Whether the node must be asked if the fault can be made: the fault then has a `check`."""
     hits: ClassVar[Hits] = Hits.NODES
     drawn: ClassVar[Drawn]
 
@@ -80,22 +82,22 @@ class FaultModel(Model):
 
     @property
     def spells(self) -> tuple[tuple[float, float], ...]:
-        """When the fault is made and when it is healed, once or several times. Seconds after the warm-up."""
+        """The times when the fault is made and when it is healed, once or several times. Seconds after the warm-up."""
         return ((self.at, self.at + self.lasts),)
 
     @property
     def amount(self) -> str:
-        """What a soak says of the fault besides its kind, its targets and its times: "15 %"."""
+        """Details that a soak prints after the kind, such as "15 %"."""
         return ""
 
     @property
     def hopeless(self) -> bool:
-        """While it lasts, applications cannot be expected to get through."""
+        """Whether applications are not expected to get through while it lasts."""
         return False
 
     @property
     def deafens(self) -> bool:
-        """While it lasts, a site's proxy does not learn of a new primary."""
+        """Whether a site's proxy cannot learn of a new primary while it lasts."""
         return False
 
     @property
@@ -105,9 +107,9 @@ class FaultModel(Model):
 
     @abstractmethod
     def fault(self, view: View, facts: Facts, number: int) -> Fault:
-        """The fault that these words mean on the platform as it stands; `number` is its place in the drill.
+        """The actions of the fault on the present platform. `number` is its place in the drill.
 
-        Raises TargetError where the target does not exist.
+        Raises TargetError if the target does not exist.
         """
 
 
@@ -125,6 +127,6 @@ def register(model: Class) -> Class:
 
 
 def kinds() -> Mapping[str, type[FaultModel]]:
-    """All kinds of faults by key word, in the order of their places."""
+    """All kinds of fault by keyword, in the order of their places."""
     discover(FOLDER)
     return {model.kind: model for model in sorted(_KINDS.values(), key=lambda model: model.place)}

@@ -1,4 +1,4 @@
-"""Scenario files: found, read, and refused with line, what was expected, and what to write instead."""
+"""Finds and reads scenario files. An error has the line, what was expected, and what to write instead."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def built_in() -> dict[str, Scenario]:
 
 
 def find(name: str, platform: Platform | None = None) -> Scenario:
-    """The built-in scenario of that name, or the one in the file of that path, whose targets the platform has."""
+    """The built-in scenario of that name, or the scenario in the file at that path. The platform must have its
+    targets.
+    """
     if name.endswith((".yml", ".yaml")) or "/" in name:
         return load(Path(name), platform)
     known = built_in()
@@ -54,7 +56,7 @@ def find(name: str, platform: Platform | None = None) -> Scenario:
 
 
 def load(path: Path, platform: Platform | None = None) -> Scenario:
-    """A scenario of one's own. Raises ScenarioError."""
+    """Read a scenario file. Raises ScenarioError."""
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
@@ -69,9 +71,9 @@ def load(path: Path, platform: Platform | None = None) -> Scenario:
 
 
 def parse(raw: bytes, name: str, platform: Platform | None = None) -> Scenario:
-    """The scenario of a file's bytes; `name` is what errors call the file.
+    """The scenario in the bytes of a file. `name` is the name of the file in errors.
 
-    With `platform`, sites and nodes that a target names and that are not there are refused, too.
+    With `platform`, targets with unknown sites or nodes are refused, too.
     """
     document = read(raw)
     problems = list(document.problems)
@@ -91,7 +93,7 @@ def parse(raw: bytes, name: str, platform: Platform | None = None) -> Scenario:
 
 
 def _strangers(scenario: Scenario, platform: Platform) -> Iterator[Finding]:
-    """Targets that this platform has not."""
+    """The targets that this platform does not have."""
     for number, fault in enumerate(scenario.faults):
         single = len(fault.targets) == 1
         for place, target in enumerate(fault.targets):
@@ -103,7 +105,7 @@ def _strangers(scenario: Scenario, platform: Platform) -> Iterator[Finding]:
 
 
 def _distinct(findings: Any) -> list[Finding]:
-    """A union's members each complain: one finding a place is enough, and none of what holds a wrong value."""
+    """One finding per place, because each member of a union reports one, and none for a place that contains another."""
     by_place: dict[Location, Finding] = {}
     for finding in findings:
         by_place.setdefault(finding.at, finding)
@@ -128,7 +130,7 @@ def _explain(error: ErrorDetails, document: Document) -> Finding:
 
 
 def _in_file(location: tuple[int | str, ...], document: Document) -> Location:
-    """The error's location without what pydantic adds for the members of a union."""
+    """The error's location without the parts that pydantic adds for the members of a union."""
     at: Location = ()
     for part in location:
         here = value_at(document.data, at)

@@ -1,4 +1,4 @@
-"""The ways in which a failure takes writes away."""
+"""The ways in which a failure stops writes."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from enum import StrEnum
 
 
 class Mechanism(StrEnum):
-    """How a failure takes writes away; the scenario says which one it provokes."""
+    """How a failure stops writes. The scenario says which mechanism it provokes."""
 
-    SILENCE = "silence"  # the primary's node, or all of its site, says nothing any more
-    FROZEN = "frozen"  # the same, but its kernel still accepts connections, so nobody is refused
-    CRASH = "crash"  # PostgreSQL is gone, its Patroni lives
-    HUNG = "hung"  # the postmaster takes no connection any more and is ended for it
+    SILENCE = "silence"  # the primary's node, or its whole site, is silent
+    FROZEN = "frozen"  # the same, but its kernel still accepts connections, so they are not refused
+    CRASH = "crash"  # PostgreSQL is gone, but its Patroni runs
+    HUNG = "hung"  # the postmaster accepts no connections and is killed for that reason
     SWITCHOVER = "switchover"
     PROXY = "proxy"  # one site's proxy dies and is started again
-    NO_STANDBY = "no standby"  # refused at once while it lasts; this is the time until the refusal
+    NO_STANDBY = "no standby"  # writes are refused while it lasts; the figure is the time until the refusal
     COLD_START = "cold start"
-    NONE = "none"  # nothing that a write needs is lost
+    NONE = "none"  # nothing is lost that a write needs

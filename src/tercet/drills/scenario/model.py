@@ -1,6 +1,6 @@
-"""A drill's scenario: what goes wrong, for how long, and what must hold nevertheless. Data alone.
+"""A drill's scenario: its faults, how long they last, and what must hold. Data only.
 
-Built-in scenarios are the files of built_in/; a file of one's own has the same form (docs/drills.md).
+Built-in scenarios are the files of built_in/; your own files have the same form (docs/drills.md).
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from tercet.inventory.shapes import Hostname, Seconds
 
 
 def fault_keys() -> Mapping[str, FieldInfo]:
-    """All keys that a fault can have: the kinds, what each kind takes, and what some kinds take besides."""
+    """All keys that a fault can have: the kinds, the common keys, and the keys of some kinds."""
     words = {kind: model.model_fields[kind] for kind, model in kinds().items()}
     every = {key: field for model in kinds().values() for key, field in model.model_fields.items()}
     return {**words, **FaultModel.model_fields, **every}
 
 
 def _of_its_kind(value: Any, handler: ValidatorFunctionWrapHandler) -> FaultModel:
-    """The fault that these words mean: of the one kind that is among them."""
+    """The fault with these keys. Exactly one of them must be a kind."""
     if not isinstance(value, dict):
         return handler(value)  # type: ignore[no-any-return]
     given = [kind for kind in kinds() if kind in value]
@@ -46,7 +46,7 @@ def _of_its_kind(value: Any, handler: ValidatorFunctionWrapHandler) -> FaultMode
 
 
 def _refuse_keys_of_others(model: type[FaultModel], value: Mapping[str, Any]) -> None:
-    """A key that no kind has is left to the model."""
+    """Refuse keys of other kinds. The model refuses keys that no kind has."""
     for key in value:
         takers = [kind for kind, other in kinds().items() if key in other.model_fields]
         if takers and model.kind not in takers:
@@ -58,36 +58,36 @@ _FAULT: TypeAdapter[FaultModel] = TypeAdapter(AnyFault)
 
 
 def fault_of(**words: Any) -> FaultModel:
-    """The fault that a scenario means by these words. Raises ValidationError."""
+    """The fault that a scenario describes with these keys. Raises ValidationError."""
     return _FAULT.validate_python(words)
 
 
 class LoadModel(Model):
-    """What each site's applications do meanwhile, per second."""
+    """The load of each site's applications, per second."""
 
     writes: Annotated[float, Field(ge=1, le=200)] = 10.0
     reads: Annotated[float, Field(ge=1, le=200)] = 20.0
     transactions: Annotated[float, Field(ge=0, le=200)] = 5.0
     deadline: Seconds = 1.0
-    """After this long a client gives up a statement."""
+    """The time after which a client gives up a statement."""
 
 
 class Scenario(Model):
-    """A scenario. Lost acknowledged writes must be 0 in every one: that is not for a scenario to say."""
+    """A scenario. It cannot allow lost writes: their number must be 0 in every drill."""
 
     name: Hostname
     title: str
     """One line: what happens."""
     promise: str
-    """What the specification says must come out."""
+    """The result that the specification demands."""
     faults: Annotated[tuple[AnyFault, ...], Field(min_length=1, max_length=8)]
     mechanism: Mechanism = Mechanism.NONE
-    """Which chain of links the predictor computes."""
+    """Chooses the chain of links that the predictor computes."""
     load: LoadModel = LoadModel()
     warm_up: Seconds = 5.0
     """Seconds of load before the first fault."""
     observe: Seconds = 5.0
-    """Seconds of load after everything is healed and the platform healthy again."""
+    """Seconds of load after all faults are healed and the platform is healthy again."""
     expect: ExpectModel = ExpectModel()
 
     @property
@@ -102,5 +102,5 @@ class Scenario(Model):
 
     @property
     def seconds(self) -> float:
-        """How long the load runs, without waiting for the platform's health."""
+        """Seconds of load, without the wait for the platform's health."""
         return self.warm_up + max(fault.at + fault.lasts for fault in self.faults) + self.observe

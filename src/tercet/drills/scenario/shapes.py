@@ -1,4 +1,4 @@
-"""Types of a fault's fields: its targets and its moment, each with what errors say is expected."""
+"""Types of a fault's fields: its targets and its times, each with the text that errors show as expected."""
 
 from __future__ import annotations
 

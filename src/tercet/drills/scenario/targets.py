@@ -1,4 +1,4 @@
-"""What a scenario's fault is aimed at, in words, and what that is on the platform as it stands. Pure.
+"""The targets of a scenario's faults, in words, and what they mean on the present platform. Pure.
 
     site   = "site of the primary" | "site of a standby" | "site of the other standby" | "site NAME"
     node   = "the primary" | "a standby" | "the other standby" | "the dcs leader" | "the control plane"
@@ -6,7 +6,7 @@
     many   = "every standby" | "every site"
     process = PROCESS " on " NODE, PROCESS one that a component declares
 
-"a standby" is the first one in the inventory's order that is at the site asked for with --site, if any was.
+"a standby" is the standby at the site of --site, or else the first one in the order of the inventory.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ _NAMED = re.compile(r"(?:^| )(site|node) (\S+)$")
 
 
 class TargetError(TercetError):
-    """A target that does not exist on this platform as it stands."""
+    """A target that does not exist on the present platform."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The platform at the moment of the fault. Names of nodes; `chosen` is the site of --site, "" if none."""
+    """The platform at the moment of the fault, as names of nodes. `chosen` is the site of --site, or ""."""
 
     platform: Platform
     primary: str
@@ -62,7 +62,7 @@ class View:
 
 
 def is_target(text: str, shape: Shape) -> bool:
-    """The text is a target of that shape."""
+    """Whether the text is a target of that shape."""
     if shape == "process":
         process, _, node = text.partition(" on ")
         return process in processes() and is_target(node, "node")
@@ -71,7 +71,9 @@ def is_target(text: str, shape: Shape) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """What a target names and the platform has not. `write` is the target as it may have been meant, if any."""
+    """A target that the platform does not have. `write` is the similar target that was probably meant, if there
+    is one.
+    """
 
     expected: str
     found: str
@@ -79,7 +81,7 @@ class Unknown:
 
 
 def unknown(text: str, platform: Platform) -> Unknown | None:
-    """What is wrong with a target on this platform, whoever is primary; None if nothing is."""
+    """What is wrong with a target on this platform, whichever node is primary; None if nothing is wrong."""
     if text.endswith("the control plane") and platform.world is None:
         makers = " or ".join(each.name for each in declarations() if each.world)
         return Unknown(f"a node that the tool can reach; only the provider {makers} makes a control plane", text)
@@ -101,7 +103,7 @@ def _check(text: str, platform: Platform) -> None:
 
 
 def chooses_standby(text: str) -> bool:
-    """What the target means depends on the site of --site."""
+    """Whether the meaning of the target depends on --site."""
     return "a standby" in text or "the other standby" in text
 
 

@@ -1,1 +1,1 @@
-"""Random faults, round after round, under a load that goes on: drawn, provoked, judged, and summed up."""
+"""Random faults, round after round, under a continuous load: drawn, provoked, judged, and summed up."""

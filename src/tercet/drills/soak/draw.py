@@ -1,8 +1,8 @@
-"""What goes wrong in a round: drawn from the seed and the round's number alone. Pure.
+"""Draws the faults of a round from the seed and the round's number alone. Pure.
 
-Invariant: the same seed, number, kinds, processes and platform's shape give the same faults, on every machine, whoever
-is primary by then: targets are roles ("the primary"), not names. So a round can be run again. A component that declares
-one more process (`inventory/components.py`) changes what seeds draw.
+Invariant: the same seed, number, kinds, processes and shape of the platform give the same faults, on every machine and
+whichever node is primary, because targets are roles ("the primary"), not names. So a round can be run again. A
+component that declares another process (`inventory/components.py`) changes what seeds draw.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from tercet.inventory.platform import Platform, Role
 TWO_AT_ONCE = 0.4
 """The share of rounds with two faults."""
 APART_S = 5
-"""The second of two faults comes up to so many seconds after the first."""
+"""The second of two faults comes up to this many seconds after the first."""
 
 LINKS = (Hits.CUTS, Hits.LINES)
 
 
 def draw(seed: int, number: int, wanted: Sequence[str], platform: Platform) -> tuple[FaultModel, ...]:
-    """The one or two faults of a round, of the kinds that are wanted. The order in which these are given is ignored."""
+    """The one or two faults of a round, of these kinds. The order of `kinds` has no effect."""
     random = Random(f"{seed}/{number}")  # noqa: S311 - to be repeated, not to be secret
     models = [model for kind, model in kinds().items() if kind in wanted]
     first = _fault(random, random.choice(models), 0.0)
@@ -34,7 +34,7 @@ def draw(seed: int, number: int, wanted: Sequence[str], platform: Platform) -> t
         second = _fault(random, random.choice(models), float(random.randint(0, APART_S)))
         if compatible(first, second, platform):
             return (first, second)
-    return (first,)  # of these kinds no two go together
+    return (first,)  # no two of these kinds can be combined
 
 
 def _fault(random: Random, model: type[FaultModel], at: float) -> FaultModel:
@@ -45,11 +45,11 @@ def _fault(random: Random, model: type[FaultModel], at: float) -> FaultModel:
 
 
 def compatible(one: FaultModel, other: FaultModel, platform: Platform) -> bool:
-    """Each can be made and ended while the other lasts.
+    """Whether each fault can be made and ended while the other lasts.
 
-    Two on one node cannot: nothing can be done inside a node that is dead or frozen. Neither can two cuts, since the
-    end of one joins what the other cut, nor two of the same site's weak links. A switchover asks for a platform that
-    is whole when it begins, so it is not made after another fault.
+    Two faults on one node cannot: nothing can be done inside a node that is dead or frozen. Neither can two cuts,
+    because the end of one joins what the other cut, nor two weak links of the same site. A switchover needs a complete
+    platform when it begins, so it is not made after another fault.
     """
     if other.hits is Hits.NOTHING or (one.hits is other.hits is Hits.CUTS):
         return False
@@ -59,13 +59,13 @@ def compatible(one: FaultModel, other: FaultModel, platform: Platform) -> bool:
 
 
 def view_for(platform: Platform) -> View:
-    """Somebody in each role: which nodes two targets have in common does not depend on who it is."""
+    """A platform with any node in each role: which nodes two targets have in common does not depend on the choice."""
     databases = [node.name for node in platform.of(Role.DB)]
     return View(platform, databases[0], tuple(databases[1:3]), "")
 
 
 def _nodes(fault: FaultModel, platform: Platform) -> Iterator[str]:
-    """The nodes that a fault which is no link's is made on."""
+    """The nodes on which a fault is made that is not a fault of links."""
     view = view_for(platform)
     for target in fault.targets:
         if " on " in target:
@@ -77,7 +77,7 @@ def _nodes(fault: FaultModel, platform: Platform) -> Iterator[str]:
 
 
 def sites_of(fault: FaultModel, platform: Platform) -> frozenset[str]:
-    """The sites whose database or whose vote in `dcs` cannot be counted on while the fault lasts."""
+    """The sites that may lose their database or their vote in `dcs` while the fault lasts."""
     if fault.hits in LINKS:
         view = view_for(platform)
         return frozenset(site_of(target, view) for target in fault.targets)

@@ -1,17 +1,18 @@
-"""What a round of a soak is judged by, derived from its faults by a few rules. Pure.
+"""The expectations of a round of a soak, derived from its faults by a few rules. Pure.
 
-1. Whatever the faults: no acknowledged write is lost, none is acknowledged by two primaries, no answer comes from the
-   wrong node, and the platform is healthy again by itself within HEALTHY_S of the healing. (The verdict's and the
-   runner's; nothing of it is for a rule to allow.)
-2. A single fault that leaves two sites with their database and their vote in `dcs`, and one link that fails, are
-   survived: writes go on at each site that is spared, after at most what the budgets give to one failover.
-3. Two faults that together touch the databases or votes of one site at most are survived as well; each may cost one
-   failover.
-4. Anything else may cost the writes for as long as it lasts: they are refused or wait. Nothing more is allowed to it.
-   So may a line that is `hopeless`: one that loses too many packets or takes too long (scenario/faults/lines.py).
-5. Once all is healthy again, reads are fresh: at most STALE_S behind.
+1. With any faults: no acknowledged write is lost, no write is acknowledged by two primaries, no answer comes from the
+   wrong node, and the platform is healthy again by itself within HEALTHY_S of the healing. (The verdict and the runner
+   check this; no rule here can change it.)
+2. The platform survives a single fault that leaves two sites with their database and their vote in `dcs`, and a single
+   link that fails: writes go on at each spared site, after at most the budget of one failover.
+3. The platform also survives two faults that together affect the databases or votes of at most one site; each may cost
+   one failover.
+4. Any other faults may stop the writes while they last: writes may be refused or wait, but nothing else may happen. The
+   same holds for a link that is `hopeless`: it loses too many packets or is too slow (scenario/faults/lines.py).
+5. When the platform is healthy again, reads are at most STALE_S behind.
 
-A drill judges how long a failover takes; a soak looks for what is lost or stuck, on a machine that may be busy.
+A drill judges how long a failover takes. A soak looks for anything that is lost or stuck, on a machine that may be
+busy.
 """
 
 from __future__ import annotations
@@ -51,16 +52,18 @@ def survived(faults: Sequence[FaultModel], platform: Platform) -> bool:
 
 
 def _seconds(faults: Sequence[FaultModel], budgets: BudgetsModel) -> float:
-    """The longest gap of writes that is allowed to faults that are survived."""
+    """The longest gap in writes that is allowed for faults that the platform must survive."""
     failover = max(budgets.site_loss, budgets.site_cut, budgets.primary_loss)
-    # A proxy that does not learn of the new primary follows it once what tells it is back.
+    # A proxy whose source of information is down follows the new primary when that source is back.
     deaf = max((fault.lasts for fault in faults if fault.deafens), default=0.0) if len(faults) > 1 else 0.0
     unsettled = max((fault.lasts for fault in faults if fault.unsettles), default=0.0)
     return failover * len(faults) + deaf + unsettled
 
 
 def stale(result: Result, healthy: float) -> list[str]:
-    """Rule 5: each site whose reads stay behind once all is healthy, which it was at that second."""
+    """Rule 5: the sites whose reads are too far behind after `healthy`, the second at which the platform was
+    healthy.
+    """
     acknowledged = [write for write in result.history.writes if write.outcome is Outcome.ACKNOWLEDGED]
     late = [read for read in result.history.reads if read.sent > healthy + LINGER_S]
     worst: dict[str, float] = {}

@@ -1,11 +1,12 @@
-"""Running a soak: the platform and its load stay, and round after round something else goes wrong.
+"""Runs a soak: the platform and its load stay up, and each round makes other faults.
 
 Invariants
-- A round begins on a healthy platform. Its faults follow from the seed and its number (draw.py), what it is judged by
-  from its faults (rules.py), its verdict from its journal alone (drills.verdict).
-- Every write of the load is in one round's ledger; one under way when a round ends is the next one's.
-- The first round that breaks a promise ends the soak, and its journal stays. Those of the others are removed.
-- However it ends, the faults are healed, the loads ended, the table removed.
+- A round begins on a healthy platform. Its faults depend only on the seed and its number (draw.py), its expectations
+  only on its faults (rules.py), and its verdict only on its journal (drills.judge.verdict).
+- Every write of the load is in the ledger of one round. A write under way when a round ends belongs to the next round.
+- The first round that breaks a promise ends the soak, and its journal is kept. The journals of other rounds are
+  removed.
+- Whenever the soak ends, the faults are healed, the loads are ended, and the table is removed.
 """
 
 from __future__ import annotations
@@ -45,16 +46,16 @@ from tercet.observe.snapshot import Snapshot
 from tercet.session.session import Session, SqlError
 
 OBSERVE_S = 4.0
-"""Seconds of load after health: a site that was hit is judged again from 3 s after it."""
+"""Seconds of load after the platform is healthy: a hit site is judged again from 3 s after that."""
 LOAD = LoadModel(deadline=3.0)
-"""On a bad line each of a transaction's round trips may need TCP's second or third attempt."""
+"""On a bad link, each round trip of a transaction may need TCP's second or third attempt."""
 LONGEST_LOAD_S = 24 * 3600.0
 NEVER = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a soak was asked for: `rounds`, or `seconds` where that is None; from round `first` on."""
+    """The request for a soak: `rounds`, or `seconds` if that is None; from round `first` on."""
 
     seed: int
     kinds: tuple[str, ...]
@@ -64,9 +65,9 @@ class Asked:
 
 
 async def kinds_of(session: Session, wanted: Sequence[str]) -> tuple[str, ...]:
-    """The kinds of faults to draw from: all that this platform can have, or those wanted.
+    """The kinds of fault to draw from: the wanted ones, or all that are possible on this platform.
 
-    Raises DrillError where one that is wanted is impossible here.
+    Raises DrillError if a wanted kind is impossible here.
     """
     models = [model for kind, model in kinds().items() if kind in wanted or not wanted]
     reasons = lacking({model.needs for model in models if model.needs}, session)
@@ -80,7 +81,7 @@ async def kinds_of(session: Session, wanted: Sequence[str]) -> tuple[str, ...]:
 
 
 async def _refusal_of_nodes(model: type[FaultModel], session: Session) -> str:
-    """Why the fault cannot be made on every database node; empty if it can."""
+    """The reason why the fault cannot be made on every database node; empty if it can."""
     faults = [fault_of(**{model.kind: node}) for node in DATABASES]
     view = view_for(session.platform)
     try:
@@ -92,7 +93,7 @@ async def _refusal_of_nodes(model: type[FaultModel], session: Session) -> str:
 
 @dataclass
 class Soak:
-    """One soak. `summary` can be asked at any time."""
+    """One soak. `summary` can be read at any time."""
 
     session: Session
     asked: Asked
@@ -103,8 +104,8 @@ class Soak:
     audited: bool = False
     kept: Path | None = None
     """The journal of the round that ended it."""
-    _begun: list[Course] = field(default_factory=list)  # whose journals are open, in order
-    _evidence: Course | None = None  # whose journal is to stay
+    _begun: list[Course] = field(default_factory=list)  # rounds whose journals are open, in order
+    _evidence: Course | None = None  # the round whose journal must be kept
     _acknowledged: set[str] = field(default_factory=set)
     _counted: int = 0  # rows in the table when the last round was judged
 
@@ -114,7 +115,7 @@ class Soak:
         return Summary(name, asked.seed, asked.kinds, asked.rounds, tuple(self.rounds), self.missing, self.audited)
 
     async def run(self, who: str) -> None:
-        """Raises TercetError where it cannot begin or go on; a broken promise ends it without an error."""
+        """Raises TercetError if the soak cannot begin or continue. A broken promise ends it without an error."""
         try:
             async with self.session.provider.lock(who), PersistentAgents(self.session.provider) as fleet:
                 await self._run(fleet)
@@ -145,7 +146,7 @@ class Soak:
                     await loads.start(tasks, course.book, course.began)
                     late = await loads.steady(STEADY_S)
                     if late:
-                        raise DrillError(f"expected the load to get through before the first round, found none: {late}")
+                        raise DrillError(f"expected successful statements before the first round, found none: {late}")
                     await self._all(course, loads, fleet)
                 finally:
                     await uninterrupted(loads.stop())
@@ -157,7 +158,9 @@ class Soak:
                 self._end(course)
 
     def _load_seconds(self) -> float:
-        """The loads' own time limit. Where rounds are counted, each may take as long as one that passes ever does."""
+        """The loads' own time limit in seconds. If rounds are counted, it is enough for the longest round that can
+        pass.
+        """
         rounds = self.asked.rounds
         wanted = self.asked.seconds if rounds is None else rounds * (HEALTHY_S + 60.0)
         return min(wanted + SPARE_S, LONGEST_LOAD_S)
@@ -169,7 +172,7 @@ class Soak:
         return table
 
     async def _open(self, number: int, seen: Snapshot, table: str) -> Course:
-        """A round with its journal, in which the load may go on from now on."""
+        """A new round with its journal, to which the load can switch."""
         session, asked = self.session, self.asked
         models = draw(asked.seed, number, asked.kinds, session.platform)
         scenario = _scenario(asked.seed, number, models, session)
@@ -182,7 +185,7 @@ class Soak:
         return course
 
     def _end(self, course: Course) -> None:
-        """Close a round's journal, into which nobody writes any more; remove it if nobody will ask about it."""
+        """Close a round's journal, which is complete, and remove it if it is not needed any more."""
         self._begun.remove(course)
         course.book.close()
         if course is self._evidence:
@@ -191,14 +194,14 @@ class Soak:
             course.book.path.unlink(missing_ok=True)
 
     async def _all(self, course: Course, loads: Loads, fleet: Fleet) -> None:
-        """Round after round, until what was asked for is done or a promise broken."""
+        """Run rounds until all requested ones are done or a promise is broken."""
         began = time.monotonic()
         for number in count(self.asked.first):
             back = await self._provoke(number, course, loads, fleet)
-            # Who is primary now counts for both: what this round ended with, and what the next one begins with.
+            # The present primary counts for both rounds: the end of this one and the beginning of the next one.
             seen = await self.session.snapshot()
             if back == NEVER:
-                # There may be no primary to begin another round with: what there is, is judged.
+                # There may be no primary to begin another round with: judge what there is.
                 await loads.stop()
                 following = course
             else:
@@ -221,7 +224,7 @@ class Soak:
         return len(self.rounds) >= self.asked.rounds
 
     async def _provoke(self, number: int, course: Course, loads: Loads, fleet: Fleet) -> float:
-        """Make and heal the faults of a round; the seconds until the platform was healthy again."""
+        """Make and heal the faults of a round. Returns the seconds until the platform was healthy again."""
         self._say(f"round {number}: {course.scenario.title}", "progress")
         provider, scene = self.session.provider, live.Scene(self.session.platform, victims(course.faults), "")
         async with Healing(provider, provider.faults, recorder(course)) as healing:
@@ -235,7 +238,7 @@ class Soak:
         return back
 
     async def _judge(self, course: Course, back: float) -> Result:
-        """The verdict from the round's journal, after what only the whole soak can tell was written there."""
+        """The verdict from the round's journal, after adding to it what only the whole soak can tell."""
         judged = result(journal.read(course.book.path))
         late = stale(judged, judged.phases.healed + back)
         course.promise("reads are fresh again", not late, "; ".join(late))
@@ -246,7 +249,9 @@ class Soak:
         return judged
 
     async def _gone(self, course: Course, judged: Result) -> str:
-        """Rows that earlier rounds had found, and that the table lacks now. Empty if there are none."""
+        """The number of rows of earlier rounds that the table does not have any more, as text. Empty if there
+        are none.
+        """
         before, primary = self._counted, judged.history.primaries[-1].node
         try:
             [[rows]] = await self.session.sql(primary, f'SELECT count(*) FROM "{course.table}"')
@@ -278,7 +283,7 @@ class Soak:
         self._say("\n  ".join((text, *done.reasons)), "done" if done.passed else "failed")
 
     async def _audit(self, table: str) -> None:
-        """Every write that was acknowledged in any round is in the table in the end."""
+        """Look for every write that was acknowledged in any round in the table at the end."""
         seen = await self.session.snapshot()
         primary = view_of(self.session, seen, "").primary
         rows = await self.session.sql(primary, f'SELECT id FROM "{table}"')
@@ -289,7 +294,7 @@ class Soak:
         self.emit(Event("soak", state, text))
 
     def _failures(self, event: Event) -> None:
-        """Of what a round says, only what went wrong: a round is one line."""
+        """Pass on only failures from the events of a round, because a round is shown as one line."""
         if event.state == "failed":
             self.emit(event)
 
@@ -299,7 +304,7 @@ def _scenario(seed: int, number: int, faults: tuple[FaultModel, ...], session: S
     return Scenario(
         name=f"soak-{seed}-{number}",
         title="; ".join(describe(fault) for fault in faults),
-        promise="Nothing is lost, and all is well again by itself.",
+        promise="Nothing is lost, and the platform becomes healthy again by itself.",
         faults=faults,
         load=LOAD,
         expect=expectation(faults, session.platform, settings.budgets),

@@ -1,4 +1,4 @@
-"""What a soak came to: each round in a line, and what the kinds of faults cost at worst. Pure."""
+"""The results of a soak: each round, and the worst figures for each kind of fault. Pure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tercet.drills.soak.draw import describe
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One round, judged. Seconds; infinite where there was no end."""
+    """One judged round. Times in seconds; infinite if there was no end."""
 
     number: int
     faults: tuple[FaultModel, ...]
     survived: bool  # writes had to go on; see rules.py
     seconds: float
-    gap: float  # the longest without writes at a spared site while the faults lasted
-    back: float  # from the healing until the platform was wholly healthy
+    gap: float  # the longest time without writes at a spared site while the faults lasted
+    back: float  # from the healing until the whole platform was healthy
     acknowledged: int
     lost: int
     failovers: int
@@ -36,35 +36,35 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class OfKind:
-    """The rounds in which a kind of fault was drawn, alone or with another one."""
+    """The rounds in which a kind of fault was drawn, alone or together with another fault."""
 
     kind: str
     rounds: int
-    gap: float  # the worst of the rounds in which writes had to go on
+    gap: float  # the worst of the rounds in which writes had to continue
     back: float
     lost: int
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A soak so far. `asked` is the number of rounds that were wanted, None where it was a time."""
+    """A soak so far. `asked` is the requested number of rounds, or None if a duration was requested."""
 
     platform: str
     seed: int
     kinds: tuple[str, ...]
     asked: int | None
     rounds: tuple[Round, ...]
-    missing: tuple[str, ...] = ()  # ids of acknowledged writes of all rounds that are gone in the end
-    audited: bool = False  # it was looked for these
+    missing: tuple[str, ...] = ()  # IDs of acknowledged writes of all rounds that are missing at the end
+    audited: bool = False  # whether the table was searched for these writes
 
     @property
     def broken(self) -> Round | None:
-        """The round that broke a promise: the last one, since it ends the soak."""
+        """The round that broke a promise: the last one, because it ends the soak."""
         return next((one for one in self.rounds if not one.passed), None)
 
     @property
     def passed(self) -> bool:
-        """All rounds that were wanted were run to their end, and none broke a promise."""
+        """Whether all requested rounds were completed and none broke a promise."""
         whole = self.audited and (self.asked is None or len(self.rounds) == self.asked)
         return whole and self.broken is None and not self.missing and bool(self.rounds)
 
@@ -77,7 +77,7 @@ class Summary:
         return sum(one.lost for one in self.rounds) + len(self.missing)
 
     def of_kinds(self) -> tuple[OfKind, ...]:
-        """One for each kind that was drawn."""
+        """One item for each kind that was drawn."""
         return tuple(
             OfKind(
                 kind,
@@ -92,7 +92,7 @@ class Summary:
 
 
 def as_data(summary: Summary) -> dict[str, object]:
-    """For `--json`. Seconds without an end are null."""
+    """The summary for `--json`. A time without an end is null."""
     return {
         "platform": summary.platform,
         "seed": summary.seed,
@@ -130,7 +130,7 @@ def as_data(summary: Summary) -> dict[str, object]:
 
 
 def as_rows(summary: Summary) -> Sequence[tuple[str, ...]]:
-    """Kind, rounds, worst gap, worst time back to health, lost: as text, the last row over all of them."""
+    """Rows of text: kind, rounds, worst gap, worst time back to health, lost writes. The last row is for all kinds."""
     rows = [(one.kind, str(one.rounds), said(one.gap), said(one.back), str(one.lost)) for one in summary.of_kinds()]
     gap = max((one.gap for one in summary.rounds if one.survived), default=0.0)
     back = max((one.back for one in summary.rounds), default=0.0)

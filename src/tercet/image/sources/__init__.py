@@ -1,1 +1,1 @@
-"""Where a component's programs come from: one source a file, all with the shape of source.Source."""
+"""The sources of components' programs: one per file. Each implements source.Source."""

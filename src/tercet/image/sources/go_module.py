@@ -1,7 +1,7 @@
-"""`go-module`: build the program from its Go module, at the versions that gomod/NAME/go.mod and go.sum pin.
+"""The source `go-module`: builds the program from its Go module, with the versions in gomod/NAME/go.mod and go.sum.
 
-Verified by go.sum: every module's content has the digest that the checksum database vouched for when the
-wrapper was resolved. Nothing of the wrapper is changed at build time (-mod=readonly).
+go.sum verifies every module: its content must have the digest that the checksum database had when the wrapper was
+resolved. The wrapper is not changed at build time (-mod=readonly).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from tercet.host.process import need, run
 from tercet.image.progress import beating
 from tercet.image.sources.source import Fetched, Source, Wanted, Workshop
 
-FETCH_TIMEOUT = 1800.0  # seconds; consul and nomad have some 300 modules each
+FETCH_TIMEOUT = 1800.0  # seconds; consul and nomad have about 300 modules each
 BUILD_TIMEOUT = 5400.0  # seconds; nomad takes 6 minutes on two cores
 CACHED = "not installed but available in build cache"
 
 
 @dataclass(frozen=True, slots=True)
 class GoModule(Source):
-    """`module` carries the version, `package` is what is built. `stamps` are string variables set to the version.
+    """`module` has the version; `package` is built. `stamps` are string variables that are set to the version.
 
     `wrapper` is the folder with go.mod and go.sum.
     """
@@ -37,7 +37,7 @@ class GoModule(Source):
     tags: str = ""
     stamps: tuple[str, ...] = ()
     cgo: bool = False
-    unlisted: str = ""  # a module that the checksum database does not hold; go.sum pins it all the same
+    unlisted: str = ""  # a module that the checksum database does not have; go.sum still pins it
 
     async def fetch(self, wanted: Wanted, workshop: Workshop) -> Fetched:
         self._check_version(wanted)
@@ -46,7 +46,7 @@ class GoModule(Source):
         go, version = await workshop.go.find(workshop.progress)
         folder = workshop.scratch / "module"
         shutil.copytree(self.wrapper, folder)
-        await self._list(go, folder, workshop)  # which fetches; beside whatever compiles meanwhile
+        await self._list(go, folder, workshop)  # this downloads, while something else may compile
         binary = workshop.scratch / wanted.programs[0]
         ldflags = "".join(f" -X {name}={wanted.version}" for name in self.stamps)
         argv = [str(go), "build", "-v", *self._flags(), f"-ldflags=-s -w{ldflags}", "-o", str(binary), self.package]
@@ -73,7 +73,7 @@ class GoModule(Source):
             )
 
     async def _list(self, go: Path, folder: Path, workshop: Workshop) -> int:
-        """Fetch the modules that the build needs; return how many packages are not compiled yet."""
+        """Fetch the modules that the build needs. Returns the number of packages that are not compiled yet."""
         fetched = 0
 
         def count(line: str) -> None:
@@ -117,7 +117,9 @@ class GoModule(Source):
         return ["-mod=readonly", "-trimpath", "-buildvcs=false", *tags]
 
     def _environment(self) -> Mapping[str, str]:
-        """The operator's environment (proxies, caches) with whatever could change the result fixed."""
+        """The operator's environment (proxies, caches), with fixed values for everything that could change the
+        result.
+        """
         own = {"GOFLAGS": "", "GOWORK": "off", "GOTOOLCHAIN": "local", "CGO_ENABLED": "1" if self.cgo else "0"}
         if self.unlisted:
             own["GONOSUMDB"] = ",".join(filter(None, [os.environ.get("GONOSUMDB"), self.unlisted]))

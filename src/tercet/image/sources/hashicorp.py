@@ -1,7 +1,7 @@
-"""`official` of HashiCorp: the release zip, its SHA256SUMS, and the signature over that.
+"""The source `official` for HashiCorp: the release zip, its SHA256SUMS, and their signature.
 
-The key is HashiCorp's "security" key, published at https://www.hashicorp.com/trust/security; the copy in keys/
-is the one that HashiCorp's own installer carries (Go module hc-install 0.10.0), its fingerprint the published one.
+The key is HashiCorp's "security" key, published at https://www.hashicorp.com/trust/security. The copy in keys/ is from
+HashiCorp's own installer (Go module hc-install 0.10.0), and has the published fingerprint.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class HashiCorp(Source):
 
 
 def unzip(archive: Path, name: str, folder: Path) -> Path:
-    """Take one program out of the archive into `folder`."""
+    """Extract one program from the archive into `folder`."""
     target = folder / name
     try:
         with zipfile.ZipFile(archive) as opened, opened.open(name) as stream, target.open("wb") as out:

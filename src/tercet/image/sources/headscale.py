@@ -1,4 +1,4 @@
-"""`official` of headscale: the release binary on GitHub and the release's checksums.txt.
+"""The source `official` for headscale: the release binary on GitHub and the release's checksums.txt.
 
 The checksums come from the same place as the binary, over TLS; the project publishes no signature of them.
 """

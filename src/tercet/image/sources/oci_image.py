@@ -1,8 +1,8 @@
-"""`oci-image`: take a program out of a container image, asking the registry itself (OCI distribution, pull).
+"""The source `oci-image`: extracts a program from a container image of a registry (OCI distribution, pull).
 
-Verified by digest from end to end: the manifest names the configuration and the layers by their digests, and
-the configuration's label must name the commit that is wanted, so a moved tag is noticed. The manifest's own
-digest is resolved once and kept in the lock.
+Everything is verified by digest: the manifest has the digests of the configuration and of the layers. The label in the
+configuration must name the wanted commit, so a moved tag is detected. The manifest's own digest is resolved once and
+kept in the lock file.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class _Token(_Json):
 class OciImage(Source):
     """`repository` at `base_url`. `commits` maps a version to the whole commit whose build is wanted.
 
-    The image's publisher tags every build with its commit; `latest` is asked where that tag is gone.
+    The image's publisher tags every build with its commit; `latest` is used if that tag is gone.
     """
 
     repository: str
@@ -87,14 +87,14 @@ class OciImage(Source):
         commit = self.commits.get(wanted.version, wanted.version)
         digest, manifest = await registry.resolve((commit, "latest"), wanted.arch)
         if manifest.config is None:
-            raise TercetError(f"{self._at(digest)} is no image manifest (it names no configuration)")
+            raise TercetError(f"{self._at(digest)} is not an image manifest (it names no configuration)")
         config = _parse(_Config, await registry.blob_bytes(manifest.config.digest), self._at(digest))
         built_from = config.config.labels.get(REVISION, "")
         if not built_from.startswith(commit):
             raise Unavailable(
                 f"{self._at(digest)} is built from {built_from or 'an unnamed commit'}, not from {commit}"
             )
-        for layer in reversed(manifest.layers):  # the topmost layer that has the file is the one that counts
+        for layer in reversed(manifest.layers):  # the topmost layer that has the file counts
             blob = await registry.blob_file(layer.digest)
             target = workshop.scratch / program
             if await asyncio.to_thread(extract, blob, program, target):
@@ -106,7 +106,7 @@ class OciImage(Source):
 
 
 class _Registry:
-    """One repository, read with the token that the registry asks for."""
+    """One repository, read with the token that the registry requires."""
 
     def __init__(self, image: OciImage, workshop: Workshop) -> None:
         self._url = f"{image.base_url}/v2/{image.repository}"
@@ -115,7 +115,7 @@ class _Registry:
         self._headers: dict[str, str] = {}
 
     async def log_in(self) -> None:
-        """Anonymous, as the registry's own challenge says (distribution spec: token authentication)."""
+        """Get an anonymous token, as the registry's challenge describes (distribution spec: token authentication)."""
         challenge = await self._workshop.downloads.small(f"{self._image.base_url}/v2/", accept=(401,))
         if challenge.status_code != 401:
             return
@@ -130,7 +130,7 @@ class _Registry:
         self._headers = {"Authorization": f"Bearer {token.token or token.access_token}"}
 
     async def resolve(self, tags: tuple[str, ...], arch: str) -> tuple[str, _Manifest]:
-        """The digest that the first tag there stands for, and this architecture's manifest."""
+        """The digest of the first existing tag, and the manifest for this architecture."""
         answer = await self._first(tags)
         digest = f"sha256:{hashlib.sha256(answer).hexdigest()}"
         manifest = _parse(_Manifest, answer, self._url)
@@ -168,7 +168,7 @@ class _Registry:
 
 
 def extract(layer: Path, program: str, target: Path) -> bool:
-    """Copy the program out of a layer to `target`; False where the layer has none."""
+    """Copy the program from a layer to `target`. False if the layer does not have it."""
     try:
         with tarfile.open(layer) as opened:
             for member in opened:

@@ -1,4 +1,4 @@
-"""`path:`: the operator's own binary, or a folder that holds the component's binaries under their names."""
+"""The source `path:`: the operator's own binary, or a folder with the component's binaries under their names."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class LocalPath(Source):
 
     @classmethod
     def of(cls, requested: str) -> LocalPath | None:
-        """The source that the inventory's word `path:…` names; None for another word."""
+        """The source for the inventory's value `path:…`; None for another value."""
         return cls(Path(requested.removeprefix(PREFIX))) if requested.startswith(PREFIX) else None
 
     async def fetch(self, wanted: Wanted, workshop: Workshop) -> Fetched:
-        """The files themselves; the cache takes copies, so they may go afterwards."""
+        """The files themselves. The cache makes copies, so the files may be removed afterwards."""
         files = self.programs(wanted.programs)
         for file in files.values():
             await asyncio.to_thread(check_program, file, wanted.arch)
@@ -37,7 +37,7 @@ class LocalPath(Source):
         return Fetched(copies, f"{PREFIX}{self.path}")
 
     def programs(self, names: tuple[str, ...]) -> dict[str, Path]:
-        """The file of each program; a single file can serve a component of one program alone."""
+        """The file of each program. A single file is enough only for a component with one program."""
         if not self.path.is_absolute():
             raise TercetError(f"path:{self.path} is relative; write the absolute path")
         if self.path.is_dir():
@@ -55,7 +55,7 @@ class LocalPath(Source):
         return {names[0]: self.path}
 
     def stamp(self, names: tuple[str, ...]) -> str:
-        """Changes when a file is replaced. Empty when one is gone: the cache has its copy."""
+        """Changes when a file is replaced. Empty if a file is gone, because the cache has a copy."""
         try:
             states = [file.stat() for file in self.programs(names).values()]
         except (OSError, TercetError):

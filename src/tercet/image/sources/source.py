@@ -1,7 +1,7 @@
-"""The shape that every source has.
+"""The interface of every source.
 
-A source is a value: what it is told of a component (URLs, module, tags) is data in its `programs.py`. It fetches or
-builds the programs of one version, verified, and says where they are.
+A source is a value: its data about a component (URLs, module, tags) is in the component's `programs.py`. It fetches or
+builds the programs of one version, verifies them, and says where they are.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from tercet.image.gotools import GoTools
 from tercet.image.progress import Progress
 
 if TYPE_CHECKING:
-    from tercet.image.download import Downloads  # brings an HTTP client, which finding an image does not need
+    from tercet.image.download import Downloads  # imports an HTTP client, which is not needed to find an image
 
 
 class Unavailable(TercetError):  # noqa: N818 - a finding more than an error
-    """It cannot be had here (no network, no such version there); with `auto` the next source is tried."""
+    """The source is not available here (no network, no such version); with `auto`, the next source is tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """What sources share in one run. `scratch` is a folder for this component alone."""
+    """Shared by the sources of one run. `scratch` is a folder only for this component."""
 
     cache: Cache
     scratch: Path
@@ -48,7 +48,7 @@ class Workshop:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """Verified files by program name, and a line on where they came from."""
+    """Verified files by program name, and a line with their origin."""
 
     files: Mapping[str, Path]
     origin: str
@@ -58,12 +58,12 @@ class Source(Protocol):
     """One way to get a component."""
 
     async def fetch(self, wanted: Wanted, workshop: Workshop) -> Fetched:
-        """Raises Unavailable where another source may serve, TercetError where somebody must look."""
+        """Raises Unavailable if another source may help, and TercetError if a person must act."""
         ...
 
     def stamp(self, programs: tuple[str, ...]) -> str:
-        """What the outcome depends on besides the version, as far as this machine can tell; "" if nothing.
+        """What the result depends on besides the version, as far as this machine can tell; "" if there is nothing.
 
-        What was had with another stamp is not used again.
+        A result with another stamp is not used again.
         """
         return ""

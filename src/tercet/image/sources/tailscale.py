@@ -1,6 +1,6 @@
-"""`official` of Tailscale: the static archive, its signature, and the .sha256 beside it.
+"""The source `official` for Tailscale: the static archive, its signature, and the .sha256 next to it.
 
-The signature says whose it is (see distsign.py); the checksum, from the same host, lets a download be continued.
+The signature proves the origin (see distsign.py). The checksum, from the same host, allows a download to be continued.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ROOTS = Path(__file__).parent.parent / "keys" / "tailscale.pem"
 
 @dataclass(frozen=True, slots=True)
 class TailscaleArchive(Source):
-    """pkgs.tailscale.com/stable. `roots` holds the keys that everything rests on."""
+    """pkgs.tailscale.com/stable. `roots` has the root keys of all signatures."""
 
     base_url: str = "https://pkgs.tailscale.com"
     roots: Path = ROOTS
@@ -46,7 +46,7 @@ class TailscaleArchive(Source):
 
 
 def untar(archive: Path, programs: tuple[str, ...], folder: Path) -> dict[str, Path]:
-    """Take the programs out of the archive, in whatever folder of it they are."""
+    """Extract the programs from the archive, from any folder in it."""
     found: dict[str, Path] = {}
     try:
         with tarfile.open(archive) as opened:

@@ -1,7 +1,7 @@
-"""The part of tercet that runs on a node: sent over standard input, one request in, one JSON document out.
+"""The part of tercet that runs on a node: it is sent over standard input, takes a request, and answers with JSON.
 
-Nothing of it stays on the node, and it needs nothing but Python and its standard library there. converge/node.py sends
-it, together with nodeside/endpoint.py and api.py.
+Nothing of it stays on the node, and it needs only Python and its standard library there. converge/node.py sends it,
+together with nodeside/endpoint.py and api.py.
 
     loader    makes modules of the sources that were sent
     main      takes the request, gives the answer

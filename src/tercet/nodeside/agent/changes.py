@@ -1,7 +1,7 @@
-"""Carries out the changes of a plan on this node, in order, up to the first that fails.
+"""Carries out the changes of a plan on this node, in order, up to the first one that fails.
 
-Each change is compared with what is there before anything is touched: what already is as wanted stays as it
-is, and nothing is restarted for it.
+Each change is first compared with what exists. If the target already has the desired state, it is not touched, and
+nothing is restarted for it.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from tercet.nodeside.agent.facts import NodeError, fact, sha256, show
 from tercet.nodeside.agent.requests import ask, execute
 
 UNIT_FILES = "/etc/systemd/"
-# Links are made without systemd: told of an `enable --no-reload`, it says NeedDaemonReload of every unit there is,
-# and each would be restarted as if its file had changed.
+# Links are made without systemd: after an `enable --no-reload`, systemd reports NeedDaemonReload for every unit, and
+# each unit would be restarted as if its file had changed.
 OFFLINE = "--root=/"
 UNIT_LIMIT = 60  # seconds for a unit to start, stop or reload; a database's shutdown is the slowest
 DEAD = ("inactive", "failed")
-DONE, UNCHANGED, FAILED = "done", "unchanged", "failed"  # what became of a change
+DONE, UNCHANGED, FAILED = "done", "unchanged", "failed"  # results of a change
 
 
 class Node:
-    """This node while it is changed. `watch` names every managed unit with the paths that it watches."""
+    """This node while it is changed. `watch` has every managed unit with the paths that it watches."""
 
     def __init__(self, watch: dict[str, list[str]]) -> None:
         self.watch = watch
         self.unit_files_changed = False
 
-    # Every method named after a change returns True if it changed something; those for several units at once return an
+    # Every method named after a change returns True if it changed something. Methods for several units return an
     # outcome for each.
 
     def file(self, path: str, content: str, mode: int, owner: str, group: str) -> bool:
@@ -50,7 +50,7 @@ class Node:
         return True
 
     def directory(self, path: str, mode: int, owner: str, group: str, keep: list[str] | None) -> bool:
-        """`keep` are the only names that may be in it; None allows any."""
+        """Only the names in `keep` may be in the directory; None allows all."""
         found = fact(path, "entries")
         if found and found["kind"] != "directory":
             raise NodeError(f"a {found['kind']} is in its place")
@@ -93,7 +93,7 @@ class Node:
         return True
 
     def enable(self, units: list[str]) -> list[dict[str, str]]:
-        """All at once, as each call of systemctl takes longer than all that it does."""
+        """All in one call, because most of the time of systemctl is the call itself."""
         states = {unit: state["UnitFileState"] for unit, state in show(units).items()}
         if masked := [unit for unit in units if states[unit].startswith("masked")]:
             systemctl("unmask", OFFLINE, *masked)
@@ -103,11 +103,11 @@ class Node:
         return [outcome(unit in missing) for unit in units]
 
     def remembered(self, units: list[str], wanted: str) -> None:
-        """systemd remembers how it found a unit that it has loaded, until it reads its files again."""
+        """Make systemd read its files again: it keeps a unit as it was when it was loaded."""
         self.unit_files_changed |= any(state["UnitFileState"] != wanted for state in show(units).values())
 
     def run(self, units: list[dict[str, Any]]) -> list[dict[str, str]]:
-        """Start, restart or reload units side by side, whichever each needs now.
+        """Start, restart or reload units in parallel, as each needs it.
 
         A unit is {"name", "reload": paths for which a reload is enough, "gently": never restart it}.
         """
@@ -142,8 +142,8 @@ class Node:
             for above in watched:
                 if path == above or path.startswith(above + "/"):
                     stamps.mark(unit, watched, above)
-        # A file that was not there is read when its unit is first named. A reload takes 0.2 s of a core, more than all
-        # else that is done on a new node.
+        # systemd reads a new file when its unit is first used. A reload takes 0.2 s of a core, more than all else that
+        # is done on a new node.
         self.unit_files_changed |= path.startswith(UNIT_FILES) and os.path.lexists(path)
 
     def reload_daemon(self) -> None:
@@ -155,7 +155,7 @@ class Node:
 
 
 def needed(unit: dict[str, Any], state: dict[str, str], watch: dict[str, list[str]]) -> str | None:
-    """What the unit needs now, as a verb of systemctl; None if it runs with what is on disk."""
+    """The verb of systemctl that the unit needs now; None if it runs with the files on disk."""
     if state["ActiveState"] in (*DEAD, "deactivating"):
         return "start"
     if state["SubState"] == "auto-restart":
@@ -169,7 +169,7 @@ def needed(unit: dict[str, Any], state: dict[str, str], watch: dict[str, list[st
 
 
 def judge(verb: str, answered: dict[str, Any], state: dict[str, str]) -> str:
-    """What is wrong with the unit; "" if it runs or is still coming up, which its gate watches."""
+    """What is wrong with the unit; "" if it runs or is still starting, which its gate watches."""
     if state["ActiveState"] in ("failed", "inactive"):
         return f"it is {state['ActiveState']} after its {verb} (result: {state['Result']})"
     if state["ActiveState"] == "deactivating":
@@ -180,7 +180,7 @@ def judge(verb: str, answered: dict[str, Any], state: dict[str, str]) -> str:
 
 
 def systemctl(*words: str) -> bool:
-    """A call that must succeed."""
+    """Run systemctl. Raises NodeError if it fails."""
     answered = execute(["systemctl", *words], timeout=UNIT_LIMIT)
     if answered["status"] != 0:
         raise NodeError(f"systemctl {' '.join(words)}: {(answered['error'] or answered['text']).strip()}")
@@ -188,7 +188,7 @@ def systemctl(*words: str) -> bool:
 
 
 def own(path: str, found: dict[str, Any], mode: int, owner: str, group: str) -> bool:
-    """Give a path this mode and owner, if it has not."""
+    """Give a path this mode and owner, if it has others."""
     if (found.get("mode"), found.get("owner"), found.get("group")) == (mode, owner, group):
         return False
     os.chown(path, *ids(owner, group))
@@ -205,7 +205,7 @@ def ids(owner: str, group: str) -> tuple[int, int]:
 
 
 def place(path: str, data: bytes, mode: int, owner: tuple[int, int]) -> None:
-    """Write a file: its path shows the old one or the new one whole, and never a wrong owner or mode."""
+    """Write a file. Its path always has the complete old or new file, never with a wrong owner or mode."""
     temporary = beside(path)
     with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         os.fchown(file.fileno(), *owner)
@@ -217,7 +217,9 @@ def place(path: str, data: bytes, mode: int, owner: tuple[int, int]) -> None:
 
 
 def beside(path: str) -> str:
-    """A free name in the same directory, always the same: what a killed run left there goes away."""
+    """A name in the same directory for a temporary file. It is always the same, so a rest of a killed run is
+    removed.
+    """
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}.tercet")
     discard(temporary)
@@ -225,7 +227,7 @@ def beside(path: str) -> str:
 
 
 def discard(path: str) -> None:
-    """Remove what is at a path, a directory with everything in it."""
+    """Remove a file, or a directory with everything in it."""
     found = fact(path)
     if found and found["kind"] == "directory":
         shutil.rmtree(path)
@@ -234,10 +236,10 @@ def discard(path: str) -> None:
 
 
 def do(changes: list[dict[str, Any]], watch: dict[str, list[str]]) -> list[dict[str, str]]:
-    """One outcome a change, in order, up to the first that failed.
+    """One outcome per change, in order, up to the first one that failed.
 
-    A change is {"do": the name of one of Node's methods, …its parameters}; for `run` and `enable` it is one
-    unit, and units that follow one another go together.
+    A change is {"do": the name of one of Node's methods, …its parameters}. For `run` and `enable`, a change is one
+    unit, and consecutive units are handled together.
     """
     node = Node(watch)
     outcomes: list[dict[str, str]] = []
@@ -262,7 +264,7 @@ def do(changes: list[dict[str, Any]], watch: dict[str, list[str]]) -> list[dict[
 
 
 class Alone:
-    """Two components may bring the same directory or program to a node at the same time: one after the other."""
+    """Carry out one request at a time: two components may bring the same directory or program to a node."""
 
     def __enter__(self) -> None:
         os.makedirs(os.path.dirname(stamps.STAMPS), mode=0o700, exist_ok=True)
@@ -274,5 +276,5 @@ class Alone:
 
 
 def outcome(changed: bool, problem: str = "") -> dict[str, str]:
-    """What became of a change, as converge/node.py reads it."""
+    """The outcome of a change, in the form that converge/node.py reads."""
     return {"made": FAILED if problem else DONE if changed else UNCHANGED, "reason": problem}

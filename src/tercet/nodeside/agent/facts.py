@@ -1,4 +1,4 @@
-"""What is on the node: paths and units, each as a small JSON object."""
+"""The state of the node: paths and units, each as a small JSON object."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ PROPERTIES = (
 
 
 class NodeError(Exception):
-    """It could not be done; the message says what was found."""
+    """A question or change failed. The message says what was found."""
 
 
 def fact(path: str, want: str = "") -> dict[str, Any] | None:
-    """What is at a path, links not followed; None if nothing is.
+    """What is at a path, without following links; None if nothing is there.
 
     `want` is "content" for a file's sha256, "entries" for a directory's names, or "" for neither.
     """
@@ -58,7 +58,7 @@ def fact(path: str, want: str = "") -> dict[str, Any] | None:
 
 
 def name_of(lookup: Callable[[int], tuple[Any, ...]], number: int) -> str:
-    """A user's or group's name, or its number where it has none."""
+    """The name of a user or group, or its number if it has no name."""
     try:
         return str(lookup(number)[0])
     except KeyError:
@@ -66,12 +66,12 @@ def name_of(lookup: Callable[[int], tuple[Any, ...]], number: int) -> str:
 
 
 def sha256(data: bytes) -> str:
-    """In hexadecimal."""
+    """The SHA-256 of a file in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
 def digest(path: str) -> str:
-    """The content behind a path as one short text. A directory stands for everything in it."""
+    """The content at a path as one short text. A directory stands for everything in it."""
     found = fact(path, "content")
     if found is None:
         return "absent"
@@ -82,7 +82,7 @@ def digest(path: str) -> str:
 
 
 def show(units: Iterable[str], timeout: float = 10.0) -> dict[str, dict[str, str]]:
-    """The state of units in systemd's own words, asked in one call. Raises NodeError."""
+    """The state of units as systemd reports it, read in one call. Raises NodeError."""
     names = list(dict.fromkeys(units))
     if not names:
         return {}

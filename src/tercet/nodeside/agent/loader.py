@@ -1,6 +1,6 @@
-"""The beginning of the program that is sent to a node: makes modules of the sources that follow.
+"""The beginning of the program that is sent to a node: it makes modules from the sources that follow.
 
-An interpreter that stays on the node (converge/persistent.py) makes each of them once.
+An interpreter that stays on the node (converge/persistent.py) makes each of them only once.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from types import ModuleType
 
 
 def load(sources: dict[str, str]) -> None:
-    """`sources` maps each module's full name to its text; one comes after those that it imports."""
+    """`sources` maps each module's full name to its text. A module comes after those that it imports."""
     for name, source in sources.items():
         if name in sys.modules:
             continue

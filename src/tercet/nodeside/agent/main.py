@@ -1,8 +1,7 @@
-"""The way in: one request, one answer as JSON on standard output.
+"""The entry point of the agent: one request, one answer as JSON on standard output.
 
-    {"call": "observe", "paths": {path: what of it}, "units": {unit: [watched path]}, "active": [unit],
-     "patience": seconds for systemd, "requests": [request]}
-    {"call": "do", "changes": [change], "watch": {unit: [watched path]}}
+{"call": "observe", "paths": {path: what to read}, "units": {unit: [watched path]}, "active": [unit], "patience":
+     seconds for systemd, "requests": [request]} {"call": "do", "changes": [change], "watch": {unit: [watched path]}}
 
 `observe` reads everything in one go and changes nothing; `do` carries out changes (see changes.do).
 """
@@ -27,10 +26,10 @@ def observe(
     patience: float,
     requests: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """Everything that was asked for. All that is asked of systemd is one call, beside the requests.
+    """The answer to `observe`. systemd is asked in one call, in parallel with the requests.
 
-    `active` are units of which only the state is wanted. Where systemd does not say it within `patience`, `silence` is
-    the reason; of `units`, the state must be known.
+    `active` are units of which only the state is wanted. If systemd does not give it within `patience` seconds,
+    `silence` is the reason. The state of `units` must be known.
     """
     answers = ask(requests)
     silence, states = "", {}
@@ -60,7 +59,7 @@ def handle(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def end(number: int, _frame: object) -> None:
-    """When this program is told to end, so are the programs that it runs."""
+    """On a signal that ends this program, end the programs that it runs, too."""
     with starting:
         for group in running:
             with contextlib.suppress(ProcessLookupError):
@@ -72,5 +71,5 @@ def main(request: dict[str, Any]) -> None:
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
     os.environ.setdefault("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-    os.environ["LC_ALL"] = "C.UTF-8"  # messages of programs in one language
+    os.environ["LC_ALL"] = "C.UTF-8"  # messages of programs are always in English
     print(json.dumps(handle(request)), flush=True)

@@ -1,4 +1,4 @@
-"""Receives a program on standard input: TARGET appears whole and with the right SHA-256, or not at all."""
+"""Receives a program on standard input. TARGET appears completely and with the right SHA-256, or not at all."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import sys
 
 
 def receive(target: str, expected: str) -> None:
-    """Status 1 and the digest found, if it is not the expected one."""
+    """Exits with status 1 and prints the digest found if it is not the expected one."""
     os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
-    part = f"{target}.part"  # a broken-off one is overwritten by the next
+    part = f"{target}.part"  # a rest of an interrupted run is overwritten by the next run
     digest = hashlib.sha256()
     with open(part, "wb") as file:
         while piece := sys.stdin.buffer.read(1 << 20):

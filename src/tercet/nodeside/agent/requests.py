@@ -1,4 +1,4 @@
-"""Programs and HTTP requests, side by side. Each ends by its own deadline, whatever the other side does."""
+"""Programs and HTTP requests, run in parallel. Each ends by its own deadline, whatever the other side does."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from typing import Any
 from tercet.nodeside.api import JSON, Api, ApiError
 from tercet.nodeside.endpoint import Endpoint
 
-OUTPUT_LIMIT = 1 << 20  # bytes kept of an answer's text; the rest is read and dropped
+OUTPUT_LIMIT = 1 << 20  # bytes of an answer's text that are kept; the rest is read and dropped
 running: set[int] = set()  # process groups that were started and have not ended
-starting = threading.RLock()  # held until what is started is in `running`
+starting = threading.RLock()  # held until a started program is in `running`
 
 
 def answer(status: int, text: bytes = b"", error: str = "") -> dict[str, Any]:
-    """An answer as it travels: what was printed as text, bytes that are no UTF-8 replaced."""
+    """An answer as it is sent: the output as text, with bytes that are not UTF-8 replaced."""
     if len(text) > OUTPUT_LIMIT:
         error = f"the output was cut after {OUTPUT_LIMIT} bytes\n{error}"
     return {"status": status, "text": text[:OUTPUT_LIMIT].decode(errors="replace"), "error": error}
 
 
 def ask(requests: list[dict[str, Any]]) -> Callable[[], list[dict[str, Any]]]:
-    """Start all requests at once. The function it returns waits for the answers, which come in that order."""
+    """Start all requests at once. The returned function waits for the answers, which are in the same order."""
     answers = [answer(-1, error=f"no whole answer within {request['timeout']:g} s") for request in requests]
 
     def one(place: int, request: dict[str, Any]) -> None:
@@ -45,7 +45,7 @@ def ask(requests: list[dict[str, Any]]) -> Callable[[], list[dict[str, Any]]]:
 
     def wait() -> list[dict[str, Any]]:
         for thread, request in zip(threads, requests, strict=True):
-            grace = 2.0 if "argv" in request else 0.0  # to kill a program and collect what it printed
+            grace = 2.0 if "argv" in request else 0.0  # seconds to kill a program and collect its output
             thread.join(max(0.0, started + request["timeout"] + grace - time.monotonic()))
         return answers.copy()
 
@@ -53,12 +53,13 @@ def ask(requests: list[dict[str, Any]]) -> Callable[[], list[dict[str, Any]]]:
 
 
 def execute(argv: list[str], stdin: bytes = b"", timeout: float = 5.0) -> dict[str, Any]:
-    """Run a program until it leaves; at the deadline kill its process group.
+    """Run a program until it exits; at the deadline, kill its process group.
 
-    A child that it leaves in the background is not waited for, even if it holds on to the output.
+    A child that it leaves in the background is not waited for, even if the child keeps the output open.
     """
     pipe = subprocess.PIPE
-    with open(os.memfd_create("stdin"), "w+b") as fed:  # a file, so that nobody waits for anybody to read
+    # A file, so that nobody waits until the program reads its input.
+    with open(os.memfd_create("stdin"), "w+b") as fed:
         fed.write(stdin)
         fed.seek(0)
         try:
@@ -78,7 +79,7 @@ def execute(argv: list[str], stdin: bytes = b"", timeout: float = 5.0) -> dict[s
 
 
 def collect(program: subprocess.Popen[bytes], timeout: float) -> tuple[bytes, bytes, bool]:
-    """What a program prints until it ends or `timeout` seconds pass, and whether it ended."""
+    """The output of a program until it ends or `timeout` seconds pass, and whether it ended."""
     deadline = time.monotonic() + timeout
     pipes = [pipe for pipe in (program.stdout, program.stderr) if pipe is not None]
     kept = {pipe.fileno(): bytearray() for pipe in pipes}
@@ -103,8 +104,8 @@ def collect(program: subprocess.Popen[bytes], timeout: float) -> tuple[bytes, by
 
 
 def drain(fd: int, kept: bytearray) -> bool:
-    """Take what a pipe holds now, and keep it up to the limit; True at its end."""
-    for _ in range(16):  # a pipe holds 64 KiB; who fills it as fast as it is read must not keep us here
+    """Read what a pipe holds now, and keep it up to the limit. True at the end of the pipe."""
+    for _ in range(16):  # a pipe holds 64 KiB; a program that fills it as fast as it is read must not keep us here
         try:
             piece = os.read(fd, 1 << 16)
         except BlockingIOError:
@@ -116,7 +117,7 @@ def drain(fd: int, kept: bytearray) -> bool:
 
 
 def http(at: Endpoint, method: str, path: str, body: bytes = b"", timeout: float = 2.0) -> dict[str, Any]:
-    """One HTTP request."""
+    """Make one HTTP request."""
     api = Api(at, headers=JSON if body else {})
     try:
         reply = api.ask(method, path, body, timeout=timeout, limit=OUTPUT_LIMIT + 1)

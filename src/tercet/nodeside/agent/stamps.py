@@ -1,8 +1,8 @@
-"""What each unit was started with: /run/tercet/units/UNIT holds a digest for each path that the unit watches,
-a line "PATH<tab>DIGEST" each.
+"""Records what each unit was started with: /run/tercet/units/UNIT has a line "PATH<tab>DIGEST" for each path that the
+unit watches.
 
-A unit watches the paths that it reads when it starts or reloads. Why no change is lost, wherever the tool or
-the node is killed:
+A unit watches the paths that it reads when it starts or reloads. No change is lost, wherever the tool or the node is
+killed, for these reasons:
 
 1. Before a path changes, its entry becomes "pending" in the stamp of every unit that watches it. A unit that
    has no stamp gets one first: /run is emptied at boot together with all processes, so an active unit without
@@ -11,12 +11,12 @@ the node is killed:
 3. The unit is restarted (or reloaded). Its stamp then gets the digests that were read before that, and only
    if systemd began a new invocation (or the reload succeeded).
 
-Killed before 1, nothing has changed and the plan is the same as before. Killed between 1 and the end of 3, the
-stamp says pending, so the next look finds the path stale, whether it was written or not. At worst a unit is
-restarted once more than it needed.
+If this is killed before 1, nothing has changed and the plan is the same as before. If it is killed between 1 and the
+end of 3, the stamp says pending, so the next observation finds the path stale, whether it was written or not. At worst,
+a unit is restarted once more than needed.
 
-A unit that does not run gets its stamp before it is started: whoever starts it, it reads what is on disk.
-What systemd alone remembers (NeedDaemonReload) is marked as pending before `daemon-reload` wipes it out.
+A unit that does not run gets its stamp before it is started, because it then reads what is on disk, however it is
+started. A state that only systemd remembers (NeedDaemonReload) is marked as pending before `daemon-reload` clears it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PENDING = "pending"
 
 
 def read(unit: str) -> dict[str, str] | None:
-    """What the unit runs with, by path; None if that was not recorded since the node's boot."""
+    """The digests that the unit runs with, by path; None if they were not recorded since the node's boot."""
     try:
         with open(os.path.join(STAMPS, unit), encoding="utf-8") as file:
             return dict(line.rstrip("\n").split("\t", 1) for line in file if "\t" in line)
@@ -40,7 +40,7 @@ def read(unit: str) -> dict[str, str] | None:
 
 
 def write(unit: str, digests: dict[str, str]) -> None:
-    """Record it. No fsync: what a power cut takes from here, it takes from the unit too."""
+    """Write the stamp. No fsync is needed: a power cut that loses the stamp also ends the unit."""
     os.makedirs(STAMPS, mode=0o700, exist_ok=True)
     temporary = os.path.join(STAMPS, f".{unit}")
     with open(temporary, "w", encoding="utf-8") as file:
@@ -49,12 +49,12 @@ def write(unit: str, digests: dict[str, str]) -> None:
 
 
 def current(watched: Iterable[str]) -> dict[str, str]:
-    """What a unit would run with if it were started now."""
+    """The digests that a unit would run with if it were started now."""
     return {path: digest(path) for path in watched}
 
 
 def mark(unit: str, watched: Iterable[str], path: str) -> None:
-    """`path` is about to change under the unit."""
+    """Mark `path` as pending, before it changes."""
     known = read(unit)
     if known is None:
         known = current(watched)
@@ -63,7 +63,7 @@ def mark(unit: str, watched: Iterable[str], path: str) -> None:
 
 
 def stale(unit: str, watched: Iterable[str]) -> list[str]:
-    """The paths whose content on disk is not what the unit runs with."""
+    """The paths whose content on disk differs from what the unit runs with."""
     known = read(unit)
     if known is None:
         return []

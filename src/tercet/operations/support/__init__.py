@@ -1,1 +1,1 @@
-"""The support bundle: what happened on every node, how it is configured and what state it is in, without secrets."""
+"""The support bundle: logs, configuration and state of every node, without secrets."""

@@ -1,10 +1,10 @@
-"""`tercet support`: what happened on every node, its configuration and its state, as one archive without secrets.
+"""`tercet support`: logs, configuration and state of every node as one archive without secrets.
 
 Invariants
-- The archive is written only after every known secret was looked for in its bytes, as they are before compression, and
-  none was found.
-- It is whole or absent, and nobody but its owner can read it.
-- Whatever does not answer costs its own deadline and nothing else; what is missing is said in the archive.
+- The archive is written only after its bytes before compression were searched for every known secret, and none was
+  found.
+- It is complete or does not exist, and only its owner can read it.
+- A question without an answer costs only its own time limit. The archive lists what is missing.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tercet.operations.support.redact import Redactor, known_secrets
 from tercet.session.session import Session
 
 NODE_S = 90.0
-"""One node may take this long in all."""
+"""The time limit of one node in seconds."""
 PLAN_S = 60.0
 CONFIGURATION_LIMIT = 1 << 20  # bytes of one file
 PHASE = "support"
@@ -43,7 +43,7 @@ PHASE = "support"
 
 @dataclass
 class Bundle:
-    """The archive's members by path, redacted, and what is not in it."""
+    """The archive's members by path, redacted, and a list of what is missing."""
 
     redactor: Redactor
     members: dict[str, bytes] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Bundle:
 
 
 async def write_bundle(session: Session, path: Path, emit: Emit) -> tuple[str, ...]:
-    """Collect and write the archive; returns what is missing in it, a line each. Raises TercetError."""
+    """Collect the data and write the archive. Returns what is missing in it, one line each. Raises TercetError."""
     began = time.monotonic()
     emit(Event(PHASE, "started", f"collecting from {len(session.platform.containers)} nodes"))
     credentials, unread = _credentials(session)
@@ -72,9 +72,9 @@ async def write_bundle(session: Session, path: Path, emit: Emit) -> tuple[str, .
 
 
 def _credentials(session: Session) -> tuple[dict[str, str], list[str]]:
-    """The inventory's credentials by their use, and a line for each that cannot be read: it cannot be looked for.
+    """The inventory's credentials by their use, and a line for each that cannot be read, and so not searched for.
 
-    A command is not run for it, since that may ask its user. No node ever stores a credential.
+    A credential's command is not run, because it may ask the user. No node ever stores a credential.
     """
     tailnet, found, unread = session.platform.settings.tailnet, dict[str, str](), list[str]()
     sources = {"auth key of the tailnet": tailnet.auth_key, "API key of the tailnet": tailnet.api_key}
@@ -95,7 +95,7 @@ def _credentials(session: Session) -> tuple[dict[str, str], list[str]]:
 
 
 def _add_operator(session: Session, bundle: Bundle) -> None:
-    """What lies beside the inventory, but the secrets."""
+    """The files next to the inventory, except the secrets."""
     for file in (session.file, session.lock_file):
         try:
             bundle.add(f"operator/{file.name}", file.read_text(encoding="utf-8", errors="replace"))
@@ -105,7 +105,7 @@ def _add_operator(session: Session, bundle: Bundle) -> None:
 
 
 async def _add_plan(session: Session, bundle: Bundle) -> None:
-    """What `status` and `plan` say."""
+    """The output of `status` and `plan`."""
     snapshot = await session.snapshot()
     bundle.add("state/status.json", snapshot.model_dump_json(indent=2))
     try:
@@ -120,7 +120,7 @@ async def _add_plan(session: Session, bundle: Bundle) -> None:
         return
     lines = [f"{change}: {change.reason}" for change in (*plan.infrastructure, *plan.restarts)]
     lines += [f"{step.node}: {change}: {change.reason}" for step in plan.listed for change in step.changes]
-    lines += [f"{node}: stopped; what must change there is known once it runs" for node in plan.stopped]
+    lines += [f"{node}: stopped; its changes are known only when it runs" for node in plan.stopped]
     lines += [f"{node}: {reason}" for node, reason in plan.unreachable]
     bundle.add("state/plan.txt", "".join(f"{line}\n" for line in lines) or "nothing to change\n")
     bundle.add("state/faults.json", dumps([asdict(fault) for fault in active], indent=2))
@@ -132,7 +132,7 @@ async def _add_node(session: Session, node: Node, bundle: Bundle, emit: Emit) ->
         async with asyncio.timeout(NODE_S):
             await _ask_node(session, node, bundle)
     except TimeoutError:
-        bundle.missing.append(f"{node.name}: the rest of it, since {NODE_S:g} s were over")
+        bundle.missing.append(f"{node.name}: the rest, because {NODE_S:g} s were over")
         emit(Event(PHASE, "progress", f"given up after {NODE_S:g} s", node.name, time.monotonic() - began))
     except Unreachable as error:
         bundle.missing.append(str(error))
@@ -142,7 +142,7 @@ async def _add_node(session: Session, node: Node, bundle: Bundle, emit: Emit) ->
 
 
 async def _ask_node(session: Session, node: Node, bundle: Bundle) -> None:
-    """Each question has a file of its own. Raises Unreachable where the node says nothing at all."""
+    """Ask the questions; each has its own file. Raises Unreachable if the node does not answer at all."""
     answered = False
     for name, script in {**QUESTIONS, **of_role(node.role, session)}.items():
         try:
@@ -156,12 +156,12 @@ async def _ask_node(session: Session, node: Node, bundle: Bundle) -> None:
         bundle.add(f"{node.name}/{name}", done.stdout.decode("utf-8", "replace"))
         if done.status:
             said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-            bundle.missing.append(f"{node.name}/{name}: status {done.status}: {said[-1] if said else 'without a word'}")
+            bundle.missing.append(f"{node.name}/{name}: status {done.status}: {said[-1] if said else 'without output'}")
     await _add_configuration(session, node, bundle)
 
 
 async def _add_configuration(session: Session, node: Node, bundle: Bundle) -> None:
-    """The files as they are on the node, of those that tercet writes."""
+    """The files that tercet writes, as they are on the node."""
     paths = [r.path for component in session.components for r in component.desired(node) if isinstance(r, File)]
     words = ("tar", "--create", "--ignore-failed-read", "--absolute-names", "--file=-", *dict.fromkeys(paths))
     try:
@@ -177,13 +177,13 @@ async def _add_configuration(session: Session, node: Node, bundle: Bundle) -> No
 
 
 def _write(path: Path, bundle: Bundle) -> None:
-    """Prove that no secret is in it, then put it in place as a whole."""
+    """Check that no secret is in the archive, then write it."""
     raw = archive_of(bundle.members)
     leaked = bundle.redactor.leaks(raw)
     if leaked:
         raise TercetError(
             f"expected a support bundle without secrets, found {', '.join(leaked)} in it: nothing was written. "
-            "A secret that is an ordinary word cannot be told from other text; else this is a bug of tercet"
+            "A secret that is a common word cannot be told from other text; otherwise this is a bug of tercet"
         )
     temporary: str | None = None
     try:

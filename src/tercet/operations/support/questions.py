@@ -1,6 +1,6 @@
-"""What a support bundle asks of a node: by the name of its file, the script whose output goes there. Pure.
+"""The questions of a support bundle to a node: file names and the scripts whose output they get. Pure.
 
-Each is bounded in time by COMMAND_S and in size by what it prints; a journal by both LINES and BYTES.
+The time of each is limited by COMMAND_S; a journal's size is limited by LINES and BYTES.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ QUESTIONS: Mapping[str, str] = {
 
 
 def of_role(role: Role, session: Session) -> Mapping[str, str]:
-    """What only nodes of this role are asked."""
+    """The questions only to nodes of this role."""
     platform = session.platform
     own, elections = endpoints.consul(platform).url(""), endpoints.dcs(platform).url("")
     consul = "".join(

@@ -1,8 +1,8 @@
-"""Taking secrets out of text, and proving that none is left. Pure.
+"""Removes secrets from text, and proves that none is left. Pure.
 
-Two nets. Every secret that tercet knows is replaced wherever it occurs, also in the forms that it takes in JSON, URLs
-and base64, and each line of a key by itself. Besides, whatever looks like a private key, a hashed password or a
-tailnet's key is replaced, whoever made it. `leaks` looks for the former in any bytes.
+There are two methods. Every secret that tercet knows is replaced wherever it occurs, also in its JSON, URL and base64
+forms, and each line of a key separately. In addition, everything that looks like a private key, a hashed password or a
+tailnet key is replaced. `leaks` searches any bytes for the known secrets.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from urllib.parse import quote
 from tercet.inventory.secrets import STAND_IN, Secrets
 
 MASK = "********"
-KEY_LINE = 32  # characters; a line of a PEM file that is shorter gives nothing away
+KEY_LINE = 32  # characters; a shorter line of a PEM file reveals nothing
 
 LOOKS_SECRET = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
@@ -31,7 +31,7 @@ LOOKS_SECRET = re.compile(
 
 
 def known_secrets(secrets: Secrets, credentials: Mapping[str, str]) -> dict[str, str]:
-    """By name: every generated secret that exists, and the credentials of the inventory that could be read."""
+    """By name: every existing generated secret, and the credentials of the inventory that could be read."""
     return {
         name: value for name, value in {**secrets.texts, **credentials}.items() if value.strip() and value != STAND_IN
     }
@@ -39,13 +39,13 @@ def known_secrets(secrets: Secrets, credentials: Mapping[str, str]) -> dict[str,
 
 @dataclass(frozen=True)
 class Redactor:
-    """`secrets` by name; the names are what errors may say of them."""
+    """`secrets` by name. Errors may contain only the names."""
 
     secrets: Mapping[str, str]
 
     @cached_property
     def _forms(self) -> tuple[tuple[str, str], ...]:
-        """(name, form) of each, the longest first, so that no form is left of one that contains another."""
+        """(name, form) of each secret, the longest first, so that no part of a form is left that contains another."""
         found = {form: name for name, value in self.secrets.items() for form in forms(value)}
         return tuple((name, form) for form, name in sorted(found.items(), key=lambda pair: -len(pair[0])))
 
@@ -62,7 +62,7 @@ class Redactor:
 
 
 def forms(value: str) -> Iterable[str]:
-    """What a secret looks like where it is written down."""
+    """The forms in which a secret may be written."""
     plain = value.strip()
     yield plain
     yield json.dumps(plain)[1:-1]

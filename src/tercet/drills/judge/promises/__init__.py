@@ -1,1 +1,1 @@
-"""The promises that a journal alone can tell. To add one, add a file here; see drills/promise.py."""
+"""The promises that can be judged from a journal alone. To add one, add a file here; see drills/promise.py."""

@@ -1,4 +1,4 @@
-"""Whether the primary from before the fault keeps silent."""
+"""Whether the primary from before the fault acknowledges no more writes."""
 
 from __future__ import annotations
 

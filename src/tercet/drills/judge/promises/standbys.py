@@ -1,4 +1,4 @@
-"""Whether the standbys have every write, and came back without a copy of all data."""
+"""Whether the standbys have every write, and came back without copying all data."""
 
 from __future__ import annotations
 

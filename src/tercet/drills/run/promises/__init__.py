@@ -1,1 +1,1 @@
-"""The promises that only the running platform can tell. To add one, add a file here; see drills/promise.py."""
+"""The promises that only the running platform can answer. To add one, add a file here; see drills/promise.py."""

@@ -1,4 +1,4 @@
-"""What must hold of Consul's catalogues while the fault lasts."""
+"""What must hold for Consul's catalogues while the fault lasts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _catalogues(scene: Scene) -> Look:
 
 @observed("its own catalogue goes on")
 def _catalogue_goes_on(scene: Scene) -> Look:
-    """Asked inside the sites that are cut off: their Consul has its leader, and each node gets the catalogue of it."""
+    """Asked inside the sites that are cut off: their Consul has a leader, and each node gets its catalogue."""
     platform, own = scene.platform, endpoints.consul(scene.platform)
     nodes = [node for node in platform.nodes if node.site in scene.down]
     asked: dict[str, dict[str, Request]] = {node.name: {"catalogue": _catalogue(own)} for node in nodes}
@@ -65,9 +65,9 @@ def _catalogue_goes_on(scene: Scene) -> Look:
 
 @observed("its own catalogue is gone")
 def _catalogue_gone(scene: Scene) -> Look:
-    """Asked of the lost server's own clients, and of the other servers, which forward the question.
+    """Asks the lost server's own clients, and the other servers, which forward the question.
 
-    Each is asked for `dcs` too: only from a node that answers this can the other's silence be believed.
+    Each is also asked for `dcs`: only if a node answers this, its missing answer about the other datacenter counts.
     """
     platform = scene.platform
     own, dcs = endpoints.consul(platform), endpoints.dcs(platform)
@@ -101,7 +101,7 @@ def _catalogue_gone(scene: Scene) -> Look:
 
 @observed("the catalogue names the new primary")
 def _names_primary(scene: Scene) -> Look:
-    """As Consul's DNS and the templates ask for primary.SERVICE: who has the tag and passes its check."""
+    """Asks for primary.SERVICE like Consul's DNS and the templates: the nodes that have the tag and pass the check."""
     settings = scene.platform.settings
     service = f"health/service/{settings.postgresql.service}?tag=primary&passing=true"
     asked = ask(scene, "primary", Http(endpoints.dcs(scene.platform), f"/v1/{service}"))

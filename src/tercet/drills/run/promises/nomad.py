@@ -1,4 +1,4 @@
-"""What must hold of Nomad while the fault lasts."""
+"""What must hold for Nomad while the fault lasts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Links between sites: gone for a while, one way only, or again and again."""
+"""Links between sites that are cut for a while, in one direction only, or repeatedly."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class CutOff(FaultModel):
 
 @register
 class Cut(FaultModel):
-    """The link between two sites is gone, both ways."""
+    """The link between two sites is cut in both directions."""
 
     kind: ClassVar = "cut"
     place: ClassVar = 4
@@ -55,7 +55,7 @@ class Cut(FaultModel):
 
 @register
 class CutOneWay(FaultModel):
-    """Nothing from the first site reaches the second any more; the way back works."""
+    """Nothing from the first site reaches the second; the other direction works."""
 
     kind: ClassVar = "cut_one_way"
     place: ClassVar = 5
@@ -71,7 +71,7 @@ class CutOneWay(FaultModel):
 
 @register
 class Flap(FaultModel):
-    """A site, or the link between two sites, is cut and joined again, `every` so many seconds."""
+    """A site, or the link between two sites, is cut and joined in turn, for `every` seconds each."""
 
     kind: ClassVar = "flap"
     place: ClassVar = 6
@@ -86,7 +86,7 @@ class Flap(FaultModel):
 
     flap: Annotated[Site | tuple[Site, Site], Field(examples=["site of a standby"])]
     every: Annotated[Seconds, Field(ge=1, le=10, examples=["2s"])] = 2.0
-    """For how long it cuts, and then joins, in turn."""
+    """The seconds of each cut, and of each pause between cuts."""
 
     @property
     def spells(self) -> tuple[tuple[float, float], ...]:
@@ -106,10 +106,10 @@ class Flap(FaultModel):
         return "site of the primary" in self.targets
 
     def fault(self, view: View, facts: Facts, number: int) -> Fault:
-        """One spell of it.
+        """One of the cuts.
 
-        A site that comes and goes tells the others each time that they have failed, as it saw it. Until they have
-        denied it, the catalogue lacks their databases, and their sites read elsewhere.
+        A site that goes up and down tells the others each time that they have failed, as it saw it. Until they deny it,
+        the catalogue lacks their databases, and their sites read elsewhere.
         """
         fault = _link(self, view, both=True) if len(self.targets) > 1 else _site(self, view)
         everywhere = frozenset(site.name for site in view.platform.sites)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# A disk that other nodes share, or a large one, is not filled. Exit status 3, with the reason on standard error.
+# Exits with 3 and the reason on standard error for a disk that other nodes share, or a large one: these are not filled.
 set -e
 largest=@LARGEST_GIB@
 type=$(stat -f -c %T @DATA@)

@@ -21,7 +21,7 @@ LARGEST_DISK_GIB = 64
 
 @register
 class FillDisk(FaultModel):
-    """The file system of the node's database is filled to the last byte."""
+    """The file system of the node's database is filled completely."""
 
     kind: ClassVar = "fill_disk"
     place: ClassVar = 14

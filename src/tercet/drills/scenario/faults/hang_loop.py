@@ -1,4 +1,4 @@
-"""The loop of a Patroni hangs, and nothing else of it."""
+"""Patroni's loop hangs, but nothing else in Patroni."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tercet.inventory.platform import Role
 
 @register
 class HangLoop(FaultModel):
-    """The loop of this database node's Patroni is stopped; its REST API goes on answering."""
+    """The loop of this database node's Patroni is stopped; its REST API still answers."""
 
     kind: ClassVar = "hang_loop"
     place: ClassVar = 12

@@ -1,4 +1,4 @@
-"""A site whose links lose or delay packets. Up to a limit, its applications must get through all the same."""
+"""A site whose links lose or delay packets. Up to a limit, its applications must still get through."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tercet.providers.base import Faults
 
 WORST_LOSS = 15  # percent
 WORST_DELAY_S = 0.15
-"""On a line that is worse, an application's five round trips do not fit into its deadline."""
+"""On a worse link, an application's five round trips do not fit into its deadline."""
 
 
 @register
@@ -32,7 +32,7 @@ class Loss(FaultModel):
 
     loss: Annotated[Site, Field(examples=["site of a standby"])]
     percent: Annotated[int, Field(ge=5, le=30, examples=["15"])] = 15
-    """Of the packets, one in so many hundredths is lost, independently of one another."""
+    """The percentage of packets that are lost, independently of each other."""
 
     @property
     def amount(self) -> str:
@@ -50,7 +50,7 @@ class Loss(FaultModel):
 
 @register
 class Latency(FaultModel):
-    """Packets from and to this site take at least as long as `to` says, each way."""
+    """Packets from and to this site take at least `to` seconds in each direction."""
 
     kind: ClassVar = "latency"
     place: ClassVar = 8
@@ -60,7 +60,7 @@ class Latency(FaultModel):
 
     latency: Annotated[Site, Field(examples=["site of a standby"])]
     to: Annotated[Seconds, Field(ge=0.02, le=1, examples=["150ms"])] = 0.15
-    """What a packet takes, one way."""
+    """The delay of a packet in one direction."""
 
     @property
     def amount(self) -> str:

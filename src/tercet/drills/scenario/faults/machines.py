@@ -37,7 +37,7 @@ class Kill(FaultModel):
 
 @register
 class Freeze(FaultModel):
-    """Every process of these nodes stops where it stands; their kernel still answers."""
+    """Every process of these nodes is frozen; their kernel still answers."""
 
     kind: ClassVar = "freeze"
     place: ClassVar = 2

@@ -1,7 +1,7 @@
-"""Processes: killed, asked to end, stopped, or kept down.
+"""Processes that are killed, asked to end, stopped, or kept down.
 
-Each kind has two pairs of scripts, of which the first makes the fault and the second ends it: one for systemd units,
-one for the postmaster, which is Patroni's child.
+Each kind has two pairs of scripts: one for systemd units, and one for the postmaster, which is Patroni's child. In each
+pair, the first script makes the fault and the second ends it.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ Scripts = tuple[str, str]
 
 
 class ProcessFault(FaultModel):
-    """What the kinds have in common."""
+    """The common part of the kinds."""
 
     done: ClassVar[str]
-    """What has been done to the process, for titles."""
+    """A word for what was done to the process, for titles."""
     lasting: ClassVar[bool]
-    """The process does nothing until the fault is healed; otherwise only until it is started again."""
+    """Whether the process does nothing until the fault is healed. Otherwise, only until it is started again."""
 
     @property
     def deafens(self) -> bool:
@@ -63,7 +63,7 @@ class ProcessFault(FaultModel):
 
 @register
 class Crash(ProcessFault):
-    """A process is killed with SIGKILL; its supervisor does what it does."""
+    """A process is killed with SIGKILL; its supervisor reacts as usual."""
 
     kind: ClassVar = "crash"
     place: ClassVar = 9
@@ -82,7 +82,7 @@ class Crash(ProcessFault):
 
 @register
 class Terminate(ProcessFault):
-    """A process is asked to end with SIGTERM, by someone who is not its supervisor."""
+    """A process gets SIGTERM from somebody else than its supervisor."""
 
     kind: ClassVar = "terminate"
     place: ClassVar = 10
@@ -101,7 +101,7 @@ class Terminate(ProcessFault):
 
 @register
 class Hang(ProcessFault):
-    """A process is stopped with SIGSTOP: it exists and says nothing."""
+    """A process is stopped with SIGSTOP: it exists but does not answer."""
 
     kind: ClassVar = "hang"
     place: ClassVar = 11
@@ -115,7 +115,7 @@ class Hang(ProcessFault):
         return _signal("STOP", unit), f"{_signal('CONT', unit)} 2>/dev/null; {_start(unit)}"
 
     def of_postmaster(self, number: int) -> Scripts:
-        # By the time of healing the file may name a new postmaster, so the frozen one's id is kept.
+        # When the fault is healed, the file may name a new postmaster, so the frozen one's process ID is stored.
         note = f"/run/tercet-frozen-{number}"
         thaw = f"[ ! -s {note} ] || kill -CONT $(cat {note}) 2>/dev/null; rm -f {note}; {START_PATRONI}"
         return f"head -1 {POSTMASTER_PID} > {note} && kill -STOP $(cat {note})", thaw
@@ -134,17 +134,17 @@ class HoldDown(ProcessFault):
     hold_down: Annotated[Process, Field(examples=["consul on consul-nomad at site of a standby"])]
 
     def of_unit(self, unit: str) -> Scripts:
-        # The stop finds nobody left to ask; it only keeps the supervisor from starting the unit again.
+        # The process is already gone; the stop only keeps the supervisor from starting the unit again.
         return f"{_signal('KILL', unit)}; systemctl stop {unit}", _start(unit)
 
     def of_postmaster(self, number: int) -> Scripts:
-        # PostgreSQL belongs to Patroni: it stays down only if Patroni is down too.
+        # Patroni starts PostgreSQL, so PostgreSQL stays down only if Patroni is down too.
         held, _ = self.of_unit(patroni.UNIT)
         return f"{held}; kill -KILL {POSTMASTER}", START_PATRONI
 
 
 def _signal(name: str, unit: str) -> str:
-    """To the main process alone: a frozen Patroni's PostgreSQL goes on."""
+    """Signal only the main process: PostgreSQL continues when its Patroni is frozen."""
     return f"systemctl kill --kill-whom=main --signal={name} {unit}"
 
 

@@ -15,12 +15,12 @@ from tercet.inventory.providers import Capability
 from tercet.providers.base import Faults
 
 SLOW_IOPS = 20
-"""Writes a second that a slow disk still does; an ordinary one does hundreds. A commit needs one or two."""
+"""Writes per second of a slow disk; a normal disk does hundreds. A commit needs one or two."""
 
 
 @register
 class SlowDisk(FaultModel):
-    """The node's database gets only a few reads and writes a second from its disk."""
+    """The node's database gets only a few reads and writes per second from its disk."""
 
     kind: ClassVar = "slow_disk"
     place: ClassVar = 15

@@ -1,4 +1,4 @@
-"""No fault, but an operation among faults: the primary moves by plan."""
+"""Not a fault, but a planned operation among faults: the primary moves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tercet.inventory.platform import Role
 
 @register
 class Switchover(FaultModel):
-    """No fault: the primary moves to this site by plan."""
+    """Not a fault: the primary moves to this site as planned."""
 
     kind: ClassVar = "switchover"
     place: ClassVar = 16
