@@ -82,7 +82,7 @@ class Crash(ProcessFault):
 
 @register
 class Terminate(ProcessFault):
-    """A process gets SIGTERM from somebody else than its supervisor."""
+    """A process gets SIGTERM, but not from its supervisor."""
 
     kind: ClassVar = "terminate"
     place: ClassVar = 10
