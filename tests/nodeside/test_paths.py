@@ -38,6 +38,7 @@ class Tailscaled:
         self.path = str(path)
         self.asked: dict[str, list[float]] = {}
         self.left = 0
+        self.delay = 0.0  # seconds until an answer is given
         self.answer: Callable[[str], bytes | None] = lambda _address: result(DIRECT)
         self._server = socket.socket(socket.AF_UNIX)
         self._server.bind(self.path)
@@ -60,6 +61,7 @@ class Tailscaled:
             assert (method, urlsplit(target).path, query["type"]) == ("POST", "/localapi/v0/ping", ["disco"])
             (address,) = query["ip"]
             self.asked.setdefault(address, []).append(time.monotonic())
+            time.sleep(self.delay)
             said = self.answer(address)
             if said is None:
                 select.select([connection], [], [], 10)
@@ -146,6 +148,7 @@ def test_one_silent_peer_does_not_keep_the_others_waiting(tailscaled: Tailscaled
 
 def test_answers_that_came_while_this_program_was_suspended_count(tailscaled: Tailscaled) -> None:
     keeper = Keeper(tailscaled.path)
+    tailscaled.delay = 0.1
     keeper.know({NEAR}, time.monotonic())
     keeper.turn(0.001)
     time.sleep(0.4)

@@ -114,15 +114,17 @@ class Keeper:
         self._under_way[connection.fileno()] = question
 
     def _hear(self, question: Question) -> None:
-        try:
-            part = question.connection.recv(4096)
-        except BlockingIOError:
-            return
-        except OSError:
-            part = b""
-        question.answer += part
-        if not part or len(question.answer) > LONGEST:
-            self._end(question, answered=self._is_direct(question.answer))
+        """Read all that is there, also the end: after a pause there is no other turn to read it."""
+        part = b"more"
+        while part and len(question.answer) <= LONGEST:
+            try:
+                part = question.connection.recv(4096)
+            except BlockingIOError:
+                return
+            except OSError:
+                part = b""
+            question.answer += part
+        self._end(question, answered=self._is_direct(question.answer))
 
     def _is_direct(self, answer: bytes) -> bool:
         """Whether the peer answered, and not through a relay."""
