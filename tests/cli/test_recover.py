@@ -17,17 +17,16 @@ from tercet.cli.recover_sites import confirm as confirm_sites
 from tercet.cli.recover_view import alone_json, render_alone, render_back, returned_json, survey_json
 from tercet.errors import TercetError
 from tercet.observe.beyond import Returned
-from tercet.observe.reach import Reach, Survey
+from tercet.observe.reach import Databases, Reach
 from tercet.operations import recover_dcs as recover_dcs_module
-from tercet.operations.recover_dcs import Recovered, Standing
+from tercet.operations.recover_dcs import DcsState, Recovered
 from tercet.operations.rejoin import Back
-from tercet.operations.site_alone import Known
-from tercet.operations.site_alone import Standing as Alone
+from tercet.operations.site_alone import Known, SiteState
 
 from .conftest import Tool
 
 AHEAD, LATE = Reach("ahead", "7", 1, 300), Reach("late", "7", 1, 100)
-BOTH = Survey((AHEAD, LATE), silent={"third": "dark"})
+BOTH = Databases((AHEAD, LATE), silent={"third": "dark"})
 
 
 def said(*, yes: bool = False, confirmed: str | None = None) -> dict[str, Any]:
@@ -65,13 +64,13 @@ def test_json_has_every_node_with_what_is_lost_or_why_it_is_unknown() -> None:
 @pytest.fixture
 def dcs(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What `recover dcs` finds, and with which leader it goes on."""
-    story: dict[str, Any] = {"found": Standing("", False, "", ("ahead",), {}, (), BOTH), "led": []}
+    story: dict[str, Any] = {"found": DcsState("", False, "", ("ahead",), {}, (), BOTH), "led": []}
 
-    async def examine(_session: object, _emit: object) -> Standing:
-        found: Standing = story["found"]
+    async def examine(_session: object, _emit: object) -> DcsState:
+        found: DcsState = story["found"]
         return found
 
-    async def recover_dcs(_session: object, leader: str | None, _survey: Survey, _emit: object) -> Recovered | None:
+    async def recover_dcs(_session: object, leader: str | None, _survey: Databases, _emit: object) -> Recovered | None:
         story["led"].append(leader)
         return Recovered(leader or "named", {"late": 200})
 
@@ -81,7 +80,7 @@ def dcs(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_where_dcs_works_nothing_is_changed(tool: Tool, dcs: dict[str, Any]) -> None:
-    dcs["found"] = Standing("consul-nomad-sib-01", True, "ahead", (), {}, ())
+    dcs["found"] = DcsState("consul-nomad-sib-01", True, "ahead", (), {}, ())
     status, out, _ = tool("recover", "dcs")
     assert (status, out.partition(":")[0]) == (0, "dcs works")
     assert json.loads(tool("recover", "dcs", "--json")[1]) == {"changed": False, "leader": "ahead"}
@@ -105,7 +104,7 @@ def test_yes_takes_the_most_wal_and_another_leader_takes_its_name(tool: Tool, dc
 
 
 def test_where_the_leader_is_known_nobody_is_asked(tool: Tool, dcs: dict[str, Any]) -> None:
-    dcs["found"] = Standing("consul-nomad-sib-01", True, "ahead", ("late",), {}, ())
+    dcs["found"] = DcsState("consul-nomad-sib-01", True, "ahead", ("late",), {}, ())
     assert tool("recover", "dcs")[:2] == (
         0,
         "named leads, and dcs knows the cluster again. `tercet status` shows the rest.\n",
@@ -129,7 +128,7 @@ async def test_nothing_but_the_sites_own_name_agrees_to_going_on_alone(monkeypat
                 await confirm_sites(None, "fsn-01", "what it means")
 
 
-STANDING = Alone(
+STANDING = SiteState(
     "fsn-01",
     ("sib-01", "sib-03"),
     Reach("db-fsn-01", "7", 1, 100, committed="2026-11-27 22:31:22 UTC"),

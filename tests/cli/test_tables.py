@@ -34,7 +34,7 @@ from tercet.inventory.default import default_text
 from tercet.inventory.load import parse
 from tercet.inventory.secrets import Secrets, names
 from tercet.inventory.timing import timing_of
-from tercet.observe.reach import Reach, Survey
+from tercet.observe.reach import Databases, Reach
 from tercet.observe.snapshot import Snapshot, snapshot, units_of
 from tercet.tables import say, table
 from tests.drills.sample import Drill, judge
@@ -88,7 +88,7 @@ def seen() -> Snapshot:
     return found.model_copy(update={"sites": sites, "postgres": postgres, "routes": routes})
 
 
-SURVEY = Survey(
+SURVEY = Databases(
     (Reach("db-sib-01", "7", 12, 0xABCDEF0123), Reach("db-sib-03", "7", 12, 0xABCDE00000)),
     silent={"db-fsn-01": "no answer within 15 s"},
 )

@@ -17,7 +17,7 @@ from tercet.converge.events import Event
 from tercet.errors import TercetError
 from tercet.image import gotools
 from tercet.image.cache import Cache
-from tercet.image.catalog import Component
+from tercet.image.catalog import Package
 from tercet.image.elf import host_arch
 from tercet.image.gotools import MINIMUM, PYPI_VERSION, GoTools, number, system_programs
 from tercet.image.progress import Progress
@@ -31,28 +31,28 @@ pytestmark = pytest.mark.timeout(600)
 needs_go = pytest.mark.skipif(not system_programs(), reason="needs a Go toolchain")
 
 
-def source_of(component: Component) -> GoModule:
+def source_of(component: Package) -> GoModule:
     source = component.sources["go-module"]
     assert isinstance(source, GoModule)
     return source
 
 
 @pytest.mark.parametrize("component", BUILT, ids=lambda component: component.name)
-def test_each_wrapper_pins_the_inventorys_default_version(component: Component, inventory: Inventory):
+def test_each_wrapper_pins_the_inventorys_default_version(component: Package, inventory: Inventory):
     source = source_of(component)
     assert pinned_version(source.wrapper / "go.mod", source.module) == component.version(inventory)
     assert (source.wrapper / "go.sum").stat().st_size > 0
 
 
 @pytest.mark.parametrize("component", BUILT, ids=lambda component: component.name)
-def test_the_toolchain_that_is_installed_is_new_enough(component: Component):
+def test_the_toolchain_that_is_installed_is_new_enough(component: Package):
     text = (source_of(component).wrapper / "go.mod").read_text()
     asked = next(line.split()[1] for line in text.splitlines() if line.startswith("go "))
     assert number(asked) <= MINIMUM <= number(PYPI_VERSION)
 
 
 @pytest.mark.parametrize("component", BUILT, ids=lambda component: component.name)
-async def test_another_version_is_refused_with_the_remedy(component: Component, workshop: Workshop):
+async def test_another_version_is_refused_with_the_remedy(component: Package, workshop: Workshop):
     wanted = Wanted(component.name, "0.0.1", host_arch(), tuple(component.programs))
     with pytest.raises(TercetError, match=rf"this tercet pins .*Set versions\.{component.key}: "):
         await source_of(component).fetch(wanted, workshop)

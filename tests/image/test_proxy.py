@@ -9,7 +9,7 @@ from tercet.components.proxy import programs
 from tercet.components.proxy.programs import PGCAT
 from tercet.converge.events import Event
 from tercet.errors import TercetError
-from tercet.image.catalog import Component
+from tercet.image.catalog import Package
 from tercet.image.elf import host_arch
 from tercet.image.lock import read_lock
 from tercet.image.proxy import resolve, resolved
@@ -27,7 +27,7 @@ Start = Callable[..., Run]
 def no_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """PgCat's registry is a port of the loopback where nobody listens."""
     sources = {"oci-image": OciImage("postgresml/pgcat", base_url="http://127.0.0.1:1")}
-    monkeypatch.setattr(programs, "PGCAT", Component(PGCAT.name, PGCAT.programs, sources))
+    monkeypatch.setattr(programs, "PGCAT", Package(PGCAT.name, PGCAT.programs, sources))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from tercet.components.consul.programs import CONSUL
 from tercet.converge.events import Event
 from tercet.errors import TercetError
 from tercet.image.cache import Cache
-from tercet.image.catalog import Component
+from tercet.image.catalog import Package
 from tercet.image.lock import ProgramEntry, read_lock
 from tercet.image.resolve import NoSource, Run, obtain, pinned
 from tercet.image.sources.source import Fetched, Source, Unavailable, Wanted, Workshop
@@ -48,11 +48,11 @@ class Shelf(Source):
         return self.recipe
 
 
-def consul(official: Shelf, go_module: Shelf | None = None) -> Component:
+def consul(official: Shelf, go_module: Shelf | None = None) -> Package:
     sources: dict[str, Source] = {"official": official}
     if go_module is not None:
         sources["go-module"] = go_module
-    return Component("consul", {"consul": ("version",)}, sources)
+    return Package("consul", {"consul": ("version",)}, sources)
 
 
 async def test_auto_takes_the_first_source_that_has_it(inventory: Inventory, start: Start, cache: Cache, events):

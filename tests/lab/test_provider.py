@@ -29,7 +29,7 @@ from tercet.inventory.default import default_text
 from tercet.inventory.load import parse
 from tercet.inventory.platform import Platform
 from tercet.inventory.providers import Capability
-from tercet.providers.base import Fault
+from tercet.providers.base import ActiveFault
 from tercet.providers.lab import disk
 from tercet.providers.lab.cgroup import Cgroups, emptied, kill, pids
 from tercet.providers.lab.config import images_in_use
@@ -825,7 +825,7 @@ async def test_unknown_names_are_refused_before_anything_happens(lab: LabProvide
         await lab.faults.kill([A, "db-sib-02"], seconds=60)
     with pytest.raises(TercetError, match="there is no site sib-02"):
         await lab.faults.cut("sib-01", "sib-02", seconds=60)
-    assert await lab.faults.faults_active() == tuple[Fault, ...]()
+    assert await lab.faults.faults_active() == tuple[ActiveFault, ...]()
     assert A in (await lab.survey()).running
 
 

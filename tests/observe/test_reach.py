@@ -11,7 +11,7 @@ from tercet.converge.component import Readings
 from tercet.converge.requests import NO_ANSWER, Answer
 from tercet.errors import TercetError
 from tercet.inventory.platform import Platform
-from tercet.observe.reach import Reach, Survey, lsn, shared, survey_of
+from tercet.observe.reach import Databases, Reach, lsn, shared, survey_of
 
 
 def reach(node: str, timeline: int, end: int, *switches: tuple[int, int], running: bool = False) -> Reach:
@@ -21,14 +21,14 @@ def reach(node: str, timeline: int, end: int, *switches: tuple[int, int], runnin
 def test_on_one_timeline_the_shorter_end_is_shared() -> None:
     late, ahead = reach("late", 1, 100), reach("ahead", 1, 300)
     assert shared(late, ahead) == shared(ahead, late) == 100
-    assert Survey((late, ahead)).lost(late) == {"ahead": 200}
-    assert Survey((late, ahead)).lost(ahead) == {"late": 0}
+    assert Databases((late, ahead)).lost(late) == {"ahead": 200}
+    assert Databases((late, ahead)).lost(ahead) == {"late": 0}
 
 
 def test_what_an_old_primary_wrote_behind_the_fork_is_its_own() -> None:
     old, new = reach("old", 1, 180), reach("new", 2, 150, (1, 120))
     assert shared(old, new) == 120
-    survey = Survey((old, new))
+    survey = Databases((old, new))
     assert survey.best() == new  # the newest timeline, although it is shorter
     assert survey.lost(new) == {"old": 60}
     assert survey.lost(old) == {"new": 30}
@@ -40,22 +40,22 @@ def test_two_promotions_from_one_ancestor_share_no_more_than_it() -> None:
 
 
 def test_a_standby_of_an_older_timeline_that_did_not_pass_the_fork_loses_nothing() -> None:
-    assert Survey((reach("behind", 1, 110), new := reach("new", 2, 150, (1, 120)))).lost(new) == {"behind": 0}
+    assert Databases((reach("behind", 1, 110), new := reach("new", 2, 150, (1, 120)))).lost(new) == {"behind": 0}
 
 
 def test_a_standby_that_was_read_a_moment_later_is_not_ahead_of_its_running_primary() -> None:
     primary, standby, stale = reach("b", 2, 50, (1, 9), running=True), reach("a", 2, 58, (1, 9)), reach("c", 1, 20)
-    survey = Survey((standby, primary, stale))
+    survey = Databases((standby, primary, stale))
     assert survey.best() == primary
     assert survey.lost(primary) == {"a": 0, "c": 11}
 
 
 def test_a_minority_cannot_know_of_every_acknowledged_write(platform: Platform) -> None:
     one, two = reach("db-sib-01", 1, 5), reach("db-sib-03", 1, 5)
-    assert Survey((one, two)).unsure(platform) is None
-    assert "1 of 3" in (Survey((one,), silent={"db-sib-03": "x", "db-fsn-01": "y"}).unsure(platform) or "")
+    assert Databases((one, two)).unsure(platform) is None
+    assert "1 of 3" in (Databases((one,), silent={"db-sib-03": "x", "db-fsn-01": "y"}).unsure(platform) or "")
     # An empty node knows nothing: it counts as one that was not read.
-    assert Survey((one,), empty=("db-sib-03", "db-fsn-01")).unsure(platform)
+    assert Databases((one,), empty=("db-sib-03", "db-fsn-01")).unsure(platform)
 
 
 ANSWER = {
@@ -92,12 +92,12 @@ def test_databases_of_two_clusters_are_refused() -> None:
 
 
 def test_a_leader_without_data_is_refused_with_the_reason() -> None:
-    survey = Survey((reach("a", 1, 5),), empty=("b",), silent={"c": "dark"})
+    survey = Databases((reach("a", 1, 5),), empty=("b",), silent={"c": "dark"})
     for name, reason in (("b", "it is empty"), ("c", "dark"), ("d", "it is not a database node")):
         with pytest.raises(TercetError, match=f"{name} cannot lead: {reason}.*: a"):
             survey.of(name)
     with pytest.raises(TercetError, match="no database node"):
-        Survey((), silent={"a": NO_ANSWER.why()}).best()
+        Databases((), silent={"a": NO_ANSWER.why()}).best()
     assert dataclasses.replace(survey.of("a"), running=True, standby=True).writes is False
 
 

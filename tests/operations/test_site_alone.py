@@ -13,14 +13,14 @@ from tercet.errors import TercetError
 from tercet.observe.reach import Reach
 from tercet.operations.recover_dcs import remembered
 from tercet.operations.shutout import peers
-from tercet.operations.site_alone import Known, Standing, alone, refuse
+from tercet.operations.site_alone import Known, SiteState, alone, refuse
 from tercet.session.session import Session
 
 LOST = ("sib-01", "sib-03")
-FOUND = Standing("fsn-01", LOST, Reach("db-fsn-01", "7", 1, 100))
+FOUND = SiteState("fsn-01", LOST, Reach("db-fsn-01", "7", 1, 100))
 
 
-def knowing(leader: str, *standbys: str, quorum: int = 1, optime: int = 0) -> Standing:
+def knowing(leader: str, *standbys: str, quorum: int = 1, optime: int = 0) -> SiteState:
     return dataclasses.replace(FOUND, known=Known(leader, standbys, quorum, optime))
 
 
@@ -60,7 +60,7 @@ def test_it_is_refused_where_the_others_are_not_lost() -> None:
 
 def test_it_is_refused_where_there_is_nothing_to_go_on_with() -> None:
     with pytest.raises(TercetError, match="found: db-fsn-01: it holds no data"):
-        refuse(Standing("fsn-01", LOST, None, problem="db-fsn-01: it holds no data"))
+        refuse(SiteState("fsn-01", LOST, None, problem="db-fsn-01: it holds no data"))
 
 
 def test_an_unknown_site_is_refused(opened: Session) -> None:

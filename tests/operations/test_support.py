@@ -28,7 +28,7 @@ from tercet.operations.support import bundle
 from tercet.operations.support.bundle import write_bundle
 from tercet.operations.support.questions import QUESTIONS, of_role
 from tercet.operations.support.redact import MASK, Redactor, forms, known_secrets
-from tercet.providers.base import Fault, Survey
+from tercet.providers.base import ActiveFault, Survey
 from tercet.providers.lab.drift import LabKind
 from tercet.session import session
 from tercet.session.files import secrets_file
@@ -50,8 +50,8 @@ class Leaky:
             (Change(Verb.JOIN, Target(LabKind.CUT, "sib-01→fsn-01"), f"by {self.secrets[0]}"),), frozenset(), {}
         )
 
-    async def faults_active(self) -> tuple[Fault, ...]:
-        return (Fault(Capability.KILL, "db-fsn-01", 7.5),)
+    async def faults_active(self) -> tuple[ActiveFault, ...]:
+        return (ActiveFault(Capability.KILL, "db-fsn-01", 7.5),)
 
     async def destroy_plan(self) -> tuple[Change, ...]:
         return ()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tercet.inventory.providers import Capability, Declaration
+from tercet.inventory.providers import Capability, ProviderDeclaration
 from tercet.providers.base import Faults
 from tercet.providers.lab import declaration as lab
 from tercet.providers.lab.faults import LabFaults
@@ -36,7 +36,7 @@ METHODS = {
     ids=["lab", "proxmox", "paper"],
 )
 def test_a_provider_has_the_methods_of_the_faults_that_it_declares(
-    declared: Declaration[Any], faults: type[Faults]
+    declared: ProviderDeclaration[Any], faults: type[Faults]
 ) -> None:
     every = set().union(*METHODS.values())
     own = {name for name in every if getattr(faults, name) is not getattr(Faults, name)}

@@ -18,7 +18,7 @@ from tercet.providers.proxmox.api import Api, NoAnswer
 from tercet.providers.proxmox.declaration import host_of
 from tercet.providers.proxmox.privileges import Privilege, holds, privileges
 from tercet.providers.proxmox.provider import ProxmoxProvider
-from tercet.tailnet.control_plane import Tailnet
+from tercet.tailnet.control_plane import ControlPlane
 from tests.proxmox.fakehost import GRANTS, SECRET, TOKEN, FakeHost
 from tests.proxmox.test_tailnet import Control
 
@@ -283,7 +283,7 @@ async def test_a_tailnet_login_that_may_not_make_keys(
 ) -> None:
     control = Control()
     control.refuses = "/api/v2/tailnet/-/keys"
-    monkeypatch.setattr(preflight, "Tailnet", partial(Tailnet, transport=httpx.MockTransport(control)))
+    monkeypatch.setattr(preflight, "ControlPlane", partial(ControlPlane, transport=httpx.MockTransport(control)))
     inventory["tailnet"] = {"api_key": "env:TS_AUTHKEY"}
     check = await only(provider)
     assert check.title == "tailnet login" and "accept GET /api/v2/tailnet/-/keys" in check.found

@@ -14,7 +14,7 @@ from tercet.errors import TercetError
 from tercet.inventory.model import TailnetModel
 from tercet.providers.proxmox.provider import ProxmoxProvider
 from tercet.remote import lock
-from tercet.tailnet.control_plane import Tailnet
+from tercet.tailnet.control_plane import ControlPlane
 from tests.proxmox.fakehost import FakeHost
 from tests.proxmox.test_provider import raised
 
@@ -32,7 +32,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_credential_that_takes_its_time_does_not_cost_the_lock(provider: Make) -> None:
     """As with a password manager that asks its user, while the nodes log in to the tailnet."""
     made, other = provider(), provider()
-    tailnet = Tailnet(TailnetModel(auth_key="command:sh -c 'sleep 9; echo tskey'"))
+    tailnet = ControlPlane(TailnetModel(auth_key="command:sh -c 'sleep 9; echo tskey'"))
     key = Deferred("the tailnet gives a key", {}, lambda _answers: tailnet.key)
     async with made.lock("anna"):
         assert await Resolver(made, lambda: None, frozenset()).render(key, shared=False) == b"tskey"

@@ -18,7 +18,7 @@ from tercet.providers.proxmox import nodes
 from tercet.providers.proxmox import provider as provider_module
 from tercet.providers.proxmox.pct import gone
 from tercet.providers.proxmox.provider import ProxmoxProvider
-from tercet.tailnet.control_plane import Tailnet
+from tercet.tailnet.control_plane import ControlPlane
 from tests.proxmox.fakehost import MAX_SESSIONS, FakeHost
 
 Make = Callable[[], ProxmoxProvider]
@@ -278,7 +278,7 @@ async def test_a_credential_of_the_tailnet_that_is_refused_stops_down_before_it_
         return {"db-sib-01": "100.64.0.1"}, []
 
     monkeypatch.setattr(made, "_tailnet_addresses", addresses)
-    made._tailnet = Tailnet(TailnetModel(api_key="command:echo x", login_server="https://127.0.0.1:1"))
+    made._tailnet = ControlPlane(TailnetModel(api_key="command:echo x", login_server="https://127.0.0.1:1"))
     with pytest.raises(TercetError, match=r"control server at https://127.0.0.1:1, found(.|\n)*Nothing was destroyed"):
         await made.destroy(silent)
     assert await made.running() == NODES

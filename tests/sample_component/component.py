@@ -16,7 +16,7 @@ from tercet.inventory.platform import Node, Role
 from tests.sample_component.declaration import BATON, MetronomePorts
 
 UNIT = "metronome.service"
-PROGRAM = catalog.Component("metronome", {"metronome": ("--version",)}, {})
+PROGRAM = catalog.Package("metronome", {"metronome": ("--version",)}, {})
 
 
 def proof(context: Context) -> Proof:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tercet.inventory.base import Model
-from tercet.inventory.components import Cost, Declaration, Process, Reserved
+from tercet.inventory.components import ComponentDeclaration, Cost, Process, Reserved
 from tercet.inventory.generated import Password
-from tercet.inventory.journals import Journal, rules
+from tercet.inventory.journals import UnitJournal, rules
 from tercet.inventory.platform import Role
 from tercet.inventory.shapes import Port, Source, Version
 
@@ -26,7 +26,7 @@ class MetronomeSource(Model):
     metronome: Source = "auto"
 
 
-DECLARATION = Declaration(
+DECLARATION = ComponentDeclaration(
     components=("component:Metronome",),
     programs=("component:PROGRAM",),
     versions=MetronomeVersion,
@@ -41,5 +41,5 @@ DECLARATION = Declaration(
     listens=(Role.APPS,),
     processes=(Process("metronome", "metronome.service", (Role.APPS,), (Cost.APPLICATIONS,), UNITS),),
     reserved=(Reserved(Role.APPS, range(7071, 7072), "the metronome's tuning fork hums there"),),
-    journals=(Journal("metronome.service", "metronome", rules(("beat missed", r"^missed beat (\d+)"))),),
+    journals=(UnitJournal("metronome.service", "metronome", rules(("beat missed", r"^missed beat (\d+)"))),),
 )

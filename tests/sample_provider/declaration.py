@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tercet.inventory.base import Model
 from tercet.inventory.model import Inventory
 from tercet.inventory.problems import Finding
-from tercet.inventory.providers import Capability, Declaration
+from tercet.inventory.providers import Capability, ProviderDeclaration
 
 
 class PaperModel(Model):
@@ -29,7 +29,7 @@ def check_chosen(inventory: Inventory) -> Iterator[Finding]:
         yield Finding(("paper", "sheets"), "paper to write on", "none", "sheets: 9")
 
 
-DECLARATION = Declaration(
+DECLARATION = ProviderDeclaration(
     name="paper",
     settings=PaperModel,
     image="archive",

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from tercet.observe.reach import Reach, Survey, lsn
+from tercet.observe.reach import Databases, Reach, lsn
 from tercet.tables import Cell, say, table
 
 if TYPE_CHECKING:
     from tercet.operations.rejoin import Back
-    from tercet.operations.site_alone import Standing
+    from tercet.operations.site_alone import SiteState
 
 
-def render_survey(survey: Survey, leader: Reach, console: Console) -> None:
+def render_survey(survey: Databases, leader: Reach, console: Console) -> None:
     """Print one line per node. The proposed leader is marked."""
     rows: list[Sequence[Cell]] = []
     for reach in survey.reaches:
@@ -35,13 +35,13 @@ def _state(reach: Reach) -> str:
     return "standby" if reach.standby else "primary"
 
 
-def _lost(survey: Survey, reach: Reach) -> str:
+def _lost(survey: Databases, reach: Reach) -> str:
     parts = [f"{lost} bytes of {node}" for node, lost in survey.lost(reach).items() if lost]
     parts += [f"what only {node} has: unknown" for node in survey.silent]
     return ", ".join(parts) or "nothing"
 
 
-def survey_json(survey: Survey) -> dict[str, Any]:
+def survey_json(survey: Databases) -> dict[str, Any]:
     """The survey as plain data. A node that could not be read has a reason instead of a position."""
     nodes: list[dict[str, Any]] = [
         {
@@ -58,7 +58,7 @@ def survey_json(survey: Survey) -> dict[str, Any]:
     return {"nodes": nodes}
 
 
-def render_alone(found: Standing, console: Console) -> None:
+def render_alone(found: SiteState, console: Console) -> None:
     """Print what the site has, what it last knew, and what cannot be known here."""
     reach, known = found.reach, found.known
     facts: list[tuple[str, Text]] = []
@@ -83,7 +83,7 @@ def render_alone(found: Standing, console: Console) -> None:
         say(console, Text(what.ljust(width), "dim").append_text(text), hang=width)
 
 
-def alone_json(found: Standing) -> dict[str, Any]:
+def alone_json(found: SiteState) -> dict[str, Any]:
     """The same as plain data."""
     reach, known = found.reach, found.known
     return {

@@ -10,7 +10,7 @@ from typing import Literal
 from tercet.errors import TercetError
 from tercet.image.sources.path import LocalPath
 from tercet.image.sources.source import Source
-from tercet.inventory.components import Declaration, named, registered
+from tercet.inventory.components import ComponentDeclaration, named, registered
 from tercet.inventory.model import Inventory
 
 WRAPPERS = Path(__file__).parent / "gomod"
@@ -19,7 +19,7 @@ Proxy = Literal["pgcat", "pgpool"]
 
 
 @dataclass(frozen=True, slots=True)
-class Component:
+class Package:
     """`programs` maps each program to the arguments with which it prints its version. `sources` in auto's order."""
 
     name: str
@@ -51,7 +51,7 @@ class Component:
         raise TercetError(f"sources.{self.key}: expected one of {known}; found {requested!r}")
 
 
-def components(inventory: Inventory, proxy: Proxy) -> tuple[Component, ...]:
+def components(inventory: Inventory, proxy: Proxy) -> tuple[Package, ...]:
     """The components of this platform's image: headscale only for its own outside world, PgCat only if it is
     the proxy.
     """
@@ -64,15 +64,15 @@ def components(inventory: Inventory, proxy: Proxy) -> tuple[Component, ...]:
     )
 
 
-def every() -> tuple[Component, ...]:
+def every() -> tuple[Package, ...]:
     """Those that some platform needs."""
     return tuple(each for package, declaration in registered().items() for each in _of(package, declaration))
 
 
-def component(name: str) -> Component:
+def component(name: str) -> Package:
     """The component with that name, even if this platform does not need it."""
     return next(each for each in every() if each.name == name)
 
 
-def _of(package: str, declaration: Declaration) -> list[Component]:
+def _of(package: str, declaration: ComponentDeclaration) -> list[Package]:
     return [named(package, entry) for entry in declaration.programs]

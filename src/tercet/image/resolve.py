@@ -11,7 +11,7 @@ from tercet.converge.events import Emit
 from tercet.errors import TercetError
 from tercet.image import store
 from tercet.image.cache import Cache, timestamp
-from tercet.image.catalog import Component
+from tercet.image.catalog import Package
 from tercet.image.elf import Arch
 from tercet.image.gotools import GoTools
 from tercet.image.lock import ComponentEntry, Lock, LockFile, ProgramEntry
@@ -36,7 +36,7 @@ class Run:
     emit: Emit
 
 
-def pinned(component: Component, inventory: Inventory, lock: Lock, arch: Arch) -> ComponentEntry | None:
+def pinned(component: Package, inventory: Inventory, lock: Lock, arch: Arch) -> ComponentEntry | None:
     """The lock's entry if it still fits the inventory. Its files may be missing."""
     entry = lock.components.get(component.name)
     if entry is None or entry.programs.keys() != component.programs.keys():
@@ -58,7 +58,7 @@ def _as_then(source: Source, entry: ComponentEntry) -> bool:
 class NoSource(Unavailable):
     """No source of the component can be reached. `reasons` has the reason of each."""
 
-    def __init__(self, component: Component, version: str, reasons: Sequence[str]) -> None:
+    def __init__(self, component: Package, version: str, reasons: Sequence[str]) -> None:
         self.reasons = "; ".join(reasons)
         super().__init__(
             f"{component.name} {version} cannot be had: {self.reasons}. Give this machine access to one of these, "
@@ -66,7 +66,7 @@ class NoSource(Unavailable):
         )
 
 
-async def obtain(component: Component, run: Run) -> ComponentEntry:
+async def obtain(component: Package, run: Run) -> ComponentEntry:
     """The component's programs, in the cache, verified and recorded in the lock.
 
     Raises NoSource if no source can be reached, and TercetError if a source gave something wrong.
@@ -105,7 +105,7 @@ async def _all_intact(cache: Cache, entry: ComponentEntry) -> bool:
     return True
 
 
-async def _recalled(component: Component, sources: Mapping[str, Source], run: Run) -> ComponentEntry | None:
+async def _recalled(component: Package, sources: Mapping[str, Source], run: Run) -> ComponentEntry | None:
     """What an earlier run got from one of these sources, regardless of its lock file."""
     for name, source in sources.items():
         entry = store.recall(run.cache, component.name, component.version(run.inventory), run.arch, name)
@@ -117,7 +117,7 @@ async def _recalled(component: Component, sources: Mapping[str, Source], run: Ru
 
 
 async def _fetched(
-    component: Component,
+    component: Package,
     candidates: Mapping[str, Source],
     entry: ComponentEntry | None,
     run: Run,
@@ -141,7 +141,7 @@ async def _fetched(
     raise NoSource(component, version, missed)
 
 
-async def _from_source(component: Component, name: str, source: Source, run: Run, progress: Progress) -> ComponentEntry:
+async def _from_source(component: Package, name: str, source: Source, run: Run, progress: Progress) -> ComponentEntry:
     stamp = source.stamp(tuple(component.programs))
     wanted = Wanted(component.name, component.version(run.inventory), run.arch, tuple(component.programs))
     with run.cache.scratch(component.name) as scratch:
@@ -162,7 +162,7 @@ async def _from_source(component: Component, name: str, source: Source, run: Run
     )
 
 
-def _same_as_pinned(component: Component, entry: ComponentEntry | None, found: ComponentEntry) -> None:
+def _same_as_pinned(component: Package, entry: ComponentEntry | None, found: ComponentEntry) -> None:
     """Refuse a published file that has changed. (A build may change: another Go or C compiler gives other bytes.)"""
     if entry is None or entry.source != found.source or found.source in ("go-module", "path"):
         return

@@ -16,7 +16,7 @@ from typing import Any
 
 from tercet.inventory.base import Model
 from tercet.inventory.generated import Secret
-from tercet.inventory.journals import Journal
+from tercet.inventory.journals import UnitJournal
 from tercet.inventory.platform import Role
 
 COMPONENTS: tuple[str, ...] = (
@@ -67,7 +67,7 @@ class Process:
 
 
 @dataclass(frozen=True)
-class Declaration:
+class ComponentDeclaration:
     """What is a component's own. Every key but `components` is optional."""
 
     components: tuple[str, ...]
@@ -98,7 +98,7 @@ class Declaration:
     additions: tuple[str, ...] = ()
     """Each "MODULE:NAME", in the package: what it adds to the configuration of another component, as a value of a class
     that the other one has for it, such as `components.patroni.parameters.Parameters`."""
-    journals: tuple[Journal, ...] = ()
+    journals: tuple[UnitJournal, ...] = ()
     """What drills may find of it in a node's journal."""
     processes: tuple[Process, ...] = ()
     """What drills may kill, freeze or keep down of it."""
@@ -109,12 +109,12 @@ class Declaration:
         return tuple(self.ports.model_fields) if self.ports else ()
 
 
-def registered() -> dict[str, Declaration]:
+def registered() -> dict[str, ComponentDeclaration]:
     """What every component declares, by its package, in their order."""
     return {package: import_module(f"{package}.declaration").DECLARATION for package in COMPONENTS}
 
 
-def declarations() -> tuple[Declaration, ...]:
+def declarations() -> tuple[ComponentDeclaration, ...]:
     """What every component declares, in their order."""
     return tuple(registered().values())
 

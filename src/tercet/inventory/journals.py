@@ -82,7 +82,7 @@ def rules(*pairs: tuple[str, str]) -> tuple[Rule, ...]:
 
 
 @dataclass(frozen=True)
-class Journal:
+class UnitJournal:
     """The journal of one systemd unit. `component` is the component that writes it."""
 
     unit: str

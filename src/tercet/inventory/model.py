@@ -19,7 +19,7 @@ from pydantic_core import PydanticUndefined
 from tercet.inventory import components
 from tercet.inventory.base import Model
 from tercet.inventory.credentials import Credential
-from tercet.inventory.providers import Declaration, M, declaration, declarations
+from tercet.inventory.providers import M, ProviderDeclaration, declaration, declarations
 from tercet.inventory.shapes import (
     Hostname,
     Identifier,
@@ -54,7 +54,7 @@ class SiteModel(Model):
             raise TypeError(f"{keys.__name__} is of no provider in inventory/providers.py")
         return self
 
-    def of(self, provider: Declaration[M]) -> M:
+    def of(self, provider: ProviderDeclaration[M]) -> M:
         """The settings of this site for a provider."""
         found: M = getattr(self, provider.name)
         return found
@@ -210,7 +210,7 @@ class Inventory(Model):
     cache: Path = Path("/var/cache/tercet")
     """Where images and component binaries are kept between runs."""
 
-    def of(self, provider: Declaration[M]) -> M:
+    def of(self, provider: ProviderDeclaration[M]) -> M:
         """The inventory's settings for a provider."""
         found: M = getattr(self, provider.name)
         return found
@@ -231,7 +231,7 @@ def inventory_model() -> type[Inventory]:
 
 @cache
 def _with_keys_of(
-    providers: tuple[Declaration[Any], ...], parts: tuple[components.Declaration, ...]
+    providers: tuple[ProviderDeclaration[Any], ...], parts: tuple[components.ComponentDeclaration, ...]
 ) -> type[Inventory]:
     beneath = "Settings of this site that differ from the inventory's `{}`."
     at_site = {each.name: _key(each, beneath.format(each.name)) for each in providers if each.per_site}
@@ -247,7 +247,7 @@ def _with_keys_of(
     return create_model("Inventory", __base__=Inventory, __doc__=Inventory.__doc__, **keys)
 
 
-def _key(provider: Declaration[Any], description: str | None) -> Any:
+def _key(provider: ProviderDeclaration[Any], description: str | None) -> Any:
     return provider.settings, Field(default=provider.settings(), description=description)
 
 

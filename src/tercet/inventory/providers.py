@@ -42,7 +42,7 @@ class Capability(StrEnum):
 
 
 @dataclass(frozen=True)
-class Declaration(Generic[M]):
+class ProviderDeclaration(Generic[M]):
     """What is a provider's own in the inventory. `settings` is the model of the key `name`."""
 
     name: str
@@ -68,12 +68,12 @@ class Declaration(Generic[M]):
     """Where its credentials come from, by what each one is."""
 
 
-def declarations() -> tuple[Declaration[Any], ...]:
+def declarations() -> tuple[ProviderDeclaration[Any], ...]:
     """What every provider declares, in their order."""
     return tuple(_declaration(package) for package in PROVIDERS)
 
 
-def declaration(name: str) -> Declaration[Any]:
+def declaration(name: str) -> ProviderDeclaration[Any]:
     """What the provider of that name declares."""
     return next(each for each in declarations() if each.name == name)
 
@@ -83,6 +83,6 @@ def package(name: str) -> str:
     return next(each for each in PROVIDERS if _declaration(each).name == name)
 
 
-def _declaration(package: str) -> Declaration[Any]:
-    found: Declaration[Any] = import_module(f"{package}.declaration").DECLARATION
+def _declaration(package: str) -> ProviderDeclaration[Any]:
+    found: ProviderDeclaration[Any] = import_module(f"{package}.declaration").DECLARATION
     return found

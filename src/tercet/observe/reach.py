@@ -51,7 +51,7 @@ class Reach:
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class Databases:
     """All database nodes: those that hold data, those that are empty, and why the others could not be read."""
 
     reaches: tuple[Reach, ...]
@@ -110,7 +110,7 @@ def probe() -> Exec:
     return Exec(("python3", "-I", "-", DATA, BIN), stdin=SOURCE.read_bytes(), timeout=PROBE_S)
 
 
-def survey_of(readings: Readings, databases: Sequence[str], question: str) -> Survey:
+def survey_of(readings: Readings, databases: Sequence[str], question: str) -> Databases:
     """The nodes' answers to `probe`. Raises TercetError if the nodes have data of different clusters."""
     reaches, empty, silent = [], [], {}
     for node in databases:
@@ -128,7 +128,7 @@ def survey_of(readings: Readings, databases: Sequence[str], question: str) -> Su
             f"expected the data of one cluster on all database nodes, found: {found}. Move the data of those that are "
             f"not of this platform aside ({DATA}), then try again"
         )
-    return Survey(tuple(reaches), tuple(empty), silent)
+    return Databases(tuple(reaches), tuple(empty), silent)
 
 
 def _reach(node: str, said: dict[str, Any]) -> Reach:

@@ -30,7 +30,7 @@ from tercet.converge.requests import Active, Http, Request
 from tercet.datafile import text_of
 from tercet.errors import TercetError
 from tercet.inventory.platform import Platform, Role
-from tercet.observe.reach import PROBE_S, Reach, Survey, probe, survey_of
+from tercet.observe.reach import PROBE_S, Databases, Reach, probe, survey_of
 from tercet.session.session import Session, operator
 
 LOOK_S = 10.0
@@ -38,7 +38,7 @@ RAFT_S = 20.0  # seconds; servers that have a Raft elect a leader within about 5
 CREATED_S = 60.0
 LEADS_S = 600.0  # PostgreSQL's recovery after a crash replays up to max_wal_size
 STOPPED = ("inactive", "failed")
-NOTHING_READ = Survey(())
+NOTHING_READ = Databases(())
 
 STOP_POSTGRES = text_of(
     __package__,
@@ -55,7 +55,7 @@ START_POSTGRES = f"systemctl reset-failed {patroni.UNIT} 2>/dev/null; systemctl 
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class DcsState:
     """What was found.
 
     `recorded`: `dcs` knows the cluster, so no leader must be chosen. `named` is the last primary according to `dcs`.
@@ -70,7 +70,7 @@ class Standing:
     stopped: tuple[str, ...]
     silent: dict[str, str]
     apart: tuple[str, ...]
-    survey: Survey = NOTHING_READ
+    survey: Databases = NOTHING_READ
     unsure: str | None = None
 
     @property
@@ -92,7 +92,7 @@ class Recovered:
     lost: dict[str, int]
 
 
-async def examine(session: Session, emit: Emit) -> Standing:
+async def examine(session: Session, emit: Emit) -> DcsState:
     """Examine `dcs` and, if something is wrong, the WAL of every database node. Changes nothing."""
     platform = session.platform
     component, cluster = dcs.Dcs(session.context), patroni.Patroni(session.context)
@@ -107,7 +107,7 @@ async def examine(session: Session, emit: Emit) -> Standing:
     controls = [node.name for node in platform.of(Role.CONTROL)]
     databases = [node.name for node in platform.of(Role.DB)]
     leader, _ = dcs.raft_of(readings, controls)
-    found = Standing(
+    found = DcsState(
         leader=leader,
         recorded=any(readings.get(name, "initialize").ok for name in controls),
         named=_named(readings, controls),
@@ -126,7 +126,7 @@ async def examine(session: Session, emit: Emit) -> Standing:
     return replace(found, survey=survey, unsure=survey.unsure(platform))
 
 
-async def read_wal(session: Session) -> Survey:
+async def read_wal(session: Session) -> Databases:
     """How far each database node's WAL reaches."""
     databases = [node.name for node in session.platform.of(Role.DB)]
     readings = await ask(session.provider, {name: {"reach": probe()} for name in databases}, timeout=PROBE_S + 5)
@@ -147,7 +147,7 @@ def _named(readings: Readings, controls: Iterable[str]) -> str:
     return ""
 
 
-async def recover_dcs(session: Session, leader: str | None, shown: Survey, emit: Emit) -> Recovered | None:
+async def recover_dcs(session: Session, leader: str | None, shown: Databases, emit: Emit) -> Recovered | None:
     """Bring `dcs` back with `leader` as the primary; None if there was nothing to do.
 
     `shown` is what the operator agreed to. `leader` is None if `dcs` knows the cluster, so that nothing was asked.
@@ -178,7 +178,7 @@ async def recover_dcs(session: Session, leader: str | None, shown: Survey, emit:
         return Recovered(leader, lost)
 
 
-async def _servers_run(session: Session, emit: Emit) -> Standing:
+async def _servers_run(session: Session, emit: Emit) -> DcsState:
     """Start the servers of `dcs` that do not run, and give them time to elect a leader with the data that they have."""
     controls = [node.name for node in session.platform.of(Role.CONTROL)]
     emit(Event("dcs", "started", "the servers of dcs have no leader: are they running?"))
@@ -216,7 +216,7 @@ async def _elected(session: Session, seconds: float, *, lost: bool = False) -> s
     return await explain(await wait_for([condition], asked, session.provider, deadline=seconds), session.provider)
 
 
-async def stand_still(session: Session, survey: Survey, emit: Emit) -> Survey:
+async def stand_still(session: Session, survey: Databases, emit: Emit) -> Databases:
     """Stop Patroni and PostgreSQL on every database node that answers, then read how far their WAL reaches."""
     names = [*(reach.node for reach in survey.reaches), *survey.empty]
     emit(Event("dcs", "progress", f"PostgreSQL stops on {', '.join(names)}"))
@@ -224,7 +224,7 @@ async def stand_still(session: Session, survey: Survey, emit: Emit) -> Survey:
     return await read_wal(session)
 
 
-def _agreed(leader: str, shown: Survey, survey: Survey) -> None:
+def _agreed(leader: str, shown: Databases, survey: Databases) -> None:
     """Raises TercetError if more would be lost than was shown."""
     expected = shown.lost(shown.of(leader))
     lost = survey.lost(survey.of(leader))
@@ -299,7 +299,7 @@ async def lead(session: Session, leader: str, emit: Emit) -> None:
     await _until(session, Condition(f"{leader} leads", leads, units), "PostgreSQL recovers from its WAL first")
 
 
-async def follow(session: Session, leader: str, survey: Survey, emit: Emit) -> None:
+async def follow(session: Session, leader: str, survey: Databases, emit: Emit) -> None:
     """Start Patroni on the other nodes, and wait until those that were read follow."""
     databases = [node.name for node in session.platform.of(Role.DB)]
     others = [name for name in databases if name != leader and name not in survey.silent]

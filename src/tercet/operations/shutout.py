@@ -35,7 +35,7 @@ from tercet.nodeside.endpoint import Endpoint
 from tercet.operations.change import execute, make_plan
 from tercet.operations.recover_dcs import on_each
 from tercet.session.session import Session
-from tercet.tailnet.control_plane import Tailnet
+from tercet.tailnet.control_plane import ControlPlane
 
 PHASE = "shut out"
 GONE_S = 60.0  # seconds until every remaining node has learned of it; it takes one
@@ -70,7 +70,7 @@ async def _expire(session: Session, emit: Emit) -> None:
     deadline = GONE_S
     if platform.world:
         await _headscale(session, "expire", found)
-    elif (tailnet := Tailnet(platform.settings.tailnet)).can_remove:
+    elif (tailnet := ControlPlane(platform.settings.tailnet)).can_remove:
         await asyncio.to_thread(tailnet.expire, found)
     else:
         deadline = BY_HAND_S
@@ -109,7 +109,7 @@ async def let_in(session: Session, sites: Collection[str], emit: Emit) -> None:
     found = peers(readings, others, mine, expired=True)
     if found and platform.world:
         await _headscale(session, "delete", found)
-    elif found and (tailnet := Tailnet(platform.settings.tailnet)).can_remove:
+    elif found and (tailnet := ControlPlane(platform.settings.tailnet)).can_remove:
         for name, addresses in found.items():
             for address in addresses:
                 await asyncio.to_thread(tailnet.remove, {name: address})

@@ -38,7 +38,7 @@ from tercet.datafile import text_of
 from tercet.errors import TercetError
 from tercet.inventory import lost as inventory
 from tercet.inventory.platform import Role
-from tercet.observe.reach import Reach, Survey
+from tercet.observe.reach import Databases, Reach
 from tercet.operations.recover_dcs import lead, new_raft, on_each, read_wal, record, stand_still
 from tercet.operations.shutout import shut_out
 from tercet.operations.up import Raised, up
@@ -64,7 +64,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class SiteState:
     """What was found. `reach` is what the site's database has. `alive` has running nodes of the other sites, and
     `members` the servers of `dcs` that have a leader together. If there are any of these, the others are not lost.
 
@@ -122,7 +122,7 @@ def alone(session: Session, site: str) -> Session:
     return session.losing(*(name for name in names if name != site))
 
 
-async def examine(session: Session, site: str, emit: Emit) -> Standing:
+async def examine(session: Session, site: str, emit: Emit) -> SiteState:
     """Examine the site, and whether the others are lost. Changes nothing."""
     left = alone(session, site)
     platform = left.platform
@@ -162,7 +162,7 @@ async def examine(session: Session, site: str, emit: Emit) -> Standing:
         why = survey.silent.get(database.name, "it holds no data")
         problem = f"{database.name}: {why}" if reach is None else ""
     primary = patroni.primary_of(readings, [database.name])
-    return Standing(
+    return SiteState(
         site=site,
         lost=lost,
         reach=reach,
@@ -207,7 +207,7 @@ def _known(readings: Readings, control: str) -> Known:
     return Known(leader, standbys, quorum if isinstance(quorum, int) else 0, optime if isinstance(optime, int) else 0)
 
 
-def refuse(found: Standing) -> None:
+def refuse(found: SiteState) -> None:
     """Raise TercetError if the others are not lost, or if this site lacks what it needs to continue."""
     sites = ", ".join(found.lost)
     if found.members:
@@ -229,7 +229,7 @@ def refuse(found: Standing) -> None:
         )
 
 
-async def site_alone(session: Session, shown: Standing, emit: Emit) -> Raised:
+async def site_alone(session: Session, shown: SiteState, emit: Emit) -> Raised:
     """Let the site continue alone. Returns the result of `up` at the end, with the proof.
 
     `shown` is what the operator agreed to. Raises TercetError with the obstacle.
@@ -243,7 +243,7 @@ async def site_alone(session: Session, shown: Standing, emit: Emit) -> Raised:
     return await up(left, emit)
 
 
-async def _alone(left: Session, found: Standing, emit: Emit) -> None:
+async def _alone(left: Session, found: SiteState, emit: Emit) -> None:
     site, reach = found.site, found.reach
     if reach is None:
         raise TercetError(found.problem)
@@ -255,7 +255,7 @@ async def _alone(left: Session, found: Standing, emit: Emit) -> None:
     await write_record(left, note)
     await shut_out(left, emit)
     if not (found.alone and found.recorded):
-        survey = await stand_still(left, Survey((reach,)), emit)
+        survey = await stand_still(left, Databases((reach,)), emit)
         reach = survey.of(reach.node)
         if not (kept and found.alone):
             await write_record(left, replace(note, timeline=reach.timeline, end=reach.end))

@@ -91,7 +91,7 @@ def open_provider(platform: Platform, image: Image | None, known_hosts: Path) ->
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class ActiveFault:
     """A fault in force; `seconds` until it ends by itself, 0 if never.
 
     `target` is a node, a site for LOSS and LATENCY, or "SITE→SITE" for a cut.
@@ -159,7 +159,7 @@ class Faults:
         """Undo `slow_disk` of the node now. One whose disk is not slowed is left alone."""
         raise NotImplementedError
 
-    async def faults_active(self) -> tuple[Fault, ...]:
+    async def faults_active(self) -> tuple[ActiveFault, ...]:
         """What is in force right now, read from the platform itself."""
         return ()
 

@@ -42,7 +42,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Tailnet:
+class ControlPlane:
     """The control server with the settings of the inventory. `api` is Tailscale's address."""
 
     settings: TailnetModel
@@ -176,7 +176,7 @@ class Tailnet:
             ) from None
 
 
-async def check(tailnet: Tailnet) -> None:
+async def check(tailnet: ControlPlane) -> None:
     """Raise TercetError if the nodes could not be removed from the tailnet later, when their addresses are gone."""
     if not tailnet.can_remove:
         return
@@ -189,7 +189,7 @@ async def check(tailnet: Tailnet) -> None:
         ) from error
 
 
-async def leave(tailnet: Tailnet, nodes: Mapping[str, str], unknown: Sequence[str], emit: Emit) -> None:
+async def leave(tailnet: ControlPlane, nodes: Mapping[str, str], unknown: Sequence[str], emit: Emit) -> None:
     """Remove destroyed nodes from the tailnet if the credentials allow it; otherwise report what is left.
 
     `nodes` maps names to tailnet addresses; the addresses of `unknown` ones could not be asked any more.

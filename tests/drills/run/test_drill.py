@@ -321,7 +321,7 @@ async def test_a_promise_says_itself_that_it_needs_a_job_and_a_budget(
     monkeypatch.setattr(runner, "ask", ask)
     monkeypatch.setattr(runner, "wait_for", wait_for)
     monkeypatch.setattr(course, "wait_for", wait_for)
-    monkeypatch.setattr(live.OBSERVED, "_promised", {"jobs move": live.Observed(look, "reschedule", job=True)})
+    monkeypatch.setattr(live.OBSERVED, "_promised", {"jobs move": live.ObservedPromise(look, "reschedule", job=True)})
     expect = scenario().expect.model_copy(update={"promises": ("jobs move",)})
     asked = scenario(kill="site of a standby").model_copy(update={"expect": expect})
     judged = await drill(fake, tmp_path, asked)

@@ -47,7 +47,7 @@ class Run:
         self.book = Kept(path)
         self.path = path
         self.entries = self.book.entries
-        target = load.Target("sib-01", "apps-sib-01", conninfo, table, WRITERS)
+        target = load.LoadTarget("sib-01", "apps-sib-01", conninfo, table, WRITERS)
         self.began = time.time()
         self.load = load.SiteLoad(target, self.book, self.began)
 
@@ -378,7 +378,7 @@ async def test_a_start_that_failed_is_stopped_in_peace(tmp_path: Path) -> None:
 
 
 def test_the_password_is_in_no_repr() -> None:
-    assert "hush" not in repr(load.Target("s", "n", "password=hush", "t", ()))
+    assert "hush" not in repr(load.LoadTarget("s", "n", "password=hush", "t", ()))
 
 
 async def test_the_last_success_of_each_worker_is_known(

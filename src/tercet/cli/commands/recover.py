@@ -15,8 +15,8 @@ from tercet.cli.recover_sites import rejoin, site_alone
 from tercet.errors import TercetError
 
 if TYPE_CHECKING:
-    from tercet.observe.reach import Reach, Survey
-    from tercet.operations.recover_dcs import Standing
+    from tercet.observe.reach import Databases, Reach
+    from tercet.operations.recover_dcs import DcsState
     from tercet.session.session import Session
 
 
@@ -80,7 +80,7 @@ def dcs(call: Invocation, wanted: str | None, confirmed: str | None, *, yes: boo
     return on_platform(call, work)
 
 
-def _nothing(call: Invocation, found: Standing) -> int:
+def _nothing(call: Invocation, found: DcsState) -> int:
     if call.json:
         call.print_json({"changed": False, "leader": found.named or None})
     else:
@@ -88,7 +88,7 @@ def _nothing(call: Invocation, found: Standing) -> int:
     return 0
 
 
-async def confirm(survey: Survey, leader: Reach, unsure: str | None, *, yes: bool, confirmed: str | None) -> None:
+async def confirm(survey: Databases, leader: Reach, unsure: str | None, *, yes: bool, confirmed: str | None) -> None:
     """Raises TercetError unless the operator agreed to this leader, knowing what can be lost."""
     risk = unsure
     if leader.node != survey.best().node and any(survey.lost(leader).values()):

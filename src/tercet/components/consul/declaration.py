@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tercet.components.consul.journal import CONSUL
 from tercet.inventory.base import Model
-from tercet.inventory.components import Declaration, Process
-from tercet.inventory.journals import Journal
+from tercet.inventory.components import ComponentDeclaration, Process
+from tercet.inventory.journals import UnitJournal
 from tercet.inventory.platform import Role
 from tercet.inventory.shapes import Port, Source, Version
 
@@ -26,14 +26,14 @@ class ConsulSource(Model):
     consul: Source = "auto"
 
 
-DECLARATION = Declaration(
+DECLARATION = ComponentDeclaration(
     components=("component:Consul",),
     programs=("programs:CONSUL",),
     versions=ConsulVersion,
     sources=ConsulSource,
     ports=ConsulPorts,
     gossip=("consul_serf_lan", "consul_serf_wan"),
-    journals=(Journal("consul.service", "consul", CONSUL),),
+    journals=(UnitJournal("consul.service", "consul", CONSUL),),
     processes=(Process("consul", "consul.service", (Role.CONTROL, Role.APPS, Role.DB)),),
     listens=(Role.CONTROL, Role.APPS, Role.DB),
 )

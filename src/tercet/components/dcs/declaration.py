@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tercet.components.consul.journal import CONSUL
 from tercet.inventory.base import Model
-from tercet.inventory.components import Cost, Declaration, Process
-from tercet.inventory.journals import Journal
+from tercet.inventory.components import ComponentDeclaration, Cost, Process
+from tercet.inventory.journals import UnitJournal
 from tercet.inventory.platform import Role
 from tercet.inventory.shapes import Port
 
@@ -19,11 +19,11 @@ class DcsPorts(Model):
     dcs_server: Port = 9300
 
 
-DECLARATION = Declaration(
+DECLARATION = ComponentDeclaration(
     components=("component:Dcs",),
     ports=DcsPorts,
     gossip=("dcs_serf_lan", "dcs_serf_wan"),
-    journals=(Journal("consul-dcs.service", "dcs", CONSUL),),
+    journals=(UnitJournal("consul-dcs.service", "dcs", CONSUL),),
     processes=(Process("dcs", "consul-dcs.service", (Role.CONTROL, Role.APPS, Role.DB), (Cost.PRIMARY,)),),
     status=("status:DATACENTERS",),
     listens=(Role.CONTROL, Role.APPS, Role.DB),

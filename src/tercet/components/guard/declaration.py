@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from tercet.components.guard.journal import JOURNALS
-from tercet.inventory.components import Declaration
+from tercet.inventory.components import ComponentDeclaration
 
-DECLARATION = Declaration(components=("component:Guard",), journals=JOURNALS)
+DECLARATION = ComponentDeclaration(components=("component:Guard",), journals=JOURNALS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tercet.inventory.base import Model
-from tercet.inventory.components import Declaration
+from tercet.inventory.components import ComponentDeclaration
 from tercet.inventory.generated import Authority, Certificate
 from tercet.inventory.shapes import Source, Version
 
@@ -22,7 +22,7 @@ class HeadscaleSource(Model):
     """Lab only: Tailscale's control server."""
 
 
-DECLARATION = Declaration(
+DECLARATION = ComponentDeclaration(
     components=("component:Headscale",),
     of_the_world=True,
     programs=("programs:HEADSCALE",),

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tercet.inventory.components import Declaration
+from tercet.inventory.components import ComponentDeclaration
 
-DECLARATION = Declaration(components=("fingerprint:Fingerprint", "membership:Membership"))
+DECLARATION = ComponentDeclaration(components=("fingerprint:Fingerprint", "membership:Membership"))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tercet.components.consul.journal import GOSSIP
 from tercet.inventory.base import Model
-from tercet.inventory.components import Declaration, Process, Reserved
-from tercet.inventory.journals import Journal, What, rules
+from tercet.inventory.components import ComponentDeclaration, Process, Reserved
+from tercet.inventory.journals import UnitJournal, What, rules
 from tercet.inventory.platform import Role
 from tercet.inventory.shapes import Port, Source, Version
 
@@ -26,14 +26,14 @@ class NomadSource(Model):
     nomad: Source = "auto"
 
 
-DECLARATION = Declaration(
+DECLARATION = ComponentDeclaration(
     components=("component:Nomad",),
     programs=("programs:NOMAD",),
     versions=NomadVersion,
     sources=NomadSource,
     ports=NomadPorts,
     gossip=("nomad_serf",),
-    journals=(Journal("nomad.service", "nomad", NOMAD),),
+    journals=(UnitJournal("nomad.service", "nomad", NOMAD),),
     processes=(Process("nomad", "nomad.service", (Role.CONTROL, Role.APPS)),),
     status=("status:CLUSTER",),
     listens=(Role.CONTROL, Role.APPS),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tercet.components.patroni.journal import JOURNALS
 from tercet.inventory.base import Model
-from tercet.inventory.components import Declaration, Process
+from tercet.inventory.components import ComponentDeclaration, Process
 from tercet.inventory.generated import Password
 from tercet.inventory.platform import Role
 from tercet.inventory.shapes import Port
@@ -24,7 +24,7 @@ class PatroniPorts(Model):
     """Patroni's REST API, on db nodes."""
 
 
-DECLARATION = Declaration(
+DECLARATION = ComponentDeclaration(
     components=(
         "aside:Aside",
         "component:Patroni",

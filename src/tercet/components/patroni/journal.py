@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tercet.inventory.journals import Journal, What, rules
+from tercet.inventory.journals import UnitJournal, What, rules
 
 PATRONI = rules(  # patroni/ha.py unless another file is named
     (What.LOCK_FREE, r"INFO: Lock owner: None; I am "),
@@ -46,8 +46,8 @@ WATCHDOG = rules(
 
 
 JOURNALS = (
-    Journal("patroni.service", "patroni", PATRONI, others={"postgresql": POSTGRESQL}),  # it has PostgreSQL's stderr
-    Journal("tercet-strict.service", "strict", STRICT),
-    Journal("tercet-watchdog.service", "watchdog", WATCHDOG),
-    Journal("tercet-wake.service", "wake", WAKE),
+    UnitJournal("patroni.service", "patroni", PATRONI, others={"postgresql": POSTGRESQL}),  # it has PostgreSQL's stderr
+    UnitJournal("tercet-strict.service", "strict", STRICT),
+    UnitJournal("tercet-watchdog.service", "watchdog", WATCHDOG),
+    UnitJournal("tercet-wake.service", "wake", WAKE),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tercet.components.proxy.journal import JOURNALS
 from tercet.inventory.base import Model
-from tercet.inventory.components import Cost, Declaration, Process, Reserved
+from tercet.inventory.components import ComponentDeclaration, Cost, Process, Reserved
 from tercet.inventory.generated import Password
 from tercet.inventory.platform import Role
 from tercet.inventory.shapes import PgcatSource, Port, Source, Version
@@ -30,7 +30,7 @@ class ProxySources(Model):
     """PgCat is published as an OCI image alone; `auto` means that image."""
 
 
-DECLARATION = Declaration(
+DECLARATION = ComponentDeclaration(
     components=("component:Proxy",),
     programs=("programs:CONSUL_TEMPLATE", "programs:PGCAT"),
     versions=ProxyVersions,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tercet.inventory.journals import Journal, What, rules
+from tercet.inventory.journals import UnitJournal, What, rules
 
 CONSUL_TEMPLATE = rules(
     (What.RENDERED, r'\(runner\) rendered ".*" => "([^"]+)"'),  # manager/runner.go
@@ -20,7 +20,7 @@ ROUTES = rules(  # nodeside/routes.py
 SYSTEMD = rules((What.PROXY_READY, r"^(?:Reloaded|Started) "))
 
 JOURNALS = (
-    Journal("consul-template.service", "consul-template", CONSUL_TEMPLATE),
-    *(Journal(unit, "proxy", PROXY, systemd=SYSTEMD) for unit in ("pgcat.service", "pgpool2.service")),
-    Journal("tercet-routes.service", "proxy", ROUTES, systemd=SYSTEMD),
+    UnitJournal("consul-template.service", "consul-template", CONSUL_TEMPLATE),
+    *(UnitJournal(unit, "proxy", PROXY, systemd=SYSTEMD) for unit in ("pgcat.service", "pgpool2.service")),
+    UnitJournal("tercet-routes.service", "proxy", ROUTES, systemd=SYSTEMD),
 )

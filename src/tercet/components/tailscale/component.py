@@ -35,7 +35,7 @@ from tercet.inventory.platform import Node, Role
 from tercet.nodeside.endpoint import Endpoint
 
 if TYPE_CHECKING:
-    from tercet.tailnet.control_plane import Tailnet
+    from tercet.tailnet.control_plane import ControlPlane
 
 TAILSCALE = "/usr/local/bin/tailscale"
 INTERFACE = "tailscale0"
@@ -167,11 +167,11 @@ class Tailscale:
         return self.context.platform.settings.tailnet.cidr
 
     @cached_property
-    def _tailnet(self) -> Tailnet:
+    def _tailnet(self) -> ControlPlane:
         """The real tailnet, which gives one key for all nodes."""
-        from tercet.tailnet.control_plane import Tailnet  # noqa: PLC0415 - an HTTP client is slow to import
+        from tercet.tailnet.control_plane import ControlPlane  # noqa: PLC0415 - an HTTP client is slow to import
 
-        return Tailnet(self.context.platform.settings.tailnet)
+        return ControlPlane(self.context.platform.settings.tailnet)
 
     @cached_property
     def _authority(self) -> tuple[File, ...]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tercet.inventory.base import Model
-from tercet.inventory.components import Cost, Declaration, Process
-from tercet.inventory.journals import Journal
+from tercet.inventory.components import ComponentDeclaration, Cost, Process
+from tercet.inventory.journals import UnitJournal
 from tercet.inventory.platform import Role
 from tercet.inventory.shapes import Port, Source, Version
 
@@ -22,14 +22,14 @@ class TailscaleSource(Model):
     tailscale: Source = "auto"
 
 
-DECLARATION = Declaration(
+DECLARATION = ComponentDeclaration(
     components=("component:Tailscale", "allowlist:Allowlist"),
     programs=("programs:TAILSCALE",),
     versions=TailscaleVersion,
     sources=TailscaleSource,
     ports=TailscalePorts,
     proof="proof:proof",
-    journals=(Journal("tailscaled.service", "tailscale"),),
+    journals=(UnitJournal("tailscaled.service", "tailscale"),),
     processes=(
         Process(
             "tailscaled",

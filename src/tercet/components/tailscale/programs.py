@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tercet.image.catalog import WRAPPERS, Component
+from tercet.image.catalog import WRAPPERS, Package
 from tercet.image.sources.go_module import GoModule
 from tercet.image.sources.tailscale import TailscaleArchive
 
-TAILSCALE = Component(
+TAILSCALE = Package(
     "tailscale",
     {"tailscaled": ("--version",), "tailscale": ("version",)},
     {

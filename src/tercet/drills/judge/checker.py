@@ -28,7 +28,7 @@ from typing import TypeVar
 
 from tercet.drills.journal import Primary, Read, Route
 from tercet.drills.judge.availability import Gap, gaps
-from tercet.drills.judge.history import History, Outcome, Row, Write
+from tercet.drills.judge.history import History, Row, Write, WriteOutcome
 
 T = TypeVar("T", Route, Primary)
 
@@ -116,15 +116,17 @@ def check(history: History, *, truth: str) -> Findings:
     rows = history.rows.get(truth, ())
     by_id = Counter(row.id for row in rows)
     outcomes = Counter(write.outcome for write in history.writes)
-    acknowledged = [write for write in history.writes if write.outcome is Outcome.ACKNOWLEDGED]
+    acknowledged = [write for write in history.writes if write.outcome is WriteOutcome.ACKNOWLEDGED]
     return Findings(
-        acknowledged=outcomes[Outcome.ACKNOWLEDGED],
-        failed=outcomes[Outcome.FAILED],
-        unknown=outcomes[Outcome.UNKNOWN],
+        acknowledged=outcomes[WriteOutcome.ACKNOWLEDGED],
+        failed=outcomes[WriteOutcome.FAILED],
+        unknown=outcomes[WriteOutcome.UNKNOWN],
         reads=len(history.reads),
         lost=tuple(write for write in acknowledged if write.id not in by_id),
         false=tuple(write for write in acknowledged if _is_false(write.warning)),
-        recovered=tuple(write for write in history.writes if write.outcome is Outcome.UNKNOWN and write.id in by_id),
+        recovered=tuple(
+            write for write in history.writes if write.outcome is WriteOutcome.UNKNOWN and write.id in by_id
+        ),
         unexpected=tuple(_unexpected(history, rows)),
         duplicated=tuple(row for row in _first_of_each(rows) if by_id[row.id] > 1),
         reordered=tuple(_reordered(rows, {write.id for write in acknowledged}, 2 * history.clock_error)),
@@ -142,7 +144,9 @@ def check(history: History, *, truth: str) -> Findings:
 def missing_on(history: History, node: str) -> tuple[Write, ...]:
     """The acknowledged writes that `node` does not have (a healed standby must have them all)."""
     present = {row.id for row in history.rows.get(node, ())}
-    return tuple(write for write in history.writes if write.outcome is Outcome.ACKNOWLEDGED and write.id not in present)
+    return tuple(
+        write for write in history.writes if write.outcome is WriteOutcome.ACKNOWLEDGED and write.id not in present
+    )
 
 
 def _is_false(warning: str) -> bool:
@@ -161,7 +165,7 @@ def _unexpected(history: History, rows: Sequence[Row]) -> Iterable[Row]:
         attempts[write.writer].append((write.attempted, write.seq))
     for row in rows:
         outcome = outcomes.get(row.id)
-        if outcome is Outcome.FAILED or (outcome is None and not _last_words(history, attempts[row.writer], row)):
+        if outcome is WriteOutcome.FAILED or (outcome is None and not _last_words(history, attempts[row.writer], row)):
             yield row
 
 
@@ -221,7 +225,7 @@ def _misrouted_reads(history: History) -> Iterable[Misrouted]:
 def _misrouted_writes(history: History) -> Iterable[Misrouted]:
     """A standby cannot acknowledge a write, so only the SELECTs inside transactions are checked."""
     for write in history.writes:
-        if write.outcome is not Outcome.ACKNOWLEDGED:
+        if write.outcome is not WriteOutcome.ACKNOWLEDGED:
             continue
         if write.read_node and write.read_node != write.node:
             inside = _name(history, write.read_node)

@@ -17,7 +17,7 @@ from tercet.drills import journal
 E = TypeVar("E", bound=journal.Entry)
 
 
-class Outcome(StrEnum):
+class WriteOutcome(StrEnum):
     ACKNOWLEDGED = "acknowledged"
     FAILED = "failed"  # definitely not committed
     UNKNOWN = "unknown"
@@ -34,7 +34,7 @@ class Write:
     seq: int
     scheduled: float
     attempted: float
-    outcome: Outcome
+    outcome: WriteOutcome
     ended: float  # when the outcome was known; for a write without a recorded outcome, when it was attempted
     node: str = ""  # address of the PostgreSQL that acknowledged it
     warning: str = ""
@@ -131,14 +131,14 @@ def _writes(entries: list[journal.AnyEntry]) -> list[Write]:
             attempt.seq,
             attempt.scheduled,
             attempt.t,
-            Outcome.UNKNOWN,
+            WriteOutcome.UNKNOWN,
             attempt.t,
         )
     for entry in entries:
         if isinstance(entry, journal.Acknowledged):
             writes[entry.id] = replace(
                 _attempted(writes, entry),
-                outcome=Outcome.ACKNOWLEDGED,
+                outcome=WriteOutcome.ACKNOWLEDGED,
                 ended=entry.t,
                 node=entry.node,
                 warning=entry.warning,
@@ -149,7 +149,7 @@ def _writes(entries: list[journal.AnyEntry]) -> list[Write]:
         elif isinstance(entry, journal.Unknown):
             writes[entry.id] = replace(_attempted(writes, entry), ended=entry.t)
         elif isinstance(entry, journal.Failed) and entry.id:
-            writes[entry.id] = replace(_attempted(writes, entry), outcome=Outcome.FAILED, ended=entry.t)
+            writes[entry.id] = replace(_attempted(writes, entry), outcome=WriteOutcome.FAILED, ended=entry.t)
     return sorted(writes.values(), key=lambda write: (write.scheduled, write.writer))
 
 
@@ -165,7 +165,7 @@ def _attempted(writes: Mapping[str, Write], entry: journal.Acknowledged | journa
         entry.seq,
         entry.scheduled,
         entry.scheduled,
-        Outcome.UNKNOWN,
+        WriteOutcome.UNKNOWN,
         entry.t,
     )
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tercet.inventory.components import declarations
-from tercet.inventory.journals import Journal, What, rules
+from tercet.inventory.journals import UnitJournal, What, rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ SYSTEMD = rules(
 )
 
 
-def journals() -> dict[str, Journal]:
+def journals() -> dict[str, UnitJournal]:
     """The journals that the components declare, by unit."""
     return {journal.unit: journal for component in declarations() for journal in component.journals}
 
@@ -110,7 +110,7 @@ def _from_short(raw: str, unit: str) -> Line | None:
     return Line(float(match[1]), unit, match[2] == "systemd", match[3])
 
 
-def _told(line: Line, node: str, known: Mapping[str, Journal]) -> Iterable[TimelineEvent]:
+def _told(line: Line, node: str, known: Mapping[str, UnitJournal]) -> Iterable[TimelineEvent]:
     journal = known.get(line.unit)
     if journal is None:
         return

@@ -20,7 +20,7 @@ from tercet.drills.judge.availability import Gap
 from tercet.drills.judge.case import READ_ONLY_SQLSTATE, Case, Phases, judge, phases_of
 from tercet.drills.judge.chain import Chain, chain_of
 from tercet.drills.judge.checker import ANOMALIES, Findings, check
-from tercet.drills.judge.history import History, Outcome, Write, build
+from tercet.drills.judge.history import History, Write, WriteOutcome, build
 from tercet.inventory.model import BudgetsModel
 
 STABLE_S = 8.0
@@ -285,7 +285,9 @@ def _chains(
 
 def _first_write(history: History, since: float) -> Write | None:
     """The first write that was sent after `since` and acknowledged."""
-    written = (write for write in history.writes if write.outcome is Outcome.ACKNOWLEDGED and write.attempted > since)
+    written = (
+        write for write in history.writes if write.outcome is WriteOutcome.ACKNOWLEDGED and write.attempted > since
+    )
     return min(written, key=lambda write: write.ended, default=None)
 
 
@@ -317,7 +319,7 @@ def _absent(case: Case) -> list[str]:
     again = {
         write.site
         for write in history.writes
-        if write.outcome is Outcome.ACKNOWLEDGED and write.ended > case.phases.healing
+        if write.outcome is WriteOutcome.ACKNOWLEDGED and write.ended > case.phases.healing
     }
     never = sorted({site for site, worker in history.slots if worker == "writer"} - again)
     return reasons + [f"no write was acknowledged at {site} from the healing on" for site in never]

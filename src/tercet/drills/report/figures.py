@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from tercet.drills.judge.checker import staleness
-from tercet.drills.judge.history import Outcome, Slot
+from tercet.drills.judge.history import Slot, WriteOutcome
 from tercet.drills.judge.verdict import Repeated, Result
 from tercet.drills.report.markup import Markup, join, tag
 
@@ -244,7 +244,7 @@ def _moments(result: Result, scale: Scale, top: float, bottom: float) -> list[Ma
 
 def stale_reads(result: Result) -> Markup:
     """The staleness of the reads of each site; no picture if it was always below half a second."""
-    acknowledged = [write for write in result.history.writes if write.outcome is Outcome.ACKNOWLEDGED]
+    acknowledged = [write for write in result.history.writes if write.outcome is WriteOutcome.ACKNOWLEDGED]
     series: dict[str, list[tuple[float, float]]] = {}
     for site in dict.fromkeys(read.site for read in result.history.reads):
         reads = [read for read in result.history.reads if read.site == site]

@@ -126,7 +126,7 @@ def _look(course: Course, scene: live.Scene, fleet: Fleet, ends: float) -> list[
     """One task for each promise that only the running platform can answer."""
     budgets = course.session.platform.settings.budgets
 
-    async def one(name: str, promised: live.Observed) -> None:
+    async def one(name: str, promised: live.ObservedPromise) -> None:
         check, asked = promised.look(scene)
         began = course.now
         deadline = max(1.0, ends - began - 0.5)

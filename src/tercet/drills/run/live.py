@@ -47,7 +47,7 @@ Look = tuple[Callable[[Readings], State], Questions]
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
+class ObservedPromise:
     """A promise about which the running platform is asked.
 
     It must hold within `budget`, the name of one of the inventory's budgets, or at the latest when the first fault is
@@ -59,7 +59,7 @@ class Observed:
     job: bool = False
 
 
-OBSERVED: Promises[Observed] = Promises("tercet.drills.run.promises")
+OBSERVED: Promises[ObservedPromise] = Promises("tercet.drills.run.promises")
 
 
 def observed(
@@ -68,7 +68,7 @@ def observed(
     """Register the decorated function, which judges whether the promise of that name holds."""
 
     def register(look: Callable[[Scene], Look]) -> Callable[[Scene], Look]:
-        OBSERVED.add(name, Observed(look, budget, job))
+        OBSERVED.add(name, ObservedPromise(look, budget, job))
         return look
 
     return register

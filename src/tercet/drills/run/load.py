@@ -49,7 +49,7 @@ class LoadSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class LoadTarget:
     """Where a site's load runs and what it connects to. `conninfo` holds the password."""
 
     site: str
@@ -114,7 +114,7 @@ def launch() -> tuple[list[str], bytes]:
 class SiteLoad:
     """The running load of one site. `start`, then `follow` until it ends; `stop` ends it."""
 
-    def __init__(self, target: Target, book: journal.Journal, began: float) -> None:
+    def __init__(self, target: LoadTarget, book: journal.Journal, began: float) -> None:
         self.target = target
         self.clock = NodeClock(0.0, float("inf"))
         self.last_seq = 0

@@ -7,7 +7,7 @@ import time
 
 from tercet.converge.fleet import Unreachable
 from tercet.drills import journal
-from tercet.drills.run.load import Bounds, LoadError, LoadSettings, SiteLoad, Target, writers_of
+from tercet.drills.run.load import Bounds, LoadError, LoadSettings, LoadTarget, SiteLoad, writers_of
 from tercet.drills.run.questions import conninfo
 from tercet.drills.scenario.model import LoadModel
 from tercet.inventory.platform import Role
@@ -34,7 +34,7 @@ class Loads:
         session, self._began = self._session, began
         writers = writers_of(tuple(site.name for site in session.platform.sites))
         for node in session.platform.of(Role.APPS):
-            target = Target(node.site, node.name, conninfo(session.platform), self._table, writers)
+            target = LoadTarget(node.site, node.name, conninfo(session.platform), self._table, writers)
             self._sites.append(SiteLoad(target, book, began))
         async with asyncio.TaskGroup() as starting:
             for load in self._sites:

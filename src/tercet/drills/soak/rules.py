@@ -21,7 +21,7 @@ from collections.abc import Sequence
 
 from tercet.drills.expect import ExpectModel
 from tercet.drills.judge.checker import staleness
-from tercet.drills.judge.history import Outcome
+from tercet.drills.judge.history import WriteOutcome
 from tercet.drills.judge.verdict import LINGER_S, Result
 from tercet.drills.scenario.fault import FaultModel
 from tercet.drills.soak.draw import LINKS, sites_of
@@ -64,7 +64,7 @@ def stale(result: Result, healthy: float) -> list[str]:
     """Rule 5: the sites whose reads are too far behind after `healthy`, the second at which the platform was
     healthy.
     """
-    acknowledged = [write for write in result.history.writes if write.outcome is Outcome.ACKNOWLEDGED]
+    acknowledged = [write for write in result.history.writes if write.outcome is WriteOutcome.ACKNOWLEDGED]
     late = [read for read in result.history.reads if read.sent > healthy + LINGER_S]
     worst: dict[str, float] = {}
     for read, (_, seconds) in zip(late, staleness(acknowledged, late), strict=True):

@@ -23,7 +23,7 @@ from tercet.converge.events import Emit, Event
 from tercet.converge.fleet import Fleet, Unreachable
 from tercet.converge.persistent import PersistentAgents
 from tercet.drills import journal
-from tercet.drills.judge.history import Outcome
+from tercet.drills.judge.history import WriteOutcome
 from tercet.drills.judge.verdict import Result, result
 from tercet.drills.run import live
 from tercet.drills.run.capable import lacking
@@ -262,7 +262,7 @@ class Soak:
 
     def _count(self, number: int, course: Course, judged: Result, back: float) -> None:
         writes = judged.history.writes
-        self._acknowledged |= {write.id for write in writes if write.outcome is Outcome.ACKNOWLEDGED}
+        self._acknowledged |= {write.id for write in writes if write.outcome is WriteOutcome.ACKNOWLEDGED}
         gap = max(one.measured for one in judged.judged if one.name in ("writes", "transactions"))
         faults = course.scenario.faults
         done = Round(

@@ -11,7 +11,7 @@ from tercet.inventory.base import Model
 from tercet.inventory.model import Inventory
 from tercet.inventory.networks import CGNAT, ROUTES
 from tercet.inventory.problems import Finding, Location, dotted
-from tercet.inventory.providers import Capability, Declaration
+from tercet.inventory.providers import Capability, ProviderDeclaration
 from tercet.inventory.shapes import Subnet
 
 DEFAULTS = IPv4Network("10.77.0.0/16")  # 10.77.N.0/24 for the Nth site
@@ -103,7 +103,7 @@ def check(inventory: Inventory) -> Iterator[Finding]:
             )
 
 
-DECLARATION = Declaration(
+DECLARATION = ProviderDeclaration(
     name="lab",
     settings=LabModel,
     image="tree",

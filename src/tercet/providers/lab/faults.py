@@ -18,7 +18,7 @@ from tercet.datafile import text_of
 from tercet.errors import TercetError
 from tercet.host.command import command
 from tercet.inventory.providers import Capability
-from tercet.providers.base import Fault, Faults
+from tercet.providers.base import ActiveFault, Faults
 from tercet.providers.lab import cuts, weak
 from tercet.providers.lab.cgroup import Cgroups, emptied, kill, pids, read, remove
 from tercet.providers.lab.containers import Containers
@@ -134,34 +134,34 @@ class LabFaults(Faults):
         there = [(here.subnet, other.subnet) for other in others]
         return there + [(b, a) for a, b in there] if both else there
 
-    async def faults_active(self) -> tuple[Fault, ...]:
+    async def faults_active(self) -> tuple[ActiveFault, ...]:
         state = await observe_network(self._layout, self._cgroups)
         names = {network.subnet: network.name for network in self._layout.networks}
         links = [
-            Fault(Capability.CUT, f"{names.get(source, source)}→{names.get(target, target)}", left)
+            ActiveFault(Capability.CUT, f"{names.get(source, source)}→{names.get(target, target)}", left)
             for (source, target), left in (state.cut if state else {}).items()
         ]
         links += [
-            Fault(kind, self._layout.networks[number].name, left)
+            ActiveFault(kind, self._layout.networks[number].name, left)
             for (kind, number), left in (state.weak if state else {}).items()
         ]
         nodes = [fault for container in self._layout.containers for fault in self._of_node(container, state)]
         return (*nodes, *links)
 
-    def _of_node(self, container: Container, state: NetworkState | None) -> Iterator[Fault]:
+    def _of_node(self, container: Container, state: NetworkState | None) -> Iterator[ActiveFault]:
         name = container.name
         if self._throttle.slowed(name):
-            yield Fault(Capability.SLOW_DISK, name, self._healer(_disk(name))[1])
+            yield ActiveFault(Capability.SLOW_DISK, name, self._healer(_disk(name))[1])
         kind, left = self._healer(name)
         if self._cgroups.frozen(name):
-            yield Fault(Capability.FREEZE, name, left if kind == Capability.FREEZE else 0.0)
+            yield ActiveFault(Capability.FREEZE, name, left if kind == Capability.FREEZE else 0.0)
         cable = state.devices.get(container.port) if state else None
         if self._cgroups.init(name) is None:
             if kind == Capability.KILL:
-                yield Fault(Capability.KILL, name, left)
+                yield ActiveFault(Capability.KILL, name, left)
         elif cable is not None and not cable.up:
             # The tool was killed between taking the cable down and killing the node: `start` plugs it in.
-            yield Fault(Capability.KILL, name, left if kind == Capability.KILL else 0.0)
+            yield ActiveFault(Capability.KILL, name, left if kind == Capability.KILL else 0.0)
 
     def struck(self) -> dict[str, str]:
         """The nodes that a fault in force has taken, with the reason: servers that are dead until its time is over.

@@ -60,13 +60,13 @@ class TaskFailed(TercetError):  # noqa: N818
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class Login:
     """How requests prove who they are: headers and, with a password, a cookie. Never shown."""
 
     headers: dict[str, str]
 
     def __repr__(self) -> str:
-        return "Session()"
+        return "Login()"
 
 
 class Api:
@@ -76,7 +76,7 @@ class Api:
         self.host = host
         self.name = urlsplit(host.api).netloc
         self._secret = secret
-        self._session: Session | None = None
+        self._session: Login | None = None
         self._login = asyncio.Lock()
         self._client_: httpx.AsyncClient | None = None
         self._context: ssl.SSLContext | None = None
@@ -200,7 +200,7 @@ class Api:
         return response
 
     async def _exchange(
-        self, method: str, path: str, values: Mapping[str, str] | None, session: Session | None, **content: Any
+        self, method: str, path: str, values: Mapping[str, str] | None, session: Login | None, **content: Any
     ) -> httpx.Response:
         client = await self._client()
         query = {"params": values} if method in ("GET", "DELETE") else {"data": values}
@@ -245,18 +245,18 @@ class Api:
 
     # ---------------------------------------------------------------------------------------------- log in
 
-    async def _logged_in(self, *, fresh: bool) -> Session:
+    async def _logged_in(self, *, fresh: bool) -> Login:
         before = self._session
         async with self._login:
             if self._session is None or (fresh and self._session is before):
                 self._session = await self._log_in()
             return self._session
 
-    async def _log_in(self) -> Session:
+    async def _log_in(self) -> Login:
         secret = await self._secret()
         login = self.host.login
         if "!" in login:
-            return Session({"Authorization": f"PVEAPIToken={login}={secret}"})
+            return Login({"Authorization": f"PVEAPIToken={login}={secret}"})
         values = {"username": login, "password": secret}
         try:
             response = await self._exchange("POST", "/access/ticket", values, None)
@@ -272,7 +272,7 @@ class Api:
                 f"expected {self.name} to let {login} in with a password, found that it wants a second factor: "
                 "make an API token and use it as `login` (USER@REALM!TOKEN)"
             )
-        return Session(
+        return Login(
             {"Cookie": f"PVEAuthCookie={data['ticket']}", "CSRFPreventionToken": str(data["CSRFPreventionToken"])}
         )
 

@@ -15,7 +15,7 @@ from tercet.inventory.platform import Node, Platform
 from tercet.providers.preflight import Check, failed, ok, skipped, warning
 from tercet.providers.proxmox.declaration import ProxmoxHost
 from tercet.providers.proxmox.privileges import Privilege, holds, privileges
-from tercet.providers.proxmox.site import Site
+from tercet.providers.proxmox.site import SiteServer
 
 OLDEST = (8, 4)  # Proxmox VE: the first whose pve-container takes Debian 13 (and passes single devices in)
 TEMPLATE_ROOM_GIB = 1
@@ -28,20 +28,20 @@ class Server:
     """What the checks of one site's server start from. `node` is its entry of /nodes, `home` its name."""
 
     platform: Platform
-    site: Site
+    site: SiteServer
     home: str
     node: Mapping[str, Any]
-    beside: tuple[Site, ...]  # all sites behind the same API, this one among them
+    beside: tuple[SiteServer, ...]  # all sites behind the same API, this one among them
     template: str | None
 
     @property
-    def here(self) -> tuple[Site, ...]:
+    def here(self) -> tuple[SiteServer, ...]:
         """The sites whose containers this very server gets."""
         return tuple(site for site in self.beside if (site.host.node or self.home) == self.home)
 
 
 async def server_checks(
-    platform: Platform, sites: Mapping[str, Site], name: str, template: str | None
+    platform: Platform, sites: Mapping[str, SiteServer], name: str, template: str | None
 ) -> AsyncIterator[Check]:
     """The checks of one site's server, whatever the others find."""
     site, api = sites[name], sites[name].api
@@ -114,7 +114,7 @@ async def _storages(server: Server) -> list[Check]:
     ]
 
 
-async def _unmade(site: Site) -> list[Node]:
+async def _unmade(site: SiteServer) -> list[Node]:
     """The site's nodes that have no container yet."""
     located = await site.located()
     return [node for node in site.nodes if node.name not in located]

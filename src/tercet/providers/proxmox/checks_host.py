@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from tercet.datafile import text_of
 from tercet.errors import TercetError
 from tercet.providers.preflight import Check, failed, ok, skipped, warning
-from tercet.providers.proxmox.site import Site
+from tercet.providers.proxmox.site import SiteServer
 from tercet.remote.ssh import SshServer
 
 CONTAINER_PACKAGE = {8: (5, 3, 1), 9: (6, 0, 10)}  # pve-container: the first that take every release of Debian 13
@@ -26,7 +26,7 @@ class Looked:
     clock: float | None = None  # seconds ahead of this machine's clock
 
 
-async def host_checks(site: Site, checks: list[Check]) -> Looked:
+async def host_checks(site: SiteServer, checks: list[Check]) -> Looked:
     """The server itself, over SSH; its clock against this machine's."""
     name = site.host.site
     try:
@@ -48,7 +48,7 @@ async def host_checks(site: Site, checks: list[Check]) -> Looked:
         return Looked()
 
 
-def _host(site: Site, server: SshServer, facts: Mapping[str, str], complaint: str) -> Iterator[Check]:
+def _host(site: SiteServer, server: SshServer, facts: Mapping[str, str], complaint: str) -> Iterator[Check]:
     name, user = site.host.site, server.at.user
     if facts.get("user") != "0":
         found = complaint or f"commands run as user {facts.get('user', 'unknown')}"

@@ -21,7 +21,7 @@ from tercet.inventory.base import Model
 from tercet.inventory.credentials import Credential
 from tercet.inventory.platform import Role
 from tercet.inventory.problems import Finding, Location
-from tercet.inventory.providers import Capability, Declaration
+from tercet.inventory.providers import Capability, ProviderDeclaration
 from tercet.inventory.shapes import Port, Url, matching, wrong
 from tercet.remote.login import SshLogin
 
@@ -372,7 +372,7 @@ def _shared(inventory: Inventory) -> Iterator[Finding]:
                 yield Finding(here, "an address that no other container has", found, f"{key}: dhcp")
 
 
-DECLARATION = Declaration(
+DECLARATION = ProviderDeclaration(
     name="proxmox",
     settings=ProxmoxModel,
     image="archive",

@@ -26,7 +26,7 @@ from tercet.converge.fleet import Unreachable
 from tercet.datafile import text_of
 from tercet.errors import TercetError
 from tercet.inventory.providers import Capability
-from tercet.providers.base import Fault, Faults
+from tercet.providers.base import ActiveFault, Faults
 from tercet.providers.proxmox.making import Maker
 from tercet.providers.proxmox.nodes import Nodes
 from tercet.providers.proxmox.site import Listed
@@ -167,13 +167,13 @@ class ProxmoxFaults(Faults):
                 said = result.stderr.decode(errors="replace").strip()
                 raise TercetError(f"{doing} {site} on {node}: {said or f'status {result.status}'}")
 
-    async def faults_active(self) -> tuple[Fault, ...]:
+    async def faults_active(self) -> tuple[ActiveFault, ...]:
         healers = await self._healers()
         cuts, losses = await self._links(without={each.node for each in healers})
         return (
-            *(Fault(Capability(each.kind), each.node, each.left) for each in healers),
-            *(Fault(Capability.CUT, f"{source}→{target}", left) for (source, target), left in cuts.items()),
-            *(Fault(Capability.LOSS, site, left) for site, left in losses.items()),
+            *(ActiveFault(Capability(each.kind), each.node, each.left) for each in healers),
+            *(ActiveFault(Capability.CUT, f"{source}→{target}", left) for (source, target), left in cuts.items()),
+            *(ActiveFault(Capability.LOSS, site, left) for site, left in losses.items()),
         )
 
     async def heal_all(self) -> None:

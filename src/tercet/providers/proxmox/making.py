@@ -15,7 +15,7 @@ from tercet.inventory.platform import Role
 from tercet.providers.proxmox.api import ApiError
 from tercet.providers.proxmox.guests import TUN, Guest, GuestChange, creation, platform_tag, split_tags
 from tercet.providers.proxmox.pct import in_container
-from tercet.providers.proxmox.site import CREATE_TIMEOUT, Listed, Site
+from tercet.providers.proxmox.site import CREATE_TIMEOUT, Listed, SiteServer
 from tercet.remote.limits import limited
 
 PHASE = "containers"
@@ -33,7 +33,7 @@ READY = ("sh", "-c", "until [ -S /run/dbus/system_bus_socket ]; do sleep 0.1; do
 class Maker:
     """Acts on one site."""
 
-    site: Site
+    site: SiteServer
     emit: Emit
     began: float
 
@@ -156,7 +156,7 @@ class Maker:
 
 
 @dataclass
-class Outcome:
+class Made:
     """What became of a plan's changes."""
 
     todo: Sequence[GuestChange]

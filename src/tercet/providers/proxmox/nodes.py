@@ -18,7 +18,7 @@ from tercet.datafile import text_of
 from tercet.errors import TercetError
 from tercet.inventory.platform import Platform
 from tercet.providers.proxmox.pct import gone, in_container
-from tercet.providers.proxmox.site import Listed, Site
+from tercet.providers.proxmox.site import Listed, SiteServer
 from tercet.remote.hostkeys import GivenKeys
 from tercet.remote.limits import fenced, limited, refused, supervised
 from tercet.remote.login import SshLogin
@@ -42,7 +42,7 @@ class Nodes:
     """
 
     platform: Platform
-    sites: Mapping[str, Site]
+    sites: Mapping[str, SiteServer]
     places: dict[str, Listed] = field(default_factory=dict)
     term: int | None = None
     _finding: dict[str, asyncio.Lock] = field(default_factory=dict, repr=False)

@@ -14,19 +14,19 @@ from tercet.inventory.platform import Platform
 from tercet.providers.preflight import Check, failed, ok, skipped, warning
 from tercet.providers.proxmox.checks_api import server_checks
 from tercet.providers.proxmox.checks_host import SSH_TIMEOUT, Looked, host_checks
-from tercet.providers.proxmox.site import Site
-from tercet.tailnet.control_plane import Tailnet
+from tercet.providers.proxmox.site import SiteServer
+from tercet.tailnet.control_plane import ControlPlane
 
 SKEW_WARN, SKEW_FAIL = 0.5, 5.0  # seconds between two servers' clocks
 LATENCY_MS = {"fast": 50.0, "relaxed": 300.0}  # round trip that the timing profiles are made for
 
 
-async def preflight(platform: Platform, sites: Mapping[str, Site], template: str | None) -> tuple[Check, ...]:
+async def preflight(platform: Platform, sites: Mapping[str, SiteServer], template: str | None) -> tuple[Check, ...]:
     """All checks, by site and then for all. `template` is the image's file name; None while it is not built."""
     lists: dict[str, list[Check]] = {name: [] for name in sites}
     looked: dict[str, Looked] = {}
 
-    async def at(name: str, site: Site) -> None:
+    async def at(name: str, site: SiteServer) -> None:
         async for check in server_checks(platform, sites, name, template):
             lists[name].append(check)
         looked[name] = await host_checks(site, lists[name])
@@ -38,7 +38,7 @@ async def preflight(platform: Platform, sites: Mapping[str, Site], template: str
     return tuple(check for checks in (*lists.values(), between) for check in checks)
 
 
-def _places(sites: Mapping[str, Site]) -> Iterator[Check]:
+def _places(sites: Mapping[str, SiteServer]) -> Iterator[Check]:
     """Two sites on one server are lost together."""
     title = "each site has a server of its own"
     used: dict[tuple[str, str | None], str] = {}
@@ -71,7 +71,7 @@ def _clocks(looked: Mapping[str, Looked]) -> Check:
     return ok("all", title, f"within {max(skew, 0.01):.2f} s")
 
 
-async def _latencies(platform: Platform, sites: Mapping[str, Site]) -> list[Check]:
+async def _latencies(platform: Platform, sites: Mapping[str, SiteServer]) -> list[Check]:
     """Round trips between the servers, as ping measures them from each first to each second of a pair."""
     pairs = [(one.name, other.name) for one, other in platform.pairs()]
     times = await asyncio.gather(*(_ping(sites[one], sites[other]) for one, other in pairs))
@@ -90,7 +90,7 @@ async def _latencies(platform: Platform, sites: Mapping[str, Site]) -> list[Chec
     return checks
 
 
-async def _ping(site: Site, other: Site) -> float | None:
+async def _ping(site: SiteServer, other: SiteServer) -> float | None:
     """Mean round trip in milliseconds; None where ping got no answer."""
     try:
         server, target = await site.ssh(), (await other.ssh()).at.host
@@ -103,9 +103,9 @@ async def _ping(site: Site, other: Site) -> float | None:
     return float(found[1]) if found else None
 
 
-async def _tailnet(platform: Platform, sites: Mapping[str, Site]) -> list[Check]:
+async def _tailnet(platform: Platform, sites: Mapping[str, SiteServer]) -> list[Check]:
     settings = platform.settings.tailnet
-    tailnet = Tailnet(settings)
+    tailnet = ControlPlane(settings)
     checks = []
     try:
         if tailnet.can_remove:
@@ -132,7 +132,7 @@ async def _tailnet(platform: Platform, sites: Mapping[str, Site]) -> list[Check]
     return checks
 
 
-async def _fetches(site: Site, url: str) -> int | None:
+async def _fetches(site: SiteServer, url: str) -> int | None:
     """Curl's exit status on the server. Its certificate is for the nodes to judge, so it is not judged here."""
     try:
         server = await site.ssh()

@@ -27,16 +27,16 @@ from tercet.providers.base import Survey
 from tercet.providers.preflight import Check
 from tercet.providers.proxmox.faults import ProxmoxFaults
 from tercet.providers.proxmox.guests import GuestChange, ProxmoxKind, changes, platform_tag
-from tercet.providers.proxmox.making import PHASE, Maker, Outcome, destruction, keeping, where
+from tercet.providers.proxmox.making import PHASE, Made, Maker, destruction, keeping, where
 from tercet.providers.proxmox.nodes import Nodes
 from tercet.providers.proxmox.pct import in_container
 from tercet.providers.proxmox.preflight import preflight
-from tercet.providers.proxmox.site import Listed, Site, View, sites_of
+from tercet.providers.proxmox.site import Listed, SiteServer, SiteView, sites_of
 from tercet.providers.proxmox.template import ensure_template, packed
 from tercet.providers.proxmox.waiting import together
 from tercet.remote import lock
 from tercet.remote.limits import clean
-from tercet.tailnet.control_plane import Tailnet, check, leave
+from tercet.tailnet.control_plane import ControlPlane, check, leave
 
 TAILNET_ADDRESS = ("/usr/local/bin/tailscale", "ip", "-4")
 ADDRESS_TIMEOUT = 10.0  # seconds for a node to say its address before it is destroyed
@@ -54,7 +54,7 @@ class ProxmoxProvider:
         self._known_hosts = known_hosts
         self._sites = sites_of(platform, known_hosts)
         self._nodes = Nodes(platform, self._sites)
-        self._tailnet = Tailnet(platform.settings.tailnet)
+        self._tailnet = ControlPlane(platform.settings.tailnet)
 
     # ------------------------------------------------------------------------------------------- what exists
 
@@ -88,17 +88,17 @@ class ProxmoxProvider:
                 "or take the platform's tag off, and it is no concern of tercet"
             )
 
-    def _template_change(self, site: Site) -> Change:
+    def _template_change(self, site: SiteServer) -> Change:
         key = f"image {self._image.key}" if self._image else "the image, once it is built"
         target = Target(ProxmoxKind.TEMPLATE, site.host.site, text=f"template of {site.host.site}")
         return Change(Verb.UPLOAD, target, f"{key}, unless {site.host.template_storage} has it")
 
-    async def _views(self) -> tuple[dict[str, View], dict[str, str]]:
+    async def _views(self) -> tuple[dict[str, SiteView], dict[str, str]]:
         """What each server has, once no creation that an earlier run began goes on there; and the nodes of those that
         cannot be reached, with the reason. Raises Unreachable where that is all of them."""
         silent: dict[str, Unreachable] = {}
 
-        async def of(name: str, site: Site) -> View | None:
+        async def of(name: str, site: SiteServer) -> SiteView | None:
             try:
                 await site.wait_until_idle()
                 return await site.in_time(site.view())
@@ -121,7 +121,7 @@ class ProxmoxProvider:
         self._nodes.forget()
         silent: list[Unreachable] = []
 
-        async def of(site: Site) -> dict[str, Listed]:
+        async def of(site: SiteServer) -> dict[str, Listed]:
             try:
                 return await site.in_time(site.located())
             except Unreachable as error:
@@ -161,9 +161,9 @@ class ProxmoxProvider:
             if self._image is None:
                 raise TercetError("expected an image to make containers from, found none: run `tercet up`")
             template = await packed(self._image, emit)
-        outcome = Outcome(todo)
+        outcome = Made(todo)
 
-        async def at(site: Site) -> None:
+        async def at(site: SiteServer) -> None:
             maker = Maker(site, emit, began)
             mine = [change for change in todo if change.site == site.host.site and change.verb is not Verb.RESTART]
             try:
@@ -184,7 +184,7 @@ class ProxmoxProvider:
         outcome.judge()
 
     async def _carry_out(
-        self, maker: Maker, todo: Sequence[GuestChange], volume: str, guests: Mapping[str, Any], outcome: Outcome
+        self, maker: Maker, todo: Sequence[GuestChange], volume: str, guests: Mapping[str, Any], outcome: Made
     ) -> None:
         """All changes of one site: each container's in order, containers side by side."""
 
@@ -225,7 +225,7 @@ class ProxmoxProvider:
             case _:
                 raise TercetError(f"the plan says `{change}`, which is no change here; plan again")
 
-    async def _restart(self, todo: Sequence[GuestChange], emit: Emit, began: float, outcome: Outcome) -> None:
+    async def _restart(self, todo: Sequence[GuestChange], emit: Emit, began: float, outcome: Made) -> None:
         """One container after another, each once systemd in the last one answers, and none after one that failed.
 
         A provider knows nothing of health: who wants that waited for gives one restart at a time.
@@ -252,7 +252,7 @@ class ProxmoxProvider:
     async def destroy_plan(self) -> tuple[Change, ...]:
         """See providers/base.py. What a server that does not answer has is unknown, and said so."""
 
-        async def of(name: str, site: Site) -> list[Change]:
+        async def of(name: str, site: SiteServer) -> list[Change]:
             try:
                 await site.wait_until_idle()
                 return await site.in_time(announced(site))
@@ -260,7 +260,7 @@ class ProxmoxProvider:
                 target = Target(ProxmoxKind.SITE, name, text=f"containers of {name}")
                 return [Change(Verb.DESTROY, target, f"unknown now, none if it stays so: {error}")]
 
-        async def announced(site: Site) -> list[Change]:
+        async def announced(site: SiteServer) -> list[Change]:
             listed, strays = await asyncio.gather(site.listed(), site.strays())
             guests = await asyncio.gather(*(site.guest(item) for item in listed))
             destroy_plan = [destruction(item, guest) for item, guest in zip(listed, guests, strict=True)]
@@ -273,7 +273,7 @@ class ProxmoxProvider:
         """See providers/base.py. Templates stay on their storages: other platforms may be made from them."""
         began, failures, gone = time.monotonic(), list[str](), set[str]()
 
-        async def at(site: Site) -> None:
+        async def at(site: SiteServer) -> None:
             try:
                 await site.wait_until_idle()
                 listed = await site.in_time(site.listed())

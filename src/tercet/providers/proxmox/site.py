@@ -45,7 +45,7 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class View:
+class SiteView:
     """One look at a site: the Proxmox node that gets its containers, its containers by node name, and strays."""
 
     home: str
@@ -54,7 +54,7 @@ class View:
 
 
 @dataclass
-class Site:
+class SiteServer:
     """The server of one site, reached when it is first needed."""
 
     host: ProxmoxHost
@@ -228,12 +228,12 @@ class Site:
                 by_node[node.name] = mine[0]
         return by_node
 
-    async def view(self) -> View:
+    async def view(self) -> SiteView:
         """Everything that planning needs of this site: its containers with their settings."""
         home, tagged = await asyncio.gather(self.home(), self._tagged())
         located = self._by_node(await self._own(tagged))
         details = await asyncio.gather(*(self.guest(item) for item in located.values()))
-        return View(home, dict(zip(located, details, strict=True)), self._no_nodes(tagged))
+        return SiteView(home, dict(zip(located, details, strict=True)), self._no_nodes(tagged))
 
     async def guest(self, item: Listed) -> Guest:
         """One container with its settings."""
@@ -241,12 +241,12 @@ class Site:
         return guest(item.vmid, item.host, running=item.running, pending=pending)
 
 
-def sites_of(platform: Platform, known_hosts: Path) -> dict[str, Site]:
+def sites_of(platform: Platform, known_hosts: Path) -> dict[str, SiteServer]:
     """The sites of a platform by name; `known_hosts` is where their SSH keys are pinned."""
     keys, locks = HostKeys(known_hosts), defaultdict[tuple[str, ...], asyncio.Lock](asyncio.Lock)
     hosts = {site.name: host_of(platform.settings, site.name) for site in platform.sites}
     return {
-        name: Site(
+        name: SiteServer(
             host,
             tuple(node for node in platform.nodes if node.site == name),
             platform.name,

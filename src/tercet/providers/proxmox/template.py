@@ -18,7 +18,7 @@ from tercet.converge.events import Emit, Event
 from tercet.errors import TercetError
 from tercet.image.build import Image, export_template
 from tercet.providers.proxmox.api import Api, ApiError, TaskFailed
-from tercet.providers.proxmox.site import Site
+from tercet.providers.proxmox.site import SiteServer
 
 IMPORT_TIMEOUT = 600.0  # seconds for Proxmox to check the sum and copy the file to the storage
 REPORT_EVERY = 1.0  # seconds
@@ -37,7 +37,7 @@ class Template:
         return self.path.name
 
 
-def volume_of(site: Site, name: str) -> str:
+def volume_of(site: SiteServer, name: str) -> str:
     """The template as Proxmox names it."""
     return f"{site.host.template_storage}:vztmpl/{name}"
 
@@ -48,7 +48,7 @@ async def packed(image: Image, emit: Emit) -> Template:
     return Template(path, path.stat().st_size, await asyncio.to_thread(_sha256, path))
 
 
-async def ensure_template(site: Site, template: Template, emit: Emit) -> str:
+async def ensure_template(site: SiteServer, template: Template, emit: Emit) -> str:
     """The volume of the template on the site's storage, uploaded where it is not there whole."""
     api, storage, home = site.api, site.host.template_storage, await site.home()
     volume = volume_of(site, template.name)
@@ -64,7 +64,7 @@ async def ensure_template(site: Site, template: Template, emit: Emit) -> str:
     return volume
 
 
-async def _upload(site: Site, template: Template, home: str, emit: Emit) -> None:
+async def _upload(site: SiteServer, template: Template, home: str, emit: Emit) -> None:
     storage, began = site.host.template_storage, time.monotonic()
     what = f"upload of {template.name} to {storage} of {site.host.site}"
 
@@ -106,7 +106,7 @@ async def _room(api: Api, node: str, storage: str, size: int, *, replaces: int) 
         )
 
 
-async def _intact(site: Site, volume: str, template: Template) -> bool:
+async def _intact(site: SiteServer, volume: str, template: Template) -> bool:
     """The file on the server has the template's SHA-256. Read on the server itself, which knows its path."""
     server = await site.ssh()
     argv = ("sh", "-c", 'sha256sum "$(pvesm path "$0")"', volume)
@@ -117,7 +117,7 @@ async def _intact(site: Site, volume: str, template: Template) -> bool:
     return done.stdout.split()[:1] == [template.sha256.encode()]
 
 
-def _explained(site: Site, template: Template, error: ApiError | TaskFailed) -> TercetError:
+def _explained(site: SiteServer, template: Template, error: ApiError | TaskFailed) -> TercetError:
     """An upload that failed, with what to do about the two usual reasons."""
     remedy = "run `tercet up` again: it sends the file anew"
     if "space" in error.reason.lower():
@@ -130,7 +130,7 @@ def _explained(site: Site, template: Template, error: ApiError | TaskFailed) -> 
     )
 
 
-def _phase(site: Site) -> str:
+def _phase(site: SiteServer) -> str:
     return f"template/{site.host.site}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tercet.drills.judge.case import Answer, Case, journaled
-from tercet.drills.judge.history import Outcome
+from tercet.drills.judge.history import WriteOutcome
 
 
 @journaled("old primary acknowledges nothing")
@@ -16,7 +16,7 @@ def _old_primary_silent(case: Case) -> Answer:
     wrong = [
         write
         for write in case.history.writes
-        if write.outcome is Outcome.ACKNOWLEDGED
+        if write.outcome is WriteOutcome.ACKNOWLEDGED
         and write.node in addresses
         and case.phases.injected < write.attempted < case.phases.healing
     ]

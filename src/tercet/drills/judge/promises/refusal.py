@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tercet.drills.judge.case import READ_ONLY_SQLSTATE, Answer, Case, journaled
-from tercet.drills.judge.history import Outcome
+from tercet.drills.judge.history import WriteOutcome
 from tercet.inventory.journals import What
 
 REFUSED_WITHIN_S = 5.0
@@ -16,7 +16,7 @@ def _refused(case: Case) -> Answer:
     false = [
         write
         for write in case.history.writes
-        if write.outcome is Outcome.ACKNOWLEDGED and start < write.attempted and write.ended < end
+        if write.outcome is WriteOutcome.ACKNOWLEDGED and start < write.attempted and write.ended < end
     ]
     if false:
         return False, f"{len(false)} writes were acknowledged without a standby"
@@ -43,7 +43,7 @@ def _writable_again(case: Case) -> Answer:
     )
     again: dict[str, float] = {}
     for write in case.history.writes:
-        if write.outcome is Outcome.ACKNOWLEDGED and write.ended >= case.phases.healing:
+        if write.outcome is WriteOutcome.ACKNOWLEDGED and write.ended >= case.phases.healing:
             again[write.site] = min(write.ended, again.get(write.site, write.ended))
     never = sorted(sites - set(again))
     if never or not again:
