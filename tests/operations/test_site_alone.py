@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
+from tercet.components.context import Context
 from tercet.components.patroni.component import Patroni
+from tercet.components.registry import components
 from tercet.converge.component import Readings
 from tercet.converge.requests import Answer
 from tercet.errors import TercetError
+from tercet.inventory.platform import Platform
+from tercet.inventory.secrets import peek
+from tercet.inventory.timing import timing_of
 from tercet.observe.reach import Reach
+from tercet.operations import shutout
 from tercet.operations.recover_dcs import remembered
 from tercet.operations.shutout import peers
 from tercet.operations.site_alone import Known, SiteState, alone, refuse
@@ -84,3 +91,8 @@ def test_a_peer_whose_key_has_expired_is_out() -> None:
         "3": {"HostName": "db-fsn-01", "TailscaleIPs": ["100.64.0.1"]}}}"""
     readings = Readings({"apps-fsn-01": {"tailscale": Answer(200, listed)}})
     assert peers(readings, ["apps-fsn-01"], ["db-sib-01", "db-sib-03"]) == {"db-sib-01": {"100.64.0.6"}}
+
+
+def test_what_shuts_the_lost_sites_out_are_components_that_exist(platform: Platform) -> None:
+    context = Context(platform, peek(Path("absent")), timing_of(platform.settings), (), "pgpool")
+    assert set(shutout.COMPONENTS) <= {component.name for component in components(context)}
