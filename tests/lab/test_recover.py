@@ -145,7 +145,7 @@ def test_after_the_loss_of_dcs_nobody_leads_until_told_and_no_acknowledged_row_i
     assert f"other nodes have WAL that {LATE} does not have" in refused
 
     # Killed after each of its steps, and run again.
-    for step in ("the servers start without", "knows the cluster again", "is to lead"):
+    for step in ("the servers start without", "knows the cluster again", "must lead"):
         with lab.running("recover", "dcs", "--yes") as run:
             assert run.until(lambda event, step=step: step in event["text"]), run.end()  # type: ignore[misc]
     lab.call("recover", "dcs", "--yes")
