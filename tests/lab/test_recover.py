@@ -155,7 +155,8 @@ def test_after_the_loss_of_dcs_nobody_leads_until_told_and_no_acknowledged_row_i
 
 
 def test_a_running_primary_keeps_writing_while_dcs_is_lost_and_recovered(lab: Lab) -> None:
-    # `dcs`'s leader may be handed over at this moment (tercet-placement), and `status` would say that there is none.
+    wait_until_healthy(lab)
+    # By now `dcs`'s leader may be handed over (tercet-placement), and `status` then says that there is none.
     primary = lab.json("status", expect=None)["postgres"]["primary"]
     empty = "systemctl stop consul-dcs && rm -r /var/lib/consul-dcs"
     for control in CONTROLS:

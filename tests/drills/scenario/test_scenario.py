@@ -11,7 +11,7 @@ import pytest
 from tercet import inventory
 from tercet.drills import promise
 from tercet.drills.expect import BudgetName, seconds_of
-from tercet.drills.scenario.fault import Facts, Hits, kinds
+from tercet.drills.scenario.fault import Hits, kinds
 from tercet.drills.scenario.file import ScenarioError, built_in, find, load, parse
 from tercet.drills.scenario.mechanism import Mechanism
 from tercet.drills.scenario.model import Scenario, fault_of
@@ -138,13 +138,6 @@ def test_a_scenario_of_ones_own(tmp_path: Path) -> None:
     assert scenario.seconds == 5 + 25 + 5
     path.write_text(GOOD.replace("at: 5", "at: 5s"))
     assert load(path) == scenario
-
-
-def test_while_a_site_flaps_every_site_may_read_elsewhere_and_while_a_link_does_none(view: View) -> None:
-    site = fault_of(flap="site of a standby").fault(view, Facts("pgpool", "proposalsapp"), 1)
-    link = fault_of(flap=("site of a standby", "site of the primary")).fault(view, Facts("pgpool", "proposalsapp"), 1)
-    assert site.roaming == {"sib-01", "sib-03", "fsn-01"}
-    assert link.roaming == frozenset()
 
 
 def test_a_fault_that_flaps_is_made_and_healed_in_turn_until_its_time_is_over() -> None:

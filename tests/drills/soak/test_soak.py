@@ -173,15 +173,6 @@ def test_writes_must_go_on_where_two_sites_can_be_counted_on(
     assert expect.promises == ("standbys complete", "proxies follow the primary")
 
 
-def test_a_primary_whose_site_comes_and_goes_may_lose_the_writes_for_as_long(platform: Platform) -> None:
-    budgets = BudgetsModel(site_loss=8, site_cut=8, primary_loss=8)
-    flap = fault_of(flap="site of the primary", lasts=11)
-    assert expectation([flap], platform, budgets).writes == 19
-    link = fault_of(flap=("site of a standby", "site of the primary"), lasts=12)
-    assert expectation([link], platform, budgets).writes == 20
-    assert expectation([fault_of(flap="site of a standby", lasts=11)], platform, budgets).writes == 8
-
-
 def test_each_of_two_faults_may_cost_a_failover_and_a_deaf_proxy_its_whole_time(platform: Platform) -> None:
     kill, deaf = fault_of(kill="the primary"), fault_of(hang="dcs on apps at site of a standby", lasts=12)
     budgets = BudgetsModel(primary_loss=7, site_loss=8, site_cut=6)

@@ -100,11 +100,6 @@ class FaultModel(Model):
         """Whether a site's proxy cannot learn of a new primary while it lasts."""
         return False
 
-    @property
-    def unsettles(self) -> bool:
-        """While it lasts, the primary may come and go for applications, and no other node leads in its place."""
-        return False
-
     @abstractmethod
     def fault(self, view: View, facts: Facts, number: int) -> Fault:
         """The actions of the fault on the present platform. `number` is its place in the drill.

@@ -56,8 +56,7 @@ def _seconds(faults: Sequence[FaultModel], budgets: BudgetsModel) -> float:
     failover = max(budgets.site_loss, budgets.site_cut, budgets.primary_loss)
     # A proxy whose source of information is down follows the new primary when that source is back.
     deaf = max((fault.lasts for fault in faults if fault.deafens), default=0.0) if len(faults) > 1 else 0.0
-    unsettled = max((fault.lasts for fault in faults if fault.unsettles), default=0.0)
-    return failover * len(faults) + deaf + unsettled
+    return failover * len(faults) + deaf
 
 
 def stale(result: Result, healthy: float) -> list[str]:

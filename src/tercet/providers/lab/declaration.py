@@ -71,26 +71,14 @@ def check(inventory: Inventory) -> Iterator[Finding]:
     for each in networks:
         network = each.network
         if network.overlaps(CGNAT):
-            yield Finding(
-                each.at,
-                f"a network outside {CGNAT}, where the tailnet's addresses are",
-                str(network),
-                f"{each.at[-1]}: {free(each.at)}",
-            )
+            expected = f"a network outside {CGNAT}, where the tailnet's addresses are"
         elif network.overlaps(ROUTES):
-            yield Finding(
-                each.at,
-                f"a network outside {ROUTES}, by which each apps node leads its proxy to the databases",
-                str(network),
-                f"{each.at[-1]}: {free(each.at)}",
-            )
+            expected = f"a network outside {ROUTES}, by which each apps node leads its proxy to the databases"
         elif network.prefixlen > SMALLEST or not network.is_private or network.is_loopback:
-            yield Finding(
-                each.at,
-                f"a private network of at least {1 << (32 - SMALLEST)} addresses (/{SMALLEST})",
-                str(network),
-                f"{each.at[-1]}: {free(each.at)}",
-            )
+            expected = f"a private network of at least {1 << (32 - SMALLEST)} addresses (/{SMALLEST})"
+        else:
+            continue
+        yield Finding(each.at, expected, str(network), f"{each.at[-1]}: {free(each.at)}")
     for one, other in combinations(networks, 2):
         if one.network.overlaps(other.network):
             wrong, right = (other, one) if other.written else (one, other)

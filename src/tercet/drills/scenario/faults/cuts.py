@@ -98,23 +98,10 @@ class Flap(FaultModel):
     def amount(self) -> str:
         return f"{self.every:g} s"
 
-    @property
-    def unsettles(self) -> bool:
-        """A primary that is seen alive each time its site is back keeps every standby from leading in its place. Over
-        one link that comes and goes, a site's transactions may fail each time: TCP needs most of a second to go on,
-        and the tunnel takes no other way while this one works now and then."""
-        return "site of the primary" in self.targets
-
     def fault(self, view: View, facts: Facts, number: int) -> Fault:
-        """One of the cuts.
-
-        A site that goes up and down tells the others each time that they have failed, as it saw it. Until they deny it,
-        the catalogue lacks their databases, and their sites read elsewhere.
-        """
+        """One of the cuts."""
         fault = _link(self, view, both=True) if len(self.targets) > 1 else _site(self, view)
-        everywhere = frozenset(site.name for site in view.platform.sites)
-        roaming = everywhere if len(self.targets) == 1 else fault.roaming
-        return replace(fault, title=f"{fault.title}, every {self.every:g} s", roaming=roaming)
+        return replace(fault, title=f"{fault.title}, every {self.every:g} s")
 
 
 def _site(model: FaultModel, view: View) -> Fault:
