@@ -52,7 +52,7 @@ def running(platform: Platform) -> dict[str, dict[str, Answer]]:
         for node in platform.containers
     }
     for each in answers.values():
-        each |= {"watchdog": Answer(0, "active"), "guard": Answer(0, "active")}
+        each |= {name: Answer(0, "active") for name in ("watchdog", "guard", "follow")}
     return answers
 
 

@@ -121,6 +121,7 @@ def test_what_is_away_is_not_judged_and_the_others_are(context: Context) -> None
             "tailscale": ok({"BackendState": "Running", "Peer": peers}),
             "guard": Answer(0, "active"),
             "watchdog": Answer(0, "active"),
+            "follow": Answer(0, "active"),
             "restored": Answer(0),
             "dcs.members": members(names),
             "dcs.leader": ok("100.64.0.1:9300"),

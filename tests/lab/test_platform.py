@@ -73,7 +73,7 @@ def test_psql_and_exec_reach_the_platform(platform_lab: Lab) -> None:
 
 # Holds all sessions that the proxy gives while it asks for more, and prints what became of those.
 MANY_CLIENTS = """
-import psycopg, sys, threading
+import json, psycopg, sys, threading
 from concurrent.futures import ThreadPoolExecutor
 from collections import Counter
 at_once, in_a_row = map(int, sys.argv[1:])
@@ -89,8 +89,8 @@ def ask(first):
     except psycopg.OperationalError as error:
         return "refused" if "Connection refused" in str(error) else str(error)
 with ThreadPoolExecutor(at_once) as pool:
-    print(*Counter(pool.map(ask, [True] * at_once)).items(), sep="\\n")
-print(*Counter(ask(False) for _ in range(in_a_row)).items(), sep="\\n")
+    print(json.dumps(Counter(pool.map(ask, [True] * at_once))))
+print(json.dumps(Counter(ask(False) for _ in range(in_a_row))))
 while held:
     held.pop().close()
 print(ask(False))
@@ -102,9 +102,11 @@ def test_a_client_too_many_is_refused_and_not_left_waiting(platform_lab: Lab) ->
     if platform_lab.json("status")["routes"][0]["proxy"] != "pgpool":
         pytest.skip("PgCat serves as many clients as come")
     words = ("exec", "apps-fsn-01", "--", "python3", "-c", MANY_CLIENTS, "40", "1200")
-    said = platform_lab.call(*words, timeout=240).stdout.splitlines()
-    assert sorted(said[:-2]) == ["('refused', 8)", "('session', 32)"]
-    assert said[-2:] == ["('refused', 1200)", "session"]
+    at_once, in_a_row, after = platform_lab.call(*words, timeout=240).stdout.splitlines()
+    # tercet-proxywatch is a client, too: it may hold one of the 32 for a moment.
+    assert json.loads(at_once) in ({"refused": 8, "session": 32}, {"refused": 9, "session": 31})
+    assert json.loads(in_a_row) in ({"refused": 1200}, {"refused": 1199, "session": 1})
+    assert after == "session"
 
 
 def test_the_application_is_no_superuser(platform_lab: Lab) -> None:

@@ -28,7 +28,9 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 def deliver(folder: Path, name: str, config: Mapping[str, object], *, stepped: bool = False) -> list[str]:
     """Write the files of a daemon below `folder`; the command that starts it, under a stepping clock if asked for."""
     command: list[str] = []
-    for each in program(name, name, config, modules=(*CLIENT, "host", "strict_pace", "tailnet")):
+    for each in program(
+        name, name, config, modules=(*CLIENT, "host", "keys", "processes", "strict_pace", "tailnet", "timeline")
+    ):
         if not isinstance(each, File):
             continue
         assert isinstance(each.content, bytes)

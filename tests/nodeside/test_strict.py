@@ -40,8 +40,11 @@ class Primary:
     terminated: list[int] = field(default_factory=list)
     heartbeats: int = 0
     answering: bool = True  # the standbys confirm what is written
+    timeline: str = "00000002"
+    sql: str = ""
 
     def execute(self, sql: str, values: tuple[Any, ...] = ()) -> Primary:
+        self.sql = sql
         if "pg_logical_emit_message" in sql:
             self.heartbeats += 1
             if self.answering:
@@ -58,6 +61,10 @@ class Primary:
 
     def fetchone(self) -> tuple[Any, ...]:
         files = self.read_only
+        if self.sql == strict.TIMELINE:
+            return (self.timeline,)
+        if self.sql == strict.HISTORY:
+            return ("1\t0/3000000\tno recovery target specified\n",)
         return self.standby, self.loaded, self.read_only, files, self.replies or None, self.waiting or None
 
 
@@ -88,6 +95,22 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
+@dataclass
+class Dcs:
+    """Where the timeline of a new primary is recorded."""
+
+    problem: str = ""
+    recorded: list[tuple[int, str]] = field(default_factory=list)
+
+    def record(self, timeline: int, history: str) -> str:
+        self.recorded.append((timeline, history))
+        return self.problem
+
+
+def new(needed: int = 1, *, full: str = "/nonexistent", dcs: Dcs | None = None) -> strict.Strict:
+    return strict.Strict(needed, 5432, full, dcs or Dcs())  # type: ignore[arg-type]
+
+
 def poll(guard: strict.Strict, primary: Primary, clock: list[float], times: int = 1) -> None:
     for _ in range(times):
         guard.poll(primary)  # type: ignore[arg-type]
@@ -97,7 +120,7 @@ def poll(guard: strict.Strict, primary: Primary, clock: list[float], times: int 
 def test_writes_are_refused_at_the_sixth_look_without_standbys_and_allowed_at_the_first_with_one(
     kernel: Filter, clock: list[float]
 ) -> None:
-    guard, primary = strict.Strict(1, 5432, "/nonexistent"), Primary()
+    guard, primary = new(1), Primary()
     poll(guard, primary, clock, 3)
     assert not primary.read_only
     primary.replies = {}
@@ -112,7 +135,7 @@ def test_writes_are_refused_at_the_sixth_look_without_standbys_and_allowed_at_th
 
 def test_writes_are_refused_while_the_disk_is_full(kernel: Filter, clock: list[float], tmp_path: Path) -> None:
     full = tmp_path / "full"
-    guard, primary = strict.Strict(1, 5432, str(full)), Primary()
+    guard, primary = new(1, full=str(full)), Primary()
     full.touch()
     poll(guard, primary, clock)
     assert primary.read_only and primary.terminated == []
@@ -127,14 +150,14 @@ def test_writes_are_refused_while_the_disk_is_full(kernel: Filter, clock: list[f
 
 
 def test_more_may_be_needed_than_one(kernel: Filter, clock: list[float]) -> None:
-    guard, primary = strict.Strict(2, 5432, "/nonexistent"), Primary()
+    guard, primary = new(2), Primary()
     del primary.replies["11"]
     poll(guard, primary, clock, strict.SHORT_LOOKS)
     assert primary.read_only
 
 
 def test_standbys_that_are_connected_and_silent_are_refused_in_time(kernel: Filter, clock: list[float]) -> None:
-    guard, primary = strict.Strict(1, 5432, "/nonexistent"), Primary()
+    guard, primary = new(1), Primary()
     poll(guard, primary, clock, 20)
     assert not primary.read_only
     primary.answering = False
@@ -150,7 +173,7 @@ def test_standbys_that_are_connected_and_silent_are_refused_in_time(kernel: Filt
 
 
 def test_nobody_is_called_silent_for_a_pause_of_the_guard_itself(kernel: Filter, clock: list[float]) -> None:
-    guard, primary = strict.Strict(1, 5432, "/nonexistent"), Primary()
+    guard, primary = new(1), Primary()
     poll(guard, primary, clock, 5)
     primary.answering = False
     clock[0] += 60
@@ -165,15 +188,15 @@ def test_one_silent_standby_of_two_refuses_nothing(kernel: Filter, clock: list[f
 
 def test_a_heartbeat_is_written_each_second_on_the_primary_alone(kernel: Filter, clock: list[float]) -> None:
     primary, standby = Primary(), Primary(standby=True)
-    guard = strict.Strict(1, 5432, "/nonexistent")
+    guard = new(1)
     poll(guard, primary, clock, 12)
     assert primary.heartbeats == 3
-    poll(strict.Strict(1, 5432, "/nonexistent"), standby, clock, 12)
+    poll(new(1), standby, clock, 12)
     assert standby.heartbeats == 0
 
 
 def test_backends_that_wait_are_terminated_only_while_writes_are_refused(kernel: Filter, clock: list[float]) -> None:
-    guard, primary = strict.Strict(1, 5432, "/nonexistent"), Primary(waiting=[7])
+    guard, primary = new(1), Primary(waiting=[7])
     poll(guard, primary, clock, 4)
     assert primary.terminated == []
     primary.replies = {}
@@ -184,7 +207,7 @@ def test_backends_that_wait_are_terminated_only_while_writes_are_refused(kernel:
 def test_cancels_are_refused_from_the_second_look_of_a_wait_until_nobody_waits(
     kernel: Filter, clock: list[float]
 ) -> None:
-    guard, primary = strict.Strict(1, 5432, "/nonexistent"), Primary(waiting=[7])
+    guard, primary = new(1), Primary(waiting=[7])
     poll(guard, primary, clock)
     assert kernel.up == [False], "a predecessor may have left it up"
     primary.waiting = [8]
@@ -198,7 +221,7 @@ def test_cancels_are_refused_from_the_second_look_of_a_wait_until_nobody_waits(
 
 
 def test_a_shield_that_could_not_be_raised_is_tried_again(kernel: Filter, clock: list[float]) -> None:
-    guard, primary = strict.Strict(1, 5432, "/nonexistent"), Primary(waiting=[7])
+    guard, primary = new(1), Primary(waiting=[7])
     poll(guard, primary, clock)
     kernel.works = False
     poll(guard, primary, clock, 8)
@@ -210,7 +233,7 @@ def test_a_shield_that_could_not_be_raised_is_tried_again(kernel: Filter, clock:
 
 
 def test_the_setting_is_changed_once_and_loaded_again_only_where_it_was_not(kernel: Filter, clock: list[float]) -> None:
-    guard, primary = strict.Strict(1, 5432, "/nonexistent"), Primary(replies={})
+    guard, primary = new(1), Primary(replies={})
     poll(guard, primary, clock, strict.SHORT_LOOKS + 100)
     assert (primary.read_only, primary.loaded, primary.reloads) == (True, True, 1)
     primary.loaded, primary.deaf = False, True
@@ -222,21 +245,79 @@ def test_the_setting_is_changed_once_and_loaded_again_only_where_it_was_not(kern
 
 
 def test_what_a_person_or_a_base_backup_set_is_taken_back_once(kernel: Filter, clock: list[float]) -> None:
-    for standby in (False, True):
-        found = Primary(standby=standby, read_only=True, loaded=True)
-        poll(strict.Strict(1, 5432, "/nonexistent"), found, clock, 50)
-        assert (found.read_only, found.loaded, found.reloads) == (False, False, 1)
+    found = Primary(read_only=True, loaded=True)
+    poll(new(), found, clock, 50)
+    assert (found.read_only, found.loaded, found.reloads) == (False, False, 1)
 
 
 def test_a_demoted_primary_takes_everything_back(kernel: Filter, clock: list[float]) -> None:
-    guard, primary = strict.Strict(1, 5432, "/nonexistent"), Primary(waiting=[7], replies={})
+    guard, primary = new(1), Primary(waiting=[7], replies={})
     for _ in range(strict.SHORT_LOOKS):
         primary.waiting = [7]
         poll(guard, primary, clock)
     assert (primary.read_only, kernel.up[-1]) == (True, True)
     primary.standby, primary.waiting = True, []
     poll(guard, primary, clock)
-    assert (primary.read_only, kernel.up[-1]) == (False, False)
+    assert (primary.read_only, kernel.up[-1]) == (True, False), "it stays read-only until it leads again"
+
+
+def test_a_new_primary_takes_writes_when_a_standby_follows_and_its_timeline_is_recorded(
+    kernel: Filter, clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Seen: an old primary took the lead again, and nothing said that there had been another: 15 writes were lost."""
+    dcs, node = Dcs("db-2 holds the leader key"), Primary(standby=True, replies={})
+    guard = new(dcs=dcs)
+    poll(guard, node, clock, 3)
+    assert node.read_only and node.reloads == 1
+    node.standby = False
+    poll(guard, node, clock, 2)
+    assert node.read_only and dcs.recorded == [], "nobody follows it yet"
+    node.replies = {"13": "1"}
+    poll(guard, node, clock, 3)
+    assert node.read_only and dcs.recorded == [(2, "1\t0/3000000\tno recovery target specified\n")] * 3
+    assert capsys.readouterr().out.count("the timeline cannot be recorded: db-2 holds the leader key") == 1
+    dcs.problem = ""
+    poll(guard, node, clock)
+    assert not node.read_only
+
+
+def test_a_primary_that_was_alone_needs_no_dcs_to_take_writes_again(kernel: Filter, clock: list[float]) -> None:
+    """Its timeline is recorded already, and dcs may be gone (failsafe mode)."""
+    dcs, node = Dcs(), Primary(read_only=True, loaded=True)
+    guard = new(dcs=dcs)
+    poll(guard, node, clock)
+    node.replies, dcs.problem = {}, "dcs does not answer"
+    poll(guard, node, clock, strict.SHORT_LOOKS)
+    assert node.read_only
+    node.replies = {"13": "1"}
+    poll(guard, node, clock)
+    assert not node.read_only and len(dcs.recorded) == 1
+
+
+def test_the_first_timeline_needs_no_record(kernel: Filter, clock: list[float]) -> None:
+    dcs, node = Dcs("dcs does not answer"), Primary(read_only=True, loaded=True, timeline="00000001")
+    poll(new(dcs=dcs), node, clock)
+    assert not node.read_only and dcs.recorded == []
+
+
+def test_a_new_primary_looks_often_for_its_first_standby(kernel: Filter, clock: list[float]) -> None:
+    node, guard, looks = Primary(standby=True, replies={}), new(), list[str]()
+    poll(guard, node, clock)
+    node.standby = False
+    poll(guard, node, clock)
+
+    class Session:
+        """The third look finds a standby."""
+
+        def execute(self, sql: str) -> Session:
+            looks.append(sql)
+            return self
+
+        def fetchone(self) -> tuple[()] | None:
+            return () if len(looks) == 3 else None
+
+    guard.pause(Session(), strict.LOOK_S)  # type: ignore[arg-type]
+    assert looks == [strict.STREAMING] * 3
 
 
 @pytest.mark.parametrize(
@@ -256,7 +337,7 @@ def test_a_failure_of_nft_is_told_and_writes_are_refused_all_the_same(
 ) -> None:
     replace_program(tmp_path, "nft", f"cat > /dev/null; {end}")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    guard, primary = strict.Strict(1, 5432, "/nonexistent"), Primary(replies={}, waiting=[7])
+    guard, primary = new(1), Primary(replies={}, waiting=[7])
     poll(guard, primary, clock, strict.SHORT_LOOKS)
     assert (primary.read_only, primary.terminated) == (True, [7])
     assert capsys.readouterr().out.splitlines().count(reason) == 1
@@ -300,12 +381,10 @@ def test_a_real_postgresql_is_told_once_by_each_that_comes(
         assert server.sql("SHOW default_transaction_read_only") == [["on" if read_only else "off"]]
         return reloads(server) - before
 
-    nobody, enough = strict.Strict(1, 5432, "/nonexistent"), strict.Strict(0, 5432, "/nonexistent")
+    nobody, enough = new(1), new(0)
     assert looked(nobody, strict.SHORT_LOOKS - 1, read_only=False) == 0
     assert looked(nobody, 12, read_only=True) == 1, "the setting is changed once"
-    assert looked(strict.Strict(1, 5432, "/nonexistent"), 8, read_only=True) == 1, (
-        "a successor finds it as it should be"
-    )
+    assert looked(new(1), 8, read_only=True) == 1, "a successor finds it as it should be"
     assert looked(enough, 6, read_only=False) == 2
     # As if its predecessor had been killed in the middle, or a person had written it.
     server.sql("ALTER SYSTEM SET default_transaction_read_only = TRUE")
@@ -322,7 +401,8 @@ from tercet.nodeside import strict
 options = "-c synchronous_commit=local -c statement_timeout=3s"
 strict.connect = lambda port: psycopg.connect(sys.argv[1], autocommit=True, application_name="strict", options=options)
 strict.shield = lambda port, up: None
-strict.main({{"needed": 0, "port": 5432, "full": "/nonexistent"}})
+dcs = {{"host": "127.0.0.1", "port": 9}}
+strict.main({{"needed": 0, "port": 5432, "full": "/nonexistent", "dcs": dcs, "scope": "service/x", "node": "db-1"}})
 """
 
 

@@ -411,7 +411,8 @@ class Catalogue(BaseHTTPRequestHandler):
     destroyed: list[str]
 
     def do_GET(self) -> None:
-        held = [{"Value": base64.b64encode(b"db-1").decode(), "Session": "s-1"}]
+        value = base64.b64encode(b"db-1").decode()
+        held = [{"Key": "service/x/leader", "Value": value, "Session": "s-1", "CreateIndex": 7}]
         self._answer(json.dumps([] if self.destroyed else held).encode())
 
     def do_PUT(self) -> None:
@@ -461,6 +462,7 @@ def test_it_fences_a_silent_primary_and_harms_nobody_when_it_is_itself_suspended
         "dcs": loopback(dcs.server_port)._asdict(), "scope": "service/x",
         "keepalives": str(tmp_path / "keepalives"), "data": str(primary.directory / "data"),
         "socket": str(tmp_path / "none"), "fence_s": 3.0, "hung_s": 60.0,
+        "full": "/nonexistent", "stepped_down": str(tmp_path / "stepped-down"),
     }  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(config))
     every = processes_of(primary.postmaster())
@@ -499,7 +501,7 @@ def test_dcs_answers_if_a_leader_says_whether_there_is_a_key(status: int, answer
         said = f"HTTP/1.1 {status} Said\r\nContent-Length: 2\r\n\r\n[]".encode()
         answer = threading.Thread(target=answering, args=(listener, said))
         answer.start()
-        dcs = watchdog.Dcs(loopback(listener.getsockname()[1]), "service/proposalsapp")
+        dcs = watchdog.LeaderKey(loopback(listener.getsockname()[1]), "service/proposalsapp", "db-1")
         dcs.answers = not answers
         dcs.ask()
         answer.join()

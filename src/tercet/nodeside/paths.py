@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tercet.nodeside.host import notify
-from tercet.nodeside.tailnet import Tailnet
+from tercet.nodeside.tailnet import Tailnet, addresses_in
 
 CALM_S = 3.0
 AGAIN_S = 0.5  # seconds; also the time limit of an answer: several round trips, and the delay of a busy machine
@@ -159,12 +159,6 @@ def interval(misses: int) -> float:
     if misses == 0:
         return CALM_S
     return AGAIN_S if misses < TRIES else SEEK_S
-
-
-def addresses_in(hosts: str, names: set[str], tailnet: Tailnet) -> set[str]:
-    """The addresses of these names in the text of /etc/hosts, without those that are not in the tailnet."""
-    lines = (line.partition("#")[0].split() for line in hosts.splitlines())
-    return tailnet.admitted(words[0] for words in lines if len(words) > 1 and names & set(words[1:]))
 
 
 def main(config: dict[str, Any]) -> None:

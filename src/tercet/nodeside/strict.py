@@ -1,7 +1,8 @@
 """Enforces strict mode: if no standby can confirm a write, the primary refuses writes instead of hanging.
 
 Runs on every database node (`tercet-strict.service`), as root, with Debian's psycopg. Argument: a JSON file {"needed":
-standbys per commit, "port": PostgreSQL's port, "full": a file that exists while the disk is full}.
+standbys per commit, "port": PostgreSQL's port, "full": a file that exists while the disk is full, "dcs": endpoint,
+"scope": "service/NAME", "node": …}.
 
 PostgreSQL alone lets commits hang when no standby is left. It reports a *cancelled* wait (a driver's statement time-out
 sends a CancelRequest) as success: an acknowledged write that no standby has. So this program checks four times a second
@@ -18,6 +19,8 @@ on the primary:
   learn the truth: the outcome is unknown.
 - Writes are also refused while the disk is full (room.py reports this). They would use the last space for WAL, and
   without that PostgreSQL panics.
+- A standby has the setting, too. So a new primary refuses writes until a standby streams from it and its timeline is
+  recorded in `dcs` (timeline.py says why).
 - When there are enough standbys and room again, the setting is undone in the same poll, without help from a person.
 - If a backend has waited for a standby in two polls in a row, CancelRequests from the network are refused with a reset
   (nftables) until no backend waits or the node is a standby. A cancelled commit would be reported as success.
@@ -30,8 +33,8 @@ Not covered: a CancelRequest within the first two polls (0.5 s) of a wait, one i
 and is terminated at the next poll, so it is never acknowledged).
 
 The setting is in postgresql.auto.conf, so it survives a restart and is copied with a base backup. That is safe, because
-read-only is the safe state. This program undoes the setting wherever it runs, also on standbys, no matter who made it.
-It does not change other files.
+read-only is the safe state. This program undoes the setting on a primary, no matter who made it. It does not change
+other files.
 
 While nft does not work, CancelRequests are not refused, but everything else works. systemd restarts this program if it
 hangs, for example because its own backend is stuck.
@@ -49,9 +52,12 @@ from typing import Any
 
 import psycopg
 
+from tercet.nodeside.endpoint import Endpoint
 from tercet.nodeside.host import ProgramError, notify, run
 from tercet.nodeside.strict_pace import HEARTBEAT_S, LOOK_S, SHORT_LOOKS, SILENT_LOOKS
+from tercet.nodeside.timeline import Recorder
 
+GLANCE_S = 0.02  # seconds between two looks for the first standby of a new primary
 SETTLE_LOOKS = 8  # polls (two seconds) after a reload until it counts as lost
 NFT_S = 1.0  # seconds; writes wait while nft hangs, so this is short
 SHIELD_AGAIN_S = 10.0
@@ -73,6 +79,9 @@ SELECT pg_is_in_recovery(),
         WHERE state = 'streaming' AND sync_state IN ('quorum', 'sync')),
        (SELECT array_agg(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep')
 """
+TIMELINE = "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"
+HISTORY = "SELECT coalesce(pg_read_file(%s, true), '')"
+STREAMING = "SELECT FROM pg_stat_replication WHERE state = 'streaming' AND sync_state IN ('quorum', 'sync')"
 
 
 def connect(port: int) -> psycopg.Connection[Any]:
@@ -128,8 +137,12 @@ class Silence:
 class Strict:
     """The state between two polls."""
 
-    def __init__(self, needed: int, port: int, full: str) -> None:
+    def __init__(self, needed: int, port: int, full: str, recorder: Recorder) -> None:
         self._needed = needed
+        self._recorder = recorder
+        self._recorded = False  # whether the timeline of this primary is in `dcs`
+        self._fresh = False  # whether this is a new primary that waits for its first standby
+        self._unrecorded = ""  # why not, as last logged
         self._port = port
         self._full = full
         self._short = 0  # polls in a row with too few standbys
@@ -139,7 +152,7 @@ class Strict:
         self._shield_next = 0.0
         self._beat = 0.0
         self._settling = 0  # polls until PostgreSQL must have loaded the last change
-        self._said: bool | None = None  # the state last logged
+        self._said: str | None = None  # the state last logged
 
     def poll(self, connection: psycopg.Connection[Any]) -> None:
         row = connection.execute(LOOK).fetchone()
@@ -149,15 +162,20 @@ class Strict:
         if standby:
             self._short = 0
             self._waiting = set()
-            self._keep_read_only(connection, False, ours, in_files, in_force)
+            self._recorded = self._fresh = False
+            self._keep_read_only(connection, " until this node leads", ours, in_files, in_force)
             self._guard_cancels(False)
             return
         self._heartbeat(connection)
         self._short = 0 if self._silence.speaking(replies or {}) >= self._needed else self._short + 1
         alone = self._short >= SHORT_LOOKS
-        refuse = alone or os.path.exists(self._full)
-        if refuse or self._short == 0:
-            self._keep_read_only(connection, refuse, ours, in_files, in_force)
+        self._fresh = self._short > 0 and ours and not self._recorded
+        full = os.path.exists(self._full)
+        if alone or full:
+            why = ": the disk is full" if full else ": no standby confirms writes"
+            self._keep_read_only(connection, why, ours, in_files, in_force)
+        elif self._short == 0 and (not ours or self._record(connection)):
+            self._keep_read_only(connection, "", ours, in_files, in_force)
         if alone and waiting:
             connection.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", (waiting,))
             print(f"terminated {len(waiting)} backends that waited for a standby", flush=True)
@@ -165,19 +183,44 @@ class Strict:
         self._waiting = set(waiting or ())
         self._guard_cancels(bool(stuck))
 
+    def pause(self, connection: psycopg.Connection[Any], seconds: float) -> None:
+        """Wait until the next poll, which comes earlier if a new primary gets its first standby."""
+        end = time.monotonic() + seconds
+        while self._fresh and time.monotonic() < end:
+            if connection.execute(STREAMING).fetchone() is not None:
+                return
+            time.sleep(GLANCE_S)
+        time.sleep(max(0.0, end - time.monotonic()))
+
+    def _record(self, connection: psycopg.Connection[Any]) -> bool:
+        """Whether the timeline of this primary is recorded in `dcs`. The first timeline needs no record."""
+        if self._recorded:
+            return True
+        (timeline,) = connection.execute(TIMELINE).fetchone() or ("1",)
+        problem = ""
+        if int(timeline, 16) > 1:
+            (history,) = connection.execute(HISTORY, (f"pg_wal/{timeline}.history",)).fetchone() or ("",)
+            problem = self._recorder.record(int(timeline, 16), history)
+        if problem and problem != self._unrecorded:
+            print(f"the timeline cannot be recorded: {problem}", flush=True)
+        self._unrecorded = problem
+        self._recorded = not problem
+        return self._recorded
+
     def _heartbeat(self, connection: psycopg.Connection[Any]) -> None:
         if time.monotonic() - self._beat >= HEARTBEAT_S:
             connection.execute("SELECT pg_logical_emit_message(false, 'tercet', '', true)")
             self._beat = time.monotonic()
 
     def _keep_read_only(
-        self, connection: psycopg.Connection[Any], on: bool, ours: bool, in_files: bool, in_force: bool
+        self, connection: psycopg.Connection[Any], why: str, ours: bool, in_files: bool, in_force: bool
     ) -> None:
-        """Change the setting if it is wrong.
+        """Change the setting if it is wrong. Without a reason, `why`, writes are allowed.
 
         `ours` is the value in postgresql.auto.conf, `in_files` the result of all files, and `in_force` the value that
         PostgreSQL has loaded.
         """
+        on = bool(why)
         self._settling = max(0, self._settling - 1)
         if ours is not on:
             verb = "SET default_transaction_read_only = on" if on else "RESET default_transaction_read_only"
@@ -186,10 +229,9 @@ class Strict:
             return
         connection.execute("SELECT pg_reload_conf()")
         self._settling = SETTLE_LOOKS
-        if self._said is not on:
-            why = "the disk is full" if os.path.exists(self._full) else "no standby confirms writes"
-            print(f"read-only: {why}" if on else "writable: standbys confirm writes, and there is room", flush=True)
-            self._said = on
+        if self._said != why:
+            print(f"read-only{why}" if on else "writable: standbys confirm writes, and there is room", flush=True)
+            self._said = why
 
     def _guard_cancels(self, wanted: bool) -> None:
         if wanted == self._shielded or time.monotonic() < self._shield_next:
@@ -204,7 +246,8 @@ class Strict:
 
 def main(config: dict[str, Any]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    strict = Strict(config["needed"], config["port"], config["full"])
+    recorder = Recorder(Endpoint(**config["dcs"]), config["scope"], config["node"])
+    strict = Strict(config["needed"], config["port"], config["full"], recorder)
     said = ""
     while True:
         notify("READY=1\nWATCHDOG=1")
@@ -216,7 +259,7 @@ def main(config: dict[str, Any]) -> None:
                     strict.poll(connection)
                     notify("READY=1\nWATCHDOG=1")
                     said = ""
-                    time.sleep(max(0.02, LOOK_S - (time.monotonic() - started)))
+                    strict.pause(connection, max(GLANCE_S, LOOK_S - (time.monotonic() - started)))
         except psycopg.Error as error:
             # PostgreSQL starts, stops or is gone; Patroni takes care of that.
             reason = (str(error).strip().splitlines() or ["no connection"])[0]

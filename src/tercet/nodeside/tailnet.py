@@ -30,3 +30,9 @@ class Tailnet:
             return IPv4Address(address) in self._network
         except ValueError:
             return False
+
+
+def addresses_in(hosts: str, names: set[str], tailnet: Tailnet) -> set[str]:
+    """The addresses of these names in the text of /etc/hosts, without those that are not in the tailnet."""
+    lines = (line.partition("#")[0].split() for line in hosts.splitlines())
+    return tailnet.admitted(words[0] for words in lines if len(words) > 1 and names & set(words[1:]))

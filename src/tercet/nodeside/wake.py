@@ -37,8 +37,9 @@ from typing import Any
 
 from tercet.nodeside.api import JSON, Api, ApiError
 from tercet.nodeside.endpoint import Endpoint
+from tercet.nodeside.keys import Key
+from tercet.nodeside.processes import postmaster, walreceiver
 
-WAIT_S = 10  # seconds of one blocking query; the agent adds up to a sixteenth
 RETRY_S = 0.5
 STILL_S = 1.0
 API_S = 2.0
@@ -59,24 +60,6 @@ def waker(at: Endpoint) -> Wake:
             print(f"Patroni does not answer ({error}): {why}", flush=True)
 
     return wake
-
-
-class Key:
-    """One of Patroni's keys, asked of the local agent."""
-
-    def __init__(self, dcs: Endpoint, scope: str, name: str) -> None:
-        self._agent, self._path = Api(dcs), f"/v1/kv/{scope}/{name}?raw"
-        self._index = 0
-
-    def changed(self) -> str:
-        """Its value, or "" if the key does not exist. Returns after a change or WAIT_S. Raises ApiError, ValueError."""
-        path = f"{self._path}&index={self._index}&wait={WAIT_S}s"
-        answer = self._agent.ask("GET", path, timeout=WAIT_S + 5)
-        if answer.status not in (200, 404):
-            raise ApiError(f"status {answer.status}")
-        index = int(answer.headers.get("X-Consul-Index", "0"))
-        self._index = index if index >= self._index else 0  # the index of an agent that lost its state starts again
-        return answer.body.decode() if answer.status == 200 else ""
 
 
 class Switchover:
@@ -126,31 +109,8 @@ def _watch(key: Key, look: Callable[[str], None]) -> None:
             time.sleep(RETRY_S)
 
 
-def postmaster(pid_file: str) -> int:
-    """The process id in its file, 0 if there is none."""
-    try:
-        with open(pid_file) as file:
-            return int(file.readline())
-    except (OSError, ValueError):
-        return 0
-
-
 def is_postmaster(pid: int, pid_file: str) -> bool:
     return postmaster(pid_file) == pid
-
-
-def walreceiver(pid: int) -> int:
-    """The postmaster's child process that receives WAL, 0 if there is none."""
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children") as file:
-            children = file.read().split()
-        for child in children:
-            with open(f"/proc/{child}/cmdline") as file:
-                if "walreceiver" in file.read():
-                    return int(child)
-    except OSError:
-        pass
-    return 0
 
 
 def wait_for_end(pid: int, still: Callable[[], bool] = lambda: True) -> bool:

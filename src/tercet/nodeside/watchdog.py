@@ -8,6 +8,13 @@ the leader. Neither side can block the other, because the file is an ordinary on
   processes. The leader key cannot expire before the whole ttl is over. So everything that this primary acknowledged, it
   acknowledged before another node could be promoted. Then the session that holds the leader key is destroyed:
   PostgreSQL is known to be dead, so no standby needs to wait for the rest of the ttl.
+- **A primary that cannot keep the lead.** If the primary's site goes up and down, gossip ends the session of the leader
+  key each time, and the standbys leave. Patroni promotes no standby as long as the primary answers now and then, so
+  nobody can write (seen: 21 s, for as long as the site flapped). So a primary that lost its key is killed with its
+  Patroni if another node may lead and if either `dcs` was silent when the key was lost, or this primary has refused
+  writes for a second because no standby confirms them (strict.py). The file `stepped_down` makes the next Patroni wait
+  until another node leads (components/patroni/may-start.sh). A primary that only stale gossip called failed takes its
+  key again: its `dcs` answered all the time.
 - **A hung Patroni.** `hung_s` without a keepalive on a primary means that Patroni's loop hangs, even if its REST API
   still answers. Patroni is killed once; systemd starts it again, and it finds its PostgreSQL running. A Patroni that
   only starts slowly is left alone until the fence. So is a Patroni whose `dcs` is silent: it cannot renew its key, and
@@ -31,13 +38,12 @@ Not covered: this program and Patroni both suspended while PostgreSQL runs on, a
 Patroni switches its watchdog off ("V" as the last byte) and promises not to promote any node.
 
 Argument: a JSON file {"node": …, "patroni": endpoint, "dcs": endpoint, "scope": "service/NAME", "keepalives": PATH,
-"data": PATH, "socket": PATH, "readonly": PATH, "fence_s": …, "hung_s": …}. The program `readonly` exits with 0 if
-PostgreSQL is down and may be started.
+"data": PATH, "socket": PATH, "readonly": PATH, "full": PATH, "stepped_down": PATH, "fence_s": …, "hung_s": …}. The
+program `readonly` exits with 0 if PostgreSQL is down and may be started.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import os
@@ -54,9 +60,12 @@ from tercet.nodeside.api import Api, ApiError, SilentError
 from tercet.nodeside.endpoint import Endpoint
 from tercet.nodeside.host import ProgramError, notify, run
 from tercet.nodeside.keepalives import Keepalives
+from tercet.nodeside.leadkey import LeaderKey
 
 LOOK_S = 0.25  # seconds between two polls of the keepalives
 MIN_LOOKS = 8  # polls before a fence, at least: 2 s, enough for a Patroni that was suspended too to send a keepalive
+# After a short cut, standbys follow the old primary again within a second of its refusal.
+UNSTEADY_LOOKS = 4
 ASK_S = 1.0  # between two questions, and the time for an answer
 PATRONI_SILENT_S = 6.0
 POSTMASTER_SILENT_S = 5.0
@@ -69,7 +78,6 @@ MIN_ASKED = 3
 # limits then start again: a Patroni whose node was frozen for 40 s answers 503 until its first cycle is over.
 PAUSE_S = 6.0
 SHUTDOWN_S = 2.0  # an orderly shutdown takes 0.06 s, and more if there is much to flush
-DCS_S = 2.0
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # the shortest question a postmaster's child answers, with one byte
 
 
@@ -133,6 +141,14 @@ class Postmaster:
         """Whether it runs, and not as a standby. Patroni's standbys always have standby.signal."""
         return self.pid() > 0 and not os.path.exists(f"{self._data}/standby.signal")
 
+    def refuses_writes(self) -> bool:
+        """Whether tercet-strict made it read-only."""
+        try:
+            with open(f"{self._data}/postgresql.auto.conf") as file:
+                return any(line.startswith("default_transaction_read_only = 'on'") for line in file)
+        except OSError:
+            return False
+
     def kill(self) -> None:
         """Kill it with all its processes at once, like a power cut: a busy backend does not notice that its postmaster
         is gone.
@@ -149,47 +165,12 @@ class Postmaster:
                     os.kill(child, signal.SIGKILL)
 
 
-class Lead:
-    """The leader key in `dcs`, through the local agent."""
-
-    def __init__(self, at: Endpoint, scope: str, node: str) -> None:
-        self._agent, self._key, self._node = Api(at), f"/v1/kv/{scope}/leader", node
-
-    def give_up(self) -> None:
-        """Destroy the session that holds the leader key, if it is this node's. On an error it ends with its ttl."""
-        try:
-            held = self._agent.ask("GET", self._key, timeout=DCS_S).json()
-            if held and base64.b64decode(held[0]["Value"]).decode() == self._node and held[0].get("Session"):
-                self._agent.ask("PUT", f"/v1/session/destroy/{held[0]['Session']}", timeout=DCS_S).json()
-                print("the leader key is given up", flush=True)
-        except (ApiError, ValueError) as error:
-            print(f"the leader key ends with its ttl: {error}", flush=True)
-
-
-class Dcs:
-    """Whether `dcs` answered when it was last asked, that is, whether it has a leader that says who holds the key."""
-
-    def __init__(self, at: Endpoint, scope: str) -> None:
-        self._agent, self._key = Api(at), f"/v1/kv/{scope}/leader"
-        self.answers = True
-
-    def ask(self) -> None:
-        try:
-            self._agent.ask("GET", self._key, timeout=DCS_S).json()
-            self.answers = True
-        except ApiError:
-            self.answers = False
-
-    def ask_for_ever(self) -> None:
-        while True:
-            self.ask()
-            time.sleep(ASK_S)
-
-
 class Fence:
     """Watches the keepalives while this node is the primary."""
 
-    def __init__(self, postmaster: Postmaster, keepalives: Keepalives, dcs: Dcs, hung_s: float, fence_s: float) -> None:
+    def __init__(
+        self, postmaster: Postmaster, keepalives: Keepalives, dcs: LeaderKey, hung_s: float, fence_s: float
+    ) -> None:
         self._postmaster, self._keepalives, self._dcs = postmaster, keepalives, dcs
         self._hung_s, self._fence_s = hung_s, fence_s
         self._silence = Silence(MIN_LOOKS)
@@ -217,6 +198,28 @@ class Fence:
         elif self._hung.lasted(self._hung_s) and self._keepalives.begun() and not self._ended:
             end_patroni(f"its loop has renewed nothing for {self._hung.seconds:.1f} s")
             self._ended = True
+
+
+class Unsteady:
+    """Finds a primary that should let another node lead."""
+
+    def __init__(self, postmaster: Postmaster, keepalives: Keepalives, key: LeaderKey, full: str) -> None:
+        self._postmaster, self._keepalives, self._key, self._full = postmaster, keepalives, key, full
+        self._refusing = 0  # polls in a row
+        self._wrote = False  # a new primary refuses writes until its timeline is recorded; that is no reason
+
+    def poll(self, step_down: Callable[[], None]) -> None:
+        if not self._postmaster.is_primary() or self._keepalives.disarmed():
+            self._key.forget()
+            self._refusing, self._wrote = 0, False
+            return
+        refuses = self._postmaster.refuses_writes()
+        self._wrote = self._wrote or not refuses
+        alone = self._wrote and refuses and self._key.lost_lately() and not os.path.exists(self._full)
+        self._refusing = self._refusing + 1 if alone else 0
+        if (self._key.cut_off or self._refusing >= UNSTEADY_LOOKS) and self._key.successor:
+            self._key.forget()
+            step_down()
 
 
 class Watch:
@@ -260,7 +263,7 @@ class Shutdown:
             self._silence.heard()
 
 
-def is_left_down(dcs: Dcs, postmaster: Postmaster, readonly: str) -> bool:
+def is_left_down(dcs: LeaderKey, postmaster: Postmaster, readonly: str) -> bool:
     """Whether PostgreSQL is down and could be started, but a running Patroni does not start it: `dcs` is silent."""
     if dcs.answers or postmaster.pid() > 0:
         return False
@@ -308,6 +311,18 @@ def end_patroni(why: str) -> None:
         print(f"patroni is killed: {why}", flush=True)
 
 
+def step_down(postmaster: Postmaster, key: LeaderKey, mark: str) -> None:
+    """Let another node lead. The mark comes first, because systemd starts the killed Patroni at once."""
+    print("PostgreSQL is fenced: it cannot keep the leader key", flush=True)
+    try:
+        open(mark, "w").close()
+    except OSError as error:
+        print(f"Patroni will not wait for another leader: {error}", flush=True)
+    end_patroni("another node is to lead")
+    postmaster.kill()
+    key.give_up()
+
+
 def ask_for_ever(watches: tuple[Watch | Shutdown, ...]) -> None:
     while True:
         for watch in watches:
@@ -318,8 +333,9 @@ def ask_for_ever(watches: tuple[Watch | Shutdown, ...]) -> None:
 def main(config: dict[str, Any]) -> None:
     postmaster = Postmaster(config["data"])
     agent, rest = Endpoint(**config["dcs"]), Endpoint(**config["patroni"])
-    lead, dcs = Lead(agent, config["scope"], config["node"]), Dcs(agent, config["scope"])
-    fence = Fence(postmaster, Keepalives(config["keepalives"]), dcs, config["hung_s"], config["fence_s"])
+    key, keepalives = LeaderKey(agent, config["scope"], config["node"]), Keepalives(config["keepalives"])
+    fence = Fence(postmaster, keepalives, key, config["hung_s"], config["fence_s"])
+    unsteady = Unsteady(postmaster, keepalives, key, config["full"])
 
     def end_postmaster(why: str) -> None:
         print(f"the postmaster is killed: {why}", flush=True)
@@ -333,18 +349,19 @@ def main(config: dict[str, Any]) -> None:
         Watch(
             "PostgreSQL is down and dcs",
             DOWN_S,
-            lambda: not is_left_down(dcs, postmaster, config["readonly"]),
+            lambda: not is_left_down(key, postmaster, config["readonly"]),
             end_patroni,
         ),
         Shutdown(postmaster),
     )
     # Questions may block until they are answered; the fence must not wait for that.
     threading.Thread(target=ask_for_ever, args=(watches,), daemon=True).start()
-    threading.Thread(target=dcs.ask_for_ever, daemon=True).start()
+    threading.Thread(target=key.ask_for_ever, daemon=True).start()
     print("watching", flush=True)
     notify("READY=1")
     while True:
-        fence.poll(end_patroni, lead.give_up)
+        fence.poll(end_patroni, key.give_up)
+        unsteady.poll(lambda: step_down(postmaster, key, config["stepped_down"]))
         notify("WATCHDOG=1")
         time.sleep(LOOK_S)
 

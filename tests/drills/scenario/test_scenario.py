@@ -52,6 +52,7 @@ def test_every_failure_that_was_promised_has_a_drill() -> None:
         "site-cut-patroni-killed",
         "site-frozen",
         "site-flapping",
+        "primary-site-flapping",
         "link-cut",
         "link-cut-one-way",
         "node-killed",

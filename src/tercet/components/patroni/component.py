@@ -55,7 +55,10 @@ PSQL = f"{BIN}/psql"  # psql in PATH is Debian's wrapper in Perl, which takes tw
 GATE = "/usr/lib/tercet/patroni-may-start"
 BEFORE_STOP = "/usr/lib/tercet/patroni-before-stop"
 AFTER_BOOTSTRAP = "/usr/lib/tercet/patroni-after-bootstrap"
+VOTES, VOTES_CONFIG = "/usr/lib/tercet/votes.py", "/etc/tercet/votes.json"
 KEEPALIVES = "/run/patroni/keepalives"  # written by Patroni, read by nodeside/watchdog.py
+STEPPED_DOWN = "/run/tercet-stepped-down"  # exists from the watchdog's fence of an unsteady primary to its next start
+STEPPED_DOWN_S = 10  # seconds; in the lab, another node led after 1 to 3
 PERMISSION = "/run/tercet-bootstrap.yml"
 # Patroni reads CONFIG, and the permission while it exists. Patroni's own user removes the permission.
 CONFIGS = "/run/patroni/config"
@@ -81,7 +84,7 @@ class Patroni:
 
     context: Context
     name: str = "patroni"
-    after: tuple[str, ...] = ("dcs", "aside")
+    after: tuple[str, ...] = ("dcs", "aside", "votes")
 
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is not Role.DB:
@@ -142,6 +145,7 @@ class Patroni:
                 "bin_name": {"pg_rewind": PG_REWIND},
                 "pgpass": "/run/patroni/pgpass",
                 "before_stop": BEFORE_STOP,
+                "pre_promote": f"/usr/bin/python3 -BEs {VOTES} {VOTES_CONFIG}",
                 # With a spread checkpoint, the default, a new standby waits for minutes before the first byte.
                 "basebackup": [{"checkpoint": "fast"}],
                 # PG_REWIND moves data aside that cannot be rewound; Patroni must not delete it.
@@ -248,6 +252,10 @@ class Patroni:
             __package__,
             "may-start.sh",
             RECORDED=self._recorded(),
+            LEADER=endpoints.dcs(self.context.platform).url(f"/v1/kv/{self.key('leader')}"),
+            SYNC=endpoints.dcs(self.context.platform).url(f"/v1/kv/{self.key('sync')}"),
+            STEPPED_DOWN=STEPPED_DOWN,
+            STEPPED_DOWN_S=STEPPED_DOWN_S,
             CONFIG=CONFIG,
             CONFIGS=CONFIGS,
             DATA=DATA,

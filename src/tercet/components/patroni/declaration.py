@@ -27,6 +27,7 @@ class PatroniPorts(Model):
 DECLARATION = ComponentDeclaration(
     components=(
         "aside:Aside",
+        "votes:Votes",
         "component:Patroni",
         "rewinder:Rewinder",
         "settings:Settings",

@@ -49,16 +49,22 @@ class Sentinel:
             return
         platform = self.context.platform
         settings, ports = platform.settings, platform.settings.ports.of(PatroniPorts)
-        dcs = endpoints.dcs(platform)._asdict()
+        dcs, scope = endpoints.dcs(platform)._asdict(), f"service/{settings.postgresql.service}"
         changing = endpoints.patroni(platform, node.name, self.context.secrets)._asdict()
         yield from daemon(
             "strict",
             "Refuses writes while no standby confirms them",
-            {"needed": platform.confirming, "port": ports.postgresql, "full": FULL},
-            modules=("host", "strict_pace"),
+            {
+                "needed": platform.confirming,
+                "port": ports.postgresql,
+                "full": FULL,
+                "dcs": dcs,
+                "scope": scope,
+                "node": node.name,
+            },
+            modules=(*CLIENT, "host", "keys", "strict_pace", "timeline"),
             service=SUPERVISED,
         )
-        scope = f"service/{settings.postgresql.service}"
         yield from daemon(
             "watchdog",
             "Patroni's watchdog: fences PostgreSQL, ends what hangs",
@@ -71,10 +77,12 @@ class Sentinel:
                 "data": patroni.DATA,
                 "socket": f"/run/postgresql/.s.PGSQL.{ports.postgresql}",
                 "readonly": readonly.PROGRAM,
+                "full": FULL,
+                "stepped_down": patroni.STEPPED_DOWN,
                 "hung_s": self.context.timing.keepalive_s,
                 "fence_s": self.context.timing.fence_s,
             },
-            modules=(*CLIENT, "host", "keepalives"),
+            modules=(*CLIENT, "host", "keepalives", "keys", "leadkey"),
             service=SUPERVISED,
         )
         yield from daemon(
@@ -87,10 +95,9 @@ class Sentinel:
                 "patroni": changing,
                 "pid_file": f"{patroni.DATA}/postmaster.pid",
             },
-            modules=CLIENT,
+            modules=(*CLIENT, "keys", "processes"),
             secret=True,
         )
-
         yield from daemon(
             "room",
             "Gives the lead to a node with room when the disk is full",

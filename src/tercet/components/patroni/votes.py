@@ -1,0 +1,71 @@
+"""Binding votes: a standby follows only the holder of the leader key, and nobody is promoted without its report.
+
+nodeside/follow.py and nodeside/votes.py say how. Comes before Patroni, whose `pre_promote` needs the reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from tercet.components import endpoints
+from tercet.components.context import Context
+from tercet.components.guard.component import CLIENT, SUPERVISED, active, daemon, library, source
+from tercet.components.patroni import component as patroni
+from tercet.components.patroni.declaration import PatroniPorts
+from tercet.components.tailscale.component import HOSTS
+from tercet.components.text import as_json
+from tercet.converge.component import Condition
+from tercet.converge.requests import Active, Request
+from tercet.converge.resources import File, Resource
+from tercet.inventory.platform import Node, Role
+
+FOLLOW = "tercet-follow.service"
+REPORTS = "tercet/follow"  # in the KV store of `dcs`, by node: what it has, and whom it may follow
+
+
+@dataclass(frozen=True, slots=True)
+class Votes:
+    """The daemon that reports, and the program that counts, on each database node."""
+
+    context: Context
+    name: str = "votes"
+    after: tuple[str, ...] = ("dcs",)
+
+    def desired(self, node: Node) -> Iterable[Resource]:
+        if node.role is not Role.DB:
+            return
+        platform = self.context.platform
+        common = {
+            "node": node.name,
+            "dcs": endpoints.dcs(platform)._asdict(),
+            "scope": f"service/{platform.settings.postgresql.service}",
+            "reports": REPORTS,
+            "patroni": endpoints.patroni(platform, node.name)._asdict(),
+        }
+        yield from daemon(
+            "follow",
+            "A standby follows only the holder of the leader key",
+            {
+                **common,
+                "peers": [peer.name for peer in platform.of(Role.DB) if peer != node],
+                "port": platform.settings.ports.of(PatroniPorts).postgresql,
+                "data": patroni.DATA,
+                "controldata": f"{patroni.BIN}/pg_controldata",
+                "hosts": HOSTS,
+                "tailnet": str(platform.settings.tailnet.cidr),
+            },
+            modules=(*CLIENT, "host", "keys", "processes", "stray", "tailnet", "timeline"),
+            service=SUPERVISED,
+        )
+        yield from library(CLIENT)
+        yield File(patroni.VOTES, source("votes"))
+        yield File(patroni.VOTES_CONFIG, as_json(common))
+
+    def questions(self, node: Node) -> Mapping[str, Request]:
+        return {"follow": Active(FOLLOW)} if node.role is Role.DB else {}
+
+    def healthy(self) -> Iterable[Condition]:
+        names = [node.name for node in self.context.platform.of(Role.DB)]
+        title = "patroni: votes are reported by every database node"
+        yield Condition(title, active(names, "follow"), tuple((name, FOLLOW) for name in names))

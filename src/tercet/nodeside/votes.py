@@ -1,0 +1,112 @@
+"""Waits, before a standby is promoted, until enough nodes can confirm no more writes of another primary.
+
+Patroni runs this program as its `pre_promote`: this node holds the leader key, but is still a standby. If the program
+fails, Patroni gives up the key. It has counted votes before, but in Patroni a vote binds nobody: the voter may go on
+streaming from the old primary. So this program counts again, from the reports that follow.py writes on each node. A
+node that reported that it may follow only this node, or nobody, gets no WAL from another primary any more. If it has
+no more WAL than this node, then this node has everything that both of them have confirmed.
+
+As many votes are needed as in Patroni's own election (docs: quorum commit), from the members of its key `sync`.
+
+Argument: a JSON file {"node": …, "dcs": endpoint, "scope": "service/NAME", "reports": the path of the reports' keys,
+"patroni": endpoint}.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from tercet.nodeside.api import Api, ApiError
+from tercet.nodeside.endpoint import Endpoint
+
+# A report takes a third of a second, and a second more if the node has to be asked again. Meanwhile nobody can write,
+# and another node may get the votes that this one does not get.
+PATIENCE_S = 4.0
+API_S = 1.0
+NONSENSE = (ValueError, TypeError, KeyError, AttributeError)  # raised by an answer of another shape
+
+
+@dataclass(frozen=True, slots=True)
+class Election:
+    """Whose votes count: `voters` without this node, and how many are needed."""
+
+    voters: frozenset[str]
+    needed: int
+    leader: str = ""  # the last leader according to `sync`; it may have WAL that nobody confirmed
+
+    @classmethod
+    def of(cls, sync: dict[str, Any], node: str) -> Election:
+        """From Patroni's key `sync`; without a leader in it, there was no synchronous replication."""
+        leader = str(sync.get("leader") or "")
+        if leader in ("", node):
+            return cls(frozenset(), 0, leader)
+        members = {leader, *str(sync.get("sync_standby") or "").split(",")} - {""}
+        needed = int(sync.get("quorum") or 0) + (0 if node in members else 1)
+        return cls(frozenset(members - {node}), needed, leader)
+
+    def votes(self, reports: dict[str, dict[str, Any]], node: str, lsn: int) -> set[str]:
+        """Who votes for this node, which has the WAL up to `lsn`."""
+        bound = {name: int(said["lsn"]) for name, said in reports.items() if said["follows"] in ("", node)}
+        return {name for name in self.voters & bound.keys() if 0 <= bound[name] <= lsn}
+
+    def ahead(self, reports: dict[str, dict[str, Any]], lsn: int) -> set[str]:
+        """The standbys that have more: one of them must lead."""
+        standbys = (self.voters - {self.leader}) & reports.keys()
+        return {name for name in standbys if int(reports[name]["lsn"]) > lsn}
+
+
+class Cluster:
+    """What the node's own Patroni and `dcs` say."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._dcs, self._patroni = Api(Endpoint(**config["dcs"]), keep=True), Api(Endpoint(**config["patroni"]))
+        self._sync, self._reports = f"/v1/kv/{config['scope']}/sync", f"/v1/kv/{config['reports']}/"
+
+    def election(self, node: str) -> Election:
+        return Election.of(self._values(self._sync).get("sync", {}), node)
+
+    def reports(self) -> dict[str, dict[str, Any]]:
+        return self._values(f"{self._reports}?recurse")
+
+    def lsn(self) -> int:
+        """The position up to which this node has WAL, in bytes."""
+        said = json.loads(self._patroni.ask("GET", "/patroni", timeout=API_S).body)["xlog"]
+        return max(int(said.get(name) or 0) for name in ("received_location", "replayed_location"))
+
+    def _values(self, path: str) -> dict[str, dict[str, Any]]:
+        found = self._dcs.ask("GET", path, timeout=API_S).json() or []
+        return {key["Key"].rpartition("/")[2]: json.loads(base64.b64decode(key["Value"])) for key in found}
+
+
+def main(config: dict[str, Any]) -> int:
+    node, cluster = config["node"], Cluster(config)
+    end = time.monotonic() + PATIENCE_S
+    missing = "dcs does not answer"
+    while time.monotonic() < end:
+        try:
+            election = cluster.election(node)
+            if election.needed == 0:
+                return 0
+            reports, lsn = cluster.reports(), cluster.lsn()
+            if ahead := election.ahead(reports, lsn):
+                print(f"not promoted: {', '.join(sorted(ahead))} has more WAL than {lsn}", flush=True)
+                return 1
+            votes = election.votes(reports, node, lsn)
+            if len(votes) >= election.needed:
+                return 0
+            missing = f"{len(votes)} of {election.needed} votes of {', '.join(sorted(election.voters))}"
+        except (ApiError, *NONSENSE) as error:
+            missing = repr(error)
+        time.sleep(0.01)
+    print(f"not promoted: {missing}", flush=True)
+    return 1
+
+
+if __name__ == "__main__":
+    with open(sys.argv[1]) as file:
+        sys.exit(main(json.load(file)))
