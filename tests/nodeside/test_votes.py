@@ -359,12 +359,23 @@ def test_the_file_of_a_timeline_that_was_given_up_is_renamed_and_postgresql_star
 ) -> None:
     """Seen: a standby that never streamed again, and a Patroni that saw nothing to do."""
     found, folder = stalled
-    with subprocess.Popen(["sleep", "600"]) as postmaster:
+    (folder / "postgres").symlink_to("/bin/sleep")
+    with subprocess.Popen([folder / "postgres", "600"], cwd=folder) as postmaster:
         (folder / "postmaster.pid").write_text(f"{postmaster.pid}\n")
         looks = [found.look({"role": "replica"}, 39) for _ in range(stray.LOOKS)]
         assert looks == [[], [], ["00000028.history"]]
         assert postmaster.wait(20) == -signal.SIGINT
     assert history_files(folder) == ["00000026.history", "00000027.history", "00000028.history.given-up"]
+
+
+def test_another_program_with_the_postmasters_number_is_left_alone(stalled: tuple[stray.Stray, Path]) -> None:
+    found, folder = stalled
+    with subprocess.Popen(["sleep", "600"], cwd=folder) as other:
+        (folder / "postmaster.pid").write_text(f"{other.pid}\n")
+        for _ in range(stray.LOOKS):
+            found.look({"role": "replica"}, 39)
+        assert other.poll() is None
+        other.kill()
 
 
 @pytest.mark.parametrize(

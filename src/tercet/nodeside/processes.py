@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 
 def postmaster(pid_file: str) -> int:
     """The process id in its file, 0 if there is none."""
@@ -24,3 +26,19 @@ def walreceiver(pid: int) -> int:
     except OSError:
         pass
     return 0
+
+
+def running(data: str) -> int:
+    """The process id of the postmaster that runs in this data directory, which may be signalled; 0 if none runs.
+
+    postmaster.pid alone proves nothing: it remains after a crash, its number may belong to another program by now, and
+    a single-user backend (pg_rewind starts one) writes a negative number, which means a process group to kill(2).
+    """
+    try:
+        pid = postmaster(f"{data}/postmaster.pid")
+        if pid <= 1 or not os.path.samefile(f"/proc/{pid}/cwd", data):
+            return 0
+        with open(f"/proc/{pid}/comm") as file:
+            return pid if file.read().strip() == "postgres" else 0
+    except OSError:
+        return 0

@@ -18,7 +18,7 @@ import signal
 from typing import Any
 
 from tercet.nodeside.host import run
-from tercet.nodeside.processes import postmaster
+from tercet.nodeside.processes import running
 
 LOOKS = 3
 OWN = re.compile(r"(?:Min recovery ending loc's timeline|Latest checkpoint's TimeLineID): +(\d+)")
@@ -44,8 +44,8 @@ class Stray:
         strays = newer(os.listdir(f"{self._data}/pg_wal"), newest)
         for name in strays:
             os.rename(f"{self._data}/pg_wal/{name}", f"{self._data}/pg_wal/{name}.given-up")
-        pid = postmaster(f"{self._data}/postmaster.pid")
-        if strays and pid > 1:
+        pid = running(self._data)
+        if strays and pid:
             os.kill(pid, signal.SIGINT)
         return strays
 

@@ -61,6 +61,7 @@ from tercet.nodeside.endpoint import Endpoint
 from tercet.nodeside.host import ProgramError, notify, run
 from tercet.nodeside.keepalives import Keepalives
 from tercet.nodeside.leadkey import LeaderKey
+from tercet.nodeside.processes import running
 
 LOOK_S = 0.25  # seconds between two polls of the keepalives
 MIN_LOOKS = 8  # polls before a fence, at least: 2 s, enough for a Patroni that was suspended too to send a keepalive
@@ -112,21 +113,8 @@ class Postmaster:
         self._data = data
 
     def pid(self) -> int:
-        """Its process id; 0 if none runs.
-
-        postmaster.pid alone proves nothing: it remains after a crash, its number may belong to another program by now,
-        and a single-user backend (pg_rewind starts one) writes a negative number, which means a process group to
-        kill(2).
-        """
-        try:
-            with open(f"{self._data}/postmaster.pid") as file:
-                pid = int(file.readline())
-            if pid <= 1 or not os.path.samefile(f"/proc/{pid}/cwd", self._data):
-                return 0
-            with open(f"/proc/{pid}/comm") as file:
-                return pid if file.read().strip() == "postgres" else 0
-        except (OSError, ValueError):
-            return 0
+        """Its process id; 0 if none runs."""
+        return running(self._data)
 
     def stopping(self) -> int:
         """Its process id if the eighth line of postmaster.pid says that it is shutting down; otherwise 0."""

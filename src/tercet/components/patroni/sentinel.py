@@ -82,7 +82,7 @@ class Sentinel:
                 "hung_s": self.context.timing.keepalive_s,
                 "fence_s": self.context.timing.fence_s,
             },
-            modules=(*CLIENT, "host", "keepalives", "keys", "leadkey"),
+            modules=(*CLIENT, "host", "keepalives", "keys", "leadkey", "processes"),
             service=SUPERVISED,
         )
         yield from daemon(
