@@ -23,20 +23,26 @@ class Relay:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:
-        """Break every connection and refuse new ones, until `start`."""
+        """Break every connection, also those half made, and refuse new ones, until `start`."""
         if self._server is not None:
             self._server.close()
+            self._server = None
         for writer in tuple(self._open):
             writer.transport.abort()
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        server = self._server
         try:
             other_reader, other_writer = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:
             writer.transport.abort()
             return
         ends = {writer, other_writer}
+        if server is None or server is not self._server:  # it was cut meanwhile, when this was not yet in `_open`
+            for end in ends:
+                end.transport.abort()
+            return
         self._open |= ends
         try:
             async with asyncio.TaskGroup() as group:
