@@ -19,7 +19,7 @@ from tercet.components.guard.component import Guard
 from tercet.components.nomad import component as nomad
 from tercet.components.patroni import component as patroni
 from tercet.components.patroni.application import CHANGE, Application
-from tercet.components.patroni.sentinel import Sentinel
+from tercet.components.patroni.sentinel import Sentinel, is_remote
 from tercet.components.patroni.settings import Restarts, _config_differs, _restart_needed, restarts_of_lowered
 from tercet.components.permission import nobody_has_data
 from tercet.components.proxy.component import Proxy, Routes, routes_of
@@ -444,3 +444,28 @@ def test_a_transaction_is_the_primarys_from_its_first_statement_on_or_that_is_de
 def test_reads_prefer_the_site_then_the_nearest(context: Context) -> None:
     assert preference(context.platform, "sib-03") == ["db-sib-03", "db-sib-01", "db-fsn-01"]
     assert preference(context.platform, "fsn-01")[0] == "db-fsn-01"
+
+
+@pytest.mark.parametrize(
+    ("latencies", "remote"),
+    [
+        ((0.5, 15, 15), {"db-fsn-01"}),
+        ((15, 0.5, 15), {"db-sib-03"}),
+        ((15, 15, 15), set()),
+        ((10, 12, 14), set()),  # none is far from both others
+        ((0.5, 5, 5), set()),  # not far enough to matter
+    ],
+)
+def test_a_node_far_from_both_others_lets_them_lead(
+    context: Context, latencies: tuple[float, ...], remote: set[str]
+) -> None:
+    links = tuple(
+        link.model_copy(update={"latency_ms": latency})
+        for link, latency in zip(context.platform.settings.links, latencies, strict=True)
+    )
+    platform = dataclasses.replace(
+        context.platform, settings=context.platform.settings.model_copy(update={"links": links})
+    )
+    assert {node.name for node in platform.of(Role.DB) if is_remote(platform, node)} == remote
+    alone = platform.losing("sib-01")
+    assert not any(is_remote(alone, node) for node in alone.of(Role.DB))

@@ -75,7 +75,9 @@ class Handler(BaseHTTPRequestHandler):
         with self.server.changed:
             if "index" in query:
                 seen = int(query["index"][0])
-                self.server.changed.wait_for(lambda: self.server.index != seen, float(query["wait"][0][:-1]))
+                self.server.changed.wait_for(
+                    lambda: self.server.index != seen, float(query["wait"][0].removesuffix("ms")) / 1000
+                )
             if "recurse" in query:
                 found = [entry for name, entry in sorted(self.server.keys.items()) if name.startswith(key)]
             else:
@@ -98,14 +100,24 @@ class Handler(BaseHTTPRequestHandler):
         return self._answer(200, b"true")
 
     def _transaction(self, changes: list[dict[str, Any]]) -> None:
-        (held, written) = (change["KV"] for change in changes)
+        """As Consul does: all of it or nothing."""
+        operations = [change["KV"] for change in changes]
         keys = self.server.keys
-        assert (held["Verb"], written["Verb"]) == ("check-session", "cas")
-        holds = keys.get(held["Key"], {}).get("Session") == held["Session"]
-        if not holds or keys.get(written["Key"], {}).get("ModifyIndex", 0) != written["Index"]:
+        holds = {
+            "check-session": lambda key: keys.get(key["Key"], {}).get("Session") == key["Session"],
+            "cas": lambda key: keys.get(key["Key"], {}).get("ModifyIndex", 0) == key["Index"],
+            "get": lambda key: key["Key"] in keys,
+            "set": lambda _: True,
+        }
+        if not all(holds[key["Verb"]](key) for key in operations):
             return self._answer(409, b'{"Errors": []}')
-        self.server.put(written["Key"], base64.b64decode(written["Value"]).decode())
-        return self._answer(200, b'{"Results": []}')
+        for key in operations:
+            if key["Verb"] in ("cas", "set"):
+                self.server.put(key["Key"], base64.b64decode(key["Value"]).decode())
+        found = [
+            {"KV": {**keys[key["Key"]], **({} if key["Verb"] == "get" else {"Value": None})}} for key in operations
+        ]
+        return self._answer(200, json.dumps({"Results": found}).encode())
 
     def _answer(self, status: int, body: bytes) -> None:
         self.send_response(status)

@@ -71,8 +71,9 @@ class Answers(BaseHTTPRequestHandler):
                 server.changed.wait_for(lambda: server.over or server.begun != seen, timeout=10)
             return self._answer(200 if server.failover else 404, server.failover.encode(), server.begun)
         server.asked.release()
+        patience = float(self.path.split("wait=")[1].removesuffix("ms")) / 1000
         with server.changed:
-            server.changed.wait_for(lambda: server.over or server.index != seen, timeout=10)
+            server.changed.wait_for(lambda: server.over or server.index != seen, timeout=patience)
             status, body, index = (200 if server.holder else 404), server.holder.encode(), server.index
         return self._answer(status, body, index)
 
@@ -139,13 +140,13 @@ def agent(watch: Start) -> Iterator[Agent]:
             server.end()
 
 
-def start(agent: Agent, watch: Start) -> None:
+def start(agent: Agent, watch: Start, patience_s: float = 0.0) -> None:
     port = agent.server_address[1]
     waker = wake.waker(Endpoint("127.0.0.1", port, authorization="Basic secret"))
     leader, failover = (wake.Key(loopback(port), "service/x", name) for name in ("leader", "failover"))
     switchover = wake.Switchover()
     watch(wake.watch_switchover, failover, switchover)
-    watch(wake.watch_leader, leader, switchover, "db-two", waker)
+    watch(wake.watch_leader, leader, switchover, "db-two", patience_s, waker)
     for looks in (agent.asked, agent.told):
         for _ in range(2):  # the first look, and the one that waits
             assert looks.acquire(timeout=PATIENCE_S)
@@ -167,6 +168,25 @@ def test_a_new_holder_and_none_wake_patroni_with_a_change_of_nothing(agent: Agen
     agent.move("db-two")
     agent.patches.get(timeout=PATIENCE_S)
     assert agent.patches.empty()
+
+
+def test_a_node_far_from_the_others_is_woken_by_the_new_holder_and_not_by_the_free_key(
+    agent: Agent, watch: Start
+) -> None:
+    start(agent, watch, patience_s=2.0)
+    agent.move("")
+    assert agent.asked.acquire(timeout=PATIENCE_S)
+    agent.move("db-three")
+    agent.patches.get(timeout=PATIENCE_S)
+    assert agent.patches.empty()
+
+
+def test_a_node_far_from_the_others_is_woken_if_none_of_these_leads(agent: Agent, watch: Start) -> None:
+    start(agent, watch, patience_s=0.3)
+    began = time.monotonic()
+    agent.move("")
+    agent.patches.get(timeout=PATIENCE_S)
+    assert time.monotonic() - began >= 0.3
 
 
 def test_a_free_key_wakes_only_the_candidate_of_a_switchover(agent: Agent, watch: Start) -> None:
@@ -290,7 +310,7 @@ class Daemon:
         port = agent.server_address[1]
         at = loopback(port)._asdict()
         config = {"dcs": at, "scope": "service/x", "node": "db-two", "patroni": at}
-        config |= {"pid_file": str(self.pid_file)}
+        config |= {"pid_file": str(self.pid_file), "patience_s": 0}
         self.process = subprocess.Popen(deliver(folder, "wake", config), stdout=subprocess.PIPE, text=True)
 
     def line(self) -> str:

@@ -135,6 +135,11 @@ class Platform:
         """The number of standbys that must have a write before it is acknowledged; 0 if a single database is left."""
         return min(self.settings.patroni.synchronous_node_count, len(self.sites) - 1)
 
+    def latency_ms(self, site: str, other: str) -> float:
+        """The latency between two sites in milliseconds, in one direction; 0 if the inventory does not say."""
+        both = {site, other}
+        return next((link.latency_ms for link in self.settings.links if set(link.between) == both), 0.0)
+
     def pairs(self) -> Iterator[tuple[Site, Site]]:
         """Every unordered pair of sites."""
         for i, one in enumerate(self.sites):

@@ -5,15 +5,17 @@ heals, its standbys stream from it again at once, although one of them may have 
 primary acknowledges writes that the new one does not have (seen after a cut of 2 s: 23 acknowledged writes lost). A
 vote in Patroni is only an answer that says how much WAL a node has. This program makes it binding:
 
-1. It watches the leader key through the local `dcs` agent. When another node holds the key, or nobody for GRACE_S, an
-   nftables rule resets every connection from this node to the PostgreSQL of the other database nodes. So the old
-   primary gets no confirmation from here.
+1. It watches the leader key through the local `dcs` agent. When another node holds the key, or nobody, an nftables rule
+   resets every connection from this node to the PostgreSQL of the other database nodes. So the old primary gets no
+   confirmation from here.
 2. When no WAL can arrive any more, it writes to its own key in `dcs` which node it may follow and how much WAL it has.
-   The node that wants to lead waits for these reports before it is promoted (votes.py).
+   The node that wants to lead waits for these reports before it is promoted; a thread of this program counts them
+   (votes.py).
 3. It opens the way to the new holder of the key, but only if that node holds the key after the report was written.
 
-Patroni deletes and takes the key again when it restarts on a primary, which takes less than GRACE_S; nothing is closed
-then. While `dcs` is silent, nothing changes: nobody can be promoted either.
+When Patroni restarts on a primary, it deletes the key and takes it again, 0.07 s later in the lab. So a stream that is
+alive is cut only when nobody has held the key for GRACE_S. While `dcs` is silent, nothing changes: nobody can be
+promoted either.
 
 It also makes sure that the standby can follow that node (stray.py).
 
@@ -21,32 +23,35 @@ If this program is dead, suspended or refused, the rule stays as it is, and othe
 systemd starts it again. A primary follows nobody.
 
 Argument: a JSON file {"node": …, "dcs": endpoint, "scope": "service/NAME", "reports": the path of the reports' keys,
-"patroni": endpoint, "peers": [name, …], "port": PostgreSQL's, "data": PATH, "controldata": program, "hosts": …,
-"tailnet": CIDR}.
+"patroni": endpoint, "votes": the port on loopback where votes.py answers, "peers": [name, …], "port": PostgreSQL's,
+"data": PATH, "controldata": program, "hosts": …, "tailnet": CIDR}.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import sys
 import time
 from typing import Any
 
-from tercet.nodeside.api import Api, ApiError
+from tercet.nodeside.api import JSON, Api, ApiError
 from tercet.nodeside.endpoint import Endpoint
 from tercet.nodeside.host import ProgramError, notify, run
-from tercet.nodeside.keys import Key
+from tercet.nodeside.keys import Key, text_of
 from tercet.nodeside.processes import postmaster, walreceiver
 from tercet.nodeside.stray import Stray
 from tercet.nodeside.tailnet import Tailnet, addresses_in
 from tercet.nodeside.timeline import known
+from tercet.nodeside.votes import Counter
 
 GRACE_S = 0.25
 WAIT_S = 3  # seconds between two looks if nothing changes
 CLOSED_S = 1.0  # seconds until the walreceiver must have noticed that the way is closed
 API_S = 2.0
 RETRY_S = 0.2
+CONFLICT = 409
 TABLE = "inet tercet_follow"
 NONSENSE = (ValueError, TypeError, KeyError, IndexError, AttributeError)  # raised by an answer of another shape
 
@@ -72,9 +77,10 @@ class Way:
             }}
         """
         run(["nft", "-f", "-"], script)
-        for address in shut:
+        if shut:
             # A stream that is idle would end only at its next packet.
-            run(["ss", "--kill", "--tcp", "--numeric", "dst", address, "dport", "=", f":{self._port}"])
+            peers = " or ".join(f"dst {address}:{self._port}" for address in sorted(shut))
+            run(["ss", "--kill", "--tcp", "--numeric", *peers.split()])
 
     def is_only(self, holder: str) -> bool:
         """Whether an earlier process left the way open to this node alone. Raises OSError."""
@@ -97,43 +103,58 @@ class Follower:
         dcs = Endpoint(**config["dcs"])
         self._node, self._way = config["node"], way
         self._key = Key(dcs, config["scope"], "leader")
-        self._path = f"/v1/kv/{config['reports']}/{config['node']}"
-        self._dcs, self._patroni = Api(dcs), Api(Endpoint(**config["patroni"]))
+        self._leader_key = f"{config['scope']}/leader"
+        self._report_key = f"{config['reports']}/{config['node']}"
+        self._dcs, self._patroni = Api(dcs, headers=JSON), Api(Endpoint(**config["patroni"]))
         self._history = f"/v1/kv/{config['scope']}/history?raw"
         self._pid_file = f"{config['data']}/postmaster.pid"
         self._stray = Stray(config["data"], config["controldata"])
-        self._open = ""  # the node to which the way is open, as far as this program knows
+        self._open: str | None = None  # the node to which the way is open; "": closed to all; None: not known
+        self._still = False  # whether the last walreceiver has ended since the way was closed
         self._done: str | None = None  # the holder of the key that was completely dealt with
         self._said = ""
 
     def turn(self) -> None:
         """Wait for a change of the key, and follow it. Raises ApiError, NONSENSE, ProgramError, OSError."""
         holder = self._key.changed(WAIT_S if self._done is not None else 1)
-        if not holder and self._open:
-            time.sleep(GRACE_S)
-            holder = self._key.now()
+        if self._open and not holder and self._streams():
+            holder = self._key.taken(GRACE_S)
         if self._done is None and self._is_done(holder):
             self._open = self._done = holder
         if holder == self._done:
             return self._look_for_strays()
         self._done = None
-        if holder in ("", self._node) or holder != self._open:
+        if holder in ("", self._node):
+            self._close()
+            lsn = self._received()
+            self._report(holder, lsn)
+        else:
+            if holder != self._open:
+                self._close()
+            lsn = self._received()
+            if not self._report_if_led(holder, lsn):
+                return
+            if holder != self._open:
+                self._open_to(holder)
+        if lsn >= 0 or holder == self._node:
+            self._done = holder
+
+    def _close(self) -> None:
+        if self._open != "":
+            self._open, self._still = None, False
             self._way.only("")
             self._open = ""
-        whole = self._report(holder)
-        if holder not in ("", self._node):
-            # After the report was written: whoever read it knows that the way is not open to an older holder.
-            if self._key.now() != holder:
-                return
-            self._way.only(holder)
-            self._open = holder
-        self._done = holder if whole else None
+
+    def _open_to(self, holder: str) -> None:
+        self._open = None
+        self._way.only(holder)
+        self._open = holder
 
     def _is_done(self, holder: str) -> bool:
         """Whether an earlier process of this program has followed this holder. Then its stream is left alone."""
         if self._said or holder in ("", self._node):
             return False
-        answer = self._dcs.ask("GET", f"{self._path}?raw", timeout=API_S)
+        answer = self._dcs.ask("GET", f"/v1/kv/{self._report_key}?raw", timeout=API_S)
         said = json.loads(answer.body) if answer.status == 200 else {}
         return said.get("follows") == holder and said.get("lsn") != -1 and self._way.is_only(holder)
 
@@ -155,16 +176,33 @@ class Follower:
         self._done = None
         self._key.again()
 
-    def _report(self, holder: str) -> bool:
-        """Report what this node has, and that it can get no more from anybody but `holder`. Returns whether the report
-        is a vote.
+    def _report(self, holder: str, lsn: int) -> None:
+        """Report what this node has, and that it can get no more from anybody but `holder`."""
+        report = json.dumps({"follows": holder, "lsn": lsn})
+        self._dcs.ask("PUT", f"/v1/kv/{self._report_key}", report.encode(), timeout=API_S).json()
+        self._log(report)
+
+    def _report_if_led(self, holder: str, lsn: int) -> bool:
+        """The same, and whether `holder` still held the key when the report was written. Only then may the way be
+        opened: whoever reads the report knows that the way is not open to an older holder.
         """
-        report = json.dumps({"follows": holder, "lsn": self._received()})
-        self._dcs.ask("PUT", self._path, report.encode(), timeout=API_S).json()
+        report = json.dumps({"follows": holder, "lsn": lsn})
+        changes = (
+            {"Verb": "set", "Key": self._report_key, "Value": base64.b64encode(report.encode()).decode()},
+            {"Verb": "get", "Key": self._leader_key},  # fails if there is none, and nothing is written then
+        )
+        body = json.dumps([{"KV": change} for change in changes]).encode()
+        answer = self._dcs.ask("PUT", "/v1/txn", body, timeout=API_S)
+        if answer.status == CONFLICT:
+            return False
+        _, leader = (result["KV"] for result in answer.json()["Results"])
+        self._log(report)
+        return text_of(leader) == holder
+
+    def _log(self, report: str) -> None:
         if report != self._said:
             self._said = report
             print(f"reported {report}", flush=True)
-        return holder == self._node or '"lsn": -1' not in report
 
     def _received(self) -> int:
         """The WAL position up to which this node has everything, in bytes; -1 if it is no standby that could tell."""
@@ -179,20 +217,25 @@ class Follower:
         except (ApiError, *NONSENSE):
             return -1
 
+    def _streams(self) -> bool:
+        return walreceiver(postmaster(self._pid_file), "streaming") > 0
+
     def _is_still(self) -> bool:
-        """Whether no walreceiver is left."""
+        """Whether no walreceiver is left that began before the way was closed."""
         end = time.monotonic() + CLOSED_S
-        while receiver := walreceiver(postmaster(self._pid_file)):
+        while not self._still and (receiver := walreceiver(postmaster(self._pid_file))):
             if time.monotonic() > end:
                 print(f"walreceiver {receiver} does not end", flush=True)
                 return False
             time.sleep(0.01)
+        self._still = True
         return True
 
 
 def main(config: dict[str, Any]) -> None:
     way = Way(config["peers"], config["port"], config["hosts"], Tailnet(config["tailnet"]))
     follower = Follower(config, way)
+    Counter(config).start()
     print("watching", flush=True)
     said = ""
     while True:

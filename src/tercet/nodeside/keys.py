@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from typing import Any
 
 from tercet.nodeside.api import Api, ApiError
@@ -18,17 +19,24 @@ class Key:
         self._agent, self._path = Api(dcs), f"/v1/kv/{scope}/{name}?raw"
         self._index = 0
 
-    def changed(self, wait: int = WAIT_S) -> str:
+    def changed(self, wait: float = WAIT_S) -> str:
         """Its value, or "" if the key does not exist. Returns after a change or `wait` seconds. Raises ApiError,
         ValueError.
         """
-        path = f"{self._path}&index={self._index}&wait={wait}s"
+        path = f"{self._path}&index={self._index}&wait={1000 * wait:.0f}ms"
         answer = self._agent.ask("GET", path, timeout=wait + 5)
         if answer.status not in (200, 404):
             raise ApiError(f"status {answer.status}")
         index = int(answer.headers.get("X-Consul-Index", "0"))
         self._index = index if index >= self._index else 0  # the index of an agent that lost its state starts again
         return answer.body.decode() if answer.status == 200 else ""
+
+    def taken(self, wait: float) -> str:
+        """Its value as soon as the key exists; "" if it does not for `wait` seconds. Raises ApiError, ValueError."""
+        end, value = time.monotonic() + wait, ""
+        while not value and (left := end - time.monotonic()) > 0:
+            value = self.changed(left)
+        return value
 
     def again(self) -> None:
         """Let the next `changed` return at once."""

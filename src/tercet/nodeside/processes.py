@@ -14,14 +14,14 @@ def postmaster(pid_file: str) -> int:
         return 0
 
 
-def walreceiver(pid: int) -> int:
-    """The postmaster's child process that receives WAL, 0 if there is none."""
+def walreceiver(pid: int, state: str = "") -> int:
+    """The postmaster's child process that receives WAL, 0 if there is none, or none in this state (`streaming`)."""
     try:
         with open(f"/proc/{pid}/task/{pid}/children") as file:
             children = file.read().split()
         for child in children:
             with open(f"/proc/{child}/cmdline") as file:
-                if "walreceiver" in file.read():
+                if f"walreceiver {state}".rstrip() in file.read():
                     return int(child)
     except OSError:
         pass

@@ -55,7 +55,7 @@ PSQL = f"{BIN}/psql"  # psql in PATH is Debian's wrapper in Perl, which takes tw
 GATE = "/usr/lib/tercet/patroni-may-start"
 BEFORE_STOP = "/usr/lib/tercet/patroni-before-stop"
 AFTER_BOOTSTRAP = "/usr/lib/tercet/patroni-after-bootstrap"
-VOTES, VOTES_CONFIG = "/usr/lib/tercet/votes.py", "/etc/tercet/votes.json"
+PRE_PROMOTE = "/usr/lib/tercet/patroni-pre-promote"
 KEEPALIVES = "/run/patroni/keepalives"  # written by Patroni, read by nodeside/watchdog.py
 STEPPED_DOWN = "/run/tercet-stepped-down"  # exists from the watchdog's fence of an unsteady primary to its next start
 STEPPED_DOWN_S = 10  # seconds; in the lab, another node led after 1 to 3
@@ -145,7 +145,7 @@ class Patroni:
                 "bin_name": {"pg_rewind": PG_REWIND},
                 "pgpass": "/run/patroni/pgpass",
                 "before_stop": BEFORE_STOP,
-                "pre_promote": f"/usr/bin/python3 -BEs {VOTES} {VOTES_CONFIG}",
+                "pre_promote": PRE_PROMOTE,
                 # With a spread checkpoint, the default, a new standby waits for minutes before the first byte.
                 "basebackup": [{"checkpoint": "fast"}],
                 # PG_REWIND moves data aside that cannot be rewound; Patroni must not delete it.

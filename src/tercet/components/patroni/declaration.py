@@ -22,6 +22,8 @@ class PatroniPorts(Model):
     """PostgreSQL, on db nodes."""
     patroni: Port = 8008
     """Patroni's REST API, on db nodes."""
+    votes: Port = 8009
+    """Says on loopback whether a standby may be promoted, on db nodes."""
 
 
 DECLARATION = ComponentDeclaration(

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 from tercet.components import endpoints
 from tercet.components.context import Context
-from tercet.components.guard.component import CLIENT, SUPERVISED, active, daemon, library, source
+from tercet.components.guard.component import CLIENT, SUPERVISED, active, daemon
 from tercet.components.patroni import component as patroni
 from tercet.components.patroni.declaration import PatroniPorts
 from tercet.components.tailscale.component import HOSTS
-from tercet.components.text import as_json
 from tercet.converge.component import Condition
 from tercet.converge.requests import Active, Request
 from tercet.converge.resources import File, Resource
+from tercet.datafile import text_of
 from tercet.inventory.platform import Node, Role
 
 FOLLOW = "tercet-follow.service"
@@ -36,31 +36,29 @@ class Votes:
         if node.role is not Role.DB:
             return
         platform = self.context.platform
-        common = {
-            "node": node.name,
-            "dcs": endpoints.dcs(platform)._asdict(),
-            "scope": f"service/{platform.settings.postgresql.service}",
-            "reports": REPORTS,
-            "patroni": endpoints.patroni(platform, node.name)._asdict(),
-        }
+        ports = platform.settings.ports.of(PatroniPorts)
         yield from daemon(
             "follow",
             "A standby follows only the holder of the leader key",
             {
-                **common,
+                "node": node.name,
+                "dcs": endpoints.dcs(platform)._asdict(),
+                "scope": f"service/{platform.settings.postgresql.service}",
+                "reports": REPORTS,
+                "patroni": endpoints.patroni(platform, node.name)._asdict(),
+                "votes": ports.votes,
                 "peers": [peer.name for peer in platform.of(Role.DB) if peer != node],
-                "port": platform.settings.ports.of(PatroniPorts).postgresql,
+                "port": ports.postgresql,
                 "data": patroni.DATA,
                 "controldata": f"{patroni.BIN}/pg_controldata",
                 "hosts": HOSTS,
                 "tailnet": str(platform.settings.tailnet.cidr),
             },
-            modules=(*CLIENT, "host", "keys", "processes", "stray", "tailnet", "timeline"),
+            modules=(*CLIENT, "host", "keys", "processes", "stray", "tailnet", "timeline", "votes"),
             service=SUPERVISED,
         )
-        yield from library(CLIENT)
-        yield File(patroni.VOTES, source("votes"))
-        yield File(patroni.VOTES_CONFIG, as_json(common))
+        script = text_of(__package__, "pre-promote.sh", PORT=str(ports.votes))
+        yield File(patroni.PRE_PROMOTE, script.encode(), mode=0o755)
 
     def questions(self, node: Node) -> Mapping[str, Request]:
         return {"follow": Active(FOLLOW)} if node.role is Role.DB else {}

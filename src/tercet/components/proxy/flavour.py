@@ -37,12 +37,9 @@ class Flavour:
 
 def preference(platform: Platform, site: str) -> list[str]:
     """Database nodes in the order of preference for this site's reads: its own, then by latency."""
-    latency: dict[frozenset[str], float] = {
-        frozenset(link.between): link.latency_ms for link in platform.settings.links
-    }
 
     def distance(node: Node) -> tuple[bool, float]:
-        return node.site != site, latency.get(frozenset((node.site, site)), 0.0)
+        return node.site != site, platform.latency_ms(node.site, site)
 
     return [node.name for node in sorted(platform.of(Role.DB), key=distance)]
 
