@@ -32,7 +32,7 @@ class Place:
         return subprocess.run(["sh", "-c", self._script, "sh", *words], timeout=30, check=False).returncode == 0
 
     def mark(self, inode: int) -> None:
-        self.data.with_name("tercet.rewinding").write_text(f"{inode}\n")
+        self.data.with_name("tercet.rewinding").write_text(f"{inode} boot control\n")
 
 
 @pytest.fixture

@@ -31,6 +31,14 @@ if [ "$1" = unrewindable ]; then
   done
 fi
 touch $data/the-diverged-one
+if [ "$1" = half ]; then
+  # What pg_rewind left when its source was cut off: files that it had emptied to write them again.
+  echo $(stat -c %i $data) boot $(sha256sum < $data/global/pg_control | cut -c -64) > $data.rewinding
+  for file in $data/postgresql.auto.conf $data/postgresql.base.conf $data/pg_wal/$(printf %08X $timeline)*; do
+    : > $file
+  done
+  postgres /usr/lib/tercet/postgres -D $data 2>&1 || echo "refused: $?"
+fi
 systemctl start --no-block patroni tercet-watchdog
 """
 PLACE = "/var/lib/postgresql/17"
@@ -45,8 +53,8 @@ def standby(lab: Lab) -> str:
     return str(next(m["node"] for m in lab.json("status")["postgres"]["members"] if m["role"] == "standby"))
 
 
-def diverge(lab: Lab, node: str, how: str) -> None:
-    lab.call("exec", node, "--", "sh", "-c", DIVERGE, "sh", how)
+def diverge(lab: Lab, node: str, how: str) -> str:
+    return lab.call("exec", node, "--", "sh", "-c", DIVERGE, "sh", how).stdout
 
 
 # pg_rewind needs the last checkpoint before the divergence. From here on that lies in an earlier segment: the one in
@@ -97,6 +105,19 @@ def test_data_that_can_be_rewound_is_rewound(platform_lab: Lab) -> None:
     assert platform_lab.json("aside", "list") == []
     assert platform_lab.on(node, f"ls {PLACE}").split() == ["reserve", "tercet"]
     wait_until("the platform is healthy", lambda: platform_lab.call("status", expect=None).returncode == 0, 120)
+
+
+def test_no_server_starts_on_data_that_a_rewind_left_half_written(platform_lab: Lab) -> None:
+    """Seen when the source of a rewind was cut off: Patroni started a standby that waited for WAL for ever."""
+    lab = platform_lab
+    node = standby(lab)
+    assert "a rewind left the data half-written" in diverge(lab, node, "half")
+    wait_until(f"{node} streams again", lambda: streams(lab, node), 180)
+    [kept] = lab.json("aside", "list")
+    assert "the-diverged-one" in lab.on(node, f"ls {kept['path']}")
+    lab.call("aside", "remove", node, kept["name"], "--yes")
+    assert lab.on(node, f"ls {PLACE}").split() == ["reserve", "tercet"]
+    wait_until("the platform is healthy", lambda: lab.call("status", expect=None).returncode == 0, 120)
 
 
 def test_a_diverged_node_is_rewound_from_a_primary_that_is_read_only(platform_lab: Lab) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tercet.datafile import text_of
 from tercet.nodeside import aside, rewind
 
 pytestmark = pytest.mark.skipif(not shutil.which("setpriv"), reason="needs util-linux's setpriv")
@@ -32,6 +34,9 @@ class Place:
         (self.data / "pg_wal").mkdir(parents=True)
         (self.data / "pg_tblspc").mkdir()
         (self.data / "PG_VERSION").write_text("17\n")
+        self.control = self.data / "global" / "pg_control"
+        self.control.parent.mkdir()
+        self.control.write_bytes(b"as before the rewind")
         self.program("pg_controldata", "exit 1")
         self.program("psql", "echo 2026-11-26 16:00:00+00")
         self.settings = root / "aside.json"
@@ -93,7 +98,9 @@ def test_data_that_a_rewind_left_half_written_are_marked_until_one_has_worked(pl
     place.program("pg_rewind", f"cp {mark} {place.programs}/seen; {FAILS}")
     place.program("psql", f"[ $(grep -c psql {place.log}) -gt 1 ] || echo started")  # the source goes away
     assert place.run() == 1
-    assert mark.read_text() == (place.programs / "seen").read_text() == f"{place.data.stat().st_ino}\n"
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    control = hashlib.sha256(place.control.read_bytes()).hexdigest()
+    assert mark.read_text() == f"{place.data.stat().st_ino} {boot} {control}\n" == (place.programs / "seen").read_text()
     place.program("psql", "echo started")
     place.program("pg_rewind", "exit 0")
     assert place.run() == 0
@@ -142,6 +149,76 @@ def test_a_rewind_does_not_outlive_who_started_it(place: Place) -> None:
             program.kill()
     pid = int((place.programs / "pid").read_text())
     wait_until(lambda: not Path(f"/proc/{pid}").exists())
+
+
+# Starting a server
+
+
+COMPLETE = "echo 'Database cluster state:               in archive recovery'"
+
+
+Start = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def start(place: Place) -> Start:
+    """Patroni's call of the program that stands for postgres."""
+    script = text_of(
+        "tercet.components.patroni",
+        "postgres.sh",
+        DATA=place.data,
+        PROGRAMS=place.programs,
+        ASIDE=aside.__file__,
+        ASIDE_SETTINGS=place.settings,
+    )
+    place.program("postgres", 'echo "started $@"')
+
+    def call(*words: str) -> tuple[int, str]:
+        argv = ["sh", "-c", script, "sh", *(words or ("-D", str(place.data), "--port=5432"))]
+        done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=30)
+        return done.returncode, done.stdout
+
+    return call
+
+
+def test_a_server_starts_on_data_that_no_rewind_has_touched(place: Place, start: Start) -> None:
+    assert start() == (0, f"started -D {place.data} --port=5432\n")
+    rewind.mark(str(place.data))
+    place.data.rename(place.data.with_name("older"))
+    shutil.copytree(place.data.with_name("older"), place.data)  # a clone: the mark is not its own
+    assert start()[0] == 0
+
+
+def test_no_server_starts_on_half_written_data(place: Place, start: Start) -> None:
+    rewind.mark(str(place.data))
+    assert start() == (1, "a rewind left the data half-written; not started until a rewind has worked\n")
+    place.control.write_bytes(b"pg_rewind recovered the data in single-user mode first")
+    place.program("pg_controldata", "echo 'Database cluster state:               shut down'")
+    assert start()[0] == 1
+    assert start("-D", str(place.data), "-C", "archive_mode")[0] == 0
+    assert start("--single", "-D", str(place.data))[0] == start("--describe-config")[0] == 0
+    assert place.data.exists()
+
+
+def test_a_rewind_that_was_killed_at_its_end_is_complete(place: Place, start: Start) -> None:
+    rewind.mark(str(place.data))
+    place.control.write_bytes(b"written last")
+    place.program("pg_controldata", COMPLETE)
+    assert start() == (0, f"started -D {place.data} --port=5432\n")
+    assert place.beside == ["tercet"]
+
+
+def test_it_is_not_complete_if_the_machine_crashed_then(place: Place, start: Start) -> None:
+    rewind.mark(str(place.data))
+    mark = place.data.with_name("tercet.rewinding")
+    inode, _, control = mark.read_text().split()
+    mark.write_text(f"{inode} another-boot {control}\n")
+    place.control.write_bytes(b"written last")
+    place.program("pg_controldata", COMPLETE)
+    assert start()[0] == 1
+    assert not place.data.exists()
+    [kept] = aside.all_aside(place.data)
+    assert kept.reason == "the machine crashed at the end of a rewind"
 
 
 def wait_until(check: Callable[[], bool]) -> None:

@@ -8,9 +8,10 @@ Invariant: data is moved only if pg_rewind has failed twice in a row against a p
 answered before and after each run, with the same start time. If the primary is away, restarts or is being replaced, the
 failure proves nothing: the data stays in its place and Patroni tries again.
 
-While pg_rewind changes the data, and after an interrupted run, there is a mark next to the data, because half-written
-data must not be read (components/patroni/readonly.py). The mark is removed only after a successful run, or after the
-data was moved aside.
+While pg_rewind changes the data, and after an interrupted run, there is a mark next to the data. No server is started
+on half-written data (components/patroni/postgres.sh and readonly.sh): seen when the source was cut off in the middle of
+a rewind, configuration files were empty, and Patroni started a standby that waited for ever. The mark is removed only
+after a successful run, or after the data was moved aside.
 
 Arguments: the directory of PostgreSQL's programs, the program that moves aside and its settings, then the arguments of
 pg_rewind.
@@ -19,6 +20,7 @@ pg_rewind.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import subprocess
@@ -67,11 +69,15 @@ def rewind(programs: str, words: list[str]) -> str:
 
 
 def mark(data: str) -> None:
-    """Write the mark that the data is being changed. It contains the directory's inode, so it does not apply to data
-    that came later. Raises OSError.
+    """Write the mark that the data is being changed: the directory's inode, because the mark does not apply to data
+    that comes later, the boot of the machine, and the hash of pg_control, which pg_rewind writes last. Raises OSError.
     """
+    with open(f"{data}/global/pg_control", "rb") as file:
+        control = hashlib.sha256(file.read()).hexdigest()
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        boot = file.read().strip()
     with open(f"{data}.rewinding", "w") as file:
-        file.write(f"{os.stat(data).st_ino}\n")
+        file.write(f"{os.stat(data).st_ino} {boot} {control}\n")
         file.flush()
         os.fsync(file.fileno())
     folder = os.open(os.path.dirname(data), os.O_DIRECTORY)

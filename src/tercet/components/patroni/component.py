@@ -35,7 +35,7 @@ from tercet.components.patroni.parameters import needed
 from tercet.components.patroni.readonly import PROGRAM as READONLY
 from tercet.components.patroni.readonly import UNIT as READONLY_UNIT
 from tercet.components.patroni.readonly import readonly
-from tercet.components.patroni.rewind import PG_REWIND, rewind
+from tercet.components.patroni.rewind import PG_REWIND, POSTGRES, rewind
 from tercet.components.rolling import databases
 from tercet.components.systemd import NEEDS_TAILNET, unit_file, unit_path
 from tercet.components.text import as_yaml
@@ -94,7 +94,7 @@ class Patroni:
         yield File(CONFIG, as_yaml(self._config(node)), mode=0o640, group="postgres", secret=True)
         yield File(GATE, self._gate().encode(), mode=0o755)
         yield File(BEFORE_STOP, _BEFORE_STOP.encode(), mode=0o755)
-        yield from rewind(BIN)
+        yield from rewind(BIN, DATA)
         yield from readonly(BIN, DATA)
         yield File(AFTER_BOOTSTRAP, _AFTER_BOOTSTRAP.encode(), mode=0o755)
         yield File(unit_path(UNIT), self._unit())
@@ -142,7 +142,7 @@ class Patroni:
                 "use_unix_socket_repl": False,
                 "data_dir": DATA,
                 "bin_dir": BIN,
-                "bin_name": {"pg_rewind": PG_REWIND},
+                "bin_name": {"pg_rewind": PG_REWIND, "postgres": POSTGRES},
                 "pgpass": "/run/patroni/pgpass",
                 "before_stop": BEFORE_STOP,
                 "pre_promote": PRE_PROMOTE,

@@ -1,5 +1,5 @@
-"""The program that Patroni runs instead of pg_rewind: it moves data aside that cannot be rewound. See
-nodeside/rewind.py.
+"""The programs that Patroni runs instead of pg_rewind and postgres: data that cannot be rewound is moved aside, and a
+server does not start on half-written data. See nodeside/rewind.py.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from importlib.resources import files
 from tercet.converge.resources import File, Resource
 from tercet.datafile import text_of
 
-PG_REWIND = "/usr/lib/tercet/pg_rewind"
+PG_REWIND, POSTGRES = "/usr/lib/tercet/pg_rewind", "/usr/lib/tercet/postgres"
 ASIDE, ASIDE_SETTINGS = "/usr/lib/tercet/aside.py", "/etc/tercet/aside.json"  # see components/patroni/aside.py
 _PROGRAM = "/usr/lib/tercet/rewind.py"
 
 
-def rewind(programs: str) -> Iterable[Resource]:
+def rewind(programs: str, data: str) -> Iterable[Resource]:
     """The files. `programs` is the directory of PostgreSQL's programs."""
     source = files("tercet.nodeside").joinpath("rewind.py").read_bytes()
-    paths = {"PROGRAMS": programs, "REWIND": _PROGRAM, "ASIDE": ASIDE, "ASIDE_SETTINGS": ASIDE_SETTINGS}
+    paths = {"PROGRAMS": programs, "ASIDE": ASIDE, "ASIDE_SETTINGS": ASIDE_SETTINGS}
     yield File(_PROGRAM, source)
-    yield File(PG_REWIND, text_of(__package__, "rewind.sh", **paths).encode(), mode=0o755)
+    yield File(PG_REWIND, text_of(__package__, "rewind.sh", REWIND=_PROGRAM, **paths).encode(), mode=0o755)
+    yield File(POSTGRES, text_of(__package__, "postgres.sh", DATA=data, **paths).encode(), mode=0o755)
