@@ -108,7 +108,7 @@ class Dcs:
 
 
 def new(needed: int = 1, *, full: str = "/nonexistent", dcs: Dcs | None = None) -> strict.Strict:
-    return strict.Strict(needed, 5432, full, dcs or Dcs())  # type: ignore[arg-type]
+    return strict.Strict(needed, ["db-2", "db-3"], 5432, full, dcs or Dcs())  # type: ignore[arg-type]
 
 
 def poll(guard: strict.Strict, primary: Primary, clock: list[float], times: int = 1) -> None:
@@ -309,7 +309,7 @@ def test_a_new_primary_looks_often_for_its_first_standby(kernel: Filter, clock: 
     class Session:
         """The third look finds a standby."""
 
-        def execute(self, sql: str) -> Session:
+        def execute(self, sql: str, _values: tuple[Any, ...]) -> Session:
             looks.append(sql)
             return self
 
@@ -345,7 +345,41 @@ def test_a_failure_of_nft_is_told_and_writes_are_refused_all_the_same(
 
 def test_the_question_is_one_that_postgresql_answers(server: Server) -> None:  # noqa: F811
     with psycopg.connect(server.conninfo, autocommit=True) as connection:
-        assert connection.execute(strict.LOOK).fetchone() == (False, False, False, False, None, None)
+        assert connection.execute(strict.LOOK, (["db-2"],)).fetchone() == (False, False, False, False, None, None)
+
+
+@pytest.mark.parametrize(("name", "counts"), [("pg_basebackup", False), ("db-2", True)])
+def test_what_receives_wal_counts_only_if_it_is_a_database_node(
+    server: Server,  # noqa: F811
+    tmp_path: Path,
+    name: str,
+    counts: bool,
+) -> None:
+    """Seen: Patroni named `*` as synchronous, and writes were allowed because of a clone that had just begun."""
+    argv = [
+        str(server.binaries / "pg_receivewal"),
+        "-D",
+        str(tmp_path),
+        "-d",
+        f"{server.conninfo} application_name={name}",
+    ]
+    with psycopg.connect(server.conninfo, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        connection.execute("SELECT pg_reload_conf()")
+        receiver = subprocess.Popen([*argv, "--synchronous"])
+        try:
+            end = time.monotonic() + 30
+            while connection.execute("SELECT FROM pg_stat_replication WHERE sync_state = 'sync'").fetchone() is None:
+                assert time.monotonic() < end
+                time.sleep(0.05)
+            row = connection.execute(strict.LOOK, (["db-2"],)).fetchone()
+            assert row is not None and bool(row[4]) is counts
+            assert (connection.execute(strict.STREAMING, (["db-2"],)).fetchone() is not None) is counts
+        finally:
+            receiver.kill()
+            receiver.wait()
+            connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            connection.execute("SELECT pg_reload_conf()")
 
 
 def reloads(server: Server) -> int:  # noqa: F811
@@ -402,7 +436,8 @@ options = "-c synchronous_commit=local -c statement_timeout=3s"
 strict.connect = lambda port: psycopg.connect(sys.argv[1], autocommit=True, application_name="strict", options=options)
 strict.shield = lambda port, up: None
 dcs = {{"host": "127.0.0.1", "port": 9}}
-strict.main({{"needed": 0, "port": 5432, "full": "/nonexistent", "dcs": dcs, "scope": "service/x", "node": "db-1"}})
+config = {{"needed": 0, "standbys": [], "port": 5432, "full": "/nonexistent"}}
+strict.main({{**config, "dcs": dcs, "scope": "service/x", "node": "db-1"}})
 """
 
 

@@ -1,8 +1,8 @@
 """Enforces strict mode: if no standby can confirm a write, the primary refuses writes instead of hanging.
 
 Runs on every database node (`tercet-strict.service`), as root, with Debian's psycopg. Argument: a JSON file {"needed":
-standbys per commit, "port": PostgreSQL's port, "full": a file that exists while the disk is full, "dcs": endpoint,
-"scope": "service/NAME", "node": …}.
+standbys per commit, "standbys": the names of the other database nodes, "port": PostgreSQL's port, "full": a file that
+exists while the disk is full, "dcs": endpoint, "scope": "service/NAME", "node": …}.
 
 PostgreSQL alone lets commits hang when no standby is left. It reports a *cancelled* wait (a driver's statement time-out
 sends a CancelRequest) as success: an acknowledged write that no standby has. So this program checks four times a second
@@ -13,6 +13,8 @@ on the primary:
   confirming standby until the first one follows it, a second after the promotion, and commits in that second should
   wait instead of fail. The setting is changed once. If PostgreSQL does not have it in force after two seconds, its
   files are loaded again.
+- Only the other database nodes count. While Patroni knows no standby, it names `*` as synchronous, and everything that
+  receives WAL confirms commits: a pg_basebackup whose clone is useless until it is complete (seen), a pg_receivewal.
 - A standby that is connected but has confirmed nothing for 8 polls (2 s) counts as gone. PostgreSQL itself drops a
   frozen standby only after wal_sender_timeout (5 s), too late to refuse writes within 5 s.
 - While writes are refused, backends that wait for a standby are terminated. Their clients lose the connection and so
@@ -73,15 +75,18 @@ WITH said AS (
     FROM pg_file_settings WHERE name = 'default_transaction_read_only')
 SELECT pg_is_in_recovery(),
        current_setting('default_transaction_read_only') = 'on',
-       EXISTS (SELECT FROM said WHERE read_only AND sourcefile LIKE '%/postgresql.auto.conf'),
+       EXISTS (SELECT FROM said WHERE read_only AND sourcefile LIKE '%%/postgresql.auto.conf'),
        EXISTS (SELECT FROM said WHERE read_only AND applied),
        (SELECT json_object_agg(pid, reply_time::text) FROM pg_stat_replication
-        WHERE state = 'streaming' AND sync_state IN ('quorum', 'sync')),
+        WHERE state = 'streaming' AND sync_state IN ('quorum', 'sync') AND application_name = ANY(%s)),
        (SELECT array_agg(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep')
 """
 TIMELINE = "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"
 HISTORY = "SELECT coalesce(pg_read_file(%s, true), '')"
-STREAMING = "SELECT FROM pg_stat_replication WHERE state = 'streaming' AND sync_state IN ('quorum', 'sync')"
+STREAMING = """
+SELECT FROM pg_stat_replication
+WHERE state = 'streaming' AND sync_state IN ('quorum', 'sync') AND application_name = ANY(%s)
+"""
 
 
 def connect(port: int) -> psycopg.Connection[Any]:
@@ -137,8 +142,8 @@ class Silence:
 class Strict:
     """The state between two polls."""
 
-    def __init__(self, needed: int, port: int, full: str, recorder: Recorder) -> None:
-        self._needed = needed
+    def __init__(self, needed: int, standbys: list[str], port: int, full: str, recorder: Recorder) -> None:
+        self._needed, self._standbys = needed, standbys
         self._recorder = recorder
         self._recorded = False  # whether the timeline of this primary is in `dcs`
         self._fresh = False  # whether this is a new primary that waits for its first standby
@@ -155,7 +160,7 @@ class Strict:
         self._said: str | None = None  # the state last logged
 
     def poll(self, connection: psycopg.Connection[Any]) -> None:
-        row = connection.execute(LOOK).fetchone()
+        row = connection.execute(LOOK, (self._standbys,)).fetchone()
         if row is None:
             return
         standby, in_force, ours, in_files, replies, waiting = row
@@ -187,7 +192,7 @@ class Strict:
         """Wait until the next poll, which comes earlier if a new primary gets its first standby."""
         end = time.monotonic() + seconds
         while self._fresh and time.monotonic() < end:
-            if connection.execute(STREAMING).fetchone() is not None:
+            if connection.execute(STREAMING, (self._standbys,)).fetchone() is not None:
                 return
             time.sleep(GLANCE_S)
         time.sleep(max(0.0, end - time.monotonic()))
@@ -247,7 +252,7 @@ class Strict:
 def main(config: dict[str, Any]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     recorder = Recorder(Endpoint(**config["dcs"]), config["scope"], config["node"])
-    strict = Strict(config["needed"], config["port"], config["full"], recorder)
+    strict = Strict(config["needed"], config["standbys"], config["port"], config["full"], recorder)
     said = ""
     while True:
         notify("READY=1\nWATCHDOG=1")

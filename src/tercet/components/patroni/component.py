@@ -146,8 +146,11 @@ class Patroni:
                 "pgpass": "/run/patroni/pgpass",
                 "before_stop": BEFORE_STOP,
                 "pre_promote": PRE_PROMOTE,
-                # With a spread checkpoint, the default, a new standby waits for minutes before the first byte.
-                "basebackup": [{"checkpoint": "fast"}],
+                # With a spread checkpoint, the default, a new standby waits for minutes before the first byte. With a
+                # slot, pg_basebackup reports what it has flushed, and so confirms commits while Patroni names `*` as
+                # synchronous, although its clone is useless until it is complete. WAL that it needs is kept by
+                # wal_keep_size.
+                "basebackup": [{"checkpoint": "fast"}, "no-slot"],
                 # PG_REWIND moves data aside that cannot be rewound; Patroni must not delete it.
                 "remove_data_directory_on_rewind_failure": False,
                 "remove_data_directory_on_diverged_timelines": False,

@@ -70,6 +70,7 @@ class Sentinel:
             "Refuses writes while no standby confirms them",
             {
                 "needed": platform.confirming,
+                "standbys": [peer.name for peer in platform.of(Role.DB) if peer != node],
                 "port": ports.postgresql,
                 "full": FULL,
                 "dcs": dcs,
