@@ -34,6 +34,7 @@ touch $data/the-diverged-one
 if [ "$1" = half ]; then
   # What pg_rewind left when its source was cut off: files that it had emptied to write them again.
   echo $(stat -c %i $data) boot $(sha256sum < $data/global/pg_control | cut -c -64) > $data.rewinding
+  chown postgres: $data.rewinding
   for file in $data/postgresql.auto.conf $data/postgresql.base.conf $data/pg_wal/$(printf %08X $timeline)*; do
     : > $file
   done

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -170,6 +171,8 @@ def start(place: Place) -> Start:
         PROGRAMS=place.programs,
         ASIDE=aside.__file__,
         ASIDE_SETTINGS=place.settings,
+        LEADER=f"file://{place.programs}/leader",
+        REFUSALS=3,
     )
     place.program("postgres", 'echo "started $@"')
 
@@ -198,6 +201,20 @@ def test_no_server_starts_on_half_written_data(place: Place, start: Start) -> No
     assert start("-D", str(place.data), "-C", "archive_mode")[0] == 0
     assert start("--single", "-D", str(place.data))[0] == start("--describe-config")[0] == 0
     assert place.data.exists()
+
+
+def test_half_written_data_that_patroni_does_not_rewind_is_moved_aside(place: Place, start: Start) -> None:
+    """Seen: where WAL was missing, Patroni could not tell that a rewind was due, and tried to start it for ever."""
+    rewind.mark(str(place.data))
+    leader = place.programs / "leader"
+    assert [start()[0] for _ in range(5)] == [1] * 5 and place.data.exists(), "nobody leads"
+    leader.write_text(os.uname().nodename)
+    assert [start()[0] for _ in range(5)] == [1] * 5 and place.data.exists(), "nobody else leads"
+    leader.write_text("another")
+    assert [(start()[0], place.data.exists()) for _ in range(3)] == [(1, True), (1, True), (1, False)]
+    [kept] = aside.all_aside(place.data)
+    assert kept.reason == "a rewind left the data half-written"
+    assert not place.data.with_name("tercet.rewinding").exists()
 
 
 def test_a_rewind_that_was_killed_at_its_end_is_complete(place: Place, start: Start) -> None:

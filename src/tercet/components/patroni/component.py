@@ -94,7 +94,7 @@ class Patroni:
         yield File(CONFIG, as_yaml(self._config(node)), mode=0o640, group="postgres", secret=True)
         yield File(GATE, self._gate().encode(), mode=0o755)
         yield File(BEFORE_STOP, _BEFORE_STOP.encode(), mode=0o755)
-        yield from rewind(BIN, DATA)
+        yield from rewind(BIN, DATA, f"{self._leader()}?raw")
         yield from readonly(BIN, DATA)
         yield File(AFTER_BOOTSTRAP, _AFTER_BOOTSTRAP.encode(), mode=0o755)
         yield File(unit_path(UNIT), self._unit())
@@ -250,12 +250,16 @@ class Patroni:
         """The URL on the node's own agent that answers 200 if `dcs` knows the cluster."""
         return endpoints.dcs(self.context.platform).url(self._recorded_at())
 
+    def _leader(self) -> str:
+        """The URL of the leader key on the node's own agent."""
+        return endpoints.dcs(self.context.platform).url(f"/v1/kv/{self.key('leader')}")
+
     def _gate(self) -> str:
         return text_of(
             __package__,
             "may-start.sh",
             RECORDED=self._recorded(),
-            LEADER=endpoints.dcs(self.context.platform).url(f"/v1/kv/{self.key('leader')}"),
+            LEADER=self._leader(),
             SYNC=endpoints.dcs(self.context.platform).url(f"/v1/kv/{self.key('sync')}"),
             STEPPED_DOWN=STEPPED_DOWN,
             STEPPED_DOWN_S=STEPPED_DOWN_S,

@@ -6,7 +6,7 @@ pid=$(head -n 1 @DATA@/postmaster.pid 2>/dev/null)
 # The paused state is in the copy of the dynamic configuration that Patroni keeps with the data.
 ! grep -q '"pause": *true' @DATA@/patroni.dynamic.json 2>/dev/null || exit 1
 # nodeside/rewind.py leaves the directory's inode there while it changes the data.
-[ "$(cut -d ' ' -f 1 @DATA@.rewinding 2>/dev/null)" != "$(stat -c %i @DATA@)" ] || exit 1
+[ "$(head -n 1 @DATA@.rewinding 2>/dev/null | cut -d ' ' -f 1)" != "$(stat -c %i @DATA@)" ] || exit 1
 [ "$1" = start ] || exit 0
 # A primary may have WAL that the next primary lacks. Patroni checks this only when it changes the primary that a
 # running standby follows. If the next primary is the one that this node followed before, there would be nothing to

@@ -13,12 +13,15 @@ from tercet.datafile import text_of
 PG_REWIND, POSTGRES = "/usr/lib/tercet/pg_rewind", "/usr/lib/tercet/postgres"
 ASIDE, ASIDE_SETTINGS = "/usr/lib/tercet/aside.py", "/etc/tercet/aside.json"  # see components/patroni/aside.py
 _PROGRAM = "/usr/lib/tercet/rewind.py"
+# Patroni tries to start PostgreSQL every 3 s. A leader that it cannot reach is replaced within this time.
+_REFUSALS = 10
 
 
-def rewind(programs: str, data: str) -> Iterable[Resource]:
-    """The files. `programs` is the directory of PostgreSQL's programs."""
+def rewind(programs: str, data: str, leader: str) -> Iterable[Resource]:
+    """The files. `programs` is the directory of PostgreSQL's programs, `leader` the URL that answers who leads."""
     source = files("tercet.nodeside").joinpath("rewind.py").read_bytes()
     paths = {"PROGRAMS": programs, "ASIDE": ASIDE, "ASIDE_SETTINGS": ASIDE_SETTINGS}
     yield File(_PROGRAM, source)
     yield File(PG_REWIND, text_of(__package__, "rewind.sh", REWIND=_PROGRAM, **paths).encode(), mode=0o755)
-    yield File(POSTGRES, text_of(__package__, "postgres.sh", DATA=data, **paths).encode(), mode=0o755)
+    start = text_of(__package__, "postgres.sh", DATA=data, LEADER=leader, REFUSALS=_REFUSALS, **paths)
+    yield File(POSTGRES, start.encode(), mode=0o755)
