@@ -4,14 +4,15 @@ Patroni runs this program instead of pg_rewind (`postgresql.bin_name.pg_rewind`)
 itself would treat data that diverged and cannot be rewound in one of two ways: delete it, or start it as a standby that
 can never follow. This program lets nodeside/aside.py move it aside. Patroni then finds no data and clones the primary.
 
-Invariant: data is moved only if pg_rewind has failed twice in a row against a primary that ran the whole time: it
-answered before and after each run, with the same start time. If the primary is away, restarts or is being replaced, the
-failure proves nothing: the data stays in its place and Patroni tries again.
+Invariant: this program moves data only if pg_rewind has failed twice in a row against a primary that ran the whole
+time: it answered before and after each run, with the same start time. If the primary is away, restarts or is being
+replaced, the failure proves nothing: the data stays in its place and Patroni tries again.
 
 While pg_rewind changes the data, and after an interrupted run, there is a mark next to the data. No server is started
 on half-written data (components/patroni/postgres.sh and readonly.sh): seen when the source was cut off in the middle of
-a rewind, configuration files were empty, and Patroni started a standby that waited for ever. The mark is removed only
-after a successful run, or after the data was moved aside.
+a rewind, configuration files were empty, and Patroni started a standby that waited for ever. postgres.sh also moves
+half-written data aside if Patroni does not rewind it although another node leads. The mark is removed only after a
+successful run, or after the data was moved aside.
 
 Arguments: the directory of PostgreSQL's programs, the program that moves aside and its settings, then the arguments of
 pg_rewind.

@@ -18,7 +18,9 @@ _REFUSALS = 10
 
 
 def rewind(programs: str, data: str, leader: str) -> Iterable[Resource]:
-    """The files. `programs` is the directory of PostgreSQL's programs, `leader` the URL that answers who leads."""
+    """The files. `programs` is the directory of PostgreSQL's programs, `data` that of its data, `leader` the URL of the
+    leader key.
+    """
     source = files("tercet.nodeside").joinpath("rewind.py").read_bytes()
     paths = {"PROGRAMS": programs, "ASIDE": ASIDE, "ASIDE_SETTINGS": ASIDE_SETTINGS}
     yield File(_PROGRAM, source)
