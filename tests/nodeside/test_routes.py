@@ -288,8 +288,8 @@ def postgresql(world: World) -> World:
 def changed_nothing(world: World, daemon: subprocess.Popen[str], seconds: float) -> None:
     """In so long a time, and it still follows its file."""
     time.sleep(seconds)
-    for read in (ONE, TWO):
-        world.change(daemon, f"primary {ONE}", f"read {read}")
+    for read, other in ((ONE, TWO), (TWO, ONE)):
+        world.change(daemon, f"primary {ONE}", f"read {read}", f"read {other}")
         assert world.line(daemon) == f"{READ} : {read}"
 
 
@@ -324,6 +324,23 @@ def test_a_postgresql_that_stops_is_left_at_once_and_taken_again_when_it_accepts
     assert postgresql.line(daemon) == f"{PRIMARY} : {TWO}"
     tell(postgresql.servers[0], error("53300").hex())  # it accepts again, and has no slot: it is up
     assert postgresql.line(daemon) == f"{PRIMARY} : {ONE}"
+
+
+def test_a_read_node_that_the_catalogue_drops_stays_while_it_serves(postgresql: World) -> None:
+    """As when a returning site's stale gossip declares it failed."""
+    daemon = postgresql.daemon(f"primary {TWO}", f"read {ONE}", f"read {TWO}")
+    assert [postgresql.line(daemon) for _ in range(2)] == [f"{PRIMARY} : {TWO}", f"{READ} : {ONE}"]
+    began = time.monotonic()
+    postgresql.change(daemon, f"primary {TWO}", f"read {TWO}")
+    assert postgresql.line(daemon) == f"{READ} : {TWO}"
+    assert time.monotonic() - began > routes.STAY_S - 0.5, "it left a node that serves"
+    postgresql.change(daemon, f"primary {TWO}", f"read {ONE}", f"read {TWO}")
+    assert postgresql.line(daemon) == f"{READ} : {ONE}"
+    tell(postgresql.servers[0], error("57P03").hex())
+    began = time.monotonic()
+    postgresql.change(daemon, f"primary {TWO}", f"read {TWO}")
+    assert postgresql.line(daemon) == f"{READ} : {TWO}"
+    assert time.monotonic() - began < routes.STAY_S - 0.5, "it stayed at a node that refuses sessions"
 
 
 def test_a_daemon_that_was_suspended_calls_nobody_silent(world: World) -> None:

@@ -65,6 +65,7 @@ PROBE_S = 0.3
 HELD_S = 30.0  # PostgreSQL ends a session without its password after authentication_timeout, a minute, and logs it
 AGAIN_S = 1.0  # after an error that is no news of PostgreSQL's end: each attempt costs it a process and a line of log
 GOES_DOWN = ("57P01", "57P02", "57P03")  # admin_shutdown, crash_shutdown, cannot_connect_now
+STAY_S = 3.0  # a node that was falsely declared failed was back in the catalogue after 0.15 s to 2.4 s
 LEGS_S = 2.0  # a session that has one leg at two looks is not just being made
 TABLE = "ip tercet_routes"
 ECHO_REQUEST, ECHO_REPLY = 8, 0
@@ -125,8 +126,7 @@ class Line:
 
     def __init__(self, port: int, user: str) -> None:
         self._port = port
-        words = b"\0".join((b"user", user.encode(), b"database", user.encode(), b"", b""))
-        self._greeting = struct.pack("!ii", len(words) + 8, 196608) + words  # protocol 3.0
+        self._greeting = startup(user)
         self._address = ""
         self._socket: socket.socket | None = None
         self._since = self._next = 0.0
@@ -195,6 +195,45 @@ class Line:
         if self._socket:
             self._socket.close()
         self._socket, self.connecting = None, False
+
+
+class ReadNode:
+    """The node that the site reads from, which stays for a moment after the catalogue drops it."""
+
+    def __init__(self, port: int, user: str) -> None:
+        self.address = ""
+        self._port, self._user = port, user
+        self._listed = 0.0
+
+    def stay(self, reads: list[str], silent: set[str], now: float) -> list[str]:
+        """The read addresses in order of preference. The present node is the first if it was dropped from `reads` less
+        than STAY_S ago and serves.
+        """
+        if self.address in reads:
+            self._listed = now
+        elif self.address and now - self._listed < STAY_S and self.address not in silent and self._serves():
+            return [self.address, *reads]
+        return reads
+
+    def move(self, address: str, now: float) -> None:
+        """`address` is the read node from now on."""
+        if address != self.address:
+            self.address, self._listed = address, now
+
+    def _serves(self) -> bool:
+        """Whether PostgreSQL begins a session there, up to the password."""
+        try:
+            with socket.create_connection((self.address, self._port), PROBE_S) as session:
+                session.sendall(startup(self._user))
+                return session.recv(512).startswith(b"R")
+        except OSError:
+            return False
+
+
+def startup(user: str) -> bytes:
+    """The first message of a session, protocol 3.0."""
+    words = b"\0".join((b"user", user.encode(), b"database", user.encode(), b"", b""))
+    return struct.pack("!ii", len(words) + 8, 196608) + words
 
 
 def sqlstate(message: bytes) -> str:
@@ -383,11 +422,13 @@ class Daemon:
         self._silent = set[str]()
         self.pings = Pings()
         self.line = Line(config["port"], config["user"])
+        self._read_node = ReadNode(config["port"], config["user"])
 
     def poll(self) -> bool:
         """Returns True if the addresses have targets. Raises ProgramError."""
         primary, leader, reads = parse(read_file(self._file), self._tailnet)
-        self.pings.send({address for address in (primary, leader, *reads) if address}, time.monotonic())
+        pinged = {primary, leader, *reads, self._read_node.address} - {""}
+        self.pings.send(pinged, time.monotonic())
         silent = self.pings.silent()
         for address in sorted(silent ^ self._silent):
             print(f"{address} {'is silent' if address in silent else 'answers'}", flush=True)
@@ -397,7 +438,10 @@ class Daemon:
         self.line.hold(primary, time.monotonic())
         if not primary and not reads:
             return False
-        self._kernel.lead(*choose(primary, reads, silent | ({primary} if self.line.refused else set())))
+        reads = self._read_node.stay(reads, silent, time.monotonic())
+        writes_to, reads_from = choose(primary, reads, silent | ({primary} if self.line.refused else set()))
+        self._kernel.lead(writes_to, reads_from)
+        self._read_node.move(reads_from, time.monotonic())
         self._legs.poll(time.monotonic())
         return True
 
