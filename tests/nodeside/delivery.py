@@ -13,6 +13,7 @@ from tercet.components.guard.component import CLIENT, program
 from tercet.converge.resources import File
 from tercet.nodeside.endpoint import Endpoint
 
+MODULES = ("host", "keys", "pings", "processes", "sessions", "strict_pace", "tailnet", "timeline")
 # Runs a program under a clock that is an hour ahead and an hour behind by turns. The real one is everybody's.
 STEPPED = """
 import itertools, os, runpy, sys, time
@@ -28,9 +29,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 def deliver(folder: Path, name: str, config: Mapping[str, object], *, stepped: bool = False) -> list[str]:
     """Write the files of a daemon below `folder`; the command that starts it, under a stepping clock if asked for."""
     command: list[str] = []
-    for each in program(
-        name, name, config, modules=(*CLIENT, "host", "keys", "processes", "strict_pace", "tailnet", "timeline")
-    ):
+    for each in program(name, name, config, modules=(*CLIENT, *MODULES)):
         if not isinstance(each, File):
             continue
         assert isinstance(each.content, bytes)

@@ -310,7 +310,7 @@ class Daemon:
         port = agent.server_address[1]
         at = loopback(port)._asdict()
         config = {"dcs": at, "scope": "service/x", "node": "db-two", "patroni": at}
-        config |= {"pid_file": str(self.pid_file), "patience_s": 0}
+        config |= {"pid_file": str(self.pid_file), "patience_s": 0, "peers": []}
         self.process = subprocess.Popen(deliver(folder, "wake", config), stdout=subprocess.PIPE, text=True)
 
     def line(self) -> str:

@@ -21,9 +21,12 @@ only a second or two later, and until then the attempts of applications to conne
 
 This program also detects silence sooner. Gossip needs seconds to declare a dead node failed. Until then, everything
 that waits for the node hangs, including reads, because pgpool waits for all its backends. So each address is pinged
-every 0.2 s, and an address that did not answer four pings is not used: reads go to the next node, and the primary's
-address leads to the read node, so that a standby refuses writes with 25006 at once. Pings are counted instead of
-seconds, because while this program is suspended or gets no CPU, it sends none.
+(nodeside/pings.py), and a silent one is not used: reads go to the next node, and the primary's address leads to the
+read node, so that a standby refuses writes with 25006 at once.
+
+In the other direction gossip is too quick: when a site returns from a short cut, the others believe for some tenths of
+a second that healthy nodes have failed. So the read node stays for STAY_S after the file drops it, as long as it
+answers pings and its PostgreSQL begins sessions.
 
 If pgpool cannot connect to the read node when a session begins, it continues with the primary alone, and that session
 then reads from the primary for ever. This program ends such a session when the read node accepts connections again, so
@@ -54,13 +57,9 @@ import time
 from typing import Any
 
 from tercet.nodeside.host import ProgramError, notify, run
+from tercet.nodeside.pings import TICK_S, Pings
 from tercet.nodeside.tailnet import Tailnet
 
-TICK_S = 0.2
-UNANSWERED = 4  # pings in a row, 0.8 s; a round trip to Falkenstein takes 0.03
-# On a line that loses 15 % of its packets each way, one ping in four goes unanswered, and four in a row twice a minute:
-# seen as a silent primary whose sessions all were aborted. Of three copies all are lost one time in fifty.
-COPIES = 3
 PROBE_S = 0.3
 HELD_S = 30.0  # PostgreSQL ends a session without its password after authentication_timeout, a minute, and logs it
 AGAIN_S = 1.0  # after an error that is no news of PostgreSQL's end: each attempt costs it a process and a line of log
@@ -68,53 +67,6 @@ GOES_DOWN = ("57P01", "57P02", "57P03")  # admin_shutdown, crash_shutdown, canno
 STAY_S = 3.0  # a node that was falsely declared failed was back in the catalogue after 0.15 s to 2.4 s
 LEGS_S = 2.0  # a session that has one leg at two looks is not just being made
 TABLE = "ip tercet_routes"
-ECHO_REQUEST, ECHO_REPLY = 8, 0
-
-
-class Pings:
-    """Who answers ICMP echo. An address that is new counts as answering until its pings went unanswered."""
-
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-        self._socket.setblocking(False)
-        self._identity = os.getpid() & 0xFFFF
-        self._unanswered: dict[str, int] = {}
-        self._sent = 0.0
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
-    def send(self, addresses: set[str], now: float) -> None:
-        """Ask all of them if it is time to; forget everybody else."""
-        self.receive()  # what came while this process had no turn
-        self._unanswered = {address: self._unanswered.get(address, 0) for address in addresses}
-        if now - self._sent < TICK_S:
-            return
-        self._sent = now
-        packet = echo_request(self._identity)
-        for address in addresses:
-            self._unanswered[address] += 1
-            with contextlib.suppress(OSError):  # no route is no answer either
-                for _ in range(COPIES):
-                    self._socket.sendto(packet, (address, 0))
-
-    def receive(self) -> None:
-        """Take the answers that have come in."""
-        while True:
-            try:
-                packet, (address, _) = self._socket.recvfrom(512)
-            except OSError:
-                return
-            header = (packet[0] & 15) * 4
-            if len(packet) < header + 8:
-                continue
-            kind, _, _, identity = struct.unpack_from("!BBHH", packet, header)
-            if kind == ECHO_REPLY and identity == self._identity and address in self._unanswered:
-                self._unanswered[address] = 0
-
-    def silent(self) -> set[str]:
-        """Those whose last pings have gone unanswered; the one just sent does not count."""
-        return {address for address, count in self._unanswered.items() if count > UNANSWERED}
 
 
 class Line:
@@ -242,14 +194,6 @@ def sqlstate(message: bytes) -> str:
         return ""
     fields = message[5:].split(b"\0")
     return next((field[1:].decode(errors="replace") for field in fields if field.startswith(b"C")), "")
-
-
-def echo_request(identity: int) -> bytes:
-    """One ICMP packet without data."""
-    words = struct.pack("!BBHHH", ECHO_REQUEST, 0, 0, identity, 0)
-    total = sum(struct.unpack("!4H", words))
-    total = (total & 0xFFFF) + (total >> 16)
-    return struct.pack("!BBHHH", ECHO_REQUEST, 0, ~total & 0xFFFF, identity, 0)
 
 
 def parse(text: str, tailnet: Tailnet) -> tuple[str, str, list[str]]:

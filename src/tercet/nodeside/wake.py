@@ -21,11 +21,13 @@ A node that is far from the others is woken later when the key is free (`patienc
 follow the winner 0.3 s later than a node that did not take part; and if it won, each commit would wait for a distant
 standby.
 
-This program decides nothing: a needless wake-up costs Patroni one cycle. If this program is dead, suspended or waits
-for a silent agent, a failover takes a second longer.
+A needless wake-up costs Patroni one cycle. If no wake-up comes, because this program is dead, suspended or waits for a
+silent agent, a failover takes a second longer.
+
+A thread of this program ends the sessions of other database nodes that are gone (nodeside/sessions.py).
 
 Argument: a JSON file {"dcs": endpoint, "scope": "service/NAME", "node": …, "patroni": endpoint,
-"pid_file": …, "patience_s": seconds}.
+"pid_file": …, "patience_s": seconds, "peers": [names of the other database nodes]}.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ from tercet.nodeside.api import JSON, Api, ApiError
 from tercet.nodeside.endpoint import Endpoint
 from tercet.nodeside.keys import Key
 from tercet.nodeside.processes import postmaster, walreceiver
+from tercet.nodeside.sessions import watch_nodes
 
 RETRY_S = 0.5
 STILL_S = 1.0
@@ -171,6 +174,7 @@ def main(config: dict[str, Any]) -> None:
         (watch_postmaster, (pid_file, wake)),
         (watch_stream, (pid_file, switchover, node, wake)),
         (watch_switchover, (failover, switchover)),
+        (watch_nodes, (dcs, config["peers"])),
     ):
         threading.Thread(target=target, args=args, daemon=True).start()
     watch_leader(leader, switchover, node, config["patience_s"], wake)

@@ -2,7 +2,7 @@
 
 Reasons (docs/components/consul.md has them in detail):
 - `leave_on_terminate: false`, `skip_leave_on_interrupt`: a graceful leave deregisters the node and destroys its
-  sessions, so restarting an agent would cause a failover.
+  sessions, so a restart of an agent would cause a failover.
 - `raft_multiplier: 1`: elections take a second instead of five.
 - gossip_lan of `dcs` from the timing profile: with `fast`, a dead site is known after about a second. Nothing waits for
   the sites' own datacenters, so these probe once a second, which is Consul's default.

@@ -74,7 +74,7 @@ class Dcs:
             "grpc_tls": -1,
         }
         settings["retry_join"] = [f"{name}:{ports.dcs_serf_lan}" for name in controls if name != node.name]
-        # Clients also one at a time: the primary's session depends on the health of its own agent.
+        # Clients also one at a time: the primary renews its session through its own agent.
         rolling = everywhere("dcs", node, platform, endpoints.dcs(platform))
         if node.role is Role.CONTROL:
             settings |= {

@@ -125,7 +125,7 @@ class Patroni:
             "consul": {
                 "host": f"127.0.0.1:{settings.ports.of(DcsPorts).dcs_http}",
                 "register_service": False,  # see components/patroni/service.py
-                "checks": ["serfHealth"],  # gossip ends a dead node's session long before its TTL does
+                "checks": [],  # nodeside/sessions.py ends a dead node's session; gossip is too credulous
             },
             # Containers have no /dev/watchdog. The driver "testing" makes the same calls on an ordinary file, which
             # nodeside/watchdog.py watches. `required`: nobody becomes primary without it.

@@ -65,12 +65,13 @@ class Sentinel:
         settings, ports = platform.settings, platform.settings.ports.of(PatroniPorts)
         dcs, scope = endpoints.dcs(platform)._asdict(), f"service/{settings.postgresql.service}"
         changing = endpoints.patroni(platform, node.name, self.context.secrets)._asdict()
+        peers = [peer.name for peer in platform.of(Role.DB) if peer != node]
         yield from daemon(
             "strict",
             "Refuses writes while no standby confirms them",
             {
                 "needed": platform.confirming,
-                "standbys": [peer.name for peer in platform.of(Role.DB) if peer != node],
+                "standbys": peers,
                 "port": ports.postgresql,
                 "full": FULL,
                 "dcs": dcs,
@@ -102,7 +103,7 @@ class Sentinel:
         )
         yield from daemon(
             "wake",
-            "Wakes Patroni for a new leader and for a crash",
+            "Wakes Patroni for a new leader and for a crash, ends the sessions of dead nodes",
             {
                 "dcs": dcs,
                 "scope": scope,
@@ -110,8 +111,9 @@ class Sentinel:
                 "patroni": changing,
                 "pid_file": f"{patroni.DATA}/postmaster.pid",
                 "patience_s": HEAD_START_S if is_remote(platform, node) else 0,
+                "peers": peers,
             },
-            modules=(*CLIENT, "keys", "processes"),
+            modules=(*CLIENT, "keys", "pings", "processes", "sessions"),
             secret=True,
         )
         yield from daemon(

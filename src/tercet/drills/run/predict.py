@@ -24,6 +24,7 @@ from tercet.drills.run.load import LoadSettings
 from tercet.drills.scenario.mechanism import Mechanism
 from tercet.nodeside import guard as dead_peers
 from tercet.nodeside import strict_pace, watchdog
+from tercet.nodeside.sessions import ASK_S
 
 CONFIDENCE = 0.99
 LOAD = LoadSettings()
@@ -171,9 +172,10 @@ def _key_moves(running: Running, asked: Term) -> tuple[Term, ...]:
     return (
         Term(
             "session gone",
-            spread + write / 2,
-            3 * spread + write,
-            f"told to the Raft leader by gossip ({_s(spread)}), committed over {_ms(running.one_way)} one way",
+            spread + write,
+            3 * spread + ASK_S + 3 * write,
+            f"told to the Raft leader by gossip ({_s(spread)}), which tercet-wake asks each {_s(ASK_S)} about a silent "
+            f"node before it ends its session",
         ),
         asked,
         Term(
