@@ -92,7 +92,7 @@ class Patroni:
         yield Directory("/etc/patroni", purge=True, owner="root", group="postgres", mode=0o750)
         yield HOME
         yield File(CONFIG, as_yaml(self._config(node)), mode=0o640, group="postgres", secret=True)
-        yield File(GATE, self._gate(node).encode(), mode=0o755)
+        yield File(GATE, self._gate().encode(), mode=0o755)
         yield File(BEFORE_STOP, _BEFORE_STOP.encode(), mode=0o755)
         yield from rewind(BIN, DATA, f"{self._leader()}?raw")
         yield from readonly(BIN, DATA)
@@ -254,16 +254,13 @@ class Patroni:
         """The URL of the leader key on the node's own agent."""
         return endpoints.dcs(self.context.platform).url(f"/v1/kv/{self.key('leader')}")
 
-    def _gate(self, node: Node) -> str:
-        dcs = endpoints.dcs(self.context.platform)
+    def _gate(self) -> str:
         return text_of(
             __package__,
             "may-start.sh",
             RECORDED=self._recorded(),
             LEADER=self._leader(),
-            SYNC=dcs.url(f"/v1/kv/{self.key('sync')}"),
-            SESSIONS=dcs.url(f"/v1/session/node/{node.name}"),
-            END_SESSION=dcs.url("/v1/session/destroy"),
+            SYNC=endpoints.dcs(self.context.platform).url(f"/v1/kv/{self.key('sync')}"),
             STEPPED_DOWN=STEPPED_DOWN,
             STEPPED_DOWN_S=STEPPED_DOWN_S,
             CONFIG=CONFIG,

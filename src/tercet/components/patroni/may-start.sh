@@ -10,15 +10,6 @@ another_leads() {
   ! curl -sf -m 2 '@SYNC@?raw' | grep -q '"sync_standby": *null' || return 0
   leader=$(curl -sf -m 2 '@LEADER@?raw') && [ "$leader" != "$(uname -n)" ]
 }
-# After a loss of power, this node's earlier session would hold its keys until the ttl ends: up to 20 s without a leader.
-# While PostgreSQL runs, the session stays, because then only Patroni restarts and the node still leads.
-end_old_sessions() {
-  [ -z "$postgresql_ran" ] || return 0
-  for session in $(curl -sf -m 2 '@SESSIONS@' | jq -r '.[].ID'); do
-    curl -s -m 2 -o /dev/null -X PUT "@END_SESSION@/$session"
-  done
-}
-postgresql_ran=$(pgrep -x postgres)
 mkdir -p @CONFIGS@
 patience=@SILENT_AT_BOOT_S@ enough=@SILENT_LOOKS@ let_lead=@STEPPED_DOWN_S@
 [ ! -e @KEEPALIVES@ ] || patience=@SILENT_S@
@@ -47,5 +38,4 @@ until ask && another_leads; do
   fi
   sleep 0.2
 done
-end_old_sessions
 rm -f @PERMISSION@ @BOOTSTRAP@ @STEPPED_DOWN@
