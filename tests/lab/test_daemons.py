@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -109,3 +110,34 @@ def test_a_connection_that_only_one_side_knows_ends(platform_lab: Lab) -> None:
     finally:
         for node in (server, client):
             platform_lab.on(node, f"systemctl stop {unit}; nft delete table {table}; true")
+
+
+def test_gossip_that_is_wrong_ends_no_session_and_moves_no_read(platform_lab: Lab) -> None:
+    """As when a site returns from a short cut: for a moment, its agents make the others believe that healthy nodes have
+    failed.
+    """
+    primary = platform_lab.json("status")["postgres"]["primary"]
+    site = next(site for site in ("sib-01", "sib-03", "fsn-01") if site not in primary)
+    apps, standby, dcs = f"apps-{site}", f"db-{site}", "http://127.0.0.1:9500/v1"
+
+    def wrongly(node: str, meanwhile: str) -> str:
+        """What this script on an apps node says while the leader of `dcs` believes that the node has failed."""
+        check = {"CheckID": "serfHealth", "Name": "Serf Health Status"}
+        told = {"Node": node, "Address": "unchanged", "SkipNodeUpdate": True}
+        critical, passing = (
+            f"curl -sf -X PUT -d '{json.dumps(told | {'Check': check | {'Status': status}})}' {dcs}/catalog/register"
+            for status in ("critical", "passing")
+        )
+        script = f"{critical} > /dev/null; {meanwhile}; {passing} > /dev/null"
+        return platform_lab.on(apps, f"address=$(getent hosts {node} | cut -d' ' -f1); {script}")
+
+    key = f"curl -s {dcs}/kv/service/proposalsapp/leader | grep -o '\"Session\":[^}}]*'"
+    before = platform_lab.on(apps, key)
+    status = f'curl -s {dcs}/health/node/{primary} | grep -o \'"Status":"critical"\' | head -n 1'
+    assert wrongly(primary, f"{status}; sleep 2; {key}") == f'"Status":"critical"\n{before}'
+
+    dropped = 'for _ in $(seq 20); do grep -q "^read $address$" /var/lib/tercet/routes || break; sleep 0.1; done'
+    routes = "cat /run/tercet-routes/map"
+    shown = wrongly(standby, f'{dropped}; grep -c "^read $address$" /var/lib/tercet/routes; {routes}')
+    assert shown == "0\n" + platform_lab.on(apps, routes)
+    wait_until("the platform is healthy", lambda: platform_lab.json("status", expect=None)["healthy"], 60)
