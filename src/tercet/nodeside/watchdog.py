@@ -8,13 +8,13 @@ the leader. Neither side can block the other, because the file is an ordinary on
   processes. The leader key cannot expire before the whole ttl is over. So everything that this primary acknowledged, it
   acknowledged before another node could be promoted. Then the session that holds the leader key is destroyed:
   PostgreSQL is known to be dead, so no standby needs to wait for the rest of the ttl.
-- **A primary that cannot keep the lead.** If the primary's site goes up and down, gossip ends the session of the leader
-  key each time, and the standbys leave. Patroni promotes no standby as long as the primary answers now and then, so
+- **A primary that cannot keep the lead.** If the primary's site goes up and down, the session of the leader key
+  ends each time, and the standbys leave. Patroni promotes no standby as long as the primary answers now and then, so
   nobody can write (seen: 21 s, for as long as the site flapped). So a primary that lost its key is killed with its
   Patroni if another node may lead and if either `dcs` was silent when the key was lost, or this primary has refused
   writes for a second because no standby confirms them (strict.py). The file `stepped_down` makes the next Patroni wait
-  until another node leads (components/patroni/may-start.sh). A primary that only stale gossip called failed takes its
-  key again: its `dcs` answered all the time.
+  until another node leads (components/patroni/may-start.sh). A primary that lost its key while its `dcs` answered all
+  the time was not cut off, and takes the key again.
 - **A hung Patroni.** `hung_s` without a keepalive on a primary means that Patroni's loop hangs, even if its REST API
   still answers. Patroni is killed once; systemd starts it again, and it finds its PostgreSQL running. A Patroni that
   only starts slowly is left alone until the fence. So is a Patroni whose `dcs` is silent: it cannot renew its key, and
