@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tercet.providers.lab.cgroup import Cgroups, kill
-from tests.lab.conftest import FIRST_UP_S, UP_S, Lab, is_change, kill_group, make_lab
+from tests.lab.conftest import FIRST_UP_S, UP_S, Lab, is_change, kill_group, make_lab, wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3 * 3600)]  # the first one raises a platform some fifteen times
 
@@ -138,8 +138,11 @@ def test_two_labs_side_by_side(lab: Lab, platform_lab: Lab) -> None:
     before = platform_lab.json("status")
     lab.call("up", timeout=FIRST_UP_S)
     lab.call("verify")
+    # Which node is the primary is not compared: where both labs starve two slow cores, a primary that answers too late
+    # loses its key, as it must.
+    wait_until("the first lab is healthy", lambda: platform_lab.json("status", expect=None)["healthy"], 60)
     other = platform_lab.json("status")
-    assert other["healthy"] and other["postgres"]["primary"] == before["postgres"]["primary"]
+    assert other["sites"] == before["sites"]
     addresses = {node["address"] for site in other["sites"] for node in site["nodes"]}
     assert len(addresses) == 9
     lab.call("down", "--yes")
