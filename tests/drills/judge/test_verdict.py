@@ -278,6 +278,22 @@ def stays_on_another(entries: list[journal.AnyEntry]) -> list[journal.AnyEntry]:
     return [*entries, journal.Primary(t=57.9, node="db-fsn-01")]
 
 
+def led(*ways: str) -> Edit:
+    """After the healing at 38 s, the returned site's routes lead its writes to these nodes in turn."""
+
+    def edit(entries: list[journal.AnyEntry]) -> list[journal.AnyEntry]:
+        base = {"node": "apps-sib-01", "component": "proxy", "text": "198.18.0.1"}
+        return [
+            *tried(entries),
+            *(
+                journal.Record(t=40 + turn, **base, what=What.PROXY_READY, subject=ADDRESS[to])
+                for turn, to in enumerate(ways)
+            ),
+        ]
+
+    return edit
+
+
 def reads_stop(entries: list[journal.AnyEntry]) -> list[journal.AnyEntry]:
     kept = [e for e in entries if not (isinstance(e, journal.Read) and e.site == "fsn-01" and 10 < e.t < 20)]
     failed = journal.Failed(t=12, site="fsn-01", worker="reader", scheduled=10.1, stage="statement", message="no")
@@ -294,6 +310,11 @@ def reads_stop(entries: list[journal.AnyEntry]) -> list[journal.AnyEntry]:
         ("standbys complete", standby_unread, "db-fsn-01 could not be read"),
         ("rejoined without rebuild", rebuilt, "db-sib-01 copied all data anew"),
         ("proxies follow the primary", stays_on_another, "sib-03: db-sib-03"),
+        (
+            "proxies stay with the new primary",
+            led("db-sib-01", "db-sib-03", "db-sib-01", "db-sib-03"),
+            "apps-sib-01 left db-sib-03 for db-sib-01 4.0 s after the healing",
+        ),
         ("reads go on everywhere", reads_stop, "no read at fsn-01 for 10.1 s"),
     ],
 )
@@ -303,6 +324,21 @@ def test_a_broken_promise_is_found(promise: str, edit: Edit, said: str) -> None:
     assert before.promises[0].held, before.promises[0].detail
     assert not after.promises[0].held
     assert said in after.promises[0].detail
+
+
+def test_a_proxy_may_leave_a_primary_that_is_silent() -> None:
+    base = {"node": "apps-sib-01", "component": "proxy", "text": "x", "subject": ADDRESS["db-sib-03"]}
+    ways = led("db-sib-01", "db-sib-03", "db-sib-01", "db-sib-03")
+
+    def silent(entries: list[journal.AnyEntry]) -> list[journal.AnyEntry]:
+        return [
+            *ways(entries),
+            journal.Record(t=41.9, **base, what=What.GUARDED),
+            journal.Record(t=42.9, **base, what=What.ANSWERS),
+        ]
+
+    promise = "proxies stay with the new primary"
+    assert judged(edit=silent, promises=(promise,), reads="unjudged").promises[0].held
 
 
 def strict(sqlstates: list[str], *, acknowledged: bool = False) -> list[journal.AnyEntry]:

@@ -112,9 +112,13 @@ class Proxy:
             "log_level": "info",
             "consul": {
                 "address": f"127.0.0.1:{self.context.platform.settings.ports.of(DcsPorts).dcs_http}",
-                "retry": {"attempts": 0, "backoff": "100ms", "max_backoff": "1s"},  # 0: for ever
+                "retry": {"attempts": 0, "backoff": "100ms", "max_backoff": "250ms"},  # 0: for ever
             },
             "block_query_wait": f"{BLOCK_QUERY_S}s",
+            # By default any server may answer with data up to 2 s old. The server of a site that was cut off believes
+            # so as soon as it hears the leader again, and replays what it missed: for up to 2.6 s, it led its site's
+            # writes back to the old primary.
+            "max_stale": "0s",
             "template": [
                 {
                     "source": TEMPLATE,
