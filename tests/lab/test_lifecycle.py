@@ -15,7 +15,7 @@ from tests.lab.conftest import FIRST_UP_S, UP_S, Lab, is_change, kill_group, mak
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3 * 3600)]  # the first one raises a platform some fifteen times
 
 # All that a first `up` does. What does nothing then, since Patroni creates the cluster with its settings:
-# "settings", "restarts" and "lowered", which a changed inventory sets to work.
+# "patroni-settings", "patroni-restarts" and "patroni-lowered", which a changed inventory sets to work.
 PHASES = {
     "image",
     "containers",
@@ -106,11 +106,11 @@ def test_up_killed_at_every_phase_is_finished_by_the_next(
     assert killed >= {"image", "containers", "headscale", "tailscale", "verify"}, "nothing runs beside these"
     assert lab.plan()["empty"]
 
-    # A lower value is taken by the primary first, and then by the standbys, whose phase is "lowered".
+    # A lower value is taken by the primary first, and then by the standbys, whose phase is "patroni-lowered".
     lab.edit(lambda text: text.replace("max_connections: 200", "max_connections: 180"))
-    assert break_off(lab, lambda phase: phase == "lowered")
+    assert break_off(lab, lambda phase: phase == "patroni-lowered")
     lab.edit(lambda text: text.replace("max_connections: 180", "max_connections: 220"))
-    assert break_off_in_each(lab, {"settings", "restarts"})[0] == {"settings", "restarts"}
+    assert break_off_in_each(lab, {"patroni-settings", "patroni-restarts"})[0] == {"patroni-settings", "patroni-restarts"}
     assert lab.plan()["empty"]
     assert lab.call("psql", "sib-01", "--", "-XAtc", "SHOW max_connections").stdout.strip() == "220"
 

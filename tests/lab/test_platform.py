@@ -311,9 +311,9 @@ def test_a_dead_server_keeps_nobody_from_working_on_the_others(platform_lab: Lab
                 f"{role}-{site}" for role in ("consul-nomad", "apps", "db")
             )
             assert plan["infrastructure"] == plan["restarts"] == []
-            assert {step["component"] for step in plan["steps"]} == {"tailscale", "nomad", "settings"}
+            assert {step["component"] for step in plan["steps"]} == {"tailscale", "nomad", "patroni-settings"}
             assert {(held["component"], held["node"]) for held in plan["waiting"]} == {
-                ("restarts", f"db-{name}") for name in living
+                ("patroni-restarts", f"db-{name}") for name in living
             }
             applied = platform_lab.json("apply")
             assert {held["node"] for held in applied["waiting"]} == {f"db-{name}" for name in living}

@@ -1,4 +1,4 @@
-"""A program that answers nobody is ended, and no other one."""
+"""A program that does not answer is ended, and no other one."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_one_that_answers_nobody_is_killed(world: World) -> None:
     world.systemd.until("READY=1")
     assert process.stdout is not None
     started = time.monotonic()
-    assert process.stdout.readline() == "some-proxy.service answers nobody: killed\n"
+    assert process.stdout.readline() == "some-proxy.service does not answer: killed\n"
     assert 3 < time.monotonic() - started < 15
     deadline = time.monotonic() + 30
     while not world.killed():

@@ -51,12 +51,12 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return said
 
 
-def looks(watch: placement.Watch, times: int, began: float) -> list[str]:
-    return [watch.poll(began + number * placement.LOOK_S) for number in range(times)]
+def looks(sightings: placement.Sightings, times: int, began: float) -> list[str]:
+    return [sightings.poll(began + number * placement.LOOK_S) for number in range(times)]
 
 
 def test_the_lead_is_handed_over_at_the_fifth_look(agent: dict[str, Any]) -> None:
-    assert looks(placement.Watch(CONFIG), 10, 100) == ["", "", "", "", "two"] * 2
+    assert looks(placement.Sightings(CONFIG), 10, 100) == ["", "", "", "", "two"] * 2
 
 
 @pytest.mark.parametrize(
@@ -64,19 +64,19 @@ def test_the_lead_is_handed_over_at_the_fifth_look(agent: dict[str, Any]) -> Non
     [None, [], key("db-b"), key("nobody"), {"Value": 1}, [{"Value": "!"}], [{"Value": "/w=="}], "text", [[]], 7],
 )
 def test_any_other_answer_starts_the_count_anew(agent: dict[str, Any], entry: Any) -> None:
-    watch = placement.Watch(CONFIG)
-    looks(watch, 4, 100)
+    sightings = placement.Sightings(CONFIG)
+    looks(sightings, 4, 100)
     agent["kv"] = entry
-    with suppress(placement.NONSENSE):
-        assert looks(watch, 1, 108) == [""]
+    with suppress(placement.MALFORMED):
+        assert looks(sightings, 1, 108) == [""]
     agent["kv"] = key("db-a")
-    assert looks(watch, 5, 110) == ["", "", "", "", "two"]
+    assert looks(sightings, 5, 110) == ["", "", "", "", "two"]
 
 
 def test_a_pause_starts_the_count_anew(agent: dict[str, Any]) -> None:
-    watch = placement.Watch(CONFIG)
-    looks(watch, 4, 100)
-    assert looks(watch, 5, 3700) == ["", "", "", "", "two"]
+    sightings = placement.Sightings(CONFIG)
+    looks(sightings, 4, 100)
+    assert looks(sightings, 5, 3700) == ["", "", "", "", "two"]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_pause_starts_the_count_anew(agent: dict[str, Any]) -> None:
 )
 def test_nobody_leads_instead_who_should_not(agent: dict[str, Any], servers: list[dict[str, Any]]) -> None:
     agent["operator"] = {"Servers": servers}
-    assert looks(placement.Watch(CONFIG), 5, 100)[-1] == ""
+    assert looks(placement.Sightings(CONFIG), 5, 100)[-1] == ""
 
 
 class Agent(ThreadingHTTPServer):

@@ -182,7 +182,7 @@ def test_nobody_is_called_silent_for_a_pause_of_the_guard_itself(kernel: Filter,
 
 
 def test_one_silent_standby_of_two_refuses_nothing(kernel: Filter, clock: list[float]) -> None:
-    silence = strict.Silence()
+    silence = strict.SilentStandbys()
     assert [silence.speaking({"11": "frozen", "12": str(n)}) for n in range(15)] == [2] * 8 + [1] * 7
 
 

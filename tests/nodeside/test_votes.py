@@ -463,7 +463,7 @@ def test_a_timeline_is_recorded_as_patroni_would() -> None:
 
 def test_only_the_holder_of_the_leader_key_records(dcs: Store) -> None:
     recorder = Recorder(dcs.endpoint, SCOPE, "db-2")
-    assert recorder.record(3, HISTORY) == "nobody holds the leader key"
+    assert recorder.record(3, HISTORY) == "no node holds the leader key"
     dcs.put(f"{SCOPE}/leader", "db-1", "s-1")
     assert recorder.record(3, HISTORY) == "db-1 holds the leader key"
     assert f"{SCOPE}/history" not in dcs.keys

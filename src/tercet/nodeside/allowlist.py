@@ -78,7 +78,7 @@ def main(config: dict[str, Any], word: str) -> None:
                 problem = str(error)
                 print(f"cannot install the rules: {problem}", flush=True)
         time.sleep(AGAIN_S)  # tailscaled waits for this unit
-    print(f"admitted: {', '.join(allowed) or 'nobody'}", flush=True)
+    print(f"admitted: {', '.join(allowed) or 'none'}", flush=True)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from tercet.nodeside.endpoint import Endpoint
 
 BODY_LIMIT = 1 << 24  # bytes of an answer; the APIs of a node never send that much
 JSON = {"Content-Type": "application/json"}
+MALFORMED = (ValueError, TypeError, LookupError, AttributeError)  # raised by reading an answer of an unexpected shape
 
 
 class ApiError(Exception):

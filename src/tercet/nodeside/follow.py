@@ -5,7 +5,7 @@ heals, its standbys stream from it again at once, although one of them may have 
 primary acknowledges writes that the new one does not have (seen after a cut of 2 s: 23 acknowledged writes lost). A
 vote in Patroni is only an answer that says how much WAL a node has. This program makes it binding:
 
-1. It watches the leader key through the local `dcs` agent. When another node holds the key, or nobody, an nftables rule
+1. It watches the leader key through the local `dcs` agent. When another node or no node holds the key, an nftables rule
    resets every connection from this node to the PostgreSQL of the other database nodes. So the old primary gets no
    confirmation from here.
 2. When no WAL can arrive any more, it writes to its own key in `dcs` which node it may follow and how much WAL it has.
@@ -14,13 +14,13 @@ vote in Patroni is only an answer that says how much WAL a node has. This progra
 3. It opens the way to the new holder of the key, but only if that node holds the key after the report was written.
 
 When Patroni restarts on a primary, it deletes the key and takes it again, 0.07 s later in the lab. So a stream that is
-alive is cut only when nobody has held the key for GRACE_S. While `dcs` is silent, nothing changes: nobody can be
+alive is cut only when no node has held the key for GRACE_S. While `dcs` is silent, nothing changes: no node can be
 promoted either.
 
 It also makes sure that the standby can follow that node (stray.py).
 
 If this program is dead, suspended or refused, the rule stays as it is, and other nodes do not get this node's report.
-systemd starts it again. A primary follows nobody.
+systemd starts it again. A primary follows no node.
 
 Argument: a JSON file {"node": …, "dcs": endpoint, "scope": "service/NAME", "reports": the path of the reports' keys,
 "patroni": endpoint, "votes": the port on loopback where votes.py answers, "peers": [name, …], "port": PostgreSQL's,
@@ -36,7 +36,7 @@ import sys
 import time
 from typing import Any
 
-from tercet.nodeside.api import JSON, Api, ApiError
+from tercet.nodeside.api import JSON, MALFORMED, Api, ApiError
 from tercet.nodeside.endpoint import Endpoint
 from tercet.nodeside.host import ProgramError, notify, run
 from tercet.nodeside.keys import Key, text_of
@@ -53,7 +53,6 @@ API_S = 2.0
 RETRY_S = 0.2
 CONFLICT = 409
 TABLE = "inet tercet_follow"
-NONSENSE = (ValueError, TypeError, KeyError, IndexError, AttributeError)  # raised by an answer of another shape
 
 
 class Way:
@@ -115,7 +114,7 @@ class Follower:
         self._said = ""
 
     def turn(self) -> None:
-        """Wait for a change of the key, and follow it. Raises ApiError, NONSENSE, ProgramError, OSError."""
+        """Wait for a change of the key, and follow it. Raises ApiError, MALFORMED, ProgramError, OSError."""
         holder = self._key.changed(WAIT_S if self._done is not None else 1)
         if self._open and not holder and self._streams():
             holder = self._key.taken(GRACE_S)
@@ -168,7 +167,7 @@ class Follower:
             recorded = known(history.text() if history.status == 200 else "")
             for name in self._stray.look(json.loads(status), recorded):
                 print(f"{name} was given up: renamed", flush=True)
-        except (ApiError, *NONSENSE):
+        except (ApiError, *MALFORMED):
             return
 
     def again(self) -> None:
@@ -214,7 +213,7 @@ class Follower:
             if said.get("role") not in ("replica", "standby_leader"):
                 return -1
             return max(int(said["xlog"].get(name) or 0) for name in ("received_location", "replayed_location"))
-        except (ApiError, *NONSENSE):
+        except (ApiError, *MALFORMED):
             return -1
 
     def _streams(self) -> bool:
@@ -243,7 +242,7 @@ def main(config: dict[str, Any]) -> None:
         try:
             follower.turn()
             said = ""
-        except (ApiError, ProgramError, OSError, *NONSENSE) as error:
+        except (ApiError, ProgramError, OSError, *MALFORMED) as error:
             if repr(error) != said:  # logged once
                 said = repr(error)
                 print(said, flush=True)

@@ -54,7 +54,7 @@ def main(config: dict[str, Any]) -> None:
         notify("READY=1\nWATCHDOG=1")
         silent = silent + 1 if said is False else 0
         if silent == config["looks"]:
-            print(f"{unit} answers nobody: killed", flush=True)
+            print(f"{unit} does not answer: killed", flush=True)
             try:
                 run(["systemctl", "kill", f"--kill-whom={config['whom']}", "--signal=KILL", unit])
             except ProgramError as error:

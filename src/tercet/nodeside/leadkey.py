@@ -6,7 +6,7 @@ import json
 import time
 from typing import Any
 
-from tercet.nodeside.api import Api, ApiError
+from tercet.nodeside.api import MALFORMED, Api, ApiError
 from tercet.nodeside.endpoint import Endpoint
 from tercet.nodeside.keys import keys_of, text_of
 
@@ -15,7 +15,6 @@ AGAIN_S = 0.25  # after a loss, and while `dcs` is silent
 DCS_S = 2.0  # seconds for an answer
 LATELY_S = 10.0
 CUT_S = 1.0  # a longer silence of `dcs` is long enough for gossip to end the key's session
-NONSENSE = (ValueError, TypeError, KeyError, AttributeError)  # raised by an answer of another shape
 
 
 class LeaderKey:
@@ -38,7 +37,7 @@ class LeaderKey:
             # Without the cluster's own key, `dcs` has lost its data, and no other node could lead (docs/recovery.md).
             if "initialize" in keys:
                 self._learn(self._own(keys), keys.get("sync", {}))
-        except (ApiError, *NONSENSE):
+        except (ApiError, *MALFORMED):
             self.answers = False
         else:
             self.answers, self._heard = True, time.monotonic()
@@ -64,7 +63,7 @@ class LeaderKey:
                 session = keys["leader"]["Session"]
                 Api(self._at).ask("PUT", f"/v1/session/destroy/{session}", timeout=DCS_S).json()
                 print("the leader key is given up", flush=True)
-        except (ApiError, *NONSENSE) as error:
+        except (ApiError, *MALFORMED) as error:
             print(f"the leader key ends with its ttl: {error}", flush=True)
 
     def _learn(self, index: int, sync: dict[str, Any]) -> None:

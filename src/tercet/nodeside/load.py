@@ -69,7 +69,7 @@ class StoppedError(Exception):
     """Standard input was closed, or the time is over."""
 
 
-class RefusedError(Exception):
+class ServerError(Exception):
     """The server, or a proxy, answered with an error."""
 
     def __init__(self, severity: str, sqlstate: str, message: str) -> None:
@@ -179,7 +179,7 @@ class Connection:
             self.warnings.append(f"{sqlstate} {message}")
 
     def execute(self, sql: str, values: tuple[str, ...], deadline: float) -> tuple[str, list[list[str]]]:
-        """The command tag and the rows. Raises RefusedError, StoppedError, and LostError after closing the
+        """The command tag and the rows. Raises ServerError, StoppedError, and LostError after closing the
         connection.
         """
         self.warnings = []
@@ -242,10 +242,10 @@ def _raise_refusal(results: list[Any]) -> None:
         if result.status not in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK):
             severity = _text(result.error_field(fields.SEVERITY_NONLOCALIZED))
             message = _text(result.error_field(fields.MESSAGE_PRIMARY)) or _text(result.error_message)
-            raise RefusedError(severity, _text(result.error_field(fields.SQLSTATE)), message)
+            raise ServerError(severity, _text(result.error_field(fields.SQLSTATE)), message)
 
 
-class Session:
+class WorkerConnection:
     """A worker's connection. It reconnects like a good application: at once, then with jitter up to a limit."""
 
     def __init__(self, host: Host, settings: Settings, worker: str) -> None:
@@ -305,7 +305,7 @@ class Load:
         """Runs all three workers until their time is over or the host stops them."""
         settings = self._settings
         start = (time.time(), time.monotonic())
-        works: list[tuple[str, float, Callable[[Session, float, int], None]]] = [
+        works: list[tuple[str, float, Callable[[WorkerConnection, float, int], None]]] = [
             ("writer", settings.writes_per_second, self._write),
             ("reader", settings.reads_per_second, self._read),
             ("transactions", settings.transactions_per_second, self._transact),
@@ -321,9 +321,9 @@ class Load:
             thread.join()
 
     def _work(
-        self, name: str, rate: float, start: tuple[float, float], once: Callable[[Session, float, int], None]
+        self, name: str, rate: float, start: tuple[float, float], once: Callable[[WorkerConnection, float, int], None]
     ) -> None:
-        session = Session(self._host, self._settings, name)
+        session = WorkerConnection(self._host, self._settings, name)
         site = self._settings.site
         try:
             for number, after in self._slots(rate):
@@ -343,7 +343,7 @@ class Load:
         for number in range(int(self._settings.seconds * rate)):
             yield number, phase + number / rate
 
-    def _write(self, session: Session, scheduled: float, seq: int) -> None:
+    def _write(self, session: WorkerConnection, scheduled: float, seq: int) -> None:
         def insert(connection: Connection, row: dict[str, Any], stage: list[str]) -> dict[str, Any]:
             stage[0] = "commit"  # one statement is one transaction: its answer is the commit's
             deadline = time.monotonic() + self._settings.deadline
@@ -352,7 +352,7 @@ class Load:
 
         self._recorded("writer", session, scheduled, seq, insert)
 
-    def _transact(self, session: Session, scheduled: float, seq: int) -> None:
+    def _transact(self, session: WorkerConnection, scheduled: float, seq: int) -> None:
         def transaction(connection: Connection, row: dict[str, Any], stage: list[str]) -> dict[str, Any]:
             deadline = time.monotonic() + self._settings.deadline
             connection.execute("BEGIN", (), deadline)
@@ -362,12 +362,12 @@ class Load:
                 _, own = connection.execute(self._own, (row["id"],), deadline)
                 stage[0] = "commit"
                 tag, _ = connection.execute("COMMIT", (), deadline)
-            except RefusedError:
+            except ServerError:
                 if stage[0] == "statement" and not connection.closed:
                     _roll_back(connection, deadline)
                 raise
             if tag != "COMMIT":
-                raise RefusedError("ERROR", "25P02", f"COMMIT was answered with {tag}")
+                raise ServerError("ERROR", "25P02", f"COMMIT was answered with {tag}")
             return {
                 "node": rows[0][0],
                 "warning": "; ".join(connection.warnings),
@@ -384,7 +384,7 @@ class Load:
     def _recorded(
         self,
         worker: str,
-        session: Session,
+        session: WorkerConnection,
         scheduled: float,
         seq: int,
         act: Callable[[Connection, dict[str, Any], list[str]], dict[str, Any]],
@@ -405,7 +405,7 @@ class Load:
             stage[0] = "statement"
             answer = act(connection, row, stage)
             self._host.emit("acknowledged", t=time.time(), **row, **answer)
-        except RefusedError as error:
+        except ServerError as error:
             # Before the commit was sent, nothing can have been committed, whatever the error is.
             kind = "failed" if error.definite or stage[0] != "commit" else "unknown"
             said = {"sqlstate": error.sqlstate, "message": str(error)}
@@ -416,7 +416,7 @@ class Load:
             self._host.emit(kind, t=time.time(), **row, stage=stage[0], message=message)
         self._host.await_receipt(worker[0])
 
-    def _read(self, session: Session, scheduled: float, _seq: int) -> None:
+    def _read(self, session: WorkerConnection, scheduled: float, _seq: int) -> None:
         row = {"site": self._settings.site, "worker": "reader", "scheduled": scheduled}
         stage = "connect"
         try:
@@ -428,7 +428,7 @@ class Load:
             _, rows = connection.execute(self._select, (array,), deadline)
             seen = {writer: int(seq or 0) for _, writer, seq in rows}
             self._host.emit("read", t=time.time(), **row, sent=sent, node=rows[0][0], seen=seen)
-        except RefusedError as error:
+        except ServerError as error:
             said = {"sqlstate": error.sqlstate, "message": str(error)}
             self._host.emit("failed", t=time.time(), **row, stage=stage, **said)
         except (LostError, OperationalError) as error:
@@ -439,7 +439,7 @@ class Load:
 def _roll_back(connection: Connection, deadline: float) -> None:
     try:
         connection.execute("ROLLBACK", (), deadline)
-    except (RefusedError, LostError):
+    except (ServerError, LostError):
         connection.close()
 
 

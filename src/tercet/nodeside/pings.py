@@ -1,4 +1,4 @@
-"""Who is silent, by ICMP echo: a failure detector that is faster than gossip and depends on nobody else.
+"""Who is silent, by ICMP echo: a failure detector that is faster than gossip and depends on no other node.
 
 Each address is pinged every 0.2 s. An address that did not answer four pings in a row is silent. Pings are counted
 instead of seconds, because while the program is suspended or gets no CPU, it sends none.

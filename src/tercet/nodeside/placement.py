@@ -20,14 +20,13 @@ import sys
 import time
 from typing import Any
 
-from tercet.nodeside.api import Api, ApiError
+from tercet.nodeside.api import MALFORMED, Api, ApiError
 from tercet.nodeside.endpoint import Endpoint
 
 LOOK_S = 2.0
 ASK_S = 2.0
 LOOKS = 5  # in a row
 SETTLE_S = 20.0  # seconds after a transfer, until the new leader is known everywhere
-NONSENSE = (ValueError, TypeError, KeyError, IndexError, AttributeError)  # raised by an answer of another shape
 
 
 def ask(config: dict[str, Any], path: str, method: str = "GET") -> Any:
@@ -39,7 +38,7 @@ def ask(config: dict[str, Any], path: str, method: str = "GET") -> Any:
 
 
 def site_of_primary(config: dict[str, Any]) -> str:
-    """ "" if nobody holds the key. Raises NONSENSE."""
+    """ "" if no node holds the key. Raises MALFORMED."""
     entry = ask(config, f"kv/{config['leader_key']}")
     if not entry or not entry[0].get("Value"):
         return ""
@@ -47,7 +46,7 @@ def site_of_primary(config: dict[str, Any]) -> str:
 
 
 def better_leader(config: dict[str, Any], site: str) -> str:
-    """If this node leads, the Raft ID of a voter at another site that is alive; otherwise "". Raises NONSENSE."""
+    """If this node leads, the Raft ID of a voter at another site that is alive; otherwise "". Raises MALFORMED."""
     raft = ask(config, "operator/raft/configuration") or {}
     servers = raft.get("Servers", [])
     if not any(server["Leader"] and server["Node"] == config["node"] for server in servers):
@@ -60,7 +59,7 @@ def better_leader(config: dict[str, Any], site: str) -> str:
     return ""
 
 
-class Watch:
+class Sightings:
     """How many times in a row the primary has been seen at this site."""
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -70,7 +69,7 @@ class Watch:
         self._looked = 0.0
 
     def poll(self, now: float) -> str:
-        """The server that should lead instead of this node; "" if there is none. Raises NONSENSE."""
+        """The server that should lead instead of this node; "" if there is none. Raises MALFORMED."""
         here, self._seen = self._seen, 0
         paused, self._looked = now - self._looked > 2 * LOOK_S + 2 * ASK_S, now
         if site_of_primary(self._config) != self._own:
@@ -83,12 +82,12 @@ class Watch:
 
 
 def main(config: dict[str, Any]) -> None:
-    watch, said = Watch(config), ""
+    sightings, said = Sightings(config), ""
     while True:
         time.sleep(LOOK_S)
         try:
-            target = watch.poll(time.monotonic())
-        except NONSENSE as error:
+            target = sightings.poll(time.monotonic())
+        except MALFORMED as error:
             if repr(error) != said:  # once
                 said = repr(error)
                 print(f"the dcs agent's answer makes no sense: {said}", flush=True)

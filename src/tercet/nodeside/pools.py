@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tercet.nodeside.api import Api, ApiError
+from tercet.nodeside.api import MALFORMED, Api, ApiError
 from tercet.nodeside.endpoint import Endpoint
 from tercet.nodeside.tailnet import Tailnet
 
@@ -28,7 +28,6 @@ ASK_S = 1.0  # an answer from memory
 JOIN_S = 3.0
 AGAIN_S, RARELY_S = 2.0, 30.0  # between two attempts to join a member: the first interval, the limit of its doubling
 ALIVE, FAILED = 1, 4  # serf's member status, as Consul reports it
-NONSENSE = (ApiError, KeyError, TypeError)  # no answer, or an answer of another shape
 
 
 def consul_failed(body: Any) -> dict[str, str]:
@@ -70,7 +69,7 @@ class Pool:
         now = time.monotonic()
         try:
             found = self._kind.failed(self._agent.ask("GET", self._kind.members, timeout=ASK_S).json())
-        except NONSENSE:
+        except (ApiError, *MALFORMED):
             return  # an agent that does not answer cannot join anyone
         back = {address: name for address, name in found.items() if address.rpartition(":")[0] in there}
         self._due = {address: self._due.get(address, (now, AGAIN_S)) for address in back}
@@ -112,6 +111,6 @@ class Pools:
         try:
             members = self._dcs.ask("GET", "/v1/agent/members", timeout=ASK_S).json()
             alive = {str(member["Addr"]) for member in members if member["Status"] == ALIVE}
-        except NONSENSE:
+        except (ApiError, *MALFORMED):
             return set()
         return set(self._tailnet.admitted(alive))

@@ -2,7 +2,7 @@
 
 If its disk is full, PostgreSQL refuses statements that need a new page (53100), and panics when it needs a new WAL
 segment. Its recovery then fails for the same reason, again and again. Patroni sees a primary that runs or starts, and
-keeps the leader key, so nobody can write while the disk is full. So this program checks the free space:
+keeps the leader key, so no write is possible while the disk is full. So this program checks the free space:
 
 - A node keeps a reserve: a file of RESERVE bytes next to the data. A node without a reserve is full. The file is the
   state, so this program has nothing else to remember across a restart.

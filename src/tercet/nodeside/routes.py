@@ -69,7 +69,7 @@ LEGS_S = 2.0  # a session that has one leg at two looks is not just being made
 TABLE = "ip tercet_routes"
 
 
-class Line:
+class ProbeSession:
     """A session at the primary that is begun and held at the point where the password is due.
 
     It must be begun, because a PostgreSQL that stops or starts still accepts connections, and a connection that sends
@@ -339,16 +339,16 @@ def read_file(path: str) -> str:
         return ""
 
 
-def wait(woken: socket.socket, pings: Pings, line: Line, seconds: float) -> None:
+def wait(woken: socket.socket, pings: Pings, probe: ProbeSession, seconds: float) -> None:
     """Read answers until the time is over, a signal announces a new file, or the probe session has news."""
     ends = time.monotonic() + seconds
     while (left := ends - time.monotonic()) > 0:
-        held = [line.fileno()] if line.fileno() >= 0 else []
-        reading, writing = ([], held) if line.connecting else (held, [])
+        held = [probe.fileno()] if probe.fileno() >= 0 else []
+        reading, writing = ([], held) if probe.connecting else (held, [])
         heard, made, _ = select.select([woken.fileno(), pings.fileno(), *reading], writing, [], left)
         if pings.fileno() in heard:
             pings.receive()
-        if (made or set(reading) & set(heard)) and line.heard(time.monotonic()):
+        if (made or set(reading) & set(heard)) and probe.heard(time.monotonic()):
             return
         if woken.fileno() in heard:
             woken.recv(4096)
@@ -365,7 +365,7 @@ class Daemon:
         self._legs = Legs(config["primary"], config["read"], config["port"])
         self._silent = set[str]()
         self.pings = Pings()
-        self.line = Line(config["port"], config["user"])
+        self.probe = ProbeSession(config["port"], config["user"])
         self._read_node = ReadNode(config["port"], config["user"])
 
     def poll(self) -> bool:
@@ -379,11 +379,11 @@ class Daemon:
         self._silent = silent
         if not primary and leader and leader not in silent and is_open(leader, self._port):
             primary = leader
-        self.line.hold(primary, time.monotonic())
+        self.probe.hold(primary, time.monotonic())
         if not primary and not reads:
             return False
         reads = self._read_node.stay(reads, silent, time.monotonic())
-        writes_to, reads_from = choose(primary, reads, silent | ({primary} if self.line.refused else set()))
+        writes_to, reads_from = choose(primary, reads, silent | ({primary} if self.probe.refused else set()))
         self._kernel.lead(writes_to, reads_from)
         self._read_node.move(reads_from, time.monotonic())
         self._legs.poll(time.monotonic())
@@ -409,7 +409,7 @@ def main(config: dict[str, Any]) -> None:
             notify(f"STATUS={problem}")
         ready = ready or leads
         notify("READY=1\nWATCHDOG=1" if ready else "WATCHDOG=1")  # when it is ready, the proxy may start
-        wait(woken, daemon.pings, daemon.line, TICK_S)
+        wait(woken, daemon.pings, daemon.probe, TICK_S)
 
 
 if __name__ == "__main__":

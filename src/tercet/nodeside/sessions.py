@@ -25,7 +25,7 @@ import socket
 import time
 from collections.abc import Iterable, Mapping
 
-from tercet.nodeside.api import Api, ApiError
+from tercet.nodeside.api import MALFORMED, Api, ApiError
 from tercet.nodeside.endpoint import Endpoint
 from tercet.nodeside.pings import TICK_S, Pings
 
@@ -33,10 +33,9 @@ ASK_S = 0.1  # between two questions about a silent node
 QUICK_S = 5.0  # a node that has been silent for longer is asked about every AGAIN_S
 AGAIN_S = 1.0
 DCS_S = 0.5  # for an answer of `dcs`. While it has no leader there is none
-NONSENSE = (ValueError, TypeError, KeyError, AttributeError)  # raised by an answer of another shape
 
 
-class Silence:
+class SilentNodes:
     """Since when each node is silent, and when to ask about it next."""
 
     def __init__(self) -> None:
@@ -54,7 +53,7 @@ class Silence:
 
 def watch_nodes(dcs: Endpoint, nodes: Iterable[str]) -> None:
     """Runs for ever. Ends the sessions of those of `nodes` that are gone."""
-    pings, silence, problems = Pings(), Silence(), dict[str, str]()
+    pings, silence, problems = Pings(), SilentNodes(), dict[str, str]()
     while True:
         addresses = addresses_of(nodes)
         pings.send(set(addresses.values()), time.monotonic())
@@ -91,7 +90,7 @@ def end_sessions(dcs: Endpoint, node: str) -> str:
         for session in Api(dcs).ask("GET", f"/v1/session/node/{node}", timeout=DCS_S).json() or []:
             Api(dcs).ask("PUT", f"/v1/session/destroy/{session['ID']}", timeout=DCS_S).json()
             print(f"ended a session of {node}, which is silent and failed", flush=True)
-    except (ApiError, *NONSENSE) as error:
+    except (ApiError, *MALFORMED) as error:
         return str(error)
     return ""
 

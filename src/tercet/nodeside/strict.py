@@ -119,7 +119,7 @@ def shield(port: int, up: bool) -> None:
     run(["nft", "-f", "-"], script, timeout=NFT_S)
 
 
-class Silence:
+class SilentStandbys:
     """For how many polls each standby has confirmed nothing.
 
     An answer counts as new if it differs from the last one. Its time is not used, because it is from the standby's
@@ -152,7 +152,7 @@ class Strict:
         self._full = full
         self._short = 0  # polls in a row with too few standbys
         self._waiting: set[int] = set()  # backends that waited at the last poll
-        self._silence = Silence()
+        self._silence = SilentStandbys()
         self._shielded: bool | None = None  # None: unknown, because an earlier process may have left it installed
         self._shield_next = 0.0
         self._beat = 0.0

@@ -14,13 +14,12 @@ import base64
 import json
 from typing import Any
 
-from tercet.nodeside.api import JSON, Api, ApiError
+from tercet.nodeside.api import JSON, MALFORMED, Api, ApiError
 from tercet.nodeside.endpoint import Endpoint
 from tercet.nodeside.keys import keys_of, text_of
 
 API_S = 1.0  # seconds for an answer
 CONFLICT = 409
-NONSENSE = (ValueError, TypeError, KeyError, IndexError, AttributeError)  # raised by an answer of another shape
 
 
 class Recorder:
@@ -37,14 +36,14 @@ class Recorder:
             keys = keys_of(self._agent, self._scope, API_S)
             leader = keys.get("leader", {})
             if text_of(leader) != self._node or "Session" not in leader:
-                return f"{text_of(leader) or 'nobody'} holds the leader key"
+                return f"{text_of(leader) or 'no node'} holds the leader key"
             if known(text_of(keys.get("history", {}))) == timeline:
                 return ""
             found = lines(history)
             if not found or found[-1][0] != timeline - 1:
                 return f"the history file of timeline {timeline} is missing or incomplete"
             return self._write(leader["Session"], keys.get("history", {}), found)
-        except (ApiError, *NONSENSE) as error:
+        except (ApiError, *MALFORMED) as error:
             return f"dcs does not answer: {error!r}"
 
     def _write(self, session: str, before: dict[str, Any], history: list[list[int | str]]) -> str:
@@ -64,7 +63,7 @@ class Recorder:
 
 
 def known(history: str) -> int:
-    """The timeline that Patroni's value of `history` ends in; 1 if it is empty. Raises NONSENSE."""
+    """The timeline that Patroni's value of `history` ends in; 1 if it is empty. Raises MALFORMED."""
     found = json.loads(history or "[]")
     return int(found[-1][0]) + 1 if found else 1
 

@@ -1,9 +1,9 @@
 """Counts, before a standby is promoted, the nodes that can confirm no more writes of another primary.
 
 Patroni runs pre-promote.sh as its `pre_promote`: this node holds the leader key, but is still a standby. If the script
-fails, Patroni gives up the key. Patroni has counted votes before, but in Patroni a vote binds nobody: the voter may go
-on streaming from the old primary. So the votes are counted again, from the reports that follow.py writes on each node.
-A node that reported that it may follow only this node, or nobody, gets no WAL from another primary any more. If it has
+fails, Patroni gives up the key. Patroni has counted votes before, but its votes are not binding: the voter may go on
+streaming from the old primary. So the votes are counted again, from the reports that follow.py writes on each node. A
+node that reported that it may follow only this node, or no node, gets no WAL from another primary any more. If it has
 no more WAL than this node, then this node has everything that both of them have confirmed.
 
 As many votes are needed as in Patroni's own election (docs: quorum commit), from the members of its key `sync`.
@@ -23,14 +23,13 @@ from socketserver import BaseRequestHandler, ThreadingTCPServer
 from threading import Thread
 from typing import Any
 
-from tercet.nodeside.api import Api, ApiError
+from tercet.nodeside.api import MALFORMED, Api, ApiError
 from tercet.nodeside.endpoint import Endpoint
 
-# A report takes a third of a second, and a second more if the node has to be asked again. Meanwhile nobody can write,
-# and another node may get the votes that this one does not get.
+# A report takes a third of a second, and a second more if the node has to be asked again. Meanwhile no write is
+# possible, and another node may get the votes that this one does not get.
 PATIENCE_S = 4.0
 API_S = 1.0
-NONSENSE = (ValueError, TypeError, KeyError, AttributeError)  # raised by an answer of another shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ class Election:
 
     voters: frozenset[str]
     needed: int
-    leader: str = ""  # the last leader according to `sync`; it may have WAL that nobody confirmed
+    leader: str = ""  # the last leader according to `sync`; it may have WAL that no standby confirmed
 
     @classmethod
     def of(cls, sync: dict[str, Any], node: str) -> Election:
@@ -102,7 +101,7 @@ def objection(config: dict[str, Any]) -> str:
             if len(votes) >= election.needed:
                 return ""
             missing = f"{len(votes)} of {election.needed} votes of {', '.join(sorted(election.voters))}"
-        except (ApiError, *NONSENSE) as error:
+        except (ApiError, *MALFORMED) as error:
             missing = repr(error)
         time.sleep(0.01)
     return missing

@@ -99,7 +99,7 @@ def watch_leader(key: Key, switchover: Switchover, node: str, patience_s: float,
         if known and not holder and switchover.candidate != node:
             holder = key.taken(patience_s)
         if known not in (None, holder) and (holder or not switchover.to_another(node)):
-            wake(f"{holder or 'nobody'} holds the leader key")
+            wake(f"{holder or 'no node'} holds the leader key")
         known = holder
 
     _watch(key, look)

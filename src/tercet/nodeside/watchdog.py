@@ -10,7 +10,7 @@ the leader. Neither side can block the other, because the file is an ordinary on
   PostgreSQL is known to be dead, so no standby needs to wait for the rest of the ttl.
 - **A primary that cannot keep the lead.** If the primary's site goes up and down, the session of the leader key
   ends each time, and the standbys leave. Patroni promotes no standby as long as the primary answers now and then, so
-  nobody can write (seen: 21 s, for as long as the site flapped). So a primary that lost its key is killed with its
+  no write is possible (seen: 21 s, for as long as the site flapped). So a primary that lost its key is killed with its
   Patroni if another node may lead and if either `dcs` was silent when the key was lost, or this primary has refused
   writes for a second because no standby confirms them (strict.py). The file `stepped_down` makes the next Patroni wait
   until another node leads (components/patroni/may-start.sh). A primary that lost its key while its `dcs` answered all

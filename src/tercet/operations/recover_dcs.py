@@ -293,7 +293,7 @@ async def lead(session: Session, leader: str, emit: Emit) -> None:
 
     def leads(readings: Readings) -> State:
         primary = patroni.primary_of(readings, databases)
-        return Passing() if primary == leader else Waiting(f"{primary or 'nobody'} is primary")
+        return Passing() if primary == leader else Waiting(f"{primary or 'no node'} is primary")
 
     units = ((leader, patroni.UNIT),)
     await _until(session, Condition(f"{leader} leads", leads, units), "PostgreSQL recovers from its WAL first")
@@ -303,7 +303,7 @@ async def follow(session: Session, leader: str, survey: Databases, emit: Emit) -
     """Start Patroni on the other nodes, and wait until those that were read follow."""
     databases = [node.name for node in session.platform.of(Role.DB)]
     others = [name for name in databases if name != leader and name not in survey.silent]
-    emit(Event("dcs", "progress", f"{', '.join(others) or 'nobody'} can follow"))
+    emit(Event("dcs", "progress", f"{', '.join(others) or 'no node'} can follow"))
     await on_each(session, others, START_POSTGRES, timeout=30)
 
     def followed(readings: Readings) -> State:

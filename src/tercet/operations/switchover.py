@@ -98,7 +98,7 @@ async def _wait_until_done(session: Session, target: str) -> None:
 
     def leads(readings: Readings) -> State:
         primary = patroni.primary_of(readings, databases)
-        return Passing() if primary == target else Waiting(f"{primary or 'nobody'} is primary")
+        return Passing() if primary == target else Waiting(f"{primary or 'no node'} is primary")
 
     condition = Condition(f"{target} is primary", leads)
     [(_, state)] = await wait_for([condition], asked, session.provider, deadline=SWITCH_S)

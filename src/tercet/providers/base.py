@@ -1,6 +1,6 @@
-"""What a provider is: where containers come from and how they are reached. Providers differ only here.
+"""The interface of a provider: it makes the containers and runs programs in them. Only this part differs by provider.
 
-A provider finds its platform again from what exists (running containers, tags); it keeps no state file.
+A provider keeps no state file. It finds its platform from what exists: running containers and their tags.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from tercet.providers.preflight import Check
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """One look at the containers of all sites.
+    """The state of the containers at all sites.
 
-    `away` maps each node whose server cannot be reached to the reason. Nothing is known of these nodes, so no change
-    is for them. `running` are the nodes that run, `changes` what the containers, networks and links need, in order.
+    `away` maps each node whose server cannot be reached to the reason. The state of these nodes is unknown, so
+    `changes` has none for them. `running` are the nodes that run. `changes` are for containers, networks and links, in
+    the order in which they are made.
     """
 
     changes: tuple[Change, ...] = ()
@@ -38,28 +39,28 @@ class Provider(Fleet, Protocol):
     """One platform's containers."""
 
     def lock(self, who: str) -> AbstractAsyncContextManager[None]:
-        """Held while anything is changed. Raises TercetError naming the holder, since when and what it does."""
+        """Held during every change. If another operator holds it, TercetError says who, since when and why."""
         ...
 
     async def survey(self) -> Survey:
         """Compare containers, networks and links with the inventory.
 
-        The engine reads three things from the changes. CREATE of a container: the node is empty. REMOVE of one: if it
-        is a database's, the operator must have named it. `restarts`: the node runs and serves, so its turn comes last.
-        A silent server costs no more than its deadline.
+        The engine draws conclusions from three kinds of changes. CREATE of a container: the node is empty. REMOVE of a
+        database's container: the operator must have named it. `restarts`: the node serves now, so it is changed last.
+        A server that does not answer delays the survey by its deadline at most.
         """
         ...
 
     async def prepare(self, changes: Sequence[Change], emit: Emit) -> None:
-        """Carry out exactly these changes (from `survey`), idempotently; ends when every node can `run`."""
+        """Carry out exactly these changes, from `survey`. Idempotent. Returns when programs can run on every node."""
         ...
 
     async def destroy_plan(self) -> tuple[Change, ...]:
-        """What `destroy` would destroy, database disks named as such, for the one who must confirm it."""
+        """What `destroy` would remove, for the operator to confirm. Disks with a database are marked as such."""
         ...
 
     async def preflight(self) -> tuple[Check, ...]:
-        """Everything of its own that would make `up` fail later, for `tercet doctor`. Changes nothing."""
+        """The checks of `tercet doctor` for what would make `up` fail on this provider's side. Changes nothing."""
         ...
 
     async def destroy(self, emit: Emit) -> None:
@@ -71,19 +72,19 @@ class Provider(Fleet, Protocol):
         ...
 
     async def close(self) -> None:
-        """End every connection to servers and nodes, and what still runs over them. Using it again connects anew."""
+        """Close all connections to servers and nodes, and end the programs on them. Later calls connect again."""
         ...
 
     @property
     def faults(self) -> Faults:
-        """The faults that drills may provoke from outside the nodes."""
+        """The faults that drills can make from outside the nodes."""
         ...
 
 
 def open_provider(platform: Platform, image: Image | None, known_hosts: Path) -> Provider:
-    """The provider that the inventory names. The module `provider` of its package has a function `opened` for it.
+    """The provider that the inventory names, made by the function `opened` in the module `provider` of its package.
 
-    `image` is what new containers are made from (None: not built yet); `known_hosts` is where SSH keys are pinned.
+    New containers are made from `image` (None: not built yet). SSH host keys are pinned in the file `known_hosts`.
     """
     module = import_module(f"{package(platform.settings.provider)}.provider")
     provider: Provider = module.opened(platform, image, known_hosts)
@@ -92,76 +93,76 @@ def open_provider(platform: Platform, image: Image | None, known_hosts: Path) ->
 
 @dataclass(frozen=True, slots=True)
 class ActiveFault:
-    """A fault in force; `seconds` until it ends by itself, 0 if never.
+    """A fault in force. It ends by itself after `seconds` more; 0 means never.
 
     `target` is a node, a site for LOSS and LATENCY, or "SITE→SITE" for a cut.
     """
 
-    kind: Capability  # KILL also for a node that lives unplugged; CUT for one way and for both
+    kind: Capability  # KILL also means a node that runs without a network; CUT means one direction or both
     target: str
     seconds: float
 
 
 class Faults:
-    """Faults made from outside the nodes. A provider's own class derives from this one, and has the methods of all
-    capabilities that the provider declares (inventory/providers.py). The others are never called.
+    """Faults made from outside the nodes. A provider derives its own class, with the methods for the capabilities that
+    it declares (inventory/providers.py). The other methods are never called.
 
-    Invariant: every fault ends by itself after `seconds`, whatever becomes of the tool in the meantime. A
-    site is its name; the outside world is "world".
+    Invariant: every fault ends by itself after `seconds`, even if the tool has died. Sites are given by name; "world"
+    is everything outside the sites.
     """
 
     @property
     def lacking(self) -> Mapping[Capability, str]:
-        """What is declared and cannot be made here all the same, with the reason: this machine lacks something."""
+        """Declared capabilities that this machine does not have after all, each with the reason."""
         return {}
 
     async def kill(self, nodes: Sequence[str], *, seconds: float) -> None:
-        """Power cut: the nodes vanish together, at once and without a farewell; started again after `seconds`."""
+        """Power cut: all nodes stop at once, without closing connections. They start again after `seconds`."""
         raise NotImplementedError
 
     async def start(self, nodes: Sequence[str]) -> None:
-        """Start killed nodes now; ends when they can `run`. One that runs already is left alone."""
+        """Start killed nodes now. Returns when programs can run on them. A node that runs already is left alone."""
         raise NotImplementedError
 
     async def freeze(self, nodes: Sequence[str], *, seconds: float) -> None:
-        """Stop every process of the nodes where it stands; their kernel still answers for open connections."""
+        """Suspend every process of the nodes. Their kernel still answers on open connections."""
         raise NotImplementedError
 
     async def thaw(self, nodes: Sequence[str]) -> None:
-        """Let frozen nodes go on now. One that is not frozen is left alone."""
+        """Resume frozen nodes now. A node that is not frozen is left alone."""
         raise NotImplementedError
 
     async def cut(self, source: str, target: str | None, *, seconds: float, both: bool = True) -> None:
-        """Drop all traffic from `source` to `target` (None: to everything else), and back unless `both` is false."""
+        """Drop all traffic from `source` to `target` (None: everything else), and back if `both`."""
         raise NotImplementedError
 
     async def join(self, source: str, target: str | None, *, both: bool = True) -> None:
-        """Undo the same `cut` now. What is not cut is left alone."""
+        """Undo the same `cut` now. A link that is not cut is left alone."""
         raise NotImplementedError
 
     async def lose(self, site: str, *, percent: int, seconds: float) -> None:
-        """Lose this share of the packets between the site and everything else, each way."""
+        """Drop `percent` of the packets between the site and everything else, in each direction."""
         raise NotImplementedError
 
     async def delay(self, site: str, *, by: float, seconds: float) -> None:
-        """Hold every packet between the site and everything else for at least `by` seconds, each way."""
+        """Delay packets between the site and everything else by at least `by` seconds, in each direction."""
         raise NotImplementedError
 
     async def steady(self, site: str) -> None:
-        """Undo `lose` and `delay` of the site now. A site with neither is left alone."""
+        """Undo `lose` and `delay` of the site now. A site that has neither is left alone."""
         raise NotImplementedError
 
     async def slow_disk(self, node: str, *, iops: int, seconds: float) -> None:
-        """Allow the node no more than `iops` reads and as many writes a second on its database's disk."""
+        """Limit the disk of the node's database to `iops` reads and `iops` writes a second."""
         raise NotImplementedError
 
     async def free_disk(self, node: str) -> None:
-        """Undo `slow_disk` of the node now. One whose disk is not slowed is left alone."""
+        """Undo `slow_disk` of the node now. A disk that is not slowed is left alone."""
         raise NotImplementedError
 
     async def faults_active(self) -> tuple[ActiveFault, ...]:
-        """What is in force right now, read from the platform itself."""
+        """The faults in force now, read from the platform itself."""
         return ()
 
     async def heal_all(self) -> None:
-        """End every fault now; ends when every node that was killed can `run`."""
+        """End every fault now. Returns when programs can run on every node that was killed."""

@@ -1,4 +1,4 @@
-"""What would make `up` fail later, found before: a list of checks, each with its remedy."""
+"""Checks for what would make `up` fail later, each with its remedy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ State = Literal["ok", "warning", "failed", "skipped"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that `up` needs. `about` is a site or "all", `found` what is there, `remedy` empty if all is well."""
+    """A requirement of `up`. `about` is a site or "all"; `found` is the present state; `remedy` is empty if met."""
 
     about: str
     title: str

@@ -1,1 +1,3 @@
-"""Programs on other machines over SSH: logins, host keys, commands that end in time, and a lock on several servers."""
+"""Runs programs on other machines over SSH: logins, host keys, commands with time limits, and a lock on several
+servers.
+"""

@@ -1,7 +1,7 @@
-"""The keys of SSH servers, pinned on first use in a file beside the inventory.
+"""The host keys of SSH servers, pinned on first use in a file beside the inventory.
 
-The file has OpenSSH's known_hosts format, so `ssh` itself can use it. Invariant: a pinned key is never replaced
-by the tool; a server with another key is refused before anything is sent to it.
+The file has OpenSSH's known_hosts format, so `ssh` itself can use it. Invariant: the tool never replaces a pinned key.
+It refuses a server with another key before it sends anything.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _log = logging.getLogger("tercet.ssh")
 
 @dataclass
 class HostKeys:
-    """The file at `path`, which need not exist yet."""
+    """The file at `path`, which may not exist yet."""
 
     path: Path
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     def pinned(self, host: str, port: int) -> list[asyncssh.SSHKey]:
-        """The keys that are pinned for a server. TercetError where the file is broken."""
+        """The keys that are pinned for a server. Raises TercetError if the file is malformed."""
         try:
             lines = self.path.read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
@@ -50,7 +50,7 @@ class HostKeys:
         return keys
 
     async def pin(self, host: str, port: int, key: asyncssh.SSHKey) -> None:
-        """Remember the key of a server that had none, and say so."""
+        """Pin the key of a server that had no pinned key, and report it."""
         async with self._lock:
             if self.pinned(host, port):
                 return
@@ -78,25 +78,25 @@ class HostKeys:
 
 @dataclass(frozen=True, slots=True)
 class GivenKeys:
-    """The host keys of a node, learnt over the server it runs on; nothing is pinned by trust."""
+    """The host keys of a node, read through its server, so that none is trusted on first use."""
 
-    path: str  # where they come from, for messages
+    path: str  # the source of the keys, for messages
     keys: tuple[asyncssh.SSHKey, ...]
 
     def pinned(self, _host: str, _port: int) -> list[asyncssh.SSHKey]:
         return list(self.keys)
 
     async def pin(self, _host: str, _port: int, _key: asyncssh.SSHKey) -> None:
-        """All are known."""
+        """Nothing to do: all keys are known."""
 
 
 def entry_name(host: str, port: int) -> str:
-    """A server's name as known_hosts writes it."""
+    """A server's name in the format of known_hosts."""
     return host if port == 22 else f"[{host}]:{port}"
 
 
 class Verifier(asyncssh.SSHClient):
-    """Judges a server's key during the key exchange, before the login. Notes what it saw."""
+    """Verifies a server's key during the key exchange, before the login. Records the key that it saw."""
 
     def __init__(self, allowed: list[asyncssh.SSHKey], fingerprint: str | None) -> None:
         self._allowed = allowed
@@ -104,7 +104,9 @@ class Verifier(asyncssh.SSHClient):
         self.shown: asyncssh.SSHKey | None = None
 
     def validate_host_public_key(self, _host: str, _addr: str, _port: int, key: asyncssh.SSHKey) -> bool:
-        """The inventory's fingerprint decides; else the pinned keys; else it is the first contact."""
+        """Compare with the inventory's fingerprint, or else with the pinned keys. If there are none, this is the first
+        contact.
+        """
         self.shown = key
         if self._fingerprint is not None:
             return bool(key.get_fingerprint() == self._fingerprint)

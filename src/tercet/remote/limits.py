@@ -1,6 +1,6 @@
-"""What a program on a node is wrapped in, so that it ends there.
+"""Wraps the commands of programs on nodes, so that they end there in time.
 
-Invariant: a program that is given up ends, even where neither the server nor this machine is there any more to end it.
+Invariant: an abandoned program ends, even if neither its server nor this machine can end it any more.
 """
 
 from __future__ import annotations
@@ -12,34 +12,36 @@ from tercet.converge.fleet import Completed
 from tercet.nodeside import fence, supervise
 
 ENVIRONMENT = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8")
-FENCE = ("/run/tercet/fence", "/var/lib/tercet/term")  # where fence.py has its locks on a node, and keeps the term
-GRACE = 3.0  # seconds that a spawned program has to end by itself once its input ended
-KILL_AFTER = 1.0  # seconds between SIGTERM and SIGKILL of a program whose time is up
+FENCE = ("/run/tercet/fence", "/var/lib/tercet/term")  # the locks and the term of fence.py on a node
+GRACE = 3.0  # seconds in which a spawned program must end after the end of its input
+KILL_AFTER = 1.0  # seconds between SIGTERM and SIGKILL of a program that takes too long
 
 
 def clean(argv: Sequence[str]) -> tuple[str, ...]:
-    """In an environment of its own, whatever starts it."""
+    """The command with a clean environment."""
     return ("env", "-i", *ENVIRONMENT, *argv)
 
 
 def limited(argv: Sequence[str], timeout: float) -> tuple[str, ...]:
-    """Ended on the node itself a little after the time that this machine waits."""
+    """The command with a time limit on the node, a little longer than this machine waits."""
     return clean(("timeout", "-k", f"{KILL_AFTER:g}", f"{timeout + KILL_AFTER:g}", *argv))
 
 
 def supervised(argv: Sequence[str]) -> tuple[str, ...]:
-    """Ended on the node itself when its standard input ends."""
+    """The command in a supervisor on the node, which ends it when its standard input ends."""
     return clean(("python3", "-I", "-S", "-c", Path(supervise.__file__).read_text(), f"{GRACE:g}", *argv))
 
 
 def fenced(argv: Sequence[str], term: int | None) -> tuple[str, ...]:
-    """As a program of the lock's holder, if `term` is given: refused on the node once a later holder was there."""
+    """The command as a program of the lock's holder, if `term` is given. The node refuses it after it has seen a later
+    holder.
+    """
     if term is None:
         return tuple(argv)
     return ("python3", "-I", "-S", "-c", Path(fence.__file__).read_text(), *FENCE, str(term), *argv)
 
 
 def refused(done: Completed) -> str | None:
-    """What the fence said if it did not start the program."""
+    """The fence's message, if it refused to start the program."""
     said = done.stderr.decode(errors="replace").strip()
     return said if done.status == fence.REFUSED and said.startswith(fence.OVER) else None

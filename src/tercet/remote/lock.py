@@ -1,20 +1,21 @@
-"""One operator at a time: a lock on the servers themselves, held by an SSH session that shows signs of life.
+"""One operator at a time: a lock on the servers themselves, held by an SSH session with regular heartbeats.
 
-On each server a `flock` is taken by a program that lives as long as it hears from the holder. It is therefore free
-at once when the holder ends, and SILENCE seconds after the holder's machine or network went away. The majority of
-the servers must grant it, so that two operators can never both have it, and a site that is down does not matter.
-A holder that loses the majority while it works is stopped: it notices a connection that is gone before its lock is
+On each server, a program takes a `flock` and lives as long as it gets heartbeats from the holder. So the lock is free
+at once when the holder ends, and SILENCE seconds after the holder's machine or network failed. A majority of the
+servers must grant the lock. So two operators never have it at the same time, and a site that is down does not matter.
+A holder that loses the majority while it works is stopped: it notices the loss of a connection before the lock there is
 free.
 
-That is not enough: a holder that was suspended or cut off has left programs on nodes, which run for minutes, and what
-it sent may arrive when the lock is another's already. So each grant has a term, which every program on a node carries.
+This is not enough. A holder that was suspended or cut off has left programs on nodes, which may run for minutes, and
+its requests may arrive after another operator got the lock. So each grant has a term, which is passed to every program
+on a node.
 
-Invariant: when the first program of a holder runs on a node, no program of an earlier holder runs there any more, and
-none can start. So what a holder finds on a node is changed by nobody else. Why this is so:
-- Terms grow. Each server keeps the highest term that was granted there, on its disk; a new one is higher than those
-  of a majority, and a majority has kept it before it is used. Two majorities have a server in common.
-- nodeside/fence.py on the node refuses a program of a lower term than it has seen, and ends those that still run
-  before it starts the first one of a higher term.
+Invariant: when the first program of a holder runs on a node, no program of an earlier holder runs there, and none can
+start any more. So no other operator changes what a holder finds on a node. The reasons:
+- Terms grow. Each server stores the highest term that was granted there on its disk. A new term is higher than those of
+  a majority, and a majority has stored it before it is used. Two majorities have a server in common.
+- nodeside/fence.py on the node refuses a program with a lower term than it has seen. Before it starts the first program
+  with a higher term, it ends the earlier ones.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ from tercet.datafile import text_of
 from tercet.errors import TercetError
 from tercet.remote.ssh import SshServer
 
-SILENCE = 60  # seconds without a sign of life after which the lock is free
-BEAT = 15.0  # seconds between signs of life
+SILENCE = 60  # seconds without a heartbeat after which the lock is free
+BEAT = 15.0  # seconds between heartbeats
 ANSWER = 20.0  # seconds for a server to grant or refuse
 
 Connect = Callable[[], Awaitable[SshServer]]
-"""Gives a server. Raises Unreachable where it cannot be found."""
+"""Returns a server. Raises Unreachable if it cannot be found."""
 
 Holder = asyncssh.SSHClientProcess[bytes]
 """The program on a server that has the lock as long as it lives."""
@@ -59,13 +60,15 @@ SCRIPT = text_of(__package__, "lock.sh", SILENCE=SILENCE)
 
 @asynccontextmanager
 async def held(servers: Sequence[Connect], platform: str, who: str) -> AsyncIterator[int]:
-    """Hold the platform's lock on these servers; its term. TercetError names the holder where another has it."""
+    """Hold the platform's lock on these servers. Yields the term. If another operator holds it, the TercetError names
+    that holder.
+    """
     since = datetime.now().astimezone().isoformat(timespec="seconds")
     note = f"{who} since {since}"
     async with contextlib.AsyncExitStack() as stack:
-        granted: dict[tuple[str, int], Grant] = {}  # by SSH address: a server that is named twice has one lock
+        granted: dict[tuple[str, int], Grant] = {}  # by SSH address, because a server that is named twice has one lock
         silent = []
-        for connect in servers:  # every operator has the same order, so that of two one gets all
+        for connect in servers:  # all operators use the same order, so that one of two gets all locks
             try:
                 server = await connect()
                 place = (server.at.host, server.at.port)
@@ -79,7 +82,7 @@ async def held(servers: Sequence[Connect], platform: str, who: str) -> AsyncIter
                 f"expected to lock the platform {platform} on most of its {total} servers, found only "
                 f"{len(granted)} reachable:\n  " + "\n  ".join(silent) + "\n  Nothing was changed"
             )
-        # The time is for servers that were installed anew and know no terms: nodes may have seen some.
+        # The time helps if servers were reinstalled and lost their terms, which nodes may still have.
         term = max(int(time.time()), *(grant.known + 1 for grant in granted.values()))
         for grant in granted.values():
             await _keep(grant, term)
@@ -89,7 +92,9 @@ async def held(servers: Sequence[Connect], platform: str, who: str) -> AsyncIter
 
 @asynccontextmanager
 async def _while_most(granted: Iterable[Holder], total: int, platform: str) -> AsyncIterator[None]:
-    """Run the body as long as most servers hold the lock; then cancel it, and raise a TercetError in its place."""
+    """Run the body while a majority of the servers holds the lock. If the majority is lost, cancel the body and raise a
+    TercetError instead.
+    """
     left = set(granted)
     try:
         async with asyncio.timeout(None) as until:
@@ -150,7 +155,7 @@ async def _held_on(server: SshServer, platform: str, note: str) -> AsyncIterator
 
 
 async def _line(process: Holder, server: str) -> str:
-    """What the program says next. Raises Unreachable where it says nothing in time."""
+    """The program's next line. Raises Unreachable if it does not come in time."""
     try:
         async with asyncio.timeout(ANSWER):
             return (await process.stdout.readline()).decode(errors="replace").strip()
@@ -159,7 +164,7 @@ async def _line(process: Holder, server: str) -> str:
 
 
 async def _keep(grant: Grant, term: int) -> None:
-    """Have the server keep the term on its disk, before any node hears of it."""
+    """Have the server store the term on its disk, before it is sent to any node."""
     grant.process.stdin.write(f"{term}\n".encode())
     if (answer := await _line(grant.process, grant.server)) != f"kept {term}":
         said = (await grant.process.stderr.read()).decode(errors="replace").strip()

@@ -1,4 +1,4 @@
-"""How a server is logged in to. Apart from ssh.py, so that the inventory is read without an SSH library."""
+"""The SSH login to a server. Separate from ssh.py, so that reading the inventory does not import an SSH library."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class SshLogin:
-    """`key` is a private key (None: those of the agent, then those in ~/.ssh); `host_key` the fingerprint of the
-    server's (None: the key that it first shows is pinned)."""
+    """`key` is a private key (None: those of the agent, then those in ~/.ssh). `host_key` is the fingerprint of the
+    server's key (None: the first key that it shows is pinned).
+    """
 
     host: str
     port: int

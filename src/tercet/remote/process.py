@@ -1,4 +1,4 @@
-"""A program at the other end of an SSH channel, with the interface of one on this machine."""
+"""A program at the other end of an SSH channel, with the interface of a local process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import asyncssh
 
 
 def as_process(process: asyncssh.SSHClientProcess[bytes]) -> asyncio.subprocess.Process:
-    """As far as converge/fleet.py promises it."""
+    """The process with the part of the interface that converge/fleet.py uses."""
     return cast(asyncio.subprocess.Process, RemoteProcess(process))
 
 
@@ -28,14 +28,14 @@ class RemoteProcess:
         return self._process.returncode
 
     async def wait(self) -> int:
-        """The exit status; -1 where the connection broke first."""
+        """The exit status; -1 if the connection was lost before."""
         with contextlib.suppress(asyncssh.Error):
             await self._process.wait_closed()
         code = self._process.returncode
         return -1 if code is None else code
 
     def terminate(self) -> None:
-        """Close the channel: the supervisor on the node then ends the program."""
+        """Close the channel. The supervisor on the node then ends the program."""
         self._process.close()
 
     def kill(self) -> None:
@@ -43,13 +43,13 @@ class RemoteProcess:
 
 
 class Input:
-    """The writing end of standard input. A broken connection is a broken pipe."""
+    """The writing end of standard input. A lost connection appears as a broken pipe."""
 
     def __init__(self, writer: asyncssh.SSHWriter[bytes]) -> None:
         self._writer = writer
 
     def write(self, data: bytes) -> None:
-        with contextlib.suppress(BrokenPipeError):  # the next drain tells
+        with contextlib.suppress(BrokenPipeError):  # the next drain reports it
             self._writer.write(data)
 
     async def drain(self) -> None:
@@ -64,7 +64,7 @@ class Input:
         self._writer.write_eof()
 
     def close(self) -> None:
-        """Standard input ends; output still comes in."""
+        """End standard input. Output can still arrive."""
         if not self._writer.is_closing():
             self._writer.write_eof()
 
@@ -73,7 +73,7 @@ class Input:
 
 
 class Output:
-    """The reading end of an output. A broken connection is its end."""
+    """The reading end of an output. A lost connection appears as the end of the output."""
 
     def __init__(self, reader: asyncssh.SSHReader[bytes]) -> None:
         self._reader = reader

@@ -1,4 +1,4 @@
-"""The operator's own SSH keys, for machines that are to let him in."""
+"""The operator's SSH keys, to be installed on nodes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tercet.remote.login import SshLogin
 
 
 async def public_keys(operator: SshLogin) -> list[str]:
-    """The public halves of the keys that the operator logs in to servers with, as authorized_keys has them."""
+    """The public keys with which the operator logs in to servers, in the format of authorized_keys."""
     if operator.key is not None:
         try:
             return [_line(asyncssh.read_private_key(operator.key))]
@@ -25,7 +25,7 @@ async def public_keys(operator: SshLogin) -> list[str]:
             for pair in await agent.get_keys():
                 found.append(f"{pair.get_key_type()} {b64encode(pair.key_public_data).decode()}")
     except (OSError, asyncssh.Error, AttributeError):
-        pass  # there is no agent
+        pass  # no agent runs
     return list(dict.fromkeys(found))
 
 

@@ -1,8 +1,8 @@
-"""One kept SSH connection to a server, and commands on it.
+"""A persistent SSH connection to a server, and commands on it.
 
-Invariants: every command ends within its time limit here, whatever the server does; one that is given up is told
-to end there too. A connection that broke is made anew by the next command; one that only takes no further session
-(sshd's MaxSessions) is kept, for other commands run on it.
+Invariants: every command returns within its time limit, whatever the server does, and an abandoned command is told to
+end on the server, too. After a lost connection, the next command connects again. A connection that only refuses another
+session (sshd's MaxSessions) is kept, because other commands run on it.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from tercet.remote.hostkeys import GivenKeys, HostKeys, Verifier
 from tercet.remote.login import SshLogin
 
 CONNECT_TIMEOUT = 15.0  # seconds, login included
-KEEPALIVE_S, KEEPALIVE_COUNT = 10, 3  # a server that is silent for 40 s is gone
-COMMANDS = 8  # at a time on one connection; sshd takes 10 sessions, and some are kept by `spawn`
-REFUSED_PAUSE = 0.1  # seconds, doubled up to a second, until a refused session is asked for again
-FULL = frozenset({asyncssh.OPEN_CONNECT_FAILED, asyncssh.OPEN_RESOURCE_SHORTAGE})  # how sshd says it
+KEEPALIVE_S, KEEPALIVE_COUNT = 10, 3  # a server that is silent for 40 s counts as lost
+COMMANDS = 8  # sessions at a time on a connection; sshd allows 10, and `spawn` keeps some
+REFUSED_PAUSE = 0.1  # seconds until a refused session is requested again; doubled up to one second
+FULL = frozenset({asyncssh.OPEN_CONNECT_FAILED, asyncssh.OPEN_RESOURCE_SHORTAGE})  # sshd's message for it
 KINDS = (
     *("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"),
     *("rsa-sha2-512", "rsa-sha2-256"),
 )
 """The kinds of host keys, the usual one first."""
-NO_KEYS: tuple[list[str], list[str], list[str]] = ([], [], [])  # none trusted: Verifier decides
+NO_KEYS: tuple[list[str], list[str], list[str]] = ([], [], [])  # trusts none: Verifier decides
 
 
 @dataclass
 class SshServer:
-    """A server, connected to when it is first needed. `name` is what messages call it."""
+    """A server. Connects when it is first needed. `name` is used in messages."""
 
     name: str
     at: SshLogin
@@ -45,11 +45,13 @@ class SshServer:
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(COMMANDS), repr=False)
 
     def command(self, argv: Sequence[str]) -> str:
-        """Words as one shell command that root runs: with sudo where another user logs in."""
+        """The words as one shell command, run by root: with sudo if the login is another user."""
         return shlex.join(argv if self.at.user == "root" else ("sudo", "-n", *argv))
 
     async def run(self, command: str, *, stdin: bytes = b"", timeout: float) -> Completed:
-        """Run a shell command. Raises Unreachable where the server is, or where `timeout` seconds pass."""
+        """Run a shell command. Raises Unreachable if the server is unreachable or the command takes longer than
+        `timeout` seconds.
+        """
         try:
             async with asyncio.timeout(timeout), self._slots:
                 return await self._run(command, stdin, timeout)
@@ -71,7 +73,7 @@ class SshServer:
         return Completed(process.exit_status, _bytes(stdout), _bytes(stderr))
 
     async def spawn(self, command: str) -> asyncssh.SSHClientProcess[bytes]:
-        """Start a command with pipes; the caller ends it."""
+        """Start a command with pipes. The caller must end it."""
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 return await self._session(command, CONNECT_TIMEOUT)
@@ -79,7 +81,9 @@ class SshServer:
             raise Unreachable(f"{self.name}: SSH opens no session within {CONNECT_TIMEOUT:g} s") from None
 
     async def _session(self, command: str, timeout: float) -> asyncssh.SSHClientProcess[bytes]:
-        """Begin a command. A refused session is asked for again until `timeout`, a broken connection made anew once."""
+        """Start a command. A refused session is requested again until `timeout`. After a lost connection, it connects
+        again once.
+        """
         deadline, pause, broken = time.monotonic() + timeout, REFUSED_PAUSE, False
         while True:
             connection = await self.connection()
@@ -93,20 +97,20 @@ class SshServer:
                     await asyncio.sleep(pause)
                     pause = min(1.0, pause * 2)
                     continue
-                # The kept connection broke while nobody looked; nothing was begun on it.
+                # The connection was lost while it was idle, so nothing was started on it.
                 self._drop(connection)
                 if broken:
                     raise failed from None
                 broken = True
 
     def _drop(self, connection: asyncssh.SSHClientConnection) -> None:
-        """Give up a broken connection, unless another command has replaced it already."""
+        """Drop a lost connection, unless another command has replaced it already."""
         if self._connection is connection:
             self._connection = None
         connection.abort()
 
     async def connection(self) -> asyncssh.SSHClientConnection:
-        """The kept connection, made anew where it is gone."""
+        """The connection. Connects again if it was lost."""
         async with self._connecting:
             if self._connection is None or self._connection.is_closed():
                 self._connection = await self._connect()
@@ -119,8 +123,9 @@ class SshServer:
             connection.abort()
 
     async def _connect(self) -> asyncssh.SSHClientConnection:
-        """A new connection. A server has keys of several kinds, and a fingerprint does not say of which kind it is:
-        where `ssh.host_key` is given, one kind after another is asked for until the server shows that key."""
+        """A new connection. A server has keys of several types, and a fingerprint does not tell the type. So if
+        `ssh.host_key` is given, one type after another is requested until the server shows that key.
+        """
         at = self.at
         allowed = self.keys.pinned(at.host, at.port)
         kinds = list(KINDS) if at.host_key else [alg for key in allowed for alg in _algorithms(key)]
@@ -141,7 +146,7 @@ class SshServer:
         return connection
 
     async def _log_in(self, verifier: Verifier, kinds: list[str]) -> asyncssh.SSHClientConnection:
-        """With the server showing a host key of one of these kinds (none: of any)."""
+        """Log in to the server with a host key of one of these types (none: any type)."""
         at = self.at
         options: dict[str, object] = {}
         if at.key is not None:
@@ -162,7 +167,7 @@ class SshServer:
             )
 
     def _refused(self, error: Exception, allowed: list[asyncssh.SSHKey], verifier: Verifier) -> TercetError:
-        """What a failed connection means, in the operator's terms."""
+        """The error of a failed connection, in the operator's terms."""
         at = self.at
         where = f"{at.user}@{at.host}" + (f" port {at.port}" if at.port != 22 else "")
         if isinstance(error, asyncssh.HostKeyNotVerifiable):
@@ -197,7 +202,7 @@ class SshServer:
 
 
 def _algorithms(key: asyncssh.SSHKey) -> list[str]:
-    """The signature algorithms that a server may prove this key with."""
+    """The signature algorithms with which a server may prove this key."""
     return [alg.decode() for alg in key.sig_algorithms]
 
 

@@ -304,7 +304,7 @@ def reads_stop(entries: list[journal.AnyEntry]) -> list[journal.AnyEntry]:
     ("promise", "edit", "said"),
     [
         ("old primary acknowledges nothing", old_primary_answers, "db-sib-01 acknowledged 1 writes"),
-        ("old primary acknowledges nothing", list, "nobody tried to write at sib-01"),
+        ("old primary acknowledges nothing", list, "no application tried to write at sib-01"),
         ("rejoined without rebuild", mute, "nothing is known of db-sib-01"),
         ("standbys complete", standby_lacks, "db-fsn-01 lacks"),
         ("standbys complete", standby_unread, "db-fsn-01 could not be read"),

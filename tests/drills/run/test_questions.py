@@ -212,7 +212,7 @@ def test_the_catalogue_must_name_one_primary_and_a_new_one(platform: Platform) -
         return judged("the catalogue names the new primary", scene, {node: {"primary": listed} for node in controls})
 
     assert state("db-sib-03") == Passing("db-sib-03 is primary.proposalsapp")
-    assert state() == Waiting("consul-nomad-sib-01's dcs names nobody as primary")
+    assert state() == Waiting("consul-nomad-sib-01's dcs names no node as primary")
     assert state("db-sib-01") == Waiting("dcs names db-sib-01 as primary")
     assert isinstance(state("db-sib-01", "db-sib-03"), Waiting)
 

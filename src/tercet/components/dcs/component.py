@@ -101,9 +101,9 @@ class Dcs:
         yield from consul_agent.resources(
             self.context, agent, title, settings, definitions=definitions, rolling=rolling, start=start
         )
-        # On the primary's node nobody can write until this has ended an agent that hangs: 3 to 5 s.
+        # If the agent on the primary's node hangs, no write is possible until this has ended it: 3 to 5 s.
         yield from hungwatch(
-            "dcswatch", "Ends a dcs agent that answers nobody", UNIT, ports.dcs_http, HTTP, looks=3, pause_s=0.5
+            "dcswatch", "Ends a dcs agent that does not answer", UNIT, ports.dcs_http, HTTP, looks=3, pause_s=0.5
         )
 
     def permission(self) -> Exec:
@@ -174,7 +174,7 @@ def _elected(platform: Platform) -> Callable[[Readings], State]:
 
     def check(readings: Readings) -> State:
         if lost(readings, controls):
-            return Waiting(f"no server has a Raft: what dcs knew is lost, and nobody is promoted. {patroni.RECOVER}")
+            return Waiting(f"no server has a Raft: its data is lost, and no node is promoted. {patroni.RECOVER}")
         for control in readings.present(controls):
             if not readings.get(control, "dcs.leader").json():
                 return Waiting(f"{control} knows no leader ({readings.get(control, 'dcs.leader').why()})")

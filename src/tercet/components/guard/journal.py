@@ -5,7 +5,7 @@ from __future__ import annotations
 from tercet.inventory.journals import UnitJournal, What, rules
 
 GUARD = rules((What.GUARDED, r"^silent \S+ (\S+)"), (What.ANSWERS, r"^answers again \S+ (\S+)"))
-HUNGWATCH = rules((What.HUNG, r"^(\S+) answers nobody: killed"))
+HUNGWATCH = rules((What.HUNG, r"^(\S+) does not answer: killed"))
 PLACEMENT = rules((What.LEADER_HANDED, r"^leader handed to ([^\s:]+)"))
 
 JOURNALS = (

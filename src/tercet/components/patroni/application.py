@@ -29,7 +29,7 @@ class Application:
 
     context: Context
     name: str = "application"
-    after: tuple[str, ...] = ("lowered",)
+    after: tuple[str, ...] = ("patroni-lowered",)
 
     def desired(self, node: Node) -> Iterable[Resource]:
         platform = self.context.platform

@@ -128,7 +128,7 @@ class Patroni:
                 "checks": [],  # nodeside/sessions.py ends a dead node's session; gossip is too credulous
             },
             # Containers have no /dev/watchdog. The driver "testing" makes the same calls on an ordinary file, which
-            # nodeside/watchdog.py watches. `required`: nobody becomes primary without it.
+            # nodeside/watchdog.py watches. `required`: no node becomes primary without it.
             "watchdog": {
                 "mode": "required",
                 "driver": "testing",

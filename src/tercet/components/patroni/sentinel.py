@@ -56,7 +56,7 @@ class Sentinel:
 
     context: Context
     name: str = "sentinel"
-    after: tuple[str, ...] = ("lowered",)
+    after: tuple[str, ...] = ("patroni-lowered",)
 
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is not Role.DB:

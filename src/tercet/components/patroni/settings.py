@@ -34,7 +34,7 @@ class Settings:
     """The dynamic configuration with all its settings."""
 
     context: Context
-    name: str = "settings"
+    name: str = "patroni-settings"
     after: tuple[str, ...] = ("patroni",)
 
     def desired(self, node: Node) -> Iterable[Resource]:
@@ -78,8 +78,8 @@ class Restarts:
     """PostgreSQL runs with its present settings: a restart if one is pending and has an effect."""
 
     context: Context
-    name: str = "restarts"
-    after: tuple[str, ...] = ("settings",)
+    name: str = "patroni-restarts"
+    after: tuple[str, ...] = ("patroni-settings",)
     follows: tuple[str, ...] = (DYNAMIC,)
 
     def desired(self, node: Node) -> Iterable[Resource]:
@@ -106,8 +106,8 @@ class Restarts:
 
 def restarts_of_lowered(context: Context) -> Restarts:
     """The second round: standbys whose primary now runs with the lower value."""
-    first_round = tuple(_restart_of(node, "restarts") for node in context.platform.of(Role.DB))
-    return Restarts(context, "lowered", ("restarts",), first_round)
+    first_round = tuple(_restart_of(node, "patroni-restarts") for node in context.platform.of(Role.DB))
+    return Restarts(context, "patroni-lowered", ("patroni-restarts",), first_round)
 
 
 def _restart_of(node: Node, component: str) -> str:

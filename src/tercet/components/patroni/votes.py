@@ -1,4 +1,4 @@
-"""Binding votes: a standby follows only the holder of the leader key, and nobody is promoted without its report.
+"""Binding votes: a standby follows only the holder of the leader key, and no node is promoted without its report.
 
 nodeside/follow.py and nodeside/votes.py say how. Comes before Patroni, whose `pre_promote` needs the reports.
 """

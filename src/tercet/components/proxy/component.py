@@ -49,7 +49,7 @@ class Proxy:
 
     context: Context
     name: str = "proxy"
-    after: tuple[str, ...] = ("lowered",)
+    after: tuple[str, ...] = ("patroni-lowered",)
 
     @property
     def kind(self) -> str:
@@ -83,7 +83,7 @@ class Proxy:
         # 5 to 10 s: its sessions end with it.
         yield from hungwatch(
             "proxywatch",
-            "Ends a proxy that answers nobody",
+            "Ends a proxy that does not answer",
             chosen.units[-1].name,
             self.context.platform.settings.ports.of(ProxyPorts).proxy,
             POSTGRESQL,

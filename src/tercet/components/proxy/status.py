@@ -39,7 +39,7 @@ def _read(context: Context, readings: Readings) -> RoutesKeys:
 
 
 def _rows(seen: RoutesKeys) -> Iterable[Sequence[Cell]]:
-    none = Text("nobody", "red")
+    none = Text("none", "red")
     for route in seen.routes:
         yield route.site, route.read or none, route.write or none, route.proxy or "unknown"
 

@@ -302,7 +302,7 @@ def _anomalies(findings: Findings, truth: str, deviation: str) -> list[str]:
             f"by {first.node} instead of {' or '.join(first.expected)}"
         )
     if not truth:
-        reasons.append("nobody was primary at the end")
+        reasons.append("no node was primary at the end")
     if not findings.acknowledged:
         reasons.append("no write was ever acknowledged")
     return reasons

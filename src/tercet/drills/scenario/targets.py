@@ -70,7 +70,7 @@ def is_target(text: str, shape: Shape) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Unknown:
+class UnknownTarget:
     """A target that the platform does not have. `write` is the similar target that was probably meant, if there
     is one.
     """
@@ -80,11 +80,11 @@ class Unknown:
     write: str = ""
 
 
-def unknown(text: str, platform: Platform) -> Unknown | None:
+def unknown(text: str, platform: Platform) -> UnknownTarget | None:
     """What is wrong with a target on this platform, whichever node is primary; None if nothing is wrong."""
     if text.endswith("the control plane") and platform.world is None:
         makers = " or ".join(each.name for each in declarations() if each.world)
-        return Unknown(f"a node that the tool can reach; only the provider {makers} makes a control plane", text)
+        return UnknownTarget(f"a node that the tool can reach; only the provider {makers} makes a control plane", text)
     named = _NAMED.search(text)
     if named is None:
         return None
@@ -93,7 +93,7 @@ def unknown(text: str, platform: Platform) -> Unknown | None:
     if name in known:
         return None
     close = get_close_matches(name, known, n=1, cutoff=0.5) or known
-    return Unknown(f"a {kind} of this platform ({', '.join(known)})", name, text[: named.start(2)] + close[0])
+    return UnknownTarget(f"a {kind} of this platform ({', '.join(known)})", name, text[: named.start(2)] + close[0])
 
 
 def _check(text: str, platform: Platform) -> None:

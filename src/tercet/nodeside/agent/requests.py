@@ -58,7 +58,7 @@ def execute(argv: list[str], stdin: bytes = b"", timeout: float = 5.0) -> dict[s
     A child that it leaves in the background is not waited for, even if the child keeps the output open.
     """
     pipe = subprocess.PIPE
-    # A file, so that nobody waits until the program reads its input.
+    # A file, so that this program does not wait until the other one reads its input.
     with open(os.memfd_create("stdin"), "w+b") as fed:
         fed.write(stdin)
         fed.seek(0)

@@ -1,7 +1,7 @@
-"""Programs on nodes, as the tool sees them: the asking side of supervisor.py.
+"""Runs programs on nodes: the client of supervisor.py.
 
-One supervisor serves all calls of one provider: starting a program on a node is then a fork and an exec, some 3 ms,
-where lxc-attach takes 12. Invariant: `run` ends within its time limit, and its program with it.
+One supervisor serves all calls of a provider, so starting a program on a node takes only a fork and an exec: about 3
+ms. lxc-attach takes 12 ms. Invariant: `run` returns within its time limit, and its program has ended by then.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SUPERVISOR = [sys.executable, "-I", "-S", supervisor.__file__]
 SO_SNDBUFFORCE = 32
 LOCK = 3  # the number of the lock's file in a supervisor
 KILLED = 128 + signal.SIGKILL
-LAST_WORDS = 0.2  # seconds that output may still come in after the program ended, from what it left running
+LAST_WORDS = 0.2  # seconds to wait for more output after the program ended, from processes that it left running
 
 
 class Attachment:
@@ -37,7 +37,7 @@ class Attachment:
         self._layout = layout
         self._cgroups = cgroups
         self._line: Line | None = None
-        self._lock: int | None = None  # the open file of the lab's lock while it is held
+        self._lock: int | None = None  # the lab's lock as an open file, while it is held
         self._names = (f"{os.getpid()}-{secrets.token_hex(3)}-{n}" for n in itertools.count(1))
 
     async def run(self, node: str, argv: Sequence[str], *, stdin: bytes, timeout: float) -> Completed:
@@ -60,7 +60,9 @@ class Attachment:
 
     @contextlib.contextmanager
     def under(self, lock: int) -> Iterator[None]:
-        """What runs meanwhile holds the lock, too (host/lock.py). What still runs at the end is ended."""
+        """Programs that run in this block hold the lock, too (host/lock.py). Those that still run at its end are
+        killed.
+        """
         self.close()
         self._lock = lock
         try:
@@ -85,7 +87,7 @@ class Attachment:
         )
 
     def init(self, node: str) -> int:
-        """The host's process id of the container's PID 1. Raises Unreachable where the container does not run."""
+        """The host's process ID of the container's PID 1. Raises Unreachable if the container does not run."""
         self._layout.container(node)
         init = self._cgroups.init(node)
         if init is None:
@@ -93,7 +95,7 @@ class Attachment:
         return init
 
     async def _died(self, node: str, init: int) -> bool:
-        """The container went down with the program. Its PID 1 is the last process to go, a moment later."""
+        """Whether the container stopped while the program ran. Its PID 1 ends last, a moment later."""
         deadline = monotonic() + LAST_WORDS
         while self._cgroups.init(node) == init:
             if monotonic() > deadline:
@@ -108,14 +110,16 @@ class Attachment:
         return " (the container is frozen)" if self._cgroups.frozen(node) else ""
 
     def _connected(self) -> Line:
-        """The supervisor's line; a new one where there is none, it broke, or another event loop had it."""
+        """The connection to the supervisor. A new one if there is none, if it broke, or if it belongs to another event
+        loop.
+        """
         if self._line is None or self._line.broken or self._line.loop is not asyncio.get_running_loop():
             self.close()
             self._line = Line(self._lock)
         return self._line
 
     def close(self) -> None:
-        """The supervisor ends, and whatever it still runs."""
+        """End the supervisor and all programs that it still runs."""
         if self._line is not None:
             self._line.hang_up()
             self._line = None
@@ -126,7 +130,7 @@ class NotStartedError(Exception):
 
 
 class Line:
-    """A supervisor of one's own and the socket to it. The supervisor shares the open file `lock`, if there is one."""
+    """A supervisor process and the socket to it. The supervisor inherits the open file `lock`, if given."""
 
     def __init__(self, lock: int | None) -> None:
         self.loop = asyncio.get_running_loop()
@@ -140,14 +144,14 @@ class Line:
                 [*SUPERVISOR, "serve"],
                 os.environ,
                 file_actions=[(os.POSIX_SPAWN_DUP2, file, target) for target, file in files.items()],
-                setsid=True,  # Ctrl-C on the terminal is for the tool; the supervisor sees the tool go
+                setsid=True,  # Ctrl-C on the terminal is for the tool; the supervisor notices when the tool ends
             )
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 4 << 20)  # some thousand requests at once
         self.loop.add_reader(self._socket, self._answered)
 
     async def run(self, name: str, init: int, group: Path, argv: Sequence[str], stdin: bytes) -> Completed:
-        """Run to the end; cancelling ends the program too."""
+        """Run the program to its end. Cancelling ends the program, too."""
         ended = self._ended[name] = self.loop.create_future()
         outputs: list[asyncio.StreamReader] = []
         ends: list[int] = []
@@ -192,7 +196,9 @@ class Line:
         return transport
 
     def _answered(self) -> None:
-        """The supervisor says that a program ended, or that it could not be started, or is gone itself."""
+        """Handle a message of the supervisor: a program ended or could not be started; or the supervisor itself has
+        ended.
+        """
         try:
             packet = self._socket.recv(65536)
         except BlockingIOError:
@@ -212,7 +218,7 @@ class Line:
             ended.set_exception(NotStartedError(rest))
 
     def hang_up(self) -> None:
-        """Let the supervisor go: it ends whatever still runs."""
+        """Disconnect from the supervisor, which then kills all programs that still run."""
         self.broken = True
         if not self.loop.is_closed():
             self.loop.remove_reader(self._socket)
@@ -224,7 +230,7 @@ class Line:
 
 @contextlib.contextmanager
 def memory(content: bytes) -> Iterator[int]:
-    """An unnamed file in memory that holds `content`, to be read from its start."""
+    """An unnamed file in memory with `content`, positioned at its start."""
     file = os.memfd_create("stdin")
     try:
         with os.fdopen(os.dup(file), "wb") as writer:

@@ -1,6 +1,6 @@
-"""The lab's control groups: every process of a lab is in them, which is how it is found, frozen and killed.
+"""The lab's control groups. Every process of a lab is in one of them, and is found, frozen and killed through it.
 
-Invariant: the kernel keeps this record, so it cannot lie: what runs for a lab is what its groups hold.
+Invariant: the kernel maintains the groups, so their processes are exactly those of the lab.
 
     tercet/PLATFORM/nodes/NODE       the container; its systemd makes its own groups below
     tercet/PLATFORM/nodes/NODE/.run  programs that tercet runs there
@@ -21,11 +21,11 @@ from tercet.errors import TercetError
 
 BASE = "tercet"
 RUN = ".run"
-POLL = 0.01  # seconds between two looks at something that ends within milliseconds
+POLL = 0.01  # seconds between two polls of something that ends within milliseconds
 
 
 def hierarchy() -> Path:
-    """Where the unified hierarchy is mounted, on an ordinary or a hybrid host. TercetError if nowhere."""
+    """Where the unified hierarchy is mounted, on a unified or a hybrid host. Raises TercetError if it is not mounted."""
     for line in Path("/proc/self/mounts").read_text().splitlines():
         _, where, kind, *_ = line.split()
         if kind == "cgroup2":
@@ -64,9 +64,9 @@ class Cgroups:
             return ()
 
     def init(self, name: str) -> int | None:
-        """The host's process id of the container's PID 1; None if the container does not run."""
+        """The host's process ID of the container's PID 1; None if the container does not run."""
         node, scope = self.node(name), self.node(name) / "init.scope"
-        for group in (scope, node, scope):  # systemd starts in `node` and moves to `scope`, perhaps between two looks
+        for group in (scope, node, scope):  # systemd starts in `node` and moves to `scope`, perhaps between two reads
             for pid in pids(group):
                 if is_init(pid):
                     return pid
@@ -76,17 +76,17 @@ class Cgroups:
         return read(self.node(name) / "cgroup.freeze").strip() == "1"
 
     def freeze(self, name: str, on: bool) -> None:
-        """Stop or let go on every process of the container. Nothing happens if it does not run."""
+        """Freeze or thaw all processes of the container. Does nothing if the container does not run."""
         write(self.node(name) / "cgroup.freeze", "1" if on else "0")
 
 
 def pids(group: Path) -> tuple[int, ...]:
-    """The processes of this group itself; none if there is no such group."""
+    """The processes of this group, not of those below it; none if the group does not exist."""
     return tuple(int(pid) for pid in read(group / "cgroup.procs").split())
 
 
 def is_init(pid: int) -> bool:
-    """The process is PID 1 of a container: exactly one namespace deeper than this program."""
+    """Whether the process is PID 1 of a container, which is exactly one PID namespace below this program's."""
     for line in read(Path(f"/proc/{pid}/status")).splitlines():
         if line.startswith("NSpid:"):
             numbers = line.split()[1:]
@@ -95,17 +95,17 @@ def is_init(pid: int) -> bool:
 
 
 def populated(group: Path) -> bool:
-    """Something lives in this group or below it."""
+    """Whether a process lives in this group or below it."""
     return "populated 1" in read(group / "cgroup.events")
 
 
 def kill(group: Path) -> None:
-    """SIGKILL to everything in the group and below, at once: nothing can fork its way out."""
+    """Send SIGKILL to all processes in the group and below in one step, so that no process can escape by forking."""
     write(group / "cgroup.kill", "1")
 
 
 async def emptied(group: Path, timeout: float) -> bool:
-    """Wait until nothing lives in the group; False if `timeout` seconds were not enough."""
+    """Wait until the group has no processes. False if it still has some after `timeout` seconds."""
     deadline = monotonic() + timeout
     while populated(group):
         if monotonic() > deadline:
@@ -115,18 +115,18 @@ async def emptied(group: Path, timeout: float) -> bool:
 
 
 def remove(group: Path) -> None:
-    """Remove the group and those below it. OSError (busy) if something lives in one."""
+    """Remove the group and those below it. Raises OSError (busy) if one of them has processes."""
     try:
         children = [entry.path for entry in os.scandir(group) if entry.is_dir(follow_symlinks=False)]
         for child in children:
             remove(Path(child))
         group.rmdir()
     except FileNotFoundError:
-        return  # LXC's monitor removes groups too
+        return  # LXC's monitor removes groups, too
 
 
 def read(path: Path) -> str:
-    """A kernel file's text; empty where what it speaks of is gone."""
+    """The text of a kernel file; empty if the object that it describes is gone."""
     try:
         return path.read_text()
     except OSError:
@@ -134,7 +134,7 @@ def read(path: Path) -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Write to a control group's file, unless the group is gone or going."""
+    """Write to a control group's file. Does nothing if the group is gone or being removed."""
     try:
         path.write_text(text)
     except OSError as error:

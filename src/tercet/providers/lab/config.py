@@ -1,8 +1,8 @@
-"""The LXC configuration of one container: text from the layout, and back to what it says.
+"""The LXC configuration of one container: rendered from the layout, and parsed.
 
-A container keeps the image it was made on for its whole life; programs on it are updated in place. So the
-image's path is the one line that is not compared. Whether it has a disk of its own is settled when it is made,
-too: a disk that came later would hide the data.
+A container keeps the image that it was created from; the programs on it are updated in place. So the line with the
+image's path is not compared. A container gets its own disk only at creation, because a disk that is mounted later would
+hide the data.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ INIT = "/sbin/init systemd.setenv=GOMAXPROCS=1"
 
 
 def config_text(layout: Layout, container: Container, rootfs: Path, *, disk: bool) -> str:
-    """The whole file. `rootfs` is the image's tree, the read-only lower layer of the container's files.
-
-    `disk`: the container's data lies on a disk of its own.
+    """The whole file. `rootfs` is the image's tree, the read-only lower layer of the container's root. `disk`: the
+    container's data is on its own disk.
     """
     if ":" in str(rootfs):
         raise TercetError(f"the image's path {rootfs} holds a colon, which overlay paths cannot; move the cache")
@@ -33,7 +32,7 @@ def config_text(layout: Layout, container: Container, rootfs: Path, *, disk: boo
     lines = (
         ("lxc.uts.name", container.name),
         (ROOTFS, f"overlay:{rootfs}:{folder}/upper"),
-        # /proc/sys and /sys belong to the host's kernel: only the container's own network part is writable.
+        # /proc/sys and /sys belong to the host's kernel. Only the part for the container's own network is writable.
         ("lxc.mount.auto", "proc:mixed sys:mixed cgroup:rw"),
         ("lxc.mount.entry", "/dev/net/tun dev/net/tun none bind,create=file 0 0"),
         # Version 1 of hooks: LXC adds no arguments to the command.
@@ -50,7 +49,7 @@ def config_text(layout: Layout, container: Container, rootfs: Path, *, disk: boo
         ("lxc.net.0.ipv4.address", f"{container.address}/{network.subnet.prefixlen}"),
         ("lxc.net.0.ipv4.gateway", str(network.gateway)),
         ("lxc.apparmor.profile", "unconfined"),
-        # What a container must not do to the host it shares a kernel with: set its clock, load modules, …
+        # What a container must not do to the host's kernel, which it shares: set the clock, load modules, …
         ("lxc.cap.drop", "mac_admin mac_override sys_module sys_rawio sys_time"),
         ("lxc.autodev", "1"),
         ("lxc.tty.max", "0"),
@@ -60,24 +59,24 @@ def config_text(layout: Layout, container: Container, rootfs: Path, *, disk: boo
 
 
 def parse(text: str) -> dict[str, str]:
-    """Key to value; a key that occurs twice keeps its last value."""
+    """The values by key. If a key occurs twice, the last value counts."""
     pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
     return {key.strip(): value.strip() for key, value in pairs}
 
 
 def image_of(text: str) -> Path | None:
-    """The image that this configuration stands on; None if it names none."""
+    """The image that this configuration uses; None if it names none."""
     parts = parse(text).get(ROOTFS, "").split(":")
     return Path(parts[1]) if len(parts) == 3 and parts[0] == "overlay" else None
 
 
 def has_disk(text: str) -> bool:
-    """The configuration mounts a disk of the container's own."""
+    """Whether the configuration mounts a disk for this container."""
     return DISK in parse(text)
 
 
 def differences(found: str, wanted: str) -> str:
-    """What differs, for a plan's line: the first two keys with both values, and how many more."""
+    """The differences for a line of the plan: the first two keys with both values, and the number of the others."""
     if found == wanted:
         return ""
     have, want = parse(found), parse(wanted)
@@ -88,6 +87,6 @@ def differences(found: str, wanted: str) -> str:
 
 
 def images_in_use() -> frozenset[Path]:
-    """The images that containers of any lab on this machine stand on: the cache must not lose them."""
+    """The images that containers of any lab on this machine use. They must stay in the cache."""
     images = (image_of(path.read_text()) for path in LABS.glob("*/*/config"))
     return frozenset(image for image in images if image)

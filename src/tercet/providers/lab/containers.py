@@ -1,4 +1,4 @@
-"""Makes, starts, stops and removes containers. A start ends when the container's systemd can be spoken to."""
+"""Makes, starts, stops and removes containers. A start returns when the container's systemd answers over D-Bus."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tercet.providers.lab.namespace import inside_with_sysfs
 START_LIMIT = 20.0  # seconds for lxc-start; it takes 0.03 on an idle machine
 BOOT_LIMIT = 60.0  # seconds until systemd has opened D-Bus; it takes 0.5 alone and 3 with nine at once
 STOP_LIMIT = 15.0  # seconds that systemd may take to stop its units in order
-DEATH_LIMIT = 10.0  # seconds for killed processes to go
+DEATH_LIMIT = 10.0  # seconds until killed processes have ended
 HALT = signal.SIGRTMIN + 3  # systemd: halt.target
 LOCKS = Path("/run/lxc/lock")
 
@@ -38,7 +38,7 @@ class Containers:
         self._rootfs = rootfs
 
     async def define(self, container: Container) -> None:
-        """Write the container's configuration. It keeps the image it stands on as long as that exists."""
+        """Write the container's configuration. The container keeps its image as long as that image exists."""
         folder = self._layout.folder(container.name)
         file = folder / "config"
         before = file.read_text() if file.exists() else None
@@ -52,7 +52,9 @@ class Containers:
         fresh.replace(file)
 
     async def _disk(self, name: str, before: str | None, image: Path) -> bool:
-        """The container has a disk, or gets one now. One that was made without stays so: its data lies elsewhere."""
+        """Whether the container has its own disk, which is made now for a new container. An existing container without
+        a disk gets none, because its data is elsewhere.
+        """
         disk = self._layout.disk(name)
         if disk.exists():
             return True
@@ -68,7 +70,7 @@ class Containers:
         return self._rootfs
 
     def start_command(self, container: Container) -> list[str]:
-        """The command line that starts the container; also what a healer runs when a fault's time is over."""
+        """The command line that starts the container. The process that ends a fault runs it, too."""
         folder = self._layout.folder(container.name)
         return inside_with_sysfs(
             self._layout.namespace,
@@ -81,7 +83,7 @@ class Containers:
         )
 
     async def start(self, container: Container) -> None:
-        """Start it unless it runs, and wait until its systemd can be spoken to."""
+        """Start the container unless it runs, and wait until its systemd answers over D-Bus."""
         name = container.name
         if self._cgroups.init(name) is None:
             await self.bury(name)
@@ -90,7 +92,7 @@ class Containers:
             try:
                 await command(self.start_command(container), doing=f"start {name}", timeout=START_LIMIT)
             except asyncio.CancelledError:
-                # LXC ends a container whose start nobody waits for, but later: until then it passes for one that runs.
+                # LXC ends a container whose start is no longer awaited, but later. Until then it counts as running.
                 kill(self._cgroups.monitor(name))
                 await self.kill(name)
                 raise
@@ -100,7 +102,7 @@ class Containers:
         await self.booted(name)
 
     async def booted(self, name: str) -> None:
-        """Wait until systemd has opened D-Bus, from when on `systemctl` works."""
+        """Wait until systemd has opened D-Bus, so that `systemctl` works."""
         deadline = monotonic() + BOOT_LIMIT
         while monotonic() < deadline:
             init = self._cgroups.init(name)
@@ -116,7 +118,7 @@ class Containers:
         raise TercetError(f"start {name}: its systemd opened no D-Bus socket within {BOOT_LIMIT:g} s{frozen}")
 
     async def readdress(self, container: Container) -> None:
-        """Put eth0's address and the default route back, as the container's configuration has them."""
+        """Restore eth0's address and the default route from the container's configuration."""
         init = self._cgroups.init(container.name)
         if init is None:
             raise TercetError(f"address {container.name}: it does not run any more; plan again")
@@ -130,7 +132,7 @@ class Containers:
         await command(["nsenter", "-t", str(init), "-n", "ip", "-batch", "-"], stdin=batch, doing=doing)
 
     async def stop(self, name: str) -> None:
-        """In order if it can be done within STOP_LIMIT, else by force."""
+        """Shut the container down; kill it if that takes longer than STOP_LIMIT."""
         init = self._cgroups.init(name)
         if init is not None:
             self._cgroups.freeze(name, False)
@@ -140,31 +142,33 @@ class Containers:
         await self.kill(name)
 
     async def kill(self, name: str) -> None:
-        """By force, at once; ends when nothing of it is left."""
+        """Kill the container. Returns when all its processes have ended."""
         kill(self._cgroups.node(name))
         if not await emptied(self._cgroups.node(name), DEATH_LIMIT):
             raise TercetError(f"stop {name}: processes are still alive {DEATH_LIMIT:g} s after SIGKILL; see `dmesg`")
         await self.bury(name)
 
     async def bury(self, name: str) -> None:
-        """Wait for LXC's process of a dead container, which removes its cable; what is left of either goes."""
+        """Wait for the LXC process of a dead container, which removes the container's network device. Remove what is
+        left.
+        """
         monitor = self._cgroups.monitor(name)
         if not await emptied(monitor, DEATH_LIMIT):
             kill(monitor)
             await emptied(monitor, DEATH_LIMIT)
         for group in (self._cgroups.node(name), monitor):
-            with contextlib.suppress(OSError):  # LXC complains if a living group is in its way
+            with contextlib.suppress(OSError):  # LXC fails if the group still exists
                 remove(group)
 
     async def remove(self, name: str) -> None:
-        """The container with all its data."""
+        """Remove the container with all its data."""
         await self.kill(name)
         await asyncio.to_thread(shutil.rmtree, self._layout.folder(name), ignore_errors=False)
         LOCKS.joinpath(*self._layout.directory.parts[1:], f".{name}").unlink(missing_ok=True)
 
 
 def speaks(init: int) -> bool:
-    """The container's systemd has opened D-Bus."""
+    """Whether the container's systemd has opened D-Bus."""
     return Path(f"/proc/{init}/root/run/dbus/system_bus_socket").exists()
 
 

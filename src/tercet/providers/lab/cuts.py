@@ -1,6 +1,6 @@
 """Cut links as text: a set of (source, target) pairs in nftables whose elements expire in the kernel. Pure.
 
-Invariant: a cut ends when its time is over even if nothing of the tool is alive, for the kernel counts.
+Invariant: a cut ends when its time is over even if the tool is dead, because the kernel expires it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ SET = f"ip {TABLE} cut"
 
 
 def table() -> str:
-    """The script that makes the table where it is absent and leaves elements alone. It comes before the WAN:
-    what is under way there has left its site."""
+    """The script that makes the table if it is missing, and keeps the elements of an existing one. The table comes
+    before the WAN's, because packets that the WAN holds have already left their site.
+    """
     return (
         f"add table ip {TABLE}\n"
         f"add set {SET} {{ type ipv4_addr . ipv4_addr; flags interval, timeout; }}\n"
@@ -28,14 +29,14 @@ def table() -> str:
 
 
 def cut(pairs: Iterable[tuple[IPv4Network, IPv4Network]], seconds: float) -> str:
-    """Cut each pair from now on for `seconds`, whatever was left of an earlier cut of it."""
+    """Cut each pair for `seconds` from now, which replaces an earlier cut of the pair."""
     return "".join(
         _forget(pair) + f"add element {SET} {{ {_key(pair)} timeout {round(seconds * 1000)}ms }}\n" for pair in pairs
     )
 
 
 def join(pairs: Iterable[tuple[IPv4Network, IPv4Network]]) -> str:
-    """Undo the cut of each pair, if there is one."""
+    """Undo the cut of each pair that is cut."""
     return "".join(_forget(pair) for pair in pairs)
 
 
@@ -49,12 +50,12 @@ def _key(pair: Pair) -> str:
 
 
 def _forget(pair: Pair) -> str:
-    """Deleting what is not there would fail the script, so it is added first."""
+    """Deletes elements. They are added first, because the script would fail on an element that does not exist."""
     return f"add element {SET} {{ {_key(pair)} }}\ndelete element {SET} {{ {_key(pair)} }}\n"
 
 
 def present(ruleset: Sequence[Mapping[str, Any]]) -> bool:
-    """The table is complete, from `nft -j list ruleset`."""
+    """Whether the table is complete, from `nft -j list ruleset`."""
     rules = (item["rule"] for item in ruleset if item.get("rule", {}).get("table") == TABLE)
     return any(rule["chain"] == "links" and any("drop" in part for part in rule["expr"]) for rule in rules)
 
@@ -65,7 +66,7 @@ def parse(ruleset: Sequence[Mapping[str, Any]]) -> dict[Pair, float]:
     for item in ruleset:
         if item.get("set", {}).get("table") == TABLE and item["set"]["name"] == "cut":
             for entry in item["set"].get("elem", ()):
-                element = entry.get("elem") or {"val": entry}  # the latter has no time limit: made by hand
+                element = entry.get("elem") or {"val": entry}  # an element without a time limit was made by hand
                 source, target = element["val"]["concat"]
                 found[subnet(source), subnet(target)] = float(element.get("expires", 0))
     return found

@@ -1,4 +1,4 @@
-"""The lab in the inventory: its keys, and networks that it cannot make."""
+"""The lab's keys in the inventory, and the check for networks that the lab cannot make."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from tercet.inventory.shapes import Subnet
 
 DEFAULTS = IPv4Network("10.77.0.0/16")  # 10.77.N.0/24 for the Nth site
 LAST_RESORT = IPv4Network("192.168.77.0/24")  # suggested where none of these is free
-SMALLEST = 28  # prefix length: a router, three nodes, and room
+SMALLEST = 28  # prefix length: room for a router, three nodes, and more
 
 
 class LabModel(Model):
-    """What only the built-in lab needs to know."""
+    """Settings for the built-in lab only."""
 
     world: Subnet = IPv4Network("10.77.250.0/24")
     """Network of the outside world (headscale and DERP)."""
 
 
 class LabSiteModel(Model):
-    """What only the built-in lab needs to know of a site."""
+    """A site's settings for the built-in lab only."""
 
     subnet: Subnet | None = None
     """Lab only: network of this site. Default: 10.77.N.0/24, N counted from 1."""
 
 
 def site_subnet(inventory: Inventory, index: int) -> IPv4Network:
-    """The network of the site at an index: its own, else 10.77.N.0/24 with N counted from 1."""
+    """The network of the site at this index: the site's own, or else 10.77.N.0/24 with N counted from 1."""
     own = inventory.sites[index].keys_of(LabSiteModel).subnet
     return own or IPv4Network((int(DEFAULTS.network_address) + ((index + 1) << 8), 24))
 
@@ -43,11 +43,11 @@ def site_subnet(inventory: Inventory, index: int) -> IPv4Network:
 class _Range:
     at: Location
     network: IPv4Network
-    written: bool  # by the operator; else it is a default
+    written: bool  # by the operator, not by default
 
 
 def check(inventory: Inventory) -> Iterator[Finding]:
-    """Networks that overlap, are too small, or are no place for nodes."""
+    """The problems of networks that overlap, are too small, or cannot be used for nodes."""
     settings = inventory.of(DECLARATION)
     networks = [
         _Range(("lab", "world"), settings.world, "world" in settings.model_fields_set),
@@ -61,7 +61,7 @@ def check(inventory: Inventory) -> Iterator[Finding]:
     suggested: dict[Location, IPv4Network] = {}
 
     def free(at: Location) -> IPv4Network:
-        """The first of the lab's own networks that overlaps none of these; each place gets one of its own."""
+        """The first of the lab's default networks that overlaps none of these. Each caller gets another one."""
         if at not in suggested:
             own = (n for n in DEFAULTS.subnets(new_prefix=24) if not any(n.overlaps(other) for other in taken))
             suggested[at] = next(own, LAST_RESORT)

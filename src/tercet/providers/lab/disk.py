@@ -1,7 +1,7 @@
 """A file system of its own for a database node's data: a sparse file in the node's folder, mounted as a loop.
 
-Invariant: it is mounted in the container's own mount namespace alone, on a loop device that detaches itself.
-So nothing of it is left on the machine however the container ends, and every start mounts it again.
+Invariant: it is mounted only in the container's own mount namespace, on a loop device that detaches itself. So no mount
+is left on the machine however the container ends, and every start mounts it again.
 """
 
 from __future__ import annotations
@@ -17,21 +17,20 @@ SIZE = "8G"
 PLACE = "var/lib/postgresql"  # in the container: the home of Debian's PostgreSQL, with all clusters below it
 MAKE_LIMIT = 30.0  # seconds to make the file system; it takes 0.02
 
-# Neither writes what the sparse file already reads as: zeros.
+# Neither writes the zeros that the sparse file already reads as.
 FORMAT = "lazy_itable_init=1,lazy_journal_init=1,nodiscard"
 MOUNT = "loop,noinit_itable"
 
 
 def mount_command(disk: Path) -> str:
-    """What LXC runs in the container's mount namespace when its root is in place but not yet entered."""
+    """The command that LXC runs in the container's mount namespace when the root is mounted but not yet entered."""
     return f'mount -n -t ext4 -o {MOUNT} {disk} "$LXC_ROOTFS_MOUNT/{PLACE}"'
 
 
 async def make_disk(disk: Path, rootfs: Path) -> bool:
-    """Make the file with an empty file system, owned as its place in the image is.
-
-    False, and nothing made, where the machine lacks mkfs.ext4 or loop devices, or the image the place. The file
-    gets its name when it is whole.
+    """Make the file with an empty file system. It gets the owner of its mount point in the image. Returns False, and
+    makes no file, if the machine lacks mkfs.ext4 or loop devices, or the image lacks the mount point. The file gets its
+    final name when it is complete.
     """
     place = rootfs / PLACE
     if not place.is_dir() or not shutil.which("mkfs.ext4") or not await loops():
@@ -53,7 +52,7 @@ async def make_disk(disk: Path, rootfs: Path) -> bool:
 
 
 async def loops() -> bool:
-    """The machine has a loop device to give. The kernel makes one more on being asked, where it can."""
+    """Whether a loop device is free. The kernel makes another one on request, if it can."""
     try:
         await command(["sh", "-c", 'test -b "$(losetup --find)"'], doing="find a loop device")
     except HostCommandError:

@@ -1,6 +1,6 @@
-"""What a lab lacks: the inventory's layout compared with what was observed. Pure.
+"""The plan of a lab: compares the inventory's layout with what was observed. Pure.
 
-provider.py carries out each line by its verb and target, so the plan that is shown is the plan that is executed.
+provider.py carries out each change by its verb and target, so it executes exactly the plan that was shown.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WATCHERS_WANTED = 1024
 
 
 class LabKind(StrEnum):
-    """What a lab's plan changes besides containers. The last four are faults, named as the capabilities."""
+    """What a lab's plan changes besides containers. The last four are faults, with the names of their capabilities."""
 
     LIMIT = "limit"
     NAMESPACE = "namespace"
@@ -42,14 +42,15 @@ class LabKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CutChange(Change):
-    """The end of a cut between the subnets of `pair`: the inventory may no longer name their networks."""
+    """Ends a cut between the subnets of `pair`, whose networks may no longer be in the inventory."""
 
     pair: Pair = field(kw_only=True)
 
 
 def drift(layout: Layout, observed: Observed, away: Collection[str] = ()) -> tuple[Change, ...]:
-    """The changes that make the lab what the inventory says, in the order in which they are carried out; none for nodes
-    that are `away`, and none for those of lost sites. Their networks stay: they are the world's, not the nodes'."""
+    """The changes that bring the lab to the state in the inventory, in order. There are none for nodes that are `away`
+    and for the nodes of lost sites, whose networks stay.
+    """
     return (
         *limits(observed),
         *strangers(layout, observed),
@@ -73,7 +74,7 @@ def limits(observed: Observed) -> Iterator[Change]:
 
 
 def strangers(layout: Layout, observed: Observed) -> Iterator[Change]:
-    """What an earlier inventory had and this one has not."""
+    """Containers and networks that are not in the inventory any more."""
     for name in observed.containers:
         if name in layout.by_name:
             continue
@@ -115,7 +116,7 @@ def bridge(network: Network, found: NetworkState | None) -> Iterator[Change]:
 
 
 def links(layout: Layout, found: NetworkState | None) -> Iterator[Change]:
-    """Delays that differ, delays that nobody wants, and cuts still in force."""
+    """Changes for delays that differ or are not in the inventory, and for cuts that are still in force."""
     wanted = {(link.source.subnet, link.target.subnet): link for link in layout.links}
     have = found.delays if found else {}
     for pair, link in wanted.items():
@@ -182,8 +183,9 @@ def node(
 
 
 def in_reach(container: Container, found: ContainerState, network: NetworkState | None) -> bool:
-    """It runs where the others can reach it, so its restart disturbs somebody. One that must move to be reached at all
-    cannot wait until all are well."""
+    """Whether the container runs and the others can reach it, so that a restart disturbs the platform. A container that
+    they cannot reach must be changed first, because the platform cannot become healthy before.
+    """
     if found.init is None or found.frozen or network is None or any(bridge(container.network, network)):
         return False
     port = network.devices.get(container.port)
@@ -192,7 +194,7 @@ def in_reach(container: Container, found: ContainerState, network: NetworkState 
 
 
 def inner_network(container: Container, found: ContainerState) -> Iterator[Change]:
-    """What someone changed on eth0 inside."""
+    """Changes to eth0 that were made inside the container."""
     faults = [
         *([] if container.address in found.addresses else [f"it lacks its address {container.address}"]),
         *(

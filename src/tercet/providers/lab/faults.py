@@ -1,9 +1,9 @@
 """Faults from outside the nodes: power cuts, frozen nodes, cut and weak links.
 
-Invariant: every fault ends by itself. A cut or a weak link is an element of an nftables set that the kernel expires;
-a killed or frozen node, or one with a slow disk, has a healer, a detached shell in the lab's control groups that waits
-and then starts or thaws it. The healer is there before the fault is, and until its remedy has worked. What is in force
-is read from these and from the nodes and cables themselves, so nothing has to be remembered.
+Invariant: every fault ends by itself. A cut or a weak link is an element of an nftables set, which the kernel expires.
+A node that is killed, frozen or has a slow disk has a healer: a detached shell in the lab's control groups that waits
+and then undoes the fault. The healer starts before the fault is made, and ends when the node is healed. The faults in
+force are read from these sets, from the healers and from the nodes, so no state is kept.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class LabFaults(Faults):
 
     async def _start(self, container: Container) -> None:
         await self._containers.start(container)
-        # It may be one that was unplugged and not killed.
+        # It may have been unplugged without being killed.
         await self._network.plug(container.port, container.network)
         await self._dismiss(container.name)
 
@@ -121,11 +121,11 @@ class LabFaults(Faults):
         await self._dismiss(_disk(node))
 
     def _number(self, site: str) -> int:
-        """The place of the site's network: what its nftables sets and its queue are called by."""
+        """The index of the site's network, from which its nftables sets and its queue get their names."""
         return self._layout.networks.index(self._layout.network(site))
 
     def _emulator(self, site: str) -> Path:
-        """The control group of the emulator that delays the site's packets. No node has such a name."""
+        """The control group of the emulator that delays the site's packets. No node has this name."""
         return self._cgroups.healer(f"latency-{site}")
 
     def _pairs(self, source: str, target: str | None, both: bool) -> list[Pair]:
@@ -160,13 +160,12 @@ class LabFaults(Faults):
             if kind == Capability.KILL:
                 yield ActiveFault(Capability.KILL, name, left)
         elif cable is not None and not cable.up:
-            # The tool was killed between taking the cable down and killing the node: `start` plugs it in.
+            # The tool was killed after it had unplugged the node and before it killed it. `start` plugs it in.
             yield ActiveFault(Capability.KILL, name, left if kind == Capability.KILL else 0.0)
 
     def struck(self) -> dict[str, str]:
-        """The nodes that a fault in force has taken, with the reason: servers that are dead until its time is over.
-
-        A node that is stopped or frozen without a healer is no fault of a server; it is repaired.
+        """The nodes that are down because of a fault in force, with the reason. They count as nodes of dead servers
+        until the fault ends. A node that is stopped or frozen and has no healer does not; it is repaired.
         """
         found: dict[str, str] = {}
         for container in self._layout.containers:
@@ -189,8 +188,9 @@ class LabFaults(Faults):
         await self.start([fault.target for fault in active if fault.kind == Capability.KILL])
 
     async def _heal_later(self, kind: str, node: str, seconds: float, remedy: Sequence[str], name: str = "") -> None:
-        """Leave a detached process that applies `remedy` after `seconds` unless it is dismissed. Its name is the node's
-        where no other is given."""
+        """Start a detached process that applies `remedy` after `seconds` unless it is dismissed. Its name is the node's
+        unless another is given.
+        """
         await self._dismiss(name or node)
         group = self._cgroups.healer(name or node)
         group.mkdir(parents=True, exist_ok=True)
@@ -207,7 +207,7 @@ class LabFaults(Faults):
         remove(group)
 
     def _healer(self, node: str) -> tuple[str, float]:
-        """The fault that a living healer will end, and the seconds until then; ("", 0) if there is none."""
+        """The fault that a running healer will end, and the seconds until then; ("", 0) if no healer runs."""
         for pid in pids(self._cgroups.healer(node)):
             words = read(Path(f"/proc/{pid}/cmdline")).split("\0")
             if HEALER_NAME in words:
@@ -217,12 +217,12 @@ class LabFaults(Faults):
 
 
 def _disk(node: str) -> str:
-    """The healer of a node's disk, which is none of the node's power or processes."""
+    """The name of the healer of a node's disk, which is separate from the healer of the node."""
     return f"disk-{node}"
 
 
 async def _each(remedies: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Apply all, each to its end even if another one fails; then TercetError with every reason."""
+    """Run all, each to its end even if another one fails. Then raise a TercetError with all reasons, if any failed."""
     failures = [end for end in await asyncio.gather(*remedies, return_exceptions=True) if end is not None]
     for failure in failures:
         if not isinstance(failure, Exception):

@@ -1,7 +1,7 @@
-"""Names and addresses of everything the lab makes for one platform. Pure: the inventory decides all of it.
+"""The names and addresses of everything that the lab makes for one platform, computed from the inventory alone. Pure.
 
-Two labs never clash: every path, namespace and control group carries the platform's name, and network
-devices exist only inside the lab's own namespace.
+Two labs never conflict: every path, namespace and control group contains the platform's name, and network devices exist
+only in the lab's own namespace.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from tercet.providers.lab.declaration import DECLARATION, site_subnet
 LABS = Path("/var/lib/tercet/labs")
 WORLD = "world"
 HOST_OF_ROLE: Mapping[Role, int] = {Role.CONTROL: 11, Role.APPS: 12, Role.DB: 13, Role.WORLD: 20}
-DEVICE_NAME_LIMIT = 15  # IFNAMSIZ without the closing zero
+DEVICE_NAME_LIMIT = 15  # IFNAMSIZ without the terminating zero
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """The network of one site, or of the world: a bridge whose own address is the router's.
+    """The network of one site, or of the world: a bridge that has the router's address.
 
-    `mac` is fixed: by itself a bridge takes the lowest of its ports, so the router's would change whenever a
-    container comes or goes, and the site's other nodes would talk to the old one for seconds.
+    `mac` is fixed. By default, a bridge takes the lowest MAC address of its ports, so the router's would change
+    whenever a container starts or stops, and the site's other nodes would use the old one for seconds.
     """
 
     name: str
@@ -48,10 +48,10 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One node's container. `port` is the end of its cable on the bridge; the other end is eth0 inside.
+    """One node's container. `port` is its veth device on the bridge; the other end is eth0 in the container.
 
-    `mac` is fixed, so that a restarted node is the same to its neighbours, as real hardware would be. `disk`: its
-    data is to lie on a disk of its own.
+    `mac` is fixed, so that a restarted node keeps it, as real hardware would. `disk`: its data is to be on its own
+    disk.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Packets from one site to another are held for `micros` microseconds. One way; never zero."""
+    """Packets from one site to another are delayed by `micros` microseconds, in one direction; never zero."""
 
     source: Network
     target: Network
@@ -91,7 +91,7 @@ class Layout:
 
     @property
     def directory(self) -> Path:
-        """LXC's path of this lab: one folder a container."""
+        """LXC's path of this lab, with one folder for each container."""
         return LABS / self.platform
 
     def folder(self, container: str) -> Path:
@@ -106,14 +106,14 @@ class Layout:
         return {container.name: container for container in self.containers}
 
     def container(self, name: str) -> Container:
-        """The container of that name; TercetError if the inventory has none."""
+        """The container of that name. Raises TercetError if it is not in the inventory."""
         try:
             return self.by_name[name]
         except KeyError:
             raise TercetError(f"there is no node {name}; the nodes are {', '.join(self.by_name)}") from None
 
     def network(self, name: str) -> Network:
-        """The network of a site, or "world"; TercetError if the inventory has none."""
+        """The network of a site, or "world". Raises TercetError if it is not in the inventory."""
         for network in self.networks:
             if network.name == name:
                 return network
@@ -122,7 +122,7 @@ class Layout:
 
 
 def layout_of(platform: Platform) -> Layout:
-    """Lay the platform out. TercetError where a subnet has no room for the nodes' addresses."""
+    """The layout of a platform. Raises TercetError if a subnet has no room for the nodes' addresses."""
     whole = platform.losing()
     place = {site.name: index for index, site in enumerate(platform.settings.sites)}
     sites = tuple(
@@ -171,12 +171,12 @@ def host(network: Network, number: int) -> IPv4Address:
 
 
 def mac(owner: str) -> str:
-    """A locally administered unicast address that belongs to `owner` alone."""
+    """A locally administered unicast MAC address, unique to `owner`."""
     return ":".join(["02", *(f"{byte:02x}" for byte in sha256(owner.encode()).digest()[:5])])
 
 
 def device(prefix: str, name: str) -> str:
-    """A network device's name: readable where it fits, else cut and made unique by a hash."""
+    """A network device's name: readable if it fits, otherwise truncated and made unique by a hash."""
     full = f"{prefix}-{name}"
     if len(full) <= DEVICE_NAME_LIMIT:
         return full

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def is_namespace(name: str) -> bool:
-    """A network namespace has this name. After a reboot a name may be left that is a mere empty file."""
+    """Whether a network namespace has this name. After a reboot, the name may be left as an empty file."""
     try:
         return Path("/run/netns", name).stat().st_dev == Path("/proc/self/ns/net").stat().st_dev
     except FileNotFoundError:
@@ -20,10 +20,10 @@ def inside(namespace: str, argv: Sequence[str]) -> list[str]:
 
 
 def inside_with_sysfs(namespace: str, script: str, *arguments: str) -> list[str]:
-    """The command line that runs a shell script in the lab's network namespace with a view of /sys to match.
+    """The command line that runs a shell script in the lab's network namespace, with a matching /sys.
 
-    LXC needs both: it looks its bridge up in /sys, and `ip netns exec` hides the control groups that are
-    mounted below it. Mounted again as version 2 alone, every host looks the same to LXC, hybrid or not.
+    LXC looks up its bridge in /sys, and it needs the control groups, which `ip netns exec` hides. They are mounted
+    again as version 2 only, so that unified and hybrid hosts look the same to LXC.
     """
     mount = "mount -t cgroup2 cgroup2 /sys/fs/cgroup && "
     return ["ip", "netns", "exec", namespace, "sh", "-c", mount + script, "sh", *arguments]

@@ -1,4 +1,4 @@
-"""Raises and removes the lab's network: namespace, bridges, delays. Every action may be repeated."""
+"""Raises and removes the lab's network: namespace, bridges, delays. Every action is idempotent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class LabNetwork:
         self._cgroups = cgroups
 
     async def raise_namespace(self) -> None:
-        """The namespace with forwarding and the table of cuts; a broken one is replaced."""
+        """Make the namespace, with forwarding and the table of cuts. A broken namespace is replaced."""
         name = self._layout.namespace
         doing = f"raise namespace {name}"
         if not is_namespace(name):
@@ -37,13 +37,13 @@ class LabNetwork:
         await command(inside(name, ["nft", "-f", "-"]), stdin=cuts.table(), doing=doing)
 
     async def remove_namespace(self) -> None:
-        """The kernel removes the bridges and tables with it. Nothing happens if there is none."""
+        """Remove the namespace; the kernel removes its bridges and tables. Does nothing if it does not exist."""
         name = self._layout.namespace
         if has_name(name):
             await command(["ip", "netns", "delete", name], doing=f"remove namespace {name}")
 
     async def raise_bridge(self, network: Network) -> None:
-        """The bridge of a network with its router's address and no other."""
+        """Make the bridge of a network, with the router's address and no other one."""
         doing = f"raise network {network.name}"
         script = 'ip link show dev "$0" >/dev/null 2>&1 || exec ip link add name "$0" type bridge mcast_snooping 0'
         await self._inside(["sh", "-c", script, network.bridge], doing)
@@ -60,22 +60,21 @@ class LabNetwork:
         )
 
     async def plug(self, port: str, network: Network) -> None:
-        """Put a container's cable back into its bridge."""
+        """Attach a container's network device to its bridge again."""
         await self._inside(["ip", "link", "set", port, "master", network.bridge, "up"], f"plug {port} in")
 
     async def unplug(self, ports: Sequence[str]) -> None:
-        """Take cables down, all at once: from now on nothing leaves their containers."""
+        """Detach the containers' network devices, all at once. From then on, no packet leaves these containers."""
         batch = "".join(f"link set {port} down\n" for port in ports)
         await self._inside(["ip", "-batch", "-"], "take cables down", batch)
 
     async def nft(self, script: str, doing: str) -> None:
-        """One transaction of nftables in the lab's namespace."""
+        """Run one transaction of nftables in the lab's namespace."""
         await self._inside(["nft", "-f", "-"], doing, script)
 
     async def set_delays(self, links: Sequence[Link]) -> None:
-        """Give every link its delay and all other pairs none; containers and connections stay.
-
-        Between the two steps packets travel undelayed for some milliseconds.
+        """Set the delay of every link, and remove all other delays. Containers and connections stay. For some
+        milliseconds between two steps, packets are not delayed.
         """
         doing = "set the delays between sites"
         await self.end_emulator(self._cgroups.wan)
@@ -90,12 +89,13 @@ class LabNetwork:
             await self.emulate(self._cgroups.wan, wan.emulator_arguments(links), "start the WAN emulator")
 
     async def _has_netem(self) -> bool:
-        """Tried on a device made for it: there is no other way to ask a kernel."""
+        """Tries it on a temporary device, because the kernel has no other way to tell."""
         return "netem" in await self._inside(["sh", "-c", PROBE], "try netem")
 
     async def emulate(self, group: Path, arguments: Sequence[str], doing: str) -> None:
-        """Start an emulator in this control group, after ending the one in it. It goes into the background by itself
-        once every queue is its own."""
+        """Start an emulator in this control group, after ending the one that runs there. It goes into the background by
+        itself once it listens on every queue.
+        """
         await self.end_emulator(group)
         group.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - the kernel's own file system
         join = f'echo 0 > "{group}/cgroup.procs" && exec "$@"'
@@ -103,7 +103,7 @@ class LabNetwork:
         await self._inside(["sh", "-c", join, "sh", *program], doing)
 
     async def end_emulator(self, group: Path) -> None:
-        """End the emulator of this control group, if there is one."""
+        """End the emulator in this control group, if one runs."""
         kill(group)
         if not await emptied(group, 5.0):
             raise TercetError("the WAN emulator does not die within 5 s; see `dmesg`")
@@ -118,6 +118,6 @@ def has_name(namespace: str) -> bool:
 
 
 def require_root() -> None:
-    """TercetError unless this process may do what the lab needs."""
+    """Raise TercetError unless this process has the privileges that the lab needs."""
     if os.geteuid() != 0:
         raise TercetError("the lab makes containers and networks, which needs root; run this with sudo")

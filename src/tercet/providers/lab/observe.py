@@ -1,7 +1,7 @@
-"""What is there of a lab right now: read from the kernel and from the containers' folders, never from memory.
+"""The present state of a lab, read from the kernel and from the containers' folders.
 
-One process is started, for what only lives in the lab's network namespace; the rest are plain reads. The
-whole takes some 30 ms for ten containers.
+One process is started, for the state inside the lab's network namespace. Everything else is read from files. This takes
+some 30 ms for ten containers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LOOK = text_of(__package__, "observe-network.sh", MARK=MARK)
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A network device in the lab's namespace. `addresses` are written ADDRESS/PREFIX; `master` is its bridge."""
+    """A network device in the lab's namespace. `addresses` have the form ADDRESS/PREFIX; `master` is its bridge."""
 
     addresses: tuple[str, ...]
     mac: str
@@ -42,9 +42,8 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class NetworkState:
-    """The lab's namespace. `delays` is microseconds, `cut` seconds left, both by pair of subnets.
-
-    `weak` is seconds left by kind of fault and number of the network.
+    """The lab's namespace. `delays` are microseconds and `cut` are seconds left, both by pair of subnets. `weak` are
+    seconds left, by kind of fault and number of the network.
     """
 
     forwarding: bool
@@ -58,8 +57,9 @@ class NetworkState:
 
 @dataclass(frozen=True, slots=True)
 class ContainerState:
-    """One container. `config` is None where it was never made; `init` is its PID 1 on the host while it runs; `slow`:
-    a drill slows its disk."""
+    """One container. `config` is None if it was never made. `init` is the host's process ID of its PID 1 while it runs.
+    `slow`: a drill slows its disk.
+    """
 
     config: str | None
     image_exists: bool = False
@@ -73,7 +73,7 @@ class ContainerState:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """All of it. `network` is None where the namespace is absent; `watchers` is the host's limit WATCHERS."""
+    """The whole lab. `network` is None if the namespace does not exist. `watchers` is the host's limit WATCHERS."""
 
     network: NetworkState | None
     containers: Mapping[str, ContainerState]
@@ -81,13 +81,13 @@ class Observed:
 
 
 async def observe(layout: Layout, cgroups: Cgroups) -> Observed:
-    """Look at everything once."""
+    """Read the state of the whole lab once."""
     network = await observe_network(layout, cgroups)
     return Observed(network, observe_containers(layout, cgroups), int(read(WATCHERS)))
 
 
 async def observe_network(layout: Layout, cgroups: Cgroups) -> NetworkState | None:
-    """The namespace, or None where there is none (or only the empty file of one that a reboot took)."""
+    """The namespace; None if it does not exist, or if only an empty file is left after a reboot."""
     name = layout.namespace
     if not is_namespace(name):
         return None
@@ -96,7 +96,7 @@ async def observe_network(layout: Layout, cgroups: Cgroups) -> NetworkState | No
 
 
 def parse_network(parts: list[str], emulator: tuple[str, ...], layout: Layout) -> NetworkState:
-    """From the five outputs of LOOK and the emulator's command line (empty: none is alive)."""
+    """Parse the five outputs of LOOK and the emulator's command line, which is empty if no emulator runs."""
     addresses, rules, qdiscs, forwarding, queues = parts
     try:
         ruleset = json.loads(rules)["nftables"]
@@ -126,7 +126,7 @@ def device(entry: Mapping[str, Any]) -> Device:
 
 
 def emulator_command(cgroups: Cgroups) -> tuple[str, ...]:
-    """The command line of the emulator that is alive and not stopped; empty if there is none."""
+    """The command line of the emulator that runs and is not stopped; empty if there is no such emulator."""
     for pid in pids(cgroups.wan):
         state = read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
         if state and state[0] in "RSD":
@@ -135,13 +135,13 @@ def emulator_command(cgroups: Cgroups) -> tuple[str, ...]:
 
 
 def observe_containers(layout: Layout, cgroups: Cgroups) -> dict[str, ContainerState]:
-    """Every container that has a folder or a process, wanted or not."""
+    """Every container that has a folder or a process, whether the inventory has it or not."""
     folders = {path.parent.name for path in layout.directory.glob("*/config")}
     return {name: observe_container(layout, cgroups, name) for name in sorted(folders | set(cgroups.names("nodes")))}
 
 
 def observe_container(layout: Layout, cgroups: Cgroups, name: str) -> ContainerState:
-    """One container's folder, process and network as its own kernel sees it."""
+    """One container's folder, its process, and the network inside it."""
     file = layout.folder(name) / "config"
     text = file.read_text() if file.exists() else None
     image = image_of(text) if text else None

@@ -1,4 +1,4 @@
-"""`tercet doctor` for the lab: what it needs of the machine that it runs on. Being root is asked before."""
+"""The checks of `tercet doctor` for the lab's machine. Root privileges are checked before."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GIB = 1 << 30
 
 
 def preflight(cache: Path) -> Iterator[Check]:
-    """All checks; `cache` is where images are kept."""
+    """All checks. `cache` is the folder of the images."""
     for name, package in PROGRAMS.items():
         yield program(name, package)
     if Path("/dev/net/tun").is_char_device():
@@ -43,7 +43,7 @@ def _room(title: str, has: int, needed: int, remedy: str) -> Check:
 
 
 def _available_memory() -> int:
-    """Bytes that can be had without swapping."""
+    """Bytes that are available without swapping."""
     for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024

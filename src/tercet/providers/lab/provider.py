@@ -1,7 +1,7 @@
 """The lab as a provider: LXC containers, site networks and a WAN on one machine. See docs/lab.md.
 
-Invariant: nothing is remembered. What exists is read from the kernel and from the containers' folders each
-time, so a lab is found again after a crash of the tool or a reboot of the machine.
+Invariant: the provider keeps no state. It reads what exists from the kernel and from the containers' folders each time,
+so it finds a lab again after a crash of the tool or a reboot of the machine.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from tercet.providers.lab.throttle import Throttle
 from tercet.providers.preflight import Check
 
 PHASE = "containers"
-DESTROY_LIMIT = 10.0  # seconds for every process of the lab to go after SIGKILL; it takes 0.3
+DESTROY_LIMIT = 10.0  # seconds until every process of the lab has ended after SIGKILL; it takes 0.3
 
 
 class LabProvider:
-    """One platform's containers on this machine. `rootfs` is the image's tree; None: not built (yet)."""
+    """One platform's containers on this machine. `rootfs` is the image's tree; None if it is not built yet."""
 
     def __init__(self, platform: Platform, rootfs: Path | None) -> None:
         require_root()
@@ -62,23 +62,23 @@ class LabProvider:
 
     @asynccontextmanager
     async def lock(self, who: str) -> AsyncIterator[None]:
-        """See providers/base.py. The kernel releases it if this process dies, but not before the programs that it
-        started on nodes have ended: the supervisors of these programs share the lock's open file."""
+        """See providers/base.py. If this process dies, the kernel releases the lock, but only after the programs that
+        it started on nodes have ended, because their supervisor shares the lock's open file.
+        """
         async with held(self._layout.namespace, who) as file:
             with self._attachment.under(file):
                 yield
 
     async def survey(self) -> Survey:
-        """See providers/base.py. A server that cannot be reached is one that a fault has struck."""
+        """See providers/base.py. A server counts as unreachable while a fault has hit its site."""
         away = {node: why for node, why in self.faults.struck().items() if node not in self._layout.lost}
         observed = await observe(self._layout, self._cgroups)
         running = frozenset(name for name, found in observed.containers.items() if found.init is not None)
         return Survey(drift(self._layout, observed, away), running - away.keys(), away)
 
     async def prepare(self, changes: Sequence[Change], emit: Emit) -> None:
-        """See providers/base.py. The network first, in order; then all containers at once.
-
-        A container that fails does not stop the others; all failures are raised together at the end.
+        """See providers/base.py. Network changes come first, in order; then all containers at once. A container that
+        fails does not stop the others. All failures are raised together at the end.
         """
         began, failures = monotonic(), list[TercetError]()
         last_link = next((change for change in reversed(changes) if change.target.kind is LabKind.LINK), None)
@@ -87,9 +87,9 @@ class LabProvider:
             text, node = str(change), change.target.name if change.target.kind is Kind.CONTAINER else ""
             emit(Event(PHASE, "started", text, node, monotonic() - began))
             try:
-                if change.target.kind is not LabKind.LINK or change is last_link:  # all delays are set together
+                if change.target.kind is not LabKind.LINK or change is last_link:  # one call sets all delays
                     await self._action(change)
-            except (TercetError, OSError) as error:  # the latter: a full disk, a read-only file system
+            except (TercetError, OSError) as error:  # OSError: a full disk, a read-only file system
                 emit(Event(PHASE, "failed", f"{text}: {error}", node, monotonic() - began))
                 failures.append(error if isinstance(error, TercetError) else TercetError(f"{text}: {error}"))
             else:
@@ -107,7 +107,7 @@ class LabProvider:
             raise TercetError("\n".join(str(failure) for failure in failures))
 
     async def _action(self, change: Change) -> None:
-        """What a line of the plan means; drift.py wrote it."""
+        """Carry out one change of the plan that drift.py made."""
         name = change.target.name
         match change.target.kind:
             case LabKind.LIMIT:
@@ -156,9 +156,9 @@ class LabProvider:
         return await self._attachment.spawn(node, argv)
 
     async def shell(self, node: str, argv: Sequence[str] = ()) -> list[str]:
-        """lxc-attach, since it gives the program a terminal of the container's own.
+        """lxc-attach, because it gives the program a terminal inside the container.
 
-        Raises Unreachable where it would fail (the container is stopped) or wait for ever (it is frozen).
+        Raises Unreachable if lxc-attach would fail (the container is stopped) or wait forever (it is frozen).
         """
         self._attachment.init(node)
         if self._cgroups.frozen(node):
@@ -196,7 +196,7 @@ class LabProvider:
         return tuple(preflight(self._cache))
 
     async def destroy(self, emit: Emit) -> None:
-        """See providers/base.py. Nothing is shut down in order: all of it is to go."""
+        """See providers/base.py. No service is shut down in order, because everything is removed anyway."""
         began = monotonic()
         emit(Event(PHASE, "started", f"destroy lab {self._layout.platform}"))
         kill(self._cgroups.lab)
@@ -215,12 +215,12 @@ class LabProvider:
             ) from None
         await self._forget(LOCKS.joinpath(*self._layout.directory.parts[1:]), LOCKS)
         await self._forget(self._layout.directory, LABS.parent.parent)
-        with contextlib.suppress(OSError):  # another lab is there
+        with contextlib.suppress(OSError):  # another lab exists
             self._cgroups.base.rmdir()
         emit(Event(PHASE, "done", f"destroyed lab {self._layout.platform}", seconds=monotonic() - began))
 
     async def _forget(self, folder: Path, root: Path) -> None:
-        """Remove the folder, then those above it that are empty now, up to but without `root`."""
+        """Remove the folder, and each folder above it that is empty now, up to but not including `root`."""
         await command(["rm", "-rf", "--one-file-system", str(folder)], doing=f"remove {folder}", timeout=120)
         for above in folder.parents:
             if above == root or above.is_mount():
@@ -229,7 +229,7 @@ class LabProvider:
                 above.rmdir()
             except FileNotFoundError:
                 continue
-            except OSError:  # not empty: it is not ours alone
+            except OSError:  # not empty: others use it, too
                 return
 
 
@@ -239,5 +239,5 @@ def raise_watchers() -> None:
 
 
 def opened(platform: Platform, image: Image | None, known_hosts: Path) -> LabProvider:
-    """See providers/base.py. Nothing is reached over SSH."""
+    """See providers/base.py. The lab does not use SSH."""
     return LabProvider(platform, image.rootfs if image else None)

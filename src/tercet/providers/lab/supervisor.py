@@ -1,8 +1,8 @@
-"""Runs programs on the lab's nodes and ends them when they must end. A program of its own.
+"""Runs programs on the lab's nodes, and ends them in time. It is a separate program.
 
-Invariant: a program on a node never outlives the one who asked for it. The supervisor sits in a session of its
-own, sees the asker's end of a pipe or socket close however the asker died, and kills the program's whole
-control group. Should the supervisor itself be killed, the kernel kills the program (PR_SET_PDEATHSIG).
+Invariant: a program on a node never outlives the process that requested it. The supervisor has its own session. When
+that process dies, in whatever way, its end of the pipe or socket closes, and the supervisor kills the program's whole
+control group. If the supervisor itself is killed, the kernel kills the program (PR_SET_PDEATHSIG).
 
     python3 -I -S supervisor.py serve              many programs, asked for on the socket that is standard input
     python3 -I -S supervisor.py once INIT GROUP ARGV…    one program, on this process's own standard streams
@@ -35,7 +35,7 @@ from typing import NoReturn
 NAMESPACES = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x40000000  # mount, cgroup, uts, ipc, net
 NEW_PID = 0x20000000
 PR_SET_PDEATHSIG, PR_CAPBSET_DROP = 1, 24
-# What the container itself was not given either (lxc.cap.drop): mac_admin, mac_override, sys_module, …
+# What the container does not have either (lxc.cap.drop): mac_admin, mac_override, sys_module, …
 DROPPED = (33, 32, 16, 17, 25)
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -43,13 +43,13 @@ ENVIRONMENT = {
     "LANG": "C.UTF-8",
 }
 STREAMS, SIZE_OF_INT = 3, 4
-GRACE = 2.0  # seconds that a program whose input was closed may take to end by itself
+GRACE = 2.0  # seconds in which a program must end by itself after its input was closed
 
 libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Job:
-    """A program that runs. `report` holds the reason if it could not even be started."""
+    """A program that runs. `report` contains the reason if it could not be started."""
 
     def __init__(self, pid: int, group: str, report: int) -> None:
         self.pid = pid
@@ -65,7 +65,7 @@ def check(result: int, what: str) -> None:
 
 
 def start(init: int, group: str, argv: list[str], streams: tuple[int, int, int]) -> Job:
-    """Start `argv` in the namespaces of the process `init`. OSError if that is no longer there."""
+    """Start `argv` in the namespaces of the process `init`. Raises OSError if that process has ended."""
     node = os.pidfd_open(init)
     report, reason = os.pipe2(os.O_CLOEXEC)
     try:
@@ -89,7 +89,7 @@ def start(init: int, group: str, argv: list[str], streams: tuple[int, int, int])
 
 
 def become(node: int, group: str, argv: list[str], streams: tuple[int, int, int], reason: int) -> NoReturn:
-    """In the child: turn into the program. Never returns; what went wrong is written to `reason`."""
+    """In the child: execute the program. Never returns. Writes an error to `reason`."""
     try:
         check(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL), "tie to the supervisor")
         with open(f"{group}/cgroup.procs", "w") as procs:
@@ -109,31 +109,31 @@ def become(node: int, group: str, argv: list[str], streams: tuple[int, int, int]
         os._exit(125)
     try:
         os.execvpe(argv[0], argv, ENVIRONMENT)  # noqa: S606
-    except OSError as error:  # 127 and 126, as a shell has it
+    except OSError as error:  # 127 and 126, as in a shell
         os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
         os._exit(127 if isinstance(error, FileNotFoundError) else 126)
 
 
 def finish(job: Job) -> tuple[int, str]:
-    """Reap the program: its status, and the reason if it was never started. Daemons that it left go on."""
+    """Reap the program. Returns its status, and the reason if it was never started. Daemons that it started go on."""
     status = os.waitstatus_to_exitcode(os.waitpid(job.pid, 0)[1])
     reason = os.read(job.report, 4096).decode() if select.select([job.report], [], [], 0)[0] else ""
     os.close(job.report)
     os.close(job.pidfd)
-    with contextlib.suppress(OSError):  # a daemon lives in it, or the node is gone
+    with contextlib.suppress(OSError):  # it contains a daemon, or the node has stopped
         os.rmdir(job.group)
     return (status if status >= 0 else 128 - status), reason
 
 
 def kill(job: Job) -> None:
-    """The program and everything it started, at once."""
-    signal.pidfd_send_signal(job.pidfd, signal.SIGKILL)  # it may not have reached its group yet
+    """Kill the program and everything that it started, at once."""
+    signal.pidfd_send_signal(job.pidfd, signal.SIGKILL)  # the program may not be in its group yet
     with contextlib.suppress(OSError), open(f"{job.group}/cgroup.kill", "w") as file:
-        file.write("1")  # OSError: the node is gone, and the program with it
+        file.write("1")  # OSError: the node has stopped, and so has the program
 
 
 def serve(asker: socket.socket) -> None:
-    """Answer requests until the asker closes the socket or dies; then end everything."""
+    """Serve requests until the client closes the socket or dies. Then kill all programs."""
     jobs: dict[str, Job] = {}
     poll = select.poll()
     poll.register(asker, select.POLLIN)
@@ -171,7 +171,7 @@ def serve(asker: socket.socket) -> None:
 
 
 def receive(asker: socket.socket) -> tuple[bytes, list[int]]:
-    """A packet and the file descriptors that came with it; nothing when the asker is gone."""
+    """A packet and the file descriptors that came with it; both are empty if the client has ended."""
     packet, extra, _, _ = asker.recvmsg(1 << 20, socket.CMSG_SPACE(STREAMS * SIZE_OF_INT))
     streams: list[int] = []
     for level, kind, data in extra:
@@ -181,12 +181,14 @@ def receive(asker: socket.socket) -> tuple[bytes, list[int]]:
 
 
 def tell(asker: socket.socket, answer: str) -> None:
-    with contextlib.suppress(OSError):  # it is gone; the next poll says so
+    with contextlib.suppress(OSError):  # the client has ended; the next poll reports it
         asker.send(answer.encode())
 
 
 def once(init: int, group: str, argv: list[str]) -> NoReturn:
-    """Two processes: this one only waits, so it may be killed; the other keeps the program and knows why."""
+    """Run one program with two processes. This one only waits and may be killed; the other one supervises the program
+    and notices that.
+    """
     result, answer = os.pipe()
     if os.fork():
         os.close(answer)
@@ -212,10 +214,10 @@ def once(init: int, group: str, argv: list[str]) -> NoReturn:
 
 
 def watch(job: Job, answer: int) -> None:
-    """Return when the program has ended: by itself, or because its input closed or the waiting process died."""
+    """Wait until the program has ended: by itself, or because its input was closed or the waiting process died."""
     poll = select.poll()
     poll.register(job.pidfd, select.POLLIN)
-    poll.register(0, 0)  # POLLHUP alone: nobody can write to it any more
+    poll.register(0, 0)  # POLLHUP alone: no process can write to it any more
     poll.register(answer, 0)  # POLLERR alone: nobody reads it any more
     deadline = 0.0
     while True:
@@ -232,10 +234,10 @@ def watch(job: Job, answer: int) -> None:
 
 
 def keep_files() -> None:
-    """What this process was given beside its standard streams goes to no program."""
+    """Keep other open files than the standard streams from being inherited by programs."""
     for name in os.listdir("/proc/self/fd"):
         if int(name) >= STREAMS:
-            with contextlib.suppress(OSError):  # the folder's own, closed by now
+            with contextlib.suppress(OSError):  # the one of the folder itself, which is closed by now
                 os.set_inheritable(int(name), False)
 
 

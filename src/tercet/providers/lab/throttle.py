@@ -1,9 +1,10 @@
-"""A slow disk: the kernel lets one node's processes do only a few reads and writes a second on the node's own disk.
+"""A slow disk: the kernel limits the reads and writes a second of one node's processes on the node's own disk.
 
-By `blkio.throttle` of control groups version 1, in a group that is made for the fault and that the node's processes
-are moved into; by `io.max` of version 2 where the node's own group has it (not tried, for want of such a host).
+With control groups version 1, the limit is `blkio.throttle` of a group that is made for the fault, and the node's
+processes are moved into it. With version 2, it is `io.max` of the node's own group (never tried, because no such host
+was available).
 
-Invariant: what is slow is read from the groups alone, and a group of version 1 exists as long as its disk is slow.
+Invariant: the groups alone tell which disks are slow. A group of version 1 exists as long as its disk is slow.
 """
 
 from __future__ import annotations
@@ -19,28 +20,28 @@ from tercet.errors import TercetError
 from tercet.providers.lab.cgroup import BASE, Cgroups, pids, read, remove, write
 from tercet.providers.lab.disk import PLACE
 
-MOVES = 20  # times that new processes of the node are looked for; two are enough unless it forks without end
-ENDING_S = 2.0  # how long a process may take to end; some milliseconds are usual
+MOVES = 20  # how often new processes of the node are searched; twice is enough unless the node forks all the time
+ENDING_S = 2.0  # seconds in which an ending process must end; usually it takes milliseconds
 LIMITS = ("blkio.throttle.read_iops_device", "blkio.throttle.write_iops_device")
 
 
 @dataclass(frozen=True, slots=True)
 class Throttle:
-    """What can slow the disks of one lab's nodes on this host."""
+    """Slows the disks of one lab's nodes."""
 
     cgroups: Cgroups
     platform: str
 
     @property
     def possible(self) -> bool:
-        """The host has one of the two ways."""
+        """Whether the host has one of the two mechanisms."""
         root = _blkio()
         return (root is not None and (root / LIMITS[0]).exists()) or "io" in read(
             self.cgroups.lab / "nodes" / "cgroup.subtree_control"
         ).split()
 
     def slow(self, node: str, iops: int) -> None:
-        """Slow the node's disk down. Raises TercetError where it has none of its own."""
+        """Slow the node's disk. Raises TercetError if the node has no disk of its own."""
         init = self.cgroups.init(node)
         if init is None:
             raise TercetError(f"slow the disk of {node}: it does not run; start it first")
@@ -60,7 +61,7 @@ class Throttle:
         _move_all(lambda: set(_processes(self.cgroups.node(node))) - set(pids(group)), group)
 
     def free(self, node: str) -> None:
-        """End it; nothing happens where the node's disk is not slow."""
+        """End the fault. Does nothing if the node's disk is not slow."""
         group = self._group(node)
         if group is None:
             for device in _limited(read(self._io_max(node))):
@@ -72,7 +73,7 @@ class Throttle:
             _empty_and_remove(group, group.parents[2])
 
     def free_command(self, node: str) -> list[str]:
-        """A command line that ends it without the tool. What it leaves of the group, `free` removes."""
+        """A command line that ends the fault without the tool. `free` removes the group if it is left."""
         group = self._group(node)
         if group is None:
             files, none = [self._io_max(node)], "riops=max wiops=max"
@@ -82,21 +83,21 @@ class Throttle:
         return ["sh", "-c", free, "sh", *map(str, files)]
 
     def slowed(self, node: str) -> bool:
-        """The node's disk is slow now."""
+        """Whether the node's disk is slow now."""
         group = self._group(node)
         files = [self._io_max(node)] if group is None else [group / limit for limit in LIMITS]
         return any(_limited(read(file)) for file in files)
 
     def forget(self) -> None:
-        """Remove what is left of all groups of this lab, in which nothing lives any more."""
+        """Remove all groups of this lab. They have no processes any more."""
         root = _blkio()
         if root is not None:
             remove(root / BASE / self.platform)
-            with contextlib.suppress(OSError):  # another lab's are there, or there never was one
+            with contextlib.suppress(OSError):  # another lab has groups there, or there never was one
                 (root / BASE).rmdir()
 
     def _group(self, node: str) -> Path | None:
-        """The group of version 1; None on a host that has only version 2."""
+        """The group of version 1; None if the host has only version 2."""
         root = _blkio()
         return root / BASE / self.platform / node if root is not None else None
 
@@ -105,7 +106,7 @@ class Throttle:
 
 
 def _move_all(strays: Callable[[], set[int]], group: Path) -> None:
-    """Move processes into the group until there are no more strays: one that was just born is where its parent was."""
+    """Move processes into the group until no new ones are found. A new process is in the group that its parent had."""
     for _ in range(MOVES):
         found = strays()
         if not found:
@@ -114,7 +115,7 @@ def _move_all(strays: Callable[[], set[int]], group: Path) -> None:
             try:
                 (group / "cgroup.procs").write_text(str(pid))
             except ProcessLookupError:
-                continue  # it ended meanwhile
+                continue  # it has ended
             except OSError as error:
                 raise TercetError(
                     f"expected the kernel to move process {pid} into {group}, found: {error.strerror}"
@@ -122,7 +123,9 @@ def _move_all(strays: Callable[[], set[int]], group: Path) -> None:
 
 
 def _empty_and_remove(group: Path, above: Path) -> None:
-    """Move everything out and remove the group. One that ends just then is no longer listed and still holds it."""
+    """Move all processes out and remove the group. A process that is just ending is no longer listed, but still keeps
+    the group.
+    """
     until = time.monotonic() + ENDING_S
     while True:
         _move_all(lambda: set(pids(group)), above)
@@ -142,7 +145,7 @@ def _processes(group: Path) -> Iterator[int]:
 
 
 def _limited(text: str) -> list[str]:
-    """The devices that have a limit, by the lines of a group's file."""
+    """The devices that have a limit, from the lines of a group's file."""
     return [line.split()[0] for line in text.splitlines() if line.strip()]
 
 
@@ -156,7 +159,7 @@ def _blkio() -> Path | None:
 
 
 def device_at(mountinfo: str, place: str) -> str:
-    """MAJOR:MINOR of the file system mounted at that place, from /proc/PID/mountinfo; empty if none is."""
+    """MAJOR:MINOR of the file system mounted at that path, from /proc/PID/mountinfo; empty if there is none."""
     for line in mountinfo.splitlines():
         fields = line.split()
         if fields[4] == place:

@@ -1,8 +1,8 @@
-"""The WAN as text: what nftables and tc are told so that packets between sites take their time. Pure.
+"""The WAN as text: the input of nftables and tc that delays packets between sites. Pure.
 
-Every distinct delay has a number, its lane. One nftables table says which pair of subnets takes which lane.
-With netem a lane is a class of that number on every bridge; without it, it is a queue of that number which the
-emulator (wan_emulator.py) answers. Pairs without a delay are not mentioned anywhere.
+Each distinct delay has a number, its lane. An nftables table maps each pair of subnets to its lane. With netem, a lane
+is a class of that number on every bridge. Without netem, it is a queue of that number, which the emulator
+(wan_emulator.py) serves. Pairs without a delay appear nowhere.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Pair = tuple[IPv4Network, IPv4Network]
 
 @dataclass(frozen=True, slots=True)
 class WanState:
-    """What the kernel and the emulator say. `lanes` is microseconds by lane, and for netem by (bridge, lane)."""
+    """The state of the kernel and the emulator. `lanes` are microseconds by lane, or with netem by (bridge, lane)."""
 
     pairs: Mapping[Pair, int]
     emulated: Mapping[int, int]
@@ -31,12 +31,12 @@ class WanState:
 
 
 def lanes(links: Iterable[Link]) -> dict[int, int]:
-    """Lane to microseconds, numbered from 1 by ascending delay."""
+    """The microseconds of each lane. Lanes are numbered from 1 by ascending delay."""
     return dict(enumerate(sorted({link.micros for link in links}), start=1))
 
 
 def table(links: Sequence[Link], *, netem: bool) -> str:
-    """The nftables script that replaces the table in one transaction; without links it only removes it."""
+    """The nftables script that replaces the table in one transaction. Without links, it only removes the table."""
     clear = f"add table ip {TABLE}\ndelete table ip {TABLE}\n"
     if not links:
         return clear
@@ -52,9 +52,9 @@ def table(links: Sequence[Link], *, netem: bool) -> str:
 
 
 def tc_commands(links: Sequence[Link]) -> str:
-    """The batch for `tc -batch` that gives every bridge one netem class a lane. The bridges have no qdisc yet.
+    """The batch for `tc -batch` that gives every bridge one netem class for each lane. The bridges have no qdisc yet.
 
-    Packets without a lane are not classified and leave at once (`default 0`).
+    Packets without a lane are not classified, and are sent at once (`default 0`).
     """
     lines: list[str] = []
     for bridge in sorted({link.target.bridge for link in links}):
@@ -69,12 +69,12 @@ def tc_commands(links: Sequence[Link]) -> str:
 
 
 def emulator_arguments(links: Sequence[Link]) -> list[str]:
-    """The table, no time limit, then QUEUE=MICROSECONDS for each lane."""
+    """The emulator's arguments: the table, no time limit, and QUEUE=MICROSECONDS for each lane."""
     return [TABLE, "0", *(f"{lane}={micros}" for lane, micros in lanes(links).items())]
 
 
 def delays(state: WanState, networks: Sequence[Network]) -> dict[Pair, int]:
-    """Microseconds that each pair of subnets really takes now; a pair that takes none is absent."""
+    """The present delay of each pair of subnets in microseconds, without the pairs that have none."""
     bridge_of = {network.subnet: network.bridge for network in networks}
     found = {
         pair: state.emulated.get(lane) or state.netem.get((bridge_of.get(pair[1], ""), lane), 0)
@@ -84,7 +84,7 @@ def delays(state: WanState, networks: Sequence[Network]) -> dict[Pair, int]:
 
 
 def parse_table(ruleset: Sequence[Mapping[str, Any]]) -> dict[Pair, int]:
-    """Which pair takes which lane, from `nft -j list ruleset`. A queue's pair counts only with the queue's rule."""
+    """The lane of each pair, from `nft -j list ruleset`. The pair of a queue counts only if the queue has its rule."""
     rules = [item["rule"] for item in ruleset if item.get("rule", {}).get("table") == TABLE]
     hooked = {rule["chain"] for rule in rules if any("xt" in part for part in rule["expr"])}
     found: dict[Pair, int] = {}
@@ -122,7 +122,7 @@ def parse_arguments(arguments: Iterable[str]) -> dict[int, int]:
 
 
 def subnet(value: Any) -> IPv4Network:
-    """An address or prefix as nft's JSON shows it."""
+    """The subnet in nft's JSON, which writes an address or a prefix."""
     if isinstance(value, str):
         return IPv4Network(value)
     return IPv4Network((value["prefix"]["addr"], value["prefix"]["len"]))

@@ -1,13 +1,14 @@
-"""Holds packets for a fixed delay each: the WAN for a kernel that has no netem. A program of its own.
+"""Delays packets by a fixed time: the WAN for a kernel without netem. It is a separate program.
 
 Run as `python3 -I -S wan_emulator.py TABLE SECONDS QUEUE=MICROSECONDS …` inside the lab's network namespace. For each
-QUEUE there is an empty chain `delay_QUEUE` in the table `ip TABLE` to which nftables sends the packets of
-the links with this delay; the program adds the one rule of that chain (target NFQUEUE, told to let packets
-pass when nobody listens) and then answers the kernel, for SECONDS, or for ever where that is 0.
+QUEUE, the table `ip TABLE` has an empty chain `delay_QUEUE`, which gets the packets of the links with this delay. The
+program adds the only rule of that chain (target NFQUEUE, which lets packets pass while no program listens) and then
+serves the queue for SECONDS, or forever if that is 0.
 
-Invariant: packets never leave the kernel. It tells a number per packet, and all packets up to a number are
-released by one answer once their delay is over; within a queue the order is kept. When the program ends or is
-killed, the kernel drops what is held (one delay's worth, as on a cut wire) and lets the rest pass undelayed.
+Invariant: packets never leave the kernel. The kernel reports a number for each packet, and one answer releases all
+packets up to a number once their delay is over. Within a queue, the order is kept. If the program ends or is killed,
+the kernel drops the packets that are held (those of one delay, as on a cut line) and lets later ones pass without a
+delay.
 
 The message formats are those of linux/netfilter/nfnetlink_queue.h and nf_tables_compat.h. nft(8) itself could
 make the rule only with the kernel's nft_queue, which the kernels in question lack too.
@@ -38,7 +39,7 @@ ACCEPT = 1
 KIND, ATTRIBUTE, TIMESTAMP, NUMBER = (struct.Struct(layout) for layout in ("=H", "=HH", "!QQ", "!I"))
 
 HELD_AT_MOST = 200_000  # packets; 15 ms at ten million packets a second, so never the limit
-SOCKET_BUFFER = 16 << 20  # bytes of the kernel's announcements not read yet
+SOCKET_BUFFER = 16 << 20  # bytes of the kernel's announcements that are not read yet
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
@@ -47,7 +48,7 @@ def attribute(kind: int, payload: bytes) -> bytes:
 
 
 def message(kind: int, flags: int, family: int, resource: int, payload: bytes = b"") -> bytes:
-    """One nfnetlink message; sequence 0, since answers are read in order."""
+    """One nfnetlink message, with sequence 0, because answers are read in order."""
     return struct.pack("=IHHIIBBH", 20 + len(payload), kind, flags, 0, 0, family, 0, socket.htons(resource)) + payload
 
 
@@ -73,7 +74,9 @@ def hook_rule(table: str, queue: int) -> bytes:
 
 
 def bind_queue(queue: int) -> tuple[bytes, ...]:
-    """The messages that make this socket the queue's listener: numbers only, segments kept together."""
+    """The messages that make this socket the queue's listener. It gets only the packets' numbers; large segments are
+    not split.
+    """
     fail_open, keep_segments = 1, 4
     settings = (
         attribute(3, struct.pack("!I", HELD_AT_MOST))
@@ -88,7 +91,7 @@ def bind_queue(queue: int) -> tuple[bytes, ...]:
 
 
 def ask(link: socket.socket, request: bytes, what: str) -> None:
-    """Send and wait for the kernel's acknowledgement; exit with the reason if it refuses."""
+    """Send, and wait for the kernel's acknowledgement. Exit with the reason if the kernel refuses."""
     link.send(request)
     answer = link.recv(65536)
     error = -struct.unpack_from("=i", answer, 16)[0]
@@ -97,11 +100,12 @@ def ask(link: socket.socket, request: bytes, what: str) -> None:
 
 
 class Line:
-    """One queue: packets in, held for `delay` seconds, out in the same order. Times are of the wall clock.
+    """One queue, which holds packets for `delay` seconds and releases them in the same order. Times are of the wall
+    clock.
 
-    While packets are held nobody listens for new ones: each carries the time at which the kernel took it, so
-    reading it late does no harm, and a wake-up costs more than ten packets. For the same reason releases are
-    at least `step` seconds apart, with what is due within half a step: that is the error of a delay.
+    While packets are held, new ones are not read. Each has the time at which the kernel received it, so reading it late
+    does no harm, and a wake-up costs more than ten packets. For the same reason, releases are at least `step` seconds
+    apart, and each includes the packets that are due within half a step. So the error of a delay is half a step.
     """
 
     def __init__(self, table: str, queue: int, delay: float) -> None:
@@ -114,7 +118,7 @@ class Line:
         self.buffer = bytearray(4096)
 
     def turn(self, now: float) -> None:
-        """Take in what has arrived, release what is due, and say when to come again (`wake`)."""
+        """Read the packets that have arrived, release those that are due, and set the time of the next turn (`wake`)."""
         self.take(now)
         soon, last = now + self.step / 2, None
         while self.held and self.held[0][0] <= soon:
@@ -125,13 +129,13 @@ class Line:
             self.wake = max(self.held[0][0], now + self.step)
 
     def take(self, now: float) -> None:
-        """Read every announcement that is there. A clock that was set back must not hold a packet for long."""
+        """Read all announcements. A clock that was set back must not delay a packet for long."""
         buffer, latest = self.buffer, now + self.delay
         try:
             while True:
                 size = self.socket.recv_into(buffer)
                 if KIND.unpack_from(buffer, 4)[0] != PACKET:
-                    continue  # an error about packets that are gone: their interface was
+                    continue  # an error about packets whose interface was removed
                 due = arrival(buffer, size, now) + self.delay
                 self.held.append((due if due < latest else latest, NUMBER.unpack_from(buffer, 24)[0]))
         except BlockingIOError:
@@ -139,12 +143,12 @@ class Line:
 
 
 def arrival(buffer: bytearray, size: int, now: float) -> float:
-    """When the kernel took the packet, from the attribute NFQA_TIMESTAMP; `now` if it does not say."""
+    """When the kernel received the packet, from the attribute NFQA_TIMESTAMP; `now` if it is missing."""
     at = 32  # behind the headers and the first attribute, which is the packet's number
     while at < size:
         length, kind = ATTRIBUTE.unpack_from(buffer, at)
         if length < ATTRIBUTE.size:
-            break  # never from this kernel; but it would turn for ever here, at real-time priority
+            break  # this kernel never sends it, but the loop would be endless, at real-time priority
         if kind == 4:
             seconds, micros = TIMESTAMP.unpack_from(buffer, at + 4)
             return float(seconds + micros / 1e6)
@@ -166,7 +170,7 @@ def listen(table: str, queue: int) -> socket.socket:
 
 
 def serve(lines: Sequence[Line], ends: float) -> None:
-    """Answer until `ends`, a time of the monotonic clock."""
+    """Serve the queues until `ends`, a time of the monotonic clock."""
     while monotonic() < ends:
         idle = [line.socket for line in lines if not line.held]
         pause = min((line.wake for line in lines if line.held), default=None)
@@ -182,7 +186,7 @@ def main(arguments: Sequence[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
-    except OSError:  # a host that gives this cgroup no real-time share
+    except OSError:  # the host gives this cgroup no real-time share
         os.setpriority(os.PRIO_PROCESS, 0, -20)
     stamps = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)  # makes the kernel note each packet's arrival
     stamps.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMP, 1)
@@ -195,7 +199,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def go_to_background() -> None:
-    """The caller's wait ends here, when every queue is answered; standard streams are closed."""
+    """Detach, so that the caller's wait ends when every queue is served. Closes the standard streams."""
     if os.fork():
         os._exit(0)
     os.setsid()

@@ -1,11 +1,11 @@
-"""Weak links as text: a site whose packets are lost by chance, or held for longer. Pure.
+"""Weak links as text: random loss or extra delay of a site's packets. Pure.
 
-Each weak site has an nftables set of its own, in the table of cuts: the pairs of subnets whose packets it is about,
-which expire in the kernel, and one chain that is made with it. Loss is that chain's rule. A delay is the emulator's
-(wan_emulator.py), started once more for the fault, on a queue that only this chain leads to.
+Each weak site has its own nftables set in the table of cuts, with the affected pairs of subnets, which expire in the
+kernel, and its own chain. The chain's rule drops packets, or sends them to a queue of another emulator
+(wan_emulator.py), which is started for the fault and delays them.
 
-Invariant: a weak link ends when its time is over even if nothing of the tool is alive. The kernel counts, and without
-its emulator the queue lets every packet pass.
+Invariant: a weak link ends when its time is over even if the tool is dead. The kernel expires it, and without its
+emulator the queue lets every packet pass.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tercet.inventory.providers import Capability
 from tercet.providers.lab.cuts import TABLE
 from tercet.providers.lab.wan import Pair
 
-FIRST_QUEUE = 1000  # the WAN's own are numbered from 1
+FIRST_QUEUE = 1000  # the WAN's queues are numbered from 1
 _PREFIX = {Capability.LOSS: "loss_", Capability.LATENCY: "late_"}
 
 
@@ -27,26 +27,26 @@ def queue_of(number: int) -> int:
 
 
 def lose(number: int, pairs: Iterable[Pair], percent: int, seconds: float) -> str:
-    """Lose `percent` of the packets of these pairs, which are those of the `number`th network."""
+    """Drop `percent` of the packets of these pairs, which belong to the `number`th network."""
     return _weaken(_PREFIX[Capability.LOSS] + str(number), pairs, f"numgen random mod 100 < {percent} drop", seconds)
 
 
 def delay(number: int, pairs: Iterable[Pair], seconds: float) -> str:
-    """Lead the packets of these pairs to the network's queue. The emulator puts the queue's rule into its chain."""
+    """Send the packets of these pairs to the network's queue. The emulator adds the queue's rule to its chain."""
     queue = f"delay_{queue_of(number)}"
     chain = f"add chain ip {TABLE} {queue}\nflush chain ip {TABLE} {queue}\n"
     return chain + _weaken(_PREFIX[Capability.LATENCY] + str(number), pairs, f"jump {queue}", seconds)
 
 
 def steady(number: int) -> str:
-    """End both for the `number`th network; nothing happens where there is neither."""
+    """End both for the `number`th network. Does nothing if it has neither."""
     return "".join(
         f"{_set(prefix + str(number))}flush set ip {TABLE} {prefix}{number}\n" for prefix in _PREFIX.values()
     )
 
 
 def parse(ruleset: Sequence[Mapping[str, Any]]) -> dict[tuple[Capability, int], float]:
-    """What is weak now: (LOSS or LATENCY, number of the network) to the seconds left, from `nft -j list ruleset`."""
+    """The weak links now: the seconds left by (LOSS or LATENCY, number of the network), from `nft -j list ruleset`."""
     found: dict[tuple[Capability, int], float] = {}
     for item in ruleset:
         one = item.get("set", {})
@@ -58,7 +58,7 @@ def parse(ruleset: Sequence[Mapping[str, Any]]) -> dict[tuple[Capability, int], 
 
 
 def _weaken(name: str, pairs: Iterable[Pair], verdict: str, seconds: float) -> str:
-    """Set and chain have the same name. What was there of an earlier fault is replaced."""
+    """Set and chain have the same name. They replace those of an earlier fault."""
     limit = f"timeout {round(seconds * 1000)}ms"
     elements = ", ".join(f"{source} . {target} {limit}" for source, target in pairs)
     return (

@@ -1,1 +1,1 @@
-"""Containers on Proxmox servers: the API makes them, SSH to the servers reaches into them."""
+"""Containers on Proxmox servers. They are made through the API, and reached through SSH to the servers."""

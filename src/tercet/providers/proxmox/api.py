@@ -1,4 +1,4 @@
-"""One Proxmox server's API: log in, ask, change, and wait for what was begun.
+"""The client of one Proxmox server's API: logs in, reads, changes, and waits for tasks.
 
 Invariants
 - Every call ends within its time limits, and every failure is a TercetError that names the server.
@@ -31,9 +31,9 @@ ANSWER_TIMEOUT = 60.0  # seconds: Proxmox itself waits 10 s for a guest's lock
 TRIES = 3  # of a question
 RETRY_AFTER = 0.3  # seconds, doubled each time
 POLL_FIRST, POLL_LAST = 0.1, 1.0  # seconds between two looks at a task
-LOST_FOR = 60.0  # seconds for which a server may be silent while a task of it is awaited
+LOST_FOR = 60.0  # seconds for which a server may be silent while one of its tasks is awaited
 LOG_LINES = 5
-GATEWAY_ERRORS = frozenset({502, 503, 504, 595, 596, 599})  # Proxmox's proxy could not reach the node behind it
+GATEWAY_ERRORS = frozenset({502, 503, 504, 595, 596, 599})  # Proxmox's proxy could not reach the node
 
 Value = str | int | bool | None
 
@@ -52,7 +52,7 @@ class NoAnswer(Unreachable):
 
 
 class TaskFailed(TercetError):  # noqa: N818
-    """A task that Proxmox began ended in an error; `reason` is its exit status."""
+    """A task of Proxmox ended in an error. `reason` is its exit status."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
@@ -61,7 +61,7 @@ class TaskFailed(TercetError):  # noqa: N818
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """How requests prove who they are: headers and, with a password, a cookie. Never shown."""
+    """The credentials of requests: headers and, with a password, a cookie. Never shown."""
 
     headers: dict[str, str]
 
@@ -83,11 +83,11 @@ class Api:
 
     @property
     def is_root(self) -> bool:
-        """A login as root@pam with a password: the only one that may set a guest's devices."""
+        """Whether the login is root@pam with a password, the only one that may set a guest's devices."""
         return self.host.login == "root@pam"
 
     async def get(self, path: str, **params: Value) -> Any:
-        """Ask. Raises ApiError, NoAnswer."""
+        """Read. Raises ApiError, NoAnswer."""
         return await self._ask("GET", path, params)
 
     async def post(self, path: str, **params: Value) -> Any:
@@ -103,16 +103,16 @@ class Api:
     async def run(
         self, method: str, path: str, *, what: str, timeout: float, options: Mapping[str, Value] | None = None
     ) -> tuple[str, ...]:
-        """Begin a change that Proxmox carries out as a task, and see it through; its warnings are returned.
+        """Make a change that Proxmox carries out as a task, and wait until the task has ended. Returns its warnings.
 
-        Raises TaskFailed where the task ends in an error, TercetError where it has not ended after `timeout`
-        seconds, and ApiError or NoAnswer where it could not be begun or followed.
+        Raises TaskFailed if the task ends in an error, TercetError if it has not ended after `timeout` seconds, and
+        ApiError or NoAnswer if it could not be started or followed.
         """
         upid = await self._ask(method, path, options or {})
         return await self.finish(upid, what, timeout) if isinstance(upid, str) else ()
 
     async def finish(self, upid: str, what: str, timeout: float) -> tuple[str, ...]:
-        """Wait until the task has ended well."""
+        """Wait until the task has succeeded."""
         node = node_of(upid)
         deadline = time.monotonic() + timeout
         status = await self._ended(node, upid, what, deadline)
@@ -129,7 +129,7 @@ class Api:
         )
 
     async def _ended(self, node: str, upid: str, what: str, deadline: float) -> str:
-        """The exit status of the task once there is one. A server that is silent for a while is waited for."""
+        """The exit status of the task, once it has one. Tolerates a server that is silent for a while."""
         pause, heard = POLL_FIRST, time.monotonic()
         while True:
             try:
@@ -152,7 +152,7 @@ class Api:
             pause = min(POLL_LAST, pause * 1.5)
 
     async def _log(self, node: str, upid: str) -> list[str]:
-        """The last lines of a task's log, as far as they can be had."""
+        """The last lines of a task's log, if they can be read."""
         try:
             lines = await self.get(f"/nodes/{node}/tasks/{upid}/log", limit=500)
         except TercetError:
@@ -160,7 +160,7 @@ class Api:
         return [str(line.get("t", "")) for line in lines if line.get("t")][-LOG_LINES:]
 
     async def upload(self, path: str, fields: Mapping[str, str], name: str, file: BinaryIO) -> str:
-        """Send a file as Proxmox's upload form; the task that takes it in is returned. No retry."""
+        """Send a file as Proxmox's upload form. Returns the task that stores it. Never retried."""
         files = {"filename": (name, file, "application/octet-stream")}
         response = await self._send("POST", path, None, data=dict(fields), files=files)
         return str(self._data("POST", path, response))
@@ -191,7 +191,7 @@ class Api:
         raise failed
 
     async def _send(self, method: str, path: str, values: Mapping[str, str] | None, **content: Any) -> httpx.Response:
-        """One request as the logged-in user; a ticket that has expired is replaced once."""
+        """Send one request as the logged-in user. An expired ticket is replaced once."""
         for fresh in (False, True):
             session = await self._logged_in(fresh=fresh)
             response = await self._exchange(method, path, values, session, **content)
@@ -211,7 +211,7 @@ class Api:
             raise await self._lost(method, path, error) from error
 
     def _data(self, method: str, path: str, response: httpx.Response) -> Any:
-        """The answer's data. Raises ApiError where the server refused."""
+        """The answer's data. Raises ApiError if the server refused."""
         try:
             body = response.json()
         except ValueError:
@@ -231,7 +231,7 @@ class Api:
         )
 
     def _behind(self, method: str, path: str, response: httpx.Response) -> NoAnswer:
-        """The server is there; the node behind it, which must answer, is not."""
+        """The error for a server that answers, while the node that it forwards to does not."""
         said = f"{response.status_code} {response.reason_phrase}".strip()
         text = f"{self.name} got no answer to {method} {path} from the node behind it ({said})"
         return NoAnswer(f"{text}{_state(method)}")
@@ -293,7 +293,7 @@ class Api:
         return self._client_
 
     async def _lost(self, method: str, path: str, error: httpx.TransportError) -> TercetError:
-        """What a failed exchange means, in the operator's terms."""
+        """The error of a failed exchange, in the operator's terms."""
         if isinstance(self._context, tls.PinnedContext) and self._context.shown:
             shown, self._context.shown = self._context.shown, None
             return TercetError(
@@ -326,7 +326,7 @@ class Api:
 
 @asynccontextmanager
 async def connected(host: ProxmoxHost, secret: Callable[[], Awaitable[str]]) -> AsyncIterator[Api]:
-    """The API for the time of a block."""
+    """An API that is closed at the end of the block."""
     api = Api(host, secret)
     try:
         yield api
@@ -335,12 +335,12 @@ async def connected(host: ProxmoxHost, secret: Callable[[], Awaitable[str]]) -> 
 
 
 def node_of(upid: str) -> str:
-    """The node that carries a task out."""
+    """The node that carries out a task."""
     return _parts(upid)[1]
 
 
 def user_of(upid: str) -> str:
-    """The login that began a task."""
+    """The login that started a task."""
     return _parts(upid)[7]
 
 
@@ -353,7 +353,7 @@ def _parts(upid: str) -> list[str]:
 
 
 def _state(method: str) -> str:
-    """What is known of a request whose answer never came."""
+    """The message for a request whose answer never came."""
     return "" if method == "GET" else ". It may or may not have been carried out: run `tercet up` again, it looks"
 
 
@@ -362,12 +362,12 @@ def _plain(value: Value) -> str:
 
 
 def _kind(source: str) -> str:
-    """Where a credential comes from, without the words of a command, which may hold anything."""
+    """The source of a credential, without the words of a command, which may contain secrets."""
     return "command" if source.startswith("command:") else source
 
 
 def _distrust(error: BaseException) -> str | None:
-    """The reason why a certificate was not accepted, somewhere in the chain of causes."""
+    """The reason why a certificate was rejected, from the exception's chain of causes."""
     current: BaseException | None = error
     while current is not None:
         if isinstance(current, ssl.SSLCertVerificationError):

@@ -1,4 +1,4 @@
-"""What `tercet doctor` asks a server's API. Changes nothing."""
+"""The checks of `tercet doctor` through a server's API. Changes nothing."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tercet.providers.proxmox.site import SiteServer
 
 OLDEST = (8, 4)  # Proxmox VE: the first whose pve-container takes Debian 13 (and passes single devices in)
 TEMPLATE_ROOM_GIB = 1
-MEMORY_SHARE = 0.9  # of the server's memory that guests may be promised; the rest is its own
+MEMORY_SHARE = 0.9  # share of the server's memory that guests may get; the server needs the rest
 MIB, GIB = 1 << 20, 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What the checks of one site's server start from. `node` is its entry of /nodes, `home` its name."""
+    """The input of the checks of one site's server. `node` is its entry in /nodes, `home` its name."""
 
     platform: Platform
     site: SiteServer
@@ -36,14 +36,14 @@ class Server:
 
     @property
     def here(self) -> tuple[SiteServer, ...]:
-        """The sites whose containers this very server gets."""
+        """The sites whose containers are made on this server."""
         return tuple(site for site in self.beside if (site.host.node or self.home) == self.home)
 
 
 async def server_checks(
     platform: Platform, sites: Mapping[str, SiteServer], name: str, template: str | None
 ) -> AsyncIterator[Check]:
-    """The checks of one site's server, whatever the others find."""
+    """The checks of one site's server. A failed check does not prevent the others."""
     site, api = sites[name], sites[name].api
     title = "API"
     try:
@@ -95,7 +95,7 @@ async def _permissions(server: Server) -> list[Check]:
 
 
 def _grant(login: str, privilege: Privilege) -> str:
-    """Proxmox does not tell a token whether it has privilege separation, so the remedy is for both kinds."""
+    """Proxmox does not tell whether a token has privilege separation, so the remedy covers both kinds."""
     user, _, token = login.partition("!")
     command = f"pveum acl modify {privilege.path} --users '{user}' --roles ROLE"
     too = f"; if the token was made with privilege separation, then again with --tokens '{login}'" if token else ""
@@ -115,7 +115,7 @@ async def _storages(server: Server) -> list[Check]:
 
 
 async def _unmade(site: SiteServer) -> list[Node]:
-    """The site's nodes that have no container yet."""
+    """The site's nodes without a container."""
     located = await site.located()
     return [node for node in site.nodes if node.name not in located]
 
@@ -127,7 +127,7 @@ def _storage(
     content: str,
     needs: Mapping[str, int],
 ) -> Check:
-    """`needs`: GiB by site, of all sites that share the storage."""
+    """`needs` are GiB by site, for all sites that share the storage."""
     name = host.storage if key == "storage" else host.template_storage
     title = f"storage {name} takes {content}"
     item = stored.get(name)
@@ -150,13 +150,13 @@ def _storage(
 
 
 def _by(sites: Iterable[str]) -> str:
-    """ " by A and B", where it is not one site's matter alone."""
+    """ " by A and B", if several sites are involved."""
     names = sorted(sites)
     return f" by {' and '.join(names)}" if len(names) > 1 else ""
 
 
 async def _memory(server: Server) -> list[Check]:
-    """What guests may take at most against what the server has, and what new ones need against what is free now."""
+    """Compares the guests' maximum with the server's memory, and the need of new guests with the free memory."""
     name, title, node = server.site.host.site, "memory", server.node
     if not node.get("maxmem"):
         return [skipped(name, title, "the login may not see it (Sys.Audit)")]
@@ -198,7 +198,7 @@ async def _bridge(server: Server) -> list[Check]:
 
 
 async def _guests(server: Server) -> list[Check]:
-    """VMIDs that are taken, copies, and containers that moved to another site's server."""
+    """Checks for VMIDs in use, for copies, and for containers that moved to another site's server."""
     site, home, name = server.site, server.home, server.site.host.site
     located = await site.located()
     checks = []

@@ -1,4 +1,4 @@
-"""What `tercet doctor` asks a server itself, over SSH. Changes nothing but that the host key is pinned here."""
+"""The checks of `tercet doctor` on a server, over SSH. They change nothing, but the host key is pinned here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tercet.providers.preflight import Check, failed, ok, skipped, warning
 from tercet.providers.proxmox.site import SiteServer
 from tercet.remote.ssh import SshServer
 
-CONTAINER_PACKAGE = {8: (5, 3, 1), 9: (6, 0, 10)}  # pve-container: the first that take every release of Debian 13
+CONTAINER_PACKAGE = {8: (5, 3, 1), 9: (6, 0, 10)}  # the first versions of pve-container that accept all of Debian 13
 SSH_TIMEOUT = 20.0  # seconds for a command
 
 HOST_SCRIPT = text_of(__package__, "checks_host.sh")
@@ -21,13 +21,13 @@ HOST_SCRIPT = text_of(__package__, "checks_host.sh")
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What a server's checks found out for those that compare servers."""
+    """Findings of a server's checks that other checks compare between servers."""
 
     clock: float | None = None  # seconds ahead of this machine's clock
 
 
 async def host_checks(site: SiteServer, checks: list[Check]) -> Looked:
-    """The server itself, over SSH; its clock against this machine's."""
+    """The checks of the server over SSH, and of its clock against this machine's."""
     name = site.host.site
     try:
         server = await site.ssh()
@@ -73,7 +73,7 @@ def _host(site: SiteServer, server: SshServer, facts: Mapping[str, str], complai
 
 
 def _nesting(name: str, facts: Mapping[str, str]) -> Check:
-    """Unprivileged containers with nesting: user namespaces and the unified control groups."""
+    """Checks that unprivileged containers with nesting work: user namespaces and unified control groups."""
     title = "unprivileged containers with nesting"
     if facts.get("userns", "") in ("", "0"):
         return failed(name, title, "user namespaces are switched off", "sysctl user.max_user_namespaces=100000")

@@ -1,7 +1,7 @@
-"""The Proxmox servers of an inventory: how they are reached, and what containers they get.
+"""The Proxmox servers of an inventory: how they are reached, and the size and network of their containers.
 
-The same keys stand at two places: under `proxmox` of the inventory for every site, under `proxmox` of a site for
-that site, where they win. `host_of` puts the two together.
+The same keys may be used in two places: under the inventory's `proxmox` for all sites, and under a site's `proxmox` for
+that site, where they take precedence. `host_of` merges the two.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _fingerprint(value: str) -> str:
 
 
 def _mebibytes(value: object) -> int:
-    """Sizes are written with their unit: 512M, 8G, 1T."""
+    """Sizes have a unit: 512M, 8G, 1T."""
     expected = "a size with its unit, such as 512M, 8G or 1T"
     if isinstance(value, int) and not isinstance(value, bool):
         raise wrong(expected, f"{value}G" if value < MIB_PER_GIB else f"{value}M")
@@ -95,7 +95,7 @@ VmId = Annotated[int, Field(ge=100, le=999999999)]
 
 
 class SshModel(Model):
-    """SSH to the Proxmox host, for what its API cannot do: `pct exec`, and /dev/net/tun where a token logs in."""
+    """SSH to the Proxmox host, for what the API cannot do: `pct exec`, and /dev/net/tun if the login is a token."""
 
     host: str | None = None
     """Name or address. Default: the one of `api`; behind one `api` of a cluster, the node's own."""
@@ -109,7 +109,7 @@ class SshModel(Model):
 
 
 class SizeModel(Model):
-    """What one container gets."""
+    """The size of one container."""
 
     cores: Annotated[int, Field(ge=1, le=8192)] | None = None
     memory: Mebibytes | None = None
@@ -118,7 +118,7 @@ class SizeModel(Model):
 
 
 class SizesModel(Model):
-    """What the containers of each role get."""
+    """The sizes of the containers, by role."""
 
     consul_nomad: SizeModel = SizeModel()
     apps: SizeModel = SizeModel()
@@ -126,7 +126,7 @@ class SizesModel(Model):
 
 
 class AddressesModel(Model):
-    """The containers' addresses on the bridge. All traffic between sites is Tailscale's, whatever stands here."""
+    """The containers' addresses on the bridge. Traffic between sites always goes through Tailscale."""
 
     consul_nomad: Address = None
     apps: Address = None
@@ -134,7 +134,7 @@ class AddressesModel(Model):
 
 
 class VmIdsModel(Model):
-    """VMIDs for new containers; existing ones are found by their tags, whatever their VMID."""
+    """VMIDs for new containers. Existing containers are found by their tags."""
 
     consul_nomad: VmId | None = None
     apps: VmId | None = None
@@ -190,7 +190,7 @@ SIZES = {Role.CONTROL: Size(2, 2048, 16), Role.APPS: Size(4, 4096, 32), Role.DB:
 
 @dataclass(frozen=True, slots=True)
 class ProxmoxHost:
-    """The Proxmox server of one site, complete. `node` is None where the server stands alone."""
+    """The Proxmox server of one site, with all settings. `node` is None if the server is not in a cluster."""
 
     site: str
     api: str
@@ -200,7 +200,7 @@ class ProxmoxHost:
     login: str
     secret: str
     ssh: SshLogin
-    ssh_given: bool  # the inventory itself says `ssh.host`
+    ssh_given: bool  # the inventory has `ssh.host`
     reach: Literal["host", "tailnet"]
     storage: str
     template_storage: str
@@ -247,19 +247,19 @@ def host_of(inventory: Inventory, site: str) -> ProxmoxHost:
 
 
 def merged(inventory: Inventory, index: int) -> ProxmoxModel:
-    """The keys of a site above those for every site."""
+    """The merged keys. Those of the site take precedence over those for all sites."""
     return _over(inventory.of(DECLARATION), inventory.sites[index].of(DECLARATION))
 
 
 def api_url(text: str) -> str:
-    """https://HOST:PORT, with Proxmox's port where none is written."""
+    """https://HOST:PORT, with Proxmox's port if none is given."""
     parts = urlsplit(text)
     host = parts.hostname or ""
     return f"https://{f'[{host}]' if ':' in host else host}:{parts.port or API_PORT}"
 
 
 def resolved(model: ProxmoxModel, folder: Path) -> ProxmoxModel:
-    """With relative paths made absolute."""
+    """The model with absolute paths."""
     ssh = model.ssh
     if ssh.key is not None:
         ssh = ssh.model_copy(update={"key": folder / ssh.key.expanduser()})
@@ -272,7 +272,7 @@ def resolved(model: ProxmoxModel, folder: Path) -> ProxmoxModel:
 
 
 def _over(base: _M, own: _M) -> _M:
-    """`own` where it says something, else `base`; model by model."""
+    """`own` with the values of `base` where `own` has none, recursively."""
     changes: dict[str, object] = {}
     for key in own.model_fields_set:
         value, beneath = getattr(own, key), getattr(base, key)
@@ -297,7 +297,7 @@ def _size(role: Role, given: SizeModel) -> Size:
 
 
 def check(inventory: Inventory) -> Iterator[Finding]:
-    """What no container can have."""
+    """The problems of settings that no container can have."""
     places: list[tuple[Location, ProxmoxModel]] = [(("proxmox",), inventory.of(DECLARATION))]
     places += [(("sites", i, "proxmox"), site.of(DECLARATION)) for i, site in enumerate(inventory.sites)]
     for at, model in places:
@@ -305,7 +305,7 @@ def check(inventory: Inventory) -> Iterator[Finding]:
 
 
 def check_chosen(inventory: Inventory) -> Iterator[Finding]:
-    """What is missing, and what does not fit together."""
+    """The problems of settings that are missing or contradict each other."""
     for index, site in enumerate(inventory.sites):
         yield from _missing(index, site.name, merged(inventory, index))
         yield from _gateway(index, merged(inventory, index))
@@ -350,7 +350,7 @@ def _gateway(index: int, model: ProxmoxModel) -> Iterator[Finding]:
 
 
 def _shared(inventory: Inventory) -> Iterator[Finding]:
-    """An address or a VMID that two containers cannot both have."""
+    """The problem of an address or a VMID that two containers share."""
     vmids: dict[tuple[str, int], str] = {}
     addresses: dict[tuple[str, str, int | None, IPv4Address], str] = {}
     for index, site in enumerate(inventory.sites):

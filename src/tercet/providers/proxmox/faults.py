@@ -1,13 +1,14 @@
-"""Faults on Proxmox, for drills: power cuts, frozen nodes, cut ways between sites.
+"""Faults on Proxmox, for drills: power cuts, frozen nodes, cut links between sites.
 
-Invariant: every fault ends by itself, whatever becomes of the tool. A killed or frozen container has a healer on its
-server, a detached shell that waits and then starts or thaws it; it is there before the fault is, and until its remedy
-has worked. A cut is made of elements of an nftables set on the cut-off site's nodes, which their kernels expire.
+Invariant: every fault ends by itself, even if the tool is dead. A killed or frozen container has a healer on its
+server: a detached shell that waits and then starts or thaws the container. The healer starts before the fault is made,
+and ends when the container is healed. A cut consists of elements of an nftables set on the nodes of the site that is
+cut off, which their kernels expire.
 
-What they are, precisely: a killed container's cable is taken down before its processes are killed, so that nothing of
-it says farewell. A frozen one's processes stand still in the cgroup freezer. A cut drops all that goes through the
-tailnet between two sites' nodes, which is all that the platform sends; what tailscaled itself sends outside it goes
-on, so the tailnet's control plane stays in reach, as it would not if the site's line were cut.
+In detail: a killed container is disconnected before its processes are killed, so that it closes no connection. The
+processes of a frozen container are suspended by the cgroup freezer. A cut drops all tailnet traffic between the nodes
+of two sites, which is all that the platform sends. Traffic of tailscaled outside the tailnet continues, so the
+tailnet's control plane stays reachable, unlike on a line that is really cut.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ LOSING = text_of(__package__, "faults-lose.sh", TABLE=LOSS_TABLE)
 
 @dataclass(frozen=True, slots=True)
 class Healer:
-    """The shell on `server` that ends a fault of a node in `left` seconds."""
+    """The shell on `server` that will end a node's fault in `left` seconds."""
 
     server: SshServer
     pid: str
@@ -68,7 +69,7 @@ class ProxmoxFaults(Faults):
         await self._harm(Capability.FREEZE, nodes, seconds)
 
     async def _harm(self, kind: str, nodes: Sequence[str], seconds: float) -> None:
-        """One script a server, so that what fails together fails at once."""
+        """Runs one script for each server, so that nodes that fail together fail at once."""
         older: defaultdict[str, list[str]] = defaultdict(list)
         for each in await self._healers():
             if each.node in nodes:
@@ -108,7 +109,9 @@ class ProxmoxFaults(Faults):
         await self._each(nodes, one)
 
     async def _each(self, nodes: Sequence[str], remedy: Callable[[str], Awaitable[None]]) -> None:
-        """Apply it to every node, even if another one's failed. Who is healed needs no healer; who is not keeps it."""
+        """Heal every node, even if another one could not be healed. A healed node loses its healer; the others keep
+        theirs.
+        """
         healed: list[str] = []
         failures: list[str] = []
 
@@ -132,7 +135,7 @@ class ProxmoxFaults(Faults):
         await self._cutting("join", source, target, 0.0, both=both)
 
     async def _cutting(self, verb: str, source: str, target: str | None, seconds: float, *, both: bool) -> None:
-        """The source site's nodes drop what goes to the target's and, if both ways, what comes from there."""
+        """The rules with which the source site's nodes drop traffic to the target's nodes and, if both ways, from them."""
         sites = {site.name for site in self._platform.sites}
         if source not in sites or (target is not None and target not in sites):
             raise TercetError(f"{verb} {source}→{target}: on Proxmox only ways between sites can be cut")
@@ -153,14 +156,14 @@ class ProxmoxFaults(Faults):
         await self._at(site, argv, f"lose {percent} % of")
 
     async def _at(self, site: str, argv: Sequence[str], doing: str) -> None:
-        """Run it on all of the site's nodes that run."""
+        """Run the script on all running nodes of the site."""
         mine = [node.name for node in self._platform.nodes if node.site == site]
         results = await asyncio.gather(
             *(self._nodes.run(node, argv, timeout=TIMEOUT) for node in mine), return_exceptions=True
         )
         for node, result in zip(mine, results, strict=True):
             if isinstance(result, Unreachable):
-                continue  # a node that does not run sends nothing
+                continue  # a node that does not run sends no packets
             if isinstance(result, BaseException):
                 raise result
             if result.status != 0:
@@ -180,7 +183,7 @@ class ProxmoxFaults(Faults):
         healers = await self._healers()
         cuts, losses = await self._links(without={each.node for each in healers})
         failures: list[str] = []
-        for remedy in (  # one that fails keeps no other from being tried
+        for remedy in (  # a failure does not keep the others from being tried
             partial(self.thaw, [each.node for each in healers if each.kind == Capability.FREEZE]),
             partial(self.start, [each.node for each in healers if each.kind == Capability.KILL]),
             *(partial(self.join, source, None) for source in dict.fromkeys(source for source, _ in cuts)),
@@ -196,7 +199,7 @@ class ProxmoxFaults(Faults):
     # ------------------------------------------------------------------------------------------------- healers
 
     async def _dismiss(self, nodes: Sequence[str]) -> None:
-        """End the healers of these nodes, which are healed. One whose time came meanwhile has ended by itself."""
+        """End the healers of these nodes, which are healed. A healer whose time has come has ended by itself."""
         if not nodes:
             return
         by_server: dict[str, tuple[SshServer, list[str]]] = {}
@@ -207,9 +210,8 @@ class ProxmoxFaults(Faults):
             await self._on(server, 'for pid; do kill -- "-$pid" 2>/dev/null; done; true', *pids)
 
     async def _healers(self) -> list[Healer]:
-        """All healers of this platform's nodes.
-
-        A node is known by site, Proxmox node and VMID: other sites' servers may have the same name and VMIDs.
+        """All healers of this platform's nodes. A node is identified by site, Proxmox node and VMID, because other
+        sites' servers may have the same name and VMIDs.
         """
         everywhere = await self._everywhere()
         nodes = {(self._platform.node(node).site, item.host, item.vmid): node for node, item in everywhere.items()}
@@ -222,7 +224,9 @@ class ProxmoxFaults(Faults):
         return found
 
     async def _listed(self, server: SshServer) -> list[tuple[str, str, int, float]]:
-        """Process id, kind of fault, VMID and seconds left of each healer of this platform on a server."""
+        """The process ID, the kind of fault, the VMID and the seconds left of each of this platform's healers on a
+        server.
+        """
         lines = (await self._on(server, HEALERS, self._platform.name)).splitlines()
         now = float(lines[0]) if lines else 0.0
         found = []
@@ -232,7 +236,7 @@ class ProxmoxFaults(Faults):
         return found
 
     async def _everywhere(self) -> dict[str, Listed]:
-        """All containers by node name; those of servers that do not answer are left out."""
+        """All containers by node name, without those of servers that do not answer."""
         lists = await asyncio.gather(*(site.located() for site in self._nodes.sites.values()), return_exceptions=True)
         return {node: item for each in lists if isinstance(each, dict) for node, item in each.items()}
 
@@ -246,8 +250,9 @@ class ProxmoxFaults(Faults):
     # ------------------------------------------------------------------------------------------- cuts and losses
 
     async def _links(self, without: set[str]) -> tuple[dict[tuple[str, str], float], dict[str, float]]:
-        """Cuts in force by source and target site, and losses by site, each with the seconds left: from the sets on the
-        nodes themselves, but those that cannot answer."""
+        """The seconds left of cuts, by source and target site, and of losses, by site. Read from the sets on all nodes
+        that answer.
+        """
         tables = "".join(f"echo; nft -j list table {table} 2>/dev/null || echo; " for table in (TABLE, LOSS_TABLE))
         argv = ("sh", "-c", f"cat /etc/hosts; {tables}")
         everywhere = await self._everywhere()
@@ -269,7 +274,7 @@ class ProxmoxFaults(Faults):
         return cuts, losses
 
     def _sites_in(self, hosts: str, table: str) -> Iterable[tuple[str, float]]:
-        """The sites that a table's set leads to, and for how long."""
+        """The sites in a table's set, with the seconds left."""
         known = {node.name: node.site for node in self._platform.nodes}
         pairs = [words for line in hosts.splitlines() if len(words := line.split()) == 2 and words[1] in known]
         sites = {address: known[name] for address, name in pairs}

@@ -1,11 +1,11 @@
-"""What a container must be on Proxmox, what it is, and what differs. Pure.
+"""The desired and the present settings of a container on Proxmox, and their difference. Pure.
 
-A container is found by its tags, wherever in its server's cluster it is and whatever its VMID and name are. Only
-the settings that are listed here are compared; everything else of a container is the operator's.
+A container is found by its tags, on any node of its server's cluster and with any VMID and name. Only the settings
+listed here are compared. All others belong to the operator.
 
-Containers are unprivileged: root in one is nobody on the server, a token may make it (privileged ones need root),
-and all that the platform needs works there: systemd (with nesting, which lets it make its own mounts), nftables
-and `ss -K` (the container owns its network namespace), and /dev/net/tun (passed in as a device).
+Containers are unprivileged: root in a container has no rights on the server, and a token may create it (privileged ones
+need root). Everything that the platform needs works in them: systemd (with nesting, so that it can mount), nftables and
+`ss -K` (the container owns its network namespace), and /dev/net/tun (passed in as a device).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def platform_tag(platform: str) -> str:
 
 
 def tags_of(platform: str, node: Node) -> frozenset[str]:
-    """What a container of a node is recognised by."""
+    """The tags by which a node's container is recognised."""
     return frozenset({platform_tag(platform), f"site.{node.site}", f"role.{node.role.value}"})
 
 
@@ -53,7 +53,7 @@ def split_tags(text: str) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """A container as Proxmox has it. `now` is what it runs with, `next` what it has from its next start on."""
+    """A container on Proxmox. `now` are the settings that it runs with, `next` those from its next start on."""
 
     vmid: int
     host: str  # the Proxmox node it is on
@@ -67,11 +67,11 @@ class Guest:
 
     @property
     def disk(self) -> int:
-        """Size of the root disk in bytes; 0 where Proxmox does not say."""
+        """The size of the root disk in bytes; 0 if Proxmox does not tell."""
         return size_bytes(properties(self.next.get("rootfs", "")).get("size", "0"))
 
     def volumes(self) -> tuple[str, ...]:
-        """The volumes that go when the container is destroyed."""
+        """The volumes that are destroyed with the container."""
         keys = [key for key in self.next if key == "rootfs" or key.rstrip("0123456789") in ("mp", "unused")]
         values = (self.next[key].split(",")[0] for key in sorted(keys, key=lambda key: (key != "rootfs", key)))
         return tuple(value for value in values if not value.startswith("/"))
@@ -79,7 +79,7 @@ class Guest:
 
 @dataclass(frozen=True, slots=True)
 class GuestChange(Change):
-    """A line of the plan with all that carrying it out takes. `options` are Proxmox's settings to set."""
+    """A change of the plan, with everything needed to carry it out. `options` are the Proxmox settings to set."""
 
     site: str = ""
     node: str = ""
@@ -88,7 +88,7 @@ class GuestChange(Change):
 
 
 def guest(vmid: int, host: str, *, running: bool, pending: Iterable[Mapping[str, object]]) -> Guest:
-    """A container from the answer of its `pending` endpoint: the values that are, and those that are to come."""
+    """A container from the answer of its `pending` endpoint, which has the present and the pending values."""
     now: dict[str, str] = {}
     later: dict[str, str] = {}
     for item in pending:
@@ -103,13 +103,13 @@ def guest(vmid: int, host: str, *, running: bool, pending: Iterable[Mapping[str,
 
 
 def settings(platform: str, node: Node, host: ProxmoxHost) -> dict[str, str]:
-    """Every setting of a node's container that tercet sees to, but disk and device."""
+    """The settings of a node's container that tercet manages, except disk and device."""
     size = host.sizes[node.role]
     return {
         "hostname": node.name,
         "cores": str(size.cores),
         "memory": str(size.memory),
-        "swap": "0",  # a database or an agent that swaps is slower than one that is restarted
+        "swap": "0",  # no swap: a database or an agent that swaps is slower than one that is restarted
         "onboot": "1",
         "startup": f"order={START_ORDER[node.role]}",
         "features": "nesting=1",
@@ -119,7 +119,7 @@ def settings(platform: str, node: Node, host: ProxmoxHost) -> dict[str, str]:
 
 
 def network(node: Node, host: ProxmoxHost) -> str:
-    """The container's one interface."""
+    """The container's network interface."""
     address = host.addresses[node.role]
     parts = {"name": "eth0", "bridge": host.bridge, "ip": str(address) if address else "dhcp"}
     if address and host.gateway:
@@ -131,7 +131,7 @@ def network(node: Node, host: ProxmoxHost) -> str:
 
 
 def creation(platform: str, node: Node, host: ProxmoxHost, template: str) -> dict[str, str]:
-    """The parameters that a new container is made with; its VMID and device are added when it is made."""
+    """The parameters of a new container. VMID and device are added when it is made."""
     return {
         **settings(platform, node, host),
         "ostemplate": template,
@@ -144,7 +144,7 @@ def creation(platform: str, node: Node, host: ProxmoxHost, template: str) -> dic
 
 
 def changes(platform: str, node: Node, host: ProxmoxHost, found: Guest | None) -> Iterator[GuestChange]:
-    """What must be done to a container, in order. Raises TercetError for a disk that would have to shrink."""
+    """The changes of a container, in order. Raises TercetError if its disk would have to shrink."""
     target = Target(Kind.CONTAINER, node.name)
     if found is None:
         size = host.sizes[node.role]
@@ -212,7 +212,7 @@ def _reason(key: str, found: Guest, wanted: str) -> str:
 
 
 def _same(key: str, has: str, wanted: str) -> bool:
-    """A setting is as wanted. What it says beyond that (a MAC address, other tags) is the operator's."""
+    """Whether a setting has the desired value. Additions (a MAC address, other tags) belong to the operator."""
     match key:
         case "tags":
             return split_tags(wanted) <= split_tags(has)
@@ -227,12 +227,12 @@ def _same(key: str, has: str, wanted: str) -> bool:
 
 
 def _leftover(key: str, has: str, wanted: str) -> bool:
-    """A gateway or VLAN that the inventory no longer has."""
+    """Whether it has a gateway or VLAN that is not in the inventory any more."""
     return key == "net0" and any(name in properties(has) and name not in properties(wanted) for name in ("gw", "tag"))
 
 
 def _merged(key: str, has: str, wanted: str) -> str:
-    """The setting to write: what is wanted, with what the operator has beyond it."""
+    """The setting to write: the desired value, with the operator's additions."""
     match key:
         case "tags":
             return ";".join(sorted(split_tags(has) | split_tags(wanted)))
@@ -244,7 +244,7 @@ def _merged(key: str, has: str, wanted: str) -> str:
 
 
 def _free_device(config: Mapping[str, str]) -> str | None:
-    """The first free device entry, unless one passes /dev/net/tun in already."""
+    """The first free device entry, unless /dev/net/tun is passed in already."""
     devices = {key: value for key, value in config.items() if key.startswith("dev") and key[3:].isdigit()}
     if any(value.split(",")[0].removeprefix("path=") == TUN for value in devices.values()):
         return None
@@ -252,7 +252,7 @@ def _free_device(config: Mapping[str, str]) -> str | None:
 
 
 def properties(text: str) -> dict[str, str]:
-    """`a=1,b=2` as pairs; a word without a key (a volume's name) is left out."""
+    """The pairs of `a=1,b=2`, without words that have no key (a volume's name)."""
     return dict(part.split("=", 1) for part in text.split(",") if "=" in part)
 
 

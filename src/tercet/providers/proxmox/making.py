@@ -1,4 +1,4 @@
-"""Carries out the changes of a plan on one site's containers. Each may be repeated after it broke off anywhere."""
+"""Carries out the changes of a plan on one site's containers. Each can be repeated, wherever it was interrupted."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tercet.remote.limits import limited
 
 PHASE = "containers"
 POWER_TIMEOUT = 180.0  # seconds to start, stop or shut down
-SHUTDOWN_AFTER = 60  # seconds that a container may take to shut down in order before it is stopped
+SHUTDOWN_AFTER = 60  # seconds in which a container must shut down before it is stopped
 DESTROY_TIMEOUT = 300.0
 READY_TIMEOUT = 90.0  # seconds from a container's start until systemd in it answers
-VMID_TRIES = 5  # another creation on the cluster may take the VMID that was free a moment ago
+VMID_TRIES = 5  # another creation on the cluster may have taken the VMID in the meantime
 
-# systemd speaks D-Bus: units can be asked and changed.
+# systemd answers over D-Bus, so that units can be queried and changed.
 READY = ("sh", "-c", "until [ -S /run/dbus/system_bus_socket ]; do sleep 0.1; done")
 
 
@@ -41,7 +41,9 @@ class Maker:
         self.emit(Event(PHASE, state, text, node, time.monotonic() - self.began))
 
     async def create(self, change: GuestChange, template: str) -> None:
-        """Make a container, give it its device, start it. What breaks off after the making is in the next plan."""
+        """Create a container, pass its device in, and start it. If this is interrupted after the creation, the next
+        plan has the rest.
+        """
         site, node = self.site, next(node for node in self.site.nodes if node.name == change.node)
         options = creation(site.platform, node, site.host, template)
         home, api = await site.home(), site.api
@@ -70,7 +72,9 @@ class Maker:
         await self.start(home, vmid, node.name)
 
     async def set_options(self, host: str, vmid: int, options: dict[str, str], node: str) -> None:
-        """Change settings. Devices go over SSH where a token logs in: Proxmox lets only root@pam set them."""
+        """Change settings. If the login is a token, devices are set over SSH, because Proxmox lets only root@pam set
+        them.
+        """
         api = self.site.api
         devices = {key: value for key, value in options.items() if key.startswith("dev") and not api.is_root}
         others = {key: value for key, value in options.items() if key not in devices}
@@ -93,7 +97,7 @@ class Maker:
         await self.site.api.run("PUT", path, what=f"grow {node}", timeout=POWER_TIMEOUT, options=options)
 
     async def start(self, host: str, vmid: int, node: str) -> None:
-        """Start a container and wait until programs can be run in it."""
+        """Start a container, and wait until programs can run in it."""
         try:
             path = f"/nodes/{host}/lxc/{vmid}/status/start"
             warnings = await self.site.api.run("POST", path, what=f"start {node}", timeout=POWER_TIMEOUT)
@@ -104,14 +108,14 @@ class Maker:
         await self.ready(host, vmid, node)
 
     async def restart(self, host: str, vmid: int, node: str) -> None:
-        """Shut a container down in order and start it again."""
+        """Shut a container down and start it again."""
         path = f"/nodes/{host}/lxc/{vmid}/status/reboot"
         options = {"timeout": SHUTDOWN_AFTER}
         await self.site.api.run("POST", path, what=f"restart {node}", timeout=POWER_TIMEOUT, options=options)
         await self.ready(host, vmid, node)
 
     async def ready(self, host: str, vmid: int, node: str) -> None:
-        """Programs can be run in the container."""
+        """Wait until programs can run in the container."""
         server = await self.site.ssh(host)
         try:
             argv = in_container(vmid, limited(READY, READY_TIMEOUT))
@@ -126,7 +130,7 @@ class Maker:
             raise TercetError(f"expected to run programs in {node} (container {vmid} on {host}), found: {said}")
 
     async def destroy(self, item: Listed) -> None:
-        """Destroy a container with its disks, after one more look at its tags."""
+        """Destroy a container with its disks, after checking its tags again."""
         api, name = self.site.api, item.name or str(item.vmid)
         path = f"/nodes/{item.host}/lxc/{item.vmid}"
         config = await api.get(f"{path}/config")
@@ -157,14 +161,14 @@ class Maker:
 
 @dataclass
 class Made:
-    """What became of a plan's changes."""
+    """The outcome of a plan's changes."""
 
     todo: Sequence[GuestChange]
     done: list[GuestChange] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
     def judge(self) -> None:
-        """Raise TercetError with every failure and with how things stand, if there is a failure."""
+        """If there was a failure, raise a TercetError with all failures and with the present state."""
         if not self.failures:
             return
         left = ", ".join(str(change) for change in self.todo if change not in self.done)
@@ -176,25 +180,25 @@ class Made:
 
 
 def destruction(item: Listed, guest: Guest) -> Change:
-    """The line that announces the destruction of a container, with every volume that goes with it."""
+    """The change that destroys a container, with every volume that is destroyed with it."""
     volumes = ", ".join(guest.volumes()) or "no volume"
     database = "DATABASE, " if f"role.{Role.DB.value}" in item.tags else ""
     return Change(Verb.DESTROY, _container(item), f"{database}with {volumes}")
 
 
 def keeping(item: Listed) -> Change:
-    """The line that announces that a container of the platform stays, as nobody knows which node it is."""
+    """The line for a container of the platform that is kept, because it is unknown which node it is."""
     reason = "it has the platform's tag, but not a site's and a role's: destroy it yourself, or take the tag off"
     return Change(Verb.KEEP, _container(item), reason)
 
 
 def _container(item: Listed) -> Target:
-    """A container that may be no node's, or one of two that claim to be the same node: the VMID tells which it is."""
+    """A container, named with its VMID, because it may be no node's, or one of two with the same node's tags."""
     return Target(Kind.CONTAINER, item.name, text=f"container {item.name} ({item.vmid} on {item.host})")
 
 
 def where(guests: dict[str, Guest], change: GuestChange) -> tuple[str, int]:
-    """The Proxmox node and VMID that a change is for. TercetError if the container is another one by now."""
+    """The Proxmox node and VMID of a change. Raises TercetError if they belong to another container now."""
     found = guests.get(change.node)
     if found is None or found.vmid != change.vmid:
         raise TercetError(

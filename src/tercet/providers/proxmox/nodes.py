@@ -1,7 +1,7 @@
-"""The way to each node: through its Proxmox server (`pct exec`), or, where the inventory says so, SSH to the node.
+"""Runs programs on nodes: through the Proxmox server (`pct exec`), or over SSH to the node if the inventory says so.
 
-A node's own SSH is opened over `pct exec`: there the operator's public key goes in and the node's host keys come
-out, so nothing is trusted on first sight. Until it answers, and whenever it does not, the server is the way.
+SSH to a node is set up through `pct exec`, which installs the operator's public key and reads the node's host keys. So
+no host key is trusted on first use. If a node does not answer directly, the server is used.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from tercet.remote.process import as_process
 from tercet.remote.publickeys import public_keys
 from tercet.remote.ssh import SshServer
 
-INTRODUCTION_TIMEOUT = 30.0  # seconds; the node makes its host keys when its sshd first starts
-KNOWN_S = 60.0  # seconds for which a container's place is taken as known: its VMID may be another's by then
-DIRECT_TIMEOUT = 4.0  # seconds for a node to take a connection over the tailnet
-ASK_AGAIN = 60.0  # seconds until a node that did not answer directly is tried directly again
+INTRODUCTION_TIMEOUT = 30.0  # seconds; the node creates its host keys when its sshd first starts
+KNOWN_S = 60.0  # seconds for which a container's location is cached; later, its VMID may belong to another container
+DIRECT_TIMEOUT = 4.0  # seconds for a node to accept a connection over the tailnet
+ASK_AGAIN = 60.0  # seconds until a node that did not answer directly is tried again
 
 INTRODUCE = text_of(__package__, "nodes-introduce.sh")
 
 
 @dataclass
 class Nodes:
-    """Every node of a platform. Where a container is, is kept for KNOWN_S, or until `forget`.
+    """The nodes of a platform. A container's location is cached for KNOWN_S, or until `forget`.
 
-    `term` is set while the platform's lock is held: programs are then fenced (nodeside/fence.py).
+    While the platform's lock is held, `term` is set, and programs are fenced (nodeside/fence.py).
     """
 
     platform: Platform
@@ -48,14 +48,14 @@ class Nodes:
     _finding: dict[str, asyncio.Lock] = field(default_factory=dict, repr=False)
     _listed: dict[str, float] = field(default_factory=dict, repr=False)  # when each site's server listed its containers
     _direct: dict[str, SshServer] = field(default_factory=dict, repr=False)
-    _silent: dict[str, float] = field(default_factory=dict, repr=False)  # when a direct way was last tried in vain
+    _silent: dict[str, float] = field(default_factory=dict, repr=False)  # when a direct connection last failed
 
     def forget(self) -> None:
-        """Look for containers anew."""
+        """Forget the locations of all containers."""
         self.places.clear()
 
     def take(self, site: str, located: Mapping[str, Listed]) -> None:
-        """Where the site's containers are now, in place of what was known of them."""
+        """Replace the known locations of the site's containers."""
         for node in self.sites[site].nodes:
             self.places.pop(node.name, None)
         self.places |= located
@@ -96,7 +96,9 @@ class Nodes:
             raise Unreachable(f"{node}: {error}") from error
 
     async def located(self, node: str) -> tuple[Listed, SshServer]:
-        """Where a node's container is, and the SSH of the server it is on. Raises TercetError where it does not run."""
+        """The location of a node's container, and the SSH connection to its server. Raises TercetError if it does not
+        run.
+        """
         name = self.platform.node(node).site
         site = self.sites[name]
         async with self._finding.setdefault(name, asyncio.Lock()):
@@ -106,7 +108,7 @@ class Nodes:
                 except Unreachable:
                     if node not in self.places:
                         raise
-                    self._listed[name] = time.monotonic()  # the API alone may be silent: the last place is tried
+                    self._listed[name] = time.monotonic()  # only the API may be silent: try the last location
         item = self.places.get(node)
         if item is None:
             raise Unreachable("there is no such container; `tercet up` makes it")
@@ -116,7 +118,7 @@ class Nodes:
         return item, await site.ssh(item.host)
 
     async def close(self) -> None:
-        """End the connections to nodes; those to servers are their sites'."""
+        """Close the connections to nodes. Those to servers belong to their sites."""
         for server in self._direct.values():
             await server.close()
         self._direct.clear()
@@ -124,7 +126,7 @@ class Nodes:
     # ------------------------------------------------------------------------------------ SSH to a node itself
 
     async def _directly(self, node: str) -> SshServer | None:
-        """SSH to the node itself; None where the inventory does not want it or the node does not answer there."""
+        """SSH to the node itself; None if the inventory does not enable it, or if the node does not answer."""
         site = self.sites[self.platform.node(node).site]
         if site.host.reach == "host" or time.monotonic() < self._silent.get(node, -ASK_AGAIN) + ASK_AGAIN:
             return None
@@ -141,7 +143,7 @@ class Nodes:
         return self._direct[node]
 
     async def _introduced(self, node: str, operator: SshLogin) -> SshServer:
-        """Put the operator's keys into the node and learn its address and host keys, over its server."""
+        """Install the operator's keys on the node, and read its address and host keys, through its server."""
         item, server = await self.located(node)
         words = limited(("sh", "-c", INTRODUCE), INTRODUCTION_TIMEOUT)
         keys = "".join(f"{key}\n" for key in await public_keys(operator))
@@ -156,7 +158,7 @@ class Nodes:
 
 
 def _started(done: Completed) -> Completed:
-    """The same, unless the fence did not start the program."""
+    """The result, unless the fence refused to start the program."""
     if (said := refused(done)) is not None:
         raise TercetError(f"{said}. Nothing was done; run the command again")
     return done

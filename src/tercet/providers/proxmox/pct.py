@@ -1,4 +1,4 @@
-"""`pct exec`: Proxmox's own way to run a program in a container, on the server that has it."""
+"""`pct exec`: how Proxmox runs a program in a container, on the container's server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NOT_THERE = re.compile(r"container '\d+' not running!|Configuration file 'nodes/
 
 
 def in_container(vmid: int, argv: Sequence[str]) -> tuple[str, ...]:
-    """The server's command for a program in a container."""
+    """The command on the server that runs a program in a container."""
     return ("pct", "exec", str(vmid), "--", *argv)
 
 

@@ -1,6 +1,7 @@
-"""`tercet doctor` on Proxmox: each server's API, storages, network and SSH, then what lies between them.
+"""The checks of `tercet doctor` on Proxmox: each server's API, storages, network and SSH, and then the links between
+servers.
 
-Every check is made, whatever the others found; one that rests on a failed one is skipped and says so.
+All checks are made, even if others fail. A check that depends on a failed one is reported as skipped.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from tercet.providers.proxmox.checks_host import SSH_TIMEOUT, Looked, host_check
 from tercet.providers.proxmox.site import SiteServer
 from tercet.tailnet.control_plane import ControlPlane
 
-SKEW_WARN, SKEW_FAIL = 0.5, 5.0  # seconds between two servers' clocks
-LATENCY_MS = {"fast": 50.0, "relaxed": 300.0}  # round trip that the timing profiles are made for
+SKEW_WARN, SKEW_FAIL = 0.5, 5.0  # seconds that two servers' clocks may differ
+LATENCY_MS = {"fast": 50.0, "relaxed": 300.0}  # round-trip time for which the timing profiles are made
 
 
 async def preflight(platform: Platform, sites: Mapping[str, SiteServer], template: str | None) -> tuple[Check, ...]:
-    """All checks, by site and then for all. `template` is the image's file name; None while it is not built."""
+    """All checks, first by site, then those of all sites. `template` is the image's file name; None if it is not built
+    yet.
+    """
     lists: dict[str, list[Check]] = {name: [] for name in sites}
     looked: dict[str, Looked] = {}
 
@@ -39,7 +42,7 @@ async def preflight(platform: Platform, sites: Mapping[str, SiteServer], templat
 
 
 def _places(sites: Mapping[str, SiteServer]) -> Iterator[Check]:
-    """Two sites on one server are lost together."""
+    """Checks that no two sites are on one server, because they would be lost together."""
     title = "each site has a server of its own"
     used: dict[tuple[str, str | None], str] = {}
     shared = [
@@ -72,7 +75,7 @@ def _clocks(looked: Mapping[str, Looked]) -> Check:
 
 
 async def _latencies(platform: Platform, sites: Mapping[str, SiteServer]) -> list[Check]:
-    """Round trips between the servers, as ping measures them from each first to each second of a pair."""
+    """The round-trip times between servers, measured with ping from the first of each pair to the second."""
     pairs = [(one.name, other.name) for one, other in platform.pairs()]
     times = await asyncio.gather(*(_ping(sites[one], sites[other]) for one, other in pairs))
     limit = LATENCY_MS[platform.settings.timing]
@@ -91,7 +94,7 @@ async def _latencies(platform: Platform, sites: Mapping[str, SiteServer]) -> lis
 
 
 async def _ping(site: SiteServer, other: SiteServer) -> float | None:
-    """Mean round trip in milliseconds; None where ping got no answer."""
+    """The mean round-trip time in milliseconds; None if ping got no answer."""
     try:
         server, target = await site.ssh(), (await other.ssh()).at.host
         done = await server.run(
@@ -110,7 +113,7 @@ async def _tailnet(platform: Platform, sites: Mapping[str, SiteServer]) -> list[
     try:
         if tailnet.can_remove:
             members = await asyncio.to_thread(tailnet.members)
-            await asyncio.to_thread(tailnet.check_keys)  # of an OAuth client, members and keys are two scopes
+            await asyncio.to_thread(tailnet.check_keys)  # an OAuth client has separate scopes for members and keys
             found = f"the API key is accepted for nodes, of which there are {len(members)}, and for keys"
             checks.append(ok("all", "tailnet login", found))
         else:
@@ -133,7 +136,7 @@ async def _tailnet(platform: Platform, sites: Mapping[str, SiteServer]) -> list[
 
 
 async def _fetches(site: SiteServer, url: str) -> int | None:
-    """Curl's exit status on the server. Its certificate is for the nodes to judge, so it is not judged here."""
+    """The exit status of curl on the server. The certificate is not verified here; the nodes do that."""
     try:
         server = await site.ssh()
         done = await server.run(

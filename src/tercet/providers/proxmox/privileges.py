@@ -21,9 +21,8 @@ GUESTS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Privilege:
-    """A privilege on a path of Proxmox. `needed` is False where only `tercet doctor` uses it.
-
-    `beneath`: it is used on paths beneath that one, such as a new container's.
+    """A privilege on a path of Proxmox. `needed` is False if only `tercet doctor` uses it. `beneath`: it is used on
+    paths below that one, such as a new container's.
     """
 
     path: str
@@ -34,7 +33,7 @@ class Privilege:
 
 
 def privileges(host: ProxmoxHost, node: str) -> tuple[Privilege, ...]:
-    """Everything that a site's login must hold."""
+    """All privileges that a site's login must have."""
     bridge = f"/sdn/zones/localnetwork/{host.bridge}{'' if host.vlan is None else f'/{host.vlan}'}"
     return (
         *(Privilege("/vms", name, why, beneath=True) for name, why in GUESTS.items()),
@@ -48,10 +47,11 @@ def privileges(host: ProxmoxHost, node: str) -> tuple[Privilege, ...]:
 
 
 def holds(held: Mapping[str, Mapping[str, object]], privilege: Privilege) -> bool:
-    """Whether `held`, an answer of /access/permissions, grants it.
+    """Whether `held`, an answer of /access/permissions, contains the privilege.
 
-    Each path there has all its privileges, inherited ones too, so the nearest one alone counts. The value of a
-    privilege says whether it goes on to the paths beneath. (A path with the role NoAccess is not in the answer.)
+    Each path in the answer has all its privileges, including inherited ones, so only the nearest path counts. The value
+    of a privilege tells whether it is inherited by the paths below. (A path with the role NoAccess is not in the
+    answer.)
     """
     path = privilege.path
     above = [at for at in held if at in ("/", path) or path.startswith(f"{at}/")]

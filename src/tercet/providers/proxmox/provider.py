@@ -1,7 +1,7 @@
 """Proxmox as a provider: three servers, or one cluster, with the platform's nine containers. See docs/production.md.
 
-Invariant: nothing is remembered but SSH host keys. What exists is read from the servers each time, by tags, so a
-container is found wherever it migrated, and one that tercet did not make is never touched.
+Invariant: the provider keeps no state except SSH host keys. It finds containers by their tags each time, so it finds a
+container after a migration, and never touches one that tercet did not make.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from tercet.remote.limits import clean
 from tercet.tailnet.control_plane import ControlPlane, check, leave
 
 TAILNET_ADDRESS = ("/usr/local/bin/tailscale", "ip", "-4")
-ADDRESS_TIMEOUT = 10.0  # seconds for a node to say its address before it is destroyed
+ADDRESS_TIMEOUT = 10.0  # seconds for a node to report its address before it is destroyed
 
 
 class ProxmoxProvider:
     """One platform's containers on its Proxmox servers.
 
-    `image` is what new containers are made from (None: not built yet); `known_hosts` is where SSH keys are pinned.
+    New containers are made from `image` (None: not built yet). SSH host keys are pinned in the file `known_hosts`.
     """
 
     def __init__(self, platform: Platform, image: Image | None, known_hosts: Path) -> None:
@@ -59,7 +59,7 @@ class ProxmoxProvider:
     # ------------------------------------------------------------------------------------------- what exists
 
     async def survey(self) -> Survey:
-        """See providers/base.py. A server that answers and refuses is an error, not one that is away."""
+        """See providers/base.py. A server that refuses a request is an error. It does not count as away."""
         views, away = await self._views()
         self._refuse_strays(item for view in views.values() for item in view.strays)
         todo: list[Change] = []
@@ -79,7 +79,9 @@ class ProxmoxProvider:
         return Survey((*todo, *restarts), frozenset(running), away)
 
     def _refuse_strays(self, strays: Iterable[Listed]) -> None:
-        """Raise TercetError where a container may be a node that lost a tag: a second one would be made of it."""
+        """Raise TercetError if a container may be a node that lost a tag. Otherwise, a second container would be made
+        for the node.
+        """
         if found := list(dict.fromkeys(f"{item.name} ({item.vmid} on {item.host})" for item in strays)):
             raise TercetError(
                 f"expected every container with the tag {platform_tag(self.platform.name)} to have the tags of a site "
@@ -94,8 +96,9 @@ class ProxmoxProvider:
         return Change(Verb.UPLOAD, target, f"{key}, unless {site.host.template_storage} has it")
 
     async def _views(self) -> tuple[dict[str, SiteView], dict[str, str]]:
-        """What each server has, once no creation that an earlier run began goes on there; and the nodes of those that
-        cannot be reached, with the reason. Raises Unreachable where that is all of them."""
+        """The containers of each server, read after creations of earlier runs have ended there; and the nodes of
+        unreachable servers, with the reason. Raises Unreachable if no server can be reached.
+        """
         silent: dict[str, Unreachable] = {}
 
         async def of(name: str, site: SiteServer) -> SiteView | None:
@@ -114,9 +117,8 @@ class ProxmoxProvider:
         return {name: view for name, view in found.items() if view is not None}, away
 
     async def running(self) -> frozenset[str]:
-        """The nodes that run right now. Those of a server that does not answer do not, as far as anybody knows.
-
-        Raises TercetError where no server answers, or where one answers and refuses.
+        """The nodes that run now. Nodes of a server that does not answer count as not running. Raises TercetError if no
+        server answers, or if one refuses the request.
         """
         self._nodes.forget()
         silent: list[Unreachable] = []
@@ -139,8 +141,9 @@ class ProxmoxProvider:
 
     @asynccontextmanager
     async def lock(self, who: str) -> AsyncIterator[None]:
-        """See providers/base.py. What Proxmox itself was told to do (tasks) may outlive a holder: the next look at a
-        site waits for it (`Site.wait_until_idle`)."""
+        """See providers/base.py. Proxmox's tasks may outlive the holder that started them. The next survey of a site
+        waits for them (`SiteServer.wait_until_idle`).
+        """
         nodes = self._nodes
         async with lock.held([site.ssh for site in self._sites.values()], self.platform.name, who) as term:
             nodes.term = term
@@ -150,9 +153,9 @@ class ProxmoxProvider:
                 nodes.term = None
 
     async def prepare(self, changes: Sequence[Change], emit: Emit) -> None:
-        """See providers/base.py. Sites side by side, a site's containers too; then restarts, one by one.
-
-        A site that fails does not stop the others; all failures are raised together at the end, with how things stand.
+        """See providers/base.py. Sites are changed in parallel, and so are a site's containers. Restarts follow, one at
+        a time. A site that fails does not stop the others. All failures are raised together at the end, with the
+        present state.
         """
         began = time.monotonic()
         todo = [change for change in changes if isinstance(change, GuestChange)]
@@ -186,7 +189,7 @@ class ProxmoxProvider:
     async def _carry_out(
         self, maker: Maker, todo: Sequence[GuestChange], volume: str, guests: Mapping[str, Any], outcome: Made
     ) -> None:
-        """All changes of one site: each container's in order, containers side by side."""
+        """Make all changes of one site: those of a container in order, containers in parallel."""
 
         async def one(node: str) -> None:
             for change in (change for change in todo if change.node == node):
@@ -226,9 +229,9 @@ class ProxmoxProvider:
                 raise TercetError(f"the plan says `{change}`, which is no change here; plan again")
 
     async def _restart(self, todo: Sequence[GuestChange], emit: Emit, began: float, outcome: Made) -> None:
-        """One container after another, each once systemd in the last one answers, and none after one that failed.
-
-        A provider knows nothing of health: who wants that waited for gives one restart at a time.
+        """Restart containers one after another, each after systemd in the previous one answers, and none after a
+        failure. A provider does not know whether the platform is healthy. A caller that waits for that passes one
+        restart at a time.
         """
         for change in (change for change in todo if change.verb is Verb.RESTART):
             maker = Maker(self._sites[change.site], emit, began)
@@ -245,12 +248,12 @@ class ProxmoxProvider:
             maker.say("done", text, change.node)
 
     async def preflight(self) -> tuple[Check, ...]:
-        """Everything that would make `up` fail later, for `tercet doctor`. Changes nothing."""
+        """See providers/base.py."""
         template = self._image.archive.name if self._image else None
         return await preflight(self.platform, self._sites, template)
 
     async def destroy_plan(self) -> tuple[Change, ...]:
-        """See providers/base.py. What a server that does not answer has is unknown, and said so."""
+        """See providers/base.py. For a server that does not answer, the plan says that its containers are unknown."""
 
         async def of(name: str, site: SiteServer) -> list[Change]:
             try:
@@ -270,7 +273,7 @@ class ProxmoxProvider:
         return tuple(dict.fromkeys(change for changes in lists.values() for change in changes))
 
     async def destroy(self, emit: Emit) -> None:
-        """See providers/base.py. Templates stay on their storages: other platforms may be made from them."""
+        """See providers/base.py. Templates stay on their storages, because other platforms may use them."""
         began, failures, gone = time.monotonic(), list[str](), set[str]()
 
         async def at(site: SiteServer) -> None:
@@ -280,7 +283,7 @@ class ProxmoxProvider:
             except TercetError as error:
                 failures.append(f"{site.host.site}: {error}")
                 return
-            for item in listed:  # one that cannot be destroyed does not keep the others
+            for item in listed:  # a failure does not keep the others from being destroyed
                 try:
                     await Maker(site, emit, began).destroy(item)
                     gone.update(site.names(item))
@@ -304,7 +307,9 @@ class ProxmoxProvider:
             raise TercetError("\n".join(failures) + "\nWhat was destroyed before is gone; run `tercet down` again")
 
     async def _tailnet_addresses(self) -> tuple[dict[str, str], list[str]]:
-        """The tailnet addresses of the nodes that run, and the names of existing ones that did not say theirs."""
+        """The tailnet addresses of the running nodes, and the names of the other existing nodes, whose addresses are
+        unknown.
+        """
         running = await self.running()
         addresses: dict[str, str] = {}
 
@@ -329,9 +334,9 @@ class ProxmoxProvider:
         return await self._nodes.spawn(node, argv)
 
     async def shell(self, node: str, argv: Sequence[str] = ()) -> list[str]:
-        """The system's own `ssh`, which knows terminals, with `pct exec` behind it."""
+        """The system's `ssh`, which handles terminals, with `pct exec`."""
         item, server = await self._nodes.located(node)
-        await server.connection()  # so that its key is pinned before `ssh` asks
+        await server.connection()  # so that its host key is pinned before `ssh` asks
         at = server.at
         terminal = f"TERM={os.environ.get('TERM', 'linux')}"
         inside = clean(("env", terminal, *(argv or ("/bin/bash", "-l"))))
@@ -358,7 +363,7 @@ class ProxmoxProvider:
 
     async def close(self) -> None:
         """See providers/base.py."""
-        async with contextlib.AsyncExitStack() as closing:  # each of them, even if another one fails
+        async with contextlib.AsyncExitStack() as closing:  # all of them, even if one fails
             for site in self._sites.values():
                 closing.push_async_callback(site.close)
             closing.push_async_callback(self._nodes.close)

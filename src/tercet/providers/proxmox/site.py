@@ -1,4 +1,4 @@
-"""One site's Proxmox server, or the cluster it belongs to: its API, its SSH, and the containers found there."""
+"""One site's Proxmox server or its cluster: the API, SSH, and the containers found there."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from tercet.remote.login import SshLogin
 from tercet.remote.ssh import SshServer
 
 T = TypeVar("T")
-LOOK_TIMEOUT = 30.0  # seconds for a server to say what exists and runs
+LOOK_TIMEOUT = 30.0  # seconds for a server to list its containers
 TASKS = frozenset({"vzcreate", "vzdestroy", "vzstart", "vzstop", "vzshutdown", "vzreboot", "resize"})
-CREATE_TIMEOUT = 900.0  # seconds: the image is unpacked, on whatever disks the server has
+CREATE_TIMEOUT = 900.0  # seconds; the image is unpacked, perhaps on slow disks
 _log = logging.getLogger("tercet.proxmox")
 
 
@@ -35,10 +35,10 @@ Locks = defaultdict[tuple[str, ...], asyncio.Lock]
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A container of this platform as its server lists it, not yet looked at more closely."""
+    """A container of this platform in its server's list, without its settings."""
 
     vmid: int
-    host: str  # the Proxmox node it is on
+    host: str  # the Proxmox node that it is on
     name: str
     tags: frozenset[str]
     running: bool
@@ -46,7 +46,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class SiteView:
-    """One look at a site: the Proxmox node that gets its containers, its containers by node name, and strays."""
+    """The state of a site: the Proxmox node for new containers, the containers by node name, and strays."""
 
     home: str
     guests: Mapping[str, Guest]
@@ -55,7 +55,7 @@ class SiteView:
 
 @dataclass
 class SiteServer:
-    """The server of one site, reached when it is first needed."""
+    """The server of one site. Connects when it is first needed."""
 
     host: ProxmoxHost
     nodes: tuple[Node, ...]
@@ -63,7 +63,7 @@ class SiteServer:
     keys: HostKeys
     others: tuple[ProxmoxHost, ...] = ()  # the other sites' servers, which may be nodes of the same cluster
     locks: Locks = field(default_factory=lambda: defaultdict(asyncio.Lock), repr=False)  # shared by a platform's sites
-    lost: frozenset[str] = frozenset()  # sites that are lost: what a cluster still lists of them is no stray
+    lost: frozenset[str] = frozenset()  # lost sites, whose containers are no strays if a cluster still lists them
     api: Api = field(init=False)
     _servers: dict[str, SshServer] = field(default_factory=dict, repr=False)
     _home: str | None = field(default=None, repr=False)
@@ -79,7 +79,9 @@ class SiteServer:
     # -------------------------------------------------------------------------------------------- the server
 
     async def home(self) -> str:
-        """The Proxmox node that gets new containers: the inventory's, else the server's own where it is alone."""
+        """The Proxmox node for new containers: the one in the inventory, or else the server itself if it is not in a
+        cluster.
+        """
         if self._home is None:
             names = sorted(str(item["node"]) for item in await self.api.get("/nodes"))
             if self.host.node is None and len(names) != 1:
@@ -96,12 +98,12 @@ class SiteServer:
         return self._home
 
     async def numbering(self) -> asyncio.Lock:
-        """Held from the choice of a VMID until it is taken. A cluster is known by its nodes' names."""
+        """A lock that is held from the choice of a VMID until it is used. A cluster is identified by its nodes' names."""
         await self.home()
         return self.locks[("vmid", *self._cluster)]
 
     async def ssh(self, host: str | None = None) -> SshServer:
-        """SSH to the site's server, or to the Proxmox node `host` of its cluster, to which a container migrated."""
+        """SSH to the site's server, or to the cluster's Proxmox node `host`, to which a container migrated."""
         home = await self.home()
         name = host or home
         if name not in self._servers:
@@ -110,7 +112,7 @@ class SiteServer:
         return self._servers[name]
 
     async def _at_home(self, home: str) -> SshLogin:
-        """How the site's own node is reached. One API may serve a cluster whose nodes are several sites' servers."""
+        """The SSH server of the site's own node. One API may serve a cluster whose nodes are several sites' servers."""
         if self.host.ssh_given or len(self._cluster) == 1:
             return self.host.ssh
         try:
@@ -128,19 +130,19 @@ class SiteServer:
         return self.host.ssh if node.get("local") else replace(self.host.ssh, host=str(node.get("ip") or home))
 
     async def _elsewhere(self, name: str) -> SshLogin:
-        """How another node of the cluster is reached: as another site's server, else by the cluster's own address."""
+        """The SSH server of another node of the cluster: another site's server, or else its address in the cluster."""
         named = (other for other in self.others if other.node == name)
         known = next((other.ssh for other in named if other.ssh_given or other.api != self.host.api), None)
         if known is not None:
             return known
         address = name
-        with contextlib.suppress(ApiError):  # it takes Sys.Audit on / to ask; the name may do
+        with contextlib.suppress(ApiError):  # the query needs Sys.Audit on /; the name may work, too
             nodes = {str(item.get("name")): item for item in await self.api.get("/cluster/status")}
             address = str(nodes.get(name, {}).get("ip") or name)
         return replace(self.host.ssh, host=address, host_key=None)
 
     async def in_time(self, look: Coroutine[Any, Any, T]) -> T:
-        """What the server says of itself. Raises Unreachable where that takes longer than LOOK_TIMEOUT."""
+        """The result of a query to the server. Raises Unreachable if it takes longer than LOOK_TIMEOUT."""
         try:
             async with asyncio.timeout(LOOK_TIMEOUT):
                 return await look
@@ -148,7 +150,7 @@ class SiteServer:
             raise Unreachable(f"{self.api.name} did not answer within {LOOK_TIMEOUT:g} s") from None
 
     async def close(self) -> None:
-        """End all connections."""
+        """Close all connections."""
         await self.api.close()
         for server in self._servers.values():
             await server.close()
@@ -156,18 +158,17 @@ class SiteServer:
     # ---------------------------------------------------------------------------------------- its containers
 
     async def wait_until_idle(self) -> None:
-        """Wait for changes of containers that an earlier run told Proxmox to make and that still go on.
-
-        While Proxmox unpacks the image, the container has no tags yet: who did not wait would make a second one. And
-        a container that is being stopped or destroyed still looks as if it were there.
+        """Wait for Proxmox's tasks that change containers and were started by an earlier run. While Proxmox unpacks the
+        image, a container has no tags yet, so without waiting, a second one would be made. And a container that is
+        being stopped or destroyed still appears to exist.
         """
         for upid in await self.in_time(self._tasks()):
             _log.warning("%s: a task of an earlier run still runs; waiting for it: %s", self.host.site, upid)
-            with contextlib.suppress(TaskFailed):  # what it left or not is seen by who looks next
+            with contextlib.suppress(TaskFailed):  # the next survey shows its result
                 await self.api.finish(upid, f"a task of an earlier run at {self.host.site}", CREATE_TIMEOUT)
 
     async def _tasks(self) -> list[str]:
-        """The tasks that change containers, were begun by this login and still run."""
+        """The running tasks that change containers and were started by this login."""
         home = await self.home()
         tasks = await self.api.get(f"/nodes/{home}/tasks", source="active")
         begun = [str(task["upid"]) for task in tasks if task.get("type") in TASKS and not task.get("endtime")]
@@ -178,11 +179,11 @@ class SiteServer:
         return await self._own(await self._tagged())
 
     async def strays(self) -> tuple[Listed, ...]:
-        """Containers with the platform's tag that are no node of it: one that lost a tag, or one too many."""
+        """Containers with the platform's tag that belong to no node: one that lost a tag, or a duplicate."""
         return self._no_nodes(await self._tagged())
 
     async def _tagged(self) -> list[Listed]:
-        """Every container with this platform's tag, whichever site's."""
+        """Every container with this platform's tag, of any site."""
         found = []
         for item in await self.api.get("/cluster/resources", type="vm"):
             tags = split_tags(str(item.get("tags", "")))
@@ -200,18 +201,18 @@ class SiteServer:
         return tuple(item for item in tagged if not (item.tags & sites and item.tags & roles))
 
     async def _with_status(self, found: list[Listed]) -> list[Listed]:
-        """The same with the status of this moment: the cluster's own list may be ten seconds old."""
+        """The same containers with their present status. The cluster's list may be ten seconds old."""
         hosts = sorted({item.host for item in found})
         lists = await asyncio.gather(*(self.api.get(f"/nodes/{host}/lxc") for host in hosts))
         running = {int(item["vmid"]) for items in lists for item in items if item.get("status") == "running"}
         return [replace(item, running=item.vmid in running) for item in found]
 
     def names(self, item: Listed) -> list[str]:
-        """The nodes that a container is by its tags, whatever its host name: one, or none."""
+        """The nodes whose tags a container has, regardless of its host name: one or none."""
         return [node.name for node in self.nodes if tags_of(self.platform, node) <= item.tags]
 
     async def located(self) -> dict[str, Listed]:
-        """The site's containers by node name. Raises TercetError where two claim to be the same node."""
+        """The site's containers by node name. Raises TercetError if two have the tags of the same node."""
         return self._by_node(await self.listed())
 
     def _by_node(self, found: list[Listed]) -> dict[str, Listed]:
@@ -229,7 +230,7 @@ class SiteServer:
         return by_node
 
     async def view(self) -> SiteView:
-        """Everything that planning needs of this site: its containers with their settings."""
+        """The state of the site for planning: its containers with their settings."""
         home, tagged = await asyncio.gather(self.home(), self._tagged())
         located = self._by_node(await self._own(tagged))
         details = await asyncio.gather(*(self.guest(item) for item in located.values()))
@@ -242,7 +243,7 @@ class SiteServer:
 
 
 def sites_of(platform: Platform, known_hosts: Path) -> dict[str, SiteServer]:
-    """The sites of a platform by name; `known_hosts` is where their SSH keys are pinned."""
+    """The sites of a platform by name. SSH host keys are pinned in the file `known_hosts`."""
     keys, locks = HostKeys(known_hosts), defaultdict[tuple[str, ...], asyncio.Lock](asyncio.Lock)
     hosts = {site.name: host_of(platform.settings, site.name) for site in platform.sites}
     return {

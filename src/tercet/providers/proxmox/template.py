@@ -1,7 +1,7 @@
-"""The image on Proxmox's storages: uploaded once to each, and verified before a container is made from it.
+"""The image on Proxmox's storages. It is uploaded once to each, and verified before a container is made from it.
 
-The file's name carries the image's key, so another image is another file. Proxmox takes an upload in whole or
-not at all and checks its SHA-256; a file that a crash left torn has another size, and is sent again.
+The file's name contains the image's key, so each image has its own file. Proxmox accepts only complete uploads and
+checks their SHA-256. A file that a crash left incomplete has another size, and is sent again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tercet.image.build import Image, export_template
 from tercet.providers.proxmox.api import Api, ApiError, TaskFailed
 from tercet.providers.proxmox.site import SiteServer
 
-IMPORT_TIMEOUT = 600.0  # seconds for Proxmox to check the sum and copy the file to the storage
+IMPORT_TIMEOUT = 600.0  # seconds for Proxmox to verify the checksum and copy the file to the storage
 REPORT_EVERY = 1.0  # seconds
 
 
@@ -38,22 +38,22 @@ class Template:
 
 
 def volume_of(site: SiteServer, name: str) -> str:
-    """The template as Proxmox names it."""
+    """The template's name in Proxmox."""
     return f"{site.host.template_storage}:vztmpl/{name}"
 
 
 async def packed(image: Image, emit: Emit) -> Template:
-    """The image as a template, packed unless it is there."""
+    """The image as a template. It is packed if the file does not exist."""
     path = await export_template(image, image.archive, emit)
     return Template(path, path.stat().st_size, await asyncio.to_thread(_sha256, path))
 
 
 async def ensure_template(site: SiteServer, template: Template, emit: Emit) -> str:
-    """The volume of the template on the site's storage, uploaded where it is not there whole."""
+    """The volume of the template on the site's storage. It is uploaded if it is missing or incomplete."""
     api, storage, home = site.api, site.host.template_storage, await site.home()
     volume = volume_of(site, template.name)
     status = await api.get(f"/nodes/{home}/storage/{storage}/status")
-    # Several sites may have the same storage: the first sends the file, the others find it there.
+    # Several sites may share a storage: the first one sends the file, the others find it.
     async with site.locks[("storage", storage) if status.get("shared") else ("storage", storage, home)]:
         there = await _size_on(api, home, storage, volume)
         if there is not None and there == template.size and await _intact(site, volume, template):
@@ -84,13 +84,13 @@ async def _upload(site: SiteServer, template: Template, home: str, emit: Emit) -
 
 
 async def _size_on(api: Api, node: str, storage: str, volume: str) -> int | None:
-    """Bytes of the volume on the storage; None where it is not there."""
+    """The bytes of the volume on the storage; None if it does not exist."""
     content: list[dict[str, Any]] = await api.get(f"/nodes/{node}/storage/{storage}/content", content="vztmpl")
     return next((int(item.get("size", 0)) for item in content if item.get("volid") == volume), None)
 
 
 async def _room(api: Api, node: str, storage: str, size: int, *, replaces: int) -> None:
-    """TercetError unless the storage takes templates and has room for one of `size` bytes."""
+    """Raise TercetError unless the storage accepts templates and has room for one of `size` bytes."""
     status = await api.get(f"/nodes/{node}/storage/{storage}/status")
     if "vztmpl" not in str(status.get("content", "")).split(","):
         raise TercetError(
@@ -107,7 +107,7 @@ async def _room(api: Api, node: str, storage: str, size: int, *, replaces: int) 
 
 
 async def _intact(site: SiteServer, volume: str, template: Template) -> bool:
-    """The file on the server has the template's SHA-256. Read on the server itself, which knows its path."""
+    """Check on the server, which knows the path, that the file has the template's SHA-256."""
     server = await site.ssh()
     argv = ("sh", "-c", 'sha256sum "$(pvesm path "$0")"', volume)
     done = await server.run(server.command(argv), timeout=IMPORT_TIMEOUT)
@@ -118,7 +118,7 @@ async def _intact(site: SiteServer, volume: str, template: Template) -> bool:
 
 
 def _explained(site: SiteServer, template: Template, error: ApiError | TaskFailed) -> TercetError:
-    """An upload that failed, with what to do about the two usual reasons."""
+    """The error of a failed upload, with remedies for the two usual reasons."""
     remedy = "run `tercet up` again: it sends the file anew"
     if "space" in error.reason.lower():
         remedy = f"make room on {site.host.template_storage} and in /var/tmp, where Proxmox first receives uploads"
@@ -135,7 +135,7 @@ def _phase(site: SiteServer) -> str:
 
 
 class Counted:
-    """A file that says how much of it was read, at most once a second and at its end."""
+    """A file that reports how much of it was read, at most once a second and at its end."""
 
     def __init__(self, file: BinaryIO, report: Callable[[int], None]) -> None:
         self._file = file

@@ -1,7 +1,7 @@
-"""TLS to a Proxmox API: a pinned certificate, or one that an authority signed.
+"""TLS to a Proxmox API, with a pinned certificate or one that an authority signed.
 
-Invariant: with a pinned fingerprint no byte of a request leaves before the server has shown exactly that
-certificate; who signed it, for which name and until when does not matter then.
+Invariant: with a pinned fingerprint, no byte of a request is sent before the server has shown exactly that certificate.
+Its issuer, name and expiry do not matter then.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def fingerprint_of(certificate: bytes) -> str:
 
 
 class PinnedContext(ssl.SSLContext):
-    """A client's context that accepts one certificate. `shown` is what the last server had instead."""
+    """A client's context that accepts one certificate. `shown` is the one that the last server showed instead."""
 
     expected: str
     shown: str | None = None
@@ -42,17 +42,17 @@ class _PinnedObject(ssl.SSLObject):
 
 
 def pinned(fingerprint: str) -> PinnedContext:
-    """A context that accepts the certificate with this SHA-256 fingerprint alone."""
+    """A context that accepts only the certificate with this SHA-256 fingerprint."""
     context = PinnedContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # the pin stands in for every other check
+    context.verify_mode = ssl.CERT_NONE  # the pin replaces all other checks
     context.expected = fingerprint
     context.sslobject_class = _PinnedObject
     return context
 
 
 def signed(ca: Path | None) -> ssl.SSLContext:
-    """A context that accepts what `ca` (default: the system's authorities) signed, for the server's name."""
+    """A context that accepts certificates for the server's name that `ca` signed (default: the system's authorities)."""
     try:
         return ssl.create_default_context(cafile=str(ca) if ca else None)
     except (OSError, ssl.SSLError) as error:
@@ -63,7 +63,7 @@ def signed(ca: Path | None) -> ssl.SSLContext:
 
 
 async def shown_fingerprint(host: str, port: int, timeout: float) -> str | None:
-    """The fingerprint of the certificate that a server shows, whatever it is; for messages only, never to trust."""
+    """The fingerprint of any certificate that a server shows. Only for messages; it must not be trusted."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -1,4 +1,4 @@
-"""Waiting for several things at once."""
+"""Waits for several results at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 async def together(work: Mapping[str, Coroutine[Any, Any, T]]) -> dict[str, T]:
-    """All results by name. All failures are raised together, after every one of them has ended."""
+    """All results by name. Failures are raised together, after all have ended."""
     results = await asyncio.gather(*work.values(), return_exceptions=True)
     found: dict[str, T] = {}
     failures: list[TercetError] = []

@@ -27,5 +27,5 @@ def _old_primary_silent(case: Case) -> Answer:
         write.site == site and case.phases.injected < write.attempted < case.phases.healing
         for write in case.history.writes
     ):
-        return False, f"nobody tried to write at {site} while the fault lasted"
+        return False, f"no application tried to write at {site} while the fault lasted"
     return True, f"{old} acknowledged none"

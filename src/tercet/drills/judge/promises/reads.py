@@ -20,7 +20,7 @@ def _reads_go_on(case: Case, sites: frozenset[str]) -> Answer:
     streams = {stream: slots for stream, slots in case.history.slots.items() if stream[1] == "reader"}
     watched = [site for site, _ in streams if site in sites]
     if not watched:
-        return False, "nobody read there"
+        return False, "no application read there"
     during = [
         gap for gap in gaps(streams) if gap.site in sites and gap.overlaps(case.phases.injecting, case.phases.healing)
     ]

@@ -27,7 +27,7 @@ def _refused(case: Case) -> Answer:
     ]
     other = sorted({failure.sqlstate or "none" for failure in failures} - {READ_ONLY_SQLSTATE})
     if not failures:
-        return False, "nobody wrote while there was no standby"
+        return False, "no application wrote while there was no standby"
     if other:
         return False, f"writes failed with SQLSTATE {', '.join(other)} too"
     slowest = max(failure.t - failure.scheduled for failure in failures)

@@ -28,4 +28,4 @@ def _rejoined(case: Case) -> Answer:
     mute = sorted(hit - {record.node for record in case.records if record.t >= case.phases.injecting})
     if mute:
         return False, f"nothing is known of {', '.join(mute)}: its journal could not be read"
-    return True, "nobody copied all data anew"
+    return True, "no node copied all data anew"

@@ -112,10 +112,10 @@ def _names_primary(scene: Scene) -> Look:
             listed = readings.get(node.name, "primary").json()
             names = {str(one["Node"]["Node"]) for one in listed} if isinstance(listed, list) else set[str]()
             if len(names) != 1:
-                return Waiting(f"{node.name}'s dcs names {', '.join(sorted(names)) or 'nobody'} as primary")
+                return Waiting(f"{node.name}'s dcs names {', '.join(sorted(names)) or 'no node'} as primary")
             named |= names
         if len(named) != 1 or named & scene.victims:
-            return Waiting(f"dcs names {', '.join(sorted(named)) or 'nobody'} as primary")
+            return Waiting(f"dcs names {', '.join(sorted(named)) or 'no node'} as primary")
         return Passing(f"{', '.join(named)} is primary.{settings.postgresql.service}")
 
     return check, asked
