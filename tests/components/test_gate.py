@@ -1,4 +1,4 @@
-"""The gate before Patroni: a primary that stepped down lets another node lead first, but does not wait for ever."""
+"""The gate before Patroni: a primary that stepped down lets another node lead first, but does not wait forever."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def test_data_that_can_be_rewound_is_rewound(platform_lab: Lab) -> None:
 
 
 def test_no_server_starts_on_data_that_a_rewind_left_half_written(platform_lab: Lab) -> None:
-    """Seen when the source of a rewind was cut off: Patroni started a standby that waited for WAL for ever."""
+    """Seen when the source of a rewind was cut off: Patroni started a standby that waited for WAL forever."""
     lab = platform_lab
     node = standby(lab)
     assert "a rewind left the data half-written" in diverge(lab, node, "half")
@@ -122,7 +122,7 @@ def test_no_server_starts_on_data_that_a_rewind_left_half_written(platform_lab: 
 
 
 def test_a_diverged_node_is_rewound_from_a_primary_that_is_read_only(platform_lab: Lab) -> None:
-    """Patroni takes a read-only primary for none: no standby would come, and it would stay read-only for ever."""
+    """Patroni takes a read-only primary for none: no standby would come, and it would stay read-only forever."""
     lab = platform_lab
     first, second = (m["node"] for m in lab.json("status")["postgres"]["members"] if m["role"] == "standby")
     lab.on(first, "systemctl stop patroni")

@@ -36,7 +36,7 @@ for port in sys.stdin:
 
 
 def test_two_that_hold_each_other_for_silent_find_each_other_again() -> None:
-    """After a cut both sides do; a rule that stopped the answer to a probe would keep them apart for ever."""
+    """After a cut both sides do; a rule that stopped the answer to a probe would keep them apart forever."""
     with Namespaces() as spaces:
         one, other = spaces.new(), spaces.new()
         spaces.join(one, other, 1)

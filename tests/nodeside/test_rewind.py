@@ -204,7 +204,7 @@ def test_no_server_starts_on_half_written_data(place: Place, start: Start) -> No
 
 
 def test_half_written_data_that_patroni_does_not_rewind_is_moved_aside(place: Place, start: Start) -> None:
-    """Seen: where WAL was missing, Patroni could not tell that a rewind was due, and tried to start it for ever."""
+    """Seen: where WAL was missing, Patroni could not tell that a rewind was due, and tried to start it forever."""
     rewind.mark(str(place.data))
     leader = place.programs / "leader"
     assert [start()[0] for _ in range(5)] == [1] * 5 and place.data.exists(), "nobody leads"

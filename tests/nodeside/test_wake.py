@@ -103,7 +103,7 @@ class OverError(Exception):
 
 @pytest.fixture
 def watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Starts what watches for ever. At the end of the test it ends, too: as soon as it would rest."""
+    """Starts what watches forever. At the end of the test it ends, too: as soon as it would rest."""
     over, threads = threading.Event(), list[threading.Thread]()
 
     def rest(seconds: float) -> None:

@@ -125,7 +125,7 @@ def test_an_attribute_without_length_ends_the_search() -> None:
 
 
 def test_an_error_of_the_kernel_is_no_packet() -> None:
-    """Releasing packets whose interface is gone is answered with an error; it once made the emulator turn for ever."""
+    """Releasing packets whose interface is gone is answered with an error; it once made the emulator turn forever."""
     ours, kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with ours, kernel:
         ours.setblocking(False)

@@ -73,7 +73,7 @@ class ComponentDeclaration:
     components: tuple[str, ...]
     """Each "MODULE:NAME", in the package: what makes a `converge.component.Component` from a context."""
     of_the_world: bool = False
-    """It belongs to the outside world that a provider makes, and is left out where a real one exists."""
+    """It belongs to the outside world that a provider makes. It is left out if a real one exists."""
     programs: tuple[str, ...] = ()
     """Each "MODULE:NAME", in the package: an `image.catalog.Component` that the image holds."""
     versions: type[Model] | None = None
@@ -85,7 +85,7 @@ class ComponentDeclaration:
     listens: tuple[Role, ...] = ()
     """The roles of the nodes on which these ports are taken."""
     gossip: tuple[str, ...] = ()
-    """Those by which its members find out who is alive. The dead-peer guard answers for nobody there."""
+    """The ports of its failure detection. The dead-peer guard does not answer there on behalf of dead nodes."""
     reserved: tuple[Reserved, ...] = ()
     secrets: tuple[Secret, ...] = ()
     """What tercet generates for it and keeps in the platform's file of secrets."""

@@ -29,7 +29,7 @@ class Role(StrEnum):
 
 
 def holds_database(container: str) -> bool:
-    """A container of this name is a database node's, also where the inventory no longer has it."""
+    """Whether a container of this name is a database node's, even if it is not in the inventory any more."""
     return container.startswith(f"{Role.DB}-")
 
 

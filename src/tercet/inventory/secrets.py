@@ -158,7 +158,7 @@ def _texts(which: Authority | Certificate, pair: Pair) -> dict[str, str]:
 
 
 def _read(path: Path) -> dict[str, str]:
-    """Every pair in the file, also those that this version does not know; empty where there is none yet."""
+    """Every pair in the file, including those that this version does not know; empty if there is no file yet."""
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode

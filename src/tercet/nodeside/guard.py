@@ -24,7 +24,7 @@ The probe is essential. When a cut heals, the stale gossip of the side that was 
 a moment. Without its own probe, the guard cut off the healthy primary and a second failover followed (seen: 24 s).
 Gossip's ports and the port of the probe are exempt from the rule, as destination and as source. Otherwise a silent peer
 could never be seen alive again: after a cut, the guard on each side would refuse its own kernel's answer to the probe
-of the other side (seen: a healed site stayed alone for ever).
+of the other side (seen: a healed site stayed alone forever).
 
 When the guard itself has a problem:
 
@@ -216,7 +216,7 @@ def install(exempt_ports: list[int], expiry: float) -> None:
 
 
 def watch(config: dict[str, Any]) -> None:
-    """Runs for ever. Raises ProgramError if the filter cannot be changed."""
+    """Runs forever. Raises ProgramError if the filter cannot be changed."""
     members = Members(Endpoint(**config["dcs"]), Tailnet(config["tailnet"]), config["sites"])
     cut: dict[str, str] = {}  # address → name of the peers that are silent now
     doubted: set[str] = set()  # neighbours that were silent in the last round

@@ -10,7 +10,7 @@ replaced, the failure proves nothing: the data stays in its place and Patroni tr
 
 While pg_rewind changes the data, and after an interrupted run, there is a mark next to the data. No server is started
 on half-written data (components/patroni/postgres.sh and readonly.sh): seen when the source was cut off in the middle of
-a rewind, configuration files were empty, and Patroni started a standby that waited for ever. postgres.sh also moves
+a rewind, configuration files were empty, and Patroni started a standby that waited forever. postgres.sh also moves
 half-written data aside if Patroni does not rewind it although another node leads. The mark is removed only after a
 successful run, or after the data was moved aside.
 

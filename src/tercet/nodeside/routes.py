@@ -29,7 +29,7 @@ a second that healthy nodes have failed. So the read node stays for STAY_S after
 answers pings and its PostgreSQL begins sessions.
 
 If pgpool cannot connect to the read node when a session begins, it continues with the primary alone, and that session
-then reads from the primary for ever. This program ends such a session when the read node accepts connections again, so
+then reads from the primary forever. This program ends such a session when the read node accepts connections again, so
 that the application's next session has both.
 
 Invariant: the map in the kernel and every connection agree with the record. If this program dies, the last map stays in

@@ -52,7 +52,7 @@ class SilentNodes:
 
 
 def watch_nodes(dcs: Endpoint, nodes: Iterable[str]) -> None:
-    """Runs for ever. Ends the sessions of those of `nodes` that are gone."""
+    """Runs forever. Ends the sessions of those of `nodes` that are gone."""
     pings, silence, problems = Pings(), SilentNodes(), dict[str, str]()
     while True:
         addresses = addresses_of(nodes)

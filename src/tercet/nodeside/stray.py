@@ -3,7 +3,7 @@
 A standby fetches the history file of a new primary's timeline before any of its WAL. If that primary loses the lead
 before its timeline counts (timeline.py), and another node leads on the old timeline, the standby still recovers towards
 the newest timeline that it has a file of. It refuses to stream ("highest timeline 39 of the primary is behind recovery
-timeline 40"), for ever, and Patroni sees no divergence, because the standby has no WAL of that timeline.
+timeline 40"), forever, and Patroni sees no divergence, because the standby has no WAL of that timeline.
 
 So if a standby that may follow the holder of the leader key does not stream in LOOKS looks in a row, the files of
 timelines that are newer than both its own WAL and the one that `dcs` records are renamed. Then PostgreSQL is shut down,

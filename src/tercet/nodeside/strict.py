@@ -27,7 +27,7 @@ on the primary:
 - If a backend has waited for a standby in two polls in a row, CancelRequests from the network are refused with a reset
   (nftables) until no backend waits or the node is a standby. A cancelled commit would be reported as success.
 - Once a second, a few bytes of WAL are written and flushed. If the primary is idle, a standby after pg_rewind waits for
-  a position 24 bytes past the flushed WAL, for ever (seen: 4 minutes, both standbys). Without standbys there are no
+  a position 24 bytes past the flushed WAL, forever (seen: 4 minutes, both standbys). Without standbys there are no
   writes, and without writes there are no standbys.
 
 Not covered: a CancelRequest within the first two polls (0.5 s) of a wait, one inside TLS, and one from the node itself

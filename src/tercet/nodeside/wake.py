@@ -85,12 +85,12 @@ class Switchover:
 
 
 def watch_switchover(key: Key, switchover: Switchover) -> None:
-    """Runs for ever."""
+    """Runs forever."""
     _watch(key, switchover.learn)
 
 
 def watch_leader(key: Key, switchover: Switchover, node: str, patience_s: float, wake: Wake) -> None:
-    """Runs for ever. Wakes Patroni when the key gets another holder, or has had none for `patience_s` seconds."""
+    """Runs forever. Wakes Patroni when the key gets another holder, or has had none for `patience_s` seconds."""
 
     known: str | None = None
 
@@ -106,7 +106,7 @@ def watch_leader(key: Key, switchover: Switchover, node: str, patience_s: float,
 
 
 def _watch(key: Key, look: Callable[[str], None]) -> None:
-    """Calls `look` with each new value, for ever."""
+    """Calls `look` with each new value, forever."""
     silent = False
     while True:
         try:
@@ -143,7 +143,7 @@ def wait_for_end(pid: int, still: Callable[[], bool] = lambda: True) -> bool:
 
 
 def watch_postmaster(pid_file: str, wake: Wake) -> None:
-    """Runs for ever. A postmaster that stops normally removes its file first. Patroni is then not woken, because it is
+    """Runs forever. A postmaster that stops normally removes its file first. Patroni is then not woken, because it is
     busy stopping the postmaster (when it was woken in a switchover, it released the key 1.2 s later).
     """
     while True:
@@ -155,7 +155,7 @@ def watch_postmaster(pid_file: str, wake: Wake) -> None:
 
 
 def watch_stream(pid_file: str, switchover: Switchover, node: str, wake: Wake) -> None:
-    """Runs for ever. Wakes a standby that is not a switchover's candidate when the primary has sent its last WAL."""
+    """Runs forever. Wakes a standby that is not a switchover's candidate when the primary has sent its last WAL."""
     while True:
         if wait_for_end(walreceiver(postmaster(pid_file))) and switchover.to_another(node):
             wake(f"the old primary's stream ended, {switchover.candidate} is to lead")

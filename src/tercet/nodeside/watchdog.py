@@ -24,9 +24,9 @@ the leader. Neither side can block the other, because the file is an ordinary on
   fenced. After 15 s, Patroni is killed. systemd starts it again, and before that, PostgreSQL is started as a standby
   (components/patroni/readonly.py).
 - **A hung postmaster.** A postmaster that accepts a connection but sends nothing for 5 s is killed. Patroni's own old
-  connections would work for ever, so nothing else would notice.
+  connections would work forever, so nothing else would notice.
 - **A shutdown that waits for its sessions.** After SIGTERM, a postmaster accepts no new session and waits for the old
-  ones to end. Patroni's own sessions never end, so the postmaster would stay primary without writes for ever (seen).
+  ones to end. Patroni's own sessions never end, so the postmaster would stay primary without writes forever (seen).
   After 2 s it gets SIGINT, which ends them. Patroni stops PostgreSQL with SIGINT or SIGQUIT, and after these another
   SIGINT has no effect.
 

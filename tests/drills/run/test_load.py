@@ -236,7 +236,7 @@ async def test_a_silent_server_costs_the_connect_timeout_and_no_more(fleet: Loca
         await following
     failed = [entry for entry in run.of(journal.Failed) if isinstance(entry, journal.Failed)]
     assert failed[0].message == "no connection within the deadline"
-    assert 0.25 < failed[0].t - failed[0].scheduled < 30, "a silent server costs the time for ever"
+    assert 0.25 < failed[0].t - failed[0].scheduled < 30, "a silent server costs the time forever"
 
 
 async def test_a_load_that_goes_on_in_another_journal_answers_for_each_write_once(

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Ends when Patroni may start: dcs knows the cluster, or there is no data here and a permission to create a cluster.
-# A primary that could not keep the lead also waits until another node leads, but not for ever: there may be none.
+# A primary that could not keep the lead also waits until another node leads, but not forever: there may be none.
 # In the meantime, PostgreSQL is started read-only on the data here.
 now() { read -r up _ < /proc/uptime; echo "${up%.*}"; }
 ask() { answer=$(curl -s -m 2 -o /dev/null -w '%{http_code}' '@RECORDED@'); [ "$answer" = 200 ]; }

@@ -112,7 +112,7 @@ class Proxy:
             "log_level": "info",
             "consul": {
                 "address": f"127.0.0.1:{self.context.platform.settings.ports.of(DcsPorts).dcs_http}",
-                "retry": {"attempts": 0, "backoff": "100ms", "max_backoff": "250ms"},  # 0: for ever
+                "retry": {"attempts": 0, "backoff": "100ms", "max_backoff": "250ms"},  # 0: forever
             },
             "block_query_wait": f"{BLOCK_QUERY_S}s",
             # By default any server may answer with data up to 2 s old. The server of a site that was cut off believes

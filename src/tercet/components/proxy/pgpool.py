@@ -114,7 +114,7 @@ def _config(context: Context) -> bytes:
         "check_temp_table": "trace",  # otherwise each new relation costs a query of the primary's catalogue
         "check_unlogged_table": "off",
         # If shared, a catalogue query holds a lock of all processes, and one whose server is aborted meanwhile keeps it
-        # for ever: seen after a cold start, every other session hung until pgpool was restarted.
+        # forever: seen after a cold start, every other session hung until pgpool was restarted.
         "enable_shared_relcache": "off",
         "sr_check_period": 0,
         "health_check_period": 0,
@@ -131,7 +131,7 @@ def _config(context: Context) -> bytes:
 
 
 def _limit(port: int) -> bytes:
-    """Refuses clients for which pgpool has no process: they would wait in the listen queue for ever, without an error.
+    """Refuses clients for which pgpool has no process: they would wait in the listen queue forever, without an error.
 
     pgpool's own `reserved_connections` is not used: in 4.6.1 each refusal leaks a descriptor, and its count of clients
     drifts when a process dies, so that it refuses more and more clients. The kernel counts the open connections.

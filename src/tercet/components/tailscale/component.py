@@ -52,7 +52,7 @@ STATUS = Http(Endpoint("local-tailscaled.sock", 80, socket=SOCKET), "/localapi/v
 # Lines of tailscaled about each requested ping, and about lines that were left out.
 _PING, _LIMITED = r"ping\(.*: sending disco ping to", r"\[RATELIMIT\] format\(.(localapi: |ping\()"
 
-# Waits for ever, because a node may be up long before its control plane. Other units start when it is there.
+# Waits forever, because a node may be up long before its control plane. Other units start after it.
 READY_SCRIPT = text_of(__package__, "ready.sh", INTERFACE=INTERFACE)
 
 

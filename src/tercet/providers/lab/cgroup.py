@@ -25,7 +25,7 @@ POLL = 0.01  # seconds between two polls of something that ends within milliseco
 
 
 def hierarchy() -> Path:
-    """Where the unified hierarchy is mounted, on a unified or a hybrid host. Raises TercetError if it is not mounted."""
+    """Where the unified hierarchy is mounted, on a unified or a hybrid host. Raises TercetError if it is not."""
     for line in Path("/proc/self/mounts").read_text().splitlines():
         _, where, kind, *_ = line.split()
         if kind == "cgroup2":

@@ -13,7 +13,7 @@ INIT is the process id of the container's PID 1 and GROUP a control group to mak
 STATUS is the exit code, or 128 and the signal's number.
 
 A supervisor that was started under the lab's lock shares its open file (host/lock.py), and is the last to let go of
-it: the programs on nodes do not get it, since daemons that they leave there would keep it for ever.
+it: the programs on nodes do not get it, since daemons that they leave there would keep it forever.
 """
 
 # What it does between a fork and its exec is done with `os` alone, as it is written for that.

@@ -118,7 +118,7 @@ class Line:
         self.buffer = bytearray(4096)
 
     def turn(self, now: float) -> None:
-        """Read the packets that have arrived, release those that are due, and set the time of the next turn (`wake`)."""
+        """Read the packets that have arrived, release those that are due, and set the next turn's time (`wake`)."""
         self.take(now)
         soon, last = now + self.step / 2, None
         while self.held and self.held[0][0] <= soon:

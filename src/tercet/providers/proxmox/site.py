@@ -98,7 +98,7 @@ class SiteServer:
         return self._home
 
     async def numbering(self) -> asyncio.Lock:
-        """A lock that is held from the choice of a VMID until it is used. A cluster is identified by its nodes' names."""
+        """A lock, held from the choice of a VMID until it is used. Clusters are identified by their nodes' names."""
         await self.home()
         return self.locks[("vmid", *self._cluster)]
 

@@ -52,7 +52,7 @@ def pinned(fingerprint: str) -> PinnedContext:
 
 
 def signed(ca: Path | None) -> ssl.SSLContext:
-    """A context that accepts certificates for the server's name that `ca` signed (default: the system's authorities)."""
+    """A context that accepts certificates for the server's name, signed by `ca` (default: the system's CAs)."""
     try:
         return ssl.create_default_context(cafile=str(ca) if ca else None)
     except (OSError, ssl.SSLError) as error:
