@@ -110,7 +110,8 @@ def test_up_killed_at_every_phase_is_finished_by_the_next(
     lab.edit(lambda text: text.replace("max_connections: 200", "max_connections: 180"))
     assert break_off(lab, lambda phase: phase == "patroni-lowered")
     lab.edit(lambda text: text.replace("max_connections: 180", "max_connections: 220"))
-    assert break_off_in_each(lab, {"patroni-settings", "patroni-restarts"})[0] == {"patroni-settings", "patroni-restarts"}
+    changed = {"patroni-settings", "patroni-restarts"}
+    assert break_off_in_each(lab, changed)[0] == changed
     assert lab.plan()["empty"]
     assert lab.call("psql", "sib-01", "--", "-XAtc", "SHOW max_connections").stdout.strip() == "220"
 

@@ -135,7 +135,7 @@ class ProxmoxFaults(Faults):
         await self._cutting("join", source, target, 0.0, both=both)
 
     async def _cutting(self, verb: str, source: str, target: str | None, seconds: float, *, both: bool) -> None:
-        """The rules by which the source site's nodes drop traffic to the target's nodes and, if `both`, from them."""
+        """Cut or join: whether the source site's nodes drop traffic to the target's and, if `both`, from them."""
         sites = {site.name for site in self._platform.sites}
         if source not in sites or (target is not None and target not in sites):
             raise TercetError(f"{verb} {source}→{target}: on Proxmox only ways between sites can be cut")
