@@ -62,6 +62,7 @@ class Settings:
         return Patroni(self.context).confirmed()
 
 
+FIRST, SECOND = "patroni-restarts", "patroni-lowered"  # rounds of restarts: see restarts_of_lowered
 PENDING = text_of(__package__, "settings-pending.sh", BIN=BIN, DATA=DATA)
 # As pg_controldata calls them → as settings.
 BOUND_TO_PRIMARY = {
@@ -78,7 +79,7 @@ class Restarts:
     """PostgreSQL runs with its present settings: a restart if one is pending and has an effect."""
 
     context: Context
-    name: str = "patroni-restarts"
+    name: str = FIRST
     after: tuple[str, ...] = ("patroni-settings",)
     follows: tuple[str, ...] = (DYNAMIC,)
 
@@ -106,12 +107,12 @@ class Restarts:
 
 def restarts_of_lowered(context: Context) -> Restarts:
     """The second round: standbys whose primary now runs with the lower value."""
-    first_round = tuple(_restart_of(node, "patroni-restarts") for node in context.platform.of(Role.DB))
-    return Restarts(context, "patroni-lowered", ("patroni-restarts",), first_round)
+    first_round = tuple(_restart_of(node, FIRST) for node in context.platform.of(Role.DB))
+    return Restarts(context, SECOND, (FIRST,), first_round)
 
 
-def _restart_of(node: Node, component: str) -> str:
-    return f"PostgreSQL of {node.name}, {component}"
+def _restart_of(node: Node, round_: str) -> str:
+    return f"PostgreSQL of {node.name}" + (", second restart" if round_ == SECOND else "")
 
 
 def _differs_from(wanted: Mapping[str, Any]) -> Callable[[Answer], str | None]:
