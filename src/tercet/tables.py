@@ -23,7 +23,7 @@ Cell = str | Text
 def table(heads: Sequence[str], rows: Iterable[Sequence[Cell]], width: int, *, right: Sequence[str] = ()) -> Table:
     """A table of at most `width` characters. The columns named in `right` hold numbers.
 
-    Text cells keep their style; the markup of others is not read.
+    Text cells keep their style. Markup in other cells is not interpreted.
     """
     cells = [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
     columns = [[Text(head), *(row[at] for row in cells)] for at, head in enumerate(heads)]

@@ -53,7 +53,7 @@ async def apply(
 
 
 class _Halted(Exception):  # noqa: N818 - no error but the way out
-    """This is not started, because something failed elsewhere."""
+    """Raised instead of starting something, because something else failed."""
 
 
 class _Run:

@@ -15,7 +15,7 @@ from tercet.converge.watch import Watch, covers, path_of
 
 RUNNING = ("active", "reloading", "refreshing")
 DEAD = ("inactive", "failed")
-ENABLED = ("enabled", "static", "alias", "indirect", "generated", "transient")  # nothing to enable, or done
+ENABLED = ("enabled", "static", "alias", "indirect", "generated", "transient")  # already enabled, or nothing to enable
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Seen:
         return self.facts is None and not self.new
 
     def blank(self, verb: Verb, resource: Resource, reason: str) -> Change:
-        """The reason for a change on a node that does not run. It is compared when the change is made."""
+        """A change on a node that does not run. On a stopped node, the state is compared when the change is made."""
         if self.new:
             return change(verb, resource, reason)
         verb = Verb.UPDATE if verb is Verb.CREATE else verb
@@ -94,7 +94,7 @@ def _file(file: File, seen: Seen) -> list[Change]:
 
 
 def render(content: Deferred, observation: Observation) -> bytes | None:
-    """Deferred content as far as it can be known now; None if it cannot."""
+    """Deferred content if it can be rendered now, otherwise None."""
     needs = {node: request for node, request in content.needs.items() if node not in observation.unreachable}
     try:
         return content.render({node: observation.answer(node, request) for node, request in needs.items()})

@@ -49,7 +49,7 @@ State = Passing | Waiting | Skipped | Deviating
 
 
 class Readings:
-    """The answers of one look at the platform, by node and question. The answer is NO_ANSWER if there was none.
+    """The answers from one poll of the platform, by node and question. A missing answer is NO_ANSWER.
 
     `away` has the nodes that are known to be unreachable: they were not asked, and conditions are judged without them.
     """
@@ -68,7 +68,7 @@ class Readings:
         return self._answers.get(node, {}).get(question, NO_ANSWER)
 
     def present(self, nodes: Iterable[str]) -> list[str]:
-        """The `nodes` that are not away. A condition about nodes is about these."""
+        """The `nodes` that are not away. A condition about nodes applies only to these."""
         return [node for node in nodes if node not in self.away]
 
     def reachable(self, node: str) -> bool:
@@ -84,7 +84,7 @@ class Readings:
 class Condition:
     """A statement about the platform's health, judged from readings alone.
 
-    Gates, verify, drills and status all use it. `unit` names the (node, systemd unit) pairs whose state and
+    Gates, verify, drills and status all use it. `units` names the (node, systemd unit) pairs whose state and
     journal explain a failure.
     """
 

@@ -19,7 +19,7 @@ INTERVAL_S = 0.5
 class Resolver:
     """Renders deferred content for one `apply`; nodes that are `away` are not asked.
 
-    All nodes often need the same answers at the same time, such as the addresses of all nodes, so they share one look.
+    All nodes often need the same answers at the same time, such as the addresses of all nodes, so they share one poll.
 
     Invariant: rendering never blocks the event loop, because the provider's lock is kept alive there. Rendering may ask
     a password manager, which asks its user. Only one content is rendered at a time, so a cached secret is asked for

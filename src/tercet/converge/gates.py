@@ -15,14 +15,14 @@ from tercet.converge.fleet import Fleet
 from tercet.converge.observe import ask
 from tercet.converge.requests import Answer, Exec, Request
 
-ROUND_S = 10.0  # seconds, the longest time for one look; a node that hangs costs this much of the deadline
+ROUND_S = 10.0  # seconds, the longest time for one poll; a node that hangs costs this much of the deadline
 JOURNAL_LINES = 20
 
 Questions = Mapping[str, Mapping[str, Request]]
 
 
 class _Recorded(Readings):
-    """Readings that record what was read from them, so that the next look asks only for that."""
+    """Readings that record what was read from them, so that the next poll asks only for that."""
 
     def __init__(self, readings: Readings, left_out: set[tuple[str, str]]) -> None:
         super().__init__({}, away=readings.away)
@@ -32,7 +32,7 @@ class _Recorded(Readings):
 
     @property
     def complete(self) -> bool:
-        """Whether everything that was read had been asked, if it could be asked this time."""
+        """Whether everything that was read was asked this time. What can never be asked does not count."""
         return not self.read & self._left_out
 
     def get(self, node: str, question: str) -> Answer:
@@ -59,12 +59,12 @@ async def wait_for(
     go_on: Callable[[], bool] = lambda: True,
     waiting: Callable[[Condition, Waiting], None] = lambda _condition, _state: None,
 ) -> list[tuple[Condition, State]]:
-    """Ask until every condition holds, `deadline` seconds have passed, or `go_on()` says no.
+    """Ask until every condition holds, `deadline` seconds have passed, or `go_on()` returns False.
 
-    The first look is at once. Later looks ask only for what was read by conditions that do not hold yet. Between two
-    looks there is a pause of `interval` seconds plus the duration of the last look, to leave starting nodes their CPU.
-    Nodes that are `away` are not asked (see Readings). Returns each condition with its last state, in the given order.
-    `waiting` is called with each new reason.
+    The first poll is immediate. Later polls ask only for what was read by conditions that do not hold yet. The pause
+    between two polls is `interval` seconds, or as long as the last poll took if that is longer, to leave starting nodes
+    their CPU. Nodes that are `away` are not asked (see Readings). Returns each condition with its last state, in the
+    given order. `waiting` is called with each new reason.
     """
     conditions = list(conditions)
     questions = {node: batch for node, batch in questions.items() if node not in away}

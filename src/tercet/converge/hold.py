@@ -55,7 +55,8 @@ class Holds:
         self._nodes = nodes
         self._observation = observation
         self._before = ancestors(components)
-        self._held: dict[str, tuple[str, ...]] = {}  # components with a unit that waits → what for
+        # Components with a unit that waits, and the sites or nodes that it waits for.
+        self._held: dict[str, tuple[str, ...]] = {}
         self._groups: defaultdict[str, set[str]] = defaultdict(set)
         for by_node in wanted:
             for node, resources in by_node.items():
@@ -121,7 +122,7 @@ class Holds:
         return self._places(missing), reason
 
     def _places(self, away: set[str]) -> tuple[str, ...]:
-        """The names of sites of which no node can be reached, and of other nodes that are away."""
+        """The names of the sites without a reachable node, and of the other nodes that are away."""
         reached = {node.site for node in self._nodes if node.name not in self._observation.unreachable}
         names = (
             node.name if node.site in reached else node.site or node.name for node in self._nodes if node.name in away

@@ -22,8 +22,8 @@ ARGV = ("python3", "-I", "-S", "-")
 DO_TIMEOUT_S = 180.0  # seconds: a stop, a start and the changes before them, each within the agent's own limit of 60 s
 
 SYSTEMD_S = 10.0  # seconds for systemd to report the states of all units of a node
-NOT_ACTIVE = 3  # the exit status of `systemctl is-active` for it
-# Each after those that it imports.
+NOT_ACTIVE = 3  # the exit status of `systemctl is-active` for a unit that is not active
+# Each module comes after those that it imports.
 OBSERVE = ("endpoint", "api", "agent.requests", "agent.facts", "agent.stamps", "agent.main")
 DO = (*OBSERVE, "agent.changes")
 
@@ -82,7 +82,7 @@ async def observe_node(
 
 
 def margin(timeout: float) -> float:
-    """Seconds of a look for the agent's start and the way back: more if the caller waits longer, for example for a node
+    """Seconds of a poll for the agent's start and the way back: more if the caller waits longer, for example for a node
     without free CPU, but at most what `patience` adds to the time of a request.
     """
     return min(max(1.0, timeout / 10), 5.0)

@@ -1,7 +1,7 @@
 """Persistent agents: Python is started on each node only once, not for every call.
 
 This is a fleet around another fleet. What `converge.node` sends, a Python program on standard input, goes to an
-interpreter that waits for it on the node. Everything else goes through the other fleet. With a persistent agent, a look
+interpreter that waits for it on the node. Everything else goes through the other fleet. With a persistent agent, a poll
 takes a seventh of the CPU (bench/agent.py), and a slow connection needs no new session.
 
 Invariants
@@ -25,8 +25,8 @@ from tercet.converge.node import ARGV
 END_S = 2.0
 MOST = 2  # per node
 
-# Reads programs, each after a line with its length, and answers with a line "STATUS LENGTH LENGTH", then what the
-# program printed and what it complained of. What it defined is kept: the agent's modules are loaded once.
+# Reads programs, each after a line with its length, and answers with a line "STATUS LENGTH LENGTH", then the
+# program's standard output and standard error. Its definitions are kept: the agent's modules are loaded once.
 LOOP = """
 import io, sys
 source, answer = sys.stdin.buffer, sys.stdout.buffer
@@ -111,7 +111,7 @@ class PersistentAgents:
 
 
 async def _exactly(stream: asyncio.StreamReader, length: int) -> bytes:
-    """Not `readexactly`, because a stream over SSH has only `read` and `readline`."""
+    """Read `length` bytes. It does not use `readexactly`, because a stream over SSH has only `read` and `readline`."""
     pieces: list[bytes] = []
     while length:
         pieces.append(await stream.read(length))

@@ -29,8 +29,8 @@ class Change:
 
     @property
     def destroys(self) -> str:
-        """Where a database is lost with it for good: the name of its node, which the operator must have given. No
-        provider can forget to say so."""
+        """The name of the database node if the change destroys its database for good, otherwise "". The operator must
+        have named it. The name is derived from the change, so that no provider can forget to declare it."""
         removed = self.target.name if self.verb is Verb.REMOVE and self.target.kind is Kind.CONTAINER else ""
         return removed if holds_database(removed) else ""
 
@@ -86,8 +86,8 @@ class Plan:
     only while the platform is healthy.
 
     `unreachable` maps a node that could not be read to the reason: its changes are unknown. `waiting` has changes that
-    other nodes need, but must not get before that node is back. Neither is carried out, so a plan can have both and
-    still be empty.
+    other nodes need, but that must not be made before that node is back. Neither is carried out, so a plan can
+    have both and still be empty.
     """
 
     infrastructure: tuple[Change, ...] = ()

@@ -165,7 +165,7 @@ class Unit:
 class Object:
     """State inside a running program: a role in a database, a login, a dynamic setting.
 
-    `name` is what it is known by, to people and to other objects' `follows`; it is unique on its node.
+    `name` identifies it to people and in other objects' `follows`; it is unique on its node.
 
     `probe` is the question. `differs(answer)` is None if the state is right, otherwise the reason for the change.
     `change` has the requests that make the change, in order. `needs` are further questions to other nodes, which

@@ -20,7 +20,7 @@ async def command(argv: Sequence[str], *, doing: str, stdin: str = "", timeout: 
     """Run a program to its end and return its standard output.
 
     Raises HostCommandError if it is missing, exits with a non-zero status, or does not end within `timeout` seconds (it
-    is then killed with its children). The message begins with `doing`: "start db-sib-01".
+    is then killed with its children). The message begins with `doing`, such as "start db-sib-01".
     """
     try:
         process = await start(

@@ -1,8 +1,8 @@
-"""A lock with one holder at a time on this machine. The kernel releases it when its holder dies. The file has the
-holder's name.
+"""A lock with one holder at a time on this machine. The kernel releases it when its holder dies. The lock file contains
+the holder's name.
 
-A process that gets the lock's open file holds the lock, too. So a process that the holder started keeps the lock until
-it has ended, even if the holder itself was killed.
+A process that inherits the open lock file holds the lock, too. So a process that the holder started keeps the lock
+until it ends, even if the holder itself was killed.
 """
 
 from __future__ import annotations
@@ -21,14 +21,12 @@ from tercet.errors import TercetError
 
 LOCKS = Path("/run/lock")
 POLL = 0.005
-SHARERS_S = 5.0  # seconds until the processes that share the file must have ended; it takes a few milliseconds
+SHARERS_S = 5.0  # seconds for the processes that share the file to end; they need a few milliseconds
 
 
 @asynccontextmanager
 async def held(name: str, who: str) -> AsyncIterator[int]:
-    """Hold the lock `name`. Yields its open file, to share. Raises TercetError with the holder's note if it is
-    taken.
-    """
+    """Hold the lock `name`. Yields its open file, to share. If it is taken, the TercetError has the holder's note."""
     path = LOCKS / f"{name}.lock"
     file = acquire(path)
     try:
@@ -50,7 +48,7 @@ async def _remove(path: Path) -> None:
 
 
 def _removed(path: Path) -> bool:
-    """Returns True if the file is removed or has another holder; False while processes still share it."""
+    """True if the file is removed or has another holder; False while processes still share it."""
     try:
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -60,7 +58,7 @@ def _removed(path: Path) -> bool:
     except BlockingIOError:
         return f'"pid": {os.getpid()},'.encode() not in note(file)
     else:
-        path.unlink(missing_ok=True)  # while it is held, so that no process is left with a file without a name
+        path.unlink(missing_ok=True)  # while the lock is held, so that no other process can lock a removed file
         return True
     finally:
         os.close(file)
@@ -68,7 +66,7 @@ def _removed(path: Path) -> bool:
 
 def acquire(path: Path) -> int:
     """Open and lock the file that has this name at the moment of locking."""
-    path.parent.mkdir(parents=True, exist_ok=True)  # not every system makes /run/lock
+    path.parent.mkdir(parents=True, exist_ok=True)  # not every system creates /run/lock
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         try:
@@ -80,11 +78,11 @@ def acquire(path: Path) -> int:
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file), path.stat()):
                 return file
-        os.close(file)  # the former holder removed the name between our two calls
+        os.close(file)  # the previous holder removed the file before it was locked here
 
 
 def note(file: int) -> bytes:
-    """The note that the holder writes right after it took the lock. Waits a moment for it if needed."""
+    """The note that the holder writes right after it takes the lock. Waits briefly for it if needed."""
     for _ in range(10):
         if said := os.pread(file, 4096, 0):
             return said

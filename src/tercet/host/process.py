@@ -33,9 +33,9 @@ async def run(
 ) -> list[str]:
     """Run `argv` for at most `timeout` seconds and return the lines of its stdout.
 
-    `on_line` gets each line of stdout and stderr as it arrives. Raises TercetError if the program does not exist, fails
-    or takes longer. The message has `what` as its name (default: argv[0]) and the end of its stderr, or else of its
-    stdout.
+    `on_line` is called with each line of stdout and stderr as it arrives. Raises TercetError if the program does not
+    exist, fails or takes longer. The message calls the program `what` (default: argv[0]), and has the end of its
+    stderr, or else of its stdout.
     """
     what = what or argv[0]
     try:
@@ -114,7 +114,7 @@ async def _insist(process: asyncio.subprocess.Process) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     await process.wait()
-    for stream in (process.stdout, process.stderr):  # until its end, which closes the pipe
+    for stream in (process.stdout, process.stderr):  # read to the end, which closes the pipe
         with suppress(TimeoutError):
             await asyncio.wait_for(stream.read() if stream else asyncio.sleep(0), 1.0)
 

@@ -69,7 +69,7 @@ MASKED = (
 )
 
 # Installed, but only started by tercet's own units and settings. They are not masked, because a mask is a link to
-# /dev/null under the name that tercet writes its unit to.
+# /dev/null at the path where tercet writes its unit.
 DISABLED = ("postgresql.service", "patroni.service", "pgpool2.service", "ssh.service", "nftables.service")
 
 # Written before the packages are installed, because the packages' scripts read them.
@@ -100,7 +100,7 @@ FILES = {
 }
 
 REMOVED = (
-    "etc/hostname",  # systemd would override the container's name from the provider with it
+    "etc/hostname",  # with it, systemd would override the container's name from the provider
     "etc/ssh/ssh_host_*",
     "var/lib/apt/lists/*",
     "var/cache/apt/*.bin",
@@ -273,7 +273,7 @@ def disable(rootfs: Path, unit: str) -> None:
 
 
 def write_files(root: Path, files: dict[str, str]) -> None:
-    """Write each file again (a path relative to `root`), never through a link in its place."""
+    """Replace each file, whose name is a path relative to `root`. Never writes through a link at that path."""
     for name, content in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)

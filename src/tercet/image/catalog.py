@@ -20,7 +20,9 @@ Proxy = Literal["pgcat", "pgpool"]
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """`programs` maps each program to the arguments with which it prints its version. `sources` in auto's order."""
+    """`programs` maps each program to the arguments with which it prints its version. `sources` are in the order in
+    which `auto` tries them.
+    """
 
     name: str
     programs: Mapping[str, tuple[str, ...]]
@@ -65,7 +67,7 @@ def components(inventory: Inventory, proxy: Proxy) -> tuple[Package, ...]:
 
 
 def every() -> tuple[Package, ...]:
-    """Those that some platform needs."""
+    """All components that any platform may need."""
     return tuple(each for package, declaration in registered().items() for each in _of(package, declaration))
 
 

@@ -10,7 +10,7 @@ _DIGEST = re.compile(r"^[0-9a-fA-F]{64}$")
 
 
 def digest_of(name: str, text: str, where: str) -> str:
-    """The sha256 of `name` in lower case. A single digest in the file is for the file to which it belongs."""
+    """The sha256 of `name` in lower case. If the text is a single digest, it is that of `name`."""
     lines = [line.split() for line in text.splitlines() if line.strip()]
     for words in lines:
         if _DIGEST.match(words[0]) and len(words) == 2 and words[1].removeprefix("*") == name:

@@ -89,7 +89,7 @@ def system_programs() -> list[Path]:
 
 
 async def installer(scratch: Path) -> list[str]:
-    """The command line of uv or pip, up to the options of an installation. If there is neither, makes a new pip."""
+    """The command line of uv or pip, up to the options of an installation. Makes a new pip if neither exists."""
     if uv := os.environ.get("UV") or shutil.which("uv"):
         return [uv, "pip", "install", "--no-deps", "--python", sys.executable]
     python = sys.executable
@@ -111,5 +111,5 @@ async def go_version(go: Path) -> str | None:
 
 
 def number(version: str) -> tuple[int, ...]:
-    """Of "1.26.5": (1, 26, 5)."""
+    """For "1.26.5": (1, 26, 5)."""
     return tuple(int(part) for part in version.split("."))

@@ -94,7 +94,7 @@ def _first(error: ValidationError) -> str:
 
 
 class LockFile:
-    """The lock while an image is prepared. Every choice is on the disk as soon as it is made."""
+    """The lock while an image is prepared. Every choice is written to the disk at once."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

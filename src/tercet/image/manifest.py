@@ -1,8 +1,8 @@
 """Lists the contents of a finished tree, so that an incomplete one is never used.
 
 A tree is made as FOLDER/rootfs in a scratch folder. `publish` writes a list of its contents to FOLDER/manifest, syncs
-everything to the disk and gives the folder its final name. So after a power cut, the whole folder has that name, or
-nothing has.
+everything to the disk and gives the folder its final name. So after a power cut, either the whole folder has that
+name, or no folder has it.
 
 Invariant: a tree with a final name that fits its manifest is what was built. The manifest has no digests. In a fraction
 of a second, it detects a tree that lost files or their content, but it cannot detect a forged one.
@@ -64,7 +64,7 @@ async def whole(folder: Path, emit: Emit) -> bool:
 
 
 def difference(folder: Path) -> str | None:
-    """The first difference between the tree and its manifest; None if there is none."""
+    """The first difference between the tree and its manifest; None if they are equal."""
     if not finished(folder):
         return f"expected rootfs and {MANIFEST}, found not both"
     wanted = (folder / MANIFEST).read_text().splitlines()

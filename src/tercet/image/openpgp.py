@@ -1,4 +1,4 @@
-"""Detached OpenPGP signatures, checked by gpgv or sqv (one of them is apt's own, so it is on every Debian)."""
+"""Detached OpenPGP signatures, checked by gpgv or sqv (apt needs one of them, so every Debian has it)."""
 
 from __future__ import annotations
 

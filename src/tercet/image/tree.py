@@ -71,7 +71,7 @@ def install(rootfs: Path, program: Program) -> None:
 async def prove(rootfs: Path, program: Program, arguments: tuple[str, ...]) -> None:
     """Start the program in the tree. This finds a library that Debian does not have, or a processor that cannot run it.
 
-    It gets its own namespaces, with /proc (Nomad looks itself up there) and without a network.
+    It runs in its own namespaces, with /proc (Nomad looks itself up there) and without a network.
     """
     alone = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", f"--mount-proc={rootfs}/proc"]
     try:
@@ -122,7 +122,7 @@ async def export(rootfs: Path, target: Path, emit: Emit) -> None:
 
 
 def _survey(rootfs: Path) -> tuple[int, int]:
-    """The number of files of the tree, and the time of Debian's newest Python module (0: there is none).
+    """The number of files of the tree, and the time of Debian's newest Python module (0 if it has none).
 
     Files that were made while building are newer and get this time; Debian's own files keep theirs. Python compares the
     time of a module with the one in its compiled form, so the times of modules must not be changed.

@@ -20,7 +20,7 @@ CLOCK_SKEW = timedelta(days=1)
 
 
 def make_authority(title: str, host: str) -> Pair:
-    """A new certificate authority only for that host."""
+    """A new certificate authority that may sign only for that host."""
     key = ec.generate_private_key(ec.SECP256R1())
     builder = (
         _builder(_name(title), _name(title), key.public_key())
@@ -33,7 +33,7 @@ def make_authority(title: str, host: str) -> Pair:
 
 
 def make_server(host: str, authority: Pair) -> Pair:
-    """A new certificate of a server at `host`. Raises ValueError if `authority` is not such a pair."""
+    """A new server certificate for `host`. Raises ValueError if `authority` is not PEM with an elliptic curve key."""
     issuer = serialization.load_pem_private_key(authority.key.encode(), password=None)
     issuer_certificate = x509.load_pem_x509_certificate(authority.certificate.encode())
     if not isinstance(issuer, ec.EllipticCurvePrivateKey):
@@ -56,7 +56,7 @@ def make_server(host: str, authority: Pair) -> Pair:
 
 
 def signed_by(pair: Pair, authority: Pair) -> bool:
-    """Whether the certificate fits its key and was signed by the authority. Raises ValueError if one is not PEM."""
+    """Whether the certificate matches its key and was signed by the authority. Raises ValueError if one is not PEM."""
     certificate = x509.load_pem_x509_certificate(pair.certificate.encode())
     key = serialization.load_pem_private_key(pair.key.encode(), password=None)
     issuer = x509.load_pem_x509_certificate(authority.certificate.encode())

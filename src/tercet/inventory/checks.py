@@ -17,7 +17,7 @@ from tercet.inventory.timing import FENCE, timing_of
 
 RESERVED_SITE = "world"  # the outside world that a provider makes has a container and a network with that name
 RESERVED_DATABASES = ("postgres", "template0", "template1")
-RESERVED_USERS = ("public", "none")  # they mean something to GRANT; components declare others
+RESERVED_USERS = ("public", "none")  # they have a special meaning in GRANT; components declare others
 RESERVED_DATACENTER = "dcs"  # the Consul datacenter that spans all sites, for leader election
 
 
@@ -160,7 +160,7 @@ def _ports(inventory: Inventory) -> Iterator[Finding]:
     suggested: dict[str, int] = {}
 
     def free(name: str, roles: list[Role]) -> int:
-        """The first port from the name's default on that is free on nodes of these roles."""
+        """The first port that is free on nodes of these roles, counting up from the name's default."""
         if name in suggested:
             return suggested[name]
         taken = {*(ports[each] for role in roles for each in listening[role]), *suggested.values()}
@@ -199,7 +199,7 @@ def _listening() -> Mapping[Role, list[str]]:
 
 
 def _reserved() -> Mapping[Role, list[Reserved]]:
-    """Ports on a node of a role that the inventory cannot change."""
+    """For each role, the ports on its nodes that the inventory cannot change."""
     found: dict[Role, list[Reserved]] = {}
     for each in components.declarations():
         for reserved in each.reserved:

@@ -1,9 +1,9 @@
-"""Which components there are, and what each declares of itself before a platform is opened.
+"""The list of components, and what each declares about itself before a platform is opened.
 
 A component is a package. Its `declaration.py` has its `DECLARATION`: what it adds to the inventory, which ports it
-takes, which secrets it needs, what it shows in `status`, what it adds to the configuration of others, what may be found
-of it in a node's journal. What it does is in the modules beside it. Everything that must know all components is derived
-from the declarations, and a new component is one line here.
+uses, which secrets it needs, what it shows in `status`, what it adds to the configuration of other components, and what
+its log lines in a node's journal mean. Its other modules do the work. Everything that must know all components is
+derived from the declarations, so a new component is one line here.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ COMPONENTS: tuple[str, ...] = (
 
 @dataclass(frozen=True)
 class Reserved:
-    """Ports of a node that the inventory cannot give to anything else. `why` completes "9898: "."""
+    """Ports on nodes of a role that the inventory cannot assign to anything else. `why` completes "9898: …"."""
 
     role: Role
     ports: range
@@ -43,17 +43,17 @@ class Reserved:
 
 
 class Cost(Enum):
-    """What a site lacks while a process on its apps node does nothing."""
+    """What does not work at a site while a process on its apps node does nothing."""
 
-    APPLICATIONS = auto()  # no application of the site gets through
-    DATABASES = auto()  # the apps node sees no database, and the first one that it sees again answers its reads
+    APPLICATIONS = auto()  # no application at the site reaches a database
+    DATABASES = auto()  # the apps node reaches no database, and the first one that it reaches again answers its reads
     PRIMARY = auto()  # the site's proxy does not learn of a new primary
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process that drills may hit, by its name in scenarios, on nodes of `roles`. `unit` is its systemd unit, "" if
-    the process belongs to another one. `by_proxy` has its unit by the proxy that runs, where it depends on that."""
+    """A process that drills may hit, by its name in scenarios, on nodes of `roles`. `unit` is its systemd unit, or ""
+    if the process belongs to another one. `by_proxy` maps each proxy to the unit, if the unit depends on the proxy."""
 
     name: str
     unit: str
@@ -68,14 +68,14 @@ class Process:
 
 @dataclass(frozen=True)
 class ComponentDeclaration:
-    """What is a component's own. Every key but `components` is optional."""
+    """What a component declares. Every field except `components` is optional."""
 
     components: tuple[str, ...]
-    """Each "MODULE:NAME", in the package: what makes a `converge.component.Component` from a context."""
+    """Each is "MODULE:NAME" in the package: it makes a `converge.component.Component` from a context."""
     of_the_world: bool = False
     """It belongs to the outside world that a provider makes. It is left out if a real one exists."""
     programs: tuple[str, ...] = ()
-    """Each "MODULE:NAME", in the package: an `image.catalog.Component` that the image holds."""
+    """Each is "MODULE:NAME" in the package: an `image.catalog.Package` that the image contains."""
     versions: type[Model] | None = None
     """What it adds to the inventory's `versions`."""
     sources: type[Model] | None = None
@@ -83,48 +83,48 @@ class ComponentDeclaration:
     ports: type[Model] | None = None
     """What it adds to the inventory's `ports`."""
     listens: tuple[Role, ...] = ()
-    """The roles of the nodes on which these ports are taken."""
+    """The roles of the nodes on which these ports are used."""
     gossip: tuple[str, ...] = ()
     """The ports of its failure detection. The dead-peer guard does not answer there on behalf of dead nodes."""
     reserved: tuple[Reserved, ...] = ()
     secrets: tuple[Secret, ...] = ()
-    """What tercet generates for it and keeps in the platform's file of secrets."""
+    """The secrets that tercet generates for it and keeps in the platform's file of secrets."""
     database_users: tuple[str, ...] = ()
-    """Users of PostgreSQL that it makes for itself. The application's cannot have such a name."""
+    """PostgreSQL users that it creates for itself. The application's user cannot have one of these names."""
     status: tuple[str, ...] = ()
-    """Each "MODULE:NAME", in the package: a `components.status.Part`, its part of the snapshot and of `status`."""
+    """Each is "MODULE:NAME" in the package: a `components.status.Part`, its part of the snapshot and of `status`."""
     proof: str = ""
-    """A "MODULE:NAME", in the package: from a context, the `components.proof.Proof` that `verify` alone judges."""
+    """A "MODULE:NAME" in the package: makes from a context the `components.proof.Proof` that only `verify` judges."""
     additions: tuple[str, ...] = ()
-    """Each "MODULE:NAME", in the package: what it adds to the configuration of another component, as a value of a class
-    that the other one has for it, such as `components.patroni.parameters.Parameters`."""
+    """Each is "MODULE:NAME" in the package: what it adds to the configuration of another component, as a value of a
+    class that the other component defines for this, such as `components.patroni.parameters.Parameters`."""
     journals: tuple[UnitJournal, ...] = ()
-    """What drills may find of it in a node's journal."""
+    """The journals in which drills look for its log lines."""
     processes: tuple[Process, ...] = ()
-    """What drills may kill, freeze or keep down of it."""
+    """Its processes that drills may kill, freeze or keep down."""
 
     @property
     def port_names(self) -> tuple[str, ...]:
-        """Its keys of the inventory's `ports`."""
+        """Its keys in the inventory's `ports`."""
         return tuple(self.ports.model_fields) if self.ports else ()
 
 
 def registered() -> dict[str, ComponentDeclaration]:
-    """What every component declares, by its package, in their order."""
+    """The declaration of every component, by package, in the order of `COMPONENTS`."""
     return {package: import_module(f"{package}.declaration").DECLARATION for package in COMPONENTS}
 
 
 def declarations() -> tuple[ComponentDeclaration, ...]:
-    """What every component declares, in their order."""
+    """The declaration of every component, in the order of `COMPONENTS`."""
     return tuple(registered().values())
 
 
 def processes() -> dict[str, Process]:
-    """Whatever drills may hit, by name."""
+    """All processes that drills may hit, by name."""
     return {process.name: process for component in declarations() for process in component.processes}
 
 
 def named(package: str, entry: str) -> Any:
-    """What "MODULE:NAME" is in a component's package."""
+    """The object that "MODULE:NAME" names in a component's package."""
     module, _, name = entry.partition(":")
     return getattr(import_module(f"{package}.{module}"), name)

@@ -1,9 +1,9 @@
-"""Converts YAML text to plain data that knows the place of each value in the file.
+"""Converts YAML text to plain data, and records the place of each value in the file.
 
 It reads only what an inventory needs: mappings, lists, and scalars that are null, true/false, numbers or text. Other
-features of YAML (aliases, tags, several documents) are findings, so no text can run code or grow when it is read. Dates
+features of YAML (aliases, tags, several documents) are problems, so no text can run code or grow when it is read. Dates
 are text. A key without a value counts as missing: `ports:` with every line below it commented out means the defaults.
-All findings are collected, but a syntax error ends the reading.
+All problems are collected, but reading stops at a syntax error.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def value_at(data: Data, location: Location) -> Data:
-    """The value at a location; None if there is none."""
+    """The value at a location; None if it does not exist."""
     for part in location:
         if isinstance(data, dict) and isinstance(part, str):
             data = data.get(part)

@@ -17,7 +17,7 @@ class What(StrEnum):
     """The kinds of events, in the order of a failover."""
 
     SUSPECTED = "suspected"  # this node's probe of a member failed
-    DECLARED_FAILED = "declared failed"  # this node's suspicion ran out
+    DECLARED_FAILED = "declared failed"  # this node's suspicion timed out
     MEMBER_FAILED = "member failed"  # this node heard or decided that a member failed
     MEMBER_JOINED = "member joined"
     ELECTION = "election"
@@ -70,7 +70,7 @@ class What(StrEnum):
 class Rule:
     """A line that matches `pattern` means `what`: one of `What`, or a component's own word, which is only shown.
 
-    Group 1 of the pattern, if there is one, is the subject of the event.
+    Group 1 of the pattern, if it has one, is the subject of the event.
     """
 
     what: str

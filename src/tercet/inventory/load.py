@@ -23,9 +23,9 @@ MAX_BYTES = 1 << 20
 
 
 def load(path: Path, *, provider: str = "", look: bool = False) -> Platform:
-    """The platform of the inventory at `path`, with `provider` instead of the inventory's, if one is given.
+    """The platform of the inventory at `path`. If `provider` is given, it replaces the inventory's.
 
-    With `look`, the programs that it names by a path must exist, which is needed to check an inventory. A running
+    With `look`, programs that the inventory names by a path must exist. This is for checking an inventory: a running
     platform does not need them any more, because the cache has copies.
 
     Raises InventoryError with all problems of the file, and NoInventoryError if it cannot be read.

@@ -3,8 +3,8 @@
 `tercet recover` does this itself. A person who has lost two sites at three in the morning should not have to edit a
 file between two commands, and without the key in the inventory the next `apply` would undo everything.
 
-Invariants: before the new file is written, it is parsed again, and must say the same as before except for this key. The
-old file exists until the new one is on the disk.
+Invariants: before the new file is written, it is parsed again, and must be equal to the old one except for this key.
+The old file exists until the new one is on the disk.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def edited(raw: bytes, lost: Sequence[str], command: str, when: str) -> bytes:
 
 
 def _around(text: str) -> tuple[str, str]:
-    """The text before the key with its comment, and the text after it. Without the key: everything, and the end."""
+    """The text before the key with its comment, and the text after it. Without the key, split at the document's end."""
     root = yaml.compose(text.removeprefix("\ufeff"), Loader=yaml.SafeLoader)
     offset = len(text) - len(text.removeprefix("\ufeff"))
     if not isinstance(root, yaml.MappingNode) or root.flow_style:

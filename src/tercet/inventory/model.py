@@ -258,14 +258,14 @@ def _composed(whole: type[Model], fragments: Sequence[type[Model]]) -> Any:
 
 
 def _with_fields_of(whole: type[Model], fragments: Sequence[type[Model]], **more: Any) -> type[Model]:
-    """The model with the fields of all fragments, in their order, and with more of them."""
+    """The model with the fields of all fragments, in their order, and the fields in `more`."""
     bases: Any = (*reversed(fragments), whole)  # pydantic takes the fields of the last base first
     model: type[Model] = create_model(whole.__name__, __base__=bases, __doc__=whole.__doc__, **more)
     return model
 
 
 def _narrowed(name: str, annotation: Any, default: Any = PydanticUndefined) -> Any:
-    """The same field with what is known of it only once all providers are."""
+    """The inventory's field with a type and default that are known only when all providers are known."""
     field = copy(Inventory.model_fields[name])
     field.annotation = annotation
     field.default = default

@@ -8,8 +8,8 @@ from ipaddress import IPv4Network
 from tercet.inventory.model import Inventory
 from tercet.inventory.problems import Finding
 
-CGNAT = IPv4Network("100.64.0.0/10")  # Tailscale gives addresses out of this range only
-ROUTES = IPv4Network("198.18.0.0/30")  # tercet-routes leads two addresses of this range to the database nodes
+CGNAT = IPv4Network("100.64.0.0/10")  # Tailscale assigns addresses only from this range
+ROUTES = IPv4Network("198.18.0.0/30")  # tercet-routes routes two addresses of this range to the database nodes
 
 
 def check(inventory: Inventory) -> Iterator[Finding]:

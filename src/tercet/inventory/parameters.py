@@ -1,7 +1,7 @@
 """Checks PostgreSQL parameters: their names, those that tercet sets itself, and values that would break a promise.
 
 postgresql-17.txt has the names that a configuration may contain: `postgres --describe-config` of Debian's 17, and the
-developers' options that it leaves out. A name with a dot belongs to an extension and is not checked.
+developer options that it leaves out. A name with a dot belongs to an extension and is not checked.
 """
 
 from __future__ import annotations

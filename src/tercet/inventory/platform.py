@@ -25,7 +25,7 @@ class Role(StrEnum):
     CONTROL = "consul-nomad"
     APPS = "apps"
     DB = "db"
-    WORLD = "world"  # the outside world (headscale with DERP), where the provider makes one
+    WORLD = "world"  # the outside world (headscale with DERP), if the provider makes one
 
 
 def holds_database(container: str) -> bool:
@@ -108,14 +108,14 @@ class Platform:
         return next(node for node in self.nodes if node.site == site and node.role is role)
 
     def node(self, name: str) -> Node:
-        """The node of that name; KeyError if there is none."""
+        """The node of that name. Raises KeyError if it does not exist."""
         for node in self.containers:
             if node.name == name:
                 return node
         raise KeyError(name)
 
     def site(self, name: str) -> Site:
-        """The site of that name; KeyError if there is none."""
+        """The site of that name. Raises KeyError if it does not exist."""
         for site in self.sites:
             if site.name == name:
                 return site

@@ -1,7 +1,7 @@
-"""Which providers there are, and what each declares of itself before anything is opened.
+"""The list of providers, and what each declares about itself before anything is opened.
 
 A provider is a package with two modules: `declaration.py` has its `DECLARATION`, and `provider.py` opens a platform
-(see providers/base.py). The inventory knows these packages by name alone, so that it depends on no provider.
+(see providers/base.py). The inventory knows these packages only by name, so it depends on no provider.
 """
 
 from __future__ import annotations
@@ -43,38 +43,38 @@ class Capability(StrEnum):
 
 @dataclass(frozen=True)
 class ProviderDeclaration(Generic[M]):
-    """What is a provider's own in the inventory. `settings` is the model of the key `name`."""
+    """What a provider declares. `settings` is the model of the inventory's key `name`."""
 
     name: str
     settings: type[M]
     image: ImageForm
     per_site: bool = False
-    """The key may stand at a site, too, and says there what holds for this site."""
+    """Whether a site may also have the key, for settings of that site only."""
     site: type[Model] | None = None
-    """The keys that it adds to a site, beside those that every site has."""
+    """The keys that it adds to those of every site."""
     world: Callable[[M], IPv4Network] | None = None
     """The network of the outside world (headscale and DERP) that it makes. None: its nodes join a real tailnet."""
     faults: frozenset[Capability] = frozenset()
-    """The faults that it can make. A drill that needs another one is refused before anything is touched."""
+    """The faults that it can make. A drill that needs another one is refused before anything is changed."""
     check: Callable[[Inventory], Iterable[Finding]] = lambda _: ()
-    """What is wrong in its settings, whichever provider is chosen."""
+    """What is wrong in its settings, whichever provider the inventory chooses."""
     check_chosen: Callable[[Inventory], Iterable[Finding]] = lambda _: ()
-    """What else is wrong, or missing, if the inventory chooses it."""
+    """What else is wrong or missing if the inventory chooses this provider."""
     resolved: Callable[[M, Path], M] = lambda settings, _: settings
     """Its settings with relative paths made absolute: they start at the inventory's folder."""
     moved: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """Those of its keys in earlier versions that stand at the inventory's top level now, and under which name."""
+    """The keys that it had in earlier versions and that are now at the inventory's top level, with their new names."""
     credentials: Callable[[M], Mapping[str, str | None]] = lambda _: {}
-    """Where its credentials come from, by what each one is."""
+    """The sources of its credentials, by what each credential is, such as "API secret"."""
 
 
 def declarations() -> tuple[ProviderDeclaration[Any], ...]:
-    """What every provider declares, in their order."""
+    """The declaration of every provider, in the order of `PROVIDERS`."""
     return tuple(_declaration(package) for package in PROVIDERS)
 
 
 def declaration(name: str) -> ProviderDeclaration[Any]:
-    """What the provider of that name declares."""
+    """The declaration of the provider of that name."""
     return next(each for each in declarations() if each.name == name)
 
 

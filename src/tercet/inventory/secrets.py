@@ -1,7 +1,7 @@
 """Generated secrets, kept in one file of mode 0600 beside the inventory. See `load_or_create`.
 
-Each component declares its own (generated.py). Invariants: the file is whole or absent, nobody but its owner can read
-it, a secret that is in it is never replaced, and no message of this module holds a secret.
+Each component declares its secrets (generated.py). Invariants: the file is always written as a whole, only its owner
+can read it, a secret in it is never replaced, and no message of this module contains a secret.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class Secrets:
         return _pair(which, self.texts)
 
 
-PLATFORM = "platform"  # no secret: the name of the platform that lives with these
+PLATFORM = "platform"  # not a secret: the name of the platform that uses these secrets
 STAND_IN = "made by `tercet up`"
-# A password goes into SQL, password files, shell scripts and templates. What one of them takes for its own
-# (quotes, backslashes, colons, braces, dollars, white space) is refused instead of quoted six times.
+# A password goes into SQL, password files, shell scripts and templates. Characters with a special meaning in one of
+# them (quotes, backslashes, colons, braces, dollars, white space) are refused instead of quoted in six ways.
 PUNCTUATION = "!#%&()*+,-./;<=>?@[]^_|~"
 _PASSWORD = re.compile(rf"[A-Za-z0-9{re.escape(PUNCTUATION)}]+")
 
@@ -53,7 +53,7 @@ _HEADER = """\
 
 
 def declared() -> tuple[Secret, ...]:
-    """What the components declare: passwords first, then certificates, each authority before what it signs."""
+    """The declared secrets: passwords first, then certificates, each authority before the ones that it signs."""
     found = [secret for component in declarations() for secret in component.secrets]
     return tuple(sorted(found, key=lambda secret: not isinstance(secret, Password)))
 
@@ -64,25 +64,25 @@ def names() -> tuple[str, ...]:
 
 
 def load(path: Path) -> Secrets | None:
-    """The secrets in the file at `path`; None where there is no file or not all of them are in it.
+    """The secrets in the file at `path`; None if the file does not exist or does not have all of them.
 
-    Raises TercetError where others can read the file or it is broken.
+    Raises TercetError if others can read the file or it is broken.
     """
     values = _read(path)
     return _whole(values) if values.keys() >= set(names()) else None
 
 
 def peek(path: Path) -> Secrets:
-    """The secrets in the file at `path`, a stand-in for each that is still to be made. Writes nothing.
+    """The secrets in the file at `path`, with a placeholder for each that does not exist yet. Writes nothing.
 
-    Raises TercetError where others can read the file or it is broken.
+    Raises TercetError if others can read the file or it is broken.
     """
     values = _read(path)
     return Secrets({name: values.get(name, STAND_IN) for name in names()})
 
 
 def holds_any(path: Path) -> bool:
-    """There is a secret in the file at `path`. Raises TercetError as `peek` does."""
+    """Whether the file at `path` has a secret. Raises TercetError as `peek` does."""
     return not _read(path).keys().isdisjoint(names())
 
 
@@ -95,16 +95,16 @@ def owner(path: Path) -> str:
 
 
 def claim(path: Path, platform: str) -> None:
-    """Note in the file at `path` that its secrets belong to this platform. Raises TercetError as `load_or_create`."""
+    """Record in the file that its secrets belong to this platform. Raises TercetError as `load_or_create` does."""
     if owner(path) != platform:
         with _alone(path):
             _write(path, {**_read(path), PLATFORM: platform})
 
 
 def load_or_create(path: Path) -> Secrets:
-    """The secrets in the file at `path`, after what was missing has been generated and written there.
+    """The secrets in the file at `path`, after generating the missing ones and writing them there.
 
-    Raises TercetError where others can read the file, it is broken, or it cannot be written.
+    Raises TercetError if others can read the file, or if it is broken or cannot be written.
     """
     if found := load(path):
         return found
@@ -123,7 +123,7 @@ def _whole(values: Mapping[str, str]) -> Secrets:
 
 
 def _completed(values: Mapping[str, str], path: Path) -> dict[str, str]:
-    """The file's pairs and what is missing. A certificate without its key, or the reverse, cannot be completed."""
+    """The file's values, completed. A certificate without its key, or a key without its certificate, is an error."""
     from tercet.inventory.certificates import make_authority, make_server, signed_by  # noqa: PLC0415
 
     for pair in (secret.keys for secret in declared() if not isinstance(secret, Password)):
@@ -158,7 +158,7 @@ def _texts(which: Authority | Certificate, pair: Pair) -> dict[str, str]:
 
 
 def _read(path: Path) -> dict[str, str]:
-    """Every pair in the file, including those that this version does not know; empty if there is no file yet."""
+    """All names and values in the file, even those that this version does not know; empty if there is no file yet."""
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -198,7 +198,7 @@ def _broken(path: Path, found: str, remedy: str = "restore it from your copy") -
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Nobody else generates secrets in this folder meanwhile."""
+    """Hold a lock, so that no other process generates secrets in this folder at the same time."""
     try:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:

@@ -37,8 +37,8 @@ class Timing:
 
     @property
     def keepalive_s(self) -> float:
-        """The longest time in which a healthy Patroni sends a keepalive: it sleeps for `loop_wait`, tries to reach
-        `dcs` for `retry_timeout`, and in failsafe mode asks the members, which takes at most 2 s (ha.py)."""
+        """The longest time between two keepalives of a healthy Patroni: it sleeps for `loop_wait`, tries to reach `dcs`
+        for `retry_timeout`, and in failsafe mode asks the members, which takes at most 2 s (ha.py)."""
         return self.loop_wait + self.retry_timeout + 2.0
 
     @property

@@ -53,13 +53,13 @@ def ways(reach: Reach, fork: int) -> tuple[tuple[int, int], ...]:
 
 
 def question(reach: Reach, fork: int) -> Exec:
-    """The question for what the node's WAL has after the position."""
+    """Ask the node what its WAL has after the position."""
     words = (f"{timeline}:{lsn(start)}" for timeline, start in ways(reach, fork))
     return Exec(("python3", "-I", "-", DATA, BIN, *words), stdin=SOURCE.read_bytes(), timeout=PROBE_S)
 
 
 def returned(reach: Reach, fork: int, answer: Answer) -> Returned | None:
-    """The node's answer to `question`; None if there is none."""
+    """The node's answer to `question`; None if it did not answer."""
     said: Any = answer.json()
     if not isinstance(said, dict):
         return None

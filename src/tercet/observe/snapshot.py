@@ -29,7 +29,8 @@ from tercet.inventory.platform import Node, Platform, Role
 K = TypeVar("K", bound=StatusModel)
 
 LOOK_TIMEOUT_S = 10.0
-APART_S = 0.02  # a core's time for the start of Python; if ten start at once, the first is ready with the last
+# The time that a core needs to start Python. If ten start at once, the first is ready only when the last is.
+APART_S = 0.02
 UNDECIDED = "undecided: `tercet up` chooses PgCat if it is available, otherwise pgpool-II"
 
 

@@ -1,7 +1,7 @@
 """Proves the specification's promises end to end on the running platform.
 
 There are two kinds of proof, which run in parallel. The conditions of all components, with those of their `proof`, are
-judged from one look and awaited together until a deadline. Other proofs act: a Nomad job really runs in every
+judged from one poll and awaited together until a deadline. Other proofs act: a Nomad job really runs in every
 datacenter, and rows are written at every site through the application's own connection string and read back everywhere.
 Each proof removes what it made.
 """
@@ -32,7 +32,7 @@ from tercet.inventory.platform import Platform, Role
 from tercet.observe.snapshot import conditions_of, questions
 
 # Seconds that conditions may take to hold. tailscaled finds a direct path within seconds of traffic if both ends know
-# their own addresses. It looks for these every 20 to 26 s, so this is enough for two such looks.
+# their own addresses. It looks for these every 20 to 26 s, so this is enough for two attempts.
 SETTLE_S = 60.0
 JOB_S = 20.0
 
@@ -55,7 +55,7 @@ class Verdict:
 
 
 async def verify(context: Context, components: Sequence[Component], fleet: Fleet, emit: Emit) -> list[Verdict]:
-    """Judge every promise. Returns all verdicts in the order for display. A broken promise raises no error."""
+    """Judge every promise. Returns all verdicts in display order. A broken promise raises no error."""
     platform, proxy = context.platform, Proxy(context)
     conditions = conditions_of(components)
     asked = {name: dict(batch) for name, batch in questions(components, platform.containers).items()}

@@ -1,6 +1,6 @@
-"""The interface of a provider: it makes the containers and runs programs in them. Only this part differs by provider.
+"""The interface of a provider, which makes containers and runs programs in them. Only this part differs by provider.
 
-A provider keeps no state file. It finds its platform from what exists: running containers and their tags.
+A provider keeps no state file. It recognizes its platform by what exists: running containers and their tags.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from tercet.providers.preflight import Check
 class Survey:
     """The state of the containers at all sites.
 
-    `away` maps each node whose server cannot be reached to the reason. The state of these nodes is unknown, so
-    `changes` has none for them. `running` are the nodes that run. `changes` are for containers, networks and links, in
-    the order in which they are made.
+    `away` maps each node whose server cannot be reached to the reason. Their state is unknown, so `changes` contains no
+    changes for them. `running` has the running nodes. `changes` concern containers, networks and links, in the order in
+    which they must be made.
     """
 
     changes: tuple[Change, ...] = ()
@@ -39,20 +39,20 @@ class Provider(Fleet, Protocol):
     """One platform's containers."""
 
     def lock(self, who: str) -> AbstractAsyncContextManager[None]:
-        """Held during every change. If another operator holds it, TercetError says who, since when and why."""
+        """The lock for every change. If it is taken, the TercetError tells who holds it, since when and why."""
         ...
 
     async def survey(self) -> Survey:
         """Compare containers, networks and links with the inventory.
 
-        The engine draws conclusions from three kinds of changes. CREATE of a container: the node is empty. REMOVE of a
-        database's container: the operator must have named it. `restarts`: the node serves now, so it is changed last.
-        A server that does not answer delays the survey by its deadline at most.
+        The engine interprets three kinds of changes. CREATE of a container means that the node is empty. REMOVE of a
+        container with a database requires that the operator has named it. `restarts` means that the node is serving
+        now, so it is changed last. A server that does not respond delays the survey by at most its deadline.
         """
         ...
 
     async def prepare(self, changes: Sequence[Change], emit: Emit) -> None:
-        """Carry out exactly these changes, from `survey`. Idempotent. Returns when programs can run on every node."""
+        """Carry out exactly these changes of `survey`. Idempotent. Returns when programs can run on every node."""
         ...
 
     async def destroy_plan(self) -> tuple[Change, ...]:
@@ -60,7 +60,7 @@ class Provider(Fleet, Protocol):
         ...
 
     async def preflight(self) -> tuple[Check, ...]:
-        """The checks of `tercet doctor` for what would make `up` fail on this provider's side. Changes nothing."""
+        """Check, for `tercet doctor`, everything on this provider's side that would make `up` fail. Changes nothing."""
         ...
 
     async def destroy(self, emit: Emit) -> None:
@@ -68,7 +68,7 @@ class Provider(Fleet, Protocol):
         ...
 
     async def shell(self, node: str, argv: Sequence[str] = ()) -> list[str]:
-        """The local command line that opens `argv` (default: a login shell) on the node with a terminal."""
+        """The local command line that runs `argv` (default: a login shell) on the node in a terminal."""
         ...
 
     async def close(self) -> None:
@@ -93,12 +93,12 @@ def open_provider(platform: Platform, image: Image | None, known_hosts: Path) ->
 
 @dataclass(frozen=True, slots=True)
 class ActiveFault:
-    """A fault in force. It ends by itself after `seconds` more; 0 means never.
+    """A fault in force. It ends by itself in `seconds`; 0 means that it does not.
 
     `target` is a node, a site for LOSS and LATENCY, or "SITE→SITE" for a cut.
     """
 
-    kind: Capability  # KILL also means a node that runs without a network; CUT means one direction or both
+    kind: Capability  # KILL includes a node that runs without a network; CUT means one direction or both
     target: str
     seconds: float
 
@@ -113,7 +113,7 @@ class Faults:
 
     @property
     def lacking(self) -> Mapping[Capability, str]:
-        """Declared capabilities that this machine does not have after all, each with the reason."""
+        """Declared capabilities that this machine lacks, each with the reason."""
         return {}
 
     async def kill(self, nodes: Sequence[str], *, seconds: float) -> None:
@@ -133,7 +133,7 @@ class Faults:
         raise NotImplementedError
 
     async def cut(self, source: str, target: str | None, *, seconds: float, both: bool = True) -> None:
-        """Drop all traffic from `source` to `target` (None: everything else), and back if `both`."""
+        """Drop all traffic from `source` to `target` (None: everything else), and in reverse if `both`."""
         raise NotImplementedError
 
     async def join(self, source: str, target: str | None, *, both: bool = True) -> None:

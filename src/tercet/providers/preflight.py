@@ -1,4 +1,4 @@
-"""Checks for what would make `up` fail later, each with its remedy."""
+"""Checks for problems that would make `up` fail later, each with its remedy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ State = Literal["ok", "warning", "failed", "skipped"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A requirement of `up`. `about` is a site or "all"; `found` is the present state; `remedy` is empty if met."""
+    """A requirement of `up`. `about` is a site or "all"; `found` is the current state; `remedy` is empty if met."""
 
     about: str
     title: str
@@ -40,7 +40,7 @@ def skipped(about: str, title: str, found: str) -> Check:
 
 
 def program(name: str, package: str) -> Check:
-    """A program that must be installed on this machine."""
+    """Check that a program is installed on this machine."""
     if shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"):
         return ok(HERE, name)
     return failed(HERE, name, "not installed", f"apt install {package}, or run scripts/host-packages lab")

@@ -104,8 +104,8 @@ class Verifier(asyncssh.SSHClient):
         self.shown: asyncssh.SSHKey | None = None
 
     def validate_host_public_key(self, _host: str, _addr: str, _port: int, key: asyncssh.SSHKey) -> bool:
-        """Compare with the inventory's fingerprint, or else with the pinned keys. If there are none, this is the first
-        contact.
+        """Compare with the inventory's fingerprint, or else with the pinned keys. If no key is pinned either, this is
+        the first contact, and the key is accepted.
         """
         self.shown = key
         if self._fingerprint is not None:

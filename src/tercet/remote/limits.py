@@ -23,19 +23,17 @@ def clean(argv: Sequence[str]) -> tuple[str, ...]:
 
 
 def limited(argv: Sequence[str], timeout: float) -> tuple[str, ...]:
-    """The command with a time limit on the node, a little longer than this machine waits."""
+    """The command with a time limit on the node, which is a little longer than this machine waits."""
     return clean(("timeout", "-k", f"{KILL_AFTER:g}", f"{timeout + KILL_AFTER:g}", *argv))
 
 
 def supervised(argv: Sequence[str]) -> tuple[str, ...]:
-    """The command in a supervisor on the node, which ends it when its standard input ends."""
+    """The command under a supervisor on the node, which ends it when standard input ends."""
     return clean(("python3", "-I", "-S", "-c", Path(supervise.__file__).read_text(), f"{GRACE:g}", *argv))
 
 
 def fenced(argv: Sequence[str], term: int | None) -> tuple[str, ...]:
-    """The command as a program of the lock's holder, if `term` is given. The node refuses it after it has seen a later
-    holder.
-    """
+    """The command, fenced if `term` is given: the node refuses it once it has seen a later holder of the lock."""
     if term is None:
         return tuple(argv)
     return ("python3", "-I", "-S", "-c", Path(fence.__file__).read_text(), *FENCE, str(term), *argv)

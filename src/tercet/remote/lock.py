@@ -1,18 +1,18 @@
 """One operator at a time: a lock on the servers themselves, held by an SSH session with regular heartbeats.
 
-On each server, a program takes a `flock` and lives as long as it gets heartbeats from the holder. So the lock is free
-at once when the holder ends, and SILENCE seconds after the holder's machine or network failed. A majority of the
-servers must grant the lock. So two operators never have it at the same time, and a site that is down does not matter.
-A holder that loses the majority while it works is stopped: it notices the loss of a connection before the lock there is
-free.
+On each server, a program takes a `flock` and runs as long as it receives heartbeats from the holder. The lock is
+released at once when the holder ends, and SILENCE seconds after the holder's machine or network has failed. A majority
+of the servers must grant the lock, so two operators never hold it at the same time, and a site that is down does not
+matter. A holder that loses the majority while it works is stopped: it notices a lost connection before the lock on that
+server is released.
 
-This is not enough. A holder that was suspended or cut off has left programs on nodes, which may run for minutes, and
-its requests may arrive after another operator got the lock. So each grant has a term, which is passed to every program
-on a node.
+The lock alone is not enough. A holder that was suspended or cut off may have left programs on nodes, which may run for
+minutes, and its requests may arrive after another operator has taken the lock. So each grant has a term, which is
+passed to every program on a node.
 
 Invariant: when the first program of a holder runs on a node, no program of an earlier holder runs there, and none can
-start any more. So no other operator changes what a holder finds on a node. The reasons:
-- Terms grow. Each server stores the highest term that was granted there on its disk. A new term is higher than those of
+start any more. So what a holder finds on a node is not changed by another operator. The reasons:
+- Terms grow. Each server stores on its disk the highest term that was granted there. A new term is higher than those of
   a majority, and a majority has stored it before it is used. Two majorities have a server in common.
 - nodeside/fence.py on the node refuses a program with a lower term than it has seen. Before it starts the first program
   with a higher term, it ends the earlier ones.
@@ -35,7 +35,7 @@ from tercet.datafile import text_of
 from tercet.errors import TercetError
 from tercet.remote.ssh import SshServer
 
-SILENCE = 60  # seconds without a heartbeat after which the lock is free
+SILENCE = 60  # seconds without a heartbeat after which the lock is released
 BEAT = 15.0  # seconds between heartbeats
 ANSWER = 20.0  # seconds for a server to grant or refuse
 
@@ -43,7 +43,7 @@ Connect = Callable[[], Awaitable[SshServer]]
 """Returns a server. Raises Unreachable if it cannot be found."""
 
 Holder = asyncssh.SSHClientProcess[bytes]
-"""The program on a server that has the lock as long as it lives."""
+"""The program on a server that holds the lock as long as it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ async def held(servers: Sequence[Connect], platform: str, who: str) -> AsyncIter
     async with contextlib.AsyncExitStack() as stack:
         granted: dict[tuple[str, int], Grant] = {}  # by SSH address, because a server that is named twice has one lock
         silent = []
-        for connect in servers:  # all operators use the same order, so that one of two gets all locks
+        for connect in servers:  # in the same order for all operators, so that one of two gets all locks
             try:
                 server = await connect()
                 place = (server.at.host, server.at.port)
@@ -82,7 +82,7 @@ async def held(servers: Sequence[Connect], platform: str, who: str) -> AsyncIter
                 f"expected to lock the platform {platform} on most of its {total} servers, found only "
                 f"{len(granted)} reachable:\n  " + "\n  ".join(silent) + "\n  Nothing was changed"
             )
-        # The time helps if servers were reinstalled and lost their terms, which nodes may still have.
+        # At least the current time: reinstalled servers have lost their terms, which nodes may still know.
         term = max(int(time.time()), *(grant.known + 1 for grant in granted.values()))
         for grant in granted.values():
             await _keep(grant, term)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class SshLogin:
-    """`key` is a private key (None: those of the agent, then those in ~/.ssh). `host_key` is the fingerprint of the
+    """`key` is a private key (None: the agent's keys, then those in ~/.ssh). `host_key` is the fingerprint of the
     server's key (None: the first key that it shows is pinned).
     """
 

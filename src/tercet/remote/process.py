@@ -10,7 +10,7 @@ import asyncssh
 
 
 def as_process(process: asyncssh.SSHClientProcess[bytes]) -> asyncio.subprocess.Process:
-    """The process with the part of the interface that converge/fleet.py uses."""
+    """The process with the part of a local process's interface that converge/fleet.py uses."""
     return cast(asyncio.subprocess.Process, RemoteProcess(process))
 
 
@@ -28,7 +28,7 @@ class RemoteProcess:
         return self._process.returncode
 
     async def wait(self) -> int:
-        """The exit status; -1 if the connection was lost before."""
+        """The exit status; -1 if the connection was lost before the program ended."""
         with contextlib.suppress(asyncssh.Error):
             await self._process.wait_closed()
         code = self._process.returncode

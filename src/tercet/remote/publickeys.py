@@ -25,7 +25,7 @@ async def public_keys(operator: SshLogin) -> list[str]:
             for pair in await agent.get_keys():
                 found.append(f"{pair.get_key_type()} {b64encode(pair.key_public_data).decode()}")
     except (OSError, asyncssh.Error, AttributeError):
-        pass  # no agent runs
+        pass  # no agent is running
     return list(dict.fromkeys(found))
 
 

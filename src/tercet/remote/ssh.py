@@ -1,7 +1,7 @@
 """A persistent SSH connection to a server, and commands on it.
 
-Invariants: every command returns within its time limit, whatever the server does, and an abandoned command is told to
-end on the server, too. After a lost connection, the next command connects again. A connection that only refuses another
+Invariants: every command returns within its time limit, whatever the server does, and an abandoned command is also told
+to end on the server. After a lost connection, the next command connects again. A connection that only refuses another
 session (sshd's MaxSessions) is kept, because other commands run on it.
 """
 
@@ -22,15 +22,15 @@ from tercet.remote.login import SshLogin
 
 CONNECT_TIMEOUT = 15.0  # seconds, login included
 KEEPALIVE_S, KEEPALIVE_COUNT = 10, 3  # a server that is silent for 40 s counts as lost
-COMMANDS = 8  # sessions at a time on a connection; sshd allows 10, and `spawn` keeps some
+COMMANDS = 8  # sessions at a time on a connection; sshd allows 10, and `spawn` occupies some
 REFUSED_PAUSE = 0.1  # seconds until a refused session is requested again; doubled up to one second
-FULL = frozenset({asyncssh.OPEN_CONNECT_FAILED, asyncssh.OPEN_RESOURCE_SHORTAGE})  # sshd's message for it
+FULL = frozenset({asyncssh.OPEN_CONNECT_FAILED, asyncssh.OPEN_RESOURCE_SHORTAGE})  # sshd refuses another session
 KINDS = (
     *("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"),
     *("rsa-sha2-512", "rsa-sha2-256"),
 )
-"""The kinds of host keys, the usual one first."""
-NO_KEYS: tuple[list[str], list[str], list[str]] = ([], [], [])  # trusts none: Verifier decides
+"""The host key algorithms, the most usual one first."""
+NO_KEYS: tuple[list[str], list[str], list[str]] = ([], [], [])  # trusts no key: Verifier decides
 
 
 @dataclass
@@ -81,8 +81,8 @@ class SshServer:
             raise Unreachable(f"{self.name}: SSH opens no session within {CONNECT_TIMEOUT:g} s") from None
 
     async def _session(self, command: str, timeout: float) -> asyncssh.SSHClientProcess[bytes]:
-        """Start a command. A refused session is requested again until `timeout`. After a lost connection, it connects
-        again once.
+        """Start a command. If the session is refused, request it again until `timeout`. If the connection is lost,
+        connect again once.
         """
         deadline, pause, broken = time.monotonic() + timeout, REFUSED_PAUSE, False
         while True:
@@ -167,7 +167,7 @@ class SshServer:
             )
 
     def _refused(self, error: Exception, allowed: list[asyncssh.SSHKey], verifier: Verifier) -> TercetError:
-        """The error of a failed connection, in the operator's terms."""
+        """The error for a failed connection, in the operator's terms."""
         at = self.at
         where = f"{at.user}@{at.host}" + (f" port {at.port}" if at.port != 22 else "")
         if isinstance(error, asyncssh.HostKeyNotVerifiable):

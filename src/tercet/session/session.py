@@ -54,7 +54,7 @@ class SqlError(TercetError):
 async def open_session(file: Path, *, provider: str = "") -> AsyncIterator[Session]:
     """Open the platform of an inventory for a block. Raises TercetError with the file and line of each problem.
 
-    `provider` takes the place of the inventory's, if it is given.
+    If `provider` is given, it replaces the inventory's.
     """
     platform = load(file, provider=provider)
     async with AsyncExitStack() as closing:
@@ -96,9 +96,9 @@ class Session:
         fleet: Fleet | None = None,
         waiting: Callable[[Condition, Waiting], None] = lambda _condition, _state: None,
     ) -> str:
-        """Wait until every condition of every component holds, all in one look. Returns "", or what does not hold.
+        """Wait until every condition of every component holds, all in one poll. Returns "", or what does not hold.
 
-        `fleet` is a cheaper way to the same nodes, if there is one. `waiting` is called with conditions that do not
+        `fleet`, if given, is a cheaper way to reach the same nodes. `waiting` is called with conditions that do not
         hold yet.
         """
         asked = questions(self.components, self.platform.containers)
@@ -110,7 +110,7 @@ class Session:
             looks += 1
             return True
 
-        while looks != 1:  # a condition that held in one look may not hold any more when the last one does
+        while looks != 1:  # a condition that held in one poll may not hold any more when the last one does
             looks = 0
             judged = await wait_for(
                 conditions_of(self.components),
@@ -160,7 +160,7 @@ class Session:
         return replace(self, context=context, components=components(context))
 
     def only(self, names: Collection[str]) -> Session:
-        """A view with only those of these components that it has: a real tailnet has no headscale."""
+        """A view with only the named components. Missing ones are ignored: a real tailnet has no headscale."""
         return replace(self, components=tuple(each for each in self.components if each.name in names))
 
 

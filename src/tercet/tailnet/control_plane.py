@@ -2,7 +2,7 @@
 
 The operator gives either a key (`tailnet.auth_key`) or a credential for the API of the control server
 (`tailnet.api_key`). With the credential, tercet makes a key that is valid for ten minutes, and later removes the nodes.
-The control server is Tailscale's own, or the operator's headscale if there is a `tailnet.login_server`.
+The control server is Tailscale's own, or the operator's headscale if `tailnet.login_server` is set.
 
 Invariant: no credential is in a message, a repr or an argument list.
 """
@@ -43,7 +43,7 @@ class Member:
 
 @dataclass(frozen=True)
 class ControlPlane:
-    """The control server with the settings of the inventory. `api` is Tailscale's address."""
+    """The control server with the settings of the inventory. `api` is the address of Tailscale's API."""
 
     settings: TailnetModel
     api: str = TAILSCALE_API
@@ -95,9 +95,9 @@ class ControlPlane:
     def expire(self, nodes: Mapping[str, Collection[str]]) -> tuple[str, ...]:
         """Log out the nodes with these hostnames that have one of these addresses. Returns the names of these nodes.
 
-        A removed node does not learn of its removal if it was cut off at that time: it continues with the peers that it
-        remembers (seen with headscale 0.29: for as long as it ran). A node whose key has expired learns this when it
-        next asks the control server, and logs itself out. Raises TercetError.
+        A removed node does not learn of its removal if it was cut off at that time: it keeps using the peers that it
+        remembers (seen with headscale 0.29: for as long as it ran). A node whose key has expired learns this at its
+        next request to the control server, and logs itself out. Raises TercetError.
         """
         found = [each for each in self.members() if each.addresses & set(nodes.get(each.hostname, ()))]
         with self._control() as ask:
@@ -177,7 +177,9 @@ class ControlPlane:
 
 
 async def check(tailnet: ControlPlane) -> None:
-    """Raise TercetError if the nodes could not be removed from the tailnet later, when their addresses are gone."""
+    """Raise TercetError if the nodes could not be removed from the tailnet later, when they no longer report their
+    addresses.
+    """
     if not tailnet.can_remove:
         return
     try:
@@ -192,7 +194,7 @@ async def check(tailnet: ControlPlane) -> None:
 async def leave(tailnet: ControlPlane, nodes: Mapping[str, str], unknown: Sequence[str], emit: Emit) -> None:
     """Remove destroyed nodes from the tailnet if the credentials allow it; otherwise report what is left.
 
-    `nodes` maps names to tailnet addresses; the addresses of `unknown` ones could not be asked any more.
+    `nodes` maps names to tailnet addresses; the addresses of the `unknown` nodes could no longer be read.
     """
     if not nodes and not unknown:
         return

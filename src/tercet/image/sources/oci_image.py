@@ -1,4 +1,4 @@
-"""The source `oci-image`: extracts a program from a container image of a registry (OCI distribution, pull).
+"""The source `oci-image`: extracts a program from a container image in a registry (OCI distribution, pull).
 
 Everything is verified by digest: the manifest has the digests of the configuration and of the layers. The label in the
 configuration must name the wanted commit, so a moved tag is detected. The manifest's own digest is resolved once and

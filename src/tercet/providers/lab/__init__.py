@@ -1,1 +1,1 @@
-"""The lab: nine system containers and the world around them, on one machine, in one network namespace."""
+"""The lab: nine system containers and the outside world, on one machine, in one network namespace."""

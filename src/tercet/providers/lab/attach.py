@@ -25,9 +25,9 @@ from tercet.providers.lab.layout import Layout
 
 SUPERVISOR = [sys.executable, "-I", "-S", supervisor.__file__]
 SO_SNDBUFFORCE = 32
-LOCK = 3  # the number of the lock's file in a supervisor
+LOCK = 3  # the file descriptor of the lock in a supervisor
 KILLED = 128 + signal.SIGKILL
-LAST_WORDS = 0.2  # seconds to wait for more output after the program ended, from processes that it left running
+LAST_WORDS = 0.2  # seconds to wait, after a program ended, for output of processes that it left running
 
 
 class Attachment:
@@ -60,9 +60,7 @@ class Attachment:
 
     @contextlib.contextmanager
     def under(self, lock: int) -> Iterator[None]:
-        """Programs that run in this block hold the lock, too (host/lock.py). Those that still run at its end are
-        killed.
-        """
+        """Programs started in this block also hold the lock (host/lock.py). Those that run at its end are killed."""
         self.close()
         self._lock = lock
         try:
@@ -87,7 +85,7 @@ class Attachment:
         )
 
     def init(self, node: str) -> int:
-        """The host's process ID of the container's PID 1. Raises Unreachable if the container does not run."""
+        """The host's process ID of the container's PID 1. Raises Unreachable if the container is not running."""
         self._layout.container(node)
         init = self._cgroups.init(node)
         if init is None:
@@ -95,7 +93,7 @@ class Attachment:
         return init
 
     async def _died(self, node: str, init: int) -> bool:
-        """Whether the container stopped while the program ran. Its PID 1 ends last, a moment later."""
+        """Whether the container stopped while the program ran. Its PID 1 is the last to end, a moment later."""
         deadline = monotonic() + LAST_WORDS
         while self._cgroups.init(node) == init:
             if monotonic() > deadline:
@@ -110,8 +108,8 @@ class Attachment:
         return " (the container is frozen)" if self._cgroups.frozen(node) else ""
 
     def _connected(self) -> Line:
-        """The connection to the supervisor. A new one if there is none, if it broke, or if it belongs to another event
-        loop.
+        """The connection to the supervisor. Opens a new one if none is open, or if the present one is
+        broken or belongs to another event loop.
         """
         if self._line is None or self._line.broken or self._line.loop is not asyncio.get_running_loop():
             self.close()
@@ -147,11 +145,11 @@ class Line:
                 setsid=True,  # Ctrl-C on the terminal is for the tool; the supervisor notices when the tool ends
             )
         self._socket.setblocking(False)
-        self._socket.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 4 << 20)  # some thousand requests at once
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 4 << 20)  # a few thousand requests at once
         self.loop.add_reader(self._socket, self._answered)
 
     async def run(self, name: str, init: int, group: Path, argv: Sequence[str], stdin: bytes) -> Completed:
-        """Run the program to its end. Cancelling ends the program, too."""
+        """Run the program until it ends. Cancelling this call also ends the program."""
         ended = self._ended[name] = self.loop.create_future()
         outputs: list[asyncio.StreamReader] = []
         ends: list[int] = []
@@ -196,9 +194,7 @@ class Line:
         return transport
 
     def _answered(self) -> None:
-        """Handle a message of the supervisor: a program ended or could not be started; or the supervisor itself has
-        ended.
-        """
+        """Handle a message from the supervisor (a program ended or could not be started), or the supervisor's end."""
         try:
             packet = self._socket.recv(65536)
         except BlockingIOError:

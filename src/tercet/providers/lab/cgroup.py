@@ -1,12 +1,12 @@
 """The lab's control groups. Every process of a lab is in one of them, and is found, frozen and killed through it.
 
-Invariant: the kernel maintains the groups, so their processes are exactly those of the lab.
+Invariant: the kernel maintains the groups, so they contain exactly the lab's processes.
 
     tercet/PLATFORM/nodes/NODE       the container; its systemd makes its own groups below
     tercet/PLATFORM/nodes/NODE/.run  programs that tercet runs there
     tercet/PLATFORM/monitors/NODE    LXC's own process for the container
     tercet/PLATFORM/wan              the WAN emulator
-    tercet/PLATFORM/healers/NODE     the process that ends a fault when its time is over
+    tercet/PLATFORM/healers/NODE     the process that ends a fault when its time is up
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ POLL = 0.01  # seconds between two polls of something that ends within milliseco
 
 
 def hierarchy() -> Path:
-    """Where the unified hierarchy is mounted, on a unified or a hybrid host. Raises TercetError if it is not."""
+    """The mount point of the unified hierarchy, on a unified or hybrid host. Raises TercetError if it has none."""
     for line in Path("/proc/self/mounts").read_text().splitlines():
         _, where, kind, *_ = line.split()
         if kind == "cgroup2":
@@ -64,7 +64,7 @@ class Cgroups:
             return ()
 
     def init(self, name: str) -> int | None:
-        """The host's process ID of the container's PID 1; None if the container does not run."""
+        """The host's process ID of the container's PID 1; None if the container is not running."""
         node, scope = self.node(name), self.node(name) / "init.scope"
         for group in (scope, node, scope):  # systemd starts in `node` and moves to `scope`, perhaps between two reads
             for pid in pids(group):
@@ -76,12 +76,12 @@ class Cgroups:
         return read(self.node(name) / "cgroup.freeze").strip() == "1"
 
     def freeze(self, name: str, on: bool) -> None:
-        """Freeze or thaw all processes of the container. Does nothing if the container does not run."""
+        """Freeze or thaw all processes of the container. Does nothing if the container is not running."""
         write(self.node(name) / "cgroup.freeze", "1" if on else "0")
 
 
 def pids(group: Path) -> tuple[int, ...]:
-    """The processes of this group, not of those below it; none if the group does not exist."""
+    """The processes of this group, without its subgroups; empty if the group does not exist."""
     return tuple(int(pid) for pid in read(group / "cgroup.procs").split())
 
 
@@ -95,7 +95,7 @@ def is_init(pid: int) -> bool:
 
 
 def populated(group: Path) -> bool:
-    """Whether a process lives in this group or below it."""
+    """Whether this group or one below it has a process."""
     return "populated 1" in read(group / "cgroup.events")
 
 

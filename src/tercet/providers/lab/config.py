@@ -16,14 +16,14 @@ from tercet.providers.lab.layout import LABS, Container, Layout
 
 ROOTFS = "lxc.rootfs.path"
 DISK = "lxc.hook.mount"
-# The nodes share a machine's few cores. A Go program takes each of them for its own and wakes a thread for it whenever
-# a packet comes: with one, the forty of a lab take an eighth less of the machine (docs/lab.md).
+# The nodes share the machine's few cores. A Go program starts a thread for every core and wakes one for every packet.
+# With a single thread each, the forty Go programs of a lab use an eighth less CPU (docs/lab.md).
 INIT = "/sbin/init systemd.setenv=GOMAXPROCS=1"
 
 
 def config_text(layout: Layout, container: Container, rootfs: Path, *, disk: bool) -> str:
-    """The whole file. `rootfs` is the image's tree, the read-only lower layer of the container's root. `disk`: the
-    container's data is on its own disk.
+    """The whole file. `rootfs` is the image's tree, the read-only lower layer of the container's root. `disk` tells
+    whether the container's data is on its own disk.
     """
     if ":" in str(rootfs):
         raise TercetError(f"the image's path {rootfs} holds a colon, which overlay paths cannot; move the cache")
@@ -49,7 +49,7 @@ def config_text(layout: Layout, container: Container, rootfs: Path, *, disk: boo
         ("lxc.net.0.ipv4.address", f"{container.address}/{network.subnet.prefixlen}"),
         ("lxc.net.0.ipv4.gateway", str(network.gateway)),
         ("lxc.apparmor.profile", "unconfined"),
-        # What a container must not do to the host's kernel, which it shares: set the clock, load modules, …
+        # A container shares the host's kernel, so it must not set the clock, load modules, …
         ("lxc.cap.drop", "mac_admin mac_override sys_module sys_rawio sys_time"),
         ("lxc.autodev", "1"),
         ("lxc.tty.max", "0"),
@@ -65,7 +65,7 @@ def parse(text: str) -> dict[str, str]:
 
 
 def image_of(text: str) -> Path | None:
-    """The image that this configuration uses; None if it names none."""
+    """The image that this configuration uses; None if it does not name one."""
     parts = parse(text).get(ROOTFS, "").split(":")
     return Path(parts[1]) if len(parts) == 3 and parts[0] == "overlay" else None
 

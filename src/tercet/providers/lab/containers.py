@@ -52,8 +52,8 @@ class Containers:
         fresh.replace(file)
 
     async def _disk(self, name: str, before: str | None, image: Path) -> bool:
-        """Whether the container has its own disk, which is made now for a new container. An existing container without
-        a disk gets none, because its data is elsewhere.
+        """Whether the container has its own disk. A new container's disk is made now. An existing container without a
+        disk does not get one, because its data is elsewhere.
         """
         disk = self._layout.disk(name)
         if disk.exists():
@@ -70,7 +70,7 @@ class Containers:
         return self._rootfs
 
     def start_command(self, container: Container) -> list[str]:
-        """The command line that starts the container. The process that ends a fault runs it, too."""
+        """The command line that starts the container. The process that ends a fault also runs it."""
         folder = self._layout.folder(container.name)
         return inside_with_sysfs(
             self._layout.namespace,
@@ -92,12 +92,12 @@ class Containers:
             try:
                 await command(self.start_command(container), doing=f"start {name}", timeout=START_LIMIT)
             except asyncio.CancelledError:
-                # LXC ends a container whose start is no longer awaited, but later. Until then it counts as running.
+                # LXC ends a container whose start was interrupted, but only later. Until then it counts as running.
                 kill(self._cgroups.monitor(name))
                 await self.kill(name)
                 raise
             except HostCommandError as failure:
-                if self._cgroups.init(name) is None:  # else a healer was quicker
+                if self._cgroups.init(name) is None:  # otherwise a healer has started it
                     raise HostCommandError(f"{failure}{last_words(log)}") from None
         await self.booted(name)
 
@@ -149,15 +149,15 @@ class Containers:
         await self.bury(name)
 
     async def bury(self, name: str) -> None:
-        """Wait for the LXC process of a dead container, which removes the container's network device. Remove what is
-        left.
+        """Wait until the LXC process of a dead container has ended. That process removes the container's network
+        device. Then remove the control groups that are left.
         """
         monitor = self._cgroups.monitor(name)
         if not await emptied(monitor, DEATH_LIMIT):
             kill(monitor)
             await emptied(monitor, DEATH_LIMIT)
         for group in (self._cgroups.node(name), monitor):
-            with contextlib.suppress(OSError):  # LXC fails if the group still exists
+            with contextlib.suppress(OSError):  # removed because LXC fails if the group still exists
                 remove(group)
 
     async def remove(self, name: str) -> None:

@@ -1,6 +1,6 @@
-"""Cut links as text: a set of (source, target) pairs in nftables whose elements expire in the kernel. Pure.
+"""Renders and parses cut links: an nftables set of (source, target) pairs that expire in the kernel. Pure.
 
-Invariant: a cut ends when its time is over even if the tool is dead, because the kernel expires it.
+Invariant: a cut ends when its time is up, even if the tool is dead, because the kernel expires it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SET = f"ip {TABLE} cut"
 
 
 def table() -> str:
-    """The script that makes the table if it is missing, and keeps the elements of an existing one. The table comes
+    """The script that makes the table if it is missing, and keeps the elements of an existing one. The table runs
     before the WAN's, because packets that the WAN holds have already left their site.
     """
     return (
@@ -29,7 +29,7 @@ def table() -> str:
 
 
 def cut(pairs: Iterable[tuple[IPv4Network, IPv4Network]], seconds: float) -> str:
-    """Cut each pair for `seconds` from now, which replaces an earlier cut of the pair."""
+    """Cut each pair for `seconds` from now. This replaces an earlier cut of the pair."""
     return "".join(
         _forget(pair) + f"add element {SET} {{ {_key(pair)} timeout {round(seconds * 1000)}ms }}\n" for pair in pairs
     )
@@ -50,7 +50,7 @@ def _key(pair: Pair) -> str:
 
 
 def _forget(pair: Pair) -> str:
-    """Deletes elements. They are added first, because the script would fail on an element that does not exist."""
+    """Delete the element. It is added first, because deleting a missing element would fail."""
     return f"add element {SET} {{ {_key(pair)} }}\ndelete element {SET} {{ {_key(pair)} }}\n"
 
 

@@ -15,7 +15,7 @@ from tercet.inventory.providers import Capability, ProviderDeclaration
 from tercet.inventory.shapes import Subnet
 
 DEFAULTS = IPv4Network("10.77.0.0/16")  # 10.77.N.0/24 for the Nth site
-LAST_RESORT = IPv4Network("192.168.77.0/24")  # suggested where none of these is free
+LAST_RESORT = IPv4Network("192.168.77.0/24")  # suggested if none of these is free
 SMALLEST = 28  # prefix length: room for a router, three nodes, and more
 
 
@@ -34,7 +34,7 @@ class LabSiteModel(Model):
 
 
 def site_subnet(inventory: Inventory, index: int) -> IPv4Network:
-    """The network of the site at this index: the site's own, or else 10.77.N.0/24 with N counted from 1."""
+    """The network of the site at this index: its `subnet`, or else 10.77.N.0/24 with N counted from 1."""
     own = inventory.sites[index].keys_of(LabSiteModel).subnet
     return own or IPv4Network((int(DEFAULTS.network_address) + ((index + 1) << 8), 24))
 
@@ -43,11 +43,11 @@ def site_subnet(inventory: Inventory, index: int) -> IPv4Network:
 class _Range:
     at: Location
     network: IPv4Network
-    written: bool  # by the operator, not by default
+    written: bool  # by the operator; not a default
 
 
 def check(inventory: Inventory) -> Iterator[Finding]:
-    """The problems of networks that overlap, are too small, or cannot be used for nodes."""
+    """Find networks that overlap, are too small, or cannot be used for nodes."""
     settings = inventory.of(DECLARATION)
     networks = [
         _Range(("lab", "world"), settings.world, "world" in settings.model_fields_set),
@@ -61,7 +61,7 @@ def check(inventory: Inventory) -> Iterator[Finding]:
     suggested: dict[Location, IPv4Network] = {}
 
     def free(at: Location) -> IPv4Network:
-        """The first of the lab's default networks that overlaps none of these. Each caller gets another one."""
+        """The first of the lab's default networks that is not taken. Each location gets a different one."""
         if at not in suggested:
             own = (n for n in DEFAULTS.subnets(new_prefix=24) if not any(n.overlaps(other) for other in taken))
             suggested[at] = next(own, LAST_RESORT)

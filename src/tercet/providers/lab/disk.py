@@ -1,4 +1,4 @@
-"""A file system of its own for a database node's data: a sparse file in the node's folder, mounted as a loop.
+"""A separate file system for a database node's data: a sparse file in the node's folder, on a loop device.
 
 Invariant: it is mounted only in the container's own mount namespace, on a loop device that detaches itself. So no mount
 is left on the machine however the container ends, and every start mounts it again.
@@ -17,7 +17,7 @@ SIZE = "8G"
 PLACE = "var/lib/postgresql"  # in the container: the home of Debian's PostgreSQL, with all clusters below it
 MAKE_LIMIT = 30.0  # seconds to make the file system; it takes 0.02
 
-# Neither writes the zeros that the sparse file already reads as.
+# Both avoid writing zeros, because the sparse file already reads as zeros.
 FORMAT = "lazy_itable_init=1,lazy_journal_init=1,nodiscard"
 MOUNT = "loop,noinit_itable"
 
@@ -28,9 +28,9 @@ def mount_command(disk: Path) -> str:
 
 
 async def make_disk(disk: Path, rootfs: Path) -> bool:
-    """Make the file with an empty file system. It gets the owner of its mount point in the image. Returns False, and
-    makes no file, if the machine lacks mkfs.ext4 or loop devices, or the image lacks the mount point. The file gets its
-    final name when it is complete.
+    """Make the file with an empty file system, whose root has the owner of the mount point in the image. Returns False
+    without making the file if the machine lacks mkfs.ext4 or loop devices, or the image lacks the mount point. The file
+    gets its final name only when it is complete.
     """
     place = rootfs / PLACE
     if not place.is_dir() or not shutil.which("mkfs.ext4") or not await loops():

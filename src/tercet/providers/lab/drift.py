@@ -20,12 +20,13 @@ from tercet.providers.lab.observe import ContainerState, NetworkState, Observed
 from tercet.providers.lab.wan import Pair
 
 LOOPBACK = "lo"
-# Ten containers hold 70 (systemd 5 each, D-Bus 1, tailscaled 1), all of them root's; the kernel's default is 128.
+# Ten containers use 70 inotify instances (each: systemd 5, D-Bus 1, tailscaled 1), all owned by root; the kernel's
+# default limit is 128.
 WATCHERS_WANTED = 1024
 
 
 class LabKind(StrEnum):
-    """What a lab's plan changes besides containers. The last four are faults, with the names of their capabilities."""
+    """The targets of a lab's plan besides containers. The last four are faults, named after their capabilities."""
 
     LIMIT = "limit"
     NAMESPACE = "namespace"
@@ -48,8 +49,8 @@ class CutChange(Change):
 
 
 def drift(layout: Layout, observed: Observed, away: Collection[str] = ()) -> tuple[Change, ...]:
-    """The changes that bring the lab to the state in the inventory, in order. There are none for nodes that are `away`
-    and for the nodes of lost sites, whose networks stay.
+    """The changes that bring the lab to the state in the inventory, in order. They leave out nodes that are `away` and
+    the nodes of lost sites. The networks of lost sites stay.
     """
     return (
         *limits(observed),
@@ -67,14 +68,14 @@ def drift(layout: Layout, observed: Observed, away: Collection[str] = ()) -> tup
 
 
 def limits(observed: Observed) -> Iterator[Change]:
-    """Limits of the host that containers share. Beyond this one, a second lab's systemd fails in odd places."""
+    """Host limits that all containers share. If this one is too low, systemd in a second lab fails in odd places."""
     if observed.watchers < WATCHERS_WANTED:
         reason = f"it is {observed.watchers}, wanted {WATCHERS_WANTED}: all containers share it"
         yield Change(Verb.UPDATE, Target(LabKind.LIMIT, "fs.inotify.max_user_instances"), reason)
 
 
 def strangers(layout: Layout, observed: Observed) -> Iterator[Change]:
-    """Containers and networks that are not in the inventory any more."""
+    """Removals of containers and networks that are no longer in the inventory."""
     for name in observed.containers:
         if name in layout.by_name:
             continue
@@ -116,7 +117,7 @@ def bridge(network: Network, found: NetworkState | None) -> Iterator[Change]:
 
 
 def links(layout: Layout, found: NetworkState | None) -> Iterator[Change]:
-    """Changes for delays that differ or are not in the inventory, and for cuts that are still in force."""
+    """Changes for delays that differ or are not in the inventory, and for cuts and weak links in force."""
     wanted = {(link.source.subnet, link.target.subnet): link for link in layout.links}
     have = found.delays if found else {}
     for pair, link in wanted.items():
@@ -184,7 +185,7 @@ def node(
 
 def in_reach(container: Container, found: ContainerState, network: NetworkState | None) -> bool:
     """Whether the container runs and the others can reach it, so that a restart disturbs the platform. A container that
-    they cannot reach must be changed first, because the platform cannot become healthy before.
+    they cannot reach must be changed first, because the platform cannot become healthy until then.
     """
     if found.init is None or found.frozen or network is None or any(bridge(container.network, network)):
         return False
@@ -194,7 +195,7 @@ def in_reach(container: Container, found: ContainerState, network: NetworkState 
 
 
 def inner_network(container: Container, found: ContainerState) -> Iterator[Change]:
-    """Changes to eth0 that were made inside the container."""
+    """Repairs of eth0, if it was changed inside the container."""
     faults = [
         *([] if container.address in found.addresses else [f"it lacks its address {container.address}"]),
         *(

@@ -121,7 +121,7 @@ class LabFaults(Faults):
         await self._dismiss(_disk(node))
 
     def _number(self, site: str) -> int:
-        """The index of the site's network, from which its nftables sets and its queue get their names."""
+        """The index of the site's network, which is part of the names of its nftables sets and its queue."""
         return self._layout.networks.index(self._layout.network(site))
 
     def _emulator(self, site: str) -> Path:
@@ -160,12 +160,12 @@ class LabFaults(Faults):
             if kind == Capability.KILL:
                 yield ActiveFault(Capability.KILL, name, left)
         elif cable is not None and not cable.up:
-            # The tool was killed after it had unplugged the node and before it killed it. `start` plugs it in.
+            # The tool was killed between unplugging the node and killing it. `start` plugs it in again.
             yield ActiveFault(Capability.KILL, name, left if kind == Capability.KILL else 0.0)
 
     def struck(self) -> dict[str, str]:
         """The nodes that are down because of a fault in force, with the reason. They count as nodes of dead servers
-        until the fault ends. A node that is stopped or frozen and has no healer does not; it is repaired.
+        until the fault ends. A stopped or frozen node without a healer does not count; it is repaired.
         """
         found: dict[str, str] = {}
         for container in self._layout.containers:
@@ -188,8 +188,8 @@ class LabFaults(Faults):
         await self.start([fault.target for fault in active if fault.kind == Capability.KILL])
 
     async def _heal_later(self, kind: str, node: str, seconds: float, remedy: Sequence[str], name: str = "") -> None:
-        """Start a detached process that applies `remedy` after `seconds` unless it is dismissed. Its name is the node's
-        unless another is given.
+        """Start a detached process that applies `remedy` after `seconds` unless it is dismissed. It is named after the
+        node unless `name` is given.
         """
         await self._dismiss(name or node)
         group = self._cgroups.healer(name or node)
@@ -222,7 +222,7 @@ def _disk(node: str) -> str:
 
 
 async def _each(remedies: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Run all, each to its end even if another one fails. Then raise a TercetError with all reasons, if any failed."""
+    """Run all to the end, even if some fail. Then raise a TercetError with all reasons if any failed."""
     failures = [end for end in await asyncio.gather(*remedies, return_exceptions=True) if end is not None]
     for failure in failures:
         if not isinstance(failure, Exception):

@@ -50,8 +50,8 @@ class Network:
 class Container:
     """One node's container. `port` is its veth device on the bridge; the other end is eth0 in the container.
 
-    `mac` is fixed, so that a restarted node keeps it, as real hardware would. `disk`: its data is to be on its own
-    disk.
+    `mac` is fixed, so that a restarted node keeps it, as real hardware would. `disk` tells whether its data
+    belongs on its own disk.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Packets from one site to another are delayed by `micros` microseconds, in one direction; never zero."""
+    """The delay of packets from one site to another, in one direction: `micros` microseconds, never zero."""
 
     source: Network
     target: Network
@@ -77,7 +77,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Layout:
-    """The whole lab of one platform, with the sites that are lost: `lost` are the names of their containers."""
+    """The whole lab of one platform, including lost sites. `lost` has the names of their containers."""
 
     platform: str
     networks: tuple[Network, ...]  # the sites in the inventory's order, then the world
@@ -91,7 +91,7 @@ class Layout:
 
     @property
     def directory(self) -> Path:
-        """LXC's path of this lab, with one folder for each container."""
+        """This lab's LXC path, which has one folder for each container."""
         return LABS / self.platform
 
     def folder(self, container: str) -> Path:

@@ -1,4 +1,4 @@
-"""Raises and removes the lab's network: namespace, bridges, delays. Every action is idempotent."""
+"""Sets up and removes the lab's network: namespace, bridges, delays. Every action is idempotent."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class LabNetwork:
             await command(["ip", "netns", "delete", name], doing=f"remove namespace {name}")
 
     async def raise_bridge(self, network: Network) -> None:
-        """Make the bridge of a network, with the router's address and no other one."""
+        """Make the bridge of a network, with the router's address and no other address."""
         doing = f"raise network {network.name}"
         script = 'ip link show dev "$0" >/dev/null 2>&1 || exec ip link add name "$0" type bridge mcast_snooping 0'
         await self._inside(["sh", "-c", script, network.bridge], doing)
@@ -73,7 +73,7 @@ class LabNetwork:
         await self._inside(["nft", "-f", "-"], doing, script)
 
     async def set_delays(self, links: Sequence[Link]) -> None:
-        """Set the delay of every link, and remove all other delays. Containers and connections stay. For some
+        """Set the delay of every link, and remove all other delays. Containers and connections stay. For a few
         milliseconds between two steps, packets are not delayed.
         """
         doing = "set the delays between sites"
@@ -89,11 +89,11 @@ class LabNetwork:
             await self.emulate(self._cgroups.wan, wan.emulator_arguments(links), "start the WAN emulator")
 
     async def _has_netem(self) -> bool:
-        """Tries it on a temporary device, because the kernel has no other way to tell."""
+        """Whether the kernel has netem. Tries it on a temporary device, because there is no other way to find out."""
         return "netem" in await self._inside(["sh", "-c", PROBE], "try netem")
 
     async def emulate(self, group: Path, arguments: Sequence[str], doing: str) -> None:
-        """Start an emulator in this control group, after ending the one that runs there. It goes into the background by
+        """Start an emulator in this control group, after ending any that runs there. It goes into the background by
         itself once it listens on every queue.
         """
         await self.end_emulator(group)

@@ -1,7 +1,7 @@
-"""The present state of a lab, read from the kernel and from the containers' folders.
+"""The current state of a lab, read from the kernel and from the containers' folders.
 
 One process is started, for the state inside the lab's network namespace. Everything else is read from files. This takes
-some 30 ms for ten containers.
+about 30 ms for ten containers.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class NetworkState:
-    """The lab's namespace. `delays` are microseconds and `cut` are seconds left, both by pair of subnets. `weak` are
-    seconds left, by kind of fault and number of the network.
+    """The lab's namespace. `delays` has the microseconds and `cut` the seconds left, both by pair of subnets. `weak`
+    has the seconds left, by kind of fault and number of the network.
     """
 
     forwarding: bool
@@ -58,7 +58,7 @@ class NetworkState:
 @dataclass(frozen=True, slots=True)
 class ContainerState:
     """One container. `config` is None if it was never made. `init` is the host's process ID of its PID 1 while it runs.
-    `slow`: a drill slows its disk.
+    `slow` tells whether a drill slows its disk.
     """
 
     config: str | None
@@ -126,7 +126,7 @@ def device(entry: Mapping[str, Any]) -> Device:
 
 
 def emulator_command(cgroups: Cgroups) -> tuple[str, ...]:
-    """The command line of the emulator that runs and is not stopped; empty if there is no such emulator."""
+    """The command line of the running emulator; empty if none runs or if it is stopped."""
     for pid in pids(cgroups.wan):
         state = read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
         if state and state[0] in "RSD":
@@ -135,7 +135,7 @@ def emulator_command(cgroups: Cgroups) -> tuple[str, ...]:
 
 
 def observe_containers(layout: Layout, cgroups: Cgroups) -> dict[str, ContainerState]:
-    """Every container that has a folder or a process, whether the inventory has it or not."""
+    """Every container that has a folder or a process, whether or not it is in the inventory."""
     folders = {path.parent.name for path in layout.directory.glob("*/config")}
     return {name: observe_container(layout, cgroups, name) for name in sorted(folders | set(cgroups.names("nodes")))}
 

@@ -1,4 +1,4 @@
-"""The checks of `tercet doctor` for the lab's machine. Root privileges are checked before."""
+"""The checks of `tercet doctor` for the lab's machine. Root privileges are checked earlier."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class LabProvider:
                 yield
 
     async def survey(self) -> Survey:
-        """See providers/base.py. A server counts as unreachable while a fault has hit its site."""
+        """See providers/base.py. A node counts as unreachable while a fault keeps it down."""
         away = {node: why for node, why in self.faults.struck().items() if node not in self._layout.lost}
         observed = await observe(self._layout, self._cgroups)
         running = frozenset(name for name, found in observed.containers.items() if found.init is not None)
@@ -156,7 +156,7 @@ class LabProvider:
         return await self._attachment.spawn(node, argv)
 
     async def shell(self, node: str, argv: Sequence[str] = ()) -> list[str]:
-        """lxc-attach, because it gives the program a terminal inside the container.
+        """Uses lxc-attach, because it gives the program a terminal inside the container.
 
         Raises Unreachable if lxc-attach would fail (the container is stopped) or wait forever (it is frozen).
         """
@@ -196,7 +196,7 @@ class LabProvider:
         return tuple(preflight(self._cache))
 
     async def destroy(self, emit: Emit) -> None:
-        """See providers/base.py. No service is shut down in order, because everything is removed anyway."""
+        """See providers/base.py. Services are not shut down in order, because everything is removed anyway."""
         began = monotonic()
         emit(Event(PHASE, "started", f"destroy lab {self._layout.platform}"))
         kill(self._cgroups.lab)

@@ -1,22 +1,22 @@
-"""Runs programs on the lab's nodes, and ends them in time. It is a separate program.
+"""Runs programs on the lab's nodes, and ends them on request or when their caller is gone. A separate program.
 
 Invariant: a program on a node never outlives the process that requested it. The supervisor has its own session. When
 that process dies, in whatever way, its end of the pipe or socket closes, and the supervisor kills the program's whole
 control group. If the supervisor itself is killed, the kernel kills the program (PR_SET_PDEATHSIG).
 
-    python3 -I -S supervisor.py serve              many programs, asked for on the socket that is standard input
+    python3 -I -S supervisor.py serve              many programs, requested on the socket that is standard input
     python3 -I -S supervisor.py once INIT GROUP ARGV…    one program, on this process's own standard streams
 
-A request on the socket is one packet of fields parted by NUL: `run` ID INIT GROUP ARGV…, with the three
-standard streams as file descriptors; or `kill` ID. The answer is `ended` ID STATUS or `failed` ID REASON.
-INIT is the process id of the container's PID 1 and GROUP a control group to make for the program.
-STATUS is the exit code, or 128 and the signal's number.
+A request on the socket is one packet of fields separated by NUL: `run` ID INIT GROUP ARGV…, with the three standard
+streams as file descriptors; or `kill` ID. The answer is `ended` ID STATUS or `failed` ID REASON. INIT is the process ID
+of the container's PID 1. GROUP is a control group to make for the program. STATUS is the exit code, or 128 plus the
+signal's number.
 
-A supervisor that was started under the lab's lock shares its open file (host/lock.py), and is the last to let go of
-it: the programs on nodes do not get it, since daemons that they leave there would keep it forever.
+A supervisor that was started under the lab's lock shares the lock's open file (host/lock.py) and is the last process to
+release it. Programs on nodes do not inherit the file, because daemons that they leave running would keep it forever.
 """
 
-# What it does between a fork and its exec is done with `os` alone, as it is written for that.
+# Between fork and exec only `os` is used, because it is made for that.
 # ruff: noqa: PTH103, PTH106, PTH123, PTH208
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from typing import NoReturn
 NAMESPACES = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x40000000  # mount, cgroup, uts, ipc, net
 NEW_PID = 0x20000000
 PR_SET_PDEATHSIG, PR_CAPBSET_DROP = 1, 24
-# What the container does not have either (lxc.cap.drop): mac_admin, mac_override, sys_module, …
+# Capabilities that the container does not have either (lxc.cap.drop): mac_admin, mac_override, sys_module, …
 DROPPED = (33, 32, 16, 17, 25)
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -43,13 +43,13 @@ ENVIRONMENT = {
     "LANG": "C.UTF-8",
 }
 STREAMS, SIZE_OF_INT = 3, 4
-GRACE = 2.0  # seconds in which a program must end by itself after its input was closed
+GRACE = 2.0  # seconds that a program has to end by itself after its input was closed
 
 libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Job:
-    """A program that runs. `report` contains the reason if it could not be started."""
+    """A running program. `report` is a pipe that contains the reason if the program could not be started."""
 
     def __init__(self, pid: int, group: str, report: int) -> None:
         self.pid = pid
@@ -70,7 +70,7 @@ def start(init: int, group: str, argv: list[str], streams: tuple[int, int, int])
     report, reason = os.pipe2(os.O_CLOEXEC)
     try:
         os.makedirs(group, exist_ok=True)
-        check(libc.setns(node, NEW_PID), "enter the node's process namespace")  # for children only
+        check(libc.setns(node, NEW_PID), "enter the node's process namespace")  # affects only children
         try:
             pid = os.fork()
             if pid == 0:
@@ -115,7 +115,7 @@ def become(node: int, group: str, argv: list[str], streams: tuple[int, int, int]
 
 
 def finish(job: Job) -> tuple[int, str]:
-    """Reap the program. Returns its status, and the reason if it was never started. Daemons that it started go on."""
+    """Reap the program. Returns its status, and the reason if it was never started. Its daemons keep running."""
     status = os.waitstatus_to_exitcode(os.waitpid(job.pid, 0)[1])
     reason = os.read(job.report, 4096).decode() if select.select([job.report], [], [], 0)[0] else ""
     os.close(job.report)
@@ -187,7 +187,7 @@ def tell(asker: socket.socket, answer: str) -> None:
 
 def once(init: int, group: str, argv: list[str]) -> NoReturn:
     """Run one program with two processes. This one only waits and may be killed; the other one supervises the program
-    and notices that.
+    and notices if this one was killed.
     """
     result, answer = os.pipe()
     if os.fork():
@@ -217,8 +217,8 @@ def watch(job: Job, answer: int) -> None:
     """Wait until the program has ended: by itself, or because its input was closed or the waiting process died."""
     poll = select.poll()
     poll.register(job.pidfd, select.POLLIN)
-    poll.register(0, 0)  # POLLHUP alone: no process can write to it any more
-    poll.register(answer, 0)  # POLLERR alone: nobody reads it any more
+    poll.register(0, 0)  # POLLHUP only: no process can write to it any more
+    poll.register(answer, 0)  # POLLERR only: no process reads it any more
     deadline = 0.0
     while True:
         left = max(0.0, deadline - time.monotonic()) * 1000 if deadline else None
@@ -234,10 +234,10 @@ def watch(job: Job, answer: int) -> None:
 
 
 def keep_files() -> None:
-    """Keep other open files than the standard streams from being inherited by programs."""
+    """Prevent programs from inheriting open files other than the standard streams."""
     for name in os.listdir("/proc/self/fd"):
         if int(name) >= STREAMS:
-            with contextlib.suppress(OSError):  # the one of the folder itself, which is closed by now
+            with contextlib.suppress(OSError):  # the descriptor of the folder itself, which is closed by now
                 os.set_inheritable(int(name), False)
 
 

@@ -1,10 +1,10 @@
-"""A slow disk: the kernel limits the reads and writes a second of one node's processes on the node's own disk.
+"""A slow disk: the kernel limits the reads and writes per second of a node's processes on the node's own disk.
 
 With control groups version 1, the limit is `blkio.throttle` of a group that is made for the fault, and the node's
-processes are moved into it. With version 2, it is `io.max` of the node's own group (never tried, because no such host
+processes are moved into it. With version 2, it is `io.max` of the node's own group (untested, because no such host
 was available).
 
-Invariant: the groups alone tell which disks are slow. A group of version 1 exists as long as its disk is slow.
+Invariant: only the groups record which disks are slow. A version 1 group exists as long as its disk is slow.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from tercet.errors import TercetError
 from tercet.providers.lab.cgroup import BASE, Cgroups, pids, read, remove, write
 from tercet.providers.lab.disk import PLACE
 
-MOVES = 20  # how often new processes of the node are searched; twice is enough unless the node forks all the time
-ENDING_S = 2.0  # seconds in which an ending process must end; usually it takes milliseconds
+MOVES = 20  # how many times to search for new processes; twice is enough unless the node forks all the time
+ENDING_S = 2.0  # seconds to wait until exiting processes are gone; it usually takes milliseconds
 LIMITS = ("blkio.throttle.read_iops_device", "blkio.throttle.write_iops_device")
 
 
@@ -41,7 +41,7 @@ class Throttle:
         ).split()
 
     def slow(self, node: str, iops: int) -> None:
-        """Slow the node's disk. Raises TercetError if the node has no disk of its own."""
+        """Slow the node's disk. Raises TercetError if the node does not have its own disk."""
         init = self.cgroups.init(node)
         if init is None:
             raise TercetError(f"slow the disk of {node}: it does not run; start it first")
@@ -73,7 +73,7 @@ class Throttle:
             _empty_and_remove(group, group.parents[2])
 
     def free_command(self, node: str) -> list[str]:
-        """A command line that ends the fault without the tool. `free` removes the group if it is left."""
+        """A command line that ends the fault without the tool. It leaves the group, if any, for `free` to remove."""
         group = self._group(node)
         if group is None:
             files, none = [self._io_max(node)], "riops=max wiops=max"
@@ -89,11 +89,11 @@ class Throttle:
         return any(_limited(read(file)) for file in files)
 
     def forget(self) -> None:
-        """Remove all groups of this lab. They have no processes any more."""
+        """Remove all version 1 groups of this lab, which have no processes any more."""
         root = _blkio()
         if root is not None:
             remove(root / BASE / self.platform)
-            with contextlib.suppress(OSError):  # another lab has groups there, or there never was one
+            with contextlib.suppress(OSError):  # another lab has groups there, or the folder never existed
                 (root / BASE).rmdir()
 
     def _group(self, node: str) -> Path | None:
@@ -106,7 +106,7 @@ class Throttle:
 
 
 def _move_all(strays: Callable[[], set[int]], group: Path) -> None:
-    """Move processes into the group until no new ones are found. A new process is in the group that its parent had."""
+    """Move processes into the group until no new ones are found. A new process starts in its parent's group."""
     for _ in range(MOVES):
         found = strays()
         if not found:
@@ -123,8 +123,8 @@ def _move_all(strays: Callable[[], set[int]], group: Path) -> None:
 
 
 def _empty_and_remove(group: Path, above: Path) -> None:
-    """Move all processes out and remove the group. A process that is just ending is no longer listed, but still keeps
-    the group.
+    """Move all processes out and remove the group. An exiting process is no longer listed, but still keeps the
+    group busy.
     """
     until = time.monotonic() + ENDING_S
     while True:
@@ -150,7 +150,7 @@ def _limited(text: str) -> list[str]:
 
 
 def _blkio() -> Path | None:
-    """Where version 1's hierarchy `blkio` is mounted."""
+    """The mount point of version 1's hierarchy `blkio`; None if it is not mounted."""
     for line in read(Path("/proc/self/mounts")).splitlines():
         _, where, kind, options, *_ = line.split()
         if kind == "cgroup" and "blkio" in options.split(","):
@@ -159,7 +159,7 @@ def _blkio() -> Path | None:
 
 
 def device_at(mountinfo: str, place: str) -> str:
-    """MAJOR:MINOR of the file system mounted at that path, from /proc/PID/mountinfo; empty if there is none."""
+    """MAJOR:MINOR of the file system mounted at that path, from /proc/PID/mountinfo; empty if none is."""
     for line in mountinfo.splitlines():
         fields = line.split()
         if fields[4] == place:

@@ -1,8 +1,8 @@
-"""The WAN as text: the input of nftables and tc that delays packets between sites. Pure.
+"""Renders and parses the WAN: the input of nftables and tc that delays packets between sites. Pure.
 
 Each distinct delay has a number, its lane. An nftables table maps each pair of subnets to its lane. With netem, a lane
 is a class of that number on every bridge. Without netem, it is a queue of that number, which the emulator
-(wan_emulator.py) serves. Pairs without a delay appear nowhere.
+(wan_emulator.py) serves. Pairs without a delay are left out.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from typing import Any
 from tercet.providers.lab.layout import Link, Network
 
 TABLE = "tercet_wan"
-NETEM_LIMIT = 100_000  # packets; netem's own 1000 would drop bursts at 15 ms
+NETEM_LIMIT = 100_000  # packets; netem's default of 1000 would drop bursts at 15 ms
 
 Pair = tuple[IPv4Network, IPv4Network]
 
 
 @dataclass(frozen=True, slots=True)
 class WanState:
-    """The state of the kernel and the emulator. `lanes` are microseconds by lane, or with netem by (bridge, lane)."""
+    """The state of the kernel and the emulator. `pairs` has the lane of each pair of subnets. `emulated` has the
+    microseconds by lane, and `netem` by (bridge, lane).
+    """
 
     pairs: Mapping[Pair, int]
     emulated: Mapping[int, int]
@@ -74,7 +76,7 @@ def emulator_arguments(links: Sequence[Link]) -> list[str]:
 
 
 def delays(state: WanState, networks: Sequence[Network]) -> dict[Pair, int]:
-    """The present delay of each pair of subnets in microseconds, without the pairs that have none."""
+    """The current delay in microseconds of each pair of subnets that has one."""
     bridge_of = {network.subnet: network.bridge for network in networks}
     found = {
         pair: state.emulated.get(lane) or state.netem.get((bridge_of.get(pair[1], ""), lane), 0)
@@ -84,7 +86,7 @@ def delays(state: WanState, networks: Sequence[Network]) -> dict[Pair, int]:
 
 
 def parse_table(ruleset: Sequence[Mapping[str, Any]]) -> dict[Pair, int]:
-    """The lane of each pair, from `nft -j list ruleset`. The pair of a queue counts only if the queue has its rule."""
+    """The lane of each pair, from `nft -j list ruleset`. A pair with a queue counts only if the queue has its rule."""
     rules = [item["rule"] for item in ruleset if item.get("rule", {}).get("table") == TABLE]
     hooked = {rule["chain"] for rule in rules if any("xt" in part for part in rule["expr"])}
     found: dict[Pair, int] = {}
@@ -101,7 +103,7 @@ def parse_table(ruleset: Sequence[Mapping[str, Any]]) -> dict[Pair, int]:
 
 
 def lane_of_priority(value: int | str) -> int:
-    """nft shows a class as "1:a" or as the number 0x1000a."""
+    """The lane of a class, which nft shows as "1:a" or as the number 0x1000a."""
     return int(value.rpartition(":")[2], 16) if isinstance(value, str) else value & 0xFFFF
 
 
@@ -122,7 +124,7 @@ def parse_arguments(arguments: Iterable[str]) -> dict[int, int]:
 
 
 def subnet(value: Any) -> IPv4Network:
-    """The subnet in nft's JSON, which writes an address or a prefix."""
+    """The subnet from nft's JSON, which is an address or a prefix."""
     if isinstance(value, str):
         return IPv4Network(value)
     return IPv4Network((value["prefix"]["addr"], value["prefix"]["len"]))

@@ -1,17 +1,17 @@
-"""Delays packets by a fixed time: the WAN for a kernel without netem. It is a separate program.
+"""Emulates the WAN on a kernel without netem: delays packets by a fixed time. This is a separate program.
 
 Run as `python3 -I -S wan_emulator.py TABLE SECONDS QUEUE=MICROSECONDS …` inside the lab's network namespace. For each
-QUEUE, the table `ip TABLE` has an empty chain `delay_QUEUE`, which gets the packets of the links with this delay. The
-program adds the only rule of that chain (target NFQUEUE, which lets packets pass while no program listens) and then
-serves the queue for SECONDS, or forever if that is 0.
+QUEUE, the table `ip TABLE` has an empty chain `delay_QUEUE`, which receives the packets of the links with this delay.
+The program adds the only rule of that chain (target NFQUEUE, which lets packets pass while no program listens) and then
+serves the queue for SECONDS, or forever if SECONDS is 0.
 
 Invariant: packets never leave the kernel. The kernel reports a number for each packet, and one answer releases all
-packets up to a number once their delay is over. Within a queue, the order is kept. If the program ends or is killed,
-the kernel drops the packets that are held (those of one delay, as on a cut line) and lets later ones pass without a
-delay.
+packets up to a number once their delay is over. A queue keeps the order of its packets. If the program ends or is
+killed, the kernel drops the packets that are held (as many as arrive during one delay, as on a cut line) and lets later
+ones pass without a delay.
 
-The message formats are those of linux/netfilter/nfnetlink_queue.h and nf_tables_compat.h. nft(8) itself could
-make the rule only with the kernel's nft_queue, which the kernels in question lack too.
+The message formats are those of linux/netfilter/nfnetlink_queue.h and nf_tables_compat.h. nft(8) could make the rule
+only with the kernel's nft_queue, which these kernels lack too.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ NESTED = 0x8000
 ACCEPT = 1
 KIND, ATTRIBUTE, TIMESTAMP, NUMBER = (struct.Struct(layout) for layout in ("=H", "=HH", "!QQ", "!I"))
 
-HELD_AT_MOST = 200_000  # packets; 15 ms at ten million packets a second, so never the limit
-SOCKET_BUFFER = 16 << 20  # bytes of the kernel's announcements that are not read yet
+HELD_AT_MOST = 200_000  # packets; 15 ms at ten million packets a second, so it is never reached
+SOCKET_BUFFER = 16 << 20  # bytes; for the kernel's announcements that are not read yet
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
@@ -74,8 +74,8 @@ def hook_rule(table: str, queue: int) -> bytes:
 
 
 def bind_queue(queue: int) -> tuple[bytes, ...]:
-    """The messages that make this socket the queue's listener. It gets only the packets' numbers; large segments are
-    not split.
+    """The messages that make this socket the queue's listener. It receives only the packets' numbers; large segments
+    are not split.
     """
     fail_open, keep_segments = 1, 4
     settings = (
@@ -100,8 +100,8 @@ def ask(link: socket.socket, request: bytes, what: str) -> None:
 
 
 class Line:
-    """One queue, which holds packets for `delay` seconds and releases them in the same order. Times are of the wall
-    clock.
+    """One queue, which holds packets for `delay` seconds and releases them in the same order. Times are wall-clock
+    times.
 
     While packets are held, new ones are not read. Each has the time at which the kernel received it, so reading it late
     does no harm, and a wake-up costs more than ten packets. For the same reason, releases are at least `step` seconds
@@ -129,7 +129,7 @@ class Line:
             self.wake = max(self.held[0][0], now + self.step)
 
     def take(self, now: float) -> None:
-        """Read all announcements. A clock that was set back must not delay a packet for long."""
+        """Read all announcements. Even if the clock was set back, each packet is due in at most `delay` seconds."""
         buffer, latest = self.buffer, now + self.delay
         try:
             while True:
@@ -143,12 +143,12 @@ class Line:
 
 
 def arrival(buffer: bytearray, size: int, now: float) -> float:
-    """When the kernel received the packet, from the attribute NFQA_TIMESTAMP; `now` if it is missing."""
-    at = 32  # behind the headers and the first attribute, which is the packet's number
+    """The time at which the kernel received the packet, from the attribute NFQA_TIMESTAMP; `now` if it is missing."""
+    at = 32  # after the headers and the first attribute, which is the packet's number
     while at < size:
         length, kind = ATTRIBUTE.unpack_from(buffer, at)
         if length < ATTRIBUTE.size:
-            break  # this kernel never sends it, but the loop would be endless, at real-time priority
+            break  # the kernel never sends this, but the loop would be endless, at real-time priority
         if kind == 4:
             seconds, micros = TIMESTAMP.unpack_from(buffer, at + 4)
             return float(seconds + micros / 1e6)
@@ -157,7 +157,7 @@ def arrival(buffer: bytearray, size: int, now: float) -> float:
 
 
 def listen(table: str, queue: int) -> socket.socket:
-    """A socket that is the queue's listener, with the queue's rule in place."""
+    """Open a socket that listens on the queue, and add the queue's rule."""
     link = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
     link.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, SOCKET_BUFFER)
     link.setsockopt(SOL_NETLINK, NETLINK_NO_ENOBUFS, 1)
@@ -186,9 +186,9 @@ def main(arguments: Sequence[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
-    except OSError:  # the host gives this cgroup no real-time share
+    except OSError:  # the host does not give this cgroup a real-time share
         os.setpriority(os.PRIO_PROCESS, 0, -20)
-    stamps = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)  # makes the kernel note each packet's arrival
+    stamps = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)  # makes the kernel record each packet's arrival time
     stamps.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMP, 1)
     table, seconds, *queues = arguments
     ends = monotonic() + float(seconds) if float(seconds) else inf

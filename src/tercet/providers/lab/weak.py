@@ -1,10 +1,10 @@
-"""Weak links as text: random loss or extra delay of a site's packets. Pure.
+"""Renders and parses weak links: random loss or extra delay of a site's packets. Pure.
 
-Each weak site has its own nftables set in the table of cuts, with the affected pairs of subnets, which expire in the
-kernel, and its own chain. The chain's rule drops packets, or sends them to a queue of another emulator
-(wan_emulator.py), which is started for the fault and delays them.
+Each weak site has its own nftables set and chain in the table of cuts. The set has the affected pairs of subnets, which
+expire in the kernel. The chain's rule drops packets, or sends them to a queue of a separate emulator (wan_emulator.py),
+which is started for the fault and delays them.
 
-Invariant: a weak link ends when its time is over even if the tool is dead. The kernel expires it, and without its
+Invariant: a weak link ends when its time is up, even if the tool is dead. The kernel expires it, and without its
 emulator the queue lets every packet pass.
 """
 
@@ -22,7 +22,7 @@ _PREFIX = {Capability.LOSS: "loss_", Capability.LATENCY: "late_"}
 
 
 def queue_of(number: int) -> int:
-    """The queue of the delays of the `number`th network."""
+    """The queue that delays packets of the `number`th network."""
     return FIRST_QUEUE + number
 
 
@@ -32,21 +32,21 @@ def lose(number: int, pairs: Iterable[Pair], percent: int, seconds: float) -> st
 
 
 def delay(number: int, pairs: Iterable[Pair], seconds: float) -> str:
-    """Send the packets of these pairs to the network's queue. The emulator adds the queue's rule to its chain."""
+    """Send the packets of these pairs to the network's queue. The emulator adds the rule to the queue's chain."""
     queue = f"delay_{queue_of(number)}"
     chain = f"add chain ip {TABLE} {queue}\nflush chain ip {TABLE} {queue}\n"
     return chain + _weaken(_PREFIX[Capability.LATENCY] + str(number), pairs, f"jump {queue}", seconds)
 
 
 def steady(number: int) -> str:
-    """End both for the `number`th network. Does nothing if it has neither."""
+    """End loss and delay of the `number`th network. Does nothing if it has neither."""
     return "".join(
         f"{_set(prefix + str(number))}flush set ip {TABLE} {prefix}{number}\n" for prefix in _PREFIX.values()
     )
 
 
 def parse(ruleset: Sequence[Mapping[str, Any]]) -> dict[tuple[Capability, int], float]:
-    """The weak links now: the seconds left by (LOSS or LATENCY, number of the network), from `nft -j list ruleset`."""
+    """The weak links in force: seconds left by (LOSS or LATENCY, number of the network), from `nft -j list ruleset`."""
     found: dict[tuple[Capability, int], float] = {}
     for item in ruleset:
         one = item.get("set", {})
@@ -58,7 +58,7 @@ def parse(ruleset: Sequence[Mapping[str, Any]]) -> dict[tuple[Capability, int], 
 
 
 def _weaken(name: str, pairs: Iterable[Pair], verdict: str, seconds: float) -> str:
-    """Set and chain have the same name. They replace those of an earlier fault."""
+    """Make a set and a chain, both called `name`. They replace those of an earlier fault."""
     limit = f"timeout {round(seconds * 1000)}ms"
     elements = ", ".join(f"{source} . {target} {limit}" for source, target in pairs)
     return (

@@ -1,1 +1,1 @@
-"""Containers on Proxmox servers. They are made through the API, and reached through SSH to the servers."""
+"""Containers on Proxmox servers, created through the API and reached over SSH to the servers."""

@@ -2,9 +2,9 @@
 
 Invariants
 - Every call ends within its time limits, and every failure is a TercetError that names the server.
-- A question (GET) is asked again where the way to the server failed, but not where the server was silent: that took
-  its time already. A change never is: where its answer was lost, the error says that it may have happened, and the
-  next `tercet up` looks before it acts.
+- A read (GET) is retried if the connection failed, but not after a timeout, which has already used up the time. A
+  change is never retried: if its response is lost, the error says that the change may have happened, and the next
+  `tercet up` checks before it acts.
 - No credential is in a URL, a message or a repr.
 """
 
@@ -28,10 +28,10 @@ from tercet.providers.proxmox.declaration import ProxmoxHost
 
 CONNECT_TIMEOUT = 6.0  # seconds
 ANSWER_TIMEOUT = 60.0  # seconds: Proxmox itself waits 10 s for a guest's lock
-TRIES = 3  # of a question
+TRIES = 3  # of a read
 RETRY_AFTER = 0.3  # seconds, doubled each time
-POLL_FIRST, POLL_LAST = 0.1, 1.0  # seconds between two looks at a task
-LOST_FOR = 60.0  # seconds for which a server may be silent while one of its tasks is awaited
+POLL_FIRST, POLL_LAST = 0.1, 1.0  # seconds between two polls of a task
+LOST_FOR = 60.0  # seconds that a server may be silent while tercet waits for one of its tasks
 LOG_LINES = 5
 GATEWAY_ERRORS = frozenset({502, 503, 504, 595, 596, 599})  # Proxmox's proxy could not reach the node
 
@@ -39,7 +39,7 @@ Value = str | int | bool | None
 
 
 class ApiError(TercetError):
-    """The server answered, and refused. `status` is the HTTP status."""
+    """The server refused the request. `status` is the HTTP status."""
 
     def __init__(self, message: str, status: int, reason: str) -> None:
         super().__init__(message)
@@ -61,7 +61,7 @@ class TaskFailed(TercetError):  # noqa: N818
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """The credentials of requests: headers and, with a password, a cookie. Never shown."""
+    """The headers that authenticate a request; for a password login, they include a cookie. Never shown."""
 
     headers: dict[str, str]
 
@@ -70,7 +70,7 @@ class Login:
 
 
 class Api:
-    """One server. `secret` gives the token's secret or the password when it is first needed."""
+    """The API of one server. `secret` is called at login, and returns the token's secret or the password."""
 
     def __init__(self, host: ProxmoxHost, secret: Callable[[], Awaitable[str]]) -> None:
         self.host = host
@@ -83,7 +83,7 @@ class Api:
 
     @property
     def is_root(self) -> bool:
-        """Whether the login is root@pam with a password, the only one that may set a guest's devices."""
+        """Whether the login is root@pam with a password, the only login that may set a guest's devices."""
         return self.host.login == "root@pam"
 
     async def get(self, path: str, **params: Value) -> Any:
@@ -112,7 +112,7 @@ class Api:
         return await self.finish(upid, what, timeout) if isinstance(upid, str) else ()
 
     async def finish(self, upid: str, what: str, timeout: float) -> tuple[str, ...]:
-        """Wait until the task has succeeded."""
+        """Wait until the task has succeeded. Returns its warnings."""
         node = node_of(upid)
         deadline = time.monotonic() + timeout
         status = await self._ended(node, upid, what, deadline)
@@ -129,7 +129,7 @@ class Api:
         )
 
     async def _ended(self, node: str, upid: str, what: str, deadline: float) -> str:
-        """The exit status of the task, once it has one. Tolerates a server that is silent for a while."""
+        """Wait for the task to end, and return its exit status. Tolerates a server that is silent for a while."""
         pause, heard = POLL_FIRST, time.monotonic()
         while True:
             try:
@@ -160,13 +160,13 @@ class Api:
         return [str(line.get("t", "")) for line in lines if line.get("t")][-LOG_LINES:]
 
     async def upload(self, path: str, fields: Mapping[str, str], name: str, file: BinaryIO) -> str:
-        """Send a file as Proxmox's upload form. Returns the task that stores it. Never retried."""
+        """Send a file in Proxmox's upload form. Returns the ID of the task that stores it. Never retried."""
         files = {"filename": (name, file, "application/octet-stream")}
         response = await self._send("POST", path, None, data=dict(fields), files=files)
         return str(self._data("POST", path, response))
 
     async def close(self) -> None:
-        """End the connections."""
+        """Close the connections."""
         if self._client_ is not None:
             await self._client_.aclose()
             self._client_ = None
@@ -211,7 +211,7 @@ class Api:
             raise await self._lost(method, path, error) from error
 
     def _data(self, method: str, path: str, response: httpx.Response) -> Any:
-        """The answer's data. Raises ApiError if the server refused."""
+        """The data in the response. Raises ApiError if the server refused the request."""
         try:
             body = response.json()
         except ValueError:
@@ -231,7 +231,7 @@ class Api:
         )
 
     def _behind(self, method: str, path: str, response: httpx.Response) -> NoAnswer:
-        """The error for a server that answers, while the node that it forwards to does not."""
+        """The error if the server answers, but the node to which it forwards the request does not."""
         said = f"{response.status_code} {response.reason_phrase}".strip()
         text = f"{self.name} got no answer to {method} {path} from the node behind it ({said})"
         return NoAnswer(f"{text}{_state(method)}")
@@ -287,13 +287,13 @@ class Api:
                 verify=self._context,
                 trust_env=False,
                 timeout=httpx.Timeout(ANSWER_TIMEOUT, connect=CONNECT_TIMEOUT, pool=ANSWER_TIMEOUT),
-                # Proxmox closes a connection that is idle for 5 s; a change must not be sent into a closed one.
+                # Proxmox closes connections that are idle for 5 s; a change must not be sent on a closed connection.
                 limits=httpx.Limits(max_connections=8, keepalive_expiry=3.0),
             )
         return self._client_
 
     async def _lost(self, method: str, path: str, error: httpx.TransportError) -> TercetError:
-        """The error of a failed exchange, in the operator's terms."""
+        """The error for a failed exchange, in the operator's terms."""
         if isinstance(self._context, tls.PinnedContext) and self._context.shown:
             shown, self._context.shown = self._context.shown, None
             return TercetError(
@@ -353,7 +353,7 @@ def _parts(upid: str) -> list[str]:
 
 
 def _state(method: str) -> str:
-    """The message for a request whose answer never came."""
+    """The end of the message for a request whose response was lost."""
     return "" if method == "GET" else ". It may or may not have been carried out: run `tercet up` again, it looks"
 
 

@@ -1,4 +1,4 @@
-"""The checks of `tercet doctor` through a server's API. Changes nothing."""
+"""The checks that `tercet doctor` makes through a server's API. They change nothing."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from tercet.providers.proxmox.declaration import ProxmoxHost
 from tercet.providers.proxmox.privileges import Privilege, holds, privileges
 from tercet.providers.proxmox.site import SiteServer
 
-OLDEST = (8, 4)  # Proxmox VE: the first whose pve-container takes Debian 13 (and passes single devices in)
+OLDEST = (8, 4)  # the first Proxmox VE whose pve-container accepts Debian 13 (and can pass in single devices)
 TEMPLATE_ROOM_GIB = 1
-MEMORY_SHARE = 0.9  # share of the server's memory that guests may get; the server needs the rest
+MEMORY_SHARE = 0.9  # share of the server's memory that guests may use; the server needs the rest
 MIB, GIB = 1 << 20, 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """The input of the checks of one site's server. `node` is its entry in /nodes, `home` its name."""
+    """The input for the checks of one site's server. `home` is its name in Proxmox, `node` is its entry in /nodes."""
 
     platform: Platform
     site: SiteServer
     home: str
     node: Mapping[str, Any]
-    beside: tuple[SiteServer, ...]  # all sites behind the same API, this one among them
+    beside: tuple[SiteServer, ...]  # all sites behind the same API, including this one
     template: str | None
 
     @property
@@ -127,7 +127,7 @@ def _storage(
     content: str,
     needs: Mapping[str, int],
 ) -> Check:
-    """`needs` are GiB by site, for all sites that share the storage."""
+    """`needs` maps each site that uses the storage to the GiB that it needs."""
     name = host.storage if key == "storage" else host.template_storage
     title = f"storage {name} takes {content}"
     item = stored.get(name)
@@ -156,7 +156,7 @@ def _by(sites: Iterable[str]) -> str:
 
 
 async def _memory(server: Server) -> list[Check]:
-    """Compares the guests' maximum with the server's memory, and the need of new guests with the free memory."""
+    """Compares the guests' maximum with the server's memory, and what new guests need with the free memory."""
     name, title, node = server.site.host.site, "memory", server.node
     if not node.get("maxmem"):
         return [skipped(name, title, "the login may not see it (Sys.Audit)")]
@@ -198,7 +198,7 @@ async def _bridge(server: Server) -> list[Check]:
 
 
 async def _guests(server: Server) -> list[Check]:
-    """Checks for VMIDs in use, for copies, and for containers that moved to another site's server."""
+    """Checks for VMIDs that are in use, for duplicates, and for containers that moved to another site's server."""
     site, home, name = server.site, server.home, server.site.host.site
     located = await site.located()
     checks = []

@@ -1,4 +1,4 @@
-"""The checks of `tercet doctor` on a server, over SSH. They change nothing, but the host key is pinned here."""
+"""The checks that `tercet doctor` makes on a server over SSH. They change nothing, but pin the host key."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ HOST_SCRIPT = text_of(__package__, "checks_host.sh")
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """Findings of a server's checks that other checks compare between servers."""
+    """Results of a server's checks that other checks compare between servers."""
 
     clock: float | None = None  # seconds ahead of this machine's clock
 
 
 async def host_checks(site: SiteServer, checks: list[Check]) -> Looked:
-    """The checks of the server over SSH, and of its clock against this machine's."""
+    """Makes the checks on the server over SSH, and compares its clock with this machine's."""
     name = site.host.site
     try:
         server = await site.ssh()

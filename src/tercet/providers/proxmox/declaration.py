@@ -95,17 +95,17 @@ VmId = Annotated[int, Field(ge=100, le=999999999)]
 
 
 class SshModel(Model):
-    """SSH to the Proxmox host, for what the API cannot do: `pct exec`, and /dev/net/tun if the login is a token."""
+    """SSH to the Proxmox host, for what the API cannot do: `pct exec`, and passing in /dev/net/tun with a token."""
 
     host: str | None = None
-    """Name or address. Default: the one of `api`; behind one `api` of a cluster, the node's own."""
+    """Name or address. Default: the host in `api`; if `api` serves a cluster, the node's own."""
     port: Port = 22
     user: str = "root"
     """root, or a user who may run every command with `sudo -n`."""
     key: Path | None = None
-    """Private key, without a passphrase. Default: the SSH agent's, then those in ~/.ssh."""
+    """Private key without a passphrase. Default: the SSH agent's keys, then those in ~/.ssh."""
     host_key: HostKey | None = None
-    """Fingerprint of the host's key. Default: the key that answers first is pinned, and said."""
+    """Fingerprint of the host's key. Default: the first key that the host shows is pinned and reported."""
 
 
 class SizeModel(Model):
@@ -114,7 +114,7 @@ class SizeModel(Model):
     cores: Annotated[int, Field(ge=1, le=8192)] | None = None
     memory: Mebibytes | None = None
     disk: Mebibytes | None = None
-    """Root disk, in whole gigabytes. It can grow later, never shrink."""
+    """Root disk, in whole gigabytes. It can be enlarged later, but never shrunk."""
 
 
 class SizesModel(Model):
@@ -147,19 +147,19 @@ class ProxmoxModel(Model):
     api: Annotated[Url, Field(examples=["https://pve-sib-01.example.org:8006"])] | None = None
     """Address of the API."""
     node: Name | None = None
-    """Name of the Proxmox node that gets the containers. Default: the server's own, if it stands alone."""
+    """Name of the Proxmox node for the containers. Default: the server itself, if it is not in a cluster."""
     fingerprint: Fingerprint | None = None
-    """SHA-256 of the API's certificate: this one and no other. Default: a certificate that `ca` signed."""
+    """SHA-256 of the only certificate that is accepted from the API. Default: any certificate that `ca` signed."""
     ca: Path | None = None
-    """PEM file of the authority that signed the API's certificate. Default: the system's authorities."""
+    """PEM file of the certificate authority that signed the API's certificate. Default: the system's authorities."""
     login: Annotated[Login, Field(examples=["tercet@pve!up"])] | None = None
     """USER@REALM!TOKEN for an API token, USER@REALM for a password."""
     secret: Annotated[Credential, Field(examples=["env:PVE_SECRET"])] | None = None
     """Where the token's secret or the password comes from: env:NAME, file:PATH or command:PROGRAM ARGUMENTS."""
     ssh: SshModel = SshModel()
     reach: Literal["host", "tailnet"] = "host"
-    """host: every command goes through the server (`pct exec`). tailnet: SSH goes to a node itself, over the
-    tailnet, as soon as it answers there; this machine must then be in the tailnet."""
+    """host: every command goes through the server (`pct exec`). tailnet: commands go to the node itself
+    by SSH over the tailnet, once it answers there; this machine must then be in the tailnet."""
     storage: Name = "local-lvm"
     """Storage of new containers' disks; its content types include rootdir."""
     template_storage: Name = "local"
@@ -185,7 +185,7 @@ class Size:
 
 
 SIZES = {Role.CONTROL: Size(2, 2048, 16), Role.APPS: Size(4, 4096, 32), Role.DB: Size(4, 8192, 64)}
-"""Where the inventory says nothing: Consul and Nomad servers use some 300 MB, the rest is the operator's load."""
+"""The defaults. Consul and Nomad servers use about 300 MB; the rest is for the operator's workload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +213,7 @@ class ProxmoxHost:
 
 
 def host_of(inventory: Inventory, site: str) -> ProxmoxHost:
-    """The server of a site of a checked inventory."""
+    """The server of a site. The inventory must have been checked."""
     index = next(i for i, each in enumerate(inventory.sites) if each.name == site)
     model = merged(inventory, index)
     if model.api is None or model.login is None or model.secret is None:
@@ -247,7 +247,7 @@ def host_of(inventory: Inventory, site: str) -> ProxmoxHost:
 
 
 def merged(inventory: Inventory, index: int) -> ProxmoxModel:
-    """The merged keys. Those of the site take precedence over those for all sites."""
+    """The merged keys of a site. Its own take precedence over those for all sites."""
     return _over(inventory.of(DECLARATION), inventory.sites[index].of(DECLARATION))
 
 
@@ -272,7 +272,7 @@ def resolved(model: ProxmoxModel, folder: Path) -> ProxmoxModel:
 
 
 def _over(base: _M, own: _M) -> _M:
-    """`own` with the values of `base` where `own` has none, recursively."""
+    """`own`, with the values of `base` for all keys that `own` does not set, recursively."""
     changes: dict[str, object] = {}
     for key in own.model_fields_set:
         value, beneath = getattr(own, key), getattr(base, key)
@@ -297,7 +297,7 @@ def _size(role: Role, given: SizeModel) -> Size:
 
 
 def check(inventory: Inventory) -> Iterator[Finding]:
-    """The problems of settings that no container can have."""
+    """Finds settings that no container can have."""
     places: list[tuple[Location, ProxmoxModel]] = [(("proxmox",), inventory.of(DECLARATION))]
     places += [(("sites", i, "proxmox"), site.of(DECLARATION)) for i, site in enumerate(inventory.sites)]
     for at, model in places:
@@ -305,7 +305,7 @@ def check(inventory: Inventory) -> Iterator[Finding]:
 
 
 def check_chosen(inventory: Inventory) -> Iterator[Finding]:
-    """The problems of settings that are missing or contradict each other."""
+    """Finds settings that are missing or contradict each other."""
     for index, site in enumerate(inventory.sites):
         yield from _missing(index, site.name, merged(inventory, index))
         yield from _gateway(index, merged(inventory, index))
@@ -350,7 +350,7 @@ def _gateway(index: int, model: ProxmoxModel) -> Iterator[Finding]:
 
 
 def _shared(inventory: Inventory) -> Iterator[Finding]:
-    """The problem of an address or a VMID that two containers share."""
+    """Finds addresses and VMIDs that two containers share."""
     vmids: dict[tuple[str, int], str] = {}
     addresses: dict[tuple[str, str, int | None, IPv4Address], str] = {}
     for index, site in enumerate(inventory.sites):

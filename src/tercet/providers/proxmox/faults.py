@@ -2,13 +2,13 @@
 
 Invariant: every fault ends by itself, even if the tool is dead. A killed or frozen container has a healer on its
 server: a detached shell that waits and then starts or thaws the container. The healer starts before the fault is made,
-and ends when the container is healed. A cut consists of elements of an nftables set on the nodes of the site that is
-cut off, which their kernels expire.
+and ends when the container is healed. A cut consists of elements in an nftables set on the nodes of the site that is
+cut off. The kernels of these nodes expire the elements.
 
-In detail: a killed container is disconnected before its processes are killed, so that it closes no connection. The
-processes of a frozen container are suspended by the cgroup freezer. A cut drops all tailnet traffic between the nodes
-of two sites, which is all that the platform sends. Traffic of tailscaled outside the tailnet continues, so the
-tailnet's control plane stays reachable, unlike on a line that is really cut.
+A killed container is disconnected before its processes are killed, so that it closes no connection. The processes of a
+frozen container are suspended by the cgroup freezer. A cut drops all tailnet traffic between the nodes of two sites,
+which is all that the platform sends. Traffic of tailscaled outside the tailnet continues, so the tailnet's control
+plane stays reachable, unlike with a line that is really cut.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class ProxmoxFaults(Faults):
         await self._harm(Capability.FREEZE, nodes, seconds)
 
     async def _harm(self, kind: str, nodes: Sequence[str], seconds: float) -> None:
-        """Runs one script for each server, so that nodes that fail together fail at once."""
+        """Run one script per server, so that its nodes fail at the same moment."""
         older: defaultdict[str, list[str]] = defaultdict(list)
         for each in await self._healers():
             if each.node in nodes:
@@ -135,7 +135,7 @@ class ProxmoxFaults(Faults):
         await self._cutting("join", source, target, 0.0, both=both)
 
     async def _cutting(self, verb: str, source: str, target: str | None, seconds: float, *, both: bool) -> None:
-        """Cut or join: whether the source site's nodes drop traffic to the target's and, if `both`, from them."""
+        """Cut or join: the source site's nodes start or stop dropping traffic to and, if `both`, from the target's."""
         sites = {site.name for site in self._platform.sites}
         if source not in sites or (target is not None and target not in sites):
             raise TercetError(f"{verb} {source}→{target}: on Proxmox only ways between sites can be cut")
@@ -183,7 +183,7 @@ class ProxmoxFaults(Faults):
         healers = await self._healers()
         cuts, losses = await self._links(without={each.node for each in healers})
         failures: list[str] = []
-        for remedy in (  # a failure does not keep the others from being tried
+        for remedy in (  # if one fails, the others are still tried
             partial(self.thaw, [each.node for each in healers if each.kind == Capability.FREEZE]),
             partial(self.start, [each.node for each in healers if each.kind == Capability.KILL]),
             *(partial(self.join, source, None) for source in dict.fromkeys(source for source, _ in cuts)),
@@ -199,7 +199,7 @@ class ProxmoxFaults(Faults):
     # ------------------------------------------------------------------------------------------------- healers
 
     async def _dismiss(self, nodes: Sequence[str]) -> None:
-        """End the healers of these nodes, which are healed. A healer whose time has come has ended by itself."""
+        """End the healers of these nodes, which are healed. A healer whose time is up has ended by itself."""
         if not nodes:
             return
         by_server: dict[str, tuple[SshServer, list[str]]] = {}

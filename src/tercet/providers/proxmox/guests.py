@@ -1,4 +1,4 @@
-"""The desired and the present settings of a container on Proxmox, and their difference. Pure.
+"""The desired and the present settings of a container on Proxmox, and their difference. All functions are pure.
 
 A container is found by its tags, on any node of its server's cluster and with any VMID and name. Only the settings
 listed here are compared. All others belong to the operator.
@@ -29,7 +29,7 @@ LIVE = frozenset({"cores", "hostname", "memory", "net0", "onboot", "startup", "s
 
 
 class ProxmoxKind(StrEnum):
-    """What a plan changes on a Proxmox server besides containers."""
+    """The things that a plan changes on a Proxmox server, besides containers."""
 
     TEMPLATE = "template"
     DISK = "disk"
@@ -53,10 +53,10 @@ def split_tags(text: str) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """A container on Proxmox. `now` are the settings that it runs with, `next` those from its next start on."""
+    """A container on Proxmox. `now` has the settings that it runs with, `next` those that apply from its next start."""
 
     vmid: int
-    host: str  # the Proxmox node it is on
+    host: str  # the Proxmox node that it is on
     running: bool
     now: Mapping[str, str] = field(repr=False)
     next: Mapping[str, str] = field(repr=False)
@@ -67,7 +67,7 @@ class Guest:
 
     @property
     def disk(self) -> int:
-        """The size of the root disk in bytes; 0 if Proxmox does not tell."""
+        """The size of the root disk in bytes; 0 if Proxmox does not report it."""
         return size_bytes(properties(self.next.get("rootfs", "")).get("size", "0"))
 
     def volumes(self) -> tuple[str, ...]:
@@ -88,7 +88,7 @@ class GuestChange(Change):
 
 
 def guest(vmid: int, host: str, *, running: bool, pending: Iterable[Mapping[str, object]]) -> Guest:
-    """A container from the answer of its `pending` endpoint, which has the present and the pending values."""
+    """A container from the response of its `pending` endpoint, which has the present and the pending values."""
     now: dict[str, str] = {}
     later: dict[str, str] = {}
     for item in pending:
@@ -144,7 +144,7 @@ def creation(platform: str, node: Node, host: ProxmoxHost, template: str) -> dic
 
 
 def changes(platform: str, node: Node, host: ProxmoxHost, found: Guest | None) -> Iterator[GuestChange]:
-    """The changes of a container, in order. Raises TercetError if its disk would have to shrink."""
+    """The changes that a container needs, in order. Raises TercetError if its disk would have to shrink."""
     target = Target(Kind.CONTAINER, node.name)
     if found is None:
         size = host.sizes[node.role]
@@ -227,7 +227,7 @@ def _same(key: str, has: str, wanted: str) -> bool:
 
 
 def _leftover(key: str, has: str, wanted: str) -> bool:
-    """Whether it has a gateway or VLAN that is not in the inventory any more."""
+    """Whether the interface has a gateway or VLAN that is no longer in the inventory."""
     return key == "net0" and any(name in properties(has) and name not in properties(wanted) for name in ("gw", "tag"))
 
 
@@ -244,7 +244,7 @@ def _merged(key: str, has: str, wanted: str) -> str:
 
 
 def _free_device(config: Mapping[str, str]) -> str | None:
-    """The first free device entry, unless /dev/net/tun is passed in already."""
+    """The key of the first free device entry; None if /dev/net/tun is passed in already."""
     devices = {key: value for key, value in config.items() if key.startswith("dev") and key[3:].isdigit()}
     if any(value.split(",")[0].removeprefix("path=") == TUN for value in devices.values()):
         return None
@@ -257,7 +257,7 @@ def properties(text: str) -> dict[str, str]:
 
 
 def size_bytes(text: str) -> int:
-    """8G, 512M or plain bytes."""
+    """The bytes of a size such as 8G, 512M or a plain number; 0 if it is malformed."""
     unit = _UNITS.get(text[-1:].upper(), 1)
     try:
         return int(float(text.rstrip("KMGTkmgt")) * unit)

@@ -25,13 +25,13 @@ DESTROY_TIMEOUT = 300.0
 READY_TIMEOUT = 90.0  # seconds from a container's start until systemd in it answers
 VMID_TRIES = 5  # another creation on the cluster may have taken the VMID in the meantime
 
-# systemd answers over D-Bus, so that units can be queried and changed.
+# Waits until systemd responds over D-Bus, so that units can be queried and changed.
 READY = ("sh", "-c", "until [ -S /run/dbus/system_bus_socket ]; do sleep 0.1; done")
 
 
 @dataclass(frozen=True)
 class Maker:
-    """Acts on one site."""
+    """Changes the containers of one site."""
 
     site: SiteServer
     emit: Emit
@@ -42,7 +42,7 @@ class Maker:
 
     async def create(self, change: GuestChange, template: str) -> None:
         """Create a container, pass its device in, and start it. If this is interrupted after the creation, the next
-        plan has the rest.
+        plan contains the rest.
         """
         site, node = self.site, next(node for node in self.site.nodes if node.name == change.node)
         options = creation(site.platform, node, site.host, template)
@@ -180,25 +180,25 @@ class Made:
 
 
 def destruction(item: Listed, guest: Guest) -> Change:
-    """The change that destroys a container, with every volume that is destroyed with it."""
+    """The change that destroys a container. It lists every volume that is destroyed with it."""
     volumes = ", ".join(guest.volumes()) or "no volume"
     database = "DATABASE, " if f"role.{Role.DB.value}" in item.tags else ""
     return Change(Verb.DESTROY, _container(item), f"{database}with {volumes}")
 
 
 def keeping(item: Listed) -> Change:
-    """The line for a container of the platform that is kept, because it is unknown which node it is."""
+    """The plan's line for a container of the platform that is kept, because it is unknown which node it is."""
     reason = "it has the platform's tag, but not a site's and a role's: destroy it yourself, or take the tag off"
     return Change(Verb.KEEP, _container(item), reason)
 
 
 def _container(item: Listed) -> Target:
-    """A container, named with its VMID, because it may be no node's, or one of two with the same node's tags."""
+    """A container, shown with its VMID, because it may belong to no node, or two may have the same tags."""
     return Target(Kind.CONTAINER, item.name, text=f"container {item.name} ({item.vmid} on {item.host})")
 
 
 def where(guests: dict[str, Guest], change: GuestChange) -> tuple[str, int]:
-    """The Proxmox node and VMID of a change. Raises TercetError if they belong to another container now."""
+    """The Proxmox node and VMID of a change's container. Raises TercetError if the node has another one or none now."""
     found = guests.get(change.node)
     if found is None or found.vmid != change.vmid:
         raise TercetError(

@@ -1,7 +1,7 @@
 """Runs programs on nodes: through the Proxmox server (`pct exec`), or over SSH to the node if the inventory says so.
 
 SSH to a node is set up through `pct exec`, which installs the operator's public key and reads the node's host keys. So
-no host key is trusted on first use. If a node does not answer directly, the server is used.
+no host key is trusted on first use. If a node does not answer directly, programs run through the server.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Nodes:
     places: dict[str, Listed] = field(default_factory=dict)
     term: int | None = None
     _finding: dict[str, asyncio.Lock] = field(default_factory=dict, repr=False)
-    _listed: dict[str, float] = field(default_factory=dict, repr=False)  # when each site's server listed its containers
+    _listed: dict[str, float] = field(default_factory=dict, repr=False)  # when each site's containers were last listed
     _direct: dict[str, SshServer] = field(default_factory=dict, repr=False)
     _silent: dict[str, float] = field(default_factory=dict, repr=False)  # when a direct connection last failed
 
@@ -96,8 +96,8 @@ class Nodes:
             raise Unreachable(f"{node}: {error}") from error
 
     async def located(self, node: str) -> tuple[Listed, SshServer]:
-        """The location of a node's container, and the SSH connection to its server. Raises TercetError if it does not
-        run.
+        """The location of a node's container, and the SSH connection to its server. Raises TercetError if the
+        container does not run.
         """
         name = self.platform.node(node).site
         site = self.sites[name]
@@ -108,7 +108,7 @@ class Nodes:
                 except Unreachable:
                     if node not in self.places:
                         raise
-                    self._listed[name] = time.monotonic()  # only the API may be silent: try the last location
+                    self._listed[name] = time.monotonic()  # perhaps only the API is down: try the last location
         item = self.places.get(node)
         if item is None:
             raise Unreachable("there is no such container; `tercet up` makes it")
@@ -158,7 +158,7 @@ class Nodes:
 
 
 def _started(done: Completed) -> Completed:
-    """The result, unless the fence refused to start the program."""
+    """The result. Raises TercetError if the fence refused to start the program."""
     if (said := refused(done)) is not None:
         raise TercetError(f"{said}. Nothing was done; run the command again")
     return done

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from tercet.converge.fleet import Completed
 
-# What pct itself says, with status 255 or 2, of a container that is gone. Programs say such things too, and psql
-# with the same status: only pct's own words count, for what ran must not be run again.
+# pct's own messages, with status 255 or 2, if the container is gone. Programs may print similar messages, and psql
+# exits with the same status. Only pct's exact messages count, because a program that ran must not be run again.
 NOT_THERE = re.compile(r"container '\d+' not running!|Configuration file 'nodes/\S+/lxc/\d+\.conf' does not exist")
 
 
@@ -18,7 +18,7 @@ def in_container(vmid: int, argv: Sequence[str]) -> tuple[str, ...]:
 
 
 def gone(done: Completed) -> str | None:
-    """What pct said if the container does not run on that server; None if the program ran."""
+    """The message of pct if the container does not run on that server; None if the program ran."""
     if done.status not in (2, 255):
         return None
     last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2].strip()

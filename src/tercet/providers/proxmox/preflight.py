@@ -23,8 +23,8 @@ LATENCY_MS = {"fast": 50.0, "relaxed": 300.0}  # round-trip time for which the t
 
 
 async def preflight(platform: Platform, sites: Mapping[str, SiteServer], template: str | None) -> tuple[Check, ...]:
-    """All checks, first by site, then those of all sites. `template` is the image's file name; None if it is not built
-    yet.
+    """All checks: first those of each site, then those across sites. `template` is the image's file name; None if it
+    is not built yet.
     """
     lists: dict[str, list[Check]] = {name: [] for name in sites}
     looked: dict[str, Looked] = {}
@@ -42,7 +42,7 @@ async def preflight(platform: Platform, sites: Mapping[str, SiteServer], templat
 
 
 def _places(sites: Mapping[str, SiteServer]) -> Iterator[Check]:
-    """Checks that no two sites are on one server, because they would be lost together."""
+    """Checks that no two sites are on the same server, because they would be lost together."""
     title = "each site has a server of its own"
     used: dict[tuple[str, str | None], str] = {}
     shared = [

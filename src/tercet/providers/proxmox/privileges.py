@@ -21,8 +21,8 @@ GUESTS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Privilege:
-    """A privilege on a path of Proxmox. `needed` is False if only `tercet doctor` uses it. `beneath`: it is used on
-    paths below that one, such as a new container's.
+    """A privilege on a path of Proxmox. `needed` is False if only `tercet doctor` uses it. `beneath` is True if it
+    is used on paths below this one, such as a new container's.
     """
 
     path: str
@@ -49,9 +49,8 @@ def privileges(host: ProxmoxHost, node: str) -> tuple[Privilege, ...]:
 def holds(held: Mapping[str, Mapping[str, object]], privilege: Privilege) -> bool:
     """Whether `held`, an answer of /access/permissions, contains the privilege.
 
-    Each path in the answer has all its privileges, including inherited ones, so only the nearest path counts. The value
-    of a privilege tells whether it is inherited by the paths below. (A path with the role NoAccess is not in the
-    answer.)
+    Each path in the answer lists all its privileges, including inherited ones, so only the nearest path counts. The
+    value of a privilege tells whether the paths below inherit it. (A path with the role NoAccess is not in the answer.)
     """
     path = privilege.path
     above = [at for at in held if at in ("/", path) or path.startswith(f"{at}/")]

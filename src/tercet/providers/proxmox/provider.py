@@ -59,7 +59,7 @@ class ProxmoxProvider:
     # ------------------------------------------------------------------------------------------- what exists
 
     async def survey(self) -> Survey:
-        """See providers/base.py. A server that refuses a request is an error. It does not count as away."""
+        """See providers/base.py. A server that refuses a request is an error, and does not count as away."""
         views, away = await self._views()
         self._refuse_strays(item for view in views.values() for item in view.strays)
         todo: list[Change] = []
@@ -96,7 +96,7 @@ class ProxmoxProvider:
         return Change(Verb.UPLOAD, target, f"{key}, unless {site.host.template_storage} has it")
 
     async def _views(self) -> tuple[dict[str, SiteView], dict[str, str]]:
-        """The containers of each server, read after creations of earlier runs have ended there; and the nodes of
+        """The containers of each server, read after tasks of earlier runs have ended there; and the nodes of
         unreachable servers, with the reason. Raises Unreachable if no server can be reached.
         """
         silent: dict[str, Unreachable] = {}
@@ -137,7 +137,7 @@ class ProxmoxProvider:
             self._nodes.take(name, each)
         return frozenset(name for name, item in self._nodes.places.items() if item.running)
 
-    # -------------------------------------------------------------------------------------------- what is made
+    # ------------------------------------------------------------------------------------------------- changes
 
     @asynccontextmanager
     async def lock(self, who: str) -> AsyncIterator[None]:
@@ -229,9 +229,9 @@ class ProxmoxProvider:
                 raise TercetError(f"the plan says `{change}`, which is no change here; plan again")
 
     async def _restart(self, todo: Sequence[GuestChange], emit: Emit, began: float, outcome: Made) -> None:
-        """Restart containers one after another, each after systemd in the previous one answers, and none after a
-        failure. A provider does not know whether the platform is healthy. A caller that waits for that passes one
-        restart at a time.
+        """Restart containers one at a time, each after systemd in the previous one responds, and none after a failure.
+        A provider does not know whether the platform is healthy, so a caller that waits for that passes one restart at
+        a time.
         """
         for change in (change for change in todo if change.verb is Verb.RESTART):
             maker = Maker(self._sites[change.site], emit, began)
@@ -283,7 +283,7 @@ class ProxmoxProvider:
             except TercetError as error:
                 failures.append(f"{site.host.site}: {error}")
                 return
-            for item in listed:  # a failure does not keep the others from being destroyed
+            for item in listed:  # if one fails, the others are still destroyed
                 try:
                     await Maker(site, emit, began).destroy(item)
                     gone.update(site.names(item))
@@ -323,7 +323,7 @@ class ProxmoxProvider:
         await asyncio.gather(*(of(node) for node in running))
         return addresses, sorted(existing - set(addresses))
 
-    # ----------------------------------------------------------------------------------------- what is reached
+    # --------------------------------------------------------------------------------------- programs on nodes
 
     async def run(self, node: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float) -> Completed:
         """See converge/fleet.py."""
@@ -334,9 +334,9 @@ class ProxmoxProvider:
         return await self._nodes.spawn(node, argv)
 
     async def shell(self, node: str, argv: Sequence[str] = ()) -> list[str]:
-        """The system's `ssh`, which handles terminals, with `pct exec`."""
+        """The command line: `pct exec` through the system's `ssh`, which handles terminals."""
         item, server = await self._nodes.located(node)
-        await server.connection()  # so that its host key is pinned before `ssh` asks
+        await server.connection()  # pins the host key before `ssh` checks it
         at = server.at
         terminal = f"TERM={os.environ.get('TERM', 'linux')}"
         inside = clean(("env", terminal, *(argv or ("/bin/bash", "-l"))))

@@ -30,7 +30,7 @@ _log = logging.getLogger("tercet.proxmox")
 
 
 Locks = defaultdict[tuple[str, ...], asyncio.Lock]
-"""By what may be done by one site at a time."""
+"""Locks for what only one site at a time may do. The key names the action and the place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class SiteServer:
     keys: HostKeys
     others: tuple[ProxmoxHost, ...] = ()  # the other sites' servers, which may be nodes of the same cluster
     locks: Locks = field(default_factory=lambda: defaultdict(asyncio.Lock), repr=False)  # shared by a platform's sites
-    lost: frozenset[str] = frozenset()  # lost sites, whose containers are no strays if a cluster still lists them
+    lost: frozenset[str] = frozenset()  # lost sites: their containers are not strays if a cluster still lists them
     api: Api = field(init=False)
     _servers: dict[str, SshServer] = field(default_factory=dict, repr=False)
     _home: str | None = field(default=None, repr=False)
@@ -98,7 +98,7 @@ class SiteServer:
         return self._home
 
     async def numbering(self) -> asyncio.Lock:
-        """A lock, held from the choice of a VMID until it is used. Clusters are identified by their nodes' names."""
+        """The lock that is held from the choice of a VMID until its use. Clusters are known by their nodes' names."""
         await self.home()
         return self.locks[("vmid", *self._cluster)]
 
@@ -112,7 +112,7 @@ class SiteServer:
         return self._servers[name]
 
     async def _at_home(self, home: str) -> SshLogin:
-        """The SSH server of the site's own node. One API may serve a cluster whose nodes are several sites' servers."""
+        """The SSH login of the site's own node. One API may serve a cluster with the servers of several sites."""
         if self.host.ssh_given or len(self._cluster) == 1:
             return self.host.ssh
         try:
@@ -130,13 +130,15 @@ class SiteServer:
         return self.host.ssh if node.get("local") else replace(self.host.ssh, host=str(node.get("ip") or home))
 
     async def _elsewhere(self, name: str) -> SshLogin:
-        """The SSH server of another node of the cluster: another site's server, or else its address in the cluster."""
+        """The SSH login of another node of the cluster: that of another site's server, or else the node's address in
+        the cluster.
+        """
         named = (other for other in self.others if other.node == name)
         known = next((other.ssh for other in named if other.ssh_given or other.api != self.host.api), None)
         if known is not None:
             return known
         address = name
-        with contextlib.suppress(ApiError):  # the query needs Sys.Audit on /; the name may work, too
+        with contextlib.suppress(ApiError):  # the query needs Sys.Audit on /; without it, the name may work
             nodes = {str(item.get("name")): item for item in await self.api.get("/cluster/status")}
             address = str(nodes.get(name, {}).get("ip") or name)
         return replace(self.host.ssh, host=address, host_key=None)
@@ -158,9 +160,9 @@ class SiteServer:
     # ---------------------------------------------------------------------------------------- its containers
 
     async def wait_until_idle(self) -> None:
-        """Wait for Proxmox's tasks that change containers and were started by an earlier run. While Proxmox unpacks the
-        image, a container has no tags yet, so without waiting, a second one would be made. And a container that is
-        being stopped or destroyed still appears to exist.
+        """Wait for tasks of an earlier run that change containers. While Proxmox unpacks the image, a new container has
+        no tags yet, so without this wait, a second one would be made. A container that is being stopped or destroyed
+        still appears to exist.
         """
         for upid in await self.in_time(self._tasks()):
             _log.warning("%s: a task of an earlier run still runs; waiting for it: %s", self.host.site, upid)

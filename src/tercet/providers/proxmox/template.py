@@ -1,7 +1,7 @@
 """The image on Proxmox's storages. It is uploaded once to each, and verified before a container is made from it.
 
 The file's name contains the image's key, so each image has its own file. Proxmox accepts only complete uploads and
-checks their SHA-256. A file that a crash left incomplete has another size, and is sent again.
+checks their SHA-256. A file that a crash left incomplete has a different size, and is uploaded again.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ async def packed(image: Image, emit: Emit) -> Template:
 
 
 async def ensure_template(site: SiteServer, template: Template, emit: Emit) -> str:
-    """The volume of the template on the site's storage. It is uploaded if it is missing or incomplete."""
+    """The volume of the template on the site's storage. It is uploaded if it is missing, incomplete or damaged."""
     api, storage, home = site.api, site.host.template_storage, await site.home()
     volume = volume_of(site, template.name)
     status = await api.get(f"/nodes/{home}/storage/{storage}/status")
@@ -84,7 +84,7 @@ async def _upload(site: SiteServer, template: Template, home: str, emit: Emit) -
 
 
 async def _size_on(api: Api, node: str, storage: str, volume: str) -> int | None:
-    """The bytes of the volume on the storage; None if it does not exist."""
+    """The size of the volume on the storage, in bytes; None if it does not exist."""
     content: list[dict[str, Any]] = await api.get(f"/nodes/{node}/storage/{storage}/content", content="vztmpl")
     return next((int(item.get("size", 0)) for item in content if item.get("volid") == volume), None)
 
@@ -118,7 +118,7 @@ async def _intact(site: SiteServer, volume: str, template: Template) -> bool:
 
 
 def _explained(site: SiteServer, template: Template, error: ApiError | TaskFailed) -> TercetError:
-    """The error of a failed upload, with remedies for the two usual reasons."""
+    """The error for a failed upload, with remedies for the two usual causes."""
     remedy = "run `tercet up` again: it sends the file anew"
     if "space" in error.reason.lower():
         remedy = f"make room on {site.host.template_storage} and in /var/tmp, where Proxmox first receives uploads"

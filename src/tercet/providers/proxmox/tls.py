@@ -1,7 +1,7 @@
-"""TLS to a Proxmox API, with a pinned certificate or one that an authority signed.
+"""TLS to a Proxmox API, with a pinned certificate or one that a certificate authority signed.
 
 Invariant: with a pinned fingerprint, no byte of a request is sent before the server has shown exactly that certificate.
-Its issuer, name and expiry do not matter then.
+Its issuer, name and expiry are not checked then.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ def fingerprint_of(certificate: bytes) -> str:
 
 
 class PinnedContext(ssl.SSLContext):
-    """A client's context that accepts one certificate. `shown` is the one that the last server showed instead."""
+    """A client's context that accepts one certificate. `shown` is the fingerprint of the one that the last server
+    showed instead.
+    """
 
     expected: str
     shown: str | None = None
@@ -63,7 +65,7 @@ def signed(ca: Path | None) -> ssl.SSLContext:
 
 
 async def shown_fingerprint(host: str, port: int, timeout: float) -> str | None:
-    """The fingerprint of any certificate that a server shows. Only for messages; it must not be trusted."""
+    """The fingerprint of the certificate that a server shows, whatever it is. Only for messages: do not trust it."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
