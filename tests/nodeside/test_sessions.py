@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import tercet
-from tercet.nodeside.sessions import AGAIN_S, ASK_S, QUICK_S, Silence
+from tercet.nodeside.sessions import AGAIN_S, ASK_S, QUICK_S, SilentNodes
 
 from .namespaces import Namespaces
 
@@ -146,7 +146,7 @@ def test_a_watcher_that_is_starved_ends_nothing(world: World) -> None:
 
 
 def test_a_node_that_stays_silent_is_asked_about_less_often() -> None:
-    silence = Silence()
+    silence = SilentNodes()
     assert silence.due({"one"}, 100.0) == ["one"]
     assert silence.due({"one"}, 100.0 + ASK_S / 2) == []
     assert silence.due({"one", "two"}, 100.0 + ASK_S) == ["one", "two"]
