@@ -12,6 +12,7 @@ import pytest
 from tercet.converge.events import silent
 from tercet.errors import TercetError
 from tercet.inventory.providers import Capability
+from tercet.providers.proxmox import faults
 from tercet.providers.proxmox.provider import ProxmoxProvider
 from tests.proxmox.fakehost import FakeHost
 
@@ -140,3 +141,19 @@ async def test_a_fault_made_in_part_has_its_healer_in_place_of_an_earlier_one(
         while not (thawed.exists() and thawed.read_text()):
             await asyncio.sleep(0.05)
     assert thawed.read_text() == "--name 101\n"
+
+
+async def test_a_cut_that_a_running_node_does_not_make_is_an_error_and_a_stopped_node_needs_none(
+    provider: Make, hosts: dict[str, FakeHost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen in review: a drill would have passed although a node of the site that was cut off still sent packets."""
+    made = provider()
+    await made.prepare((await made.survey()).changes, silent)
+    host = hosts["sib-01"]
+    host.pve.ct(101).status = "stopped"
+    await made.faults._at("sib-01", ("true",), "cut")
+
+    host.pve.ct(101).status = "running"
+    monkeypatch.setattr(faults, "TIMEOUT", 2.0)
+    with pytest.raises(TercetError, match=r"^cut sib-01: \S+-sib-01: .* did not end within 2 s .*its container runs"):
+        await made.faults._at("sib-01", ("sleep", "30"), "cut")

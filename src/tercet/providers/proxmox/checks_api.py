@@ -43,7 +43,7 @@ class Server:
 async def server_checks(
     platform: Platform, sites: Mapping[str, SiteServer], name: str, template: str | None
 ) -> AsyncIterator[Check]:
-    """The checks of one site's server. A failed check does not prevent the others."""
+    """The checks of one site's server. If its API, its secret or its node fails, the others are skipped."""
     site, api = sites[name], sites[name].api
     title = "API"
     try:
@@ -198,7 +198,7 @@ async def _bridge(server: Server) -> list[Check]:
 
 
 async def _guests(server: Server) -> list[Check]:
-    """Checks for VMIDs that are in use, for duplicates, and for containers that moved to another site's server."""
+    """Checks for VMIDs that are in use, for duplicates, and for containers on another Proxmox node than the site's."""
     site, home, name = server.site, server.home, server.site.host.site
     located = await site.located()
     checks = []

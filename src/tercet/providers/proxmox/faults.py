@@ -156,19 +156,28 @@ class ProxmoxFaults(Faults):
         await self._at(site, argv, f"lose {percent} % of")
 
     async def _at(self, site: str, argv: Sequence[str], doing: str) -> None:
-        """Run the script on all running nodes of the site."""
+        """Run the script on all nodes of the site. A node that is stopped or frozen needs none, because it sends no
+        packets. Raises TercetError if the script fails on a node, or if a running node does not answer.
+        """
         mine = [node.name for node in self._platform.nodes if node.site == site]
         results = await asyncio.gather(
             *(self._nodes.run(node, argv, timeout=TIMEOUT) for node in mine), return_exceptions=True
         )
+        silent: dict[str, Unreachable] = {}
         for node, result in zip(mine, results, strict=True):
             if isinstance(result, Unreachable):
-                continue  # a node that does not run sends no packets
-            if isinstance(result, BaseException):
+                silent[node] = result
+            elif isinstance(result, BaseException):
                 raise result
-            if result.status != 0:
+            elif result.status != 0:
                 said = result.stderr.decode(errors="replace").strip()
                 raise TercetError(f"{doing} {site} on {node}: {said or f'status {result.status}'}")
+        if silent:
+            located = await self._nodes.sites[site].located()
+            frozen = {each.node for each in await self._healers()}
+            for node, reason in silent.items():
+                if node in located and located[node].running and node not in frozen:
+                    raise TercetError(f"{doing} {site}: {reason}, but its container runs")
 
     async def faults_active(self) -> tuple[ActiveFault, ...]:
         healers = await self._healers()

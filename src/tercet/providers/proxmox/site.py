@@ -181,7 +181,7 @@ class SiteServer:
         return await self._own(await self._tagged())
 
     async def strays(self) -> tuple[Listed, ...]:
-        """Containers with the platform's tag that belong to no node: one that lost a tag, or a duplicate."""
+        """Containers with the platform's tag, but without the tags of a site and a role in the inventory."""
         return self._no_nodes(await self._tagged())
 
     async def _tagged(self) -> list[Listed]:
