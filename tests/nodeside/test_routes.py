@@ -195,6 +195,22 @@ def test_a_leader_that_does_not_pass_stays_primary_while_its_port_is_open(world:
     assert world.line(daemon) == f"{PRIMARY} : {TWO}"
 
 
+def test_a_leader_that_does_not_pass_stays_primary_though_new_connections_take_long(world: World) -> None:
+    """Seen when a frozen site was thawed: gossip dropped the primary, a probe took over 0.3 s, all sessions ended."""
+    daemon = world.daemon(f"primary {ONE}", f"read {TWO}")
+    assert [world.line(daemon) for _ in range(2)] == [f"{PRIMARY} : {ONE}", f"{READ} : {TWO}"]
+    write = world.client(PRIMARY)
+    assert world.line(write) == ONE
+    slow = "table ip slow { chain input { type filter hook input priority 0; tcp flags & (syn | ack) == syn drop; }; }"
+    world.run(world.databases[0], f"nft '{slow}'")
+    world.change(daemon, f"leader {ONE}", f"read {TWO}")
+    time.sleep(10 * routes.PROBE_S)
+    assert write.poll() is None and world.record.read_text() == f"{PRIMARY} : {ONE}\n{READ} : {TWO}\n"
+    world.run(world.databases[0], "nft delete table ip slow")
+    world.servers[0].kill()
+    assert world.line(daemon) == f"{PRIMARY} : {TWO}"
+
+
 def test_a_primary_that_refuses_is_left_at_once_and_taken_again_when_it_accepts(world: World) -> None:
     daemon = world.daemon(f"primary {ONE}", f"read {TWO}")
     assert [world.line(daemon) for _ in range(2)] == [f"{PRIMARY} : {ONE}", f"{READ} : {TWO}"]

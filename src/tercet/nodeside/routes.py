@@ -8,7 +8,7 @@ again.
 Consul Template writes the file, with lines of "primary ADDRESS" (passes the check as primary; the last one counts),
 "leader ADDRESS" (holds Patroni's leader key) and "read ADDRESS" (in order of preference). A SIGHUP says that the file
 changed. Only this file decides which node is primary. If the leader does not pass its check, its Patroni restarts or
-hangs, or its PostgreSQL is gone: it stays the primary while PostgreSQL's port is open.
+hangs, or its PostgreSQL is gone: it stays the primary while it answers pings and PostgreSQL does not refuse sessions.
 
 This program begins a session at the primary and holds it. PostgreSQL ends this session when it stops or crashes. Only a
 refused or reset connection, and the SQLSTATEs of a server that stops, crashed or starts, mean that PostgreSQL is going
@@ -79,7 +79,7 @@ class ProbeSession:
     def __init__(self, port: int, user: str) -> None:
         self._port = port
         self._greeting = startup(user)
-        self._address = ""
+        self.address = ""  # the node where a session is held, or begun again and again
         self._socket: socket.socket | None = None
         self._since = self._next = 0.0
         self._answered = False  # PostgreSQL has sent something in this session
@@ -91,8 +91,8 @@ class ProbeSession:
 
     def hold(self, address: str, now: float) -> None:
         """Begin a session at `address` if there is none or if the present one is old."""
-        if address != self._address:
-            self._address, self.refused, self._next = address, False, now
+        if address != self.address:
+            self.address, self.refused, self._next = address, False, now
             self._close()
         if self._socket and now - self._since > HELD_S:
             self._close()
@@ -377,8 +377,11 @@ class Daemon:
         for address in sorted(silent ^ self._silent):
             print(f"{address} {'is silent' if address in silent else 'answers'}", flush=True)
         self._silent = silent
-        if not primary and leader and leader not in silent and is_open(leader, self._port):
-            primary = leader
+        # If it was the primary already, the probe session and the pings tell. A new connection may take too long.
+        if not primary and leader and leader not in silent:
+            # Of a node that is the primary already, the probe session tells more than a new connection, which may only
+            # take too long.
+            primary = leader if leader == self.probe.address or is_open(leader, self._port) else ""
         self.probe.hold(primary, time.monotonic())
         if not primary and not reads:
             return False
