@@ -377,7 +377,6 @@ class Daemon:
         for address in sorted(silent ^ self._silent):
             print(f"{address} {'is silent' if address in silent else 'answers'}", flush=True)
         self._silent = silent
-        # If it was the primary already, the probe session and the pings tell. A new connection may take too long.
         if not primary and leader and leader not in silent:
             # Of a node that is the primary already, the probe session tells more than a new connection, which may only
             # take too long.
