@@ -112,32 +112,59 @@ def test_a_connection_that_only_one_side_knows_ends(platform_lab: Lab) -> None:
             platform_lab.on(node, f"systemctl stop {unit}; nft delete table {table}; true")
 
 
+DCS = "http://127.0.0.1:9500/v1"
+GOSSIP = {"CheckID": "serfHealth", "Name": "Serf Health Status"}
+PRIMARY_TAG = {"CheckID": "service:proposalsapp-primary", "ServiceID": "proposalsapp-primary", "Name": "primary"}
+
+
+def told(node: str, check: dict[str, str], status: str) -> str:
+    """The command that makes `dcs` believe this of a node's check, until the node's agent or the leader corrects it."""
+    body = {"Node": node, "Address": "unchanged", "SkipNodeUpdate": True, "Check": check | {"Status": status}}
+    return f"curl -sf -X PUT -d '{json.dumps(body)}' {DCS}/catalog/register > /dev/null"
+
+
+def away_from(primary: str) -> tuple[str, str]:
+    """The apps node and the database node of a site that does not have the primary."""
+    site = next(site for site in ("sib-01", "sib-03", "fsn-01") if site not in primary)
+    return f"apps-{site}", f"db-{site}"
+
+
 def test_gossip_that_is_wrong_ends_no_session_and_moves_no_read(platform_lab: Lab) -> None:
     """As when a site returns from a short cut: for a moment, its agents make the others believe that healthy nodes have
     failed.
     """
     primary = platform_lab.json("status")["postgres"]["primary"]
-    site = next(site for site in ("sib-01", "sib-03", "fsn-01") if site not in primary)
-    apps, standby, dcs = f"apps-{site}", f"db-{site}", "http://127.0.0.1:9500/v1"
+    apps, standby = away_from(primary)
 
     def wrongly(node: str, meanwhile: str) -> str:
         """What this script on an apps node says while the leader of `dcs` believes that the node has failed."""
-        check = {"CheckID": "serfHealth", "Name": "Serf Health Status"}
-        told = {"Node": node, "Address": "unchanged", "SkipNodeUpdate": True}
-        critical, passing = (
-            f"curl -sf -X PUT -d '{json.dumps(told | {'Check': check | {'Status': status}})}' {dcs}/catalog/register"
-            for status in ("critical", "passing")
-        )
-        script = f"{critical} > /dev/null; {meanwhile}; {passing} > /dev/null"
+        script = f"{told(node, GOSSIP, 'critical')}; {meanwhile}; {told(node, GOSSIP, 'passing')}"
         return platform_lab.on(apps, f"address=$(getent hosts {node} | cut -d' ' -f1); {script}")
 
-    key = f"curl -s {dcs}/kv/service/proposalsapp/leader | grep -o '\"Session\":[^}}]*'"
+    key = f"curl -s {DCS}/kv/service/proposalsapp/leader | grep -o '\"Session\":[^}}]*'"
     before = platform_lab.on(apps, key)
-    status = f'curl -s {dcs}/health/node/{primary} | grep -o \'"Status":"critical"\' | head -n 1'
+    status = f'curl -s {DCS}/health/node/{primary} | grep -o \'"Status":"critical"\' | head -n 1'
     assert wrongly(primary, f"{status}; sleep 2; {key}") == f'"Status":"critical"\n{before}'
 
     dropped = 'for _ in $(seq 20); do grep -q "^read $address$" /var/lib/tercet/routes || break; sleep 0.1; done'
     routes = "cat /run/tercet-routes/map"
     shown = wrongly(standby, f'{dropped}; grep -c "^read $address$" /var/lib/tercet/routes; {routes}')
     assert shown == "0\n" + platform_lab.on(apps, routes)
+    wait_until("the platform is healthy", lambda: platform_lab.json("status", expect=None)["healthy"], 60)
+
+
+def test_a_tag_from_before_a_cut_leads_no_writes_to_the_old_primary(platform_lab: Lab) -> None:
+    """As when the old primary's site returns: gossip believes in the old primary before its agent has corrected its
+    tag, and believes for a moment that the new primary has failed.
+    """
+    primary = platform_lab.json("status")["postgres"]["primary"]
+    apps, standby = away_from(primary)
+    tagged = f"'{DCS}/health/service/proposalsapp?passing&tag=primary'"
+    passing = f'curl -s {tagged} | grep -o \'"Node":"[^"]*"\' | sort -u'
+    wrong = f"{told(standby, PRIMARY_TAG, 'passing')}; {told(primary, GOSSIP, 'critical')}"
+    right = f"{told(standby, PRIMARY_TAG, 'critical')}; {told(primary, GOSSIP, 'passing')}"
+    routes = "cat /run/tercet-routes/map"
+    before = platform_lab.on(apps, routes)
+    shown = platform_lab.on(apps, f"{wrong}; {passing}; sleep 1; {routes}; {right}")
+    assert shown == f'"Node":"{standby}"\n{before}'
     wait_until("the platform is healthy", lambda: platform_lab.json("status", expect=None)["healthy"], 60)

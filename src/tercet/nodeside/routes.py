@@ -5,10 +5,11 @@ This is for a proxy that must restart to change a backend. Its backends are alwa
 site reads from. When a target changes, the sockets that lead to the old one are aborted, so that the proxy connects
 again.
 
-Consul Template writes the file, with lines of "primary ADDRESS" (passes the check as primary; the last one counts),
-"leader ADDRESS" (holds Patroni's leader key) and "read ADDRESS" (in order of preference). A SIGHUP says that the file
-changed. Only this file decides which node is primary. If the leader does not pass its check, its Patroni restarts or
-hangs, or its PostgreSQL is gone: it stays the primary while it answers pings and PostgreSQL does not refuse sessions.
+Consul Template writes the file, with lines of "primary ADDRESS" (holds Patroni's leader key and passes a check, or
+passes as primary while no node holds the key; the last one counts), "leader ADDRESS" (holds the key) and "read ADDRESS"
+(in order of preference). A SIGHUP says that the file changed. Only this file decides which node is primary. If the
+leader does not pass its check, its Patroni restarts or hangs, or its PostgreSQL is gone: it stays the primary while it
+answers pings and PostgreSQL does not refuse sessions.
 
 This program begins a session at the primary and holds it. PostgreSQL ends this session when it stops or crashes. Only a
 refused or reset connection, and the SQLSTATEs of a server that stops, crashed or starts, mean that PostgreSQL is going
