@@ -301,6 +301,20 @@ async def test_a_load_that_starts_again_leaves_a_gap_and_its_end_is_told(
     assert [entry.reason for entry in run.of(journal.Ended)] == ["finished", "lost"]  # type: ignore[attr-defined]
 
 
+async def test_a_start_that_fails_after_its_first_write_is_told(
+    server: Server, table: str, fleet: LocalFleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the judge takes the last write, which the load could not report, for a refused one."""
+    monkeypatch.setattr(load, "CLOCK_SAMPLES", 10**9)
+    run = Run(tmp_path / "j.jsonl", server.conninfo)
+    start = asyncio.create_task(run.load.start(fleet, load.LoadSettings(reads_per_second=0), LONG_S))
+    await until(lambda: run.load.last_seq > 0)
+    fleet.processes[-1].kill()
+    with pytest.raises(load.LoadError):
+        await start
+    assert [entry.reason for entry in run.of(journal.Ended)] == ["lost"]  # type: ignore[attr-defined]
+
+
 class SlowFleet(LocalFleet):
     """A node on which a program begins only when it is let."""
 

@@ -133,6 +133,7 @@ class SiteLoad:
         Raises LoadError if it does not answer within 10 s, or if it was stopped.
         """
         argv, source = launch()
+        attempted = self.last_seq
         await self._spawn(fleet, argv)
         configuration = {
             "site": self.target.site,
@@ -150,6 +151,8 @@ class SiteLoad:
         except (TimeoutError, OSError, LoadError) as error:
             said = await self._last_words()
             await self._end()
+            if self.last_seq > attempted:  # else the judge would take its last, unreported writes for refused ones
+                self._tell_end("lost")
             raise LoadError(
                 f"expected the load on {self.target.node} to start within 10 s, found: {said or error}; "
                 f"check python3 and python3-psycopg on the node"
@@ -202,6 +205,9 @@ class SiteLoad:
                 await self._record(said)
         if self._stopping and reason == "lost":
             reason = "stopped"
+        self._tell_end(reason)
+
+    def _tell_end(self, reason: str) -> None:
         self._book.append(journal.Ended(t=time.time() - self._began, site=self.target.site, reason=reason))
 
     def turn(self, book: journal.Journal, began: float) -> dict[str, tuple[int, int]]:
