@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 import time
@@ -191,3 +192,27 @@ def test_an_emptied_first_primary_creates_no_second_cluster(lab: Lab) -> None:
     wait_until_healthy(lab)
     assert {sql(lab, node, system) for node in DATABASES} == {known}
     assert sql(lab, PRIMARY, "SELECT count(*) FROM kept") == "201"
+
+
+# Kills Patroni while it creates the cluster: in initdb, then before it makes the roles, then when it has used up its
+# permission.
+BREAK_OFF = """
+kill_patroni() { kill -KILL "$(systemctl show --property=MainPID --value patroni)" && echo "$1" >> /run/t-broken-off; }
+until [ -s /var/lib/postgresql/17/tercet/PG_VERSION ]; do sleep 0.01; done; kill_patroni initdb
+until grep -q ready /var/lib/postgresql/17/tercet/postmaster.pid; do sleep 0.01; done 2> /dev/null; kill_patroni roles
+permission=/run/patroni/config/bootstrap.yml
+until [ -s $permission ]; do sleep 0.01; done; while [ -s $permission ]; do sleep 0.01; done; kill_patroni permission
+"""
+
+
+def test_a_cluster_whose_creation_is_broken_off_is_created_in_the_end(lab: Lab) -> None:
+    """Otherwise half a database would stay: without the roles, no standby can clone it."""
+    for node in DATABASES:
+        lab.on(node, "systemctl stop patroni; rm -r /var/lib/postgresql/17/tercet")
+    lab.on(PRIMARY, "curl -sf -X DELETE 'http://127.0.0.1:9500/v1/kv/service/proposalsapp?recurse'")
+    lab.on(PRIMARY, f"systemd-run -q --collect --unit=t-break-off sh -c {shlex.quote(BREAK_OFF)}")
+    lab.call("up")
+    assert lab.on(PRIMARY, "cat /run/t-broken-off") == "initdb\nroles\npermission\n"
+    assert lab.on(PRIMARY, "ls /var/lib/postgresql/17 | grep creating || true") == ""
+    aside = lab.call("aside", "list").stdout
+    assert "creating the cluster was broken off" in aside, aside

@@ -6,6 +6,7 @@ Invariants
 - The cluster is created once, on the inventory's primary, with a permission that `apply` gives only while no database
   node holds data (components/permission.py). The permission is Patroni's section `bootstrap`, without which Patroni
   creates no cluster. It is gone when the cluster exists, so an emptied first primary never creates a second cluster.
+  A creation that is broken off begins again (may-start.sh).
 - Patroni starts only when `dcs` knows the cluster or when it may create one. A `dcs` that lost its data knows neither
   the node with the last commits nor the last primary, so the first Patroni to ask would lead. Reads continue in the
   meantime (components/patroni/readonly.py).
@@ -35,7 +36,7 @@ from tercet.components.patroni.parameters import needed
 from tercet.components.patroni.readonly import PROGRAM as READONLY
 from tercet.components.patroni.readonly import UNIT as READONLY_UNIT
 from tercet.components.patroni.readonly import readonly
-from tercet.components.patroni.rewind import PG_REWIND, POSTGRES, rewind
+from tercet.components.patroni.rewind import ASIDE, ASIDE_SETTINGS, PG_REWIND, POSTGRES, rewind
 from tercet.components.rolling import databases
 from tercet.components.systemd import NEEDS_TAILNET, unit_file, unit_path
 from tercet.components.text import as_yaml
@@ -55,6 +56,7 @@ PSQL = f"{BIN}/psql"  # psql in PATH is Debian's wrapper in Perl, which takes tw
 GATE = "/usr/lib/tercet/patroni-may-start"
 BEFORE_STOP = "/usr/lib/tercet/patroni-before-stop"
 AFTER_BOOTSTRAP = "/usr/lib/tercet/patroni-after-bootstrap"
+ON_START = "/usr/lib/tercet/patroni-on-start"
 PRE_PROMOTE = "/usr/lib/tercet/patroni-pre-promote"
 KEEPALIVES = "/run/patroni/keepalives"  # written by Patroni, read by nodeside/watchdog.py
 STEPPED_DOWN = "/run/tercet-stepped-down"  # exists from the watchdog's fence of an unsteady primary to its next start
@@ -63,6 +65,7 @@ PERMISSION = "/run/tercet-bootstrap.yml"
 # Patroni reads CONFIG, and the permission while it exists. Patroni's own user removes the permission.
 CONFIGS = "/run/patroni/config"
 BOOTSTRAP = f"{CONFIGS}/bootstrap.yml"
+CREATING = f"{DATA}.creating"  # the permission again, from before the creation of the cluster until it is complete
 RECOVER = "`tercet recover dcs` shows what each database node has, and recovers it"
 ALONE = "postgresql: one primary, no standby"
 # Seconds of silence of `dcs` after which the gate lets PostgreSQL serve reads without Patroni. Agents that start find
@@ -75,6 +78,7 @@ SWITCH_S = 60.0  # seconds for a planned change of the primary, which takes 1 to
 AS_POSTGRES = ("setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups")
 
 _BEFORE_STOP = text_of(__package__, "before-stop.sh", DATA=DATA)
+_ON_START = text_of(__package__, "on-start.sh", CREATING=CREATING)
 _AFTER_BOOTSTRAP = text_of(__package__, "after-bootstrap.sh", BOOTSTRAP=BOOTSTRAP)
 
 
@@ -97,6 +101,7 @@ class Patroni:
         yield from rewind(BIN, DATA, f"{self._leader()}?raw")
         yield from readonly(BIN, DATA)
         yield File(AFTER_BOOTSTRAP, _AFTER_BOOTSTRAP.encode(), mode=0o755)
+        yield File(ON_START, _ON_START.encode(), mode=0o755)
         yield File(unit_path(UNIT), self._unit())
         if node == self.context.platform.initial_primary:
             yield self._cluster(node)
@@ -146,6 +151,7 @@ class Patroni:
                 "pgpass": "/run/patroni/pgpass",
                 "before_stop": BEFORE_STOP,
                 "pre_promote": PRE_PROMOTE,
+                "callbacks": {"on_start": ON_START},
                 # With a spread checkpoint, the default, a new standby waits for minutes before the first byte. With a
                 # slot, pg_basebackup reports what it has flushed, and so confirms commits while Patroni names `*` as
                 # synchronous, although its clone is useless until it is complete. WAL that it needs is kept by
@@ -269,6 +275,9 @@ class Patroni:
             KEEPALIVES=KEEPALIVES,
             PERMISSION=PERMISSION,
             BOOTSTRAP=BOOTSTRAP,
+            CREATING=CREATING,
+            ASIDE=ASIDE,
+            ASIDE_SETTINGS=ASIDE_SETTINGS,
             READONLY=READONLY,
             READONLY_UNIT=READONLY_UNIT,
             SILENT_S=SILENT_S,
@@ -298,7 +307,7 @@ class Patroni:
 
     def _cluster(self, node: Node) -> Object:
         """The permission to create the cluster: given once, on the first primary, while no node holds data."""
-        here = " || ".join(f"[ -s {path} ]" for path in (f"{DATA}/PG_VERSION", PERMISSION, BOOTSTRAP))
+        here = " || ".join(f"[ -s {path} ]" for path in (f"{DATA}/PG_VERSION", PERMISSION, BOOTSTRAP, CREATING))
         others = [db.name for db in self.context.platform.of(Role.DB) if db != node]
         return Object(
             "the database cluster",
