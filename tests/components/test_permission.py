@@ -62,8 +62,13 @@ def gate(context: Context, tmp_path: Path) -> str:
     programs.mkdir()
     (tmp_path / "status").write_text("404")
     fakes = {
-        "curl": f"if [ -e {tmp_path}/recorded ]; then echo 200; else cat {tmp_path}/status; fi",
+        "curl": f"""
+            case $* in *DELETE*) echo 404 > {tmp_path}/status ;; esac
+            if [ -e {tmp_path}/recorded ]; then echo 7657089203423442344200; else cat {tmp_path}/status; fi
+        """,
         "chown": ":",
+        "pkill": "exit 1",
+        "setpriv": f"mv {tmp_path}{patroni.DATA} {tmp_path}/aside",
         "systemctl": f'[ "$1" != start ] || echo "$2" >> {tmp_path}/started',
         "postgresql-readonly": f"[ ! -e {tmp_path}/started ]",
     }
@@ -100,7 +105,30 @@ def test_an_empty_node_waits_for_a_cluster_or_for_the_permission_to_create_one(g
     assert opens(gate) and opens(gate)
     assert (tmp_path / patroni.BOOTSTRAP[1:]).read_bytes() == b"bootstrap: {}"
     (tmp_path / patroni.BOOTSTRAP[1:]).unlink()  # used up
+    (tmp_path / patroni.CREATING[1:]).unlink()  # the cluster is complete
     assert not opens(gate)
+
+
+@pytest.mark.parametrize("status", ["404", "200"])  # dcs knows no cluster, or has the record that Patroni makes first
+def test_a_creation_that_was_broken_off_begins_again(gate: str, tmp_path: Path, status: str) -> None:
+    give(tmp_path / patroni.PERMISSION[1:], b"bootstrap: {}")
+    assert opens(gate)
+    (tmp_path / patroni.DATA[1:] / "PG_VERSION").write_text("17")
+    (tmp_path / patroni.BOOTSTRAP[1:]).unlink()
+    (tmp_path / "status").write_text(status)
+    assert opens(gate)
+    assert (tmp_path / "aside" / "PG_VERSION").exists() and not (tmp_path / patroni.DATA[1:]).exists()
+    assert (tmp_path / patroni.BOOTSTRAP[1:]).read_bytes() == b"bootstrap: {}"
+
+
+def test_a_database_that_had_a_standby_is_not_taken_for_half_made(gate: str, tmp_path: Path) -> None:
+    give(tmp_path / patroni.PERMISSION[1:], b"bootstrap: {}")
+    assert opens(gate)
+    (tmp_path / patroni.DATA[1:] / "PG_VERSION").write_text("17")
+    (tmp_path / patroni.DATA[1:] / "pg_replslot" / "db_2").mkdir(parents=True)
+    assert not opens(gate)  # dcs lost what it knew: that needs a person
+    assert (tmp_path / patroni.DATA[1:] / "PG_VERSION").exists()
+    assert not (tmp_path / patroni.CREATING[1:]).exists()
 
 
 def test_where_dcs_is_silent_reads_go_on_after_some_seconds(gate: str, tmp_path: Path) -> None:
