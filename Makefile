@@ -32,9 +32,11 @@ down: $(SYNCED) ## destroy what `make up` made; asks first
 # Root's tests take these along: sudo clears the environment.
 TEST_ENV := $(foreach name,TERCET_REQUIRE_LAB TERCET_TEST_PGCAT TERCET_DEBIAN_MIRROR,$(if $($(name)),$(name)=$($(name))))
 
+# The tests without the lab wait more than they compute. Those of one file may share what they start.
 test: lint ## lint, then every test, as root where there is sudo; else the lab's are skipped
 	$(if $(ROOT)$(AS_ROOT),@scripts/host-packages lab)
-	$(AS_ROOT) env $(TEST_ENV) $(BIN)/pytest --cov=tercet --cov-report=
+	$(AS_ROOT) env $(TEST_ENV) $(BIN)/pytest --cov=tercet --cov-report= -m "not lab" --numprocesses=3 --dist=loadfile
+	$(AS_ROOT) env $(TEST_ENV) $(BIN)/pytest --cov=tercet --cov-report= --cov-append -m "lab and not drill"
 	@echo "Covered: $$($(BIN)/coverage report --format=total) % of the lines of src, not counting what ran in processes of its own"
 
 lint: $(SYNCED) ## style, formatting and types, and shellcheck on every shell script

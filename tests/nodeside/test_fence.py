@@ -90,7 +90,7 @@ def test_what_an_earlier_holder_left_has_time_to_end(folder: Path, tmp_path: Pat
 
 
 def test_what_does_not_end_is_killed_with_its_children(folder: Path) -> None:
-    with start(folder, 4, "sh", "-c", "sleep 600 & echo begun; echo $!; wait") as first:
+    with start(folder, 4, "sh", "-c", "sleep 600 & echo begun; echo $!; exec sleep 600") as first:
         begun(first)
         assert first.stdout is not None
         child = Path("/proc", first.stdout.readline().strip(), "cmdline")  # empty once it is dead
