@@ -68,7 +68,7 @@ def test_it_is_in_the_schema(model: str) -> None:
 @pytest.mark.parametrize(
     ("port", "told"),
     [
-        (4646, r"ports\.metronome: .*4646, which is nomad_http's too on apps nodes"),
+        (4646, r"ports\.metronome: .*4646, which nomad_http also uses on apps nodes"),
         (7071, r"ports\.metronome: .*7071: the metronome's tuning fork hums there"),
         (0, r"ports\.metronome: expected"),
     ],

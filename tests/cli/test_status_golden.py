@@ -116,7 +116,7 @@ def printed(seen: Snapshot) -> str:
 
 @pytest.fixture
 def well(platform: Platform) -> Snapshot:
-    return look(platform, Readings(running(platform)), "pgpool-II, because PgCat cannot be had")
+    return look(platform, Readings(running(platform)), "pgpool-II, because PgCat is not available")
 
 
 @pytest.fixture

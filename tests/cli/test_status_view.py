@@ -55,9 +55,9 @@ def test_a_silent_node_says_why_and_once(silent: Snapshot) -> None:
 
 def test_the_proxy_says_why_it_is_what_it_is(silent: Snapshot) -> None:
     out = io.StringIO()
-    seen = silent.model_copy(update={"proxy_reason": "pgpool-II, because PgCat cannot be had"})
+    seen = silent.model_copy(update={"proxy_reason": "pgpool-II, because PgCat is not available"})
     render_status(seen, Console(file=out, width=80))
-    assert "\nproxy: pgpool-II, because PgCat cannot be had\n" in out.getvalue()
+    assert "\nproxy: pgpool-II, because PgCat is not available\n" in out.getvalue()
 
 
 def test_many_states_fold_and_squeeze_no_name(silent: Snapshot) -> None:

@@ -53,7 +53,7 @@ def lock(tmp_path: Path) -> Path:
 async def test_the_tree_has_the_base_and_every_program_where_it_belongs(given: Inventory, lock: Path, cache: Cache):
     image = await ensure_image(given, lock, silent)
     assert image.rootfs == cache.images / image.key / "rootfs"
-    assert (image.proxy, image.proxy_reason) == ("pgcat", "PgCat 5b03881, had from path")
+    assert (image.proxy, image.proxy_reason) == ("pgcat", "PgCat 5b03881, from path")
     assert {program.name for program in image.programs} == set(PROGRAMS)
     for program in image.programs:
         inside = image.rootfs / program.binary.lstrip("/")

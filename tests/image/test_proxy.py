@@ -48,7 +48,7 @@ async def test_auto_without_pgcat_is_pgpool_with_the_reason_in_one_line(
     kind, reason = await resolve(start(inventory))
     assert kind == "pgpool"
     assert reason == (
-        "pgpool-II, because PgCat cannot be had (oci-image: 127.0.0.1:1 cannot be reached "
+        "pgpool-II, because PgCat is not available (oci-image: 127.0.0.1:1 cannot be reached "
         "(All connection attempts failed))"
     )
     assert any(event.text == f"proxy: {reason}" for event in events)
@@ -65,7 +65,7 @@ async def test_what_was_resolved_stays_resolved(inventory: Inventory, start: Sta
 async def test_auto_with_a_binary_is_pgcat(inventory: Inventory, start: Start, pgcat_file: Path, tmp_path: Path):
     await resolve(start(inventory))
     given = with_sources(inventory, pgcat=f"path:{pgcat_file}")
-    assert await resolve(start(given)) == ("pgcat", "PgCat 5b03881, had from path")
+    assert await resolve(start(given)) == ("pgcat", "PgCat 5b03881, from path")
     lock = read_lock(tmp_path / "tercet.lock.json")
     assert lock.proxy is None
     assert lock.components["pgcat"].programs["pgcat"].sha256 == sha256(elf())

@@ -128,14 +128,14 @@ def test_a_file_that_others_can_reach_is_refused_with_the_remedy(path: Path, mad
     [
         ("- a\n", "no mapping"),
         ("hunter2", "no mapping"),
-        ("a: b\nproxy_admin: 'hunter2\n", "no plain YAML at line 3"),
-        ("proxy_admin: [hunter2]\n", "a value of proxy_admin that is no text"),
-        ("proxy_admin: 5\n", "a value of proxy_admin that is no text"),
-        ("proxy_admin: ' '\n", "a value of proxy_admin that is no text"),
-        ("hunter2: 5\n", "a value that is no text"),
+        ("a: b\nproxy_admin: 'hunter2\n", "no valid YAML at line 3"),
+        ("proxy_admin: [hunter2]\n", "a value of proxy_admin that is not text"),
+        ("proxy_admin: 5\n", "a value of proxy_admin that is not text"),
+        ("proxy_admin: ' '\n", "a value of proxy_admin that is not text"),
+        ("hunter2: 5\n", "a value that is not text"),
         ("lab_ca_cert: hunter2\n", "only one of lab_ca_cert and lab_ca_key"),
-        ("lab_ca_cert: hunter2\nlab_ca_key: hunter2\n", "no PEM"),
-        ("lab_headscale_cert: hunter2\nlab_headscale_key: hunter2\n", "no PEM"),
+        ("lab_ca_cert: hunter2\nlab_ca_key: hunter2\n", "not PEM"),
+        ("lab_headscale_cert: hunter2\nlab_headscale_key: hunter2\n", "not PEM"),
     ],
 )
 def test_a_broken_file_is_one_clear_error_and_stays_as_it_is(path: Path, content: str, found: str) -> None:

@@ -106,7 +106,7 @@ def test_output_that_is_no_json_is_an_error(platform: Platform) -> None:
         ({"frozen": True}, "thaw container db-sib-01: frozen"),
         (
             {"image_exists": False},
-            "update container db-sib-01: its image /image is gone; it goes on with its own files on the present image",
+            "update container db-sib-01: its image /image is gone; it keeps its own files, on the current image",
         ),
         (
             {"disk_exists": False},

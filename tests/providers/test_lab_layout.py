@@ -133,7 +133,7 @@ def test_configuration_says_which_image_it_stands_on(platform: Platform) -> None
 
 def test_image_path_that_overlay_cannot_take(platform: Platform) -> None:
     layout = layout_of(platform)
-    with pytest.raises(TercetError, match="holds a colon"):
+    with pytest.raises(TercetError, match="contains a colon"):
         config_text(layout, layout.container("world"), Path("/srv/a:b"), disk=False)
 
 

@@ -128,6 +128,6 @@ async def test_containers_wait_for_a_network_that_could_be_made(
 
 async def test_what_is_no_change_of_a_lab_is_refused(platform: Platform, calls: list[tuple[Any, ...]]) -> None:
     build = Change(Verb.BUILD, Target(Kind.IMAGE, "", text="image"), "not in the cache")
-    with pytest.raises(TercetError, match="the plan says `build image`, which is no change of a lab; plan again"):
+    with pytest.raises(TercetError, match="the plan says `build image`, which is not a change of a lab; plan again"):
         await lab(layout_of(platform), calls).prepare([build], silent)
     assert calls == []

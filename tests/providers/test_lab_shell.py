@@ -37,5 +37,5 @@ async def test_a_frozen_node_is_refused_instead_of_waited_for(
     lab: provider.LabProvider, platform: Platform, tmp_path: Path
 ) -> None:
     (tmp_path / "tercet" / platform.name / "nodes" / NODE / "cgroup.freeze").write_text("1\n")
-    with pytest.raises(Unreachable, match=r"^db-sib-01: the container is frozen, .*`tercet up` lets it go on$"):
+    with pytest.raises(Unreachable, match=r"^db-sib-01: the container is frozen, .*`tercet up` thaws it$"):
         await lab.shell(NODE)

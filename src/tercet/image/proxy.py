@@ -25,7 +25,7 @@ def resolved(inventory: Inventory, lock: Lock, arch: Arch) -> tuple[Proxy, str] 
         return "pgcat", "PgCat, as the inventory says"
     entry = pinned(component(PGCAT), inventory, lock, arch)
     if entry is not None:
-        return "pgcat", f"PgCat {entry.version}, had from {entry.source}"
+        return "pgcat", f"PgCat {entry.version}, from {entry.source}"
     if lock.proxy is not None and lock.proxy.requested == component(PGCAT).requested(inventory):
         return "pgpool", lock.proxy.reason
     return None
@@ -40,7 +40,7 @@ async def resolve(run: Run) -> tuple[Proxy, str]:
         except NoSource as error:
             if before is not None:
                 raise TercetError(f"{error}. Or use pgpool-II, which needs no download: proxy: pgpool") from error
-            reason = f"pgpool-II, because PgCat cannot be had ({error.reasons})"
+            reason = f"pgpool-II, because PgCat is not available ({error.reasons})"
             requested = component(PGCAT).requested(run.inventory)
             run.lock.settle_proxy(ProxyEntry(requested=requested, reason=reason, when=timestamp()))
         else:

@@ -61,7 +61,7 @@ class NoSource(Unavailable):
     def __init__(self, component: Package, version: str, reasons: Sequence[str]) -> None:
         self.reasons = "; ".join(reasons)
         super().__init__(
-            f"{component.name} {version} cannot be had: {self.reasons}. Give this machine access to one of these, "
+            f"{component.name} {version} is not available: {self.reasons}. Give this machine access to one of these, "
             f"or give a binary: sources.{component.key}: path:/…"
         )
 
@@ -84,7 +84,7 @@ async def obtain(component: Package, run: Run) -> ComponentEntry:
             known = await _fetched(component, candidates, entry, run, progress)
             _same_as_pinned(component, entry, known)
         except NoSource:
-            progress.say("cannot be had", state="done")  # the caller decides what this means
+            progress.say("not available", state="done")  # the caller decides what this means
             raise
         except TercetError:
             progress.say("failed", state="failed")

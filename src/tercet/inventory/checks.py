@@ -42,7 +42,7 @@ def _sites(inventory: Inventory) -> Iterator[Finding]:
         instead = "three sites" if len(sites) < 3 else f"{len(sites) - 1} or {len(sites) + 1} sites"
         yield Finding(
             ("sites",),
-            "three or more sites, an odd number: a majority must outlive the loss of one",
+            "an odd number of sites, three or more: a majority must remain when one is lost",
             str(len(sites)),
             instead,
             on_key=True,
@@ -183,7 +183,7 @@ def _ports(inventory: Inventory) -> Iterator[Finding]:
         yield Finding(
             ("ports", wrong),
             "ports that differ on the same node",
-            f"{ports[wrong]}, which is {kept}'s too on {' and '.join(roles)} nodes",
+            f"{ports[wrong]}, which {kept} also uses on {' and '.join(roles)} nodes",
             f"{wrong}: {free(wrong, roles)}",
             uses=(("ports", kept),),
         )

@@ -25,7 +25,7 @@ COMMAND_TIMEOUT = 60.0  # seconds; a password manager may have to ask its user f
 MAX_BYTES = 64 * 1024
 
 _PATTERN = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.*\S.*|command:.*\S.*)$"
-EXPECTED = "env:NAME, file:PATH or command:PROGRAM ARGUMENTS (a credential never stands in the inventory)"
+EXPECTED = "env:NAME, file:PATH or command:PROGRAM ARGUMENTS (the inventory itself never contains a credential)"
 
 
 def _check(value: str) -> str:
@@ -67,12 +67,12 @@ def read_credential(source: str, what: str, environment: Mapping[str, str] | Non
             missing = f"nothing in {rest}: write the credential into it"
         case _:
             value = _from_command(shlex.split(rest), what)
-            missing = "that the command printed nothing: see that it prints the credential alone"
+            missing = "that the command printed nothing: make it print only the credential"
     place = f"command {shlex.split(rest)[0]}" if kind == "command" else source
     if not value.strip():
         raise TercetError(f"expected the {what} from {place}, found {missing}")
     if not value.strip().isprintable():
-        raise TercetError(f"expected the {what} from {place} as one line of text, found more: leave only it there")
+        raise TercetError(f"expected the {what} from {place} as one line of text, found more: remove the rest")
     return value.strip()
 
 
@@ -85,7 +85,7 @@ def _from_file(path: Path, what: str) -> str:
         raise TercetError(f"expected the {what} in {path}, found {error.strerror}: write it there") from None
     if stat.S_ISREG(mode) and mode & 0o077:
         raise TercetError(
-            f"expected {path} with the {what} to be readable by its owner alone, "
+            f"expected {path} with the {what} to be readable only by its owner, "
             f"found mode {stat.S_IMODE(mode):04o}: run `chmod 600 {path}`"
         )
     return raw.decode("utf-8", "replace")

@@ -26,16 +26,16 @@ STANDARD = "tag:yaml.org,2002:"
 
 
 _SYNTAX = (
-    ("mapping values are not allowed", "a key where none can stand"),
-    ("sequence entries are not allowed", "a list item where none can stand"),
+    ("mapping values are not allowed", "a key where no key is allowed"),
+    ("sequence entries are not allowed", "a list item where none is allowed"),
     ("found unexpected end of stream", "a quote that is never closed"),
-    ("could not find expected ':'", "a line that is no key with a colon"),
-    ("expected ',' or ']'", 'no "," or "]" after an item of a list'),
-    ("expected ',' or '}'", 'no "," or "}" after a key with its value'),
-    ("expected <block end>", "a line that is on no level of the indentation"),
+    ("could not find expected ':'", 'a line that is not "key: value"'),
+    ("expected ',' or ']'", 'a list item without "," or "]" after it'),
+    ("expected ',' or '}'", 'a key and value without "," or "}" after them'),
+    ("expected <block end>", "a line whose indentation fits no level"),
     ("expected the node content", "no value"),
-    ("found unknown escape", "an escape that there is not"),
-    ("expected escape sequence", "an escape that there is not"),
+    ("found unknown escape", "an unknown escape sequence"),
+    ("expected escape sequence", "an unknown escape sequence"),
     ("found character", "a value that begins with a character that needs quotes"),
 )
 """PyYAML's messages for common mistakes, and ours for the same. Other messages of PyYAML are not changed."""
@@ -126,7 +126,7 @@ def read(raw: bytes) -> Document:
         return document
     except (ValueError, OverflowError):  # PyYAML lets these through for an escape such as "\\UFFFFFFFF"
         mark = loader.get_mark()
-        bad = yaml.MarkedYAMLError(problem="an escape that is no character", problem_mark=mark)
+        bad = yaml.MarkedYAMLError(problem="an escape sequence that is not a character", problem_mark=mark)
         document.problems.append(_syntax(bad, text))
         return document
     finally:
@@ -146,7 +146,7 @@ def _syntax(error: yaml.MarkedYAMLError, text: str) -> Problem:
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     lines = text.splitlines()
     here = lines[line - 1].strip() if line <= len(lines) else ""
-    problem = error.problem or "what no YAML parser understands"
+    problem = error.problem or "something that is not YAML"
     ours = (said for start, said in _SYNTAX if problem.startswith(start))
     found = next(ours, problem.removeprefix("found ")) + (
         f' in "{quoted(here)[1:-1]}"' if here else " at the end of the file"
@@ -154,9 +154,9 @@ def _syntax(error: yaml.MarkedYAMLError, text: str) -> Problem:
     if "'\\t'" in problem:
         return Problem(line, column, "", "spaces", "a tab", "two spaces for each level")
     if problem == "an alias":
-        return Problem(line, column, "", "a value", f"the alias {quoted(here)}", "the value itself again")
+        return Problem(line, column, "", "a value", f"the alias {quoted(here)}", "the value itself once more")
     if problem.startswith("but found another document"):
-        return Problem(line, column, "", "one document", "a second one", "one inventory a file, without ---")
+        return Problem(line, column, "", "one document", "a second one", "one inventory per file, without ---")
     hint = 'the line with its level\'s indentation, as "key: value"; quote a value that holds ": " or " #"'
     if problem.startswith("more than"):
         hint = "a flat inventory; see `tercet init` for one"
@@ -201,7 +201,7 @@ class _Converter:
                     (*location, name),
                     "each key once",
                     f"{quoted(name)} again (first on line {first[name]})",
-                    "both together at one place, or remove one",
+                    "both under one key, or remove one",
                 )
                 continue
             first[name] = _start(key)[0]

@@ -32,7 +32,7 @@ def load(path: Path, *, provider: str = "", look: bool = False) -> Platform:
     """
     try:
         if not path.is_file() and path.exists():
-            raise NoInventoryError(path, "something that is no file", "name your inventory with -f FILE")
+            raise NoInventoryError(path, "something that is not a file", "name your inventory with -f FILE")
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
@@ -40,7 +40,7 @@ def load(path: Path, *, provider: str = "", look: bool = False) -> Platform:
         raise NoInventoryError(path, "no such file", remedy) from None
     except OSError as error:
         found = f"that it cannot be read ({error.strerror})"
-        raise NoInventoryError(path, found, "name a file that you may read with -f FILE") from None
+        raise NoInventoryError(path, found, "name a file that you can read with -f FILE") from None
     if len(raw) > MAX_BYTES:
         raise NoInventoryError(path, f"a file of more than {MAX_BYTES >> 20} MiB", "name your inventory with -f FILE")
     return parse(raw, path, provider=provider, look=look)

@@ -37,7 +37,7 @@ def edited(raw: bytes, lost: Sequence[str], command: str, when: str) -> bytes:
     """
     before = read(raw)
     if before.problems or not isinstance(before.data, dict):
-        raise ValueError("it is no mapping that can be read")
+        raise ValueError("it is not a readable mapping")
     text = raw.decode("utf-8")
     line_end = "\r\n" if "\r\n" in text else "\n"
     head, tail = _around(text)
@@ -48,7 +48,7 @@ def edited(raw: bytes, lost: Sequence[str], command: str, when: str) -> bytes:
     after = read(result)
     wanted = {key: value for key, value in before.data.items() if key != KEY} | ({KEY: list(lost)} if lost else {})
     if after.problems or after.data != wanted:
-        raise ValueError("it is written in a way that this cannot change safely")
+        raise ValueError("its format is one that tercet cannot change safely")
     return result
 
 
@@ -57,7 +57,7 @@ def _around(text: str) -> tuple[str, str]:
     root = yaml.compose(text.removeprefix("\ufeff"), Loader=yaml.SafeLoader)
     offset = len(text) - len(text.removeprefix("\ufeff"))
     if not isinstance(root, yaml.MappingNode) or root.flow_style:
-        raise ValueError("it is no list of keys, each on a line of its own")
+        raise ValueError("it is not a list of keys, one per line")
     for key, value in root.value:
         if key.value != KEY:
             continue

@@ -62,7 +62,7 @@ def _limits(standbys: int) -> Mapping[str, _Limit]:
     return {
         "synchronous_commit": _Limit(
             lambda value: value is True or value in ("on", "remote_write", "remote_apply"),
-            "on, remote_write or remote_apply: less acknowledges a write that no standby has",
+            "on, remote_write or remote_apply: anything weaker acknowledges writes that no standby has",
             "on",
         ),
         "wal_level": _Limit(

@@ -26,7 +26,7 @@ def config_text(layout: Layout, container: Container, rootfs: Path, *, disk: boo
     whether the container's data is on its own disk.
     """
     if ":" in str(rootfs):
-        raise TercetError(f"the image's path {rootfs} holds a colon, which overlay paths cannot; move the cache")
+        raise TercetError(f"the image's path {rootfs} contains a colon, which overlay paths cannot; move the cache")
     folder = layout.folder(container.name)
     network = container.network
     lines = (

@@ -161,7 +161,7 @@ def node(
     if difference:
         yield Change(Verb.UPDATE, target, f"its configuration differs: {difference}", restarts=restarts)
     elif not found.image_exists:
-        reason = f"its image {image} is gone; it goes on with its own files on the present image"
+        reason = f"its image {image} is gone; it keeps its own files, on the current image"
         yield Change(Verb.UPDATE, target, reason, restarts=restarts)
     elif disk and not found.disk_exists:
         reason = "its disk is gone, and the data with it; it gets an empty one"

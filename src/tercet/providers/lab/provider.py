@@ -134,7 +134,7 @@ class LabProvider:
             case Kind.CONTAINER:
                 await self._container_action(change.verb, name)
             case _:
-                raise TercetError(f"the plan says `{change}`, which is no change of a lab; plan again")
+                raise TercetError(f"the plan says `{change}`, which is not a change of a lab; plan again")
 
     async def _container_action(self, verb: Verb, name: str) -> None:
         if verb is Verb.REMOVE:
@@ -162,7 +162,7 @@ class LabProvider:
         """
         self._attachment.init(node)
         if self._cgroups.frozen(node):
-            raise Unreachable(f"{node}: the container is frozen, so nothing can run there; `tercet up` lets it go on")
+            raise Unreachable(f"{node}: the container is frozen, so nothing can run there; `tercet up` thaws it")
         environment = ["HOME=/root", "LANG=C.UTF-8", f"TERM={os.environ.get('TERM', 'linux')}"]
         return inside_with_sysfs(
             self._layout.namespace,

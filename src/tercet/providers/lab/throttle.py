@@ -48,8 +48,8 @@ class Throttle:
         device = device_at(read(Path(f"/proc/{init}/mountinfo")), f"/{PLACE}")
         if not device:
             raise TercetError(
-                f"slow the disk of {node}: its data lies on no disk of its own; make the lab again on a machine with "
-                "loop devices"
+                f"slow the disk of {node}: its data is not on a disk of its own; recreate the lab on a machine "
+                "with loop devices"
             )
         group = self._group(node)
         if group is None:
