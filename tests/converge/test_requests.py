@@ -207,9 +207,9 @@ def test_the_request_as_it_is_sent() -> None:
         (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", "the answer ended after 4 of 10 bytes"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel", "IncompleteRead"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "IncompleteRead"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "no HTTP"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "not HTTP"),
         (b"", "without response"),
-        (b"\x00\xff\xfe" * 100, "no HTTP"),
+        (b"\x00\xff\xfe" * 100, "not HTTP"),
     ],
 )
 def test_half_an_answer_is_none(reply: bytes, problem: str) -> None:

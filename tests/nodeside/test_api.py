@@ -210,10 +210,10 @@ def test_nobody_who_listens(serve: Serve) -> None:
     ("reply", "problem"),
     [
         (b"", "without response"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "no HTTP"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "not HTTP"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", "after 4 of 10 bytes"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel", "IncompleteRead"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello", "no HTTP"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello", "not HTTP"),
     ],
 )
 def test_half_an_answer_is_none(serve: Serve, reply: bytes, problem: str) -> None:
@@ -241,7 +241,7 @@ def test_json_is_that_of_a_200_and_nothing_of_a_404(serve: Serve) -> None:
     with pytest.raises(ApiError, match="status 500: No cluster leader"):
         told("500 Internal Server Error", b"No cluster leader\n")
     for body in (b"", b"{", b"\xff"):
-        with pytest.raises(ApiError, match="no JSON"):
+        with pytest.raises(ApiError, match="not JSON"):
             told("200 OK", body)
 
 

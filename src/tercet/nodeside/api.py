@@ -56,7 +56,7 @@ class Reply(NamedTuple):
         try:
             return json.loads(self.body)
         except ValueError as error:
-            raise ApiError(f"the answer is no JSON: {error}") from None
+            raise ApiError(f"the answer is not JSON: {error}") from None
 
 
 class Api:
@@ -88,7 +88,7 @@ class Api:
         except OSError as error:
             raise ApiError(error.strerror or str(error) or repr(error)) from None
         except (http.client.HTTPException, ValueError) as error:
-            raise ApiError(f"the answer is no HTTP/1.1: {error!r}") from None
+            raise ApiError(f"the answer is not HTTP/1.1: {error!r}") from None
         finally:
             if not keep:
                 connection.close()

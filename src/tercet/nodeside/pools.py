@@ -80,7 +80,7 @@ class Pool:
         said = self._join(address)
         interval = self._due[address][1]
         if interval == AGAIN_S:  # logged once each time that a member comes back
-            print(f"{self._name}: {back[address]} is joined anew{said and f', in vain: {said}'}", flush=True)
+            print(f"{self._name}: {back[address]} is joined again{said and f', without success: {said}'}", flush=True)
         self._due[address] = time.monotonic() + interval, min(2 * interval, RARELY_S)
 
     def _join(self, address: str) -> str:

@@ -44,7 +44,7 @@ class HostKeys:
                 keys.append(asyncssh.import_public_key(" ".join(words[1:3])))
             except asyncssh.KeyImportError:
                 raise TercetError(
-                    f"expected a host key in {self.path}, line {number}, found what is none: remove the line, and "
+                    f"expected a host key in {self.path}, line {number}, found something else: remove the line, and "
                     "compare the key that is pinned anew with the server's"
                 ) from None
         return keys

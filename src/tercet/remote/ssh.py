@@ -176,8 +176,8 @@ class SshServer:
             source = "`ssh.host_key` in the inventory" if at.host_key else f"its line in {self.keys.path}"
             return TercetError(
                 f"expected {self.name} ({where}) to have the SSH host key {wanted}, found {shown}. Nothing was sent\n"
-                "  If the server was installed anew, compare the key on the server itself (ssh-keygen -lf "
-                f"/etc/ssh/ssh_host_ed25519_key.pub) and take out {source}; else somebody stands in between"
+                "  If the server was reinstalled, compare the key on the server itself (ssh-keygen -lf "
+                f"/etc/ssh/ssh_host_ed25519_key.pub) and take out {source}; otherwise someone intercepts the connection"
             )
         if isinstance(error, asyncssh.KeyExchangeFailed) and allowed:
             return TercetError(

@@ -308,7 +308,7 @@ def reads_stop(entries: list[journal.AnyEntry]) -> list[journal.AnyEntry]:
         ("rejoined without rebuild", mute, "nothing is known of db-sib-01"),
         ("standbys complete", standby_lacks, "db-fsn-01 lacks"),
         ("standbys complete", standby_unread, "db-fsn-01 could not be read"),
-        ("rejoined without rebuild", rebuilt, "db-sib-01 copied all data anew"),
+        ("rejoined without rebuild", rebuilt, "db-sib-01 copied all data again"),
         ("proxies follow the primary", stays_on_another, "sib-03: db-sib-03"),
         (
             "proxies stay with the new primary",

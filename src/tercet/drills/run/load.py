@@ -232,7 +232,7 @@ class SiteLoad:
             return journal.parse({**said, **times})
         except ValidationError as error:
             raise LoadError(
-                f"the load on {self.target.node} said something that is no journal entry "
+                f"the load on {self.target.node} said something that is not a journal entry "
                 f"({error.errors()[0]['msg']}); this is a bug of tercet"
             ) from error
 

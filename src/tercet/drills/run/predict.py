@@ -241,7 +241,7 @@ def _ended(running: Running) -> Term:
         "killed by the watchdog",
         0.0,
         limit + running.watchdog_look,
-        f"connections that stand go on until then; a new one waits for it, {_s(limit)} and a look",
+        f"open connections continue until then; a new one waits for it, {_s(limit)} and a look",
     )
 
 

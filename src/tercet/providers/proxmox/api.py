@@ -224,7 +224,7 @@ class Api:
             fields = body.get("errors") or {}
             reason += "".join(f"; {name}: {str(text).strip()}" for name, text in fields.items())
         if response.is_success:
-            reason = "an answer that is no JSON; is there a Proxmox server at this address?"
+            reason = "an answer that is not JSON; is there a Proxmox server at this address?"
         status = response.status_code
         raise ApiError(
             f"{self.name} refused {method} {path} ({status}): {reason}{self._remedy(status)}", status, reason
@@ -300,7 +300,7 @@ class Api:
                 f"expected the API at {self.name} to show the certificate with the fingerprint\n"
                 f"    {self.host.fingerprint}\n  found\n    {shown}\n"
                 "  Nothing was sent. If the certificate was renewed, compare with `pvenode cert info` on the server "
-                "and write the new one at `fingerprint`; else somebody stands in between"
+                "and write the new one at `fingerprint`; otherwise someone intercepts the connection"
             )
         if (reason := _distrust(error)) is not None:
             return await self._untrusted(reason)

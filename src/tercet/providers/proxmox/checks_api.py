@@ -209,7 +209,7 @@ async def _guests(server: Server) -> list[Check]:
         if (item := located.get(node.name)) is not None:
             where = f"{item.vmid} on {item.host}{', running' if item.running else ', stopped'}"
             if item.host != home:
-                remedy = f"migrate it back, unless {item.host} stands at the same place and is no other site's server"
+                remedy = f"migrate it back, unless {item.host} is at the same place and not the server of another site"
                 checks.append(warning(name, title, f"{where}, not on {home}", remedy))
             else:
                 checks.append(ok(name, title, where))

@@ -187,7 +187,7 @@ def _disk(node: Node, host: ProxmoxHost, found: Guest) -> Iterator[GuestChange]:
     if have > wanted * GIB:
         raise TercetError(
             f"expected {node.name} to have a disk of at most {wanted} GiB as the inventory says, found {_gib(have)}: "
-            f"a disk cannot shrink. Write `disk: {-(-have // GIB)}G` at `sizes`, or make the container anew"
+            f"a disk cannot shrink. Write `disk: {-(-have // GIB)}G` at `sizes`, or recreate the container"
         )
     if 0 < have < wanted * GIB:
         reason = f"disk is {_gib(have)}, wanted {wanted} GiB: applied at once, no restart"

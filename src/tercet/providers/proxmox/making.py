@@ -62,7 +62,7 @@ class Maker:
                 if site.host.vmids[node.role] is not None:
                     raise TercetError(
                         f"expected the VMID {vmid} of {node.name} to be free on {home}, found a guest that is not "
-                        f"tagged as this platform's, and which stays as it is: write another at `vmids`"
+                        f"tagged as this platform's, which tercet does not touch: choose another at `vmids`"
                     ) from None
                 if attempt == VMID_TRIES:
                     raise

@@ -118,7 +118,7 @@ async def _tailnet(platform: Platform, sites: Mapping[str, SiteServer]) -> list[
             checks.append(ok("all", "tailnet login", found))
         else:
             await asyncio.to_thread(lambda: tailnet.key)
-            checks.append(ok("all", "tailnet login", "an auth key is there; whether it is still good shows `up` alone"))
+            checks.append(ok("all", "tailnet login", "an auth key is there; only `up` shows whether it is still valid"))
     except TercetError as error:
         checks.append(failed("all", "tailnet login", str(error), "see `tailnet` in the inventory"))
     server = settings.login_server or "https://controlplane.tailscale.com"

@@ -86,8 +86,8 @@ class ProxmoxProvider:
             raise TercetError(
                 f"expected every container with the tag {platform_tag(self.platform.name)} to have the tags of a site "
                 f"and a role of the inventory, found without: {', '.join(found)}. Nothing was changed\n  A site cannot "
-                "be renamed: write its old name again. Or give the container back what it lost (site.SITE, role.ROLE), "
-                "or take the platform's tag off, and it is no concern of tercet"
+                "be renamed: restore its old name. Or restore the tags of the container (site.SITE, role.ROLE), "
+                "or remove the platform's tag, and tercet ignores it"
             )
 
     def _template_change(self, site: SiteServer) -> Change:

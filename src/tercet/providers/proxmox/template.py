@@ -119,7 +119,7 @@ async def _intact(site: SiteServer, volume: str, template: Template) -> bool:
 
 def _explained(site: SiteServer, template: Template, error: ApiError | TaskFailed) -> TercetError:
     """The error for a failed upload, with remedies for the two usual causes."""
-    remedy = "run `tercet up` again: it sends the file anew"
+    remedy = "run `tercet up` again: it sends the file once more"
     if "space" in error.reason.lower():
         remedy = f"make room on {site.host.template_storage} and in /var/tmp, where Proxmox first receives uploads"
     elif "checksum" in error.reason.lower():

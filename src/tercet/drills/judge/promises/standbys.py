@@ -22,10 +22,10 @@ def _standbys_complete(case: Case) -> Answer:
 def _rejoined(case: Case) -> Answer:
     rebuilt = sorted({record.node for record in case.records if record.what == What.REBUILT})
     if rebuilt:
-        return False, f"{', '.join(rebuilt)} copied all data anew"
+        return False, f"{', '.join(rebuilt)} copied all data again"
     hit = {node for fault in case.history.faults for node in fault.nodes}
     hit &= {node.name for node in case.history.nodes.values() if node.role == "db"}
     mute = sorted(hit - {record.node for record in case.records if record.t >= case.phases.injecting})
     if mute:
         return False, f"nothing is known of {', '.join(mute)}: its journal could not be read"
-    return True, "no node copied all data anew"
+    return True, "no node copied all data again"
