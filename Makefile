@@ -35,7 +35,7 @@ TEST_ENV := $(foreach name,TERCET_REQUIRE_LAB TERCET_TEST_PGCAT TERCET_DEBIAN_MI
 # The tests without the lab wait more than they compute. Those of one file may share what they start.
 test: lint ## lint, then every test, as root where there is sudo; else the lab's are skipped
 	$(if $(ROOT)$(AS_ROOT),@scripts/host-packages lab)
-	$(AS_ROOT) env $(TEST_ENV) $(BIN)/pytest --cov=tercet --cov-report= -m "not lab" --numprocesses=3 --dist=loadfile
+	$(AS_ROOT) env $(TEST_ENV) $(BIN)/pytest --cov=tercet --cov-report= -m "not lab" --numprocesses=2 --dist=loadfile
 	$(AS_ROOT) env $(TEST_ENV) $(BIN)/pytest --cov=tercet --cov-report= --cov-append -m "lab and not drill"
 	@echo "Covered: $$($(BIN)/coverage report --format=total) % of the lines of src, not counting what ran in processes of its own"
 

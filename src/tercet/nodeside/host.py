@@ -17,16 +17,27 @@ class ProgramError(Exception):
 
 def run(argv: list[str], stdin: str = "", timeout: float = 5.0) -> str:
     """Run a short program and return its output. Raises ProgramError, also after `timeout` seconds."""
+    pipe = subprocess.PIPE
     try:
-        done = subprocess.run(argv, input=stdin.encode(), capture_output=True, timeout=timeout, check=False)
-    except subprocess.TimeoutExpired:
-        raise ProgramError(f"{argv[0]}: still running after {timeout:g} s, killed") from None
+        process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe)
     except OSError as error:
         raise ProgramError(f"{argv[0]}: {error.strerror}") from None
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise ProgramError(f"{argv[0]}: {said[0] if said else f'status {done.returncode}'}")
-    return done.stdout.decode(errors="replace")
+    with process:
+        try:
+            stdout, stderr = process.communicate(stdin.encode(), timeout)
+        except subprocess.TimeoutExpired:
+            late = process.poll() is None  # otherwise the program has ended while this process was suspended
+            process.kill()
+            stdout, stderr = process.communicate()
+            if late:
+                raise ProgramError(f"{argv[0]}: still running after {timeout:g} s, killed") from None
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        said = stderr.decode(errors="replace").strip().splitlines()
+        raise ProgramError(f"{argv[0]}: {said[0] if said else f'status {process.returncode}'}")
+    return stdout.decode(errors="replace")
 
 
 def notify(state: str) -> None:
