@@ -21,7 +21,7 @@ def test_the_output_of_a_program_and_why_it_failed() -> None:
     ):
         with pytest.raises(ProgramError, match=f"^{why}$"):
             run(argv)
-    with pytest.raises(ProgramError, match="^sleep: still running after 0.1 s, killed$"):
+    with pytest.raises(ProgramError, match=r"^sleep: still running after 0.1 s, killed$"):
         run(["sleep", "99"], timeout=0.1)
 
 
