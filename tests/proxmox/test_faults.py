@@ -115,6 +115,22 @@ async def test_one_healing_that_fails_keeps_no_other_from_being_tried(
     assert healers["sib-01"].poll() is None
 
 
+async def test_a_server_that_does_not_answer_keeps_no_other_from_being_healed_and_is_named(
+    provider: Make,
+    alike: dict[str, FakeHost],
+    healers: dict[str, subprocess.Popen[bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(faults, "TIMEOUT", 2.0)
+    made = provider()
+    await nodes_of_101(made, alike)
+    program(alike["sib-01"], "pgrep", "exec sleep 99")
+    with pytest.raises(TercetError, match=r"(?s)sib-01.*; its faults end by themselves"):
+        await made.faults.heal_all()
+    assert healers["sib-03"].wait(10) != 0 and healers["fsn-01"].wait(10) != 0
+    assert healers["sib-01"].poll() is None
+
+
 async def test_a_fault_that_is_not_made_leaves_the_healer_of_an_earlier_one(
     provider: Make, alike: dict[str, FakeHost], healers: dict[str, subprocess.Popen[bytes]]
 ) -> None:

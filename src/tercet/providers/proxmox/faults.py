@@ -20,7 +20,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from tercet.converge.events import silent
 from tercet.converge.fleet import Unreachable
@@ -32,6 +32,8 @@ from tercet.providers.proxmox.making import Maker
 from tercet.providers.proxmox.nodes import Nodes
 from tercet.providers.proxmox.site import Listed
 from tercet.remote.ssh import SshServer
+
+T = TypeVar("T")
 
 TIMEOUT = 30.0  # seconds for a script on a server or a node
 TABLE = "inet tercet-cut"
@@ -54,6 +56,20 @@ class Healer:
     left: float
 
 
+def _separated(results: Iterable[T | BaseException]) -> tuple[list[T], list[TercetError]]:
+    """The results, and the errors of this tool. Raises every other exception."""
+    found: list[T] = []
+    failures: list[TercetError] = []
+    for result in results:
+        if isinstance(result, TercetError):
+            failures.append(result)
+        elif isinstance(result, BaseException):
+            raise result
+        else:
+            found.append(result)
+    return found, failures
+
+
 class ProxmoxFaults(Faults):
     """The faults of one platform. See providers/base.py."""
 
@@ -71,7 +87,8 @@ class ProxmoxFaults(Faults):
     async def _harm(self, kind: str, nodes: Sequence[str], seconds: float) -> None:
         """Run one script per server, so that its nodes fail at the same moment."""
         older: defaultdict[str, list[str]] = defaultdict(list)
-        for each in await self._healers():
+        healers, _ = await self._healers()
+        for each in healers:
             if each.node in nodes:
                 older[each.server.name].append(each.pid)
         by_server: dict[str, tuple[SshServer, list[str]]] = {}
@@ -174,13 +191,17 @@ class ProxmoxFaults(Faults):
                 raise TercetError(f"{doing} {site} on {node}: {said or f'status {result.status}'}")
         if silent:
             located = await self._nodes.sites[site].located()
-            frozen = {each.node for each in await self._healers()}
+            healers, _ = await self._healers()
+            frozen = {each.node for each in healers}
             for node, reason in silent.items():
                 if node in located and located[node].running and node not in frozen:
                     raise TercetError(f"{doing} {site}: {reason}, but its container runs")
 
     async def faults_active(self) -> tuple[ActiveFault, ...]:
-        healers = await self._healers()
+        healers, failures = await self._healers()
+        for failure in failures:
+            if not isinstance(failure, Unreachable):
+                raise failure
         cuts, losses = await self._links(without={each.node for each in healers})
         return (
             *(ActiveFault(Capability(each.kind), each.node, each.left) for each in healers),
@@ -189,9 +210,9 @@ class ProxmoxFaults(Faults):
         )
 
     async def heal_all(self) -> None:
-        healers = await self._healers()
+        healers, unasked = await self._healers()
         cuts, losses = await self._links(without={each.node for each in healers})
-        failures: list[str] = []
+        failures = [f"{failure}; its faults end by themselves" for failure in unasked]
         for remedy in (  # if one fails, the others are still tried
             partial(self.thaw, [each.node for each in healers if each.kind == Capability.FREEZE]),
             partial(self.start, [each.node for each in healers if each.kind == Capability.KILL]),
@@ -212,25 +233,35 @@ class ProxmoxFaults(Faults):
         if not nodes:
             return
         by_server: dict[str, tuple[SshServer, list[str]]] = {}
-        for each in await self._healers():
+        healers, _ = await self._healers()
+        for each in healers:
             if each.node in nodes:
                 by_server.setdefault(each.server.name, (each.server, []))[1].append(each.pid)
         for server, pids in by_server.values():
             await self._on(server, 'for pid; do kill -- "-$pid" 2>/dev/null; done; true', *pids)
 
-    async def _healers(self) -> list[Healer]:
-        """All healers of this platform's nodes. A node is identified by site, Proxmox node and VMID, because other
-        sites' servers may have the same name and VMIDs.
+    async def _healers(self) -> tuple[list[Healer], list[TercetError]]:
+        """All healers of this platform's nodes, and why servers could not be asked.
+
+        A node is identified by site, Proxmox node and VMID, because other sites' servers may have the same name and
+        VMIDs.
         """
-        everywhere = await self._everywhere()
+        everywhere, failures = await self._everywhere()
         nodes = {(self._platform.node(node).site, item.host, item.vmid): node for node, item in everywhere.items()}
-        found = []
-        for site, host in dict.fromkeys((site, host) for site, host, _ in nodes):
+
+        async def ask(site: str, host: str) -> list[Healer]:
             server = await self._nodes.sites[site].ssh(host)
-            for pid, kind, vmid, left in await self._listed(server):
-                if (node := nodes.get((site, host, vmid))) is not None:
-                    found.append(Healer(server, pid, kind, node, left))
-        return found
+            return [
+                Healer(server, pid, kind, node, left)
+                for pid, kind, vmid, left in await self._listed(server)
+                if (node := nodes.get((site, host, vmid))) is not None
+            ]
+
+        servers = dict.fromkeys((site, host) for site, host, _ in nodes)
+        found, silent_servers = _separated(
+            await asyncio.gather(*(ask(site, host) for site, host in servers), return_exceptions=True)
+        )
+        return [healer for each in found for healer in each], [*failures, *silent_servers]
 
     async def _listed(self, server: SshServer) -> list[tuple[str, str, int, float]]:
         """The process ID, the kind of fault, the VMID and the seconds left of each of this platform's healers on a
@@ -244,10 +275,12 @@ class ProxmoxFaults(Faults):
                 found.append((match[1], match[2], int(match[3]), max(0.0, float(match[4]) - now)))
         return found
 
-    async def _everywhere(self) -> dict[str, Listed]:
-        """All containers by node name, without those of servers that do not answer."""
-        lists = await asyncio.gather(*(site.located() for site in self._nodes.sites.values()), return_exceptions=True)
-        return {node: item for each in lists if isinstance(each, dict) for node, item in each.items()}
+    async def _everywhere(self) -> tuple[dict[str, Listed], list[TercetError]]:
+        """All containers by node name, and why sites could not be asked."""
+        found, failures = _separated(
+            await asyncio.gather(*(site.located() for site in self._nodes.sites.values()), return_exceptions=True)
+        )
+        return {node: item for each in found for node, item in each.items()}, failures
 
     async def _on(self, server: SshServer, script: str, *arguments: str) -> str:
         done = await server.run(server.command(("bash", "-c", script, "tercet-fault", *arguments)), timeout=TIMEOUT)
@@ -264,7 +297,7 @@ class ProxmoxFaults(Faults):
         """
         tables = "".join(f"echo; nft -j list table {table} 2>/dev/null || echo; " for table in (TABLE, LOSS_TABLE))
         argv = ("sh", "-c", f"cat /etc/hosts; {tables}")
-        everywhere = await self._everywhere()
+        everywhere, _ = await self._everywhere()
         nodes = [node for node, item in everywhere.items() if item.running and node not in without]
         answers = await asyncio.gather(
             *(self._nodes.run(node, argv, timeout=TIMEOUT) for node in nodes), return_exceptions=True
