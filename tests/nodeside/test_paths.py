@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tercet.nodeside import paths
-from tercet.nodeside.paths import AGAIN_S, CALM_S, SEEK_S, TRIES, Keeper, addresses_in
+from tercet.nodeside.paths import AGAIN_S, CALM_S, SEEK_S, TRIES, DirectPaths, addresses_in
 from tercet.nodeside.tailnet import Tailnet
 from tests.nodeside.delivery import Systemd, deliver
 
@@ -93,10 +93,10 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "SEEK_S", SEEK_S / 5)
 
 
-def keep(keeper: Keeper, seconds: float) -> None:
+def keep(direct: DirectPaths, seconds: float) -> None:
     ends = time.monotonic() + seconds
     while (left := ends - time.monotonic()) > 0:
-        keeper.turn(min(left, 0.05))
+        direct.poll(min(left, 0.05))
 
 
 def gaps(moments: list[float]) -> list[float]:
@@ -104,21 +104,21 @@ def gaps(moments: list[float]) -> list[float]:
 
 
 def test_a_peer_that_answers_is_asked_in_its_turn_alone(tailscaled: Tailscaled) -> None:
-    keeper = Keeper(tailscaled.path)
-    keeper.know({NEAR, FAR}, time.monotonic())
-    keep(keeper, 2.8)
+    direct = DirectPaths(tailscaled.path)
+    direct.set_peers({NEAR, FAR}, time.monotonic())
+    keep(direct, 2.8)
     for moments in (tailscaled.asked[NEAR], tailscaled.asked[FAR]):
         assert 3 <= len(moments) <= 5
         assert all(gap >= CALM for gap in gaps(moments))
-    assert tailscaled.left == 0 and not keeper.problem
+    assert tailscaled.left == 0 and not direct.problem
 
 
 def test_a_missing_answer_is_asked_for_again_at_once_and_until_there_is_one(tailscaled: Tailscaled) -> None:
     lost = iter([True, True, True, False])
     tailscaled.answer = lambda _: None if next(lost, False) else result(DIRECT)
-    keeper = Keeper(tailscaled.path)
-    keeper.know({NEAR}, time.monotonic())
-    keep(keeper, 1.8)
+    direct = DirectPaths(tailscaled.path)
+    direct.set_peers({NEAR}, time.monotonic())
+    keep(direct, 1.8)
     waited = gaps(tailscaled.asked[NEAR])
     assert tailscaled.left == 3  # each question that was given up was also let go
     assert all(0.08 <= gap < CALM for gap in waited[:3])
@@ -130,9 +130,9 @@ def test_a_peer_without_a_direct_path_is_asked_less_often_after_some_tries(
     tailscaled: Tailscaled, answer: bytes | None
 ) -> None:
     tailscaled.answer = lambda _: answer
-    keeper = Keeper(tailscaled.path)
-    keeper.know({FAR}, time.monotonic())
-    keep(keeper, TRIES * 0.1 + 2.0)
+    direct = DirectPaths(tailscaled.path)
+    direct.set_peers({FAR}, time.monotonic())
+    keep(direct, TRIES * 0.1 + 2.0)
     moments = tailscaled.asked[FAR]
     assert TRIES + 4 <= len(moments) <= TRIES + 11
     assert all(gap >= SEEK for gap in gaps(moments)[TRIES:])
@@ -140,31 +140,31 @@ def test_a_peer_without_a_direct_path_is_asked_less_often_after_some_tries(
 
 def test_one_silent_peer_does_not_keep_the_others_waiting(tailscaled: Tailscaled) -> None:
     tailscaled.answer = lambda address: None if address == FAR else result(DIRECT)
-    keeper = Keeper(tailscaled.path)
-    keeper.know({NEAR, FAR}, time.monotonic())
-    keep(keeper, 2.8)
+    direct = DirectPaths(tailscaled.path)
+    direct.set_peers({NEAR, FAR}, time.monotonic())
+    keep(direct, 2.8)
     assert len(tailscaled.asked[NEAR]) >= 4
 
 
 def test_answers_that_came_while_this_program_was_suspended_count(tailscaled: Tailscaled) -> None:
-    keeper = Keeper(tailscaled.path)
+    direct = DirectPaths(tailscaled.path)
     tailscaled.delay = 0.1
-    keeper.know({NEAR}, time.monotonic())
-    keeper.turn(0.001)
+    direct.set_peers({NEAR}, time.monotonic())
+    direct.poll(0.001)
     time.sleep(0.4)
-    keep(keeper, 0.1)
+    keep(direct, 0.1)
     assert len(tailscaled.asked[NEAR]) == 1
 
 
 def test_a_tailscaled_that_is_gone_is_said_once_and_found_again(
     tailscaled: Tailscaled, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    keeper = Keeper(tailscaled.path)
-    keeper.know({NEAR}, time.monotonic())
+    direct = DirectPaths(tailscaled.path)
+    direct.set_peers({NEAR}, time.monotonic())
     tailscaled.close()
-    keep(keeper, 0.5)
+    keep(direct, 0.5)
     again = Tailscaled(Path(tailscaled.path))
-    keep(keeper, 1.0)
+    keep(direct, 1.0)
     again.close()
     assert again.asked[NEAR]
     assert capsys.readouterr().out.splitlines() == [
@@ -178,21 +178,21 @@ def test_a_tailscaled_that_is_gone_is_said_once_and_found_again(
 )
 def test_nonsense_is_no_answer(tailscaled: Tailscaled, answer: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     tailscaled.answer = lambda _: answer
-    keeper = Keeper(tailscaled.path)
-    keeper.know({NEAR}, time.monotonic())
-    keep(keeper, 1.0)
+    direct = DirectPaths(tailscaled.path)
+    direct.set_peers({NEAR}, time.monotonic())
+    keep(direct, 1.0)
     assert len(tailscaled.asked[NEAR]) >= 3
     (said,) = capsys.readouterr().out.splitlines()
     assert said.startswith("tailscaled does not understand the question: ")
 
 
 def test_a_peer_that_left_is_not_asked_any_more_and_a_new_one_is(tailscaled: Tailscaled) -> None:
-    keeper = Keeper(tailscaled.path)
-    keeper.know({NEAR}, time.monotonic())
-    keep(keeper, 0.2)
-    keeper.know({FAR}, time.monotonic())
+    direct = DirectPaths(tailscaled.path)
+    direct.set_peers({NEAR}, time.monotonic())
+    keep(direct, 0.2)
+    direct.set_peers({FAR}, time.monotonic())
     before = len(tailscaled.asked[NEAR])
-    keep(keeper, 1.0)
+    keep(direct, 1.0)
     assert len(tailscaled.asked[NEAR]) == before
     assert tailscaled.asked[FAR]
 

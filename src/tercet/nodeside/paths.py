@@ -59,7 +59,7 @@ class Peer:
 
 
 @dataclass
-class Keeper:
+class DirectPaths:
     """Asks each peer when it is due. A single poll waits for all answers."""
 
     path: str  # the path of tailscaled's socket
@@ -67,7 +67,7 @@ class Keeper:
     _peers: dict[str, Peer] = field(default_factory=dict)
     _under_way: dict[int, Question] = field(default_factory=dict)
 
-    def know(self, addresses: set[str], now: float) -> None:
+    def set_peers(self, addresses: set[str], now: float) -> None:
         """Set the peers' current addresses. The first questions to new ones are spread over CALM_S."""
         kept = {address: peer for address, peer in self._peers.items() if address in addresses}
         fresh = sorted(addresses - kept.keys())
@@ -75,7 +75,7 @@ class Keeper:
             kept[address] = Peer(now + place * CALM_S / len(fresh))
         self._peers = kept
 
-    def turn(self, longest: float = TICK_S) -> None:
+    def poll(self, longest: float = TICK_S) -> None:
         """Ask the peers that are due, and read answers until the next peer is due, for at most `longest` seconds."""
         now = time.monotonic()
         asked = {question.address for question in self._under_way.values()}
@@ -162,7 +162,7 @@ def interval(misses: int) -> float:
 
 
 def main(config: dict[str, Any]) -> None:
-    keeper, names, tailnet = Keeper(config["socket"]), set(config["peers"]), Tailnet(config["tailnet"])
+    paths, names, tailnet = DirectPaths(config["socket"]), set(config["peers"]), Tailnet(config["tailnet"])
     print("asking", flush=True)
     looked = float("-inf")
     while True:
@@ -172,10 +172,10 @@ def main(config: dict[str, Any]) -> None:
             looked = now
             try:
                 with open(config["hosts"]) as file:
-                    keeper.know(addresses_in(file.read(), names, tailnet), now)
+                    paths.set_peers(addresses_in(file.read(), names, tailnet), now)
             except OSError as error:
                 print(f"{config['hosts']}: {error.strerror}", flush=True)
-        keeper.turn()
+        paths.poll()
 
 
 if __name__ == "__main__":

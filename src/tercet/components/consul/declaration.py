@@ -1,4 +1,4 @@
-"""What is consul's own in the inventory."""
+"""Consul's declaration: ports, version and source, log lines, and processes for drills to hit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is dcs's own in the inventory."""
+"""The declaration of `dcs`: its ports, its log lines, its part of `status`, and processes for drills to hit."""
 
 from __future__ import annotations
 

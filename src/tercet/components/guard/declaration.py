@@ -1,4 +1,4 @@
-"""What is guard's own in the inventory."""
+"""The guard's declaration: its log lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is headscale's own in the inventory."""
+"""headscale's declaration: version and source, and its secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is identity's own in the inventory."""
+"""The declaration of what identifies a platform and its nodes. It has no settings."""
 
 from __future__ import annotations
 

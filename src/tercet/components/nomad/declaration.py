@@ -1,4 +1,4 @@
-"""What is nomad's own in the inventory."""
+"""Nomad's declaration: ports, version and source, log lines, its part of `status`, and processes for drills to hit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is patroni's own in the inventory."""
+"""Patroni's declaration: ports, secrets, users, log lines, its part of `status`, and processes for drills to hit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is proxy's own in the inventory."""
+"""The proxy's declaration: ports, secrets, versions, sources, log lines, its part of `status`, processes for drills."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is tailscale's own in the inventory."""
+"""Tailscale's declaration: port, version and source, log lines, and processes for drills to hit."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ class Containers:
         """Start the container unless it runs, and wait until its systemd answers over D-Bus."""
         name = container.name
         if self._cgroups.init(name) is None:
-            await self.bury(name)
+            await self._clean_up(name)
             log = self._layout.folder(name) / "lxc.log"
             log.unlink(missing_ok=True)
             try:
@@ -111,7 +111,7 @@ class Containers:
                     f"start {name}: its PID 1 ended while it started; see `journalctl -D "
                     f"{self._layout.folder(name)}/upper/var/log/journal`"
                 )
-            if speaks(init):
+            if has_dbus(init):
                 return
             await asyncio.sleep(POLL)
         frozen = "; it is frozen" if self._cgroups.frozen(name) else ""
@@ -146,9 +146,9 @@ class Containers:
         kill(self._cgroups.node(name))
         if not await emptied(self._cgroups.node(name), DEATH_LIMIT):
             raise TercetError(f"stop {name}: processes are still alive {DEATH_LIMIT:g} s after SIGKILL; see `dmesg`")
-        await self.bury(name)
+        await self._clean_up(name)
 
-    async def bury(self, name: str) -> None:
+    async def _clean_up(self, name: str) -> None:
         """Wait until the LXC process of a dead container has ended. That process removes the container's network
         device. Then remove the control groups that are left.
         """
@@ -167,7 +167,7 @@ class Containers:
         LOCKS.joinpath(*self._layout.directory.parts[1:], f".{name}").unlink(missing_ok=True)
 
 
-def speaks(init: int) -> bool:
+def has_dbus(init: int) -> bool:
     """Whether the container's systemd has opened D-Bus."""
     return Path(f"/proc/{init}/root/run/dbus/system_bus_socket").exists()
 
