@@ -143,7 +143,9 @@ async def test_without_credentials_the_names_that_stay_are_said(control: Control
     assert "no `tailnet.api_key`: db-sib-01, db-sib-03" in said[0].text
     said.clear()
     await leave(tailnet(control, api_key="env:TS_SECRET"), {"db-sib-01": "100.64.0.1"}, ["db-sib-03"], said.append)
-    assert said[-1].text.startswith("1 nodes removed from the tailnet; look for db-sib-03")
+    assert said[-1].text.startswith("1 nodes removed from the tailnet; look for db-sib-03 there yourself")
+    await leave(tailnet(control, api_key="env:TS_SECRET"), {"db-sib-01": "100.64.0.99"}, [], said.append)
+    assert said[-1].text == "0 nodes removed from the tailnet; not listed there: db-sib-01"
     assert SECRET not in repr(tailnet(control, api_key="env:TS_SECRET"))
 
 

@@ -211,8 +211,10 @@ async def leave(tailnet: ControlPlane, nodes: Mapping[str, str], unknown: Sequen
         raise TercetError(
             f"{error}\n  The containers are destroyed; remove what the tailnet still lists of them there: {names}"
         ) from error
-    left = sorted({*nodes, *unknown} - set(removed))
-    rest = f"; look for {', '.join(left)} there yourself, because their addresses are unknown" if left else ""
+    unlisted = sorted(nodes.keys() - set(removed))
+    rest = f"; not listed there: {', '.join(unlisted)}" if unlisted else ""
+    if unknown:
+        rest += f"; look for {', '.join(sorted(unknown))} there yourself, because their addresses are unknown"
     emit(Event(PHASE, "done", f"{len(removed)} nodes removed from the tailnet{rest}"))
 
 
