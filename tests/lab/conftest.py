@@ -31,6 +31,7 @@ from tercet.session.session import open_session
 FIRST_UP_S = 3600.0
 UP_S = 900.0
 REQUIRED = "TERCET_REQUIRE_LAB"
+SHARED = "t-shared"
 # The default budgets are for machines of the platform's own; `make bench` judges by them. Here the nine nodes, the load
 # and what measures them share two cores whose speed halves at times. Seen at half speed: 24 s until all was healthy (12
 # by default), most of it in pg_rewind, while a member that nobody brings back takes a minute; 4.9 s without writes
@@ -63,8 +64,9 @@ def absent(reason: str) -> NoReturn:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # The shared platform takes more than half a core while it is idle: tests that need it come last.
-    items.sort(key=lambda item: "platform_lab" in getattr(item, "fixturenames", ()))
+    # The shared platform takes more than half a core while it is idle: tests that need it come last, and after all
+    # others those that lose its quorum or its data.
+    items.sort(key=lambda item: [name in getattr(item, "fixturenames", ()) for name in ("platform_lab", "harmed_lab")])
     reason = why_no_lab()
     if reason is None:
         return
@@ -234,10 +236,19 @@ def traces() -> Callable[[str], dict[str, list[str]]]:
 @pytest.fixture(scope="session")
 def platform_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A platform that is up and proven, shared by the tests that leave it as they found it."""
-    lab = make_lab(tmp_path_factory.mktemp("shared"), "t-shared")
+    lab = make_lab(tmp_path_factory.mktemp("shared"), SHARED)
     lab.call("down", "--yes")
     try:
         lab.call("up", timeout=FIRST_UP_S)
         yield lab
     finally:
         lab.call("down", "--yes", expect=None)
+
+
+@pytest.fixture(scope="module")
+def harmed_lab(platform_lab: Lab) -> Lab:
+    """The shared platform for the tests of a module that lose its quorum or its data; its primary is at sib-01."""
+    if platform_lab.json("status")["postgres"]["primary"] != "db-sib-01":
+        platform_lab.call("switchover", "--to", "sib-01")
+        wait_until("the old primary follows", lambda: platform_lab.json("status", expect=None)["healthy"], 120)
+    return platform_lab

@@ -6,16 +6,14 @@ import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from tercet.providers.lab.layout import LABS
-from tests.lab.conftest import FIRST_UP_S, Lab, make_lab, wait_until
+from tests.lab.conftest import SHARED, Lab, wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3700)]
 
-NAME = "t-recover"
 CONTROLS = ("consul-nomad-sib-01", "consul-nomad-sib-03", "consul-nomad-fsn-01")
 APPS = ("apps-sib-01", "apps-sib-03", "apps-fsn-01")
 PRIMARY, LATE, CONFIRMS = "db-sib-01", "db-sib-03", "db-fsn-01"
@@ -23,14 +21,8 @@ DATABASES = (PRIMARY, LATE, CONFIRMS)
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    lab = make_lab(tmp_path_factory.mktemp("recover"), NAME)
-    lab.call("down", "--yes")
-    try:
-        lab.call("up", timeout=FIRST_UP_S)
-        yield lab
-    finally:
-        lab.call("down", "--yes", expect=None)
+def lab(harmed_lab: Lab) -> Lab:
+    return harmed_lab
 
 
 def kill(lab: Lab, *nodes: str) -> None:
@@ -48,7 +40,7 @@ def sql(lab: Lab, node: str, statement: str) -> str:
 
 def empty_while_dark(*controls: str) -> None:
     for control in controls:
-        shutil.rmtree(LABS / NAME / control / "upper" / "var" / "lib" / "consul-dcs")
+        shutil.rmtree(LABS / SHARED / control / "upper" / "var" / "lib" / "consul-dcs")
 
 
 def gossip(lab: Lab, node: str) -> int:
@@ -101,7 +93,7 @@ def test_a_server_of_dcs_that_lost_its_data_joins_the_others(lab: Lab) -> None:
 
 def test_a_control_node_that_was_restored_from_a_snapshot_is_said(lab: Lab) -> None:
     node = CONTROLS[2]
-    upper = LABS / NAME / node / "upper"
+    upper = LABS / SHARED / node / "upper"
     copy = upper.with_name("copy")
 
     def count() -> int:

@@ -6,18 +6,16 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tercet.components.proxy.component import PASSFILE
-from tests.lab.conftest import FIRST_UP_S, Lab, make_lab, wait_until
+from tests.lab.conftest import Lab, wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3700)]
 
-NAME = "t-alone"
 SITES = ("sib-01", "sib-03", "fsn-01")
 ROLES = ("consul-nomad", "apps", "db")
 PRIMARY, LAST = "db-sib-01", "db-fsn-01"
@@ -41,14 +39,8 @@ STEPS = (
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    lab = make_lab(tmp_path_factory.mktemp("alone"), NAME)
-    lab.call("down", "--yes")
-    try:
-        lab.call("up", timeout=FIRST_UP_S)
-        yield lab
-    finally:
-        lab.call("down", "--yes", expect=None)
+def lab(harmed_lab: Lab) -> Lab:
+    return harmed_lab
 
 
 def lost_in(lab: Lab) -> list[str]:
@@ -241,6 +233,5 @@ def test_they_come_back_as_standbys(lab: Lab, tmp_path: Path) -> None:
         missing = [n for n in range(101, 151) if f"{MARK}{n}".encode() not in wal]
         assert not missing, f"{node} without {missing} in {[path.name for path in segments]}"
         assert "COMMIT" in (folder / node / "commits.txt").read_text()
-    aside = lab.json("aside", "list")
-    assert {each["node"] for each in aside} == {"db-sib-01", "db-sib-03"}
-    assert all("its site was lost" in each["reason"] for each in aside)
+    aside = [each["node"] for each in lab.json("aside", "list") if "its site was lost" in each["reason"]]
+    assert sorted(aside) == ["db-sib-01", "db-sib-03"]
