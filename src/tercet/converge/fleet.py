@@ -18,6 +18,12 @@ class Unreachable(TercetError):  # noqa: N818 - a finding more than an error
     """The node is stopped, absent or silent. The message says which, and what was waited for."""
 
 
+def brief(command: str, limit: int = 80) -> str:
+    """The beginning of a command, on one line, for an error message."""
+    line = " ".join(command.split())
+    return line if len(line) <= limit else f"{line[:limit]}…"
+
+
 @dataclass(frozen=True, slots=True)
 class Completed:
     """A finished program: its exit code and its output as bytes."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import asyncssh
 
-from tercet.converge.fleet import Completed, Unreachable
+from tercet.converge.fleet import Completed, Unreachable, brief
 from tercet.errors import TercetError
 from tercet.remote.hostkeys import GivenKeys, HostKeys, Verifier
 from tercet.remote.login import SshLogin
@@ -56,7 +56,7 @@ class SshServer:
             async with asyncio.timeout(timeout), self._slots:
                 return await self._run(command, stdin, timeout)
         except TimeoutError:
-            raise Unreachable(f"{self.name}: a command did not end within {timeout:g} s: {_short(command)}") from None
+            raise Unreachable(f"{self.name}: a command did not end within {timeout:g} s: `{brief(command)}`") from None
 
     async def _run(self, command: str, stdin: bytes, timeout: float) -> Completed:
         process = await self._session(command, timeout)
@@ -69,7 +69,7 @@ class SshServer:
         if process.exit_status is None:
             if process.exit_signal:
                 return Completed(-1, _bytes(stdout), f"ended by {process.exit_signal[0]}".encode())
-            raise Unreachable(f"{self.name}: the SSH connection broke during a command: {_short(command)}")
+            raise Unreachable(f"{self.name}: the SSH connection broke during a command: `{brief(command)}`")
         return Completed(process.exit_status, _bytes(stdout), _bytes(stderr))
 
     async def spawn(self, command: str) -> asyncssh.SSHClientProcess[bytes]:
@@ -208,7 +208,3 @@ def _algorithms(key: asyncssh.SSHKey) -> list[str]:
 
 def _bytes(data: bytes | str | None) -> bytes:
     return data if isinstance(data, bytes) else (data or "").encode()
-
-
-def _short(command: str, limit: int = 160) -> str:
-    return command if len(command) <= limit else f"{command[:limit]}…"

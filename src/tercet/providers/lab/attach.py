@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import monotonic
 
-from tercet.converge.fleet import Completed, Unreachable
+from tercet.converge.fleet import Completed, Unreachable, brief
 from tercet.providers.lab import supervisor
 from tercet.providers.lab.cgroup import POLL, RUN, Cgroups
 from tercet.providers.lab.layout import Layout
@@ -48,14 +48,13 @@ class Attachment:
             async with asyncio.timeout(timeout):
                 done = await line.run(next(self._names), init, self._group(node), argv, stdin)
         except TimeoutError:
-            shown = " ".join(argv)[:80]
             raise Unreachable(
-                f"{node}: `{shown}` did not end within {timeout:g} s and was killed{self._excuse(node)}"
+                f"{node}: `{brief(' '.join(argv))}` did not end within {timeout:g} s and was killed{self._excuse(node)}"
             ) from None
         except NotStartedError as error:
             raise Unreachable(f"{node}: cannot run a program there: {error}{self._excuse(node)}") from None
         if done.status == KILLED and await self._died(node, init):
-            raise Unreachable(f"{node}: the container was stopped while `{' '.join(argv)[:80]}` ran there")
+            raise Unreachable(f"{node}: the container was stopped while `{brief(' '.join(argv))}` ran there")
         return done
 
     @contextlib.contextmanager

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import asyncssh
 
-from tercet.converge.fleet import Completed, Unreachable
+from tercet.converge.fleet import Completed, Unreachable, brief
 from tercet.datafile import text_of
 from tercet.errors import TercetError
 from tercet.inventory.platform import Platform
@@ -78,7 +78,7 @@ class Nodes:
                         return _started(done)
                     self.places.pop(node, None)  # it moved to another server, or stopped
         except TimeoutError:
-            shown = " ".join(argv)[:80]
+            shown = brief(" ".join(argv))
             raise Unreachable(f"{node}: `{shown}` did not end within {timeout:g} s and was killed") from None
         except TercetError as error:
             raise Unreachable(f"{node}: {error}") from error
