@@ -19,8 +19,9 @@ from tercet.components.guard.component import Guard
 from tercet.components.nomad import component as nomad
 from tercet.components.patroni import component as patroni
 from tercet.components.patroni.application import CHANGE, Application
-from tercet.components.patroni.sentinel import Sentinel, is_remote
+from tercet.components.patroni.sentinel import Sentinel
 from tercet.components.patroni.settings import Restarts, _config_differs, _restart_needed, restarts_of_lowered
+from tercet.components.patroni.wake import is_remote
 from tercet.components.permission import nobody_has_data
 from tercet.components.proxy.component import Proxy, Routes, routes_of
 from tercet.components.proxy.flavour import preference

@@ -88,7 +88,7 @@ class Patroni:
 
     context: Context
     name: str = "patroni"
-    after: tuple[str, ...] = ("dcs", "aside", "votes")
+    after: tuple[str, ...] = ("dcs", "aside", "votes", "wake")
 
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is not Role.DB:

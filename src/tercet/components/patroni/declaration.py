@@ -30,6 +30,7 @@ DECLARATION = ComponentDeclaration(
     components=(
         "aside:Aside",
         "votes:Votes",
+        "wake:Wake",
         "component:Patroni",
         "rewinder:Rewinder",
         "settings:Settings",

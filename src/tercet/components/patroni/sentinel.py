@@ -1,7 +1,6 @@
-"""The small daemons of each PostgreSQL: they enforce strict mode, are Patroni's watchdog, wake Patroni, and give up the
-lead of a node without room.
+"""The daemons of each PostgreSQL: they enforce strict mode, are Patroni's watchdog, and give up the lead if it is full.
 
-nodeside/strict.py, watchdog.py, wake.py and room.py say what they do, and what they cannot cover.
+nodeside/strict.py, watchdog.py and room.py say what they do, and what they cannot cover.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import PurePosixPath
 
 from tercet.components import endpoints
@@ -35,19 +33,6 @@ READ_ONLY = Exec(
         *(patroni.PSQL, "-XAtq", "-c", "SHOW default_transaction_read_only"),
     )
 )
-
-
-# Nodes that are near each other need 0.35 to 0.45 s to elect a leader (measured in the lab on two cores).
-HEAD_START_S = 0.5
-REMOTE_MS = 5.0
-
-
-def is_remote(platform: Platform, node: Node) -> bool:
-    """Whether a database node is farther from the others than they are from each other, so that they should lead."""
-    others = [peer for peer in platform.of(Role.DB) if peer != node]
-    own = min((platform.latency_ms(node.site, peer.site) for peer in others), default=0.0)
-    theirs = [platform.latency_ms(one.site, other.site) for one, other in combinations(others, 2)]
-    return bool(theirs) and own - max(theirs) >= REMOTE_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,21 +85,6 @@ class Sentinel:
             },
             modules=(*CLIENT, "host", "keepalives", "keys", "leadkey", "processes"),
             service=SUPERVISED,
-        )
-        yield from daemon(
-            "wake",
-            "Wakes Patroni for a new leader and for a crash, ends the sessions of dead nodes",
-            {
-                "dcs": dcs,
-                "scope": scope,
-                "node": node.name,
-                "patroni": changing,
-                "pid_file": f"{patroni.DATA}/postmaster.pid",
-                "patience_s": HEAD_START_S if is_remote(platform, node) else 0,
-                "peers": peers,
-            },
-            modules=(*CLIENT, "keys", "pings", "processes", "sessions"),
-            secret=True,
         )
         yield from daemon(
             "room",
