@@ -105,7 +105,7 @@ class Follower:
         self._leader_key = f"{config['scope']}/leader"
         self._report_key = f"{config['reports']}/{config['node']}"
         self._dcs, self._patroni = Api(dcs, headers=JSON), Api(Endpoint(**config["patroni"]))
-        self._history = f"/v1/kv/{config['scope']}/history?raw"
+        self._history = f"/v1/kv/{config['scope']}/history?raw&consistent"
         self._pid_file = f"{config['data']}/postmaster.pid"
         self._stray = Stray(config["data"], config["controldata"])
         self._open: str | None = None  # the node to which the way is open; "": closed to all; None: not known
@@ -153,7 +153,7 @@ class Follower:
         """Whether an earlier process of this program has followed this holder. Then its stream is left alone."""
         if self._said or holder in ("", self._node):
             return False
-        answer = self._dcs.ask("GET", f"/v1/kv/{self._report_key}?raw", timeout=API_S)
+        answer = self._dcs.ask("GET", f"/v1/kv/{self._report_key}?raw&consistent", timeout=API_S)
         said = json.loads(answer.body) if answer.status == 200 else {}
         return said.get("follows") == holder and said.get("lsn") != -1 and self._way.is_only(holder)
 

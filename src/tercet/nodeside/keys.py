@@ -1,4 +1,9 @@
-"""Patroni's keys in `dcs`, through the local agent."""
+"""Patroni's keys in `dcs`, through the local agent.
+
+All questions are asked with `consistent`. Otherwise a server that was just started and elected answers from the state
+of its last snapshot, or from an empty one, until it has replayed its log (hashicorp/consul#2644; seen 0.2 s after an
+election: a primary saw an older leader key than its own, and stepped down).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +21,7 @@ class Key:
     """One of Patroni's keys, asked of the local agent."""
 
     def __init__(self, dcs: Endpoint, scope: str, name: str) -> None:
-        self._agent, self._path = Api(dcs), f"/v1/kv/{scope}/{name}?raw"
+        self._agent, self._path = Api(dcs), f"/v1/kv/{scope}/{name}?raw&consistent"
         self._index = 0
 
     def changed(self, wait: float = WAIT_S) -> str:
@@ -54,7 +59,7 @@ def keys_of(agent: Api, scope: str, timeout: float) -> dict[str, dict[str, Any]]
     """All keys of the cluster by name, with their values and indexes as Consul gives them. Raises ApiError, and the
     errors of an answer of another shape.
     """
-    found = agent.ask("GET", f"/v1/kv/{scope}/?recurse", timeout=timeout).json() or []
+    found = agent.ask("GET", f"/v1/kv/{scope}/?recurse&consistent", timeout=timeout).json() or []
     return {key["Key"].removeprefix(f"{scope}/"): key for key in found}
 
 

@@ -123,7 +123,7 @@ class Board:
 
     def roomy(self) -> set[str]:
         """The nodes that report this. Raises ApiError, ValueError, LookupError."""
-        found = self._agent.ask("GET", f"/v1/kv/{self._keys}/?recurse", timeout=API_S).json() or []
+        found = self._agent.ask("GET", f"/v1/kv/{self._keys}/?recurse&consistent", timeout=API_S).json() or []
         words = {one["Key"].rpartition("/")[2]: base64.b64decode(one["Value"] or "").decode() for one in found}
         return {node for node, word in words.items() if word == WORDS[ROOMY]}
 

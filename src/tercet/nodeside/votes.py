@@ -66,13 +66,13 @@ class Cluster:
 
     def __init__(self, config: dict[str, Any]) -> None:
         self._dcs, self._patroni = Api(Endpoint(**config["dcs"]), keep=True), Api(Endpoint(**config["patroni"]))
-        self._sync, self._reports = f"/v1/kv/{config['scope']}/sync", f"/v1/kv/{config['reports']}/"
+        self._sync, self._reports = f"/v1/kv/{config['scope']}/sync?consistent", f"/v1/kv/{config['reports']}/"
 
     def election(self, node: str) -> Election:
         return Election.of(self._values(self._sync).get("sync", {}), node)
 
     def reports(self) -> dict[str, dict[str, Any]]:
-        return self._values(f"{self._reports}?recurse")
+        return self._values(f"{self._reports}?recurse&consistent")
 
     def lsn(self) -> int:
         """The position up to which this node has WAL, in bytes."""

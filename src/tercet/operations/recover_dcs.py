@@ -100,7 +100,7 @@ async def examine(session: Session, emit: Emit) -> DcsState:
     for node in platform.of(Role.CONTROL):
         asked[node.name] = {**component.questions(node)}
         for key in ("initialize", "sync"):
-            asked[node.name][key] = Http(endpoints.dcs(platform), f"/v1/kv/{cluster.key(key)}?raw")
+            asked[node.name][key] = Http(endpoints.dcs(platform), f"/v1/kv/{cluster.key(key)}?raw&consistent")
     for node in platform.of(Role.DB):
         asked[node.name] = {"unit": Active(patroni.UNIT)}
     readings = await ask(session.provider, asked, timeout=LOOK_S)

@@ -98,7 +98,7 @@ class Patroni:
         yield File(CONFIG, as_yaml(self._config(node)), mode=0o640, group="postgres", secret=True)
         yield File(GATE, self._gate().encode(), mode=0o755)
         yield File(BEFORE_STOP, _BEFORE_STOP.encode(), mode=0o755)
-        yield from rewind(BIN, DATA, f"{self._leader()}?raw")
+        yield from rewind(BIN, DATA, f"{self._leader()}?raw&consistent")
         yield from readonly(BIN, DATA)
         yield File(AFTER_BOOTSTRAP, _AFTER_BOOTSTRAP.encode(), mode=0o755)
         yield File(ON_START, _ON_START.encode(), mode=0o755)
@@ -129,6 +129,7 @@ class Patroni:
             },
             "consul": {
                 "host": f"127.0.0.1:{settings.ports.of(DcsPorts).dcs_http}",
+                "consistency": "consistent",  # nodeside/keys.py says why
                 "register_service": False,  # see components/patroni/service.py
                 "checks": [],  # nodeside/sessions.py ends a dead node's session; gossip is too credulous
             },
@@ -311,7 +312,7 @@ class Patroni:
         others = [db.name for db in self.context.platform.of(Role.DB) if db != node]
         return Object(
             "the database cluster",
-            Exec(("sh", "-c", f"{here} || curl -sf -m 2 -o /dev/null '{self._recorded()}'")),
+            Exec(("sh", "-c", f"{here} || curl -sf -m 2 -o /dev/null '{self._recorded()}?consistent'")),
             lambda answer: None if answer.ok else "there is none yet",
             (permission.give(PERMISSION, as_yaml(self._bootstrap())),),
             needs=tuple((name, permission.holds_data(DATA)) for name in others),

@@ -3,17 +3,18 @@
 # A primary that could not keep the lead also waits until another node leads, but not forever: there may be none.
 # In the meantime, PostgreSQL is started read-only on the data here.
 now() { read -r up _ < /proc/uptime; echo "${up%.*}"; }
+# "consistent": a server that was just started and elected knows nothing until it has replayed its log.
 # While Patroni creates the cluster, the record of it in dcs is empty. Another Patroni would not finish the work.
 ask() {
-  said=$(curl -s -m 2 -w '%{http_code}' '@RECORDED@?raw')
+  said=$(curl -s -m 2 -w '%{http_code}' '@RECORDED@?raw&consistent')
   record=${said%???} && answer=${said#"$record"} &&
     { [ -n "$record" ] || [ ! -e @CREATING@ ]; } && [ "$answer" = 200 ]
 }
 another_leads() {
   [ -e @STEPPED_DOWN@ ] && [ $(($(now) - began)) -lt $let_lead ] || return 0
   # Only this node may lead if Patroni counts no standby as synchronous.
-  ! curl -sf -m 2 '@SYNC@?raw' | grep -q '"sync_standby": *null' || return 0
-  leader=$(curl -sf -m 2 '@LEADER@?raw') && [ "$leader" != "$(uname -n)" ]
+  ! curl -sf -m 2 '@SYNC@?raw&consistent' | grep -q '"sync_standby": *null' || return 0
+  leader=$(curl -sf -m 2 '@LEADER@?raw&consistent') && [ "$leader" != "$(uname -n)" ]
 }
 # Lets Patroni create the cluster. The mark is on the disk before anything else is, until the cluster is complete.
 begin() {
