@@ -1,7 +1,7 @@
 """The daemon that wakes Patroni for a new leader and for a crash, and ends the sessions of dead nodes.
 
 nodeside/wake.py and nodeside/sessions.py say how. It comes before Patroni: until `dcs` has the dynamic configuration,
-Patroni's loop_wait is 10 s, its default. So the standbys of a new cluster noticed its leader up to 10 s late (8 s seen).
+Patroni's loop_wait is 10 s, its default. The standbys of a new cluster noticed its leader up to 10 s late (8 s seen).
 """
 
 from __future__ import annotations
