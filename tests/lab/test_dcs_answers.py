@@ -50,7 +50,7 @@ def free_ports(count: int) -> list[int]:
 def server(program: Path, data: Path) -> Iterator[int]:
     """The port of a single server on loopback, which is killed at the end."""
     http, rpc, serf = free_ports(3)
-    argv = [program, "agent", "-server", "-bootstrap", "-bind=127.0.0.1", f"-data-dir={data}", "-log-level=err"]
+    argv = [str(program), "agent", "-server", "-bootstrap", "-bind=127.0.0.1", f"-data-dir={data}", "-log-level=err"]
     argv += [f"-http-port={http}", f"-server-port={rpc}", f"-serf-lan-port={serf}"]
     argv += ["-serf-wan-port=-1", "-dns-port=-1", "-grpc-tls-port=-1"]
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL) as process:

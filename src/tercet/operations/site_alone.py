@@ -134,7 +134,7 @@ async def examine(session: Session, site: str, emit: Emit) -> SiteState:
         control.name: {
             **component.questions(control),
             "peers": Http(agent, "/v1/operator/raft/configuration?stale"),
-            "initialize": Http(agent, f"/v1/kv/{cluster.key('initialize')}?raw"),
+            "initialize": Http(agent, f"/v1/kv/{cluster.key('initialize')}?raw&consistent"),
             **{key: Http(agent, f"/v1/kv/{cluster.key(key)}?raw&stale") for key in ("sync", "status")},
             "nomad.leader": Http(servers, "/v1/status/leader"),
             "nomad.peers": Http(servers, "/v1/operator/raft/configuration?stale"),

@@ -325,7 +325,7 @@ class Patroni:
         return {
             "patroni": self.api("/cluster", node),
             "patroni.self": self.api("/patroni", node),
-            "patroni.recorded": Http(endpoints.dcs(self.context.platform), self._recorded_at()),
+            "patroni.recorded": Http(endpoints.dcs(self.context.platform), f"{self._recorded_at()}?consistent"),
             "patroni.config": self.api("/config", node),
         }
 
