@@ -1,12 +1,11 @@
 # Two commands are all the set-up there is: `make up` and `make test`. Everything else is in `make help`.
 #
 # Python comes from the system (3.11 or newer), every package from uv.lock. Where uv is missing it is put into
-# .tools/, a venv of its own, since Debian has no pip and forbids system-wide installs.
+# .tools/, a venv of its own, since Debian has no pip and forbids system-wide installs; scripts/uv.txt has its digests.
 
 .DEFAULT_GOAL := help
 .PHONY: up down test lint generated bench drills clean help
 
-UV_VERSION := 0.13.9
 ifndef UV
 UV := $(shell command -v uv || echo .tools/bin/uv)
 endif
@@ -35,15 +34,15 @@ TEST_ENV := $(foreach name,TERCET_REQUIRE_LAB TERCET_TEST_PGCAT TERCET_DEBIAN_MI
 # The tests without the lab wait more than they compute. Those of one file may share what they start.
 test: lint ## lint, then every test, as root where there is sudo; else the lab's are skipped
 	$(if $(ROOT)$(AS_ROOT),@scripts/host-packages lab)
-	$(AS_ROOT) env $(TEST_ENV) $(BIN)/pytest --cov=tercet --cov-report= -m "not lab" --numprocesses=2 --dist=loadfile
-	$(AS_ROOT) env $(TEST_ENV) $(BIN)/pytest --cov=tercet --cov-report= --cov-append -m "lab and not drill"
+	$(AS_ROOT) env $(TEST_ENV) $(BIN)/pytest --cov=tercet --cov-report= -m "not lab" --numprocesses=4 --dist=loadfile
+	$(AS_ROOT) env $(TEST_ENV) $(BIN)/pytest --cov=tercet --cov-report= --cov-append --durations=15 -m "lab and not drill"
 	@echo "Covered: $$($(BIN)/coverage report --format=total) % of the lines of src, not counting what ran in processes of its own"
 
 lint: $(SYNCED) ## style, formatting and types, and shellcheck on every shell script
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	PATH="$(BIN):$$PATH" shellcheck scripts/* .ci/run $$(find src -name '*.sh')
+	PATH="$(BIN):$$PATH" shellcheck $$(grep -l '^#!/bin/sh' scripts/*) .ci/run $$(find src -name '*.sh')
 
 generated: $(SYNCED) ## write what is made from the code: the schemas in docs/ and the tests' golden files
 	$(BIN)/python -m tests.test_published
@@ -75,4 +74,4 @@ $(SYNCED): pyproject.toml uv.lock | $(filter .tools/%,$(UV))
 .tools/bin/uv:
 	@scripts/host-packages python
 	python3 -m venv .tools
-	.tools/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	.tools/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement scripts/uv.txt

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from tercet.cli.status_view import render_status
 from tercet.components.context import Context
-from tercet.components.dcs.component import Dcs
+from tercet.components.dcs.component import Dcs, DcsAgents
 from tercet.components.guard.component import Guard
 from tercet.components.identity.fingerprint import Fingerprint
 from tercet.components.patroni.component import Patroni
@@ -83,6 +83,20 @@ def test_the_others_ports_are_checked_against_what_it_reserves() -> None:
         platform_of("ports: {proxy: 7071}\n")
 
 
+def test_its_port_is_open_to_those_that_it_names() -> None:
+    platform = platform_of(PORT)
+    [firewall] = [each for each in parts_of(platform)[1] if each.name == "firewall"]
+    [settings] = [
+        json.loads(resource.content)
+        for resource in firewall.desired(platform.node("apps-sib-01"))
+        if isinstance(resource, File)
+        and isinstance(resource.content, bytes)
+        and resource.path.endswith("firewall.json")
+    ]
+    assert {"of": ["db-sib-01", "db-sib-03", "db-fsn-01"], "tcp": ["7075"], "udp": []} in settings["rules"]
+    assert 7075 in settings["users"]["postgres"] and 7075 not in settings["users"][""]
+
+
 def test_its_program_is_in_the_image() -> None:
     platform = platform_of("versions: {metronome: '4.5'}\n")
     [metronome] = [one for one in catalog.components(platform.settings, "pgpool") if one.name == "metronome"]
@@ -146,7 +160,8 @@ def test_dcs_knows_its_service_where_it_runs() -> None:
     known = {
         node.name: json.loads(resource.content)["services"]
         for node in context.platform.nodes
-        for resource in Dcs(context).desired(node)
+        for component in (Dcs(context), DcsAgents(context))
+        for resource in component.desired(node)
         if isinstance(resource, File) and resource.path == "/etc/consul-dcs.d/services.json"
     }
     assert known["apps-sib-01"] == [{"name": "metronome", "port": 7075}]

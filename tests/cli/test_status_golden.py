@@ -53,6 +53,7 @@ def running(platform: Platform) -> dict[str, dict[str, Answer]]:
     }
     for each in answers.values():
         each |= {name: Answer(0, "active") for name in ("watchdog", "guard", "follow")}
+        each["firewall"] = Answer(0, "type filter hook input priority filter; policy drop;")
     return answers
 
 

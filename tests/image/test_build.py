@@ -169,6 +169,20 @@ async def test_a_torn_image_is_set_aside_and_made_anew(given: Inventory, lock: P
 
 
 @as_root
+async def test_a_program_with_other_content_of_the_same_size_is_made_anew(given: Inventory, lock: Path, cache: Cache):
+    image = await ensure_image(given, lock, silent)
+    program = next(program for program in image.programs if program.name == "consul")
+    wanted = program.source.read_bytes()
+    program.source.write_bytes(wanted[:-1] + b"!")  # the tree's file is the same one
+    assert find_image(given, lock) == image, "it looks at sizes only"
+    events: list[Event] = []
+    assert await ensure_image(given, lock, events.append) == image
+    inside = image.rootfs / program.binary.lstrip("/")
+    assert program.source.read_bytes() == inside.read_bytes() == wanted
+    assert [event for event in events if f"expected opt/tercet/programs/consul/{program.sha256}" in event.text]
+
+
+@as_root
 async def test_a_torn_base_makes_no_image(given: Inventory, lock: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch):
     (next(cache.images.glob("base-*/rootfs")) / "etc/debian_version").write_text("")
 

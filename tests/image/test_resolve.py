@@ -147,13 +147,39 @@ async def test_a_lock_from_elsewhere_is_heeded_over_what_this_cache_has(
     assert had.programs == theirs.programs
 
 
+async def test_what_the_cache_remembers_is_not_taken_if_the_lock_has_another_digest(
+    inventory: Inventory, start: Start, cache: Cache
+):
+    """Both are from the same source, which publishes each version once: one of the two was forged."""
+    await obtain(consul(Shelf(elf(salt=b"forged"))), start(inventory))
+    colleague = start(inventory, "other.lock.json")
+    remembered = start(inventory).lock.lock.components["consul"]
+    pinned_by_lock = {"consul": ProgramEntry(sha256=sha256(elf()), size=len(elf()))}
+    colleague.lock.choose("consul", remembered.model_copy(update={"programs": pinned_by_lock}))
+    official = Shelf(elf())
+    assert (await obtain(consul(official), colleague)).programs == pinned_by_lock
+    assert official.asked == 1
+
+
+async def test_a_source_that_is_blocked_does_not_lead_to_another_than_the_locks(
+    inventory: Inventory, start: Start, cache: Cache, tmp_path: Path
+):
+    first = await obtain(consul(Shelf(elf()), Shelf(elf(salt=b"built"))), start(inventory))
+    program_path(cache, "consul", sha256(elf())).unlink()
+    other = Shelf(elf(salt=b"built"))
+    with pytest.raises(NoSource, match=r'no route\. Give .* to one of these, remove "consul" from the lock to let'):
+        await obtain(consul(Shelf(Unavailable("no route")), other), start(inventory))
+    assert other.asked == 0
+    assert read_lock(tmp_path / "tercet.lock.json").components["consul"] == first
+
+
 async def test_a_build_may_differ(inventory: Inventory, start: Start, cache: Cache):
     away = Shelf(Unavailable("no network"))
     await obtain(consul(away, Shelf(elf())), start(inventory))
     program_path(cache, "consul", sha256(elf())).unlink()
     entry = await obtain(consul(away, Shelf(elf(salt=b"other compiler"))), start(inventory))
     assert entry.programs["consul"].sha256 == sha256(elf(salt=b"other compiler"))
-    assert away.asked == 1  # the second time the lock's source was asked first
+    assert away.asked == 1  # the second time only the lock's source was asked
 
 
 async def test_a_changed_recipe_is_built_anew(inventory: Inventory, start: Start):

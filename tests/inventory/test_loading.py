@@ -146,7 +146,7 @@ def inventories(draw: st.DrawFn) -> dict[str, object]:
     pairs = st.sets(st.sampled_from(names), min_size=2, max_size=2).map(frozenset)
     ends = draw(st.lists(pairs, unique=True, max_size=3))
     links = [{"between": list(pair), "latency_ms": draw(st.floats(0, 1000))} for pair in ends]
-    free = st.integers(1024, 65535).filter(lambda port: port != 9898 and not 20000 <= port <= 32000)
+    free = st.integers(1024, 65535).filter(lambda port: not 20000 <= port <= 32000)
     ports = draw(st.lists(free, min_size=len(PORTS), unique=True))
     loop_wait, retry_timeout = draw(st.integers(1, 20)), draw(st.integers(3, 20))
     ttl = draw(st.integers(max(20, loop_wait + 2 * retry_timeout, 2 * (loop_wait + retry_timeout + 2)), 200))

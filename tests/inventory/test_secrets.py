@@ -24,6 +24,10 @@ from tercet.inventory.secrets import PUNCTUATION, Secrets, claim, load, load_or_
 
 HOST = "headscale.lab"
 KEYS = [
+    "consul_gossip",
+    "consul_tokens",
+    "nomad_gossip",
+    "nomad_tokens",
     "postgres_superuser",
     "postgres_replication",
     "postgres_rewind",
@@ -34,8 +38,12 @@ KEYS = [
     "lab_ca_key",
     "lab_headscale_cert",
     "lab_headscale_key",
+    "consul_ca_cert",
+    "consul_ca_key",
+    "nomad_ca_cert",
+    "nomad_ca_key",
 ]
-"""Of a file as the first versions wrote it. They stay."""
+"""They stay: a running platform has only the secrets of these names."""
 
 
 @pytest.fixture
@@ -82,8 +90,8 @@ def test_secrets_are_made_once(path: Path) -> None:
 
 def test_passwords_are_strong_and_all_different(path: Path) -> None:
     made = load_or_create(path)
-    passwords = [made.texts[name] for name in KEYS if not name.startswith("lab_")]
-    assert len(set(passwords)) == len(passwords) == 6
+    passwords = [made.texts[name] for name in KEYS if not name.endswith(("_cert", "_key"))]
+    assert len(set(passwords)) == len(passwords) == 10
     assert all(len(password) >= 40 and password.isalnum() for password in passwords)
 
 

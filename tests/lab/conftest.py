@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 import pytest
 
 from tercet.inventory.default import default_text
+from tercet.inventory.secrets import Secrets, load
 from tercet.providers.base import Faults
 from tercet.providers.lab.cgroup import Cgroups
 from tercet.providers.lab.containers import LOCKS
@@ -195,6 +196,20 @@ def kill_group(process: subprocess.Popen[str], number: int = signal.SIGKILL) -> 
     except ProcessLookupError:
         return
     process.wait(timeout=180)
+
+
+DCS = "http://127.0.0.1:9500/v1"  # on each node
+
+
+def secrets_of(lab: Lab) -> Secrets:
+    """The generated secrets of the platform."""
+    found = load(lab.file.with_name("tercet.secrets.yml"))
+    assert found
+    return found
+
+
+# Before a command on a control node, for Nomad's own command line and for curl.
+NOMAD_TOKEN = 'NOMAD_TOKEN=$(cat /etc/tercet/nomad.token); may="X-Nomad-Token: $NOMAD_TOKEN"'
 
 
 def wait_until(what: str, check: Callable[[], bool], timeout: float, interval: float = 0.5) -> float:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
-from tests.lab.conftest import Lab, wait_until
+from tercet.components.consul import tokens
+from tests.lab.conftest import DCS, Lab, secrets_of, wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3700)]
 
@@ -65,27 +67,51 @@ def test_a_guard_without_its_filter_is_not_healthy_and_says_why(platform_lab: La
     platform_lab.on(node, "nft flush ruleset")
     check = "nft list chain inet tercet_guard refuse && systemctl is-active -q tercet-guard && echo there; true"
     wait_until("the guard has put its rule back", lambda: "there" in platform_lab.on(node, check), 60)
+    closed = "nft list chain inet tercet_firewall input && echo there; true"
+    wait_until("the firewall is back, too", lambda: "there" in platform_lab.on(node, closed), 60)
+
+
+def test_a_node_whose_firewall_cannot_be_installed_boots_without_the_tailnet(platform_lab: Lab) -> None:
+    """It is closed, and can be repaired from its host."""
+    node = "apps-fsn-01"
+
+    def active(*units: str) -> list[str]:
+        """Their states; an empty list while the node does not run."""
+        command = ("exec", node, "--", "systemctl", "is-active", *units)
+        return platform_lab.call(*command, expect=None, timeout=30).stdout.split()
+
+    platform_lab.on(node, "mv /usr/sbin/nft /usr/sbin/nft.away; systemctl poweroff --force --force || true")
+    wait_until("the plan says so", lambda: any(f"container {node}" in line for line in platform_lab.lines()), 120)
+    with ThreadPoolExecutor(1) as pool:
+        apply = pool.submit(platform_lab.call, "apply", timeout=600)
+        try:
+            wait_until("it boots", lambda: active("basic.target", "dbus") == ["active", "active"], 60)
+            assert active("tercet-firewall", "tailscaled") == ["activating", "inactive"]
+        finally:
+            platform_lab.on(node, "mv /usr/sbin/nft.away /usr/sbin/nft")
+        apply.result()
+    platform_lab.call("verify")
 
 
 def test_an_address_outside_the_tailnet_in_the_catalogue_is_refused_and_changes_nothing(platform_lab: Lab) -> None:
-    node = "apps-fsn-01"
-    agent = "http://127.0.0.1:9500/v1/agent/service"
+    node, database = away_from(platform_lab.json("status")["postgres"]["primary"])
+    agent = f"{DCS}/agent/service"
     crafted = '{"Name": "proposalsapp", "ID": "crafted", "Tags": ["primary", "replica"], "Address": "192.0.2.1 }; #"}'
     routes = "cat /run/tercet-routes/map; nft list map ip tercet_routes target"
     before = platform_lab.on(node, routes)
-    platform_lab.on(node, f"curl -sf -X PUT -d '{crafted}' {agent}/register")
+    platform_lab.on(database, f"curl -sf -X PUT -d '{crafted}' {agent}/register")
     try:
         wait_until("it is in the file", lambda: "192.0.2.1" in platform_lab.on(node, "cat /var/lib/tercet/routes"), 60)
         said = "journalctl -u tercet-routes -o cat --no-pager | grep -c \"refused '192.0.2.1 }; #'\" || true"
         wait_until("it is refused", lambda: platform_lab.on(node, said).strip() == "1", 60)
         assert platform_lab.on(node, routes) == before
     finally:
-        platform_lab.on(node, f"curl -sf -X PUT {agent}/deregister/crafted")
+        platform_lab.on(database, f"curl -sf -X PUT {agent}/deregister/crafted")
 
 
 def test_a_connection_that_only_one_side_knows_ends(platform_lab: Lab) -> None:
     """As after a link that flapped: the server is gone, its farewell was lost, the client waits for its greeting."""
-    server, client, port, unit = "consul-nomad-sib-01", "db-fsn-01", 7777, "t-half-open"
+    server, client, port, unit = "apps-sib-01", "apps-fsn-01", 29777, "t-half-open"
     listen = f'import socket, time; s = socket.create_server(("", {port})); a = s.accept(); time.sleep(300)'
     table = "inet t_half_open"
     mute = (
@@ -112,21 +138,49 @@ def test_a_connection_that_only_one_side_knows_ends(platform_lab: Lab) -> None:
             platform_lab.on(node, f"systemctl stop {unit}; nft delete table {table}; true")
 
 
-DCS = "http://127.0.0.1:9500/v1"
 GOSSIP = {"CheckID": "serfHealth", "Name": "Serf Health Status"}
 PRIMARY_TAG = {"CheckID": "service:proposalsapp-primary", "ServiceID": "proposalsapp-primary", "Name": "primary"}
 
 
-def told(node: str, check: dict[str, str], status: str) -> str:
+def told(lab: Lab, node: str, check: dict[str, str], status: str) -> str:
     """The command that makes `dcs` believe this of a node's check, until the node's agent or the leader corrects it."""
+    may = f"-H 'Authorization: Bearer {tokens.management(secrets_of(lab))}'"
     body = {"Node": node, "Address": "unchanged", "SkipNodeUpdate": True, "Check": check | {"Status": status}}
-    return f"curl -sf -X PUT -d '{json.dumps(body)}' {DCS}/catalog/register > /dev/null"
+    return f"curl -sf {may} -X PUT -d '{json.dumps(body)}' {DCS}/catalog/register > /dev/null"
 
 
 def away_from(primary: str) -> tuple[str, str]:
     """The apps node and the database node of a site that does not have the primary."""
     site = next(site for site in ("sib-01", "sib-03", "fsn-01") if site not in primary)
     return f"apps-{site}", f"db-{site}"
+
+
+# Runs a statement that takes longer than this test, through the proxy.
+STATEMENT = """
+export PGPASSFILE=/etc/tercet/application.pgpass
+psql -XAtq -h localhost -U proposalsapp -d proposalsapp -c 'SELECT pg_sleep(300)' 2>&1
+"""
+MUTE = "table ip mute { chain out { type filter hook output priority 0; tcp flags & rst == rst drop; }; }"
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["told", "lost"])
+def test_an_application_learns_that_the_databases_side_ended_its_session(platform_lab: Lab, lost: bool) -> None:
+    """The guard of the primary's node takes the application's node for silent, and no other guard does. The kernel
+    tells the other side once that the connections have ended; this packet may be lost.
+    """
+    primary = platform_lab.json("status")["postgres"]["primary"]
+    apps, _ = away_from(primary)
+    probed = "ss -Htno state established dst 198.18.0.0/24 | grep -c keepalive || true"
+    end = "nft add element inet tercet_guard silent { $address }; ss -K state established dst $address"
+    if lost:
+        end = f"nft '{MUTE}'; {end}; nft delete table ip mute"
+    with ThreadPoolExecutor(1) as pool:
+        session = pool.submit(platform_lab.on, apps, STATEMENT + "true")
+        wait_until("it runs", lambda: platform_lab.on(apps, probed).strip() == "2", 60)
+        platform_lab.on(primary, f"address=$(getent hosts {apps} | cut -d' ' -f1); {end}")
+        wait_until("the application has an error", session.done, 30)
+    assert "connection to server was lost" in session.result()
+    wait_until("the platform is healthy", lambda: platform_lab.json("status", expect=None)["healthy"], 60)
 
 
 def test_gossip_that_is_wrong_ends_no_session_and_moves_no_read(platform_lab: Lab) -> None:
@@ -138,7 +192,8 @@ def test_gossip_that_is_wrong_ends_no_session_and_moves_no_read(platform_lab: La
 
     def wrongly(node: str, meanwhile: str) -> str:
         """What this script on an apps node says while the leader of `dcs` believes that the node has failed."""
-        script = f"{told(node, GOSSIP, 'critical')}; {meanwhile}; {told(node, GOSSIP, 'passing')}"
+        tell = partial(told, platform_lab, node, GOSSIP)
+        script = f"{tell('critical')}; {meanwhile}; {tell('passing')}"
         return platform_lab.on(apps, f"address=$(getent hosts {node} | cut -d' ' -f1); {script}")
 
     key = f"curl -s {DCS}/kv/service/proposalsapp/leader | grep -o '\"Session\":[^}}]*'"
@@ -161,8 +216,9 @@ def test_a_tag_from_before_a_cut_leads_no_writes_to_the_old_primary(platform_lab
     apps, standby = away_from(primary)
     tagged = f"'{DCS}/health/service/proposalsapp?passing&tag=primary'"
     passing = f'curl -s {tagged} | grep -o \'"Node":"[^"]*"\' | sort -u'
-    wrong = f"{told(standby, PRIMARY_TAG, 'passing')}; {told(primary, GOSSIP, 'critical')}"
-    right = f"{told(standby, PRIMARY_TAG, 'critical')}; {told(primary, GOSSIP, 'passing')}"
+    tell = partial(told, platform_lab)
+    wrong = f"{tell(standby, PRIMARY_TAG, 'passing')}; {tell(primary, GOSSIP, 'critical')}"
+    right = f"{tell(standby, PRIMARY_TAG, 'critical')}; {tell(primary, GOSSIP, 'passing')}"
     routes = "cat /run/tercet-routes/map"
     before = platform_lab.on(apps, routes)
     shown = platform_lab.on(apps, f"{wrong}; {passing}; sleep 1; {routes}; {right}")

@@ -21,6 +21,7 @@ PHASES = {
     "containers",
     "headscale",
     "tailscale",
+    "firewall",
     "guard",
     "consul",
     "dcs",

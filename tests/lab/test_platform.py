@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
@@ -16,9 +17,11 @@ from pathlib import Path
 
 import pytest
 
+from tercet.components.derived import derived
 from tercet.components.proxy.component import TRANSACTIONS
 from tercet.inventory.load import load
-from tercet.inventory.secrets import load_or_create
+from tercet.inventory.secrets import load_or_create, peek
+from tercet.session.session import open_session
 from tests.lab.conftest import Lab, is_change, kill_group, wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3700)]
@@ -125,12 +128,16 @@ def test_the_application_is_no_superuser(platform_lab: Lab) -> None:
     assert "refused" in refused
 
 
-def test_no_secret_is_in_any_process_list_or_log(platform_lab: Lab) -> None:
-    import yaml
+async def derived_of(lab: Lab) -> list[str]:
+    async with open_session(lab.file) as session:
+        return list(derived(session.context).values())
 
-    secrets = yaml.safe_load(platform_lab.file.with_name("tercet.secrets.yml").read_text())
-    values = [v for k, v in secrets.items() if isinstance(v, str) and "cert" not in k and "ca" not in k.split("_")]
+
+def test_no_secret_is_in_any_process_list_or_log(platform_lab: Lab) -> None:
+    secrets = peek(platform_lab.file.with_name("tercet.secrets.yml")).texts
+    values = [v for k, v in secrets.items() if "cert" not in k and "ca" not in k.split("_")]
     assert len(values) >= 5
+    values += asyncio.run(derived_of(platform_lab))
     for node in ("db-sib-01", "apps-sib-01"):
         seen = platform_lab.on(node, "ps -eo args; journalctl --no-pager -o cat")
         leaked = [
@@ -155,7 +162,7 @@ def test_a_second_operator_brings_no_other_secrets(platform_lab: Lab, tmp_path: 
     load_or_create(tmp_path / "tercet.secrets.yml")
     for command in ("plan", "apply", "up"):
         refused = other.call(command, expect=1)
-        assert f"found others in root@{socket.gethostname()}:{tmp_path}/tercet.secrets.yml: postgres_superuser, " in (
+        assert f"found others in root@{socket.gethostname()}:{tmp_path}/tercet.secrets.yml: consul_gossip, " in (
             refused.stderr
         )
         assert f"{platform_lab.file.parent}/tercet.secrets.yml" in refused.stderr, "what to copy from where"
@@ -311,7 +318,12 @@ def test_a_dead_server_keeps_nobody_from_working_on_the_others(platform_lab: Lab
                 f"{role}-{site}" for role in ("consul-nomad", "apps", "db")
             )
             assert plan["infrastructure"] == plan["restarts"] == []
-            assert {step["component"] for step in plan["steps"]} == {"tailscale", "nomad", "patroni-settings"}
+            assert {step["component"] for step in plan["steps"]} == {
+                "tailscale",
+                "firewall",
+                "nomad",
+                "patroni-settings",
+            }
             assert {(held["component"], held["node"]) for held in plan["waiting"]} == {
                 ("patroni-restarts", f"db-{name}") for name in living
             }

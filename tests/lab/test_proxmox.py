@@ -142,7 +142,7 @@ def test_doctor_finds_a_healthy_platform(farm: Farm) -> None:
 def test_faults_are_what_they_say_and_end_by_themselves(farm: Farm) -> None:
     out = farm.probe("""
 async def reaches(source, target):
-    return (await v.run(source, ("bash", "-c", f"echo > /dev/tcp/{target}/8301"), timeout=5)).status == 0
+    return (await v.run(source, ("bash", "-c", f"echo > /dev/tcp/{target}/9301"), timeout=5)).status == 0
 async def silent(node):
     try:
         await v.run(node, ("true",), timeout=2)
@@ -206,6 +206,7 @@ def test_nodes_are_reached_over_the_tailnet_where_the_inventory_says_so(farm: Fa
     with operator_in_the_tailnet(farm):
         farm.edit(lambda text: text.replace("\nproxmox:\n", "\nproxmox:\n  reach: tailnet\n"))
         try:
+            farm.call("apply", timeout=900)  # opens SSH in the nodes' firewall; until then, the servers are the way
             before = farm.obey("commands")
             out = farm.probe("""
 for _ in range(5):

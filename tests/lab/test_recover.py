@@ -9,8 +9,9 @@ import time
 
 import pytest
 
+from tercet.components.consul import tokens
 from tercet.providers.lab.layout import LABS
-from tests.lab.conftest import SHARED, Lab, wait_until
+from tests.lab.conftest import SHARED, Lab, secrets_of, wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3700)]
 
@@ -45,7 +46,9 @@ def empty_while_dark(*controls: str) -> None:
 
 def gossip(lab: Lab, node: str) -> int:
     """How many servers of `dcs` the node's agent sees alive."""
-    said = lab.on(node, "consul members -http-addr=127.0.0.1:9500 2>/dev/null | grep -c 'alive *server' || true")
+    # The token of the node itself is in the Raft.
+    may = f"CONSUL_HTTP_TOKEN={tokens.of_agent(secrets_of(lab), node)}"
+    said = lab.on(node, f"{may} consul members -http-addr=127.0.0.1:9500 2>/dev/null | grep -c 'alive *server' || true")
     return int(said)
 
 
@@ -201,7 +204,7 @@ def test_a_cluster_whose_creation_is_broken_off_is_created_in_the_end(lab: Lab) 
     """Otherwise half a database would stay: without the roles, no standby can clone it."""
     for node in DATABASES:
         lab.on(node, "systemctl stop patroni; rm -r /var/lib/postgresql/17/tercet")
-    lab.on(PRIMARY, "curl -sf -X DELETE 'http://127.0.0.1:9500/v1/kv/service/proposalsapp?recurse'")
+    lab.on(PRIMARY, "curl -sf -X DELETE 'http://127.0.0.1:9500/v1/kv/service/proposalsapp/?recurse'")
     lab.on(PRIMARY, f"systemd-run -q --collect --unit=t-break-off sh -c {shlex.quote(BREAK_OFF)}")
     lab.call("up")
     assert lab.on(PRIMARY, "cat /run/t-broken-off") == "initdb\nroles\npermission\n"

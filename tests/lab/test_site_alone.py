@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from tercet.components.nomad.component import JOB_USER
 from tercet.components.proxy.component import PASSFILE
-from tests.lab.conftest import Lab, wait_until
+from tests.lab.conftest import NOMAD_TOKEN, Lab, wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3700)]
 
@@ -77,18 +78,21 @@ def recovery(lab: Lab, node: str) -> str:
 
 
 def api(lab: Lab, site: str, port: int, path: str) -> Any:
-    return json.loads(lab.on(f"consul-nomad-{site}", f"curl -sf -m 3 http://127.0.0.1:{port}/v1/{path}"))
+    return json.loads(
+        lab.on(f"consul-nomad-{site}", f'{NOMAD_TOKEN}; curl -sf -m 3 -H "$may" http://127.0.0.1:{port}/v1/{path}')
+    )
 
 
 def run_job(lab: Lab) -> None:
-    task = {"Name": "sleep", "Driver": "raw_exec", "Config": {"command": "/bin/sleep", "args": ["86400"]}}
+    sleep = {"command": "/bin/sleep", "args": ["86400"]}
+    task = {"Name": "sleep", "Driver": "raw_exec", "User": JOB_USER, "Config": sleep}
     job = {
         "ID": "kept",
         "Name": "kept",
         "Datacenters": ["dc1", "dc2", "dc3"],
         "TaskGroups": [{"Name": "g", "Tasks": [task]}],
     }
-    put = f"curl -sf -X PUT -d '{json.dumps({'Job': job})}' http://127.0.0.1:4646/v1/jobs"
+    put = f"{NOMAD_TOKEN}; curl -sf -H \"$may\" -X PUT -d '{json.dumps({'Job': job})}' http://127.0.0.1:4646/v1/jobs"
     lab.on("consul-nomad-fsn-01", put)
 
 

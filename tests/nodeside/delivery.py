@@ -13,7 +13,7 @@ from tercet.components.guard.component import CLIENT, program
 from tercet.converge.resources import File
 from tercet.nodeside.endpoint import Endpoint
 
-MODULES = ("host", "keys", "pings", "processes", "sessions", "strict_pace", "tailnet", "timeline")
+MODULES = ("halfopen", "host", "keys", "pings", "processes", "sessions", "strict_pace", "tailnet", "timeline")
 # Runs a program under a clock that is an hour ahead and an hour behind by turns. The real one is everybody's.
 STEPPED = """
 import itertools, os, runpy, sys, time

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -142,6 +143,9 @@ def server(data: Path, tmp_path: Path) -> Iterator[None]:
     shutil.copy(shutil.which("sleep") or "", program)
     with subprocess.Popen([program, "60"], cwd=data) as process:
         try:
+            # The kernel closes the pipe that Popen waits for a moment before it gives the process its name.
+            while Path(f"/proc/{process.pid}/comm").read_text() != "postgres\n":
+                time.sleep(0.01)
             yield
         finally:
             process.kill()

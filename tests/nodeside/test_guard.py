@@ -52,6 +52,43 @@ def test_two_that_hold_each_other_for_silent_find_each_other_again() -> None:
             assert spaces.line(process) == "[]"
 
 
+# Holds its peer for silent as the guard does, after the peer has connected.
+ONE_SIDED = f"""
+import socket, sys
+sys.path.insert(0, {SOURCE!r})
+from tercet.nodeside import guard
+peer = sys.argv[1]
+listener = socket.create_server(("", 5432))
+guard.install_rule([9301], 60.0)
+print("listens", flush=True)
+connection = listener.accept()[0]
+guard.renew({{peer}})
+guard.abort_connections(peer)
+print("held", flush=True)
+sys.stdin.read()
+"""
+WAITS = """
+import socket, sys
+connection = socket.create_connection((sys.argv[1], 5432), 20)
+try:
+    print(connection.recv(1))
+except OSError as error:
+    print(type(error).__name__)
+"""
+
+
+def test_a_peer_that_lives_learns_that_its_connection_was_ended() -> None:
+    """Only one side takes the other for silent. A program that waits for an answer would wait forever."""
+    with Namespaces() as spaces:
+        one, other = spaces.new(), spaces.new()
+        spaces.join(one, other, 1)
+        holds = spaces.start(one, sys.executable, "-c", ONE_SIDED, "10.9.1.2")
+        assert spaces.line(holds) == "listens"
+        waits = spaces.start(other, sys.executable, "-c", WAITS, "10.9.1.1")
+        assert spaces.line(holds) == "held"
+        assert spaces.line(waits) == "ConnectionResetError"
+
+
 def test_only_members_of_the_tailnet_are_believed(capsys: pytest.CaptureFixture[str]) -> None:
     members = [
         {"Name": "a", "Addr": "100.64.0.7", "Status": 4},
@@ -149,6 +186,11 @@ class World:
         assert self.line(self.agent) == "answers"
         self.programs = folder / "bin"
         self.programs.mkdir()
+        spaces.run(self.node, "nft add table inet tercet_firewall; nft add chain inet tercet_firewall input")
+        self.told = folder / "told"  # what systemctl was told
+        systemctl = self.programs / "systemctl"
+        systemctl.write_text(f'#!/bin/sh\necho "$@" >> {self.told}\n')
+        systemctl.chmod(0o755)
         self.systemd = Systemd(folder)
 
     def guard(self, *, stepped: bool = False) -> subprocess.Popen[str]:
@@ -157,6 +199,7 @@ class World:
             "probe_port": 9301,
             "probe_s": 0.2,
             "exempt_ports": [9301],
+            "firewall": {"table": "inet tercet_firewall", "unit": "tercet-firewall.service"},
         }
         sites = {"peer": "elsewhere", "neighbour": "elsewhere"}
         command = deliver(self._folder, "guard", {**config, "tailnet": "10.9.0.0/16", "sites": sites}, stepped=stepped)
@@ -301,5 +344,6 @@ def test_a_flushed_filter_is_noticed(world: World) -> None:
     assert world.line(process) == "watching"
     world.spaces.run(world.node, "nft flush ruleset")
     assert process.wait(guard.CHECK_S + 30) == 1
+    assert world.told.read_text() == "--no-block restart tercet-firewall.service\n", "and the firewall is, too"
     assert world.line(world.guard()) == "watching"
     assert not world.held(), "the rule is there again"

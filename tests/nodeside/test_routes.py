@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tercet.nodeside import routes
+from tercet.nodeside.halfopen import connections
 from tercet.nodeside.tailnet import Tailnet
 
 from .delivery import Systemd, deliver, replace_program
@@ -77,8 +78,8 @@ def test_a_session_with_the_primary_alone_is_found() -> None:
         "0 0 198.18.0.1:40004 198.18.0.1:5432\n"
         "torn li"
     )
-    assert routes.one_legged(listing, PRIMARY, READ) == {"40003"}
-    assert routes.one_legged("", PRIMARY, READ) == set()
+    assert routes.one_legged(connections(listing), PRIMARY, READ) == {"40003"}
+    assert routes.one_legged([], PRIMARY, READ) == set()
 
 
 # A client that prints what it hears through an address and how its connection ends.
@@ -236,6 +237,25 @@ def test_who_has_the_primary_alone_is_ended_once_both_can_be_had(world: World) -
     assert world.line(alone) == ONE
     assert world.line(daemon) == "ended 1 sessions that read from the primary alone"
     assert world.line(alone) == "ConnectionAbortedError"
+
+
+def test_a_connection_whose_end_was_lost_is_ended_though_its_program_only_waits(world: World) -> None:
+    """The program has asked for no keepalives, and the server's reset is lost."""
+    world.run(world.apps, "cd /proc/sys/net/ipv4; echo 1 | tee tcp_keepalive_time tcp_keepalive_intvl")
+    daemon = world.daemon(f"primary {ONE}", f"read {ONE}")
+    assert [world.line(daemon) for _ in range(2)] == [f"{PRIMARY} : {ONE}", f"{READ} : {ONE}"]
+    client = world.client(READ)
+    assert world.line(client) == ONE
+    sockets = f"ss -Htno state established dst {READ}"
+    deadline = time.monotonic() + 30
+    while "keepalive" not in world.run(world.apps, sockets):
+        assert time.monotonic() < deadline, world.run(world.apps, sockets)
+        time.sleep(0.2)
+    mute = "table ip mute { chain out { type filter hook output priority 0; tcp flags & rst == rst drop; }; }"
+    close = "ss -H --kill --tcp state established sport = :5432"
+    closed = world.run(world.databases[0], f"nft '{mute}'; {close}; nft delete table ip mute")
+    assert closed, "the server's side has ended its connections"
+    assert world.line(client) == "ConnectionResetError"
 
 
 def test_nothing_is_led_before_the_first_file_and_the_last_map_outlives_the_daemon(world: World) -> None:

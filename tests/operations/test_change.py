@@ -10,14 +10,16 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from pyrage import x25519
 
 from tercet.components.patroni.declaration import API_PASSWORD
-from tercet.converge.events import Emit, silent
+from tercet.converge.events import Emit, Event, silent
 from tercet.converge.fleet import Completed, Fleet, Unreachable
 from tercet.converge.plan import Change, Plan
 from tercet.converge.target import Kind, Target, Verb
 from tercet.errors import TercetError
 from tercet.image.build import Image
+from tercet.inventory.sealing import ARMOR, own_recipient
 from tercet.inventory.secrets import STAND_IN, claim, load_or_create, owner
 from tercet.operations import apply, change
 from tercet.operations.change import execute, make_plan, refuse_destruction, with_image, with_own_secrets
@@ -98,7 +100,7 @@ async def test_lost_secrets_of_a_platform_that_exists_are_refused(inventory_file
         with pytest.raises(TercetError, match=message):
             await with_image(opened, silent)
         with pytest.raises(TercetError, match=message):
-            await with_own_secrets(opened)
+            await with_own_secrets(opened, silent)
     assert not secrets_file(inventory_file).exists()
 
 
@@ -135,6 +137,30 @@ def test_a_database_is_destroyed_only_where_its_node_is_named() -> None:
     with pytest.raises(TercetError, match=r"found without: db-b\. .*`--destroy db-b`"):
         refuse_destruction(plan, ["db-a", "apps-a"])
     refuse_destruction(plan, ["db-a", "db-b"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "encrypted", "said"),
+    [
+        ("", True, ["is encrypted for your public key"]),
+        ("secrets: {recipients: [OWN, OTHER]}", True, ["is encrypted for 2 public keys"]),
+        ("secrets: {encrypt: false}", False, []),
+    ],
+)
+async def test_the_secrets_are_encrypted_as_the_inventory_says(
+    inventory_file: Path, provider: Nothing, setting: str, encrypted: bool, said: list[str]
+) -> None:
+    """Also if they were there before. Only a change is reported."""
+    other = str(x25519.Identity.generate().to_public())
+    setting = setting.replace("OWN", own_recipient()).replace("OTHER", other)
+    inventory_file.write_text(f"{inventory_file.read_text()}\n{setting}\n")
+    made = load_or_create(secrets_file(inventory_file))
+    events: list[Event] = []
+    async with open_session(inventory_file) as opened:
+        for _ in range(2):
+            assert (await with_own_secrets(opened, events.append)).context.secrets == made
+    assert secrets_file(inventory_file).read_bytes().startswith(ARMOR) is encrypted
+    assert [event.text.partition(" ")[2] for event in events] == said
 
 
 async def test_of_two_operators_at_once_one_makes_the_secrets(

@@ -73,6 +73,7 @@ async def test_only_files_that_are_updated_are_read(monkeypatch: pytest.MonkeyPa
     )
     monkeypatch.setattr(module, "ask", ask)
     monkeypatch.setattr(module, "known_secrets", lambda *_: {})
+    monkeypatch.setattr(module, "derived", lambda _: {})
     session = SimpleNamespace(provider=None, context=SimpleNamespace(secrets=None))
     found = await differences(cast("Session", session), todo)
     assert asked == {"db-1": ["/a"], "db-3": ["/c"]}

@@ -6,6 +6,7 @@ from tercet.inventory.base import Model
 from tercet.inventory.components import ComponentDeclaration, Cost, Process, Reserved
 from tercet.inventory.generated import Password
 from tercet.inventory.journals import UnitJournal, rules
+from tercet.inventory.openings import Opening, Use
 from tercet.inventory.platform import Role
 from tercet.inventory.shapes import Port, Source, Version
 
@@ -32,6 +33,8 @@ DECLARATION = ComponentDeclaration(
     versions=MetronomeVersion,
     sources=MetronomeSource,
     ports=MetronomePorts,
+    opens=(Opening("metronome", to=(Role.APPS,), of=(Role.DB,)),),
+    uses=(Use("metronome", "postgres"),),
     gossip=("metronome",),
     secrets=(BATON,),
     database_users=("maelzel",),

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from base64 import b64encode
 
+from tercet.components.consul import tokens
 from tercet.components.consul.declaration import ConsulPorts
 from tercet.components.dcs.declaration import DcsPorts
+from tercet.components.nomad import tokens as nomad_tokens
 from tercet.components.nomad.declaration import NomadPorts
 from tercet.components.patroni.declaration import API_PASSWORD, PatroniPorts
 from tercet.inventory.platform import Platform
@@ -19,19 +21,39 @@ LOOPBACK = "127.0.0.1"
 PATRONI_USER = "patroni"
 
 
-def consul(platform: Platform) -> Endpoint:
-    """The node's agent in the datacenter of its site."""
-    return Endpoint(LOOPBACK, platform.settings.ports.of(ConsulPorts).consul_http)
+def consul(platform: Platform, secrets: Secrets | None = None) -> Endpoint:
+    """The node's agent in the datacenter of its site. A request has the rights of the node; with `secrets`, it may do
+    everything.
+    """
+    port = platform.settings.ports.of(ConsulPorts).consul_http
+    return _with_token(port, tokens.management(secrets) if secrets else "")
 
 
-def dcs(platform: Platform) -> Endpoint:
-    """The node's agent in `dcs`."""
-    return Endpoint(LOOPBACK, platform.settings.ports.of(DcsPorts).dcs_http)
+def consul_agent(platform: Platform, node: str, secrets: Secrets) -> Endpoint:
+    """The agent of that node in the datacenter of its site, for questions about the agent and its members, and for
+    joins. They are answered even if no server is.
+    """
+    return _with_token(platform.settings.ports.of(ConsulPorts).consul_http, tokens.of_agent(secrets, node))
 
 
-def nomad(platform: Platform) -> Endpoint:
-    """The node's Nomad agent. Control and apps nodes have one."""
-    return Endpoint(LOOPBACK, platform.settings.ports.of(NomadPorts).nomad_http)
+def dcs(platform: Platform, secrets: Secrets | None = None) -> Endpoint:
+    """The same as `consul` for the node's agent in `dcs`."""
+    return _with_token(platform.settings.ports.of(DcsPorts).dcs_http, tokens.management(secrets) if secrets else "")
+
+
+def dcs_agent(platform: Platform, node: str, secrets: Secrets) -> Endpoint:
+    """The same as `consul_agent` for the node's agent in `dcs`."""
+    return _with_token(platform.settings.ports.of(DcsPorts).dcs_http, tokens.of_agent(secrets, node))
+
+
+def _with_token(port: int, token: str) -> Endpoint:
+    return Endpoint(LOOPBACK, port, authorization=f"Bearer {token}" if token else "")
+
+
+def nomad(platform: Platform, secrets: Secrets | None = None) -> Endpoint:
+    """The node's Nomad agent. Control and apps nodes have one. With `secrets`, a request may do everything."""
+    token = nomad_tokens.management(secrets) if secrets else ""
+    return _with_token(platform.settings.ports.of(NomadPorts).nomad_http, token)
 
 
 def patroni(platform: Platform, node: str, secrets: Secrets | None = None) -> Endpoint:

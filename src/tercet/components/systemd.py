@@ -26,13 +26,15 @@ def unit_file(
     *,
     unit: Mapping[str, Value] | None = None,
     restart: bool = True,
-    wanted: bool = True,
+    wanted_by: str = "multi-user.target",
 ) -> bytes:
-    """A service unit. A sequence is written as one line per item. `wanted`: the unit starts with the node."""
+    """A service unit. A sequence is written as one line per item. The unit starts with the node as a part of
+    `wanted_by`; if that is empty, another unit starts it.
+    """
     sections: list[tuple[str, Mapping[str, Value]]] = [
         ("Unit", {"Description": description, "StartLimitIntervalSec": 0, **(unit or {})}),
         ("Service", {**service, **({"Restart": "always", "RestartSec": f"{RESTART_MS}ms"} if restart else {})}),
-        *([("Install", {"WantedBy": "multi-user.target"})] if wanted else []),
+        *([("Install", {"WantedBy": wanted_by})] if wanted_by else []),
     ]
     lines: list[str] = []
     for title, values in sections:

@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from tercet.converge.events import Emit, Event
 from tercet.errors import TercetError
 from tercet.host.process import need, run
+from tercet.image.archives import LISTS, archives_of, check_same
 from tercet.image.cache import Cache, timestamp
 from tercet.image.lock import DebianEntry, Lock, LockFile
 from tercet.image.manifest import publish, whole
@@ -31,6 +32,7 @@ PHASE = "image/debian"
 TIMEOUT = 1800.0  # seconds; it takes about 100 with a mirror nearby
 MIRROR = "http://deb.debian.org/debian"
 MIRROR_VARIABLE = "TERCET_DEBIAN_MIRROR"
+DATED = re.compile(r"(.*)(/\d{8}T\d{6}Z)")  # snapshot.debian.org/archive/debian/20261129T000000Z
 SHOWN = 5  # the greatest number of packages in a message
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
@@ -123,7 +125,7 @@ def definition(suite: str, arch: str) -> str:
 
 
 def base_key(entry: DebianEntry) -> str:
-    """16 hex digits that identify the result, with its packages."""
+    """16 hex digits that identify the result, with its packages. (Debian never changes a version.)"""
     return _digest([entry.definition, entry.packages])
 
 
@@ -145,8 +147,9 @@ def pinned_base(lock: Lock, suite: str, arch: str) -> DebianEntry | None:
 async def ensure_base(cache: Cache, suite: str, arch: str, lock: LockFile, emit: Emit) -> DebianEntry:
     """The base system: the one in the lock, or else the newest one in the cache, or else a new one.
 
-    The lock records the choice. Old packages cannot be downloaded later: if the cache does not have the lock's base
-    system, a new one replaces it, and the differences are reported.
+    The lock records the choice. Mirrors have no old packages: if the cache does not have the lock's base system, a new
+    one replaces it, and the differences are reported. A mirror of a date must have the lock's packages. Raises
+    TercetError if it does not, or if a file has another digest than in the lock.
     """
     wanted = pinned_base(lock.lock, suite, arch)
     for entry in [wanted] if wanted else _built(cache, definition(suite, arch)):
@@ -154,8 +157,13 @@ async def ensure_base(cache: Cache, suite: str, arch: str, lock: LockFile, emit:
             lock.settle_debian(entry)
             emit(Event(PHASE, "done", "base system: in the cache"))
             return entry
-    entry = await _build(cache, suite, arch, emit)
+    entry = await _build(cache, suite, arch, lock.lock.debian, emit)
     if wanted is not None and (moved := differences(wanted.packages, entry.packages)):
+        if DATED.fullmatch(mirror()):
+            raise TercetError(
+                f"expected the packages of the lock file, of {wanted.when}, at {mirror()}, found {moved}: use the "
+                'mirror of another date, or remove "debian" from the lock file to accept these'
+            )
         emit(Event(PHASE, "progress", f"Debian has newer packages than the lock file: {moved}"))
     lock.settle_debian(entry)
     return entry
@@ -170,24 +178,29 @@ def _built(cache: Cache, wanted: str) -> list[DebianEntry]:
     return sorted((entry for entry in found if entry.definition == wanted), key=lambda entry: entry.when, reverse=True)
 
 
-async def _build(cache: Cache, suite: str, arch: str, emit: Emit) -> DebianEntry:
+async def _build(cache: Cache, suite: str, arch: str, known: DebianEntry | None, emit: Emit) -> DebianEntry:
+    """A new base system in the cache. `known` is the lock's entry."""
     check_host()
     started = time.monotonic()
     emit(Event(PHASE, "started", f"base system: Debian {suite} from {mirror()}"))
     with cache.scratch("base") as scratch:
-        folder, before = scratch / "base", scratch / "before"
+        folder, before, lists = scratch / "base", scratch / "before", scratch / "lists"
         folder.mkdir()
+        lists.mkdir()
         rootfs = folder / "rootfs"
         write_files(before, BEFORE)
         report = Progress(emit, started)
-        argv = mmdebstrap(suite, arch, before, rootfs, mirror())
+        argv = [*mmdebstrap(suite, arch, before, rootfs, mirror()), *_keeping(lists)]
         try:
             await run(argv, timeout=TIMEOUT, on_line=report, what="mmdebstrap")
         except TercetError:
             emit(Event(PHASE, "failed", "base system: not built", seconds=time.monotonic() - started))
             raise
         await asyncio.to_thread(finish, rootfs)
-        entry = DebianEntry(definition=definition(suite, arch), packages=packages_of(rootfs), when=timestamp())
+        packages = packages_of(rootfs)
+        archives = await asyncio.to_thread(archives_of, packages, lists)
+        entry = DebianEntry(definition=definition(suite, arch), packages=packages, archives=archives, when=timestamp())
+        check_same(known, entry)
         (folder / ENTRY).write_text(entry.model_dump_json(indent=2))
         tree = base_tree(cache, base_key(entry))
         if not await whole(tree.parent, emit):
@@ -224,8 +237,23 @@ def check_host() -> None:
 
 
 def mirror() -> str:
-    """The Debian mirror: TERCET_DEBIAN_MIRROR, or else the public one. Its URL + "-security" has security updates."""
+    """The Debian mirror: TERCET_DEBIAN_MIRROR, or else the public one."""
     return os.environ.get(MIRROR_VARIABLE, "").rstrip("/") or MIRROR
+
+
+def security(mirror: str) -> str:
+    """The mirror's security updates: "-security" follows the name of the archive, before the date if there is one."""
+    dated = DATED.fullmatch(mirror)
+    return f"{dated[1]}-security{dated[2]}" if dated else f"{mirror}-security"
+
+
+def package_sources(suite: str, mirror: str) -> list[str]:
+    """The lines of apt's sources.list."""
+    return [
+        f"deb {mirror} {suite} main",
+        f"deb {mirror} {suite}-updates main",
+        f"deb {security(mirror)} {suite}-security main",
+    ]
 
 
 def mmdebstrap(suite: str, arch: str, before: Path, rootfs: Path, mirror: str) -> list[str]:
@@ -241,10 +269,14 @@ def mmdebstrap(suite: str, arch: str, before: Path, rootfs: Path, mirror: str) -
         f"--essential-hook=sync-in {before} /",
         suite,
         str(rootfs),
-        f"deb {mirror} {suite} main",
-        f"deb {mirror} {suite}-updates main",
-        f"deb {mirror}-security {suite}-security main",
+        *package_sources(suite, mirror),
     ]
+
+
+def _keeping(lists: Path) -> list[str]:
+    """Options that do not affect the content: keep the lists of packages, and accept those of a date in the past."""
+    old = ['--aptopt=Acquire::Check-Valid-Until "false"'] if DATED.fullmatch(mirror()) else []
+    return [f'--customize-hook=ln "$1"/var/lib/apt/lists/{LISTS} {lists}', *old]
 
 
 def finish(rootfs: Path) -> None:

@@ -21,11 +21,11 @@ from tercet.image.catalog import components
 from tercet.image.elf import host_arch
 from tercet.image.gotools import GoTools
 from tercet.image.lock import LockFile, read_lock
-from tercet.image.manifest import difference, finished
+from tercet.image.manifest import Digests, difference, finished
 from tercet.image.proxy import resolve, resolved
 from tercet.image.resolve import Run, obtain, pinned
 from tercet.image.store import present, programs_of
-from tercet.image.tree import ensure_tree, export, image_key, image_tree
+from tercet.image.tree import digests_of, ensure_tree, export, image_key, image_tree
 from tercet.inventory.model import Inventory
 from tercet.inventory.providers import ImageForm
 
@@ -78,7 +78,7 @@ async def ensure_image(inventory: Inventory, lock: Path, emit: Emit) -> Image:
     than an hour and a half.
     """
     image = find_image(inventory, lock)
-    if image is not None and await asyncio.to_thread(difference, image.rootfs.parent) is None:
+    if image is not None and await asyncio.to_thread(difference, *_content(image)) is None:
         emit(Event("image", "done", f"image {image.key}: in the cache"))
         return image
     from tercet.image.download import Downloads  # noqa: PLC0415 - an HTTP client takes long to import
@@ -107,6 +107,11 @@ async def ensure_image(inventory: Inventory, lock: Path, emit: Emit) -> Image:
         raise TercetError(f"image {key} was made, but is not complete in {cache.root}; run again")
     emit(Event("image", "done", f"image {key}: {found.rootfs}", seconds=time.monotonic() - started, fraction=1.0))
     return found
+
+
+def _content(image: Image) -> tuple[Path, Digests]:
+    """The folder of the image's tree, and the digests of its programs."""
+    return image.rootfs.parent, digests_of(image.programs)
 
 
 async def export_template(image: Image, target: Path, emit: Emit) -> Path:

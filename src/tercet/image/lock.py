@@ -53,6 +53,13 @@ class ProxyEntry(_Entry):
     when: str
 
 
+class ArchiveEntry(_Entry):
+    """The file of one Debian package: its path on a mirror, and its digest in the signed list of packages."""
+
+    path: str
+    sha256: str
+
+
 class DebianEntry(_Entry):
     """The packages of the base system."""
 
@@ -60,6 +67,8 @@ class DebianEntry(_Entry):
     """The definition of the base system; see base.definition."""
     packages: dict[str, str]
     """Every package with its version."""
+    archives: dict[str, ArchiveEntry] = {}
+    """The file of every package, by the same names. Empty if an older tercet built the base system."""
     when: str
 
 

@@ -58,11 +58,12 @@ def _as_then(source: Source, entry: ComponentEntry) -> bool:
 class NoSource(Unavailable):
     """No source of the component can be reached. `reasons` has the reason of each."""
 
-    def __init__(self, component: Package, version: str, reasons: Sequence[str]) -> None:
+    def __init__(self, component: Package, version: str, reasons: Sequence[str], locked: bool) -> None:
         self.reasons = "; ".join(reasons)
+        others = f', remove "{component.name}" from the lock to let tercet try its other sources' if locked else ""
         super().__init__(
-            f"{component.name} {version} is not available: {self.reasons}. Give this machine access to one of these, "
-            f"or give a binary: sources.{component.key}: path:/…"
+            f"{component.name} {version} is not available: {self.reasons}. Give this machine access to one of these"
+            f"{others}, or give a binary: sources.{component.key}: path:/…"
         )
 
 
@@ -77,11 +78,13 @@ async def obtain(component: Package, run: Run) -> ComponentEntry:
         progress.say(f"{entry.version} from {entry.source}, as the lock says", state="done")
         return entry
     candidates = component.candidates(component.requested(run.inventory))
-    known = await _recalled(component, {entry.source: candidates[entry.source]} if entry else candidates, run)
+    if entry is not None:  # the lock pins the source, too: nobody gets another one by blocking it
+        candidates = {entry.source: candidates[entry.source]}
+    known = await _recalled(component, candidates, entry, run)
     if known is None:
         progress.say(f"{component.version(run.inventory)} is wanted", state="started")
         try:
-            known = await _fetched(component, candidates, entry, run, progress)
+            known = await _fetched(component, candidates, entry is not None, run, progress)
             _same_as_pinned(component, entry, known)
         except NoSource:
             progress.say("not available", state="done")  # the caller decides what this means
@@ -105,32 +108,33 @@ async def _all_intact(cache: Cache, entry: ComponentEntry) -> bool:
     return True
 
 
-async def _recalled(component: Package, sources: Mapping[str, Source], run: Run) -> ComponentEntry | None:
-    """What an earlier run got from one of these sources, regardless of its lock file."""
+async def _recalled(
+    component: Package, sources: Mapping[str, Source], entry: ComponentEntry | None, run: Run
+) -> ComponentEntry | None:
+    """What an earlier run got from one of these sources, regardless of its lock file, but as this lock's entry says."""
     for name, source in sources.items():
-        entry = store.recall(run.cache, component.name, component.version(run.inventory), run.arch, name)
-        if entry is None or entry.programs.keys() != component.programs.keys():
+        known = store.recall(run.cache, component.name, component.version(run.inventory), run.arch, name)
+        if known is None or known.programs.keys() != component.programs.keys() or _changed(entry, known):
             continue
-        if _as_then(source, entry) and await _all_intact(run.cache, entry):
-            return entry.model_copy(update={"requested": component.requested(run.inventory)})
+        if _as_then(source, known) and await _all_intact(run.cache, known):
+            return known.model_copy(update={"requested": component.requested(run.inventory)})
     return None
 
 
 async def _fetched(
     component: Package,
     candidates: Mapping[str, Source],
-    entry: ComponentEntry | None,
+    locked: bool,
     run: Run,
     progress: Progress,
 ) -> ComponentEntry:
-    """Try one source after the other, first the one in the lock."""
+    """Try one source after the other. There is only one if it is `locked`."""
     version = component.version(run.inventory)
-    order = sorted(candidates, key=lambda name: entry is None or name != entry.source)
     missed: list[str] = []
-    for name in order:
+    for name, source in candidates.items():
         progress.say(f"trying {name}")
         try:
-            found = await _from_source(component, name, candidates[name], run, progress)
+            found = await _from_source(component, name, source, run, progress)
         except Unavailable as error:
             missed.append(f"{name}: {error}")
             progress.say(f"not from {name}: {error}")
@@ -138,7 +142,7 @@ async def _fetched(
             raise TercetError("; ".join([f"{component.name} {version}: {error}", *missed])) from error
         else:
             return found
-    raise NoSource(component, version, missed)
+    raise NoSource(component, version, missed, locked)
 
 
 async def _from_source(component: Package, name: str, source: Source, run: Run, progress: Progress) -> ComponentEntry:
@@ -162,14 +166,21 @@ async def _from_source(component: Package, name: str, source: Source, run: Run, 
     )
 
 
-def _same_as_pinned(component: Package, entry: ComponentEntry | None, found: ComponentEntry) -> None:
-    """Refuse a published file that has changed. (A build may change: another Go or C compiler gives other bytes.)"""
+def _changed(entry: ComponentEntry | None, found: ComponentEntry) -> str:
+    """The first program that was published with other content than the lock's entry has; "" if there is none.
+
+    A build may change, because another Go or C compiler gives other bytes, and so may an operator's own file.
+    """
     if entry is None or entry.source != found.source or found.source in ("go-module", "path"):
-        return
-    for name, program in entry.programs.items():
-        if found.programs[name].sha256 != program.sha256:
-            raise TercetError(
-                f"{name} {found.version} from {found.source} should have the sha256 {program.sha256} that the lock "
-                f"pins, but has {found.programs[name].sha256}. Published files do not change: find out why, then "
-                f'remove "{component.name}" from the lock to accept it'
-            )
+        return ""
+    return next((name for name, each in entry.programs.items() if found.programs[name].sha256 != each.sha256), "")
+
+
+def _same_as_pinned(component: Package, entry: ComponentEntry | None, found: ComponentEntry) -> None:
+    """Refuse a published file that has changed."""
+    if entry is not None and (name := _changed(entry, found)):
+        raise TercetError(
+            f"{name} {found.version} from {found.source} should have the sha256 {entry.programs[name].sha256} that the "
+            f"lock pins, but has {found.programs[name].sha256}. Published files do not change: find out why, then "
+            f'remove "{component.name}" from the lock to accept it'
+        )

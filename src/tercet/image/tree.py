@@ -17,7 +17,7 @@ from tercet.converge.resources import Program
 from tercet.errors import TercetError
 from tercet.host.process import need, run
 from tercet.image.cache import Cache, sync_file, sync_folder
-from tercet.image.manifest import publish, whole
+from tercet.image.manifest import Digests, publish, whole
 from tercet.image.progress import beating
 from tercet.image.store import place
 
@@ -37,12 +37,17 @@ def image_tree(cache: Cache, key: str) -> Path:
     return cache.images / key / "rootfs"
 
 
+def digests_of(programs: Iterable[Program]) -> Digests:
+    """The sha256 of each program, by its path in the tree."""
+    return {program.binary.lstrip("/"): program.sha256 for program in programs}
+
+
 async def ensure_tree(
     cache: Cache, key: str, base: Path, programs: Mapping[Program, tuple[str, ...]], emit: Emit
 ) -> Path:
     """Build the tree unless it exists. Each program is given with the arguments with which it prints its version."""
     tree = image_tree(cache, key)
-    if await whole(tree.parent, emit):
+    if await whole(tree.parent, emit, digests_of(programs)):
         return tree
     emit(Event("image", "progress", "adding the programs to the base system"))
     with cache.scratch("image") as scratch:

@@ -1,11 +1,13 @@
-"""A certificate authority, and the certificate of the only host for which it may sign.
+"""A certificate authority, and the certificates of the hosts for which it may sign.
 
 ECDSA P-256, ten years. The nodes trust the authority, and its key is stored next to the inventory. So the authority is
-constrained to the host's DNS name, and its key cannot sign anything else.
+constrained to one DNS name and the names below it, and its key cannot sign anything else.
 """
 
 from __future__ import annotations
 
+import hmac
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
@@ -17,10 +19,12 @@ from tercet.inventory.generated import Pair
 
 LIFETIME = timedelta(days=3652)
 CLOCK_SKEW = timedelta(days=1)
+# Of the group of P-256 (SEC 2, 2.4.2).
+_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 def make_authority(title: str, host: str) -> Pair:
-    """A new certificate authority that may sign only for that host."""
+    """A new certificate authority that may sign only for that host and the names below it."""
     key = ec.generate_private_key(ec.SECP256R1())
     builder = (
         _builder(_name(title), _name(title), key.public_key())
@@ -53,6 +57,43 @@ def make_server(host: str, authority: Pair) -> Pair:
         )
     )
     return _pair(builder.sign(issuer, hashes.SHA256()), key)
+
+
+def derived(hosts: Sequence[str], authority: Pair) -> Pair:
+    """The certificate of a member with these names, for both sides of a connection, and its key. It is always the same
+    for the same names and authority, so nobody needs to store it, and ends with the authority.
+
+    Raises ValueError if `authority` is not PEM with an elliptic curve key.
+    """
+    issuer = serialization.load_pem_private_key(authority.key.encode(), password=None)
+    issuer_certificate = x509.load_pem_x509_certificate(authority.certificate.encode())
+    if not isinstance(issuer, ec.EllipticCurvePrivateKey):
+        raise ValueError("expected an elliptic curve key")
+    seed = issuer.private_numbers().private_value.to_bytes(32, "big")
+    digest = hmac.digest(seed, "\0".join(hosts).encode(), "sha512")
+    # 320 bits, reduced to the order of the group, are as good as random (FIPS 186-5, A.2.1).
+    key = ec.derive_private_key(int.from_bytes(digest[:40], "big") % (_ORDER - 1) + 1, ec.SECP256R1())
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(_name(hosts[0]))
+        .issuer_name(issuer_certificate.subject)
+        .public_key(key.public_key())
+        .serial_number(int.from_bytes(digest[40:56], "big") | 1)
+        .not_valid_before(issuer_certificate.not_valid_before_utc)
+        .not_valid_after(issuer_certificate.not_valid_after_utc)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(sign_certificates=False), critical=True)
+        .add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
+        )
+    )
+    return _pair(builder.sign(issuer, hashes.SHA256(), ecdsa_deterministic=True), key)
+
+
+def end_of(certificate: str) -> datetime:
+    """When the certificate ends. Raises ValueError if it is not PEM."""
+    return x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc
 
 
 def signed_by(pair: Pair, authority: Pair) -> bool:

@@ -28,6 +28,7 @@ def check(inventory: Inventory) -> Iterator[Finding]:
     yield from networks.check(inventory)
     yield from _links(inventory)
     yield from _ports(inventory)
+    yield from _open(inventory)
     yield from _timing(inventory)
     yield from _database(inventory)
     yield from _tailnet(inventory)
@@ -187,6 +188,21 @@ def _ports(inventory: Inventory) -> Iterator[Finding]:
             f"{wrong}: {free(wrong, roles)}",
             uses=(("ports", kept),),
         )
+
+
+def _open(inventory: Inventory) -> Iterator[Finding]:
+    """Find ports of the platform itself that everybody could use."""
+    ports = inventory.ports.model_dump()
+    own = {ports[name]: name for name in _listening()[Role.APPS]}
+    for i, port in enumerate(inventory.firewall.open):
+        if port in own:
+            yield Finding(
+                ("firewall", "open", i),
+                "a port of an application",
+                f"{port}, which is ports.{own[port]}: nobody but the platform may use it",
+                "open: [80, 443]",
+                uses=(("ports", own[port]),),
+            )
 
 
 def _listening() -> Mapping[Role, list[str]]:

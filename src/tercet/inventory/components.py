@@ -17,12 +17,14 @@ from typing import Any
 from tercet.inventory.base import Model
 from tercet.inventory.generated import Secret
 from tercet.inventory.journals import UnitJournal
+from tercet.inventory.openings import Opening, Use
 from tercet.inventory.platform import Role
 
 COMPONENTS: tuple[str, ...] = (
     "tercet.components.identity",
     "tercet.components.headscale",
     "tercet.components.tailscale",
+    "tercet.components.firewall",
     "tercet.components.consul",
     "tercet.components.dcs",
     "tercet.components.guard",
@@ -35,7 +37,7 @@ COMPONENTS: tuple[str, ...] = (
 
 @dataclass(frozen=True)
 class Reserved:
-    """Ports on nodes of a role that the inventory cannot assign to anything else. `why` completes "9898: …"."""
+    """Ports on nodes of a role that the inventory cannot assign to anything else. `why` completes "20000: …"."""
 
     role: Role
     ports: range
@@ -84,6 +86,10 @@ class ComponentDeclaration:
     """What it adds to the inventory's `ports`."""
     listens: tuple[Role, ...] = ()
     """The roles of the nodes on which these ports are used."""
+    opens: tuple[Opening, ...] = ()
+    """What other nodes may use. The firewall of a node drops everything else from other nodes."""
+    uses: tuple[Use, ...] = ()
+    """What users other than root may use. The firewall of a node refuses them every other port of the platform."""
     gossip: tuple[str, ...] = ()
     """The ports of its failure detection. The dead-peer guard does not answer there on behalf of dead nodes."""
     reserved: tuple[Reserved, ...] = ()

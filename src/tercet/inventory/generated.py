@@ -27,7 +27,9 @@ class Password:
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """A certificate authority that may sign only for one host. `title` is its name in certificates."""
+    """A certificate authority that may sign only for one host and the names below it. `title` is its name in
+    certificates.
+    """
 
     name: str
     title: str

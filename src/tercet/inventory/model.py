@@ -25,6 +25,8 @@ from tercet.inventory.shapes import (
     Identifier,
     Line,
     PlatformName,
+    Port,
+    Recipient,
     Seconds,
     Setting,
     SiteName,
@@ -140,6 +142,26 @@ class AsideModel(Model):
     """
 
 
+class SecretsModel(Model):
+    """Who can read the file of generated secrets beside the inventory."""
+
+    encrypt: bool = True
+    """false: it is a plain file that only its owner may read."""
+    recipients: Annotated[tuple[Recipient, ...], Field(examples=[["age1…", "ssh-ed25519 AAAA…"]])] = ()
+    """The public keys of all operators, for age or SSH. By default, those who can read the file now; if it is not
+    encrypted yet, the operator who runs `up` or `apply`.
+    """
+
+
+class FirewallModel(Model):
+    """What others than the platform's nodes may use. By default, they reach nothing."""
+
+    open: Annotated[tuple[Port, ...], Field(examples=[[80, 443]])] = ()
+    """TCP ports on apps nodes that everybody may use who reaches a node, over its bridge or over the tailnet: those at
+    which applications serve others.
+    """
+
+
 class TailnetModel(Model):
     """The network that carries all traffic between nodes."""
 
@@ -206,6 +228,8 @@ class Inventory(Model):
     patroni: PatroniModel = PatroniModel()
     aside: AsideModel = AsideModel()
     tailnet: TailnetModel = TailnetModel()
+    firewall: FirewallModel = FirewallModel()
+    secrets: SecretsModel = SecretsModel()
     budgets: BudgetsModel = BudgetsModel()
     cache: Path = Path("/var/cache/tercet")
     """Where images and component binaries are kept between runs."""

@@ -60,6 +60,8 @@ class ProviderDeclaration(Generic[M]):
     """What is wrong in its settings, whichever provider the inventory chooses."""
     check_chosen: Callable[[Inventory], Iterable[Finding]] = lambda _: ()
     """What else is wrong or missing if the inventory chooses this provider."""
+    ssh: Callable[[Inventory, str], bool] = lambda *_: False
+    """Whether the tool reaches the nodes of that site by SSH over the tailnet, from a device that is no node."""
     resolved: Callable[[M, Path], M] = lambda settings, _: settings
     """Its settings with relative paths made absolute: they start at the inventory's folder."""
     moved: Mapping[str, str] = field(default_factory=dict, hash=False)

@@ -1,20 +1,25 @@
 """Generated secrets, kept in one file of mode 0600 beside the inventory. See `load_or_create`.
 
-Each component declares its secrets (generated.py). Invariants: the file is always written as a whole, only its owner
-can read it, a secret in it is never replaced, and no message of this module contains a secret.
+Each component declares its secrets (generated.py). The file is encrypted for the operators (sealing.py), and decrypted
+in memory only; it lists the operators itself, so each command writes it for the same ones. Invariants: the file is
+always written as a whole, only its owner can read it, a secret in it is replaced only by `set_password`, and no message
+of this module contains a secret.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hmac
 import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator, Mapping
+from base64 import b64encode
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import UUID
 
 import yaml
 
@@ -23,6 +28,7 @@ from tercet.inventory.components import declarations
 from tercet.inventory.document import read
 from tercet.inventory.generated import Authority, Certificate, Pair, Password, Secret
 from tercet.inventory.replace import replace_file
+from tercet.inventory.sealing import ARMOR, seal, unseal
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +43,21 @@ class Secrets:
     def pair(self, which: Authority | Certificate) -> Pair:
         return _pair(which, self.texts)
 
+    def derived_uuid(self, which: Password, name: str) -> str:
+        """A secret UUID, always the same for the same password and name, that reveals nothing about either."""
+        return str(UUID(bytes=_derived(self.password(which), name)[:16]))
+
+    def derived_key(self, which: Password) -> str:
+        """A key of 32 bytes in base64, derived in the same way."""
+        return b64encode(_derived(self.password(which), "key")).decode()
+
+
+def _derived(password: str, name: str) -> bytes:
+    return hmac.digest(password.encode(), name.encode(), "sha256")
+
 
 PLATFORM = "platform"  # not a secret: the name of the platform that uses these secrets
+RECIPIENTS = "recipients"  # not a secret: the public keys of those who can read the file, one in each line
 STAND_IN = "made by `tercet up`"
 # A password goes into SQL, password files, shell scripts and templates. Characters with a special meaning in one of
 # them (quotes, backslashes, colons, braces, dollars, white space) are refused instead of quoted in six ways.
@@ -81,9 +100,15 @@ def peek(path: Path) -> Secrets:
     return Secrets({name: values.get(name, STAND_IN) for name in names()})
 
 
+def present(path: Path) -> tuple[str, ...]:
+    """The names of the secrets that the file at `path` has. Raises TercetError as `peek` does."""
+    values = _read(path)
+    return tuple(name for name in names() if name in values)
+
+
 def holds_any(path: Path) -> bool:
     """Whether the file at `path` has a secret. Raises TercetError as `peek` does."""
-    return not _read(path).keys().isdisjoint(names())
+    return bool(present(path))
 
 
 def owner(path: Path) -> str:
@@ -101,21 +126,55 @@ def claim(path: Path, platform: str) -> None:
             _write(path, {**_read(path), PLATFORM: platform})
 
 
-def load_or_create(path: Path) -> Secrets:
+def recipients(path: Path) -> tuple[str, ...]:
+    """The public keys of those who can read the file at `path`; empty if it is not encrypted or does not exist.
+
+    Raises TercetError as `peek` does.
+    """
+    return tuple(_read(path).get(RECIPIENTS, "").splitlines())
+
+
+def load_or_create(path: Path, readers: Collection[str] | None = None) -> Secrets:
     """The secrets in the file at `path`, after generating the missing ones and writing them there.
+
+    `readers`: the public keys for which the file is encrypted; empty: it is not encrypted. None: as it is now, and a
+    new file is not encrypted.
 
     Raises TercetError if others can read the file, or if it is broken or cannot be written.
     """
-    if found := load(path):
+    wanted = recipients(path) if readers is None else tuple(readers)
+    if (found := load(path)) and wanted == recipients(path):
         return found
     with _alone(path):
-        values = _read(path)
+        values = {**_read(path), RECIPIENTS: "\n".join(wanted)}
+        if not wanted:
+            del values[RECIPIENTS]
         try:
             values = _completed(values, path)
         except ValueError:
             raise _broken(path, "a certificate or key that is not PEM of this kind") from None
         _write(path, values)
     return _whole(values)
+
+
+def set_password(path: Path, name: str, value: str) -> None:
+    """Replace one password in the file at `path`. A running platform still has the old one.
+
+    Raises TercetError if the file has no such password, if the value has a character that is not allowed, and as
+    `load_or_create` does.
+    """
+    passwords = [secret.name for secret in declared() if isinstance(secret, Password)]
+    with _alone(path):
+        values = _read(path)
+        if name not in passwords or name not in values:
+            known = ", ".join(each for each in passwords if each in values) or "none"
+            raise TercetError(f"expected the name of a password in {path}, found {name}: it has {known}")
+        if not _PASSWORD.fullmatch(value):
+            raise TercetError(
+                f"expected a password of letters and digits of ASCII and {PUNCTUATION}, found another character or "
+                "nothing: the others mean something to SQL, password files or templates"
+            )
+        _write(path, {**values, name: value})
 
 
 def _whole(values: Mapping[str, str]) -> Secrets:
@@ -174,7 +233,7 @@ def _read(path: Path) -> dict[str, str]:
         raise TercetError(
             f"expected to read the secrets in {path}, found {error.strerror}: run as the user who owns it"
         ) from None
-    document = read(raw)
+    document = read(unseal(raw, path) if raw.startswith(ARMOR) else raw)
     if document.problems:  # their texts may quote a secret
         raise _broken(path, f"no valid YAML at line {document.problems[0].line}")
     data = document.data or {}
@@ -214,9 +273,11 @@ def _alone(path: Path) -> Iterator[None]:
 
 def _write(path: Path, values: Mapping[str, str]) -> None:
     """Replace the file as a whole: the old one stays until the new one is on the disk."""
-    text = _HEADER + yaml.dump(dict(values), Dumper=_Dumper, sort_keys=False, width=1000)
+    text = (_HEADER + yaml.dump(dict(values), Dumper=_Dumper, sort_keys=False, width=1000)).encode()
+    readers = values.get(RECIPIENTS, "").splitlines()
+    content = seal(text, readers) if readers else text
     try:
-        replace_file(path, text.encode())
+        replace_file(path, content)
     except OSError as error:
         raise _unwritable(path, error) from None
 

@@ -82,6 +82,24 @@ Version = Annotated[
     ),
 ]
 
+_RECIPIENT = r"(age1[0-9a-z]+|ssh-(ed25519|rsa) [A-Za-z0-9+/=]+( [^\n]*)?)"
+
+
+def _recipient(value: str) -> str:
+    from tercet.inventory.sealing import parse_recipient  # noqa: PLC0415 - most inventories have none
+
+    if re.fullmatch(_RECIPIENT, value):
+        try:
+            parse_recipient(value)
+        except ValueError:
+            pass
+        else:
+            return value
+    raise wrong("a public key of age (age1…) or of SSH (ssh-ed25519 …)", "the output of `tercet takeover`")
+
+
+Recipient = Annotated[str, AfterValidator(_recipient), Field(json_schema_extra={"pattern": f"^{_RECIPIENT}$"})]
+
 Tag = Annotated[
     str,
     matching(

@@ -2,7 +2,7 @@
 
 Runs on every node (`tercet-guard.service`) with the standard library alone. The only argument is a JSON file: {"dcs":
 endpoint, "probe_port": …, "probe_s": …, "exempt_ports": […], "tailnet": CIDR, "sites": {NAME: SITE} of the nodes of the
-other sites}.
+other sites, "firewall": {"table": …, "unit": …}}.
 
 Over a tunnel, as after a power cut, a dead peer sends no RST and no ICMP; packets just vanish. Patroni, Raft, pools and
 streams would each wait until their own time limit. So:
@@ -22,9 +22,15 @@ streams would each wait until their own time limit. So:
 
 The probe is essential. When a cut heals, the stale gossip of the side that was cut off calls healthy members failed for
 a moment. Without its own probe, the guard cut off the healthy primary and a second failover followed (seen: 24 s).
+Resets may leave, too: if only this side takes the other for silent, the other must learn that its connections have
+ended. (Seen: pgpool waited for an answer without end, because it had no keepalives and the reset had been refused.)
+
 Gossip's ports and the port of the probe are exempt from the rule, as destination and as source. Otherwise a silent peer
 could never be seen alive again: after a cut, the guard on each side would refuse its own kernel's answer to the probe
 of the other side (seen: a healed site stayed alone forever).
+
+The guard also looks every 10 s whether the node's firewall is still there, because `nft flush ruleset` removes that,
+too; nodeside/firewall.py ends as soon as its rules are installed.
 
 When the guard itself has a problem:
 
@@ -169,6 +175,7 @@ def install_rule(exempt_ports: list[int], expiry: float) -> None:
                 type filter hook output priority 0;
                 tcp dport {{ {ports} }} accept
                 tcp sport {{ {ports} }} accept
+                tcp flags & rst == rst accept
                 ip daddr @silent reject with tcp reset
             }}
         }}
@@ -239,6 +246,7 @@ def watch(config: dict[str, Any]) -> None:
             renew(silent)
             renewed = started
         elif started - checked >= CHECK_S:
+            keep_closed(**config["firewall"])
             run(["nft", "list", "chain", *TABLE.split(), "refuse"])
             checked = started
         for address, name in fresh.items():
@@ -252,8 +260,20 @@ def watch(config: dict[str, Any]) -> None:
         time.sleep(max(0.02, POLL_S - (time.monotonic() - started)))
 
 
+def keep_closed(table: str, unit: str) -> None:
+    """Have the node's firewall installed again if somebody removed it. If that fails, the next look tries again."""
+    try:
+        run(["nft", "list", "chain", *table.split(), "input"])
+    except ProgramError as missing:
+        print(f"the firewall is gone ({missing}): it is installed again", flush=True)
+        try:
+            run(["systemctl", "--no-block", "restart", unit])
+        except ProgramError as error:
+            print(error, flush=True)
+
+
 def abort_connections(address: str) -> None:
-    """This only saves time: the rule resets the sockets at their next packet anyway."""
+    """Saves time, because the rule resets the sockets at their next packet, and tells the peer, if it lives."""
     try:
         run(["ss", "--kill", "--tcp", "--numeric", "dst", address])
     except ProgramError as error:

@@ -33,6 +33,10 @@ If pgpool cannot connect to the read node when a session begins, it continues wi
 then reads from the primary forever. This program ends such a session when the read node accepts connections again, so
 that the application's next session has both.
 
+pgpool asks for no keepalives on its connections to PostgreSQL, and has no setting for it. If the reset of a connection
+that PostgreSQL's side ended is lost, a session would wait for an answer forever. So this program switches the
+keepalives of these connections on (nodeside/halfopen.py).
+
 Invariant: the map in the kernel and every connection agree with the record. If this program dies, the last map stays in
 force; the next process ends only connections that lead to other nodes.
 
@@ -55,8 +59,10 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Collection
 from typing import Any
 
+from tercet.nodeside.halfopen import Connection, Probed, connections
 from tercet.nodeside.host import ProgramError, notify, run
 from tercet.nodeside.pings import TICK_S, Pings
 from tercet.nodeside.tailnet import Tailnet
@@ -66,7 +72,7 @@ HELD_S = 30.0  # PostgreSQL ends a session without its password after authentica
 AGAIN_S = 1.0  # after an error that is no news of PostgreSQL's end: each attempt costs it a process and a line of log
 GOES_DOWN = ("57P01", "57P02", "57P03")  # admin_shutdown, crash_shutdown, cannot_connect_now
 STAY_S = 3.0  # a node that was falsely declared failed was back in the catalogue after 0.15 s to 2.4 s
-LEGS_S = 2.0  # a session that has one leg at two looks is not just being made
+LOOK_S = 2.0  # a session that has one leg at two looks is not just being made
 TABLE = "ip tercet_routes"
 
 
@@ -218,23 +224,10 @@ def is_open(address: str, port: int) -> bool:
     return True
 
 
-def one_legged(listing: str, primary: str, read: str) -> set[str]:
-    """Local ports of the sockets to `primary` whose process has no socket to `read`.
-
-    The listing is that of `ss -tnpH` for one state: two queues, local address, peer, process (root sees it).
-    """
-    ports: dict[str, str] = {}
-    whole = set[str]()
-    for line in listing.splitlines():
-        fields = line.split(maxsplit=4)
-        if len(fields) < 5 or "pid=" not in fields[4]:
-            continue
-        process = fields[4].split("pid=")[1].split(",")[0]
-        peer = fields[3].rpartition(":")[0]
-        if peer == primary:
-            ports[process] = fields[2].rpartition(":")[2]
-        elif peer == read:
-            whole.add(process)
+def one_legged(found: Collection[Connection], primary: str, read: str) -> set[str]:
+    """Local ports of the connections to `primary` whose process has none to `read`."""
+    ports = {each.process: each.port for each in found if each.peer == primary}
+    whole = {each.process for each in found if each.peer == read}
     return {port for process, port in ports.items() if process not in whole}
 
 
@@ -305,23 +298,33 @@ class Legs:
     def __init__(self, primary: str, read: str, port: int) -> None:
         self._primary, self._read, self._port = primary, read, port
         self._seen = set[str]()
-        self._looked = 0.0
 
-    def poll(self, now: float) -> None:
+    def look(self, connections: Collection[Connection]) -> None:
         """Raises ProgramError."""
-        if now - self._looked < LEGS_S:
-            return
-        self._looked = now
-        found = one_legged(
-            run(["ss", "-tnpH", "state", "established", "dst", self._primary, "or", "dst", self._read]),
-            self._primary,
-            self._read,
-        )
+        found = one_legged(connections, self._primary, self._read)
         stuck, self._seen = found & self._seen, found
         if stuck and is_open(self._read, self._port):
             for port in sorted(stuck):
                 run(["ss", "--kill", "--tcp", "--numeric", "src", f"{self._primary}:{port}"])
             print(f"ended {len(stuck)} sessions that read from the primary alone", flush=True)
+
+
+class Backends:
+    """Looks at the proxy's connections to the two addresses every LOOK_S."""
+
+    def __init__(self, primary: str, read: str, port: int) -> None:
+        self._which = ["dst", primary, "or", "dst", read]
+        self._legs, self._probed = Legs(primary, read, port), Probed()
+        self._looked = 0.0
+
+    def poll(self, now: float) -> None:
+        """Raises ProgramError."""
+        if now - self._looked < LOOK_S:
+            return
+        self._looked = now
+        found = connections(run(["ss", "-tnpH", "state", "established", *self._which]))
+        self._legs.look(found)
+        self._probed.look(found)
 
 
 def write(path: str, text: str) -> None:
@@ -363,7 +366,7 @@ class Daemon:
         self._file, self._port = config["file"], config["port"]
         self._tailnet = Tailnet(config["tailnet"])
         self._kernel = Kernel(config["primary"], config["read"], config["record"])
-        self._legs = Legs(config["primary"], config["read"], config["port"])
+        self._backends = Backends(config["primary"], config["read"], config["port"])
         self._silent = set[str]()
         self.pings = Pings()
         self.probe = ProbeSession(config["port"], config["user"])
@@ -389,7 +392,7 @@ class Daemon:
         writes_to, reads_from = choose(primary, reads, silent | ({primary} if self.probe.refused else set()))
         self._kernel.lead(writes_to, reads_from)
         self._read_node.move(reads_from, time.monotonic())
-        self._legs.poll(time.monotonic())
+        self._backends.poll(time.monotonic())
         return True
 
 

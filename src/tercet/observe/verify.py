@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from tercet.components import endpoints
 from tercet.components.context import Context
+from tercet.components.nomad.component import JOB_USER
 from tercet.components.patroni import component as patroni
 from tercet.components.proxy.component import PASSFILE, Proxy
 from tercet.components.proxy.declaration import ProxyPorts
@@ -66,7 +67,7 @@ async def verify(context: Context, components: Sequence[Component], fleet: Fleet
     started = time.monotonic()
     async with asyncio.TaskGroup() as group:
         emit(Event("verify", "progress", f"{JOB}; {ROWS}"))
-        job = group.create_task(_job_runs(platform, fleet))
+        job = group.create_task(_job_runs(context, fleet))
         rows = group.create_task(_rows_travel(platform, proxy, fleet))
         results = await wait_for(conditions, asked, fleet, deadline=SETTLE_S)
         verdicts = [Verdict(condition.title, state) for condition, state in results]
@@ -75,7 +76,7 @@ async def verify(context: Context, components: Sequence[Component], fleet: Fleet
     # A proof that failed may have begun too early, so try it again.
     states = [job.result(), rows.result()]
     if not isinstance(states[0], Passing):
-        states[0] = await _job_runs(platform, fleet)
+        states[0] = await _job_runs(context, fleet)
     if not isinstance(states[1], Passing):
         states[1] = await _rows_travel(platform, proxy, fleet)
     for title, state in zip((JOB, ROWS), states, strict=True):
@@ -95,14 +96,16 @@ JOB = "nomad: a job runs in every datacenter"
 ROWS = "routing: rows written at every site are read back at every site"
 
 
-async def _job_runs(platform: Platform, fleet: Fleet) -> State:
+async def _job_runs(context: Context, fleet: Fleet) -> State:
     """Register a sysbatch job (one run on every client), wait for its end everywhere, and purge it."""
+    platform = context.platform
     control = platform.of(Role.CONTROL)[0].name
-    nomad = endpoints.nomad(platform)
+    nomad = endpoints.nomad(platform, context.secrets)
     job = f"tercet-verify-{secrets.token_hex(4)}"
     task = {
         "Name": "true",
         "Driver": "raw_exec",
+        "User": JOB_USER,
         "Config": {"command": "/bin/true"},
         "Resources": {"CPU": 10, "MemoryMB": 16},
         "LogConfig": {"MaxFiles": 1, "MaxFileSizeMB": 1},

@@ -21,7 +21,7 @@ async def apply(session: Session, emit: Emit, show: Callable[[Plan], None], dest
     """
     session = await with_image(session, emit)
     async with session.provider.lock(operator("apply")), PersistentAgents(session.provider) as fleet:
-        session = await with_own_secrets(session)
+        session = await with_own_secrets(session, emit)
         return await plan_and_execute(session, fleet, emit, show, destroy)
 
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from tercet.components.identity import membership
 from tercet.components.identity.membership import holders
 from tercet.converge.apply import apply
-from tercet.converge.events import Emit
+from tercet.converge.events import Emit, Event
 from tercet.converge.fleet import Fleet
 from tercet.converge.observe import observe
 from tercet.converge.plan import Change, Plan
@@ -16,7 +16,8 @@ from tercet.converge.planner import desired, plan
 from tercet.converge.target import Kind, Target, Verb
 from tercet.errors import TercetError
 from tercet.image.build import ensure_image
-from tercet.inventory.secrets import claim, holds_any, load_or_create, owner
+from tercet.inventory.sealing import identity_file, own_recipient
+from tercet.inventory.secrets import claim, holds_any, load_or_create, owner, recipients
 from tercet.operations.restarts import restart
 from tercet.session.session import Session
 
@@ -32,15 +33,36 @@ async def with_image(session: Session, emit: Emit) -> Session:
     return session.with_image(image)
 
 
-async def with_own_secrets(session: Session) -> Session:
-    """The same session with its secrets, which are generated now if they are missing.
+async def with_own_secrets(session: Session, emit: Emit) -> Session:
+    """The same session with its secrets, which are generated now if they are missing, in a file for the readers that
+    the inventory names.
 
     Call this only under the provider's lock; otherwise two operators could make two sets for one platform.
     """
     await _refuse_lost_secrets(session)
-    secrets = load_or_create(session.secrets_file)
+    before, readers = recipients(session.secrets_file), _readers(session, emit)
+    secrets = load_or_create(session.secrets_file, readers)
+    if readers != before:
+        who = f"encrypted for {len(readers)} public keys" if len(readers) > 1 else "encrypted for your public key"
+        text = f"{session.secrets_file} is {who if readers else 'not encrypted'}"
+        emit(Event("secrets", "done", text))
     claim(session.secrets_file, session.platform.name)
     return session.with_secrets(secrets)
+
+
+def _readers(session: Session, emit: Emit) -> tuple[str, ...]:
+    """The public keys for which the secrets are encrypted; empty if they are not to be encrypted."""
+    wanted = session.platform.settings.secrets
+    if not wanted.encrypt:
+        return ()
+    if readers := wanted.recipients or recipients(session.secrets_file):
+        return readers
+    is_new = not identity_file().exists()
+    own = own_recipient()
+    if is_new:
+        text = f"made your private key {identity_file()}, which opens the platform's secrets: keep a copy elsewhere"
+        emit(Event("secrets", "done", text))
+    return (own,)
 
 
 async def _refuse_lost_secrets(session: Session) -> None:

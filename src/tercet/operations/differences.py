@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 
+from tercet.components.derived import derived
 from tercet.converge.observe import ask
 from tercet.converge.plan import Held, Plan, Step
 from tercet.converge.requests import Answer, Deferred, Exec, Request
@@ -40,7 +41,7 @@ async def differences(session: Session, todo: Plan) -> Differences:
     for node, file in files:
         questions.setdefault(node, {})[file.path] = Exec(("head", "--bytes", str(LARGEST + 1), "--", file.path))
     readings = await ask(session.provider, questions, timeout=READ_TIMEOUT_S)
-    redactor = Redactor(known_secrets(session.context.secrets, {}))
+    redactor = Redactor(known_secrets(session.context.secrets, derived(session.context)))
     return {(node, file.path): difference(file, readings.get(node, file.path), redactor) for node, file in files}
 
 

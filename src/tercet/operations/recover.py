@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tercet.components.consul.access import of_site
 from tercet.components.consul.component import DATA, UNIT, Consul
 from tercet.converge.component import Condition, Passing
 from tercet.converge.events import Emit, Event
@@ -19,6 +20,7 @@ from tercet.converge.requests import Request
 from tercet.datafile import text_of
 from tercet.errors import TercetError
 from tercet.inventory.platform import Role
+from tercet.operations.tokens import create_tokens
 from tercet.session.session import Session, operator
 
 # The server elects itself and joins its clients within seconds. If that fails, a client tries the failed server every
@@ -58,6 +60,7 @@ async def recover(session: Session, site: str, emit: Emit, *, force: bool) -> st
                 f"expected {UNIT} on {control} to start with empty data, found: {said}. Look at it with `tercet exec "
                 f"{control} -- systemctl status {UNIT}`, then recover again"
             )
+        await create_tokens(session, of_site(session.context, session.platform.site(site)))
         detail = await _works_again(session, condition, asked)
         emit(Event("consul", "done", f"{datacenter} works again"))
     return detail

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from tercet.components import endpoints
+from tercet.components.consul.access import stretched
 from tercet.components.consul.component import alive
 from tercet.components.dcs import component as dcs
 from tercet.components.patroni import component as patroni
@@ -31,6 +32,7 @@ from tercet.datafile import text_of
 from tercet.errors import TercetError
 from tercet.inventory.platform import Platform, Role
 from tercet.observe.reach import PROBE_S, Databases, Reach, probe, survey_of
+from tercet.operations.tokens import create_tokens
 from tercet.session.session import Session, operator
 
 LOOK_S = 10.0
@@ -96,11 +98,12 @@ async def examine(session: Session, emit: Emit) -> DcsState:
     """Examine `dcs` and, if something is wrong, the WAL of every database node. Changes nothing."""
     platform = session.platform
     component, cluster = dcs.Dcs(session.context), patroni.Patroni(session.context)
+    agent = endpoints.dcs(platform, session.context.secrets)
     asked: dict[str, dict[str, Request]] = {}
     for node in platform.of(Role.CONTROL):
         asked[node.name] = {**component.questions(node)}
         for key in ("initialize", "sync"):
-            asked[node.name][key] = Http(endpoints.dcs(platform), f"/v1/kv/{cluster.key(key)}?raw&consistent")
+            asked[node.name][key] = Http(agent, f"/v1/kv/{cluster.key(key)}?raw&consistent")
     for node in platform.of(Role.DB):
         asked[node.name] = {"unit": Active(patroni.UNIT)}
     readings = await ask(session.provider, asked, timeout=LOOK_S)
@@ -248,6 +251,7 @@ async def new_raft(session: Session, emit: Emit) -> None:
     await on_each(session, controls, START_SERVER, timeout=60)
     if text := await _elected(session, CREATED_S):
         raise TercetError(f"after {CREATED_S:g} s; run this again\n{text}")
+    await create_tokens(session, stretched(session.context))
 
 
 async def record(session: Session, leader: Reach, emit: Emit) -> None:
@@ -259,7 +263,7 @@ async def record(session: Session, leader: Reach, emit: Emit) -> None:
     create = put(cluster.key("initialize"), leader.system) | {"Verb": "cas", "Index": 0}
     changes = [create, *(put(cluster.key(name), json.dumps(value)) for name, value in values.items())]
     body = json.dumps([{"KV": change} for change in changes]).encode()
-    request = Http(endpoints.dcs(platform), "/v1/txn", "PUT", body)
+    request = Http(endpoints.dcs(platform, session.context.secrets), "/v1/txn", "PUT", body)
     control = dcs.bootstrap_server(platform).name
     answer = (await ask(session.provider, {control: {"record": request}}, timeout=15)).get(control, "record")
     # A primary that ran all the time may have written this already, with better data.

@@ -4,7 +4,7 @@
    address, so no service that binds to one starts. If it ran all the time, it logs itself out as soon as the control
    server answers it (after 15 s in the lab). So the lost sites do not even see each other: there is no quorum in their
    `dcs` or their Nomad, and no majority for Patroni's failsafe mode.
-2. The remaining nodes allow only each other to use the platform's ports (components/tailscale/allowlist.py).
+2. The remaining nodes allow only each other to use the platform's ports (nodeside/firewall.py).
 
 Removing a node from the tailnet is not enough: a node that is cut off at that moment never learns of it, and continues
 with the peers that it remembers. Two lost sites that see each other would remain a majority, even after their links to
@@ -43,7 +43,7 @@ BY_HAND_S = 900.0  # seconds for a person to find the devices on the pages of th
 # After its start, tailscaled has no peers until the control server gives it some. A tailscaled that ran all the time
 # and is logged in again continues without the peers that had expired (seen: it answers none of them).
 FORGET_PEERS = f"! systemctl -q is-active {tailscale.UNIT} || systemctl restart {tailscale.UNIT}"
-COMPONENTS = ("fingerprint", "membership", "headscale", "tailscale", "allowlist")
+COMPONENTS = ("fingerprint", "membership", "headscale", "tailscale", "firewall")
 
 
 async def shut_out(session: Session, emit: Emit) -> None:
@@ -151,14 +151,15 @@ async def _forget(session: Session) -> None:
     for control in platform.of(Role.CONTROL):
         requests: dict[str, Request] = {}
         for node in platform.lost_nodes:
-            requests[f"dcs {node.name}"] = _leave(endpoints.dcs(platform), node.name)
+            requests[f"dcs {node.name}"] = _leave(endpoints.dcs(platform, session.context.secrets), node.name)
             if node.role is Role.CONTROL:
                 datacenter = next(site.datacenter for site in platform.lost_sites if site.name == node.site)
                 for name in (datacenter, dcs.NAME):
-                    agent = endpoints.consul(platform)
+                    agent = endpoints.consul(platform, session.context.secrets)
                     requests[f"wan {node.name} {name}"] = _leave(agent, f"{node.name}.{name}", wan=True)
                 leave = f"/v1/agent/force-leave?node={node.name}.global&prune=true"
-                requests[f"nomad {node.name}"] = Http(endpoints.nomad(platform), leave, "PUT", timeout=10)
+                servers = endpoints.nomad(platform, session.context.secrets)
+                requests[f"nomad {node.name}"] = Http(servers, leave, "PUT", timeout=10)
         asked[control.name] = requests
     await ask(session.provider, asked, timeout=60)
 

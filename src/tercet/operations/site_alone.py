@@ -129,7 +129,7 @@ async def examine(session: Session, site: str, emit: Emit) -> SiteState:
     control, database = platform.at(site, Role.CONTROL), platform.at(site, Role.DB)
     lost = tuple(each.name for each in platform.lost_sites)
     component, cluster = dcs.Dcs(left.context), patroni.Patroni(left.context)
-    agent, servers = endpoints.dcs(platform), endpoints.nomad(platform)
+    agent, servers = (of(platform, left.context.secrets) for of in (endpoints.dcs, endpoints.nomad))
     asked: dict[str, dict[str, Request]] = {
         control.name: {
             **component.questions(control),
@@ -289,7 +289,7 @@ async def _nomad(left: Session, emit: Emit) -> None:
     emit(Event(PHASE, "progress", "Nomad continues with one server, and with its jobs", control.name))
     port = str(platform.settings.ports.of(NomadPorts).nomad_rpc)
     await on_each(left, [control.name], NOMAD_ALONE, port, timeout=60)
-    servers = endpoints.nomad(platform)
+    servers = endpoints.nomad(platform, left.context.secrets)
     asked: Mapping[str, Mapping[str, Request]] = {
         control.name: {
             "nomad.leader": Http(servers, "/v1/status/leader"),

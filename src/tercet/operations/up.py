@@ -45,7 +45,7 @@ async def up(
     _announce_proxy(session, emit)
     # Everything that is started under the lock ends before the lock is released. The proof needs no lock.
     async with session.provider.lock(operator("up")), PersistentAgents(session.provider) as fleet:
-        session = await with_own_secrets(session)
+        session = await with_own_secrets(session, emit)
         plan = await plan_and_execute(session, fleet, emit, lambda _plan: None, destroy, gates=gates)
     return Raised(session, plan, await prove(session, emit))
 

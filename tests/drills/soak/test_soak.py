@@ -325,6 +325,20 @@ def platform_without_primary() -> object:
     return seen.model_copy(update={"postgres": seen.postgres.model_copy(update={"primary": None})})
 
 
+async def test_a_primary_that_one_look_misses_ends_nothing(fake: Fake, tmp_path: Path) -> None:
+    """Patroni answers no look in time while the whole machine stands still for a moment."""
+    seen = await fake.session.snapshot()
+    answers = [platform_without_primary(), seen] * 3
+
+    async def snapshot() -> object:
+        return answers.pop(0) if answers else seen
+
+    fake.session.snapshot = snapshot  # type: ignore[method-assign]
+    made = soak(fake, tmp_path)
+    await made.run("a test")
+    assert made.summary.broken is None and made.audited and not answers
+
+
 async def test_a_platform_that_stays_ill_ends_it(fake: Fake, tmp_path: Path) -> None:
     looks = 0
 

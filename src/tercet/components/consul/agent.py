@@ -19,11 +19,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tercet.components.consul import access, tls
 from tercet.components.context import Context
 from tercet.components.systemd import CONTROL_PLANE, NEEDS_TAILNET, unit_file, unit_path
 from tercet.components.tailscale.component import INTERFACE
 from tercet.components.text import as_json
 from tercet.converge.resources import Directory, File, Resource, Rolling, Unit
+from tercet.inventory.platform import Node
 
 CONSUL = "/usr/local/bin/consul"
 
@@ -67,6 +69,8 @@ def base_settings(
         "disable_update_check": True,
         "use_streaming_backend": False,
         "retry_interval": "1s",
+        "tls": tls.settings(),
+        "acl": access.settings(),
         "performance": {"raft_multiplier": 1, "rpc_hold_timeout": "1s"},
         "limits": {"rpc_client_timeout": "3s"},
         "gossip_lan": {
@@ -79,6 +83,7 @@ def base_settings(
 
 def resources(
     context: Context,
+    node: Node,
     agent: Agent,
     title: str,
     settings: dict[str, object],
@@ -87,13 +92,20 @@ def resources(
     rolling: Rolling | None = None,
     start: Start | None = None,
 ) -> Iterable[Resource]:
-    """All resources of one agent on one node. `definitions` (services) are reloaded; `settings` need a restart."""
+    """All resources of one agent on one node. `definitions` (services) are reloaded, like the certificate; `settings`
+    need a restart.
+    """
     programs = context.program("consul")
-    config = f"{agent.config_dir}/agent.json"
+    secrets = {"encrypt": tls.gossip_key(context), "acl": {"tokens": access.own_tokens(context, node)}}
+    config = (
+        File(f"{agent.config_dir}/agent.json", as_json(settings)),
+        File(f"{agent.config_dir}/secrets.json", as_json(secrets), mode=0o600, secret=True),
+    )
     services = f"{agent.config_dir}/services.json"
     yield from programs
+    yield from tls.member(context, node).files(tls.FOLDER)
     yield Directory(agent.config_dir, purge=True)
-    yield File(config, as_json(settings))
+    yield from config
     if definitions is not None:
         yield File(services, as_json(definitions))
     directories, before = [agent.config_dir], dict[str, str]()
@@ -120,7 +132,12 @@ def resources(
     )
     yield Unit(
         agent.unit,
-        restart_on=(config, unit_path(agent.unit), *before.values(), *(program.link for program in programs)),
-        reload_on=(services,) if definitions is not None else (),
+        restart_on=(
+            *(file.path for file in config),
+            unit_path(agent.unit),
+            *before.values(),
+            *(program.link for program in programs),
+        ),
+        reload_on=(tls.FOLDER.ca, tls.FOLDER.node, *((services,) if definitions is not None else ())),
         rolling=rolling,
     )

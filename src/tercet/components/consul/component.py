@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from tercet.components import endpoints
+from tercet.components.consul import access
 from tercet.components.consul import agent as consul_agent
 from tercet.components.consul.agent import Agent
 from tercet.components.consul.declaration import ConsulPorts
@@ -34,7 +35,7 @@ class Consul:
 
     context: Context
     name: str = "consul"
-    after: tuple[str, ...] = ("allowlist",)
+    after: tuple[str, ...] = ("firewall",)
 
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is Role.WORLD:
@@ -50,6 +51,7 @@ class Consul:
             "serf_lan": ports.consul_serf_lan,
             "serf_wan": ports.consul_serf_wan,
             "server": ports.consul_server,
+            "grpc_tls": -1,
         }
         if node.role is Role.CONTROL:
             others = [control.name for control in platform.of(Role.CONTROL) if control != node]
@@ -65,14 +67,19 @@ class Consul:
             settings["retry_join"] = [f"{platform.at(node.site, Role.CONTROL).name}:{ports.consul_serf_lan}"]
         rolling = in_turn("consul servers") if node.role is Role.CONTROL else in_turn("consul clients", client=True)
         title = f"Consul of datacenter {site.datacenter}"
-        yield from consul_agent.resources(self.context, agent, title, settings, rolling=rolling)
+        yield from consul_agent.resources(self.context, node, agent, title, settings, rolling=rolling)
+        if node.role is Role.CONTROL:
+            yield from access.program()
+            yield access.created(self.context, access.of_site(self.context, site))
 
     def questions(self, node: Node) -> Mapping[str, Request]:
+        """They need no token that the Raft has: they must be answered without a leader, too."""
         if node.role is not Role.CONTROL:
             return {}
-        agent = endpoints.consul(self.context.platform)
+        platform = self.context.platform
+        agent = endpoints.consul_agent(platform, node.name, self.context.secrets)
         return {
-            "consul.leader": Http(agent, "/v1/status/leader"),
+            "consul.leader": Http(endpoints.consul(platform), "/v1/status/leader"),
             "consul.wan": Http(agent, "/v1/agent/members?wan=1"),
             "consul.lan": Http(agent, "/v1/agent/members"),
         }

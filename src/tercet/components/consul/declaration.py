@@ -5,9 +5,15 @@ from __future__ import annotations
 from tercet.components.consul.journal import CONSUL
 from tercet.inventory.base import Model
 from tercet.inventory.components import ComponentDeclaration, Process
+from tercet.inventory.generated import Authority, Password
 from tercet.inventory.journals import UnitJournal
+from tercet.inventory.openings import Opening, Use, gossip
 from tercet.inventory.platform import Role
 from tercet.inventory.shapes import Port, Source, Version
+
+AUTHORITY = Authority("consul_ca", "tercet Consul", "consul")  # Consul wants names that end in ".consul"
+GOSSIP = Password("consul_gossip")
+SEED = Password("consul_tokens")  # all tokens are derived from it (tokens.py)
 
 
 class ConsulPorts(Model):
@@ -26,14 +32,25 @@ class ConsulSource(Model):
     consul: Source = "auto"
 
 
+NODES = (Role.CONTROL, Role.APPS, Role.DB)
+
 DECLARATION = ComponentDeclaration(
     components=("component:Consul",),
     programs=("programs:CONSUL",),
     versions=ConsulVersion,
     sources=ConsulSource,
     ports=ConsulPorts,
+    secrets=(GOSSIP, SEED, AUTHORITY),
+    additions=("tls:SECRETS", "access:TOKENS"),
     gossip=("consul_serf_lan", "consul_serf_wan"),
     journals=(UnitJournal("consul.service", "consul", CONSUL),),
-    processes=(Process("consul", "consul.service", (Role.CONTROL, Role.APPS, Role.DB)),),
-    listens=(Role.CONTROL, Role.APPS, Role.DB),
+    processes=(Process("consul", "consul.service", NODES),),
+    uses=(Use("consul_dns"),),
+    listens=NODES,
+    opens=(
+        gossip("consul_serf_lan", NODES, within_site=True),
+        gossip("consul_serf_wan", (Role.CONTROL,)),
+        Opening("consul_server", to=(Role.CONTROL,), of=NODES, within_site=True),
+        Opening("consul_server", to=(Role.CONTROL,), of=(Role.CONTROL,)),  # requests for another datacenter
+    ),
 )

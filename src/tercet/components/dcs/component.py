@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from tercet.components import endpoints, permission
+from tercet.components.consul import access
 from tercet.components.consul import agent as consul_agent
 from tercet.components.consul.agent import Agent, Start
 from tercet.components.consul.component import alive
@@ -34,10 +35,12 @@ from tercet.converge.component import Condition, Passing, Readings, State, Waiti
 from tercet.converge.requests import Exec, Http, Request
 from tercet.converge.resources import File, Object, Resource
 from tercet.datafile import text_of
+from tercet.inventory.checks import RESERVED_DATACENTER
 from tercet.inventory.platform import Node, Platform, Role
 
-NAME = "dcs"
+NAME = RESERVED_DATACENTER
 UNIT = "consul-dcs.service"
+CONFIG_DIR = "/etc/consul-dcs.d"
 DATA = "/var/lib/consul-dcs"
 PERMISSION = "/var/lib/tercet/dcs-bootstrap.json"
 
@@ -49,62 +52,39 @@ _BEFORE_START = text_of(__package__, "before-start.sh", DATA=DATA, BESIDE=_BESID
 
 @dataclass(frozen=True, slots=True)
 class Dcs:
-    """Servers on the control nodes, client agents on the others; they register the components' services."""
+    """Servers on the control nodes, and the tokens of all nodes. The other agents come later (DcsAgents): they take a
+    registration that is denied for done, and repeat it only after a minute or two.
+    """
 
     context: Context
     name: str = NAME
-    after: tuple[str, ...] = ("allowlist",)
+    after: tuple[str, ...] = ("firewall",)
 
     def desired(self, node: Node) -> Iterable[Resource]:
-        if node.role is Role.WORLD:
+        if node.role is not Role.CONTROL:
             return
         platform = self.context.platform
-        ports = platform.settings.ports.of(DcsPorts)
         wan = platform.settings.ports.of(ConsulPorts).consul_serf_wan
-        agent = Agent(UNIT, "/etc/consul-dcs.d", DATA, ports.dcs_http)
         controls = [control.name for control in platform.of(Role.CONTROL)]
-        settings = consul_agent.base_settings(self.context, agent, node.name, NAME, quick=True)
-        settings["ports"] = {
-            "http": ports.dcs_http,
-            "dns": ports.dcs_dns,
-            "serf_lan": ports.dcs_serf_lan,
-            "serf_wan": ports.dcs_serf_wan,
-            "server": ports.dcs_server,
-            "grpc": -1,
-            "grpc_tls": -1,
+        server: dict[str, object] = {
+            "server": True,
+            # The other side's WAN port, not ours: these are the servers of dc1..dcN.
+            "retry_join_wan": [f"{name}:{wan}" for name in controls],
+            "retry_interval_wan": "1s",
+            # A dead site's server stays a voter: three voters of which two live have the same quorum as two voters
+            # do, and nothing changes when it comes back. Consul reads this when a Raft is created, and never again:
+            # it is that of all sites, also while some are lost.
+            "autopilot": {
+                "min_quorum": len(platform.settings.sites),
+                "server_stabilization_time": "1s",
+            },
         }
-        settings["retry_join"] = [f"{name}:{ports.dcs_serf_lan}" for name in controls if name != node.name]
-        # Clients also one at a time: the primary renews its session through its own agent.
-        rolling = everywhere("dcs", node, platform, endpoints.dcs(platform))
-        if node.role is Role.CONTROL:
-            settings |= {
-                "server": True,
-                # The other side's WAN port, not ours: these are the servers of dc1..dcN.
-                "retry_join_wan": [f"{name}:{wan}" for name in controls],
-                "retry_interval_wan": "1s",
-                # A dead site's server stays a voter: three voters of which two live have the same quorum as two voters
-                # do, and nothing changes when it comes back. Consul reads this when a Raft is created, and never again:
-                # it is that of all sites, also while some are lost.
-                "autopilot": {
-                    "min_quorum": len(platform.settings.sites),
-                    "server_stabilization_time": "1s",
-                },
-            }
-        services = registered(self.context, node)
-        definitions: dict[str, object] | None = {"services": services} if services else None
-        title = "Consul for leader election (dcs)"
-        start = None
-        if node.role is Role.CONTROL:
-            start = Start(File("/usr/lib/tercet/dcs-before-start", _BEFORE_START.encode(), mode=0o755), _BESIDE)
         if node == bootstrap_server(platform):
             yield self._permission()
-        yield from consul_agent.resources(
-            self.context, agent, title, settings, definitions=definitions, rolling=rolling, start=start
-        )
-        # If the agent on the primary's node hangs, no write is possible until this has ended it: 3 to 5 s.
-        yield from hungwatch(
-            "dcswatch", "Ends a dcs agent that does not answer", UNIT, ports.dcs_http, HTTP, looks=3, pause_s=0.5
-        )
+        start = Start(File("/usr/lib/tercet/dcs-before-start", _BEFORE_START.encode(), mode=0o755), _BESIDE)
+        yield from _agent(self.context, node, server, start)
+        yield from access.program()
+        yield access.created(self.context, access.stretched(self.context))
 
     def permission(self) -> Exec:
         """Allow the server that gets this to create the Raft when it sees all servers."""
@@ -131,22 +111,84 @@ class Dcs:
         )
 
     def questions(self, node: Node) -> Mapping[str, Request]:
-        if node.role is Role.WORLD:
+        """They need no token that the Raft has: they must be answered without a leader, too."""
+        if node.role is not Role.CONTROL:
             return {}
-        agent = endpoints.dcs(self.context.platform)
-        questions: dict[str, Request] = {"dcs.members": Http(agent, "/v1/agent/members")}
-        if node.role is Role.CONTROL:
-            questions["dcs.leader"] = Http(agent, "/v1/status/leader")
-            questions["dcs.peers"] = Http(agent, "/v1/operator/raft/configuration")
-            questions["dcs.raft"] = Http(agent, "/v1/status/peers")
-        return questions
+        platform, secrets = self.context.platform, self.context.secrets
+        return {
+            "dcs.members": _members_of(self.context, node),
+            "dcs.leader": Http(endpoints.dcs(platform), "/v1/status/leader"),
+            "dcs.peers": Http(endpoints.dcs(platform, secrets), "/v1/operator/raft/configuration"),
+            "dcs.raft": Http(endpoints.dcs(platform), "/v1/status/peers"),
+        }
 
     def healthy(self) -> Iterable[Condition]:
         platform = self.context.platform
         controls = tuple((node.name, UNIT) for node in platform.of(Role.CONTROL))
-        nodes = tuple((node.name, UNIT) for node in platform.nodes)
         yield Condition(f"dcs: one leader among {len(controls)} voters", _elected(platform), controls)
+
+
+@dataclass(frozen=True, slots=True)
+class DcsAgents:
+    """Client agents on the other nodes; they register the components' services."""
+
+    context: Context
+    name: str = "dcs-agents"
+    after: tuple[str, ...] = (NAME,)
+
+    def desired(self, node: Node) -> Iterable[Resource]:
+        if node.role in (Role.APPS, Role.DB):
+            yield from _agent(self.context, node, {}, None)
+
+    def questions(self, node: Node) -> Mapping[str, Request]:
+        return {} if node.role is Role.WORLD else {"dcs.members": _members_of(self.context, node)}
+
+    def healthy(self) -> Iterable[Condition]:
+        platform = self.context.platform
+        nodes = tuple((node.name, UNIT) for node in platform.nodes)
         yield Condition("dcs: every node is a member", _members(platform), nodes)
+
+
+def _agent(context: Context, node: Node, role: Mapping[str, object], start: Start | None) -> Iterable[Resource]:
+    """The node's agent. `role` has the settings that only a server has."""
+    platform = context.platform
+    ports = platform.settings.ports.of(DcsPorts)
+    agent = Agent(UNIT, CONFIG_DIR, DATA, ports.dcs_http)
+    others = [control.name for control in platform.of(Role.CONTROL) if control != node]
+    settings: dict[str, object] = {
+        **consul_agent.base_settings(context, agent, node.name, NAME, quick=True),
+        "ports": {
+            "http": ports.dcs_http,
+            "dns": ports.dcs_dns,
+            "serf_lan": ports.dcs_serf_lan,
+            "serf_wan": ports.dcs_serf_wan,
+            "server": ports.dcs_server,
+            "grpc": -1,
+            "grpc_tls": -1,
+        },
+        "retry_join": [f"{name}:{ports.dcs_serf_lan}" for name in others],
+        **role,
+    }
+    services = registered(context, node)
+    yield from consul_agent.resources(
+        context,
+        node,
+        agent,
+        "Consul for leader election (dcs)",
+        settings,
+        definitions={"services": services} if services else None,
+        # Clients also one at a time: the primary renews its session through its own agent.
+        rolling=everywhere("dcs", node, platform, endpoints.dcs_agent(platform, node.name, context.secrets)),
+        start=start,
+    )
+    # If the agent on the primary's node hangs, no write is possible until this has ended it: 3 to 5 s.
+    yield from hungwatch(
+        "dcswatch", "Ends a dcs agent that does not answer", UNIT, ports.dcs_http, HTTP, looks=3, pause_s=0.5
+    )
+
+
+def _members_of(context: Context, node: Node) -> Http:
+    return Http(endpoints.dcs_agent(context.platform, node.name, context.secrets), "/v1/agent/members")
 
 
 def bootstrap_server(platform: Platform) -> Node:

@@ -6,6 +6,7 @@ from tercet.components.consul.journal import CONSUL
 from tercet.inventory.base import Model
 from tercet.inventory.components import ComponentDeclaration, Cost, Process
 from tercet.inventory.journals import UnitJournal
+from tercet.inventory.openings import Opening, Use, gossip
 from tercet.inventory.platform import Role
 from tercet.inventory.shapes import Port
 
@@ -19,12 +20,21 @@ class DcsPorts(Model):
     dcs_server: Port = 9300
 
 
+NODES = (Role.CONTROL, Role.APPS, Role.DB)
+
 DECLARATION = ComponentDeclaration(
-    components=("component:Dcs",),
+    components=("component:Dcs", "component:DcsAgents"),
     ports=DcsPorts,
     gossip=("dcs_serf_lan", "dcs_serf_wan"),
     journals=(UnitJournal("consul-dcs.service", "dcs", CONSUL),),
-    processes=(Process("dcs", "consul-dcs.service", (Role.CONTROL, Role.APPS, Role.DB), (Cost.PRIMARY,)),),
+    processes=(Process("dcs", "consul-dcs.service", NODES, (Cost.PRIMARY,)),),
     status=("status:DATACENTERS",),
-    listens=(Role.CONTROL, Role.APPS, Role.DB),
+    proof="proof:proof",
+    uses=(Use("dcs_dns"),),
+    listens=NODES,
+    opens=(
+        gossip("dcs_serf_lan", NODES),
+        gossip("dcs_serf_wan", (Role.CONTROL,)),
+        Opening("dcs_server", to=(Role.CONTROL,), of=NODES),
+    ),
 )

@@ -15,6 +15,8 @@ from tercet import nodeside
 from tercet.components import endpoints
 from tercet.components.context import Context
 from tercet.components.dcs.declaration import DcsPorts
+from tercet.components.firewall.declaration import UNIT as FIREWALL_UNIT
+from tercet.components.patroni.declaration import scope
 from tercet.components.systemd import CONTROL_PLANE, Value, unit_file, unit_path
 from tercet.components.tailscale.component import HOSTS, SOCKET
 from tercet.components.text import as_json
@@ -23,6 +25,7 @@ from tercet.converge.requests import Active, Answer, Exec, Request
 from tercet.converge.resources import Directory, File, Resource, Unit
 from tercet.inventory.components import declarations
 from tercet.inventory.platform import Node, Platform, Role
+from tercet.nodeside.firewall import TABLE as FIREWALL
 
 GUARD = "tercet-guard.service"
 PLACEMENT = "tercet-placement.service"
@@ -107,26 +110,29 @@ class Guard:
 
     context: Context
     name: str = "guard"
-    after: tuple[str, ...] = ("allowlist",)
+    after: tuple[str, ...] = ("firewall",)
 
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is Role.WORLD:
             return
         platform = self.context.platform
         ports, dcs = platform.settings.ports, endpoints.dcs(platform)._asdict()
+        own_agent = endpoints.dcs_agent(platform, node.name, self.context.secrets)._asdict()
         port_of = ports.model_dump()
         gossip = [port_of[name] for component in declarations() for name in component.gossip]
         guard: dict[str, object] = {
-            "dcs": dcs,
+            "dcs": own_agent,
             "probe_port": ports.of(DcsPorts).dcs_serf_lan,
             "probe_s": self.context.timing.peer_probe_ms / 1000,
             "exempt_ports": gossip,
             "tailnet": str(platform.settings.tailnet.cidr),
             "sites": {member.name: member.site for member in platform.nodes if member.site != node.site},
+            "firewall": {"table": FIREWALL, "unit": FIREWALL_UNIT},
         }
         # Without a limit for its start: it tries until the rule can be installed, and reports why it cannot be.
         service = {**SUPERVISED, "TimeoutStartSec": "infinity"}
-        yield from daemon("guard", "Dead-peer guard", guard, modules=(*CLIENT, "host", "tailnet"), service=service)
+        modules = (*CLIENT, "host", "tailnet")
+        yield from daemon("guard", "Dead-peer guard", guard, modules=modules, secret=True, service=service)
         paths: dict[str, object] = {
             "socket": SOCKET,
             "hosts": HOSTS,
@@ -141,12 +147,12 @@ class Guard:
                 "dcs": dcs,
                 "node": node.name,
                 "sites": {member.name: member.site for member in platform.nodes},
-                "leader_key": f"service/{platform.settings.postgresql.service}/leader",
+                "leader_key": leader_key(platform),
             }
             yield from daemon("placement", "Keeps the leader of dcs away from the primary", placement, modules=CLIENT)
             rollback: dict[str, object] = {
                 "dcs": dcs,
-                "key": f"tercet/count/{node.name}",
+                "key": counted(node),
                 "count": "/var/lib/tercet/count",
                 "mark": RESTORED,
             }
@@ -168,6 +174,16 @@ class Guard:
         yield Condition(
             "control: no server was restored from an old copy", _not_restored(self.context.platform), controls
         )
+
+
+def leader_key(platform: Platform) -> str:
+    """The key in `dcs` whose value is the primary's name."""
+    return f"{scope(platform)}/leader"
+
+
+def counted(node: Node) -> str:
+    """The key in `dcs` of the node's count (nodeside/rollback.py)."""
+    return f"tercet/count/{node.name}"
 
 
 def active(names: list[str], question: str) -> Callable[[Readings], State]:

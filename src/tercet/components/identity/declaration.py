@@ -4,4 +4,6 @@ from __future__ import annotations
 
 from tercet.inventory.components import ComponentDeclaration
 
-DECLARATION = ComponentDeclaration(components=("fingerprint:Fingerprint", "membership:Membership"))
+DECLARATION = ComponentDeclaration(
+    components=("fingerprint:Fingerprint", "membership:Membership"), status=("status:CERTIFICATES",)
+)

@@ -13,21 +13,32 @@ from tercet.components import endpoints
 from tercet.components.consul.declaration import ConsulPorts
 from tercet.components.context import Context
 from tercet.components.guard.component import CLIENT, SUPERVISED, daemon
+from tercet.components.nomad import security
 from tercet.components.nomad.declaration import NomadPorts
 from tercet.components.rolling import in_turn, raft_servers
 from tercet.components.systemd import CONTROL_PLANE, NEEDS_TAILNET, unit_file, unit_path
 from tercet.components.tailscale.component import INTERFACE
 from tercet.components.text import as_json
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
-from tercet.converge.requests import Http, Request
-from tercet.converge.resources import Directory, File, Resource, Unit
+from tercet.converge.requests import Exec, Http, Request
+from tercet.converge.resources import Directory, File, Object, Resource, Unit
 from tercet.inventory.platform import Node, Platform, Role
 
 UNIT = "nomad.service"
-CONFIG = "/etc/nomad.d/nomad.json"
+CONFIG_DIR = "/etc/nomad.d"
+CONFIG, SECRETS = f"{CONFIG_DIR}/nomad.json", f"{CONFIG_DIR}/secrets.json"
 NOMAD = "/usr/local/bin/nomad"
 DATA = "/var/lib/nomad"
 SERVER = f"{DATA}/server"
+JOB_USER = "nomad-job"
+"""A user for jobs (`user = "nomad-job"`). Like all users but root, it can use the proxy, but no API."""
+
+_UID = 6000  # the same on every node, so that a job's files keep their owner if the data moves
+_DENIED_UIDS = "0-999"  # root, postgres and the other users of the system
+# Nomad 1.11.3 takes every user for a member of group 0, and gives this group to a task that names a user (it makes a
+# list of the user's groups with room for them, and adds them behind: setCmdUser, getGroupsID). So 0 cannot be denied,
+# and no file whose group is root may be readable for its group if it is not for everybody.
+_DENIED_GIDS = "1-999"
 OWN_ADDRESS = f'{{{{ GetInterfaceIP "{INTERFACE}" }}}}'
 
 
@@ -44,32 +55,49 @@ class Nomad:
             return
         programs = self.context.program("nomad")
         yield from programs
-        yield Directory("/etc/nomad.d", purge=True)
-        yield File(CONFIG, as_json(self._config(node)))
+        yield Directory(CONFIG_DIR, purge=True)
+        yield from security.member(self.context, node).files(security.FOLDER)
+        config = [File(CONFIG, as_json(self._config(node)))]
+        if node.role is Role.CONTROL:
+            secrets = as_json(security.secret_settings(self.context))
+            config.append(File(SECRETS, secrets, mode=0o600, secret=True))
+            yield Directory("/etc/tercet")
+            yield security.token(self.context)
+        yield from config
         yield File(unit_path(UNIT), self._unit())
         if node.role is Role.CONTROL:
-            rolling = raft_servers("nomad servers", endpoints.nomad(self.context.platform))
+            rolling = raft_servers("nomad servers", endpoints.nomad(self.context.platform, self.context.secrets))
         else:
             rolling = in_turn("nomad clients", client=True)
+            yield _job_user(node)
         links = tuple(program.link for program in programs)
-        yield Unit(UNIT, restart_on=(CONFIG, unit_path(UNIT), *links), rolling=rolling)
+        yield Unit(
+            UNIT,
+            restart_on=(*(file.path for file in config), unit_path(UNIT), *links),
+            reload_on=(security.FOLDER.ca, security.FOLDER.node),
+            rolling=rolling,
+        )
+        if node.role is Role.CONTROL:
+            yield from security.created(self.context)
         yield from self._rejoin(node)
 
     def _rejoin(self, node: Node) -> Iterable[Resource]:
         """Joins members that were away and are back, of this cluster and of Consul, which comes before it."""
         platform, control = self.context.platform, node.role is Role.CONTROL
-        consul, own = endpoints.consul(platform)._asdict(), endpoints.nomad(platform)._asdict()
+        consul = endpoints.consul_agent(platform, node.name, self.context.secrets)._asdict()
+        own = endpoints.nomad(platform, self.context.secrets if control else None)._asdict()
         pools = [["consul-lan", consul]]
         if control:
             pools += [["consul-wan", consul], ["nomad", own]]
         config: dict[str, object] = {
-            "dcs": endpoints.dcs(platform)._asdict(),
+            "dcs": endpoints.dcs_agent(platform, node.name, self.context.secrets)._asdict(),
             "pools": pools,
             "tailnet": str(platform.settings.tailnet.cidr),
             "client": None if control else own,
         }
         title = "Brings back at once what was away and answers again"
-        yield from daemon("rejoin", title, config, modules=(*CLIENT, "host", "pools", "tailnet"), service=SUPERVISED)
+        modules = (*CLIENT, "host", "pools", "tailnet")
+        yield from daemon("rejoin", title, config, modules=modules, secret=True, service=SUPERVISED)
 
     def _config(self, node: Node) -> dict[str, object]:
         platform = self.context.platform
@@ -91,6 +119,7 @@ class Nomad:
             "disable_update_check": True,
             "leave_on_interrupt": False,
             "leave_on_terminate": False,
+            **security.settings(),
             "consul": {"address": f"127.0.0.1:{platform.settings.ports.of(ConsulPorts).consul_http}"},
         }
         if node.role is Role.CONTROL:
@@ -117,7 +146,9 @@ class Nomad:
             config["client"] = {"enabled": True, "network_interface": INTERFACE, "servers": rpc}
             # `exec` needs cgroup controllers that the lab does not have, and more rights than an unprivileged container
             # on Proxmox may have. With either driver, the container isolates the jobs from the host.
-            config["plugin"] = {"raw_exec": {"config": {"enabled": True}}}
+            # A job that names no user would run as root, like the agent; Nomad counts it as root here, and refuses it.
+            denied = {"denied_host_uids": _DENIED_UIDS, "denied_host_gids": _DENIED_GIDS}
+            config["plugin"] = {"raw_exec": {"config": {"enabled": True, **denied}}}
         return config
 
     def _unit(self) -> bytes:
@@ -125,7 +156,7 @@ class Nomad:
             "Nomad",
             {
                 **CONTROL_PLANE,
-                "ExecStart": f"{NOMAD} agent -config={CONFIG}",
+                "ExecStart": f"{NOMAD} agent -config={CONFIG_DIR}",
                 "ExecReload": "/bin/kill -HUP $MAINPID",
                 "KillSignal": "SIGINT",
                 "KillMode": "process",  # allocations survive a restart of the agent
@@ -140,7 +171,7 @@ class Nomad:
     def questions(self, node: Node) -> Mapping[str, Request]:
         if node.role is not Role.CONTROL:
             return {}
-        agent = endpoints.nomad(self.context.platform)
+        agent = endpoints.nomad(self.context.platform, self.context.secrets)
         return {
             "nomad.leader": Http(agent, "/v1/status/leader"),
             "nomad.servers": Http(agent, "/v1/agent/members"),
@@ -153,6 +184,16 @@ class Nomad:
         apps = tuple((node.name, UNIT) for node in platform.of(Role.APPS))
         yield Condition(f"nomad: one leader and {len(controls)} servers", _elected(platform), controls)
         yield Condition(f"nomad: {len(apps)} clients are ready", _clients(platform), apps)
+
+
+def _job_user(node: Node) -> Object:
+    create = ("useradd", f"--uid={_UID}", "--user-group", "--no-create-home", "--home-dir=/nonexistent")
+    return Object(
+        f"the user of jobs on {node.name}",
+        Exec(("id", "-u", JOB_USER)),
+        lambda answer: None if answer.ok else f"there is no user {JOB_USER}",
+        (Exec((*create, "--shell=/usr/sbin/nologin", JOB_USER)),),
+    )
 
 
 def leader_of(readings: Readings, controls: Iterable[str]) -> str:

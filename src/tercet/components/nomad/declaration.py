@@ -5,11 +5,18 @@ from __future__ import annotations
 from tercet.components.consul.journal import GOSSIP
 from tercet.inventory.base import Model
 from tercet.inventory.components import ComponentDeclaration, Process, Reserved
+from tercet.inventory.generated import Authority, Password
 from tercet.inventory.journals import UnitJournal, What, rules
+from tercet.inventory.openings import Opening, gossip
 from tercet.inventory.platform import Role
 from tercet.inventory.shapes import Port, Source, Version
 
 NOMAD = (*GOSSIP, *rules((What.NODE_EXPIRED, r"node TTL expired: node_id=(\S+)")))  # nomad/heartbeat.go, Nomad 1.11
+
+AUTHORITY = Authority("nomad_ca", "tercet Nomad", "nomad")  # Nomad wants names that end in ".nomad"
+GOSSIP_KEY = Password("nomad_gossip")
+SEED = Password("nomad_tokens")
+JOBS = range(20000, 32001)  # the ports that Nomad gives to jobs (client.min_dynamic_port, max_dynamic_port)
 
 
 class NomadPorts(Model):
@@ -28,6 +35,8 @@ class NomadSource(Model):
 
 DECLARATION = ComponentDeclaration(
     components=("component:Nomad",),
+    secrets=(GOSSIP_KEY, SEED, AUTHORITY),
+    additions=("rights:RIGHTS", "security:SECRETS"),
     programs=("programs:NOMAD",),
     versions=NomadVersion,
     sources=NomadSource,
@@ -37,5 +46,10 @@ DECLARATION = ComponentDeclaration(
     processes=(Process("nomad", "nomad.service", (Role.CONTROL, Role.APPS)),),
     status=("status:CLUSTER",),
     listens=(Role.CONTROL, Role.APPS),
-    reserved=(Reserved(Role.APPS, range(20000, 32001), "Nomad gives jobs their ports from 20000-32000"),),
+    opens=(
+        gossip("nomad_serf", (Role.CONTROL,)),
+        Opening("nomad_rpc", to=(Role.CONTROL,), of=(Role.CONTROL, Role.APPS)),
+        Opening(JOBS, to=(Role.APPS,), of=(Role.APPS,)),  # jobs that use each other
+    ),
+    reserved=(Reserved(Role.APPS, JOBS, "Nomad gives jobs their ports from 20000-32000"),),
 )

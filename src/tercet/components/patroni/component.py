@@ -31,6 +31,7 @@ from tercet.components.patroni.declaration import (
     SUPERUSER,
     SUPERUSER_PASSWORD,
     PatroniPorts,
+    scope,
 )
 from tercet.components.patroni.parameters import needed
 from tercet.components.patroni.readonly import PROGRAM as READONLY
@@ -88,7 +89,7 @@ class Patroni:
 
     context: Context
     name: str = "patroni"
-    after: tuple[str, ...] = ("dcs", "aside", "votes", "wake")
+    after: tuple[str, ...] = ("dcs-agents", "aside", "votes", "wake")
 
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is not Role.DB:
@@ -248,7 +249,7 @@ class Patroni:
 
     def key(self, name: str) -> str:
         """The path in the KV store of `dcs` of Patroni's key with that name."""
-        return f"service/{self.context.platform.settings.postgresql.service}/{name}"
+        return f"{scope(self.context.platform)}/{name}"
 
     def _recorded_at(self) -> str:
         return f"/v1/kv/{self.key('initialize')}"

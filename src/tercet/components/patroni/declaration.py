@@ -6,7 +6,8 @@ from tercet.components.patroni.journal import JOURNALS
 from tercet.inventory.base import Model
 from tercet.inventory.components import ComponentDeclaration, Process
 from tercet.inventory.generated import Password
-from tercet.inventory.platform import Role
+from tercet.inventory.openings import Opening, Use
+from tercet.inventory.platform import Platform, Role
 from tercet.inventory.shapes import Port
 
 SUPERUSER, REPLICATOR, REWINDER = "postgres", "replicator", "rewinder"
@@ -15,6 +16,11 @@ REPLICATOR_PASSWORD = Password("postgres_replication")
 REWINDER_PASSWORD = Password("postgres_rewind")
 APPLICATION_PASSWORD = Password("postgres_application")
 API_PASSWORD = Password("patroni_api")  # of Patroni's REST API, for everything that changes something
+
+
+def scope(platform: Platform) -> str:
+    """The path of Patroni's keys in the KV store of `dcs`."""
+    return f"service/{platform.settings.postgresql.service}"
 
 
 class PatroniPorts(Model):
@@ -47,8 +53,14 @@ DECLARATION = ComponentDeclaration(
         Process("postmaster", "", (Role.DB,)),  # Patroni's child
         Process("patroni", "patroni.service", (Role.DB,)),
     ),
-    additions=("service:DATABASE",),
+    additions=("service:DATABASE", "rights:RIGHTS"),
     proof="proof:proof",
     status=("status:MEMBERS", "status:ASIDE"),
+    # Patroni, PostgreSQL and what they start.
+    uses=tuple(Use(port, "postgres") for port in ("postgresql", "patroni", "votes", "dcs_http")),
     listens=(Role.DB,),
+    opens=(
+        Opening("postgresql", to=(Role.DB,), of=(Role.APPS, Role.DB)),
+        Opening("patroni", to=(Role.DB,), of=(Role.DB,)),
+    ),
 )

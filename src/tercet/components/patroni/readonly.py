@@ -46,4 +46,4 @@ def readonly(programs: str, data: str) -> Iterable[Resource]:
     # At a shutdown, Patroni stops first, as with a server that it started itself.
     order = {"After": "tailnet-ready.service", "Before": "patroni.service"}
     title = "PostgreSQL, read-only, while dcs is silent"
-    yield File(unit_path(UNIT), unit_file(title, service, unit=order, restart=False, wanted=False))
+    yield File(unit_path(UNIT), unit_file(title, service, unit=order, restart=False, wanted_by=""))

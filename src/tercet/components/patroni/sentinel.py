@@ -15,7 +15,7 @@ from tercet.components.context import Context
 from tercet.components.guard.component import CLIENT, SUPERVISED, active, daemon
 from tercet.components.patroni import component as patroni
 from tercet.components.patroni import readonly
-from tercet.components.patroni.declaration import PatroniPorts
+from tercet.components.patroni.declaration import PatroniPorts, scope
 from tercet.converge.component import Condition, Deviating, Passing, Readings, Skipped, State, Waiting
 from tercet.converge.requests import Active, Exec, Http, Request
 from tercet.converge.resources import Resource
@@ -47,8 +47,8 @@ class Sentinel:
         if node.role is not Role.DB:
             return
         platform = self.context.platform
-        settings, ports = platform.settings, platform.settings.ports.of(PatroniPorts)
-        dcs, scope = endpoints.dcs(platform)._asdict(), f"service/{settings.postgresql.service}"
+        ports = platform.settings.ports.of(PatroniPorts)
+        dcs, keys = endpoints.dcs(platform)._asdict(), scope(platform)
         changing = endpoints.patroni(platform, node.name, self.context.secrets)._asdict()
         peers = [peer.name for peer in platform.of(Role.DB) if peer != node]
         yield from daemon(
@@ -60,7 +60,7 @@ class Sentinel:
                 "port": ports.postgresql,
                 "full": FULL,
                 "dcs": dcs,
-                "scope": scope,
+                "scope": keys,
                 "node": node.name,
             },
             modules=(*CLIENT, "host", "keys", "strict_pace", "timeline"),
@@ -73,7 +73,7 @@ class Sentinel:
                 "node": node.name,
                 "patroni": endpoints.patroni(platform, node.name)._asdict(),
                 "dcs": dcs,
-                "scope": scope,
+                "scope": keys,
                 "keepalives": patroni.KEEPALIVES,
                 "data": patroni.DATA,
                 "socket": f"/run/postgresql/.s.PGSQL.{ports.postgresql}",

@@ -12,7 +12,7 @@ from tercet.components import endpoints
 from tercet.components.context import Context
 from tercet.components.guard.component import CLIENT, SUPERVISED, active, daemon
 from tercet.components.patroni import component as patroni
-from tercet.components.patroni.declaration import PatroniPorts
+from tercet.components.patroni.declaration import PatroniPorts, scope
 from tercet.components.tailscale.component import HOSTS
 from tercet.converge.component import Condition
 from tercet.converge.requests import Active, Request
@@ -30,7 +30,7 @@ class Votes:
 
     context: Context
     name: str = "votes"
-    after: tuple[str, ...] = ("dcs",)
+    after: tuple[str, ...] = ("dcs-agents",)
 
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is not Role.DB:
@@ -43,7 +43,7 @@ class Votes:
             {
                 "node": node.name,
                 "dcs": endpoints.dcs(platform)._asdict(),
-                "scope": f"service/{platform.settings.postgresql.service}",
+                "scope": scope(platform),
                 "reports": REPORTS,
                 "patroni": endpoints.patroni(platform, node.name)._asdict(),
                 "votes": ports.votes,

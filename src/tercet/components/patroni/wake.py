@@ -14,6 +14,7 @@ from tercet.components import endpoints
 from tercet.components.context import Context
 from tercet.components.guard.component import CLIENT, daemon
 from tercet.components.patroni import component as patroni
+from tercet.components.patroni.declaration import scope
 from tercet.converge.component import Condition
 from tercet.converge.requests import Request
 from tercet.converge.resources import Resource
@@ -38,7 +39,7 @@ class Wake:
 
     context: Context
     name: str = "wake"
-    after: tuple[str, ...] = ("dcs",)
+    after: tuple[str, ...] = ("dcs-agents",)
 
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is not Role.DB:
@@ -49,7 +50,7 @@ class Wake:
             "Wakes Patroni for a new leader and for a crash, ends the sessions of dead nodes",
             {
                 "dcs": endpoints.dcs(platform)._asdict(),
-                "scope": f"service/{platform.settings.postgresql.service}",
+                "scope": scope(platform),
                 "node": node.name,
                 "patroni": endpoints.patroni(platform, node.name, self.context.secrets)._asdict(),
                 "pid_file": f"{patroni.DATA}/postmaster.pid",

@@ -67,7 +67,7 @@ class Proxy:
         yield Directory("/etc/tercet")
         yield File(PASSFILE, self._passfile(), mode=0o600, secret=True)
         yield Directory("/var/lib/tercet")
-        yield Directory("/etc/consul-template", mode=0o750, purge=True)
+        yield Directory("/etc/consul-template", mode=0o700, purge=True)
         yield Directory(CONFIG_DIR, purge=True)
         # It contains the application's password, which the rendered file needs.
         yield File(TEMPLATE, chosen.template, mode=0o600, secret=True)
@@ -123,7 +123,7 @@ class Proxy:
                 {
                     "source": TEMPLATE,
                     "destination": chosen.rendered,
-                    "perms": "0640",
+                    "perms": "0600",
                     "user": chosen.owner,
                     "group": chosen.owner,
                     "command": [RENDERED],

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from tercet.components.proxy.journal import JOURNALS
 from tercet.inventory.base import Model
-from tercet.inventory.components import ComponentDeclaration, Cost, Process, Reserved
+from tercet.inventory.components import ComponentDeclaration, Cost, Process
 from tercet.inventory.generated import Password
+from tercet.inventory.openings import Use
 from tercet.inventory.platform import Role
 from tercet.inventory.shapes import PgcatSource, Port, Source, Version
 
@@ -42,8 +43,8 @@ DECLARATION = ComponentDeclaration(
         Process("proxy", "", (Role.APPS,), (Cost.APPLICATIONS,), UNITS),
         Process("consul-template", "consul-template.service", (Role.APPS,), (Cost.PRIMARY,)),
     ),
-    additions=("postgresql:CONNECTIONS",),
+    additions=("postgresql:CONNECTIONS", "rights:RIGHTS"),
     status=("status:ROUTES",),
+    uses=(Use("proxy"),),
     listens=(Role.APPS,),
-    reserved=(Reserved(Role.APPS, range(9898, 9899), "pgpool-II's PCP listens there"),),
 )

@@ -95,7 +95,7 @@ def _config(context: Context) -> bytes:
         "listen_addresses": "localhost",
         "port": settings.ports.of(ProxyPorts).proxy,
         "unix_socket_directories": "/run/pgpool",
-        "pcp_listen_addresses": "localhost",
+        "pcp_listen_addresses": "",  # nothing here uses it
         "pcp_socket_dir": "/run/pgpool",
         "pid_file_name": "/run/pgpool/pgpool.pid",
         "logdir": "/run/pgpool",

@@ -44,7 +44,8 @@ def resources(platform: Platform) -> tuple[Resource, ...]:
         "TimeoutStartSec": "infinity",  # until Consul Template has written the file for the first time
     }
     title = "Local addresses that lead to the primary and to the node that is read"
-    return program("routes", title, config, modules=("host", "pings", "tailnet"), service=service, unit=NEEDS_TAILNET)
+    modules = ("halfopen", "host", "pings", "tailnet")
+    return program("routes", title, config, modules=modules, service=service, unit=NEEDS_TAILNET)
 
 
 def unit(platform: Platform) -> Unit:

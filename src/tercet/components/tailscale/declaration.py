@@ -23,7 +23,7 @@ class TailscaleSource(Model):
 
 
 DECLARATION = ComponentDeclaration(
-    components=("component:Tailscale", "allowlist:Allowlist"),
+    components=("component:Tailscale",),
     programs=("programs:TAILSCALE",),
     versions=TailscaleVersion,
     sources=TailscaleSource,

@@ -36,6 +36,7 @@ from tercet.drills.run.questions import (
     clocks,
     facts,
     running,
+    seen_with_primary,
     view_of,
 )
 from tercet.drills.scenario.model import Scenario
@@ -118,7 +119,7 @@ async def _run(scenario: Scenario, session: Session, site: str, book: journal.Jo
     wrong = await session.healthy(HEALTHY_BEFORE_S)
     if wrong:
         raise DrillError(f"expected a healthy platform before a drill, found: {wrong}; see `tercet verify`")
-    seen = await session.snapshot()
+    seen = await seen_with_primary(session)
     view = view_of(session, seen, site)
     faults = [model.fault(view, facts(session), number) for number, model in enumerate(scenario.faults, 1)]
     await possible(faults, session.provider)
@@ -159,7 +160,7 @@ async def _make_job(course: Course) -> live.Scene:
     """The drill's scene. If a promise is about a Nomad job, with such a job at the site that will be lost."""
     hit = victims(course.faults)
     platform, fleet = course.session.platform, course.session.provider
-    scene = live.Scene(platform, hit, live.job_name())
+    scene = live.Scene(platform, hit, live.job_name(), course.session.context.secrets)
     sites = [node.site for node in platform.of(Role.APPS) if node.name in hit]
     promised = (live.OBSERVED.get(name) for name in course.scenario.expect.promises)
     if not sites or not any(one.job for one in promised if one is not None):

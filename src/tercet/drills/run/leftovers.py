@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 
 from tercet.converge.fleet import Unreachable
 from tercet.converge.observe import ask
@@ -35,7 +36,7 @@ async def _drop_tables(session: Session, node: str) -> None:
 
 async def _purge_jobs(session: Session) -> None:
     """Ask the first control node whose Nomad answers. Its server forwards to the leader."""
-    scene = live.Scene(session.platform, frozenset(), "")
+    scene = live.Scene(session.platform, frozenset(), "", session.context.secrets)
     listed = scene.nomad(f"jobs?prefix={JOB}")
     controls = [node.name for node in session.platform.of(Role.CONTROL)]
     questions: dict[str, dict[str, Request]] = {control: {"jobs": listed} for control in controls}
@@ -44,9 +45,7 @@ async def _purge_jobs(session: Session) -> None:
         jobs = readings.get(control, "jobs").json()
         if jobs is None:
             continue
-        purge: dict[str, Request] = {
-            job["ID"]: live.purge_job(live.Scene(session.platform, frozenset(), job["ID"])) for job in jobs
-        }
+        purge: dict[str, Request] = {job["ID"]: live.purge_job(replace(scene, job=job["ID"])) for job in jobs}
         if purge:
             await ask(session.provider, {control: purge}, timeout=15)
         return

@@ -11,22 +11,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tercet.components import endpoints
+from tercet.components.nomad.component import JOB_USER
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.requests import Http, Request
 from tercet.drills.expect import BudgetName
 from tercet.drills.promise import Promises
 from tercet.inventory.platform import Node, Platform, Role
+from tercet.inventory.secrets import Secrets
 
 Questions = Mapping[str, Mapping[str, Request]]
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """The platform with the nodes that a drill's faults hit, and the drill's Nomad job."""
+    """The platform with the nodes that a drill's faults hit, and the drill's Nomad job. `secrets` have its token."""
 
     platform: Platform
     victims: frozenset[str]
     job: str
+    secrets: Secrets | None = None
 
     @property
     def controls(self) -> list[Node]:
@@ -39,7 +42,7 @@ class Scene:
         return frozenset(n.site for n in self.platform.of(Role.CONTROL) if n.name in self.victims)
 
     def nomad(self, path: str, method: str = "GET", body: bytes = b"", timeout: float = 2.0) -> Http:
-        return Http(endpoints.nomad(self.platform), f"/v1/{path}", method, body, timeout)
+        return Http(endpoints.nomad(self.platform, self.secrets), f"/v1/{path}", method, body, timeout)
 
 
 Look = tuple[Callable[[Readings], State], Questions]
@@ -116,6 +119,7 @@ def put_job(scene: Scene, site: str) -> Http:
     task = {
         "Name": "sleep",
         "Driver": "raw_exec",
+        "User": JOB_USER,
         "Config": {"command": "/bin/sleep", "args": ["3600"]},
         "Resources": {"CPU": 10, "MemoryMB": 16},
         "LogConfig": {"MaxFiles": 1, "MaxFileSizeMB": 1},

@@ -33,6 +33,9 @@ from tercet.session.session import Session, SqlError
 Span = tuple[float, float]
 """Begin and end, in seconds of the drill."""
 
+PRIMARY_S = 10.0
+PRIMARY_POLL_S = 0.5
+
 
 class NotReadyError(TercetError):
     """The platform is not in the state that a drill needs."""
@@ -55,6 +58,20 @@ def conninfo(platform: Platform) -> str:
         f"host=localhost port={settings.ports.of(ProxyPorts).proxy} dbname={settings.postgresql.database} "
         f"user={settings.postgresql.user} passfile={PASSFILE} application_name=tercet-drill"
     )
+
+
+async def seen_with_primary(session: Session) -> Snapshot:
+    """A snapshot that shows a primary, or the last one after PRIMARY_S seconds without one.
+
+    A single snapshot may miss the primary of a healthy platform: on a machine that stood still for a moment, no Patroni
+    answers in time (seen in a soak).
+    """
+    deadline = time.monotonic() + PRIMARY_S
+    while True:
+        seen = await session.snapshot()
+        if seen.of(PostgresKeys).postgres.primary is not None or time.monotonic() >= deadline:
+            return seen
+        await asyncio.sleep(PRIMARY_POLL_S)
 
 
 def view_of(session: Session, seen: Snapshot, site: str) -> View:

@@ -33,7 +33,7 @@ from tercet.drills.run.healing import Healing, ImpossibleError, possible, uninte
 from tercet.drills.run.leftovers import TABLE, sweep
 from tercet.drills.run.load import create_table
 from tercet.drills.run.loads import Loads
-from tercet.drills.run.questions import caught_up, clocks, facts, view_of
+from tercet.drills.run.questions import caught_up, clocks, facts, seen_with_primary, view_of
 from tercet.drills.scenario.drawn import DATABASES
 from tercet.drills.scenario.fault import FaultModel, kinds
 from tercet.drills.scenario.model import LoadModel, Scenario, fault_of
@@ -129,7 +129,7 @@ class Soak:
             raise DrillError(f"expected a healthy platform before a soak, found: {wrong}; see `tercet verify`")
         await sweep(session)
         try:
-            seen = await session.snapshot()
+            seen = await seen_with_primary(session)
             table = await self._make_table(view_of(session, seen, ""))
             await self._under_load(seen, table, fleet)
             if self.summary.broken is None:
@@ -199,7 +199,7 @@ class Soak:
         for number in count(self.asked.first):
             back = await self._provoke(number, course, loads, fleet)
             # The present primary counts for both rounds: the end of this one and the beginning of the next one.
-            seen = await self.session.snapshot()
+            seen = await (self.session.snapshot() if back == NEVER else seen_with_primary(self.session))
             if back == NEVER:
                 # There may be no primary to begin another round with: judge what there is.
                 await loads.stop()
@@ -226,7 +226,8 @@ class Soak:
     async def _provoke(self, number: int, course: Course, loads: Loads, fleet: Fleet) -> float:
         """Make and heal the faults of a round. Returns the seconds until the platform was healthy again."""
         self._say(f"round {number}: {course.scenario.title}", "progress")
-        provider, scene = self.session.provider, live.Scene(self.session.platform, victims(course.faults), "")
+        session, hit = self.session, victims(course.faults)
+        provider, scene = session.provider, live.Scene(session.platform, hit, "", session.context.secrets)
         async with Healing(provider, provider.faults, recorder(course)) as healing:
             await script(course, healing, scene, fleet)
         healed = course.now
@@ -284,7 +285,7 @@ class Soak:
 
     async def _audit(self, table: str) -> None:
         """Look for every write that was acknowledged in any round in the table at the end."""
-        seen = await self.session.snapshot()
+        seen = await seen_with_primary(self.session)
         primary = view_of(self.session, seen, "").primary
         rows = await self.session.sql(primary, f'SELECT id FROM "{table}"')
         self.missing = tuple(sorted(self._acknowledged - {row[0] for row in rows}))

@@ -21,6 +21,7 @@ from tercet.image.sources.source import Fetched, Source, Wanted, Workshop
 
 FETCH_TIMEOUT = 1800.0  # seconds; consul and nomad have about 300 modules each
 BUILD_TIMEOUT = 5400.0  # seconds; nomad takes 6 minutes on two cores
+PROXY = "https://proxy.golang.org"  # where Go modules are published
 CACHED = "not installed but available in build cache"
 
 
@@ -124,6 +125,11 @@ class GoModule(Source):
         if self.unlisted:
             own["GONOSUMDB"] = ",".join(filter(None, [os.environ.get("GONOSUMDB"), self.unlisted]))
         return {**os.environ, **own}
+
+
+def escaped(module: str) -> str:
+    """The module's path as a module proxy expects it: an exclamation mark and a small letter for each capital."""
+    return re.sub("[A-Z]", lambda found: f"!{found[0].lower()}", module)
 
 
 def pinned_version(go_mod: Path, module: str) -> str:

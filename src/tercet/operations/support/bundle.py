@@ -22,6 +22,7 @@ from json import dumps
 from pathlib import Path
 
 import tercet
+from tercet.components.derived import derived
 from tercet.converge.events import Emit, Event
 from tercet.converge.fleet import Unreachable
 from tercet.converge.resources import File
@@ -58,7 +59,7 @@ async def write_bundle(session: Session, path: Path, emit: Emit) -> tuple[str, .
     began = time.monotonic()
     emit(Event(PHASE, "started", f"collecting from {len(session.platform.containers)} nodes"))
     credentials, unread = _credentials(session)
-    bundle = Bundle(Redactor(known_secrets(session.context.secrets, credentials)))
+    bundle = Bundle(Redactor(known_secrets(session.context.secrets, {**derived(session.context), **credentials})))
     bundle.missing += unread
     _add_operator(session, bundle)
     await _add_plan(session, bundle)

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tercet.components import endpoints
+from tercet.components.dcs import component as dcs
+from tercet.components.nomad.security import MANAGEMENT
 from tercet.components.patroni import component as patroni
 from tercet.inventory.platform import Role
 
@@ -40,18 +42,18 @@ def of_role(role: Role, session: Session) -> Mapping[str, str]:
     """The questions only to nodes of this role."""
     platform = session.platform
     own, elections = endpoints.consul(platform).url(""), endpoints.dcs(platform).url("")
-    consul = "".join(
-        f"echo '== {name}'; consul members -http-addr={url}; consul operator raft list-peers -http-addr={url}; "
-        for name, url in (("consul", own), ("dcs", elections))
-    )
-    nomad = f"export NOMAD_ADDR={endpoints.nomad(platform).url('')}; "
+    # The token that works without a server.
+    may = f"CONSUL_HTTP_TOKEN=$(jq -r .acl.tokens.agent_recovery {dcs.CONFIG_DIR}/secrets.json)"
+    members = f"consul members -http-addr={own}; {may} consul members -http-addr={elections}; "
+    peers = "".join(f"consul operator raft list-peers -http-addr={url}; " for url in (own, elections))
+    nomad = f"export NOMAD_ADDR={endpoints.nomad(platform).url('')} NOMAD_TOKEN=$(cat {MANAGEMENT}); "
     asked: dict[Role, dict[str, str]] = {
         Role.CONTROL: {
-            "consul.txt": consul + "true",
+            "consul.txt": f"{members} {peers} true",
             "nomad.txt": f"{nomad} nomad server members; nomad operator raft list-peers; nomad node status; "
             "nomad job status; true",
         },
-        Role.APPS: {"consul.txt": f"consul members -http-addr={own}; consul members -http-addr={elections}; true"},
+        Role.APPS: {"consul.txt": f"{members} true"},
         Role.DB: {
             "patroni.txt": f"patronictl -c {patroni.CONFIG} list; patronictl -c {patroni.CONFIG} history; "
             f"curl -s -m 5 {endpoints.patroni(platform, '$(hostname)').url('/patroni')}; true",

@@ -251,6 +251,12 @@ def merged(inventory: Inventory, index: int) -> ProxmoxModel:
     return _over(inventory.of(DECLARATION), inventory.sites[index].of(DECLARATION))
 
 
+def ssh_over_tailnet(inventory: Inventory, site: str) -> bool:
+    """Whether the nodes of that site are reached by SSH over the tailnet (`reach`)."""
+    names = [each.name for each in inventory.sites]
+    return merged(inventory, names.index(site)).reach == "tailnet"
+
+
 def api_url(text: str) -> str:
     """https://HOST:PORT, with Proxmox's port if none is given."""
     parts = urlsplit(text)
@@ -380,6 +386,7 @@ DECLARATION = ProviderDeclaration(
     faults=frozenset(Capability) - {Capability.LATENCY, Capability.SLOW_DISK},
     check=check,
     check_chosen=check_chosen,
+    ssh=ssh_over_tailnet,
     resolved=resolved,
     credentials=lambda settings: {"API secret": settings.secret},
 )

@@ -1,0 +1,86 @@
+"""`tercet secrets`: the file of generated passwords and certificates beside the inventory."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from tercet.cli.command import Group, Section
+from tercet.cli.invocation import Invocation
+from tercet.errors import TercetError
+
+cli = Group(
+    "secrets",
+    section=Section.INVENTORY,
+    order=5,
+    help="list, show and set the generated passwords and certificates",
+)
+
+
+@cli.command(
+    "list",
+    help="list their names, and who can read the file",
+    examples=(("tercet secrets list", "without their values"), ("tercet --json secrets list", "for a program")),
+)
+@click.pass_obj
+def list_(call: Invocation) -> int:
+    """Exit 1 if there is no file or this operator cannot read it."""
+    from tercet.inventory.secrets import present, recipients  # noqa: PLC0415
+
+    path = _file(call)
+    readers, names = recipients(path), present(path)
+    if call.json:
+        call.print_json({"file": str(path), "recipients": readers, "names": names})
+        return 0
+    for name in names:
+        call.print(name)
+    encrypted = f"encrypted for {', '.join(readers)}" if readers else "not encrypted; only its owner may read it"
+    call.print(f"\n{path} is {encrypted}.")
+    return 0
+
+
+@cli.command(
+    "show",
+    help="print a secret",
+    examples=(("tercet secrets show postgres_application", "the application's password"),),
+)
+@click.argument("name", metavar="NAME", help="its name, as `tercet secrets list` shows it")
+@click.pass_obj
+def show(call: Invocation, name: str) -> int:
+    """Print the value and nothing else."""
+    from tercet.inventory.secrets import peek, present  # noqa: PLC0415
+
+    path = _file(call)
+    if name not in (names := present(path)):
+        raise TercetError(f"expected the name of a secret in {path}, found {name}: it has {', '.join(names) or 'none'}")
+    call.print(peek(path).texts[name].rstrip("\n"))
+    return 0
+
+
+@cli.command(
+    "set",
+    help="replace a password in the file; docs/production.md says how to change it on a running platform",
+    examples=(("tercet secrets set proxy_admin", "ask for it, or read it from standard input"),),
+)
+@click.argument("name", metavar="NAME", help="its name, as `tercet secrets list` shows it")
+@click.pass_obj
+def set_(call: Invocation, name: str) -> int:
+    """Read the password without an echo if there is a terminal. Exit 1 if there is no such password."""
+    from tercet.inventory.secrets import set_password  # noqa: PLC0415
+
+    path = _file(call)
+    value = click.prompt(name, hide_input=True, confirmation_prompt=True) if sys.stdin.isatty() else sys.stdin.read()
+    set_password(path, name, value.rstrip("\n"))
+    call.print(f"Wrote {name} into {path}. A running platform still has the old one: see docs/production.md.")
+    return 0
+
+
+def _file(call: Invocation) -> Path:
+    from tercet.session.files import secrets_file  # noqa: PLC0415
+
+    path = secrets_file(call.file)
+    if not path.exists():
+        raise TercetError(f"expected the platform's secrets in {path}, found no such file: `tercet up` makes it")
+    return path

@@ -1,0 +1,50 @@
+"""What `verify` proves of the firewall: an unprivileged user of a node reaches no API of the platform."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from tercet.components.context import Context
+from tercet.components.firewall.component import platform_ports
+from tercet.components.proof import Proof
+from tercet.converge.component import Condition, Passing, Readings, State, Waiting
+from tercet.converge.requests import Exec
+from tercet.datafile import text_of
+from tercet.inventory.components import declarations
+from tercet.inventory.openings import EVERYBODY, users
+from tercet.inventory.platform import Platform
+
+_KNOCK = text_of(__package__, "knock.sh")
+
+
+def proof(context: Context) -> Proof:
+    tried = {node.name: doors(context.platform, node.name) for node in context.platform.nodes}
+    asked = {name: {"proof.users": Exec(("sh", "-c", _KNOCK, "sh", *each))} for name, each in tried.items()}
+    return Proof((closed(tried),), asked)
+
+
+def doors(platform: Platform, node: str) -> list[str]:
+    """ADDRESS:PORT of each port that is not everybody's, on this node and on one node of each role."""
+    uses = users(platform, (use for each in declarations() for use in each.uses))
+    ports = {*platform_ports(platform)} - {*uses[EVERYBODY]}
+    one_of_each = {each.role: each.name for each in platform.nodes if each.name != node}
+    return [f"{name}:{port}" for name in ("127.0.0.1", node, *one_of_each.values()) for port in sorted(ports)]
+
+
+def closed(tried: Mapping[str, Collection[str]]) -> Condition:
+    """Holds if all doors that each node tried were refused."""
+
+    def check(readings: Readings) -> State:
+        present = readings.present(tried)
+        said = {name: readings.get(name, "proof.users").text.splitlines() for name in present}
+        opened = [f"{name}: {door}" for name in present for door in tried[name] if f"open {door}" in said[name]]
+        if opened:
+            return Waiting(f"the user nobody connects, on {', '.join(opened)}")
+        for name in present:
+            if silent := [door for door in tried[name] if f"refused {door}" not in said[name]]:
+                answer = readings.get(name, "proof.users")
+                why = "no answer" if answer.ok else answer.why()
+                return Waiting(f"{name}: the user nobody is not refused at {', '.join(silent)} ({why})")
+        return Passing(f"{len(present)} nodes")
+
+    return Condition("firewall: an unprivileged user of a node reaches no API", check)
