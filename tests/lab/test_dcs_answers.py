@@ -1,4 +1,4 @@
-"""What a real server of `dcs` answers just after its start, when it is elected but has not replayed its log yet."""
+"""What a real Consul server answers just after its start, when it is elected but has not replayed its log yet."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tercet.converge.events import silent
 from tercet.image.build import ensure_image
 from tercet.inventory.load import load
+from tercet.nodeside import acl
 from tercet.nodeside.api import MALFORMED, Api, ApiError
 from tercet.nodeside.endpoint import Endpoint
 from tercet.nodeside.keys import keys_of, text_of
@@ -28,6 +30,9 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 SCOPE = "service/t"
 LEADER = f"/v1/kv/{SCOPE}/leader"
 LAST = "v9"
+MANAGEMENT = "11111111-2222-3333-4444-555555555555"
+ACCESS = {"enabled": True, "default_policy": "deny", "tokens": {"initial_management": MANAGEMENT}}
+GONE = "a token that was deleted"
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +57,7 @@ def server(program: Path, data: Path) -> Iterator[int]:
     http, rpc, serf = free_ports(3)
     argv = [str(program), "agent", "-server", "-bootstrap", "-bind=127.0.0.1", f"-data-dir={data}", "-log-level=err"]
     argv += [f"-http-port={http}", f"-server-port={rpc}", f"-serf-lan-port={serf}"]
-    argv += ["-serf-wan-port=-1", "-dns-port=-1", "-grpc-tls-port=-1"]
+    argv += ["-serf-wan-port=-1", "-dns-port=-1", "-grpc-tls-port=-1", "-hcl", f"acl = {json.dumps(ACCESS)}"]
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL) as process:
         try:
             yield http
@@ -60,21 +65,34 @@ def server(program: Path, data: Path) -> Iterator[int]:
             process.kill()
 
 
+def api(port: int) -> Api:
+    return Api(Endpoint("127.0.0.1", port, authorization=f"Bearer {MANAGEMENT}"))
+
+
 def leads(at: Api) -> bool:
+    """It has a leader that knows the token for management."""
     try:
-        return at.ask("GET", "/v1/status/leader", timeout=20).body != b'""'
+        return at.ask("GET", "/v1/acl/tokens?consistent", timeout=20).status == 200
     except ApiError:
         return False
 
 
-def write_history(at: Api) -> None:
-    """Ten values of the leader key, with so much between them that to replay it takes a while. No snapshot is made."""
+def write_noise(at: Api, name: str) -> None:
+    """So much that to replay it takes a while. No snapshot is made."""
     noise = base64.b64encode(b"y" * 200).decode()
+    for batch in range(80):
+        sets = [{"KV": {"Verb": "set", "Key": f"x/{name}/{batch}/{n}", "Value": noise}} for n in range(60)]
+        assert at.ask("PUT", "/v1/txn", json.dumps(sets).encode(), timeout=30).status == 200
+
+
+def write_history(at: Api) -> None:
+    """Ten values of the leader key, and a token that is deleted in the middle."""
+    token = acl.ask(at, "PUT", "/v1/acl/token", {"Description": GONE})
     for value in range(10):
-        for batch in range(80):
-            sets = [{"KV": {"Verb": "set", "Key": f"x/{value}/{batch}/{n}", "Value": noise}} for n in range(60)]
-            assert at.ask("PUT", "/v1/txn", json.dumps(sets).encode(), timeout=30).status == 200
+        write_noise(at, str(value))
         assert at.ask("PUT", LEADER, f"v{value}".encode(), timeout=30).status == 200
+        if value == 5:
+            acl.ask(at, "DELETE", f"/v1/acl/token/{token['AccessorID']}")
 
 
 def ours(at: Api) -> list[str]:
@@ -88,6 +106,21 @@ def by_default(at: Api) -> list[str]:
     return {200: [answer.body.decode()], 404: [""]}.get(answer.status, [])
 
 
+def our_tokens(at: Api) -> list[str]:
+    """Whether the deleted token is there, as acl.py asks."""
+    return [_whether(acl.ask(at, "GET", "/v1/acl/tokens"))]
+
+
+def tokens_by_default(at: Api) -> list[str]:
+    """The same as Consul answers by default; [] if that was no answer."""
+    answer = at.ask("GET", "/v1/acl/tokens", timeout=20.0)
+    return [_whether(answer.json())] if answer.status == 200 else []
+
+
+def _whether(tokens: list[dict[str, Any]]) -> str:
+    return GONE if any(each["Description"] == GONE for each in tokens) else LAST
+
+
 def answers(ask: Callable[[Api], list[str]], port: int) -> set[str]:
     """All different answers from the server's start on, until the last value is known. While a server has no leader, it
     holds a question back for a moment, so many are asked at a time.
@@ -95,7 +128,7 @@ def answers(ask: Callable[[Api], list[str]], port: int) -> set[str]:
     ends = time.monotonic() + 120
 
     def one(_number: int) -> set[str]:
-        at, seen = Api(Endpoint("127.0.0.1", port)), set[str]()
+        at, seen = api(port), set[str]()
         while LAST not in seen and time.monotonic() < ends:
             try:
                 seen |= set(ask(at))
@@ -107,13 +140,25 @@ def answers(ask: Callable[[Api], list[str]], port: int) -> set[str]:
         return set[str]().union(*pool.map(one, range(12)))
 
 
-def test_no_answer_that_decides_is_from_the_past(program: Path, tmp_path: Path) -> None:
-    with server(program, tmp_path / "data") as port:
-        at = Api(Endpoint("127.0.0.1", port))
+@pytest.fixture(scope="module")
+def data(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data of a server with a long log."""
+    folder = tmp_path_factory.mktemp("server")
+    with server(program, folder) as port:
+        at = api(port)
         wait_until("it leads", lambda: leads(at), 60)
         write_history(at)
-    with server(program, tmp_path / "data") as port:
-        assert answers(ours, port) == {LAST}
-    with server(program, tmp_path / "data") as port:
-        past = answers(by_default, port)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("ask", "default"), [(ours, by_default), (our_tokens, tokens_by_default)], ids=["keys", "tokens"]
+)
+def test_no_answer_that_decides_is_from_the_past(
+    program: Path, data: Path, ask: Callable[[Api], list[str]], default: Callable[[Api], list[str]]
+) -> None:
+    with server(program, data) as port:
+        assert answers(ask, port) == {LAST}
+    with server(program, data) as port:
+        past = answers(default, port)
     assert past > {LAST}, "the log is too short for this test"

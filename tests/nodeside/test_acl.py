@@ -42,7 +42,9 @@ class Handler(BaseHTTPRequestHandler):
             return self._answer(500, "No cluster leader")
         if self.headers["Authorization"] != MAY:
             return self._answer(403, "Permission denied")
-        of, _, which = self.path.removeprefix("/v1/acl/").partition("/")
+        path, _, mode = self.path.partition("?")
+        assert mode == "consistent"
+        of, _, which = path.removeprefix("/v1/acl/").partition("/")
         match of:
             case "policies":  # without their rules, as Consul does
                 found: Any = [{k: v for k, v in p.items() if k != "Rules"} for p in self.server.policies.values()]
