@@ -123,9 +123,15 @@ class Lab:
 
         asyncio.run(opened())
 
-    def call(self, *words: str, timeout: float = UP_S, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
-        """Run one command to its end; fails the test with its output if it does not leave with `expect`."""
-        done = subprocess.run(self.command(*words), capture_output=True, text=True, timeout=timeout, check=False)
+    def call(
+        self, *words: str, timeout: float = UP_S, expect: int | None = 0, given: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one command to its end, with `given` on its standard input; fails the test with its output if it does not
+        leave with `expect`.
+        """
+        done = subprocess.run(
+            self.command(*words), capture_output=True, text=True, timeout=timeout, check=False, input=given
+        )
         if expect is not None and done.returncode != expect:
             pytest.fail(
                 f"tercet {' '.join(words)} left with {done.returncode}:\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"

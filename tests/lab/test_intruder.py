@@ -9,7 +9,7 @@ import shlex
 import subprocess
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import pytest
@@ -17,6 +17,12 @@ import pytest
 from tercet.components.consul import tokens
 from tercet.components.headscale.component import HEADSCALE, world_address
 from tercet.components.headscale.declaration import AUTHORITY, HOSTNAME
+from tercet.components.patroni.declaration import (
+    APPLICATION_PASSWORD,
+    REPLICATOR_PASSWORD,
+    REWINDER_PASSWORD,
+    SUPERUSER_PASSWORD,
+)
 from tercet.inventory.load import load
 from tercet.providers.lab.layout import Layout, layout_of
 from tercet.session.session import open_session
@@ -317,6 +323,44 @@ def test_a_job_is_not_root_and_reaches_only_the_proxy(platform_lab: Lab, user: s
         assert platform_lab.on(apps, GROUP) == "", "only for the group of root"
     finally:
         platform_lab.on(control, f"{call} -X DELETE {NOMAD}/job/t-intruder?purge=true > /dev/null")
+
+
+# Arguments: host, connection string. The password is on standard input.
+LOG_IN = """
+read -r PGPASSWORD; export PGPASSWORD PGCONNECT_TIMEOUT=5
+exec psql -XAtq "host=$1 $2" -c "$3" 2>&1
+"""
+ASK = "SELECT current_user"
+
+
+class Login(NamedTuple):
+    """An attempt: the secret with the password, the connection's options, what is asked, and the roles that may."""
+
+    password: str
+    options: str
+    statement: str = ASK
+    admitted: frozenset[str] = frozenset()
+
+
+LOGINS = {
+    "superuser": Login(SUPERUSER_PASSWORD, "user=postgres dbname=postgres"),
+    "replicator": Login(REPLICATOR_PASSWORD, "user=replicator replication=true", "IDENTIFY_SYSTEM", frozenset({"db"})),
+    "replicator for SQL": Login(REPLICATOR_PASSWORD, "user=replicator dbname=postgres"),
+    "rewinder": Login(REWINDER_PASSWORD, "user=rewinder dbname=postgres", admitted=frozenset({"db"})),
+    "rewinder for data": Login(REWINDER_PASSWORD, "user=rewinder dbname=proposalsapp"),
+    "application": Login(APPLICATION_PASSWORD, "user=proposalsapp dbname=proposalsapp", admitted=frozenset({"apps"})),
+}
+
+
+@pytest.mark.parametrize("login", LOGINS.values(), ids=LOGINS)
+@pytest.mark.parametrize("role", ["apps", "db"])
+def test_a_password_is_of_use_only_where_its_role_needs_it(platform_lab: Lab, login: Login, role: str) -> None:
+    """The right password, from a node that the firewall lets through to PostgreSQL."""
+    password = secrets_of(platform_lab).password(login.password)
+    words = (f"{role}-{SITE}", "--", "sh", "-c", LOG_IN, "sh", "db-fsn-01", login.options, login.statement)
+    done = platform_lab.call("exec", *words, expect=None, given=f"{password}\n")
+    assert (done.returncode == 0) == (role in login.admitted), done.stdout
+    assert done.returncode == 0 or "pg_hba.conf" in done.stdout
 
 
 def dropped(lab: Lab, node: str) -> int:

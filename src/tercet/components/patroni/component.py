@@ -51,6 +51,7 @@ from tercet.inventory.shapes import Setting
 UNIT = "patroni.service"
 CONFIG = "/etc/patroni/patroni.yml"
 DATA = "/var/lib/postgresql/17/tercet"
+MAINTENANCE = "postgres"  # the database to which Patroni connects at another node, as REWINDER
 HOME = Directory("/var/lib/postgresql/17", owner="postgres", group="postgres")
 BIN = "/usr/lib/postgresql/17/bin"
 PSQL = f"{BIN}/psql"  # psql in PATH is Debian's wrapper in Perl, which takes twice as long
@@ -187,13 +188,18 @@ class Patroni:
         return {"bootstrap": {"dcs": self.dynamic(), "initdb": initdb, "post_bootstrap": AFTER_BOOTSTRAP}}
 
     def _pg_hba(self) -> list[str]:
-        """The superuser can log in only through the local socket, all others with SCRAM from the tailnet."""
-        cidr = self.context.platform.settings.tailnet.cidr
+        """Who may log in from where; always with SCRAM, except the superuser, who logs in only through the local
+        socket. The first line that fits counts. Nodes are found in /etc/hosts by their address and by their name.
+        """
+        databases, apps = ([node.name for node in self.context.platform.of(role)] for role in (Role.DB, Role.APPS))
         return [
             f"local all {SUPERUSER} peer",
             f"host all {SUPERUSER} all reject",
-            f"host replication {REPLICATOR} {cidr} scram-sha-256",
-            f"host all all {cidr} scram-sha-256",
+            *(f"host replication {REPLICATOR} {name} scram-sha-256" for name in databases),
+            *(f"host {MAINTENANCE} {REWINDER} {name} scram-sha-256" for name in databases),
+            f"host all {REPLICATOR},{REWINDER} all reject",
+            "host all all samehost scram-sha-256",  # application-probe.sh
+            *(f"host all all {name} scram-sha-256" for name in apps),
         ]
 
     def dynamic(self) -> dict[str, Any]:
