@@ -47,6 +47,10 @@ class Farm(Lab):
     def command(self, *words: str) -> list[str]:
         return ["nsenter", f"--net=/run/netns/{self.namespace}", "--", *super().command(*words)]
 
+    def on(self, node: str, script: str, timeout: float = 120.0) -> str:
+        """By the command line, which runs in the farm's network."""
+        return self.call("exec", node, "--", "sh", "-c", script, timeout=timeout).stdout
+
     def obey(self, *words: str) -> Any:
         assert self.servers.stdin and self.servers.stdout
         self.servers.stdin.write(" ".join(words) + "\n")

@@ -55,9 +55,11 @@ def free_ports(count: int) -> list[int]:
 def server(program: Path, data: Path) -> Iterator[int]:
     """The port of a single server on loopback, which is killed at the end."""
     http, rpc, serf = free_ports(3)
+    settings = data.with_suffix(".json")
+    settings.write_text(json.dumps({"acl": ACCESS}))
     argv = [str(program), "agent", "-server", "-bootstrap", "-bind=127.0.0.1", f"-data-dir={data}", "-log-level=err"]
     argv += [f"-http-port={http}", f"-server-port={rpc}", f"-serf-lan-port={serf}"]
-    argv += ["-serf-wan-port=-1", "-dns-port=-1", "-grpc-tls-port=-1", "-hcl", f"acl = {json.dumps(ACCESS)}"]
+    argv += ["-serf-wan-port=-1", "-dns-port=-1", "-grpc-tls-port=-1", f"-config-file={settings}"]
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL) as process:
         try:
             yield http
