@@ -51,6 +51,12 @@ class Farm(Lab):
         """By the command line, which runs in the farm's network."""
         return self.call("exec", node, "--", "sh", "-c", script, timeout=timeout).stdout
 
+    def reaches_ssh(self, address: str) -> bool:
+        """Whether SSH at the address answers this side of the farm within two seconds."""
+        knock = f"exec 3<> /dev/tcp/{address}/22 && read -r -t 2 <&3"
+        words = ["nsenter", f"--net=/run/netns/{self.namespace}", "--", "timeout", "2", "bash", "-c", knock]
+        return subprocess.run(words, capture_output=True, check=False, timeout=10).returncode == 0
+
     def obey(self, *words: str) -> Any:
         assert self.servers.stdin and self.servers.stdout
         self.servers.stdin.write(" ".join(words) + "\n")

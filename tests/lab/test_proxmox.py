@@ -210,6 +210,10 @@ def test_nodes_are_reached_over_the_tailnet_where_the_inventory_says_so(farm: Fa
         farm.edit(lambda text: text.replace("\nproxmox:\n", "\nproxmox:\n  reach: tailnet\n"))
         try:
             farm.call("apply", timeout=900)  # opens SSH in the nodes' firewall; until then, the servers are the way
+            # A path through a tailnet that the operator has just joined may take longer than tercet waits for it.
+            sites = farm.json("status", expect=None)["sites"]
+            addresses = [node["address"] for site in sites for node in site["nodes"]]
+            wait_until("every node answers the operator", lambda: all(map(farm.reaches_ssh, addresses)), 120)
             before = farm.obey("commands")
             out = farm.probe("""
 for _ in range(5):
