@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tercet.components.patroni.readonly import PROGRAM, readonly
+from tercet.components.sandbox import PLAIN
 from tercet.converge.resources import File
 
 
@@ -24,7 +25,9 @@ class Place:
         (self.programs / "postgres").write_text(f'#!/bin/sh\necho "$@" > {root}/started\n')
         (self.programs / "postgres").chmod(0o755)
         self.started = root / "started"
-        (script,) = [r for r in readonly(str(self.programs), str(self.data)) if isinstance(r, File) and r.mode == 0o755]
+        (script,) = [
+            r for r in readonly(str(self.programs), str(self.data), PLAIN) if isinstance(r, File) and r.mode == 0o755
+        ]
         assert script.path == PROGRAM and isinstance(script.content, bytes)
         self._script = script.content.decode()
 

@@ -363,6 +363,55 @@ def test_a_password_is_of_use_only_where_its_role_needs_it(platform_lab: Lab, lo
     assert done.returncode == 0 or "pg_hba.conf" in done.stdout
 
 
+# Of each running unit of the platform: its name, the capabilities that it may have, and what the kernel says of its
+# main process: its bounding set, whether it can gain no privileges, and whether its system calls are filtered.
+SANDBOXES = """
+cd /etc/systemd/system
+for unit in *.service; do
+  pid=$(systemctl show -P MainPID $unit)
+  [ $pid = 0 ] || echo $unit $(systemctl show -P CapabilityBoundingSet $unit | tr ' ' ,) \\
+    $(sed -nE 's/^(CapBnd|NoNewPrivs|Seccomp):\\t//p' /proc/$pid/status)
+done
+"""
+# linux/capability.h
+CAPABILITIES = {
+    "cap_chown": 0,
+    "cap_dac_override": 1,
+    "cap_dac_read_search": 2,
+    "cap_fowner": 3,
+    "cap_kill": 5,
+    "cap_setuid": 7,
+    "cap_net_admin": 12,
+    "cap_net_raw": 13,
+    "cap_sys_ptrace": 19,
+}
+
+
+@pytest.mark.parametrize(("role", "least"), [("consul-nomad", 9), ("apps", 9), ("db", 11)])
+def test_the_kernel_holds_each_program_to_its_sandbox(platform_lab: Lab, role: str, least: int) -> None:
+    lines = platform_lab.on(f"{role}-{SITE}", SANDBOXES).splitlines()
+    found = {words[0]: words[1:] for words in map(str.split, lines)}
+    if role == "apps":
+        assert len(found.pop("nomad.service")) == 4  # its tasks may be anything
+    assert len(found) >= least, found
+    for unit, (*named, bounding, privileges, filtered) in found.items():
+        names = named[0].split(",") if named else []
+        assert int(bounding, 16) == sum(1 << CAPABILITIES[name] for name in names), unit
+        assert (privileges, filtered) == ("1", "2"), unit
+
+
+@pytest.mark.parametrize("unit", ["consul", "consul-dcs", "nomad"])
+def test_a_server_changes_no_file_but_its_own(platform_lab: Lab, unit: str) -> None:
+    script = f"""
+    pid=$(systemctl show -P MainPID {unit})
+    for path in /etc/systemd/system /usr/local/bin /var/lib/tercet /root /var/lib/{unit}; do
+      nsenter --mount --target $pid touch $path/t-intruder 2> /dev/null && rm $path/t-intruder && echo $path
+    done
+    true
+    """
+    assert platform_lab.on(CONTROL, script).split() == [f"/var/lib/{unit}"]
+
+
 def dropped(lab: Lab, node: str) -> int:
     """The packets that a node dropped because their addresses cannot come from there."""
     rules = lab.on(node, "nft list chain inet tercet_firewall forged")

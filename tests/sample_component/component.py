@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tercet.components.context import Context
 from tercet.components.proof import Proof
+from tercet.components.sandbox import PLAIN
 from tercet.components.systemd import unit_file, unit_path
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.requests import Exec, Request
@@ -42,7 +43,10 @@ class Metronome:
             port = self.context.platform.settings.ports.of(MetronomePorts).metronome
             baton = self.context.secrets.password(BATON).encode()
             yield File("/etc/metronome/baton", baton, mode=0o600, secret=True)
-            yield File(unit_path(UNIT), unit_file("A metronome", {"ExecStart": f"/usr/local/bin/metronome {port}"}))
+            yield File(
+                unit_path(UNIT),
+                unit_file("A metronome", {"ExecStart": f"/usr/local/bin/metronome {port}"}, sandbox=PLAIN),
+            )
             yield Unit(UNIT, restart_on=(unit_path(UNIT),))
 
     def questions(self, node: Node) -> Mapping[str, Request]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from tercet.components.sandbox import Sandbox
+
 Value = str | int | Sequence[str]
 
 # The control plane must get CPU when a busy application uses both cores. Otherwise Consul agents suspect each other and
@@ -24,16 +26,19 @@ def unit_file(
     description: str,
     service: Mapping[str, Value],
     *,
+    sandbox: Sandbox | None,
     unit: Mapping[str, Value] | None = None,
     restart: bool = True,
     wanted_by: str = "multi-user.target",
 ) -> bytes:
-    """A service unit. A sequence is written as one line per item. The unit starts with the node as a part of
-    `wanted_by`; if that is empty, another unit starts it.
+    """A service unit. A sequence is written as one line per item. Without a `sandbox`, its processes may do everything.
+    The unit starts with the node as a part of `wanted_by`; if that is empty, another unit starts it.
     """
+    confined = sandbox.settings() if sandbox else {}
+    restarts: Mapping[str, Value] = {"Restart": "always", "RestartSec": f"{RESTART_MS}ms"} if restart else {}
     sections: list[tuple[str, Mapping[str, Value]]] = [
         ("Unit", {"Description": description, "StartLimitIntervalSec": 0, **(unit or {})}),
-        ("Service", {**service, **({"Restart": "always", "RestartSec": f"{RESTART_MS}ms"} if restart else {})}),
+        ("Service", {**service, **restarts, **confined}),
         *([("Install", {"WantedBy": wanted_by})] if wanted_by else []),
     ]
     lines: list[str] = []

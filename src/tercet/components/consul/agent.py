@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 from tercet.components.consul import access, tls
 from tercet.components.context import Context
+from tercet.components.sandbox import Sandbox
 from tercet.components.systemd import CONTROL_PLANE, NEEDS_TAILNET, unit_file, unit_path
 from tercet.components.tailscale.component import INTERFACE
 from tercet.components.text import as_json
@@ -112,7 +113,7 @@ def resources(
     if start is not None:
         yield start.script
         directories.append(start.config_dir)
-        before["ExecStartPre"] = start.script.path
+        before["ExecStartPre"] = f"+{start.script.path}"  # as root: it takes a file from elsewhere
     yield File(
         unit_path(agent.unit),
         unit_file(
@@ -127,6 +128,7 @@ def resources(
                 "StateDirectory": agent.data_dir.removeprefix("/var/lib/"),
                 "LimitNOFILE": 65536,
             },
+            sandbox=Sandbox(read_only=True),
             unit=NEEDS_TAILNET,
         ),
     )
@@ -135,7 +137,7 @@ def resources(
         restart_on=(
             *(file.path for file in config),
             unit_path(agent.unit),
-            *before.values(),
+            *((start.script.path,) if start is not None else ()),
             *(program.link for program in programs),
         ),
         reload_on=(tls.FOLDER.ca, tls.FOLDER.node, *((services,) if definitions is not None else ())),

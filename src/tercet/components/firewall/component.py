@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from tercet.components.context import Context
 from tercet.components.firewall.declaration import UNIT
 from tercet.components.guard.component import LIBRARY, library, source
+from tercet.components.sandbox import Sandbox
 from tercet.components.systemd import unit_file, unit_path
 from tercet.components.tailscale.component import HOSTS, INTERFACE
 from tercet.components.tailscale.component import UNIT as TAILSCALED
@@ -101,6 +102,7 @@ def _unit() -> bytes:
             # The program ends when the rules are installed, and tailscaled starts after that.
             "TimeoutStartSec": "infinity",
         },
+        sandbox=Sandbox(capabilities=("CAP_NET_ADMIN",)),
         # Very early, as is usual for a firewall, and while the processors are still idle: beside the other programs in
         # Python, its start took 1.4 s and held up tailscaled (seen on two slow cores). Not before sysinit.target: while
         # nft does not work, only the network waits, and the node can be repaired from its host.

@@ -17,6 +17,7 @@ from tercet.components.context import Context
 from tercet.components.dcs.declaration import DcsPorts
 from tercet.components.firewall.declaration import UNIT as FIREWALL_UNIT
 from tercet.components.patroni.declaration import scope
+from tercet.components.sandbox import PLAIN, Sandbox
 from tercet.components.systemd import CONTROL_PLANE, Value, unit_file, unit_path
 from tercet.components.tailscale.component import HOSTS, SOCKET
 from tercet.components.text import as_json
@@ -50,6 +51,7 @@ def program(
     secret: bool = False,
     service: Mapping[str, str | int] = MappingProxyType({}),
     unit: Mapping[str, Value] | None = None,
+    sandbox: Sandbox = PLAIN,
 ) -> tuple[Directory | File, ...]:
     """The files of a daemon: a program of tercet/nodeside with the modules that it imports from there, its
     configuration in one JSON file, and its unit. The program has the daemon's name, unless `runs` names another one.
@@ -68,7 +70,7 @@ def program(
         *library(modules),
         File(path, source(runs)),
         File(settings, as_json(config), mode=0o600 if secret else 0o644, secret=secret),
-        File(unit_path(f"tercet-{name}.service"), unit_file(title, start, unit=unit)),
+        File(unit_path(f"tercet-{name}.service"), unit_file(title, start, unit=unit, sandbox=sandbox)),
     )
 
 
@@ -92,9 +94,12 @@ def daemon(
     modules: Iterable[str] = (),
     secret: bool = False,
     service: Mapping[str, str | int] = MappingProxyType({}),
+    sandbox: Sandbox = PLAIN,
 ) -> Iterable[Resource]:
     """The files of a daemon, and its unit running."""
-    resources = program(name, title, config, runs=runs, modules=modules, secret=secret, service=service)
+    resources = program(
+        name, title, config, runs=runs, modules=modules, secret=secret, service=service, sandbox=sandbox
+    )
     yield from resources
     yield Unit(f"tercet-{name}.service", restart_on=tuple(each.path for each in resources if isinstance(each, File)))
 
@@ -132,7 +137,9 @@ class Guard:
         # Without a limit for its start: it tries until the rule can be installed, and reports why it cannot be.
         service = {**SUPERVISED, "TimeoutStartSec": "infinity"}
         modules = (*CLIENT, "host", "tailnet")
-        yield from daemon("guard", "Dead-peer guard", guard, modules=modules, secret=True, service=service)
+        sandbox = Sandbox(capabilities=("CAP_NET_ADMIN",))  # nft, `ss --kill`
+        title = "Dead-peer guard"
+        yield from daemon("guard", title, guard, modules=modules, secret=True, service=service, sandbox=sandbox)
         paths: dict[str, object] = {
             "socket": SOCKET,
             "hosts": HOSTS,

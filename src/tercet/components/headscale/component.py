@@ -12,6 +12,7 @@ from typing import Literal
 
 from tercet.components.context import Context
 from tercet.components.headscale.declaration import CERTIFICATE, HOSTNAME
+from tercet.components.sandbox import Sandbox
 from tercet.components.systemd import unit_file, unit_path
 from tercet.components.text import as_yaml
 from tercet.converge.component import Condition, Passing, Readings, Skipped, State, Waiting
@@ -79,6 +80,7 @@ class Headscale:
                     "StateDirectory": "headscale",
                     "TimeoutStopSec": 3,
                 },
+                sandbox=Sandbox(capabilities=("CAP_NET_BIND_SERVICE",)),
             ),
         )
         links = tuple(program.link for program in self.context.program("headscale"))

@@ -16,6 +16,7 @@ from tercet.components.guard.component import CLIENT, SUPERVISED, daemon
 from tercet.components.nomad import security
 from tercet.components.nomad.declaration import NomadPorts
 from tercet.components.rolling import in_turn, raft_servers
+from tercet.components.sandbox import Sandbox
 from tercet.components.systemd import CONTROL_PLANE, NEEDS_TAILNET, unit_file, unit_path
 from tercet.components.tailscale.component import INTERFACE
 from tercet.components.text import as_json
@@ -64,7 +65,7 @@ class Nomad:
             yield Directory("/etc/tercet")
             yield security.token(self.context)
         yield from config
-        yield File(unit_path(UNIT), self._unit())
+        yield File(unit_path(UNIT), self._unit(node))
         if node.role is Role.CONTROL:
             rolling = raft_servers("nomad servers", endpoints.nomad(self.context.platform, self.context.secrets))
         else:
@@ -151,7 +152,7 @@ class Nomad:
             config["plugin"] = {"raw_exec": {"config": {"enabled": True, **denied}}}
         return config
 
-    def _unit(self) -> bytes:
+    def _unit(self, node: Node) -> bytes:
         return unit_file(
             "Nomad",
             {
@@ -165,6 +166,8 @@ class Nomad:
                 "LimitNOFILE": 65536,
                 "TasksMax": "infinity",
             },
+            # A client starts tasks as their users and mounts their directories, and tasks inherit its sandbox.
+            sandbox=Sandbox(read_only=True) if node.role is Role.CONTROL else None,
             unit={**NEEDS_TAILNET, "After": "tailnet-ready.service consul.service"},
         )
 

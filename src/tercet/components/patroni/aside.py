@@ -13,8 +13,9 @@ from importlib.resources import files
 from tercet.components.context import Context
 from tercet.components.patroni import component as patroni
 from tercet.components.patroni.rewind import ASIDE, ASIDE_SETTINGS
+from tercet.components.sandbox import PLAIN
 from tercet.components.status import StatusModel
-from tercet.components.systemd import unit_path
+from tercet.components.systemd import unit_file, unit_path
 from tercet.components.text import as_json
 from tercet.converge.component import Condition, Readings
 from tercet.converge.requests import Answer, Exec, Request
@@ -34,7 +35,19 @@ _COMMAND = ("/usr/bin/python3", "-I", ASIDE, ASIDE_SETTINGS)
 _LIST = f'for each in {patroni.DATA}.aside-*; do [ -e "$each" ] && exec "$@"; done; echo "{{}}"'
 
 _TITLE = "Removes database files that were moved aside, when they are too old or room is needed"
-_SERVICE = text_of(__package__, "aside.service", TITLE=_TITLE, CLEAN=" ".join((*_COMMAND, "clean")))
+_SERVICE = unit_file(
+    _TITLE,
+    {
+        "Type": "oneshot",
+        "User": "postgres",
+        "ExecStart": " ".join((*_COMMAND, "clean")),
+        "Nice": 10,
+        "IOSchedulingClass": "idle",
+    },
+    sandbox=PLAIN,
+    restart=False,
+    wanted_by="",  # the timer starts it
+)
 _TIMER = text_of(__package__, "aside.timer", TITLE=_TITLE, CLEAN_S=CLEAN_S)
 
 
@@ -74,7 +87,7 @@ class Aside:
         yield patroni.HOME
         yield File(ASIDE, files("tercet.nodeside").joinpath("aside.py").read_bytes())
         yield File(ASIDE_SETTINGS, as_json(settings))
-        yield File(unit_path(SERVICE), _SERVICE.encode())
+        yield File(unit_path(SERVICE), _SERVICE)
         yield File(unit_path(TIMER), _TIMER.encode())
         yield Unit(TIMER, restart_on=(unit_path(SERVICE), unit_path(TIMER)))
 

@@ -39,6 +39,7 @@ from tercet.components.patroni.readonly import UNIT as READONLY_UNIT
 from tercet.components.patroni.readonly import readonly
 from tercet.components.patroni.rewind import ASIDE, ASIDE_SETTINGS, PG_REWIND, POSTGRES, rewind
 from tercet.components.rolling import databases
+from tercet.components.sandbox import Sandbox
 from tercet.components.systemd import NEEDS_TAILNET, unit_file, unit_path
 from tercet.components.text import as_yaml
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
@@ -51,6 +52,7 @@ from tercet.inventory.shapes import Setting
 UNIT = "patroni.service"
 CONFIG = "/etc/patroni/patroni.yml"
 DATA = "/var/lib/postgresql/17/tercet"
+SANDBOX = Sandbox(jit=True)  # PostgreSQL compiles queries
 MAINTENANCE = "postgres"  # the database to which Patroni connects at another node, as REWINDER
 HOME = Directory("/var/lib/postgresql/17", owner="postgres", group="postgres")
 BIN = "/usr/lib/postgresql/17/bin"
@@ -101,7 +103,7 @@ class Patroni:
         yield File(GATE, self._gate().encode(), mode=0o755)
         yield File(BEFORE_STOP, _BEFORE_STOP.encode(), mode=0o755)
         yield from rewind(BIN, DATA, f"{self._leader()}?raw&consistent")
-        yield from readonly(BIN, DATA)
+        yield from readonly(BIN, DATA, SANDBOX)
         yield File(AFTER_BOOTSTRAP, _AFTER_BOOTSTRAP.encode(), mode=0o755)
         yield File(ON_START, _ON_START.encode(), mode=0o755)
         yield File(unit_path(UNIT), self._unit())
@@ -310,6 +312,7 @@ class Patroni:
                 "TimeoutStartSec": "infinity",
                 "TimeoutStopSec": 30,
             },
+            sandbox=SANDBOX,
             unit={**NEEDS_TAILNET, "After": "tailnet-ready.service consul-dcs.service"},
         )
 

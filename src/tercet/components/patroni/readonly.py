@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tercet.components.sandbox import Sandbox
 from tercet.components.systemd import Value, unit_file, unit_path
 from tercet.converge.resources import File, Resource
 from tercet.datafile import text_of
@@ -29,8 +30,10 @@ UNIT = "tercet-readonly.service"
 PROGRAM = "/usr/lib/tercet/postgresql-readonly"
 
 
-def readonly(programs: str, data: str) -> Iterable[Resource]:
-    """The files. `programs` is the directory of PostgreSQL's programs. Only the gate starts the unit."""
+def readonly(programs: str, data: str, sandbox: Sandbox) -> Iterable[Resource]:
+    """The files. `programs` is the directory of PostgreSQL's programs, `sandbox` its sandbox in Patroni's unit. Only
+    the gate starts the unit.
+    """
     script = text_of(__package__, "readonly.sh", PROGRAMS=programs, DATA=data)
     yield File(PROGRAM, script.encode(), mode=0o755)
     service: dict[str, Value] = {
@@ -46,4 +49,4 @@ def readonly(programs: str, data: str) -> Iterable[Resource]:
     # At a shutdown, Patroni stops first, as with a server that it started itself.
     order = {"After": "tailnet-ready.service", "Before": "patroni.service"}
     title = "PostgreSQL, read-only, while dcs is silent"
-    yield File(unit_path(UNIT), unit_file(title, service, unit=order, restart=False, wanted_by=""))
+    yield File(unit_path(UNIT), unit_file(title, service, sandbox=sandbox, unit=order, restart=False, wanted_by=""))

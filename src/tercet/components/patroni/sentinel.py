@@ -16,6 +16,7 @@ from tercet.components.guard.component import CLIENT, SUPERVISED, active, daemon
 from tercet.components.patroni import component as patroni
 from tercet.components.patroni import readonly
 from tercet.components.patroni.declaration import PatroniPorts, scope
+from tercet.components.sandbox import Sandbox
 from tercet.converge.component import Condition, Deviating, Passing, Readings, Skipped, State, Waiting
 from tercet.converge.requests import Active, Exec, Http, Request
 from tercet.converge.resources import Resource
@@ -65,6 +66,8 @@ class Sentinel:
             },
             modules=(*CLIENT, "host", "keys", "strict_pace", "timeline"),
             service=SUPERVISED,
+            # nft; and it becomes postgres to log in.
+            sandbox=Sandbox(capabilities=("CAP_NET_ADMIN", "CAP_SETUID")),
         )
         yield from daemon(
             "watchdog",
@@ -85,6 +88,8 @@ class Sentinel:
             },
             modules=(*CLIENT, "host", "keepalives", "keys", "leadkey", "processes"),
             service=SUPERVISED,
+            # The files of postgres and the working directories of its processes; signals to them.
+            sandbox=Sandbox(capabilities=("CAP_DAC_OVERRIDE", "CAP_SYS_PTRACE", "CAP_KILL")),
         )
         yield from daemon(
             "room",
@@ -99,6 +104,7 @@ class Sentinel:
             },
             modules=CLIENT,
             secret=True,
+            sandbox=Sandbox(capabilities=("CAP_DAC_OVERRIDE",)),  # the reserve is in a directory of postgres
         )
 
     def questions(self, node: Node) -> Mapping[str, Request]:

@@ -13,6 +13,7 @@ from tercet.components.context import Context
 from tercet.components.guard.component import CLIENT, SUPERVISED, active, daemon
 from tercet.components.patroni import component as patroni
 from tercet.components.patroni.declaration import PatroniPorts, scope
+from tercet.components.sandbox import Sandbox
 from tercet.components.tailscale.component import HOSTS
 from tercet.converge.component import Condition
 from tercet.converge.requests import Active, Request
@@ -56,6 +57,8 @@ class Votes:
             },
             modules=(*CLIENT, "host", "keys", "processes", "stray", "tailnet", "timeline", "votes"),
             service=SUPERVISED,
+            # nft and `ss --kill`; the files of postgres and the working directories of its processes; signals to them.
+            sandbox=Sandbox(capabilities=("CAP_NET_ADMIN", "CAP_DAC_READ_SEARCH", "CAP_SYS_PTRACE", "CAP_KILL")),
         )
         script = text_of(__package__, "pre-promote.sh", PORT=str(ports.votes))
         yield File(patroni.PRE_PROMOTE, script.encode(), mode=0o755)

@@ -15,6 +15,7 @@ from tercet.components.context import Context
 from tercet.components.guard.component import CLIENT, daemon
 from tercet.components.patroni import component as patroni
 from tercet.components.patroni.declaration import scope
+from tercet.components.sandbox import Sandbox
 from tercet.converge.component import Condition
 from tercet.converge.requests import Request
 from tercet.converge.resources import Resource
@@ -59,6 +60,8 @@ class Wake:
             },
             modules=(*CLIENT, "keys", "pings", "processes", "sessions"),
             secret=True,
+            # Pings; the files of postgres.
+            sandbox=Sandbox(capabilities=("CAP_NET_RAW", "CAP_DAC_READ_SEARCH")),
         )
 
     def questions(self, _node: Node) -> Mapping[str, Request]:

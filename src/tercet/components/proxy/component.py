@@ -20,6 +20,7 @@ from tercet.components.proxy import pgcat, pgpool
 from tercet.components.proxy.declaration import ProxyPorts
 from tercet.components.proxy.flavour import Flavour
 from tercet.components.rolling import in_turn
+from tercet.components.sandbox import Sandbox
 from tercet.components.systemd import NEEDS_TAILNET, unit_file, unit_path
 from tercet.components.text import as_json
 from tercet.converge.component import Condition, Deviating, Passing, Readings, Skipped, State, Waiting
@@ -151,6 +152,8 @@ class Proxy:
                 "KillSignal": "SIGINT",
                 "TimeoutStopSec": 2,  # it stops slowly while a query blocks
             },
+            # It gives the file to the proxy's user and sends the proxy a signal.
+            sandbox=Sandbox(capabilities=("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL")),
             unit={**NEEDS_TAILNET, "After": "tailnet-ready.service consul-dcs.service"},
         )
 

@@ -14,6 +14,7 @@ from tercet.components.patroni.declaration import APPLICATION_PASSWORD, PatroniP
 from tercet.components.proxy.declaration import ADMIN_PASSWORD, UNITS, ProxyPorts
 from tercet.components.proxy.flavour import Flavour, template
 from tercet.components.rolling import in_turn
+from tercet.components.sandbox import Sandbox
 from tercet.components.systemd import NEEDS_TAILNET, unit_file, unit_path
 from tercet.converge.resources import Directory, File, Unit
 from tercet.datafile import text_of
@@ -40,6 +41,7 @@ def flavour(context: Context, node: Node) -> Flavour:
             "TimeoutStopSec": 2,
             "LimitNOFILE": 65536,
         },
+        sandbox=Sandbox(read_only=True),
         unit=NEEDS_TAILNET,
     )
     return Flavour(

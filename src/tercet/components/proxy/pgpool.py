@@ -17,6 +17,7 @@ from tercet.components.proxy import routes
 from tercet.components.proxy.declaration import UNITS, ProxyPorts
 from tercet.components.proxy.flavour import Flavour, template
 from tercet.components.rolling import in_turn
+from tercet.components.sandbox import Sandbox
 from tercet.components.systemd import unit_file, unit_path
 from tercet.converge.requests import Exec
 from tercet.converge.resources import Directory, File, Object, Unit
@@ -57,6 +58,7 @@ def flavour(context: Context, node: Node) -> Flavour:
             "KillSignal": "SIGINT",  # pgpool's fast shutdown; SIGTERM waits for every client to leave
             "TimeoutStopSec": 1,
         },
+        sandbox=Sandbox(read_only=True),
         unit={"Wants": routes.UNIT, "After": routes.UNIT},
     )
     return Flavour(

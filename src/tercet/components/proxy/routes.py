@@ -9,6 +9,7 @@ from __future__ import annotations
 from tercet.components.guard.component import SUPERVISED, program
 from tercet.components.patroni.declaration import PatroniPorts
 from tercet.components.rolling import in_turn
+from tercet.components.sandbox import Sandbox
 from tercet.components.systemd import NEEDS_TAILNET
 from tercet.converge.requests import Exec
 from tercet.converge.resources import File, Object, Resource, Unit
@@ -45,7 +46,12 @@ def resources(platform: Platform) -> tuple[Resource, ...]:
     }
     title = "Local addresses that lead to the primary and to the node that is read"
     modules = ("halfopen", "host", "pings", "tailnet")
-    return program("routes", title, config, modules=modules, service=service, unit=NEEDS_TAILNET)
+    sandbox = Sandbox(
+        # nft, `ss --kill` and addresses of lo; pings; the open files of the proxy's processes.
+        capabilities=("CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH"),
+        calls=("pidfd_getfd",),  # nodeside/halfopen.py
+    )
+    return program("routes", title, config, modules=modules, service=service, unit=NEEDS_TAILNET, sandbox=sandbox)
 
 
 def unit(platform: Platform) -> Unit:

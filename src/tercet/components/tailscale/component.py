@@ -23,6 +23,7 @@ from tercet.components.context import Context
 from tercet.components.headscale import component as headscale
 from tercet.components.headscale.declaration import AUTHORITY, HOSTNAME
 from tercet.components.rolling import everywhere
+from tercet.components.sandbox import PLAIN, Sandbox
 from tercet.components.systemd import CONTROL_PLANE, unit_file, unit_path
 from tercet.components.tailscale.declaration import TailscalePorts
 from tercet.components.tcp import tcp
@@ -91,6 +92,7 @@ class Tailscale:
                     "ExecStart": ready,
                     "TimeoutStartSec": "infinity",
                 },
+                sandbox=PLAIN,
                 unit={"After": UNIT, "Wants": UNIT},
                 restart=False,
             ),
@@ -124,6 +126,7 @@ class Tailscale:
                 # tailscaled logs this for every ping that tercet-paths requests.
                 "LogFilterPatterns": [rf"~{what}" for what in ("localapi: .POST. /localapi/v0/ping", _PING, _LIMITED)],
             },
+            sandbox=Sandbox(capabilities=("CAP_NET_ADMIN", "CAP_NET_RAW")),  # the interface; pings
         )
 
     def _login(self, node: Node) -> Object:
