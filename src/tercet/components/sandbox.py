@@ -1,11 +1,10 @@
-"""What the processes of a unit may do, as systemd enforces it: for a program that somebody has taken over.
+"""What the processes of a unit may do. The kernel enforces it, also for a program that somebody has taken over.
 
-Most programs of the platform only talk over sockets and use their own files, so that is all a `Sandbox` allows unless
-its unit names more. docs/components/units.md lists what each unit needs, and why.
+Most programs of the platform only use sockets and files of their own, so a `Sandbox` allows no more than that unless
+its unit names more. docs/units.md lists what each unit needs, and why.
 
-A reader of a unit file should know that
-- commands with "+" before them run outside the sandbox;
-- a sandbox is inherited: a program cannot give the programs that it starts more than it has itself.
+- Commands with "+" before them in a unit file run outside the sandbox.
+- A sandbox is inherited: the programs that a program starts may do no more than the program itself.
 """
 
 from __future__ import annotations
