@@ -603,6 +603,33 @@ def test_one_that_lost_it_while_dcs_was_silent_steps_down_at_once(node: Node, mo
     assert node.down == 1
 
 
+@pytest.mark.parametrize("same_index", [True, False])
+def test_a_key_that_was_lost_with_the_data_of_dcs_is_no_loss(
+    node: Node, monkeypatch: pytest.MonkeyPatch, same_index: bool
+) -> None:
+    """Seen: a primary that had written all the time was fenced when `recover dcs` had made dcs know the cluster again,
+    because the watchdog asked before Patroni could take the key.
+    """
+    now = [time.monotonic()]
+    monkeypatch.setattr(leadkey.time, "monotonic", lambda: now[0])
+    node.dcs.silent = True
+    node.polls()
+    now[0] += 60
+    index = node.dcs.keys[f"{SCOPE}/initialize"]["CreateIndex"]
+    node.dcs.keys.clear()
+    node.polls()
+    node.dcs.silent = False  # until now its token was not known
+    node.dcs.put(f"{SCOPE}/initialize", "7")
+    node.dcs.put(f"{SCOPE}/recovered", "2026-11-30T06:00:00+00:00")
+    node.dcs.put(f"{SCOPE}/sync", json.dumps(SYNC))
+    if same_index:
+        node.dcs.keys[f"{SCOPE}/initialize"]["CreateIndex"] = index
+    node.polls(2)
+    node.take()
+    node.polls(2)
+    assert node.down == 0
+
+
 def test_a_loss_long_ago_does_not_count(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [time.monotonic()]
     monkeypatch.setattr(leadkey.time, "monotonic", lambda: now[0])

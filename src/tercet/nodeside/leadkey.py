@@ -22,9 +22,9 @@ class LeaderKey:
 
     def __init__(self, at: Endpoint, scope: str, node: str) -> None:
         self._at, self._scope, self._node = at, scope, node
-        self._index = (
-            0  # the CreateIndex of the key that this node holds. It changes if the key is lost and taken again
-        )
+        self._cluster: tuple[int, str] | None = None  # changes if `dcs` lost its data and knows the cluster again
+        # The CreateIndex of the key that this node holds. It changes if the key is lost and taken again.
+        self._index = 0
         self._lost = float("-inf")
         self._heard = time.monotonic()  # when `dcs` last answered
         self.cut_off = False  # whether the last loss came with a silence of `dcs`: others may have led meanwhile
@@ -36,6 +36,7 @@ class LeaderKey:
             keys = keys_of(Api(self._at), self._scope, DCS_S)
             # Without the cluster's own key, `dcs` has lost its data, and no other node could lead (docs/recovery.md).
             if "initialize" in keys:
+                self._learn_cluster(keys)
                 self._learn(self._own(keys), keys.get("sync", {}))
         except (ApiError, *MALFORMED):
             self.answers = False
@@ -65,6 +66,15 @@ class LeaderKey:
                 print("the leader key is given up", flush=True)
         except (ApiError, *MALFORMED) as error:
             print(f"the leader key ends with its ttl: {error}", flush=True)
+
+    def _learn_cluster(self, keys: dict[str, dict[str, Any]]) -> None:
+        """A key that was lost with the data of `dcs` was not lost to another node. Two Rafts may give `initialize` the
+        same index, so `recover dcs` also writes when it was run.
+        """
+        cluster = int(keys["initialize"]["CreateIndex"]), text_of(keys.get("recovered", {}))
+        if self._cluster != cluster:
+            self.forget()
+        self._cluster = cluster
 
     def _learn(self, index: int, sync: dict[str, Any]) -> None:
         now = time.monotonic()

@@ -15,6 +15,7 @@ import base64
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from tercet.components import endpoints
 from tercet.components.consul.access import stretched
@@ -261,7 +262,8 @@ async def record(session: Session, leader: Reach, emit: Emit) -> None:
     platform, cluster = session.platform, patroni.Patroni(session.context)
     values = remembered(platform, cluster, leader)
     create = put(cluster.key("initialize"), leader.system) | {"Verb": "cas", "Index": 0}
-    changes = [create, *(put(cluster.key(name), json.dumps(value)) for name, value in values.items())]
+    recovered = put(cluster.key("recovered"), datetime.now(UTC).isoformat())  # for nodeside/leadkey.py
+    changes = [create, recovered, *(put(cluster.key(name), json.dumps(value)) for name, value in values.items())]
     body = json.dumps([{"KV": change} for change in changes]).encode()
     request = Http(endpoints.dcs(platform, session.context.secrets), "/v1/txn", "PUT", body)
     control = dcs.bootstrap_server(platform).name
