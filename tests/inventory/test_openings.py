@@ -61,9 +61,14 @@ def test_a_node_may_use_what_its_role_needs(
     assert reach(platform, source, target) == {"tcp": tcp, "udp": udp}
 
 
-def test_users_other_than_root_have_the_proxy_and_no_api(platform: Platform) -> None:
+def test_users_other_than_root_have_the_proxy_and_what_their_programs_need(platform: Platform) -> None:
     found = users(platform, (use for each in declarations() for use in each.uses))
-    assert found == {"": [5432, 8600, 9600], "postgres": [5432, 8008, 8009, 9500]}
+    assert found == {
+        "": [5432, 8600, 9600],
+        "consul": [4646, 4647, 4648, 8008, 8300, 8301, 8302, 9300, 9301, 9302],
+        "nomad": [4647, 4648, 8500],
+        "postgres": [5432, 8008, 8009, 9500],
+    }
 
 
 def test_a_lost_node_may_use_nothing(platform: Platform) -> None:

@@ -416,6 +416,17 @@ def test_a_server_changes_no_file_but_its_own(platform_lab: Lab, unit: str) -> N
     assert platform_lab.on(CONTROL, script).split() == [f"/var/lib/{unit}"]
 
 
+@pytest.mark.parametrize(
+    ("node", "user"), [(CONTROL, "consul"), (CONTROL, "nomad"), (APPS, "consul"), (DATABASE, "consul")]
+)
+def test_a_user_of_programs_reads_no_secret_of_others(platform_lab: Lab, node: str, user: str) -> None:
+    secret = ["find", "/etc", "/opt", "/root", "/run", "/usr", "/var", "-type", "f", "!", "-perm", "-o=r", "-readable"]
+    found = platform_lab.on(node, f"runuser -u {user} -- {shlex.join(secret)} 2> /dev/null || true").split()
+    own = [path for path in found if re.match(rf"/etc/{user}|/var/lib/{user}", path)]
+    assert found == own
+    assert f"/etc/{user}-tls/node.pem" in found
+
+
 def dropped(lab: Lab, node: str) -> int:
     """The packets that a node dropped because their addresses cannot come from there."""
     rules = lab.on(node, "nft list chain inet tercet_firewall forged")

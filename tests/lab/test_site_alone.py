@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tercet.components.nomad.component import JOB_USER
+from tercet.components.nomad.declaration import JOB_USER
 from tercet.components.proxy.component import PASSFILE
 from tests.lab.conftest import NOMAD_TOKEN, Lab, wait_until
 

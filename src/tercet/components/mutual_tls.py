@@ -63,10 +63,11 @@ class Member:
                 "something else: restore the file from your copy. Nothing was changed"
             ) from None
 
-    def files(self, folder: Folder) -> Iterable[Directory | File]:
-        yield Directory(folder.path, mode=0o700, purge=True)
+    def files(self, folder: Folder, user: str) -> Iterable[Directory | File]:
+        """`user` is who the program runs as; nobody else but root can read the key."""
+        yield Directory(folder.path, mode=0o700, owner=user, purge=True)
         yield File(folder.ca, self.context.secrets.pair(self.authority).certificate.encode())
-        yield File(folder.node, Deferred("the secrets are made", {}, self), mode=0o600, secret=True)
+        yield File(folder.node, Deferred("the secrets are made", {}, self), mode=0o600, owner=user, secret=True)
 
 
 def keys_of(members: Mapping[str, Member]) -> dict[str, str]:

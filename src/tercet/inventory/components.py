@@ -14,6 +14,7 @@ from enum import Enum, auto
 from importlib import import_module
 from typing import Any
 
+from tercet.inventory.accounts import Account
 from tercet.inventory.base import Model
 from tercet.inventory.generated import Secret
 from tercet.inventory.journals import UnitJournal
@@ -88,6 +89,8 @@ class ComponentDeclaration:
     """The roles of the nodes on which these ports are used."""
     opens: tuple[Opening, ...] = ()
     """What other nodes may use. The firewall of a node drops everything else from other nodes."""
+    accounts: tuple[Account, ...] = ()
+    """The users that its programs or jobs run as, if tercet creates them."""
     uses: tuple[Use, ...] = ()
     """What users other than root may use. The firewall of a node refuses them every other port of the platform."""
     gossip: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from tercet.components import endpoints
 from tercet.components.context import Context
-from tercet.components.nomad.component import JOB_USER
+from tercet.components.nomad.declaration import JOB_USER
 from tercet.components.patroni import component as patroni
 from tercet.components.proxy.component import PASSFILE, Proxy
 from tercet.components.proxy.declaration import ProxyPorts

@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tercet.components.consul import access, tls
+from tercet.components.consul.declaration import USER
 from tercet.components.context import Context
 from tercet.components.sandbox import Sandbox
 from tercet.components.systemd import CONTROL_PLANE, NEEDS_TAILNET, unit_file, unit_path
@@ -100,11 +101,11 @@ def resources(
     secrets = {"encrypt": tls.gossip_key(context), "acl": {"tokens": access.own_tokens(context, node)}}
     config = (
         File(f"{agent.config_dir}/agent.json", as_json(settings)),
-        File(f"{agent.config_dir}/secrets.json", as_json(secrets), mode=0o600, secret=True),
+        File(f"{agent.config_dir}/secrets.json", as_json(secrets), mode=0o600, owner=USER, secret=True),
     )
     services = f"{agent.config_dir}/services.json"
     yield from programs
-    yield from tls.member(context, node).files(tls.FOLDER)
+    yield from tls.member(context, node).files(tls.FOLDER, USER)
     yield Directory(agent.config_dir, purge=True)
     yield from config
     if definitions is not None:
@@ -120,6 +121,7 @@ def resources(
             title,
             {
                 **CONTROL_PLANE,
+                "User": USER,
                 **before,
                 "ExecStart": f"{CONSUL} agent {' '.join(f'-config-dir={directory}' for directory in directories)}",
                 "ExecReload": "/bin/kill -HUP $MAINPID",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tercet.components.consul.journal import CONSUL
+from tercet.inventory.accounts import Account
 from tercet.inventory.base import Model
 from tercet.inventory.components import ComponentDeclaration, Process
 from tercet.inventory.generated import Authority, Password
@@ -11,6 +12,7 @@ from tercet.inventory.openings import Opening, Use, gossip
 from tercet.inventory.platform import Role
 from tercet.inventory.shapes import Port, Source, Version
 
+USER = "consul"
 AUTHORITY = Authority("consul_ca", "tercet Consul", "consul")  # Consul wants names that end in ".consul"
 GOSSIP = Password("consul_gossip")
 SEED = Password("consul_tokens")  # all tokens are derived from it (tokens.py)
@@ -45,7 +47,11 @@ DECLARATION = ComponentDeclaration(
     gossip=("consul_serf_lan", "consul_serf_wan"),
     journals=(UnitJournal("consul.service", "consul", CONSUL),),
     processes=(Process("consul", "consul.service", NODES),),
-    uses=(Use("consul_dns"),),
+    accounts=(Account(USER, NODES),),
+    uses=(
+        Use("consul_dns"),
+        *(Use(port, USER) for port in ("consul_serf_lan", "consul_serf_wan", "consul_server")),
+    ),
     listens=NODES,
     opens=(
         gossip("consul_serf_lan", NODES, within_site=True),

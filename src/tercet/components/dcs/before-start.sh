@@ -4,4 +4,5 @@ set -e
 cd @DATA@
 [ -d raft ] || rm -rf @BESIDE@
 mkdir -p raft @BESIDE@
+chown --reference=. raft @BESIDE@
 [ ! -e @PERMISSION@ ] || mv @PERMISSION@ @BESIDE@/

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tercet.components.consul.declaration import USER
 from tercet.components.consul.journal import CONSUL
 from tercet.inventory.base import Model
 from tercet.inventory.components import ComponentDeclaration, Cost, Process
@@ -30,7 +31,7 @@ DECLARATION = ComponentDeclaration(
     processes=(Process("dcs", "consul-dcs.service", NODES, (Cost.PRIMARY,)),),
     status=("status:DATACENTERS",),
     proof="proof:proof",
-    uses=(Use("dcs_dns"),),
+    uses=(Use("dcs_dns"), *(Use(port, USER) for port in ("dcs_serf_lan", "dcs_serf_wan", "dcs_server"))),
     listens=NODES,
     opens=(
         gossip("dcs_serf_lan", NODES),

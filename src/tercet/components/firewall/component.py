@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from tercet.components.accounts import accounts
 from tercet.components.context import Context
 from tercet.components.firewall.declaration import UNIT
 from tercet.components.guard.component import LIBRARY, library, source
@@ -50,6 +51,7 @@ class Firewall:
             File(PROGRAM, source("firewall")),
             File(unit_path(UNIT), _unit()),
         )
+        yield from accounts(node)  # the rules name them
         yield Directory("/etc/tercet")
         yield from program
         yield File(SETTINGS, as_json(self._settings(node)))

@@ -14,15 +14,15 @@ from tercet.components.consul.declaration import ConsulPorts
 from tercet.components.context import Context
 from tercet.components.guard.component import CLIENT, SUPERVISED, daemon
 from tercet.components.nomad import security
-from tercet.components.nomad.declaration import NomadPorts
+from tercet.components.nomad.declaration import USER, NomadPorts
 from tercet.components.rolling import in_turn, raft_servers
 from tercet.components.sandbox import Sandbox
 from tercet.components.systemd import CONTROL_PLANE, NEEDS_TAILNET, unit_file, unit_path
 from tercet.components.tailscale.component import INTERFACE
 from tercet.components.text import as_json
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
-from tercet.converge.requests import Exec, Http, Request
-from tercet.converge.resources import Directory, File, Object, Resource, Unit
+from tercet.converge.requests import Http, Request
+from tercet.converge.resources import Directory, File, Resource, Unit
 from tercet.inventory.platform import Node, Platform, Role
 
 UNIT = "nomad.service"
@@ -31,10 +31,7 @@ CONFIG, SECRETS = f"{CONFIG_DIR}/nomad.json", f"{CONFIG_DIR}/secrets.json"
 NOMAD = "/usr/local/bin/nomad"
 DATA = "/var/lib/nomad"
 SERVER = f"{DATA}/server"
-JOB_USER = "nomad-job"
-"""A user for jobs (`user = "nomad-job"`). Like all users but root, it can use the proxy, but no API."""
 
-_UID = 6000  # the same on every node, so that a job's files keep their owner if the data moves
 _DENIED_UIDS = "0-999"  # root, postgres and the other users of the system
 # Nomad 1.11.3 takes every user for a member of group 0, and gives this group to a task that names a user (it makes a
 # list of the user's groups with room for them, and adds them behind: setCmdUser, getGroupsID). So 0 cannot be denied,
@@ -57,11 +54,12 @@ class Nomad:
         programs = self.context.program("nomad")
         yield from programs
         yield Directory(CONFIG_DIR, purge=True)
-        yield from security.member(self.context, node).files(security.FOLDER)
+        user = USER if node.role is Role.CONTROL else "root"
+        yield from security.member(self.context, node).files(security.FOLDER, user)
         config = [File(CONFIG, as_json(self._config(node)))]
         if node.role is Role.CONTROL:
             secrets = as_json(security.secret_settings(self.context))
-            config.append(File(SECRETS, secrets, mode=0o600, secret=True))
+            config.append(File(SECRETS, secrets, mode=0o600, owner=USER, secret=True))
             yield Directory("/etc/tercet")
             yield security.token(self.context)
         yield from config
@@ -70,7 +68,6 @@ class Nomad:
             rolling = raft_servers("nomad servers", endpoints.nomad(self.context.platform, self.context.secrets))
         else:
             rolling = in_turn("nomad clients", client=True)
-            yield _job_user(node)
         links = tuple(program.link for program in programs)
         yield Unit(
             UNIT,
@@ -157,6 +154,7 @@ class Nomad:
             "Nomad",
             {
                 **CONTROL_PLANE,
+                **({"User": USER} if node.role is Role.CONTROL else {}),
                 "ExecStart": f"{NOMAD} agent -config={CONFIG_DIR}",
                 "ExecReload": "/bin/kill -HUP $MAINPID",
                 "KillSignal": "SIGINT",
@@ -187,16 +185,6 @@ class Nomad:
         apps = tuple((node.name, UNIT) for node in platform.of(Role.APPS))
         yield Condition(f"nomad: one leader and {len(controls)} servers", _elected(platform), controls)
         yield Condition(f"nomad: {len(apps)} clients are ready", _clients(platform), apps)
-
-
-def _job_user(node: Node) -> Object:
-    create = ("useradd", f"--uid={_UID}", "--user-group", "--no-create-home", "--home-dir=/nonexistent")
-    return Object(
-        f"the user of jobs on {node.name}",
-        Exec(("id", "-u", JOB_USER)),
-        lambda answer: None if answer.ok else f"there is no user {JOB_USER}",
-        (Exec((*create, "--shell=/usr/sbin/nologin", JOB_USER)),),
-    )
 
 
 def leader_of(readings: Readings, controls: Iterable[str]) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from tercet.components.consul.declaration import USER as CONSUL
 from tercet.components.consul.journal import GOSSIP
+from tercet.inventory.accounts import Account
 from tercet.inventory.base import Model
 from tercet.inventory.components import ComponentDeclaration, Process, Reserved
 from tercet.inventory.generated import Authority, Password
 from tercet.inventory.journals import UnitJournal, What, rules
-from tercet.inventory.openings import Opening, gossip
+from tercet.inventory.openings import Opening, Use, gossip
 from tercet.inventory.platform import Role
 from tercet.inventory.shapes import Port, Source, Version
 
@@ -16,6 +18,10 @@ NOMAD = (*GOSSIP, *rules((What.NODE_EXPIRED, r"node TTL expired: node_id=(\S+)")
 AUTHORITY = Authority("nomad_ca", "tercet Nomad", "nomad")  # Nomad wants names that end in ".nomad"
 GOSSIP_KEY = Password("nomad_gossip")
 SEED = Password("nomad_tokens")
+USER = "nomad"  # the servers; the clients start the tasks of jobs, and are root
+JOB_USER = "nomad-job"
+"""A user for jobs (`user = "nomad-job"`). Like all users but root, it can use the proxy, but no API."""
+_JOB_UID = 6000  # the same on every node, so that a job's files keep their owner if the data moves
 JOBS = range(20000, 32001)  # the ports that Nomad gives to jobs (client.min_dynamic_port, max_dynamic_port)
 
 
@@ -45,6 +51,11 @@ DECLARATION = ComponentDeclaration(
     journals=(UnitJournal("nomad.service", "nomad", NOMAD),),
     processes=(Process("nomad", "nomad.service", (Role.CONTROL, Role.APPS)),),
     status=("status:CLUSTER",),
+    accounts=(Account(USER, (Role.CONTROL,)), Account(JOB_USER, (Role.APPS,), _JOB_UID)),
+    uses=(
+        *(Use(port, USER) for port in ("nomad_rpc", "nomad_serf", "consul_http")),
+        *(Use(port, CONSUL) for port in ("nomad_http", "nomad_rpc", "nomad_serf")),  # Nomad has Consul check it
+    ),
     listens=(Role.CONTROL, Role.APPS),
     opens=(
         gossip("nomad_serf", (Role.CONTROL,)),

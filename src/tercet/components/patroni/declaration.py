@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tercet.components.consul.declaration import USER as CONSUL
 from tercet.components.patroni.journal import JOURNALS
 from tercet.inventory.base import Model
 from tercet.inventory.components import ComponentDeclaration, Process
@@ -57,7 +58,10 @@ DECLARATION = ComponentDeclaration(
     proof="proof:proof",
     status=("status:MEMBERS", "status:ASIDE"),
     # Patroni, PostgreSQL and what they start.
-    uses=tuple(Use(port, "postgres") for port in ("postgresql", "patroni", "votes", "dcs_http")),
+    uses=(
+        *(Use(port, "postgres") for port in ("postgresql", "patroni", "votes", "dcs_http")),
+        Use("patroni", CONSUL),  # the checks of the database as a service
+    ),
     listens=(Role.DB,),
     opens=(
         Opening("postgresql", to=(Role.DB,), of=(Role.APPS, Role.DB)),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tercet.components import endpoints
-from tercet.components.nomad.component import JOB_USER
+from tercet.components.nomad.declaration import JOB_USER
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.requests import Http, Request
 from tercet.drills.expect import BudgetName
