@@ -200,8 +200,12 @@ DRIFT = (
         "systemd-run --quiet --unit=pgcat sleep infinity",
         r"stop unit pgcat\.service: must not run \(active\)",
     ),
-    # Last: Consul Template mends this itself when anything else changes in Consul.
-    ("apps-sib-01", "sed -i '/^read/d' /var/lib/tercet/routes", r"change /var/lib/tercet/routes"),
+    # Consul Template mends this itself when anything changes in Consul, so it stands still until the plan is made.
+    (
+        "apps-sib-01",
+        "systemctl kill --signal=STOP consul-template; sed -i '/^read/d' /var/lib/tercet/routes",
+        r"change /var/lib/tercet/routes",
+    ),
 )
 
 
@@ -211,16 +215,17 @@ def test_what_a_person_changed_is_planned_with_its_reason_and_repaired(platform_
     if primary != "db-sib-01":
         platform_lab.call("switchover", "--to", "sib-01")
         primary = "db-sib-01"
-    *others, last = DRIFT
-    for node, damage, _ in others:
+    for node, damage, _ in DRIFT:
         platform_lab.on(node, damage)
     platform_lab.on(primary, "runuser -u postgres -- psql -c \"ALTER ROLE proposalsapp PASSWORD 'other'\"")
     patch = json.dumps({"loop_wait": 3})
     platform_lab.on(
         primary, f"echo '{patch}' | patronictl -c /etc/patroni/patroni.yml edit-config --force --apply - >/dev/null"
     )
-    platform_lab.on(*last[:2])
-    lines = platform_lab.lines()
+    try:
+        lines = platform_lab.lines()
+    finally:
+        platform_lab.on("apps-sib-01", "systemctl kill --signal=CONT consul-template")
     for node, _, expected in DRIFT:
         assert any(re.search(f"^{node}: .*{expected}", line) for line in lines), f"{node}: {expected}\n" + "\n".join(
             lines
