@@ -451,9 +451,17 @@ done
 """
 
 
+# As if the tailnet had no access controls.
+OPEN = f"""
+echo '{{"acls": [{{"action": "accept", "src": ["*"], "dst": ["*:*"]}}]}}' > /run/t-open.json
+{HEADSCALE} policy set --file /run/t-open.json
+"""
+CLOSE = "systemctl restart tailnet-policy"
+
+
 def test_a_device_of_the_tailnet_that_is_no_node_reaches_no_node(platform_lab: Lab, tmp_path: Path) -> None:
-    """Its packets arrive: it is the nodes that do not answer. tailscaled itself does: it takes what is for its PeerAPI
-    out of the tunnel before the kernel sees it.
+    """It does not even see the nodes. If the tailnet's policy is gone, its packets arrive, but the nodes do not answer.
+    tailscaled itself does then: it takes what is for its PeerAPI out of the tunnel before the kernel sees it.
     """
     status = platform_lab.json("status", expect=None)
     tailnet = {node["name"]: node["address"] for site in status["sites"] for node in site["nodes"]}
@@ -469,6 +477,10 @@ def test_a_device_of_the_tailnet_that_is_no_node_reaches_no_node(platform_lab: L
         ):
             address = subprocess.run([*tailscale, "ip", "-4"], capture_output=True, text=True, timeout=20, check=True)
             assert str(IPv4Address(address.stdout.strip())) not in tailnet.values()
+            assert seen(tailscale) == set()
+            assert outsider.knock(doors) == []
+            platform_lab.on("world", OPEN)
+            wait_until("it sees the nodes", lambda: seen(tailscale) >= {*tailnet.values()}, 30)
             for name, node in tailnet.items():
                 ping = [*tailscale, "ping", "--timeout=5s", "--c=5", node]
                 assert "pong" in subprocess.run(ping, capture_output=True, text=True, timeout=60, check=True).stdout, (
@@ -476,7 +488,14 @@ def test_a_device_of_the_tailnet_that_is_no_node_reaches_no_node(platform_lab: L
                 )
             assert outsider.knock(doors) == []
     finally:
-        platform_lab.on("world", FORGET)
+        platform_lab.on("world", FORGET + CLOSE)
+
+
+def seen(tailscale: list[str]) -> set[str]:
+    """The addresses of the devices that a device of the tailnet knows."""
+    done = subprocess.run([*tailscale, "status", "--json"], capture_output=True, timeout=20, check=True)
+    peers = json.loads(done.stdout)["Peer"] or {}
+    return {address for peer in peers.values() for address in peer["TailscaleIPs"]}
 
 
 async def entry(lab: Lab) -> Tailnet:

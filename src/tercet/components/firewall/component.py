@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tercet.components.accounts import accounts
 from tercet.components.context import Context
-from tercet.components.firewall.declaration import UNIT
+from tercet.components.firewall.declaration import SSH, UNIT
 from tercet.components.guard.component import LIBRARY, library, source
 from tercet.components.sandbox import Sandbox
 from tercet.components.systemd import unit_file, unit_path
@@ -30,7 +30,6 @@ from tercet.nodeside.firewall import TABLE
 
 PROGRAM = f"{LIBRARY}/firewall.py"
 SETTINGS = "/etc/tercet/firewall.json"
-SSH = 22
 # The kernel's own answer: a unit that ran once stays active, even if somebody flushed its rules.
 RULES = Exec(("nft", "list", "chain", *TABLE.split(), "input"))
 

@@ -26,6 +26,7 @@ CONFIG = "/etc/headscale/config.yaml"
 TLS_CERTIFICATE = "/etc/headscale/tls.crt"
 TLS_KEY = "/etc/headscale/tls.key"
 UNIT = "headscale.service"
+SOCKET = "/run/headscale.sock"
 HEADSCALE = "/usr/local/bin/headscale"
 
 
@@ -114,8 +115,8 @@ class Headscale:
             "tls_cert_path": TLS_CERTIFICATE,
             "tls_key_path": TLS_KEY,
             "dns": {"magic_dns": False, "override_local_dns": False, "base_domain": "ts.lab"},
-            "unix_socket": "/run/headscale.sock",
-            "policy": {"mode": "file", "path": ""},
+            "unix_socket": SOCKET,
+            "policy": {"mode": "database"},  # see policy.py
             "log": {"level": "info"},
         }
 

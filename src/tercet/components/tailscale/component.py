@@ -22,11 +22,14 @@ from tercet.components import endpoints
 from tercet.components.context import Context
 from tercet.components.headscale import component as headscale
 from tercet.components.headscale.declaration import AUTHORITY, HOSTNAME
+from tercet.components.headscale.policy import applied
 from tercet.components.rolling import everywhere
 from tercet.components.sandbox import PLAIN, Sandbox
 from tercet.components.systemd import CONTROL_PLANE, unit_file, unit_path
 from tercet.components.tailscale.declaration import TailscalePorts
+from tercet.components.tailscale.policy import policy
 from tercet.components.tcp import tcp
+from tercet.components.text import as_json
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.requests import NO_ANSWER, Answer, Deferred, Exec, Http, Request
 from tercet.converge.resources import Directory, File, Object, Resource, Unit
@@ -70,6 +73,7 @@ class Tailscale:
 
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is Role.WORLD:
+            yield from applied(Deferred("all nodes have joined the tailnet", self._address_needs(), self._policy))
             return
         ready = "/usr/lib/tercet/tailnet-ready"
         yield from tcp(node)
@@ -197,18 +201,25 @@ class Tailscale:
         lines = ["# Written by tercet: the members of the tailnet.", "127.0.0.1 localhost", "::1 localhost"]
         if self.context.platform.world:
             lines.append(f"{headscale.world_address(self.context)} {HOSTNAME}")
+        lines += (f"{address} {name}" for name, address in self.addresses(answers).items())
+        return ("\n".join(lines) + "\n").encode()
+
+    def _policy(self, answers: Mapping[str, Answer]) -> bytes:
+        return as_json(policy(self.context.platform, self.addresses(answers)))
+
+    def addresses(self, answers: Mapping[str, Answer]) -> dict[str, str]:
+        """The addresses of all nodes by name. A node that reports something else is left out, and this phase's gate
+        names it. The others continue without it. Raises LookupError while a node has no address.
+        """
+        found = dict[str, str]()
         for name in self._address_needs():
             if name not in answers:
-                address = _known_address(name, answers, self._cidr)
+                found[name] = _known_address(name, answers, self._cidr)
             elif _claims(answers[name]):
-                address = address_of(answers[name], self._cidr)
+                found[name] = address_of(answers[name], self._cidr)
             else:
                 raise LookupError(f"{name} has no tailnet address yet")
-            # A node that reports something else is left out, and this phase's gate names it. The others continue
-            # without it.
-            if address:
-                lines.append(f"{address} {name}")
-        return ("\n".join(lines) + "\n").encode()
+        return {name: address for name, address in found.items() if address}
 
     def questions(self, node: Node) -> Mapping[str, Request]:
         return {} if node.role is Role.WORLD else {"tailscale": STATUS}
