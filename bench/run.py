@@ -190,6 +190,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--only",
+        action="extend",
         nargs="+",
         metavar="PART",
         choices=[PLATFORM, *drill_figures.drills()],
