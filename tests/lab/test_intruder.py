@@ -207,6 +207,12 @@ def test_tokens_that_are_gone_come_back(platform_lab: Lab) -> None:
     platform_lab.call("verify")
 
 
+# As if the tailnet had no access controls.
+OPEN = f"""
+echo '{{"acls": [{{"action": "accept", "src": ["*"], "dst": ["*:*"]}}]}}' > /run/t-open.json
+{HEADSCALE} policy set --file /run/t-open.json
+"""
+CLOSE = "systemctl restart tailnet-policy"
 # A server of `dcs` with all that root of an apps node has. The node's own agent and firewall make room for it.
 ROGUE = """
 set -e
@@ -223,7 +229,9 @@ GONE = "systemctl stop t-rogue; rm -rf /run/t-rogue; systemctl restart tercet-fi
 
 
 def test_a_server_on_an_apps_node_learns_nothing(platform_lab: Lab) -> None:
-    """The leader counts it as a server, because gossip says so, but sends its log only to who has the right name."""
+    """The leader counts it as a server, because gossip says so, but sends its log only to who has the right name.
+    Neither the node's firewall nor the tailnet's access controls keep the leader from it.
+    """
     management = f"curl -sf -m 10 -H 'Authorization: Bearer {tokens.management(secrets_of(platform_lab))}'"
     peers = f"{management} {DCS}/operator/raft/configuration"
 
@@ -232,6 +240,7 @@ def test_a_server_on_an_apps_node_learns_nothing(platform_lab: Lab) -> None:
         return next((server for server in servers if server["Node"] == "t-rogue"), None)
 
     try:
+        platform_lab.on("world", OPEN)
         platform_lab.on(APPS, ROGUE)
         wait_until("the leader has added it", lambda: rogue() is not None, 60)
         refused = "journalctl -u consul-dcs -o cat --no-pager | grep -c 't-rogue.*x509\\|x509.*9300' || true"
@@ -244,6 +253,7 @@ def test_a_server_on_an_apps_node_learns_nothing(platform_lab: Lab) -> None:
         assert not (rogue() or {}).get("Voter")
     finally:
         platform_lab.on(APPS, GONE)
+        platform_lab.on("world", CLOSE)
         if server := rogue():
             platform_lab.on(CONTROL, f"{management} -X DELETE '{DCS}/operator/raft/peer?id={server['ID']}'")
         platform_lab.on(CONTROL, f"{management} -X PUT '{DCS}/agent/force-leave/t-rogue?prune=true'")
@@ -449,14 +459,6 @@ for id in $({HEADSCALE} nodes list -o json | jq -r '.[] | select(.given_name | s
   {HEADSCALE} nodes delete -i "$id" --force
 done
 """
-
-
-# As if the tailnet had no access controls.
-OPEN = f"""
-echo '{{"acls": [{{"action": "accept", "src": ["*"], "dst": ["*:*"]}}]}}' > /run/t-open.json
-{HEADSCALE} policy set --file /run/t-open.json
-"""
-CLOSE = "systemctl restart tailnet-policy"
 
 
 def test_a_device_of_the_tailnet_that_is_no_node_reaches_no_node(platform_lab: Lab, tmp_path: Path) -> None:
