@@ -53,7 +53,13 @@ def test_it_says_the_same_as_the_firewalls_of_the_nodes(platform: Platform) -> N
             for protocol in ("tcp", "udp"):
                 opened = {port for rule in wanted if source.name in rule["of"] for port in rule[protocol]}
                 assert reach(found, source.name, target.name, protocol) == opened, (source.name, target.name)
-            assert reach(found, source.name, target.name, "icmp") == {"*"}
+
+
+def test_devices_with_the_tag_may_ping_each_other(platform: Platform) -> None:
+    """Also a node that is just joining."""
+    tag = platform.settings.tailnet.tag
+    assert reach(policy(platform, {}), tag, tag, "icmp") == {"*"}
+    assert reach(policy(platform, {}), tag, tag, "tcp") == set()
 
 
 def test_a_node_without_an_address_is_not_admitted(platform: Platform) -> None:

@@ -1,10 +1,13 @@
 """The tailnet's own access controls: what the firewall of each node opens, and nothing else.
 
 The control server gives every device its rules, and tells it only of devices that it may reach or that may reach it. So
-a device that is no node does not even see the nodes. Nodes are named by their addresses, not by a tag: a tag can be
-given to other devices, too.
+a device without the platform's tag does not even see the nodes.
 
-The format is that of Tailscale's policy file (`acls` and `hosts`), which headscale also reads.
+Ports are opened to the addresses of nodes, because the tag can be given to other devices, too. Devices with the tag may
+only ping each other. A node that joins needs this: its address is not known before, and without any peer its tailscaled
+may not become ready.
+
+The format is that of Tailscale's policy file (`acls`, `hosts` and `tagOwners`), which headscale also reads.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ def policy(platform: Platform, addresses: Mapping[str, str]) -> dict[str, object
     """The policy, as data for a JSON file. `addresses` has the nodes' addresses in the tailnet by name. A node that it
     does not have is not admitted.
     """
+    tag = platform.settings.tailnet.tag
     hosts = {node.name: addresses[node.name] for node in platform.nodes if node.name in addresses}
     accepted = dict[Way, list[str]]()
     for node in platform.nodes:
@@ -34,10 +38,10 @@ def policy(platform: Platform, addresses: Mapping[str, str]) -> dict[str, object
                 accepted.setdefault(way, []).append(f"{node.name}:{way.ports}")
     acls = [
         {"action": "accept", "src": [*way.sources], "proto": way.protocol, "dst": nodes}
-        for way, nodes in accepted.items()
+        for way, nodes in {Way((tag,), "icmp", "*"): [f"{tag}:*"], **accepted}.items()
         if way.sources
     ]
-    return {"hosts": hosts, "acls": acls}
+    return {"tagOwners": {tag: []}, "hosts": hosts, "acls": acls}
 
 
 class Way(NamedTuple):
@@ -50,7 +54,6 @@ class Way(NamedTuple):
 
 def _ways(platform: Platform, node: Node, members: tuple[str, ...]) -> Iterator[Way]:
     settings = platform.settings
-    yield Way(members, "icmp", "*")
     for rule in rules(node, platform, (opening for each in declarations() for opening in each.opens)):
         sources = tuple(name for name in rule["of"] if name in members)
         yield from (Way(sources, name, ",".join(rule[name])) for name in ("tcp", "udp") if rule[name])
