@@ -10,7 +10,6 @@ Other units are ordered after `tailnet-ready.service`, which is active when tail
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -57,6 +56,11 @@ STATUS = Http(Endpoint("local-tailscaled.sock", 80, socket=SOCKET), "/localapi/v
 _PING, _LIMITED = r"ping\(.*: sending disco ping to", r"\[RATELIMIT\] format\(.(localapi: |ping\()"
 
 # Waits forever, because a node may be up long before its control plane. Other units start after it.
+JOIN_S = 20  # seconds for a login, which takes one to six
+JOIN = text_of(
+    __package__, "join.sh", SOCKET=SOCKET, TAILSCALE=TAILSCALE, UNIT=UNIT, TIMEOUT_S=JOIN_S, KILL_S=JOIN_S + 2
+)
+
 READY_SCRIPT = text_of(__package__, "ready.sh", INTERFACE=INTERFACE)
 
 
@@ -136,19 +140,14 @@ class Tailscale:
     def _login(self, node: Node) -> Object:
         tailnet = self.context.platform.settings.tailnet
         server = f"https://{HOSTNAME}" if self.context.platform.world else tailnet.login_server
-        options = shlex.join(
-            (
-                *((f"--login-server={server}",) if server else ()),
-                f"--hostname={node.name}",
-                "--auth-key=file:/dev/stdin",  # the key is sent on standard input
-                "--accept-dns=false",
-                "--accept-routes=false",
-                "--netfilter-mode=off",
-                "--timeout=40s",
-            )
+        options = (
+            *((f"--login-server={server}",) if server else ()),
+            f"--hostname={node.name}",
+            "--accept-dns=false",
+            "--accept-routes=false",
+            "--netfilter-mode=off",
         )
-        wait = f"until [ -S {SOCKET} ]; do sleep 0.05; done"
-        join = Exec(("sh", "-c", f"{wait}; exec {TAILSCALE} up --reset {options}"), stdin=self._key(), timeout=45)
+        join = Exec(("sh", "-c", JOIN, "sh", *options), stdin=self._key(), timeout=2 * JOIN_S + 15)
         return Object(
             f"tailnet login of {node.name}", STATUS, _not_logged_in, (*self._find_headscale(), join), settle=20
         )
