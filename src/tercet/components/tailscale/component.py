@@ -148,9 +148,7 @@ class Tailscale:
             "--netfilter-mode=off",
         )
         join = Exec(("sh", "-c", JOIN, "sh", *options), stdin=self._key(), timeout=2 * JOIN_S + 15)
-        return Object(
-            f"tailnet login of {node.name}", STATUS, _not_logged_in, (*self._find_headscale(), join), settle=20
-        )
+        return Object(login_of(node), STATUS, _not_logged_in, (*self._find_headscale(), join), settle=20)
 
     def _find_headscale(self) -> tuple[Exec, ...]:
         """The name of the lab's control plane is needed before the addresses for the whole file are known."""
@@ -227,6 +225,11 @@ class Tailscale:
         names = [node.name for node in self.context.platform.nodes]
         units = tuple((name, UNIT) for name in names)
         yield Condition("tailnet: every node sees every other node", _complete(names, self._cidr), units)
+
+
+def login_of(node: Node) -> str:
+    """The name of the node's login among objects."""
+    return f"tailnet login of {node.name}"
 
 
 def _not_logged_in(answer: Answer) -> str | None:

@@ -23,7 +23,7 @@ class TailscaleSource(Model):
 
 
 DECLARATION = ComponentDeclaration(
-    components=("component:Tailscale",),
+    components=("component:Tailscale", "addresses:Addresses"),
     programs=("programs:TAILSCALE",),
     versions=TailscaleVersion,
     sources=TailscaleSource,
