@@ -48,9 +48,10 @@ HOSTS = "/etc/hosts"
 LAB_CA = "/etc/tercet/ca/lab.pem"
 TAILNET_CA = "/etc/tercet/ca/tailnet.pem"
 SOCKET = "/run/tailscale/tailscaled.sock"
+LOCAL = Endpoint("local-tailscaled.sock", 80, socket=SOCKET)  # tailscaled's own API
 # The same as `tailscale status --json`, from the daemon itself, which saves nine starts of a large program in each
 # look.
-STATUS = Http(Endpoint("local-tailscaled.sock", 80, socket=SOCKET), "/localapi/v0/status", timeout=3)
+STATUS = Http(LOCAL, "/localapi/v0/status", timeout=3)
 
 # Lines of tailscaled about each requested ping, and about lines that were left out.
 _PING, _LIMITED = r"ping\(.*: sending disco ping to", r"\[RATELIMIT\] format\(.(localapi: |ping\()"
@@ -212,7 +213,7 @@ class Tailscale:
         for name in self._address_needs():
             if name not in answers:
                 found[name] = _known_address(name, answers, self._cidr)
-            elif _claims(answers[name]):
+            elif claims(answers[name]):
                 found[name] = address_of(answers[name], self._cidr)
             else:
                 raise LookupError(f"{name} has no tailnet address yet")
@@ -261,7 +262,7 @@ def peers_of(answer: Answer) -> dict[str, dict[str, Any]]:
 
 def address_of(answer: Answer, cidr: IPv4Network) -> str:
     """The node's own tailnet address from `tailscale status --json`; empty if there is none."""
-    return next((claim for claim in _claims(answer) if _is_within(claim, cidr)), "")
+    return next((claim for claim in claims(answer) if _is_within(claim, cidr)), "")
 
 
 def _addresses_of_peer(answer: Answer, name: str, cidr: IPv4Network) -> set[str]:
@@ -277,7 +278,7 @@ def _is_within(claim: str, cidr: IPv4Network) -> bool:
     return False
 
 
-def _claims(answer: Answer) -> list[str]:
+def claims(answer: Answer) -> list[str]:
     """Every address that the node reports. It may report anything."""
     status = answer.json()
     claims = status.get("TailscaleIPs") if isinstance(status, dict) else None
@@ -293,8 +294,8 @@ def _complete(names: list[str], cidr: IPv4Network) -> Callable[[Readings], State
                 return Waiting(f"{name}: {answer.why()}")
             if problem := _not_logged_in(answer):
                 return Waiting(f"{name}: {problem}")
-            if _claims(answer) and not address_of(answer, cidr):
-                return Waiting(f"{name} claims {_claims(answer)}: expected an IPv4 address within {cidr}")
+            if claims(answer) and not address_of(answer, cidr):
+                return Waiting(f"{name} claims {claims(answer)}: expected an IPv4 address within {cidr}")
             missing = sorted(set(present) - {name} - set(peers_of(answer)))
             if missing:
                 return Waiting(f"{name} does not see {', '.join(missing)}")

@@ -34,7 +34,7 @@ def policy(platform: Platform, addresses: Mapping[str, str]) -> dict[str, object
     accepted = dict[Way, list[str]]()
     for node in platform.nodes:
         if node.name in hosts:
-            for way in _ways(platform, node, tuple(hosts)):
+            for way in ways(platform, node, tuple(hosts)):
                 accepted.setdefault(way, []).append(f"{node.name}:{way.ports}")
     acls = [
         {"action": "accept", "src": [*way.sources], "proto": way.protocol, "dst": nodes}
@@ -52,7 +52,8 @@ class Way(NamedTuple):
     ports: str
 
 
-def _ways(platform: Platform, node: Node, members: tuple[str, ...]) -> Iterator[Way]:
+def ways(platform: Platform, node: Node, members: tuple[str, ...]) -> Iterator[Way]:
+    """Who may use what of a node, if `members` are the nodes that are admitted."""
     settings = platform.settings
     for rule in rules(node, platform, (opening for each in declarations() for opening in each.opens)):
         sources = tuple(name for name in rule["of"] if name in members)
