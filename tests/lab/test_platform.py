@@ -250,6 +250,27 @@ def test_a_stopped_or_destroyed_container_is_raised_again(platform_lab: Lab) -> 
     platform_lab.call("verify")
 
 
+def test_a_site_whose_nodes_have_other_addresses_in_the_tailnet_works_with_them(platform_lab: Lab) -> None:
+    """Somebody removed its devices at the control server, and they join again. Their programs run all the time."""
+    if platform_lab.json("status")["postgres"]["primary"] == "db-fsn-01":
+        platform_lab.call("switchover", "--to", "sib-01")
+    names = [f"{role}-fsn-01" for role in ("consul-nomad", "apps", "db")]
+    for name in names:
+        remove = f'.[] | select(.given_name == "{name}") | .id'
+        platform_lab.on(
+            "world", f"headscale nodes delete --force --identifier $(headscale nodes list -o json | jq '{remove}')"
+        )
+        platform_lab.on(
+            name, "systemctl stop tailscaled; rm /var/lib/tailscale/tailscaled.state; systemctl start tailscaled"
+        )
+    platform_lab.call("up")
+    assert platform_lab.plan()["empty"]
+    for name in names:
+        own = platform_lab.on(name, "tailscale ip -4").strip()
+        listening = platform_lab.on(name, "ss -4Hltn src 100.64.0.0/10").splitlines()
+        assert listening and {line.split()[3].rsplit(":", 1)[0] for line in listening} == {own}
+
+
 def test_of_two_operators_one_is_told_who_the_other_is(platform_lab: Lab) -> None:
     """Both at once: whoever comes second, by however little, is refused and changes nothing."""
     platform_lab.on("apps-sib-01", "systemctl stop nomad")
