@@ -196,7 +196,7 @@ async def test_containers_that_serve_are_restarted_after_everything_else() -> No
         prepared.append(", ".join(change.target.name for change in changes))
 
     opened = SimpleNamespace(
-        components=(), platform=SimpleNamespace(containers=()), provider=SimpleNamespace(prepare=prepare)
+        components=(), platform=SimpleNamespace(containers=(), nodes=()), provider=SimpleNamespace(prepare=prepare)
     )
     a, b, *serving = (Target(Kind.CONTAINER, name) for name in "abcd")
     first = (Change(Verb.CREATE, a, "absent"), Change(Verb.START, b, "stopped"))

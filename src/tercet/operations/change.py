@@ -18,6 +18,7 @@ from tercet.errors import TercetError
 from tercet.image.build import ensure_image
 from tercet.inventory.sealing import identity_file, own_recipient
 from tercet.inventory.secrets import claim, holds_any, load_or_create, owner, recipients
+from tercet.operations.entries import take_out_replaced
 from tercet.operations.restarts import restart
 from tercet.session.session import Session
 
@@ -136,6 +137,7 @@ async def execute(
 
     `gates`: seconds for the gates of these components, if not GATE_S.
     """
+    await take_out_replaced(session, todo, emit)
     if todo.infrastructure:
         await session.provider.prepare(todo.infrastructure, emit)
     nodes = session.platform.containers

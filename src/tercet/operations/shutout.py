@@ -16,11 +16,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Literal
 
 from tercet.components import endpoints
 from tercet.components.dcs import component as dcs
-from tercet.components.headscale import component as headscale
 from tercet.components.tailscale import component as tailscale
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.events import Emit, Event
@@ -33,6 +31,7 @@ from tercet.errors import TercetError
 from tercet.inventory.platform import Role
 from tercet.nodeside.endpoint import Endpoint
 from tercet.operations.change import execute, make_plan
+from tercet.operations.entries import at_headscale, remove
 from tercet.operations.recover_dcs import on_each
 from tercet.session.session import Session
 from tercet.tailnet.control_plane import ControlPlane
@@ -69,7 +68,7 @@ async def _expire(session: Session, emit: Emit) -> None:
     emit(Event(PHASE, "started", f"the keys of {len(found)} nodes of {_names(session)} expire in the tailnet"))
     deadline = GONE_S
     if platform.world:
-        await _headscale(session, "expire", found)
+        await at_headscale(session, "expire", found)
     elif (tailnet := ControlPlane(platform.settings.tailnet)).can_remove:
         await asyncio.to_thread(tailnet.expire, found)
     else:
@@ -107,24 +106,10 @@ async def let_in(session: Session, sites: Collection[str], emit: Emit) -> None:
     others = [node.name for node in platform.nodes if node.site not in sites]
     readings = await ask(session.provider, {name: {"tailscale": tailscale.STATUS} for name in others}, timeout=15)
     found = peers(readings, others, mine, expired=True)
-    if found and platform.world:
-        await _headscale(session, "delete", found)
-    elif found and (tailnet := ControlPlane(platform.settings.tailnet)).can_remove:
-        for name, addresses in found.items():
-            for address in addresses:
-                await asyncio.to_thread(tailnet.remove, {name: address})
+    if found:
+        await remove(session, found)
     emit(Event(PHASE, "progress", f"{', '.join(sites)} can join the tailnet again"))
     await on_each(session, mine, FORGET_PEERS, timeout=60)
-
-
-async def _headscale(session: Session, verb: Literal["expire", "delete"], nodes: Mapping[str, set[str]]) -> None:
-    world = session.platform.world
-    if world is None:
-        return
-    request = headscale.members_request(verb, nodes)
-    answer = (await ask(session.provider, {world.name: {"it": request}}, timeout=40)).get(world.name, "it")
-    if not answer.ok:
-        raise TercetError(f"headscale did not {verb} {', '.join(nodes)}: {answer.why()}. Run this again")
 
 
 def peers(
