@@ -190,3 +190,28 @@ async def test_a_plan_from_before_the_record_brings_no_other_secrets(ours: Conte
         await applied(todo, other, world)
     assert not any(machine.objects for machine in world.machines.values()), "no secret came to any node"
     assert not Path(world.machines["db-sib-03"].path(RECORD)).exists()
+
+
+def announcing(context: Context, **new: str) -> Answer:
+    """What a node answers once new secrets are announced there."""
+    change = Fingerprint(context).announcing(new)
+    assert isinstance(change.stdin, bytes)
+    return Answer(0, change.stdin.decode())
+
+
+def test_while_a_secret_is_announced_the_old_and_the_new_one_are_accepted(ours: Context) -> None:
+    record = announcing(ours, postgres_rewind="new")
+    assert "new" not in record.text.replace("next", "")
+    fresh = with_secrets(ours, postgres_rewind="new")
+    for context, begun in ((ours, ()), (fresh, ("postgres_rewind",))):
+        assert of(context).differs(record) == "the change of postgres_rewind is not complete"
+        assert Fingerprint(context).announced("db-sib-01", record) == begun
+    with pytest.raises(TercetError, match=r"found others in ben@lap:\S+: postgres_rewind\."):
+        of(with_secrets(ours, postgres_rewind="a third one")).differs(record)
+
+
+def test_the_first_apply_makes_one_of_them_the_only_one(ours: Context) -> None:
+    fresh = with_secrets(ours, postgres_rewind="new")
+    assert of(fresh).differs(record(fresh)) is None
+    with pytest.raises(TercetError, match="found others"):
+        of(ours).differs(record(fresh))

@@ -11,7 +11,7 @@ from pyrage import x25519
 
 from tercet.errors import TercetError
 from tercet.inventory.sealing import ARMOR, VARIABLE, identity_file, own_recipient
-from tercet.inventory.secrets import claim, load, load_or_create, owner, peek, recipients, set_password
+from tercet.inventory.secrets import claim, load, load_or_create, owner, peek, recipients, set_passwords
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_the_file_that_the_environment_names_is_never_made(monkeypatch: pytest.M
 
 def test_a_password_is_replaced_in_the_encrypted_file(path: Path, operator: Path) -> None:
     before = load_or_create(path, (own_recipient(),)).texts
-    set_password(path, "proxy_admin", "another-one")
+    set_passwords(path, {"proxy_admin": "another-one"})
     assert peek(path).texts == {**before, "proxy_admin": "another-one"} and path.read_bytes().startswith(ARMOR)
     for name, value, problem in (
         ("lab_ca_key", "x", "expected the name of a password"),
@@ -162,5 +162,5 @@ def test_a_password_is_replaced_in_the_encrypted_file(path: Path, operator: Path
         ("proxy_admin", "", "or nothing"),
     ):
         with pytest.raises(TercetError, match=problem):
-            set_password(path, name, value)
+            set_passwords(path, {name: value})
     assert peek(path).texts["proxy_admin"] == "another-one"

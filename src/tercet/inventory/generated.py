@@ -18,7 +18,10 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Password:
+    """`live`: `apply` brings another value into force on a running platform."""
+
     name: str
+    live: bool = False
 
     @property
     def keys(self) -> tuple[str]:

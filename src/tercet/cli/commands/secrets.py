@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tercet.cli.command import Group, Section
 from tercet.cli.invocation import Invocation
+from tercet.cli.opened import with_progress
 from tercet.errors import TercetError
+
+if TYPE_CHECKING:
+    from tercet.converge.plan import Plan
 
 cli = Group(
     "secrets",
     section=Section.INVENTORY,
     order=5,
-    help="list, show and set the generated passwords and certificates",
+    help="list, show and change the generated passwords and certificates",
 )
 
 
@@ -61,19 +66,53 @@ def show(call: Invocation, name: str) -> int:
 
 @cli.command(
     "set",
-    help="replace a password in the file; docs/production.md says how to change it on a running platform",
+    help="write a password of your own into the file, before the first `tercet up`",
     examples=(("tercet secrets set proxy_admin", "ask for it, or read it from standard input"),),
 )
 @click.argument("name", metavar="NAME", help="its name, as `tercet secrets list` shows it")
 @click.pass_obj
 def set_(call: Invocation, name: str) -> int:
     """Read the password without an echo if there is a terminal. Exit 1 if there is no such password."""
-    from tercet.inventory.secrets import set_password  # noqa: PLC0415
+    from tercet.inventory.secrets import set_passwords  # noqa: PLC0415
 
     path = _file(call)
     value = click.prompt(name, hide_input=True, confirmation_prompt=True) if sys.stdin.isatty() else sys.stdin.read()
-    set_password(path, name, value.rstrip("\n"))
-    call.print(f"Wrote {name} into {path}. A running platform still has the old one: see docs/production.md.")
+    set_passwords(path, {name: value.rstrip("\n")})
+    call.print(f"Wrote {name} into {path}. A running platform has another one and refuses this file: see `rotate`.")
+    return 0
+
+
+@cli.command(
+    "rotate",
+    help="replace passwords of the running platform by new ones",
+    examples=(
+        ("tercet secrets rotate postgres_replication", "the password with which standbys log in at the primary"),
+        ("tercet secrets rotate --all", "all passwords that can be changed on a running platform"),
+    ),
+    interrupted="Run it again to continue: until it is complete, the platform accepts the old and the new passwords.",
+)
+@click.argument("names", metavar="[NAME]…", nargs=-1, help="their names, as `tercet secrets list` shows them")
+@click.option("--all", "every", is_flag=True, help="all passwords that can be changed on a running platform")
+@click.pass_obj
+def rotate_(call: Invocation, names: tuple[str, ...], *, every: bool) -> int:
+    """Exit 0 if the new passwords are in force everywhere."""
+    from tercet.cli.render import render_plan  # noqa: PLC0415
+    from tercet.operations.rotate import refuse_others, rotatable, rotate  # noqa: PLC0415
+
+    if every == bool(names):
+        raise TercetError(f"expected names or --all, found {'both' if every else 'neither'}: see `tercet secrets list`")
+    wanted = rotatable() if every else tuple(dict.fromkeys(names))
+    refuse_others(wanted)
+
+    def show(plan: Plan) -> None:
+        if not call.json:
+            render_plan(plan, call.console)
+
+    done = with_progress(call, lambda session, emit: rotate(session, wanted, emit, show))
+    if call.json:
+        call.print_json({"rotated": list(done)})
+    else:
+        call.print(f"Replaced: {', '.join(done)}. Copy {_file(call)} to the other operators.")
     return 0
 
 

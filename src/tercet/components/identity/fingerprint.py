@@ -6,6 +6,9 @@ operator on another machine, with the same inventory but other secrets, would br
 Invariant: a secret is brought to a node only after the database nodes have a record of it, and never if it differs from
 a record. So this component comes before all others. The record is a hash of each secret, with as many rounds as
 PostgreSQL's own (scram_iterations), and names the file from which the secrets came.
+
+`tercet secrets rotate` announces new secrets in the records, as `next`, before it writes them into the operator's file.
+While they are announced, both the old and the new ones are the platform's own. `apply` ends that.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from hashlib import pbkdf2_hmac
+from types import MappingProxyType
 from typing import NoReturn
 
 from tercet.components.context import Context
@@ -65,9 +69,28 @@ class Fingerprint:
         platform = self.context.platform.name
         return {name: hashed(f"{platform}/{name}", secret) for name, secret in self.context.secrets.texts.items()}
 
-    def _record(self) -> bytes:
+    def announcing(self, new: Mapping[str, str]) -> Exec:
+        """Write a record that announces these secrets, by name."""
+        platform = self.context.platform.name
+        following = {name: hashed(f"{platform}/{name}", secret) for name, secret in new.items()}
+        return Exec(("sh", "-c", WRITE), stdin=self._record(following), timeout=20)
+
+    def announced(self, node: str, answer: Answer) -> tuple[str, ...]:
+        """The names of the announced secrets that these secrets already have. Raises TercetError as `differs` does."""
+        self._recorded(node, answer)
+        own = self._hashes()
+        return tuple(name for name, digest in self._next(answer).items() if own.get(name) == digest)
+
+    def _next(self, answer: Answer) -> Mapping[str, str]:
+        record = answer.json()
+        found = record.get("next", {}) if isinstance(record, dict) else {}
+        return found if isinstance(found, dict) else {}
+
+    def _record(self, following: Mapping[str, str] = MappingProxyType({})) -> bytes:
         since = datetime.now().astimezone().isoformat(timespec="seconds")
         record = {"from": self.context.secrets_from, "since": since, "secrets": self._hashes()}
+        if following:
+            record["next"] = dict(following)
         return json.dumps(record, indent=2).encode() + b"\n"
 
     def _differs(self, node: str, answer: Answer) -> str | None:
@@ -76,7 +99,10 @@ class Fingerprint:
             return f"unknown ({answer.why()})"
         recorded = self._recorded(node, answer)
         missing = [name for name in self._hashes() if name not in recorded]
-        return f"no record of {', '.join(missing)} yet" if missing else None
+        if missing:
+            return f"no record of {', '.join(missing)} yet"
+        following = self._next(answer)
+        return f"the change of {', '.join(following)} is not complete" if following else None
 
     def _permit(self, node: str, answers: dict[str, Answer]) -> str | None:
         """The reason why no record may be made on `node`: a node that does not answer may have a record of other
@@ -98,8 +124,9 @@ class Fingerprint:
                 f"expected the fingerprint of the secrets in {RECORD} on {node}, found something else. If the secrets "
                 "file is surely the platform's own, remove that file there; nothing was changed"
             )
-        own = self._hashes()
-        if others := [name for name, found in recorded.items() if found != own.get(name, found)]:
+        own, following = self._hashes(), self._next(answer)
+        others = [name for name, found in recorded.items() if own.get(name, found) not in (found, following.get(name))]
+        if others:
             self._refuse(node, others, record)
         return recorded
 
@@ -108,7 +135,7 @@ class Fingerprint:
             f"expected the secrets that the platform {self.context.platform.name} runs with, found others in "
             f"{self.context.secrets_from}: {', '.join(others)}. Nothing was changed\n"
             f"  Copy the platform's own from {record.get('from')}, as {node} recorded on {record.get('since')}. "
-            "To change a secret, see docs/production.md"
+            "To change a secret, use `tercet secrets rotate`"
         )
 
 

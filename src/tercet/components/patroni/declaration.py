@@ -12,11 +12,12 @@ from tercet.inventory.platform import Platform, Role
 from tercet.inventory.shapes import Port
 
 SUPERUSER, REPLICATOR, REWINDER = "postgres", "replicator", "rewinder"
-SUPERUSER_PASSWORD = Password("postgres_superuser")
-REPLICATOR_PASSWORD = Password("postgres_replication")
-REWINDER_PASSWORD = Password("postgres_rewind")
-APPLICATION_PASSWORD = Password("postgres_application")
-API_PASSWORD = Password("patroni_api")  # of Patroni's REST API, for everything that changes something
+SUPERUSER_PASSWORD = Password("postgres_superuser", live=True)
+REPLICATOR_PASSWORD = Password("postgres_replication", live=True)
+REWINDER_PASSWORD = Password("postgres_rewind", live=True)
+APPLICATION_PASSWORD = Password("postgres_application", live=True)
+# Of Patroni's REST API, for everything that changes something.
+API_PASSWORD = Password("patroni_api", live=True)
 
 
 def scope(platform: Platform) -> str:
@@ -39,7 +40,7 @@ DECLARATION = ComponentDeclaration(
         "votes:Votes",
         "wake:Wake",
         "component:Patroni",
-        "rewinder:Rewinder",
+        "users:Users",
         "settings:Settings",
         "settings:Restarts",
         "settings:restarts_of_lowered",

@@ -10,7 +10,8 @@ from tercet.inventory.openings import Use
 from tercet.inventory.platform import Role
 from tercet.inventory.shapes import PgcatSource, Port, Source, Version
 
-ADMIN_PASSWORD = Password("proxy_admin")  # of PgCat's own user, who may look at its pools
+# Of PgCat's own user, who may look at its pools.
+ADMIN_PASSWORD = Password("proxy_admin", live=True)
 UNITS = {"pgcat": "pgcat.service", "pgpool": "pgpool2.service"}
 
 

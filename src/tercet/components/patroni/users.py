@@ -1,0 +1,77 @@
+"""PostgreSQL's own users: their passwords, and a setting of the user of pg_rewind.
+
+Patroni gives the users their passwords when it creates the cluster, and never again. So this component compares them,
+and brings a password that was changed in the secrets (`tercet secrets rotate`) into the database.
+
+The setting lets the user of pg_rewind open a read-write session on a primary that is read-only. Patroni connects with
+`target_session_attrs=read-write` before and during a rewind (postgresql/rewind.py, _conn_kwargs), and libpq refuses a
+server with `default_transaction_read_only` on. The primary has this setting while no standby confirms (see
+nodeside/strict.py). So a diverged node would not be rewound, no node would become a standby, and the primary would stay
+read-only. The role's own setting overrides the server's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+
+from tercet.components.context import Context
+from tercet.components.patroni import component as patroni
+from tercet.components.patroni.application import not_ready, on_primary
+from tercet.components.patroni.declaration import (
+    REPLICATOR,
+    REPLICATOR_PASSWORD,
+    REWINDER,
+    REWINDER_PASSWORD,
+    SUPERUSER,
+    SUPERUSER_PASSWORD,
+)
+from tercet.converge.component import Condition
+from tercet.converge.requests import Exec, Request
+from tercet.converge.resources import Object, Resource
+from tercet.datafile import text_of
+from tercet.inventory.platform import Node, Role
+
+PASSWORDS = {SUPERUSER: SUPERUSER_PASSWORD, REPLICATOR: REPLICATOR_PASSWORD, REWINDER: REWINDER_PASSWORD}
+SETTINGS = {REWINDER: ["default_transaction_read_only=off"]}
+PROBE = files("tercet.nodeside").joinpath("verifiers.py").read_text(encoding="utf-8")
+CHANGE = text_of(__package__, "users-change.sql", REWINDER=REWINDER)
+
+
+@dataclass(frozen=True, slots=True)
+class Users:
+    """The passwords and the setting, on the node that is primary at that time."""
+
+    context: Context
+    name: str = "users"
+    after: tuple[str, ...] = ("patroni",)
+
+    def desired(self, node: Node) -> Iterable[Resource]:
+        platform = self.context.platform
+        if (
+            node != platform.initial_primary
+        ):  # declared once, on this node; while there is no cluster, it is planned there
+            return
+        psql = (*patroni.AS_POSTGRES, patroni.PSQL, "-XAtq", "-v", "ON_ERROR_STOP=1")
+        passwords = {user: self.context.secrets.password(which) for user, which in PASSWORDS.items()}
+        asked = json.dumps({"psql": psql, "passwords": passwords, "settings": SETTINGS})
+        # A password needs no quotes in SQL: see PUNCTUATION in inventory/secrets.py.
+        alter = "".join(f"ALTER ROLE {user} PASSWORD '{password}';\n" for user, password in passwords.items())
+        others = (database.name for database in platform.of(Role.DB) if database != node)
+        yield Object(
+            "PostgreSQL's own users",
+            Exec(("python3", "-I", "-c", PROBE), stdin=asked.encode()),
+            not_ready,
+            (Exec(psql, stdin=(CHANGE + alter).encode()),),
+            on=(node.name, *others),
+            here=on_primary,
+            settle=self.context.timing.ttl + 30.0,  # a failover takes up to ttl if gossip does not end the session
+        )
+
+    def questions(self, node: Node) -> Mapping[str, Request]:
+        return {}
+
+    def healthy(self) -> Iterable[Condition]:
+        return ()

@@ -1,0 +1,62 @@
+"""Whether PostgreSQL's own users have their passwords and settings: prints "ready", "standby", or what is wrong.
+
+Standard input: {"psql": [WORD, …], "passwords": {USER: PASSWORD}, "settings": {USER: [NAME=VALUE, …]}}. `psql` is run
+as a superuser, at the node's local socket.
+
+PostgreSQL keeps a verifier for each password, "SCRAM-SHA-256$ITERATIONS:SALT$STORED_KEY:SERVER_KEY", and the stored key
+follows from the password (RFC 5802, section 3). To log in instead would not do: some of these users may not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import subprocess
+import sys
+from base64 import b64decode
+from typing import Any
+
+ASK = """SELECT json_build_object('standby', pg_is_in_recovery(), 'users', (SELECT json_object_agg(rolname,
+json_build_object('verifier', rolpassword, 'settings', rolconfig)) FROM pg_authid))"""
+TIMEOUT_S = 10
+
+
+def fits(password: str, verifier: str | None) -> bool:
+    """Whether the verifier is of this password."""
+    try:
+        method, parameters, keys = (verifier or "").split("$")
+        iterations, salt = parameters.split(":")
+        salted = hashlib.pbkdf2_hmac("sha256", password.encode(), b64decode(salt), int(iterations))
+        stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+        return method == "SCRAM-SHA-256" and hmac.compare_digest(stored, b64decode(keys.split(":")[0]))
+    except ValueError:
+        return False
+
+
+def verdict(found: dict[str, Any], passwords: dict[str, str], settings: dict[str, list[str]]) -> str:
+    """`found`: the answer to ASK."""
+    if found["standby"]:
+        return "standby"
+    users = found["users"]
+    for user, password in passwords.items():
+        if user not in users:
+            return f"user {user} does not exist"
+        if not fits(password, users[user]["verifier"]):
+            return f"user {user} has another password"
+    for user, wanted in settings.items():
+        if missing := [each for each in wanted if each not in (users[user]["settings"] or ())]:
+            return f"user {user} does not have {missing[0]}"
+    return "ready"
+
+
+def main() -> None:
+    asked = json.load(sys.stdin)
+    done = subprocess.run([*asked["psql"], "-c", ASK], capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    if done.returncode != 0:
+        sys.exit(done.stderr.strip() or "psql failed")
+    print(verdict(json.loads(done.stdout), asked["passwords"], asked["settings"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""`tercet secrets rotate` on the running platform, while an application writes."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tercet.components.patroni.declaration import API_PASSWORD
+from tercet.components.proxy.component import PASSFILE
+from tests.lab.conftest import Lab, secrets_of, wait_until
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(3700)]
+
+INTERNAL = ("postgres_superuser", "postgres_replication", "postgres_rewind", "patroni_api")
+APPS = "apps-sib-01"
+# A new session for each row. A line of /run/t-writer/failed is the time of a failure; of .../done, of a success.
+WRITER = f"""
+rm -rf /run/t-writer; mkdir /run/t-writer
+cat > /run/t-writer/run.sh <<'END'
+export PGPASSFILE={PASSFILE} PGCONNECT_TIMEOUT=5
+while sleep 0.1; do
+  echo 'INSERT INTO rotated DEFAULT VALUES' | timeout 10 psql -XAtq -v ON_ERROR_STOP=1 -h localhost -U proposalsapp \\
+    proposalsapp 2>> /run/t-writer/why && date +%s.%N >> /run/t-writer/done || date +%s.%N >> /run/t-writer/failed
+done
+END
+touch /run/t-writer/failed /run/t-writer/done
+systemd-run --quiet --collect --unit=t-writer sh /run/t-writer/run.sh
+"""
+
+
+@contextmanager
+def writing(lab: Lab) -> Iterator[None]:
+    """Rows are written at APPS while the block runs, and for a second before and after it."""
+    lab.on(APPS, WRITER)
+    try:
+        time.sleep(1)
+        yield
+        time.sleep(1)
+    finally:
+        lab.on(APPS, "systemctl stop t-writer")
+
+
+def written(lab: Lab) -> tuple[int, list[float]]:
+    """How many rows were written, and when it failed."""
+    done = len(lab.on(APPS, "cat /run/t-writer/done").split())
+    return done, [float(word) for word in lab.on(APPS, "cat /run/t-writer/failed").split()]
+
+
+def sql(lab: Lab, node: str, statement: str) -> str:
+    return lab.on(node, f'runuser -u postgres -- psql -XAtq proposalsapp -c "{statement}"').strip()
+
+
+def test_the_platforms_own_passwords_are_replaced_without_a_failed_write(platform_lab: Lab, tmp_path: Path) -> None:
+    primary = platform_lab.json("status")["postgres"]["primary"]
+    standby = next(name for name in ("db-sib-03", "db-fsn-01") if name != primary)
+    sql(platform_lab, primary, "CREATE TABLE rotated (id serial); ALTER TABLE rotated OWNER TO proposalsapp")
+    file = platform_lab.file.with_name("tercet.secrets.yml")
+    old = secrets_of(platform_lab)
+    shutil.copy2(file, tmp_path)
+
+    with writing(platform_lab):
+        # Broken off when the new passwords are in the file, and nowhere else.
+        with platform_lab.running("secrets", "rotate", *INTERNAL) as run:
+            assert run.until(lambda event: event["phase"] == "fingerprint"), run.end()
+        begun = secrets_of(platform_lab)
+        assert {name for name in begun.texts if begun.texts[name] != old.texts[name]} == set(INTERNAL)
+        assert platform_lab.json("secrets", "rotate", *INTERNAL) == {"rotated": list(INTERNAL)}
+    assert secrets_of(platform_lab) == begun, "the second run continues the first one"
+    rows, failures = written(platform_lab)
+    assert rows > 20 and not failures, platform_lab.on(APPS, "cat /run/t-writer/why")
+
+    assert platform_lab.plan()["empty"]
+    sql(platform_lab, standby, "SELECT pg_terminate_backend(pid) FROM pg_stat_wal_receiver")
+    receiving = "SELECT status FROM pg_stat_wal_receiver"
+    wait_until("it streams again", lambda: sql(platform_lab, standby, receiving) == "streaming", timeout=30)
+    for secrets, status in ((old, "401"), (begun, "200")):
+        ask = f"curl -s -o /dev/null -w '%{{http_code}}' -m 5 -u patroni:{secrets.password(API_PASSWORD)} -X POST"
+        assert platform_lab.on(standby, f"{ask} http://{standby}:8008/reload").strip() in (status, "202"[: len(status)])
+
+    new = tmp_path / "new.yml"
+    shutil.move(file, new)
+    shutil.copy2(tmp_path / file.name, file)
+    try:
+        assert f"found others in {'root'}" in platform_lab.call("apply", expect=1).stderr
+    finally:
+        shutil.move(new, file)
+
+
+def test_the_applications_password_is_replaced_and_each_site_has_it_soon(platform_lab: Lab) -> None:
+    with writing(platform_lab):
+        platform_lab.call("secrets", "rotate", "postgres_application")
+    rows, failures = written(platform_lab)
+    assert rows > 20
+    lasted = max(failures, default=0.0) - min(failures, default=0.0)
+    print(f"{len(failures)} new sessions failed, within {lasted:.1f} s")
+    assert lasted < 15, platform_lab.on(APPS, "cat /run/t-writer/why")
+    assert platform_lab.plan()["empty"]
+    platform_lab.call("verify")

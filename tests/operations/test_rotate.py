@@ -1,0 +1,157 @@
+"""`secrets rotate`: what it refuses, in which order it works, and how it goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tercet.components.identity.fingerprint import READ
+from tercet.converge.component import Readings
+from tercet.converge.events import silent
+from tercet.converge.plan import Change, Plan
+from tercet.converge.requests import Answer, Exec
+from tercet.converge.target import Kind, Target, Verb
+from tercet.errors import TercetError
+from tercet.inventory.secrets import load, load_or_create
+from tercet.operations import rotate as module
+from tercet.operations.rotate import refuse_others, rotatable, rotate
+from tercet.session.files import secrets_file
+from tercet.session.session import Session, open_session
+
+DATABASES = ("db-sib-01", "db-sib-03", "db-fsn-01")
+NAME = "postgres_replication"
+
+
+class KilledError(Exception):
+    """The tool is killed."""
+
+
+class Records:
+    """The database nodes' records. `killed_at`: "announce" or "apply" for a run that is broken off before it."""
+
+    def __init__(self) -> None:
+        self.of = dict.fromkeys(DATABASES, "{}\n")
+        self.silent: set[str] = set()
+        self.killed_at = ""
+        self.plan = Plan()
+        self.applied: list[str] = []
+
+    async def ask(self, _provider: Any, asked: Mapping[str, Any], *, timeout: float) -> Readings:
+        assert timeout > 0 and set(asked) == set(DATABASES)
+        answers = {}
+        for node, questions in asked.items():
+            request = questions["it"]
+            if node in self.silent:
+                answers[node] = {"it": Answer(-1, error="no answer")}
+            elif request == READ:
+                answers[node] = {"it": Answer(0, self.of[node])}
+            else:
+                if self.killed_at == "announce" and node == DATABASES[1]:
+                    raise KilledError
+                assert isinstance(request, Exec) and isinstance(request.stdin, bytes)
+                self.of[node] = request.stdin.decode()
+                answers[node] = {"it": Answer(0, "")}
+        return Readings(answers)
+
+    async def plan_and_execute(self, session: Session, *_rest: Any) -> Plan:
+        if self.killed_at == "apply":
+            raise KilledError
+        self.applied.append(session.context.secrets.texts[NAME])
+        self.of = dict.fromkeys(DATABASES, "{}\n")
+        return Plan()
+
+    async def make_plan(self, _session: Session) -> Plan:
+        return self.plan
+
+
+@asynccontextmanager
+async def nothing(*_arguments: Any) -> Any:
+    yield None
+
+
+@pytest.fixture
+def records(monkeypatch: pytest.MonkeyPatch, inventory_file: Path) -> Records:
+    load_or_create(secrets_file(inventory_file))
+    found = Records()
+
+    async def same(session: Session, _emit: Any) -> Session:
+        return session.with_secrets(load_or_create(secrets_file(inventory_file)))
+
+    for name in ("ask", "plan_and_execute", "make_plan"):
+        monkeypatch.setattr(module, name, getattr(found, name))
+    monkeypatch.setattr(module, "with_image", same)
+    monkeypatch.setattr(module, "with_own_secrets", same)
+    monkeypatch.setattr(module, "PersistentAgents", nothing)
+    return found
+
+
+def secret(file: Path) -> str:
+    found = load(secrets_file(file))
+    assert found is not None
+    return found.texts[NAME]
+
+
+async def run(file: Path, *names: str) -> tuple[str, ...]:
+    async with open_session(file) as session:
+        session.provider.lock = nothing  # type: ignore[method-assign]
+        return await rotate(session, names or (NAME,), silent, lambda _plan: None)
+
+
+async def test_the_new_password_is_announced_then_written_then_applied(records: Records, inventory_file: Path) -> None:
+    old = secret(inventory_file)
+    assert await run(inventory_file) == (NAME,)
+    assert secret(inventory_file) != old
+    assert records.applied == [secret(inventory_file)]
+
+
+async def test_broken_off_while_it_announces_nothing_has_changed(records: Records, inventory_file: Path) -> None:
+    old, records.killed_at = secret(inventory_file), "announce"
+    with pytest.raises(KilledError):
+        await run(inventory_file)
+    assert secret(inventory_file) == old and not records.applied
+    assert [NAME in json.loads(text).get("next", {}) for text in records.of.values()] == [True, False, False]
+    records.killed_at = ""
+    await run(inventory_file)
+    assert records.applied == [secret(inventory_file)] != [old]
+
+
+async def test_broken_off_after_that_the_same_password_is_brought_into_force(
+    records: Records, inventory_file: Path
+) -> None:
+    records.killed_at = "apply"
+    with pytest.raises(KilledError):
+        await run(inventory_file)
+    new, records.killed_at = secret(inventory_file), ""
+    assert await run(inventory_file, "patroni_api") == (NAME,), "what was begun comes first"
+    assert records.applied == [new] == [secret(inventory_file)]
+
+
+@pytest.mark.parametrize(
+    ("silent_node", "plan", "text"),
+    [
+        ("db-fsn-01", Plan(), "found db-fsn-01: no answer. Nothing was changed"),
+        ("", Plan((Change(Verb.CREATE, Target(Kind.CONTAINER, "x"), "absent"),)), "run `tercet apply` first"),
+        ("", Plan(unreachable=(("apps-sib-01", "silent"),)), "found apps-sib-01 silent"),
+    ],
+)
+async def test_a_platform_that_is_not_settled_is_left_alone(
+    records: Records, inventory_file: Path, silent_node: str, plan: Plan, text: str
+) -> None:
+    old, records.plan, records.silent = secret(inventory_file), plan, {silent_node}
+    with pytest.raises(TercetError, match=text):
+        await run(inventory_file)
+    assert secret(inventory_file) == old and set(records.of.values()) == {"{}\n"}
+
+
+def test_only_what_can_be_changed_on_a_running_platform_is() -> None:
+    refuse_others(rotatable())
+    assert "postgres_application" in rotatable() and not [name for name in rotatable() if "consul" in name]
+    with pytest.raises(TercetError, match="consul_gossip cannot be changed on a running platform yet"):
+        refuse_others(["patroni_api", "consul_gossip"])
+    with pytest.raises(TercetError, match="there is no secret foo"):
+        refuse_others(["foo"])
