@@ -78,15 +78,15 @@ def test_the_platforms_own_passwords_are_replaced_without_a_failed_write(platfor
     sql(platform_lab, standby, "SELECT pg_terminate_backend(pid) FROM pg_stat_wal_receiver")
     receiving = "SELECT status FROM pg_stat_wal_receiver"
     wait_until("it streams again", lambda: sql(platform_lab, standby, receiving) == "streaming", timeout=30)
-    for secrets, status in ((old, "401"), (begun, "200")):
+    for secrets, accepted in ((old, ["401"]), (begun, ["200", "202"])):
         ask = f"curl -s -o /dev/null -w '%{{http_code}}' -m 5 -u patroni:{secrets.password(API_PASSWORD)} -X POST"
-        assert platform_lab.on(standby, f"{ask} http://{standby}:8008/reload").strip() in (status, "202"[: len(status)])
+        assert platform_lab.on(standby, f"{ask} http://{standby}:8008/reload").strip() in accepted
 
     new = tmp_path / "new.yml"
     shutil.move(file, new)
     shutil.copy2(tmp_path / file.name, file)
     try:
-        assert f"found others in {'root'}" in platform_lab.call("apply", expect=1).stderr
+        assert "found others in root@" in platform_lab.call("apply", expect=1).stderr
     finally:
         shutil.move(new, file)
 
