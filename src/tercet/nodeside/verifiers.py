@@ -18,7 +18,8 @@ from base64 import b64decode
 from typing import Any
 
 ASK = """SELECT json_build_object('standby', pg_is_in_recovery(), 'users', (SELECT json_object_agg(rolname,
-json_build_object('verifier', rolpassword, 'settings', rolconfig)) FROM pg_authid))"""
+json_build_object('verifier', rolpassword, 'settings', setconfig)) FROM pg_authid LEFT JOIN pg_db_role_setting
+ON setrole = pg_authid.oid AND setdatabase = 0))"""
 TIMEOUT_S = 10
 
 
@@ -54,7 +55,7 @@ def main() -> None:
     asked = json.load(sys.stdin)
     done = subprocess.run([*asked["psql"], "-c", ASK], capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     if done.returncode != 0:
-        sys.exit(done.stderr.strip() or "psql failed")
+        sys.exit(done.stderr.strip().partition("\n")[0] or "psql failed")
     print(verdict(json.loads(done.stdout), asked["passwords"], asked["settings"]))
 
 
