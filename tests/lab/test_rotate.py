@@ -89,15 +89,3 @@ def test_the_platforms_own_passwords_are_replaced_without_a_failed_write(platfor
         assert "found others in root@" in platform_lab.call("apply", expect=1).stderr
     finally:
         shutil.move(new, file)
-
-
-def test_the_applications_password_is_replaced_and_each_site_has_it_soon(platform_lab: Lab) -> None:
-    with writing(platform_lab):
-        platform_lab.call("secrets", "rotate", "postgres_application")
-    rows, failures = written(platform_lab)
-    assert rows > 20
-    lasted = max(failures, default=0.0) - min(failures, default=0.0)
-    print(f"{len(failures)} new sessions failed, within {lasted:.1f} s")
-    assert lasted < 15, platform_lab.on(APPS, "cat /run/t-writer/why")
-    assert platform_lab.plan()["empty"]
-    platform_lab.call("verify")

@@ -25,6 +25,7 @@ from tercet.session.session import Session, open_session
 
 DATABASES = ("db-sib-01", "db-sib-03", "db-fsn-01")
 NAME = "postgres_replication"
+DATABASE_USERS = ("postgres_superuser", "postgres_replication", "postgres_rewind")
 
 
 class KilledError(Exception):
@@ -150,7 +151,9 @@ async def test_a_platform_that_is_not_settled_is_left_alone(
 
 def test_only_what_can_be_changed_on_a_running_platform_is() -> None:
     refuse_others(rotatable())
-    assert "postgres_application" in rotatable() and not [name for name in rotatable() if "consul" in name]
+    assert {*DATABASE_USERS, "patroni_api"} <= set(rotatable())
+    for name in ("postgres_application", "consul_gossip", "nomad_tokens", "consul_ca_key"):
+        assert name not in rotatable()
     with pytest.raises(TercetError, match="consul_gossip cannot be changed on a running platform yet"):
         refuse_others(["patroni_api", "consul_gossip"])
     with pytest.raises(TercetError, match="there is no secret foo"):

@@ -15,7 +15,7 @@ SUPERUSER, REPLICATOR, REWINDER = "postgres", "replicator", "rewinder"
 SUPERUSER_PASSWORD = Password("postgres_superuser", live=True)
 REPLICATOR_PASSWORD = Password("postgres_replication", live=True)
 REWINDER_PASSWORD = Password("postgres_rewind", live=True)
-APPLICATION_PASSWORD = Password("postgres_application", live=True)
+APPLICATION_PASSWORD = Password("postgres_application")
 # Of Patroni's REST API, for everything that changes something.
 API_PASSWORD = Password("patroni_api", live=True)
 
