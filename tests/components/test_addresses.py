@@ -17,12 +17,13 @@ OWN = "7: tailscale0    inet 100.64.0.10/32 scope global tailscale0"
 SOCKETS = """\
 LISTEN 0 4096 100.64.0.9:8301 0.0.0.0:* users:(("consul",pid=12,fd=7))
 LISTEN 0 4096 100.64.0.9:8302 0.0.0.0:* users:(("consul",pid=12,fd=8))
-LISTEN 0 4096 100.64.0.9:8008 0.0.0.0:* users:(("patroni",pid=13,fd=4),("patroni",pid=14,fd=4))
+LISTEN 0 4096 100.64.0.9:8008 0.0.0.0:* users:(("patroni",pid=13,fd=4))
+LISTEN 0 4096 100.64.0.9:5432 0.0.0.0:* users:(("postgres",pid=14,fd=4))
 LISTEN 0 4096 100.64.0.9:20000 0.0.0.0:* users:(("job",pid=15,fd=4))
 LISTEN 0 4096 100.64.0.10:48588 0.0.0.0:* users:(("tailscaled",pid=16,fd=21))
 """
 GROUPS = {
-    12: "0::/system.slice/consul.service",
+    12: "1:cpu:/\n0::/system.slice/consul.service",
     13: "0::/system.slice/patroni.service",
     14: "0::/system.slice/patroni.service",
     15: "0::/nomad.slice/share.slice/job.scope",
@@ -42,7 +43,7 @@ def run(script: str, folder: Path, own: str, *words: str) -> list[str]:
     tools = {
         "ip": f"echo '{own}'",
         "ss": f"[ \"$*\" = '-4Hltnp src 100.64.0.0/10' ] && cat <<'END'\n{SOCKETS}END",
-        "systemctl": 'echo "systemctl $*"',
+        "systemctl": 'case "$*" in show*consul*) echo 12 ;; show*) echo 13 ;; *) echo "systemctl $*" ;; esac',
     }
     for name, text in tools.items():
         (folder / name).write_text(f"#!/bin/sh\n{text}\n")
@@ -50,8 +51,10 @@ def run(script: str, folder: Path, own: str, *words: str) -> list[str]:
     for number, group in GROUPS.items():
         (folder / str(number)).mkdir()
         (folder / str(number) / "cgroup").write_text(f"{group}\n")
+    for there, here in {"/proc/": f"{folder}/", "/run/": f"{folder}/", "kill -INT": "echo kill"}.items():
+        script = script.replace(there, here)
     done = subprocess.run(
-        ["sh", "-c", script.replace('"/proc/', f'"{folder}/'), "sh", *words],
+        ["sh", "-c", script, "sh", *words],
         env={"PATH": f"{folder}:/usr/bin:/bin"},
         capture_output=True,
         text=True,
@@ -65,7 +68,7 @@ def run(script: str, folder: Path, own: str, *words: str) -> list[str]:
     ("words", "lines"),
     [
         ((), ["consul.service at 100.64.0.9", "patroni.service at 100.64.0.9"]),
-        (("restart",), ["systemctl restart consul.service patroni.service"]),
+        (("restart",), ["kill 14", "systemctl restart --no-block consul.service patroni.service"]),
     ],
 )
 def test_each_unit_is_named_once_and_a_job_is_left_alone(

@@ -42,7 +42,7 @@ BY_HAND_S = 900.0  # seconds for a person to find the devices on the pages of th
 # After its start, tailscaled has no peers until the control server gives it some. A tailscaled that ran all the time
 # and is logged in again continues without the peers that had expired (seen: it answers none of them).
 FORGET_PEERS = f"! systemctl -q is-active {tailscale.UNIT} || systemctl restart {tailscale.UNIT}"
-COMPONENTS = ("fingerprint", "membership", "headscale", "tailscale", "addresses", "firewall")
+COMPONENTS = ("fingerprint", "membership", "headscale", "tailscale", "firewall")
 
 
 async def shut_out(session: Session, emit: Emit) -> None:

@@ -35,7 +35,7 @@ class Consul:
 
     context: Context
     name: str = "consul"
-    after: tuple[str, ...] = ("firewall",)
+    after: tuple[str, ...] = ("addresses",)
 
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is Role.WORLD:

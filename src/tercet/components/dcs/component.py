@@ -58,7 +58,7 @@ class Dcs:
 
     context: Context
     name: str = NAME
-    after: tuple[str, ...] = ("firewall",)
+    after: tuple[str, ...] = ("addresses",)
 
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is not Role.CONTROL:

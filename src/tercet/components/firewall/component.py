@@ -40,7 +40,7 @@ class Firewall:
 
     context: Context
     name: str = "firewall"
-    after: tuple[str, ...] = ("addresses", "membership")
+    after: tuple[str, ...] = ("tailscale", "membership")
 
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is Role.WORLD:

@@ -18,16 +18,16 @@ from tercet.converge.resources import Object, Resource
 from tercet.datafile import text_of
 from tercet.inventory.platform import Node, Role
 
-RESTART_S = 60  # seconds for all of them at once; PostgreSQL takes the longest
-
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """A restart of the programs that listen at an address that their node no longer has."""
+    """A restart of the programs that listen at an address that their node no longer has. It comes when the firewalls of
+    all nodes admit the new address.
+    """
 
     context: Context
     name: str = "addresses"
-    after: tuple[str, ...] = ("tailscale",)
+    after: tuple[str, ...] = ("firewall",)
 
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is Role.WORLD:
@@ -39,7 +39,7 @@ class Addresses:
             f"addresses of the programs of {node.name}",
             Exec(("sh", "-c", script)),
             _stale,
-            (Exec(("sh", "-c", script, "sh", "restart"), timeout=RESTART_S),),
+            (Exec(("sh", "-c", script, "sh", "restart")),),
             follows=(login_of(node),),
         )
 
