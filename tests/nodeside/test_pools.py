@@ -132,6 +132,14 @@ def test_servers_of_nomad(dcs: Agent, pool: Agent) -> None:
     assert pool.joined == [f"/v1/agent/join?address={B}:4648"]
 
 
+def test_a_member_whose_node_has_another_address_is_joined_there(dcs: Agent, pool: Agent) -> None:
+    watched = watch(dcs, pool, "nomad")
+    dcs.consul(b=1)
+    pool.members = {"Members": [{"Name": "n-b.global", "Addr": C, "Port": 4648, "Status": "failed"}]}
+    watched.poll()
+    assert pool.joined == [f"/v1/agent/join?address={B}:4648"]
+
+
 def test_one_that_cannot_be_joined_is_tried_ever_less_often(dcs: Agent, pool: Agent, clock: list[float]) -> None:
     """Its process may have been stopped, while its node is there."""
     watched = watch(dcs, pool)

@@ -4,10 +4,13 @@ Serf tries a failed member only every 30 s, and picks it at random, with some pr
 a setting for that. So after a cut of 40 s, Consul's federation was complete only about 52 s after the healing (seen). A
 join exchanges the whole state over TCP, and a member that learns that it is called failed denies this at once.
 
-`dcs` knows which members are back: every node is a member of it, and its gossip is fast. The answer must come from
-another pool, because a frozen process still accepts connections. A join to it would wait for 10 to 30 s, and all other
-joins of that agent would wait for this one (serf.go, joinLock). The guard joins members of `dcs` itself
+`dcs` knows which members are back, and where: every node is a member of it, and its gossip is fast. The answer must come
+from another pool, because a frozen process still accepts connections. A join to it would wait for 10 to 30 s, and all
+other joins of that agent would wait for this one (serf.go, joinLock). The guard joins members of `dcs` itself
 (nodeside/guard.py).
+
+A node may be back with another address. Nomad's servers accept it for a failed member only after some time, and a
+server that has just started is content when it has joined itself (seen: for good).
 
 This program decides nothing. A needless join costs a few kilobytes. If this program is dead or gets no answer, gossip
 finds the members by itself, only later.
@@ -30,15 +33,14 @@ AGAIN_S, RARELY_S = 2.0, 30.0  # between two attempts to join a member: the firs
 ALIVE, FAILED = 1, 4  # serf's member status, as Consul reports it
 
 
-def consul_failed(body: Any) -> dict[str, str]:
-    """Address with port → name of the members that Consul calls failed."""
-    return {f"{each['Addr']}:{each['Port']}": str(each["Name"]) for each in body if each["Status"] == FAILED}
+def consul_failed(body: Any) -> dict[str, int]:
+    """Name → port of the members that Consul calls failed."""
+    return {str(each["Name"]): int(each["Port"]) for each in body if each["Status"] == FAILED}
 
 
-def nomad_failed(body: Any) -> dict[str, str]:
+def nomad_failed(body: Any) -> dict[str, int]:
     """The same for Nomad's servers."""
-    members = body["Members"]
-    return {f"{each['Addr']}:{each['Port']}": str(each["Name"]) for each in members if each["Status"] == "failed"}
+    return {str(each["Name"]): int(each["Port"]) for each in body["Members"] if each["Status"] == "failed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Kind:
 
     members: str
     join: str  # with {} for the address
-    failed: Callable[[Any], dict[str, str]]
+    failed: Callable[[Any], dict[str, int]]
 
 
 KINDS = {
@@ -62,26 +64,28 @@ class Pool:
 
     def __init__(self, kind: str, agent: Endpoint) -> None:
         self._name, self._kind, self._agent = kind, KINDS[kind], Api(agent)
-        self._due: dict[str, tuple[float, float]] = {}  # address of a failed member → next attempt, interval after it
+        self._due: dict[str, tuple[float, float]] = {}  # name of a failed member → next attempt, interval after it
 
-    def poll(self, there: set[str]) -> None:
-        """Join one failed member that is among the addresses `there`: the one that has been due for longest."""
+    def poll(self, there: dict[str, str]) -> None:
+        """Join one failed member whose node is in `there`, name → address: the one that has been due for longest."""
         now = time.monotonic()
         try:
             found = self._kind.failed(self._agent.ask("GET", self._kind.members, timeout=ASK_S).json())
         except (ApiError, *MALFORMED):
             return  # an agent that does not answer cannot join anyone
-        back = {address: name for address, name in found.items() if address.rpartition(":")[0] in there}
-        self._due = {address: self._due.get(address, (now, AGAIN_S)) for address in back}
-        due = [address for address, (when, _) in self._due.items() if when <= now]
+        # In a federation, the name of a member is that of its node with that of its datacenter or region.
+        nodes = {name: name.partition(".")[0] for name in found}
+        back = {name: f"{there[nodes[name]]}:{port}" for name, port in found.items() if nodes[name] in there}
+        self._due = {name: self._due.get(name, (now, AGAIN_S)) for name in back}
+        due = [name for name, (when, _) in self._due.items() if when <= now]
         if not due:
             return
-        address = min(due, key=lambda one: self._due[one][0])
-        said = self._join(address)
-        interval = self._due[address][1]
+        name = min(due, key=lambda one: self._due[one][0])
+        said = self._join(back[name])
+        interval = self._due[name][1]
         if interval == AGAIN_S:  # logged once each time that a member comes back
-            print(f"{self._name}: {back[address]} is joined again{said and f', without success: {said}'}", flush=True)
-        self._due[address] = time.monotonic() + interval, min(2 * interval, RARELY_S)
+            print(f"{self._name}: {name} is joined again{said and f', without success: {said}'}", flush=True)
+        self._due[name] = time.monotonic() + interval, min(2 * interval, RARELY_S)
 
     def _join(self, address: str) -> str:
         """Empty, or why the join failed."""
@@ -106,11 +110,12 @@ class Pools:
             for pool in self._pools:
                 pool.poll(there)
 
-    def there(self) -> set[str]:
-        """Addresses of the nodes that are alive according to `dcs`; empty if its agent does not answer."""
+    def there(self) -> dict[str, str]:
+        """The nodes that are alive according to `dcs`, with their addresses; empty if its agent does not answer."""
         try:
             members = self._dcs.ask("GET", "/v1/agent/members", timeout=ASK_S).json()
-            alive = {str(member["Addr"]) for member in members if member["Status"] == ALIVE}
+            alive = {str(member["Name"]): str(member["Addr"]) for member in members if member["Status"] == ALIVE}
         except (ApiError, *MALFORMED):
-            return set()
-        return set(self._tailnet.admitted(alive))
+            return {}
+        admitted = set(self._tailnet.admitted(alive.values()))
+        return {name: address for name, address in alive.items() if address in admitted}
