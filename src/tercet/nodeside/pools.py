@@ -4,12 +4,12 @@ Serf tries a failed member only every 30 s, and picks it at random, with some pr
 a setting for that. So after a cut of 40 s, Consul's federation was complete only about 52 s after the healing (seen). A
 join exchanges the whole state over TCP, and a member that learns that it is called failed denies this at once.
 
-`dcs` knows which members are back, and where: every node is a member of it, and its gossip is fast. The answer must come
-from another pool, because a frozen process still accepts connections. A join to it would wait for 10 to 30 s, and all
-other joins of that agent would wait for this one (serf.go, joinLock). The guard joins members of `dcs` itself
+`dcs` knows which members are back, and where: every node is a member of it, and its gossip is fast. The answer must
+come from another pool, because a frozen process still accepts connections. A join to it would wait for 10 to 30 s, and
+all other joins of that agent would wait for this one (serf.go, joinLock). The guard joins members of `dcs` itself
 (nodeside/guard.py).
 
-A node may be back with another address. Nomad's servers accept it for a failed member only after some time, and a
+A node may be back with another address. Nomad's servers accept it for a failed member only after a minute or two, and a
 server that has just started is content when it has joined itself (seen: for good).
 
 This program decides nothing. A needless join costs a few kilobytes. If this program is dead or gets no answer, gossip
