@@ -58,7 +58,11 @@ def sql(lab: Lab, node: str, statement: str) -> str:
 def test_the_platforms_own_passwords_are_replaced_without_a_failed_write(platform_lab: Lab, tmp_path: Path) -> None:
     primary = platform_lab.json("status")["postgres"]["primary"]
     standby = next(name for name in ("db-sib-03", "db-fsn-01") if name != primary)
-    sql(platform_lab, primary, "CREATE TABLE rotated (id serial); ALTER TABLE rotated OWNER TO proposalsapp")
+    sql(
+        platform_lab,
+        primary,
+        "DROP TABLE IF EXISTS rotated; CREATE TABLE rotated (id serial); ALTER TABLE rotated OWNER TO proposalsapp",
+    )
     file = platform_lab.file.with_name("tercet.secrets.yml")
     old = secrets_of(platform_lab)
     shutil.copy2(file, tmp_path)
