@@ -18,7 +18,7 @@ from tercet.components.registry import components
 from tercet.converge.apply import apply
 from tercet.converge.events import silent
 from tercet.converge.observe import observe
-from tercet.converge.order import ancestors
+from tercet.converge.order import ancestors, in_order
 from tercet.converge.plan import Plan
 from tercet.converge.planner import desired, plan
 from tercet.converge.requests import Answer, Deferred, Exec
@@ -65,7 +65,7 @@ def permitted(wanted: Object, *answers: Answer) -> str | None:
 def test_it_is_on_database_nodes_alone_and_comes_before_everything(ours: Context) -> None:
     have = [node.name for node in ours.platform.containers if list(Fingerprint(ours).desired(node))]
     assert have == list(NODES)
-    before = ancestors(components(ours))
+    before = ancestors(in_order(components(ours)))
     assert all("fingerprint" in names for name, names in before.items() if name != "fingerprint")
 
 
