@@ -89,7 +89,7 @@ def set_(call: Invocation, name: str) -> int:
         ("tercet secrets rotate postgres_replication", "the password with which standbys log in at the primary"),
         ("tercet secrets rotate --all", "all passwords that can be changed on a running platform"),
     ),
-    interrupted="Run it again to continue: until it is complete, the platform accepts the old and the new passwords.",
+    interrupted="Run it again to continue: until it is complete, the platform accepts the old and the new file.",
 )
 @click.argument("names", metavar="[NAME]…", nargs=-1, help="their names, as `tercet secrets list` shows them")
 @click.option("--all", "every", is_flag=True, help="all passwords that can be changed on a running platform")
