@@ -50,7 +50,7 @@ def test_at_its_site_an_apps_node_registers_services(context: Context) -> None:
 
 def test_every_datacenter_knows_every_node_and_gives_foreign_ones_only_look_ups(context: Context) -> None:
     names = [node.name for node in context.platform.nodes]
-    told = json.loads(wanted(context, of_site(context, context.platform.site("fsn-01"))))
+    told = wanted(context, of_site(context, context.platform.site("fsn-01")))
     given = {each["Description"]: each["Policies"] for each in told["tokens"]}
     assert given == {
         **{f"tercet {name}": [name if name.endswith("fsn-01") else "look-up"] for name in names},

@@ -219,11 +219,10 @@ set -e
 rm -rf /run/t-rogue && mkdir -m 700 -p /run/t-rogue/data
 jq '. + {server: true, node_name: "t-rogue", data_dir: "/run/t-rogue/data", acl: {enabled: false}}
   | .ports += {http: 9700, dns: -1, serf_wan: -1}' /etc/consul-dcs.d/agent.json > /run/t-rogue/agent.json
-jq '{encrypt}' /etc/consul-dcs.d/secrets.json > /run/t-rogue/secrets.json
 systemctl stop consul-dcs
 nft insert rule inet tercet_firewall input tcp dport 9300 accept
 systemd-run -q --collect --unit=t-rogue consul agent -config-file=/run/t-rogue/agent.json \
-  -config-file=/run/t-rogue/secrets.json
+  -config-file=/etc/consul-gossip.json
 """
 GONE = "systemctl stop t-rogue; rm -rf /run/t-rogue; systemctl restart tercet-firewall; systemctl start consul-dcs"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -10,14 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from tercet.components.consul import tokens
+from tercet.components.consul.declaration import GOSSIP
+from tercet.components.nomad import tokens as nomad_tokens
+from tercet.components.nomad.declaration import GOSSIP_KEY as NOMAD_GOSSIP
 from tercet.components.patroni.declaration import API_PASSWORD
 from tercet.components.proxy.component import PASSFILE
-from tests.lab.conftest import Lab, secrets_of, wait_until
+from tercet.inventory.secrets import Secrets
+from tercet.operations.rotate import rotatable
+from tests.lab.conftest import DCS, Lab, secrets_of, wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3700)]
 
-INTERNAL = ("postgres_superuser", "postgres_replication", "postgres_rewind", "patroni_api")
-APPS = "apps-sib-01"
+APPS, CONTROL = "apps-sib-01", "consul-nomad-sib-01"
 # A new session for each row. A line of /run/t-writer/failed is the time of a failure; of .../done, of a success.
 WRITER = f"""
 rm -rf /run/t-writer; mkdir /run/t-writer
@@ -55,7 +61,34 @@ def sql(lab: Lab, node: str, statement: str) -> str:
     return lab.on(node, f'runuser -u postgres -- psql -XAtq proposalsapp -c "{statement}"').strip()
 
 
-def test_the_platforms_own_passwords_are_replaced_without_a_failed_write(platform_lab: Lab, tmp_path: Path) -> None:
+def accepted(lab: Lab, secrets: Secrets) -> set[str]:
+    """What of Consul and Nomad answers with a token of these secrets."""
+    management, nomad = tokens.management(secrets), nomad_tokens.management(secrets)
+    calls = {
+        "management of dc1": (CONTROL, management, "http://127.0.0.1:8500/v1/acl/tokens"),
+        "management of dc2": ("consul-nomad-sib-03", management, "http://127.0.0.1:8500/v1/acl/tokens"),
+        "management of dcs": (CONTROL, management, f"{DCS}/acl/tokens"),
+        "node": (APPS, tokens.of_node(secrets, APPS), f"{DCS}/catalog/nodes"),
+        "agent": (APPS, tokens.of_agent(secrets, APPS), f"{DCS}/agent/members"),
+        "nomad": (CONTROL, nomad, "http://127.0.0.1:4646/v1/acl/tokens"),
+    }
+    ask = "curl -s -o /dev/null -w '%{http_code}' -m 10 -H 'Authorization: Bearer"
+    said = {name: lab.on(node, f"{ask} {token}' {url}") for name, (node, token, url) in calls.items()}
+    assert set(said.values()) <= {"200", "403"}, said
+    return {name for name, status in said.items() if status == "200"}
+
+
+def gossip_keys(lab: Lab) -> set[str]:
+    """All keys in the keyrings of all agents, as they are on their disks."""
+    files = "/var/lib/consul*/serf/*.keyring /var/lib/nomad/server/serf.keyring"
+    nodes = [CONTROL, "consul-nomad-sib-03", "consul-nomad-fsn-01", APPS, "db-fsn-01"]
+    return {
+        key for node in nodes for key in re.findall(r"[\w+/]{43}=", lab.on(node, f"cat {files} 2>/dev/null || true"))
+    }
+
+
+def test_the_platforms_own_secrets_are_replaced_without_a_failed_write(platform_lab: Lab, tmp_path: Path) -> None:
+    names = rotatable()
     primary = platform_lab.json("status")["postgres"]["primary"]
     standby = next(name for name in ("db-sib-03", "db-fsn-01") if name != primary)
     sql(
@@ -68,12 +101,12 @@ def test_the_platforms_own_passwords_are_replaced_without_a_failed_write(platfor
     shutil.copy2(file, tmp_path)
 
     with writing(platform_lab):
-        # Broken off when the new passwords are in the file, and nowhere else.
-        with platform_lab.running("secrets", "rotate", *INTERNAL) as run:
+        # Broken off when the new secrets are in the file, and accepted, but nowhere in use.
+        with platform_lab.running("secrets", "rotate", *names) as run:
             assert run.until(lambda event: event["phase"] == "fingerprint"), run.end()
         begun = secrets_of(platform_lab)
-        assert {name for name in begun.texts if begun.texts[name] != old.texts[name]} == set(INTERNAL)
-        assert platform_lab.json("secrets", "rotate", *INTERNAL) == {"rotated": list(INTERNAL)}
+        assert {name for name in begun.texts if begun.texts[name] != old.texts[name]} == set(names)
+        assert platform_lab.json("secrets", "rotate", *names) == {"rotated": list(names)}
     assert secrets_of(platform_lab) == begun, "the second run continues the first one"
     rows, failures = written(platform_lab)
     assert rows > 20 and not failures, platform_lab.on(APPS, "cat /run/t-writer/why")
@@ -82,9 +115,12 @@ def test_the_platforms_own_passwords_are_replaced_without_a_failed_write(platfor
     sql(platform_lab, standby, "SELECT pg_terminate_backend(pid) FROM pg_stat_wal_receiver")
     receiving = "SELECT status FROM pg_stat_wal_receiver"
     wait_until("it streams again", lambda: sql(platform_lab, standby, receiving) == "streaming", timeout=30)
-    for secrets, accepted in ((old, ["401"]), (begun, ["200", "202"])):
+    for secrets, right in ((old, ["401"]), (begun, ["200", "202"])):
         ask = f"curl -s -o /dev/null -w '%{{http_code}}' -m 5 -u patroni:{secrets.password(API_PASSWORD)} -X POST"
-        assert platform_lab.on(standby, f"{ask} http://{standby}:8008/reload").strip() in accepted
+        assert platform_lab.on(standby, f"{ask} http://{standby}:8008/reload").strip() in right
+    assert accepted(platform_lab, old) == set() and len(accepted(platform_lab, begun)) == 6
+    assert gossip_keys(platform_lab) == {begun.derived_key(GOSSIP), begun.derived_key(NOMAD_GOSSIP)}
+    platform_lab.call("verify")
 
     new = tmp_path / "new.yml"
     shutil.move(file, new)

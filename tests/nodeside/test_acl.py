@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from tercet.nodeside import acl
+from tercet.nodeside.api import Api
+from tercet.nodeside.endpoint import Endpoint
 
 from .delivery import loopback
 
@@ -50,6 +52,8 @@ class Handler(BaseHTTPRequestHandler):
                 found: Any = [{k: v for k, v in p.items() if k != "Rules"} for p in self.server.policies.values()]
             case "tokens":
                 found = list(self.server.tokens.values())
+            case "token" if which == "self":
+                found = {"AccessorID": "own"}
             case "policy":
                 found = self.server.policies[which]
             case _:
@@ -110,6 +114,15 @@ def wanted(consul: Consul, *nodes: str, wait_s: float = 0) -> dict[str, Any]:
     }
 
 
+def gone(wants: dict[str, Any]) -> list[str]:
+    """What is left over, removed."""
+    api = Api(Endpoint(**wants["consul"]))
+    changes = list(acl.leftovers(api, wants))
+    for change in changes:
+        acl.make(api, change)
+    return [change.what for change in changes]
+
+
 def said(verb: str, wants: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str], str]:
     status = acl.main(verb, wants)
     printed = capsys.readouterr()
@@ -154,9 +167,19 @@ def test_those_of_a_node_that_is_gone_are_removed_and_those_of_others_are_not(
     consul.tokens["operator's"] = {"AccessorID": "operator's", "Description": "of an operator", "Policies": []}
     consul.policies["p"] = {"ID": "p", "Name": "theirs", "Description": "", "Rules": ""}
     consul.changes.clear()
-    differences = ["the token of db-2 is not wanted", "the policy of db-2 is not wanted"]
-    assert said("set", wanted(consul, "db-1"), capsys) == (0, differences, "")
-    assert consul.changes == ["DELETE token of-db-2", "DELETE policy id-of-db-2"]
+    assert said("set", wanted(consul, "db-1"), capsys) == (0, ["the policy of db-2 is not wanted"], "")
+    assert gone(wanted(consul, "db-1")) == ["the token of db-2 is not wanted"]
+    assert consul.changes == ["DELETE policy id-of-db-2", "DELETE token of-db-2"]
+    assert gone(wanted(consul, "db-1")) == []
+
+
+def test_replaced_tokens_are_left_over_and_not_the_one_that_asks(consul: Consul) -> None:
+    said_by_consul = {"own": acl.INITIAL, "former": acl.INITIAL, "later": "tercet management", "m": "of an operator"}
+    for accessor, description in said_by_consul.items():
+        consul.tokens[accessor] = {"AccessorID": accessor, "Description": description, "Policies": []}
+    wants = wanted(consul)
+    assert gone(wants) == [f"the token of {acl.INITIAL} is not wanted", "the token of management is not wanted"]
+    assert set(consul.tokens) == {acl.ANONYMOUS, "own", "m"}
 
 
 def test_it_waits_for_a_leader(consul: Consul, capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,17 +33,26 @@ class KilledError(Exception):
 
 
 class Records:
-    """The database nodes' records. `killed_at`: "announce" or "apply" for a run that is broken off before it."""
+    """The database nodes' records, and the programs that learn new secrets (`learnt`: the nodes). `killed_at`: "announce"
+    or "apply" for a run that is broken off before it. `refuses`: a node whose programs do not take them.
+    """
 
     def __init__(self) -> None:
         self.of = dict.fromkeys(DATABASES, "{}\n")
         self.silent: set[str] = set()
+        self.learnt: list[str] = []
+        self.refuses = ""
         self.killed_at = ""
         self.plan = Plan()
         self.applied: list[str] = []
 
     async def ask(self, _provider: Any, asked: Mapping[str, Any], *, timeout: float) -> Readings:
-        assert timeout > 0 and set(asked) == set(DATABASES)
+        assert timeout > 0
+        if not set(asked) & set(DATABASES):
+            assert all("next" in text for text in self.of.values()), "announced before"
+            self.learnt += asked
+            return Readings({node: {"it": Answer(int(node == self.refuses), "", "no")} for node in asked})
+        assert set(asked) == set(DATABASES)
         answers = {}
         for node, questions in asked.items():
             request = questions["it"]
@@ -132,6 +141,19 @@ async def test_broken_off_after_that_the_same_password_is_brought_into_force(
     assert records.applied == [new] == [secret(inventory_file)]
 
 
+async def test_programs_learn_new_tokens_before_these_are_written(records: Records, inventory_file: Path) -> None:
+    before = load(secrets_file(inventory_file))
+    records.refuses = "consul-nomad-fsn-01"
+    with pytest.raises(TercetError, match=r"accept the new consul_tokens, found consul-nomad-fsn-01: .* No secret"):
+        await run(inventory_file, "consul_tokens")
+    assert load(secrets_file(inventory_file)) == before and not records.applied
+    records.refuses, records.learnt = "", []
+    assert await run(inventory_file, "consul_tokens", "nomad_tokens") == ("consul_tokens", "nomad_tokens")
+    controls = ["consul-nomad-sib-01", "consul-nomad-sib-03", "consul-nomad-fsn-01"]
+    # Each datacenter of Consul, then `dcs`, then the servers of Nomad.
+    assert records.learnt == [*controls, controls[0], *controls]
+
+
 @pytest.mark.parametrize(
     ("silent_node", "plan", "text"),
     [
@@ -152,9 +174,10 @@ async def test_a_platform_that_is_not_settled_is_left_alone(
 def test_only_what_can_be_changed_on_a_running_platform_is() -> None:
     refuse_others(rotatable())
     assert {*DATABASE_USERS, "patroni_api"} <= set(rotatable())
-    for name in ("postgres_application", "consul_gossip", "nomad_tokens", "consul_ca_key"):
+    assert {"consul_tokens", "consul_gossip", "nomad_tokens", "nomad_gossip"} <= set(rotatable())
+    for name in ("postgres_application", "consul_ca_key"):
         assert name not in rotatable()
-    with pytest.raises(TercetError, match="consul_gossip cannot be changed on a running platform yet"):
-        refuse_others(["patroni_api", "consul_gossip"])
+    with pytest.raises(TercetError, match="consul_ca_key cannot be changed on a running platform yet"):
+        refuse_others(["patroni_api", "consul_ca_key"])
     with pytest.raises(TercetError, match="there is no secret foo"):
         refuse_others(["foo"])

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tercet.components.consul.access import of_site
-from tercet.components.consul.component import DATA, UNIT, Consul
+from tercet.components.consul.component import DATA, Consul
+from tercet.components.consul.declaration import UNIT
 from tercet.converge.component import Condition, Passing
 from tercet.converge.events import Emit, Event
 from tercet.converge.fleet import Unreachable

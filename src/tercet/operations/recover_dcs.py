@@ -21,6 +21,7 @@ from tercet.components import endpoints
 from tercet.components.consul.access import stretched
 from tercet.components.consul.component import alive
 from tercet.components.dcs import component as dcs
+from tercet.components.dcs.declaration import UNIT as DCS_UNIT
 from tercet.components.patroni import component as patroni
 from tercet.components.patroni import readonly
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
@@ -52,8 +53,8 @@ STOP_POSTGRES = text_of(
     BIN=patroni.BIN,
     AS_POSTGRES=" ".join(patroni.AS_POSTGRES),
 )
-STOP_SERVER = text_of(__package__, "recover_dcs-stop-server.sh", UNIT=dcs.UNIT, DATA=dcs.DATA)
-START_SERVER = f"systemctl reset-failed {dcs.UNIT} 2>/dev/null; systemctl start {dcs.UNIT}"
+STOP_SERVER = text_of(__package__, "recover_dcs-stop-server.sh", UNIT=DCS_UNIT, DATA=dcs.DATA)
+START_SERVER = f"systemctl reset-failed {DCS_UNIT} 2>/dev/null; systemctl start {DCS_UNIT}"
 START_POSTGRES = f"systemctl reset-failed {patroni.UNIT} 2>/dev/null; systemctl start --no-block {patroni.UNIT}"
 
 
@@ -215,7 +216,7 @@ async def _elected(session: Session, seconds: float, *, lost: bool = False) -> s
         gone = lost and dcs.lost(readings, controls) and not _apart(readings, controls)
         return Passing(leader) if leader or gone else Waiting("they have no leader")
 
-    condition = Condition("the servers of dcs", check, tuple((name, dcs.UNIT) for name in controls))
+    condition = Condition("the servers of dcs", check, tuple((name, DCS_UNIT) for name in controls))
     asked = {node.name: dcs.Dcs(session.context).questions(node) for node in nodes}
     return await explain(await wait_for([condition], asked, session.provider, deadline=seconds), session.provider)
 

@@ -20,7 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tercet.components.consul import component as consul
+from tercet.components.consul.declaration import UNIT as CONSUL_UNIT
 from tercet.components.dcs import component as dcs
+from tercet.components.dcs.declaration import UNIT as DCS_UNIT
 from tercet.components.identity import membership
 from tercet.components.nomad import component as nomad
 from tercet.components.patroni import component as patroni
@@ -215,7 +217,7 @@ async def _aside(back: Session, shown: Back, to: Path | None, emit: Emit) -> tup
     emit(Event(PHASE, "progress", f"PostgreSQL stops on {', '.join(databases)}"))
     await on_each(back, databases, STOP_POSTGRES, timeout=120)
     everywhere = [node.name for node in platform.nodes if node.site in shown.sites]
-    await on_each(back, everywhere, STOP_AGENTS, dcs.UNIT, nomad.UNIT, consul.UNIT, timeout=60)
+    await on_each(back, everywhere, STOP_AGENTS, DCS_UNIT, nomad.UNIT, CONSUL_UNIT, timeout=60)
     exported = await export(back, shown.databases, to, emit) if to is not None else ()
     emit(Event(PHASE, "progress", f"the servers' Raft goes aside on {', '.join(controls)}"))
     await on_each(back, controls, SERVERS_ASIDE, timeout=60)

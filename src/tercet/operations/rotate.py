@@ -1,12 +1,14 @@
-"""`secrets rotate`: new passwords for a running platform.
+"""`secrets rotate`: new passwords, tokens and gossip keys for a running platform.
 
-1. The database nodes announce the new passwords in their record of the secrets (components/identity/fingerprint.py), so
+1. The database nodes announce the new secrets in their record of the secrets (components/identity/fingerprint.py), so
    that both the old and the new ones are accepted.
-2. The new passwords are written into the operator's file, all or none.
-3. `apply` makes them definitive in the records, and brings them into the database and to the programs.
+2. Programs that know their clients learn the new ones, too (components/preparation.py).
+3. The new secrets are written into the operator's file, all or none.
+4. `apply` makes them definitive in the records, brings them into the database and to the programs, and removes what the
+   old ones left.
 
-Broken off before step 2, nothing has changed: the next `apply` removes the announcement. Broken off after it, `apply`
-or the same command does what is left.
+Broken off before step 3, nothing has changed: the next `apply` removes the announcement and what was prepared. Broken
+off after it, `apply` or the same command does what is left.
 """
 
 from __future__ import annotations
@@ -14,15 +16,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tercet.components.identity.fingerprint import READ, Fingerprint
+from tercet.components.preparation import Preparation
+from tercet.components.registry import additions
 from tercet.converge.events import Emit, Event
 from tercet.converge.observe import ask
 from tercet.converge.persistent import PersistentAgents
 from tercet.converge.plan import Plan
-from tercet.converge.requests import Answer, Request
+from tercet.converge.requests import Answer, Request, patience
 from tercet.errors import TercetError
 from tercet.inventory.generated import Password
 from tercet.inventory.platform import Role
-from tercet.inventory.secrets import declared, load_or_create, made_password, set_passwords
+from tercet.inventory.secrets import Secrets, declared, load_or_create, made_password, set_passwords
 from tercet.operations.apply import plan_and_execute
 from tercet.operations.change import make_plan, with_image, with_own_secrets
 from tercet.session.session import Session, operator
@@ -32,7 +36,7 @@ ASK_S = 15.0
 
 
 def rotatable() -> tuple[str, ...]:
-    """The names of the passwords that can be changed on a running platform."""
+    """The names of the secrets that can be changed on a running platform."""
     return tuple(secret.name for secret in declared() if isinstance(secret, Password) and secret.live)
 
 
@@ -48,10 +52,10 @@ def refuse_others(names: Sequence[str]) -> None:
 
 
 async def rotate(session: Session, names: Sequence[str], emit: Emit, show: Callable[[Plan], None]) -> tuple[str, ...]:
-    """Replace these passwords; `show` gets the plan that brings them into force. If an earlier run was broken off, its
-    passwords are brought into force instead.
+    """Replace these secrets; `show` gets the plan that brings them into force. If an earlier run was broken off, its
+    secrets are brought into force instead.
 
-    Returns the names of the passwords that were replaced. Raises TercetError with what stopped it; run it again to
+    Returns the names of the secrets that were replaced. Raises TercetError with what stopped it; run it again to
     continue.
     """
     refuse_others(names)
@@ -68,6 +72,7 @@ async def rotate(session: Session, names: Sequence[str], emit: Emit, show: Calla
             await _refuse_unsettled(session)
             new = {name: made_password() for name in names}
             await _announce(session, new)
+            await _prepare(session, new, emit)
             set_passwords(session.secrets_file, new)
             session = session.with_secrets(load_or_create(session.secrets_file))
         await plan_and_execute(session, fleet, emit, show, ())
@@ -88,19 +93,19 @@ async def _records(session: Session) -> dict[str, Answer]:
 
 
 async def _begun(session: Session) -> tuple[str, ...]:
-    """The passwords in the operator's file that the records only announce."""
+    """The secrets in the operator's file that the records only announce."""
     fingerprint = Fingerprint(session.context)
     found = [fingerprint.announced(node, answer) for node, answer in (await _records(session)).items()]
     return tuple(dict.fromkeys(name for names in found for name in names))
 
 
 async def _refuse_unsettled(session: Session) -> None:
-    """Refuse while something else is to be changed: it would be changed together with the passwords."""
+    """Refuse while something else is to be changed: it would be changed together with the secrets."""
     plan = await make_plan(session)
     if plan.unreachable:
         raise TercetError(
             f"expected every node to answer, found {', '.join(sorted(plan.away))} silent: a node that is away would "
-            "return with the old passwords. Nothing was changed"
+            "return with the old secrets. Nothing was changed"
         )
     if not plan.empty:
         raise TercetError(
@@ -118,3 +123,23 @@ async def _announce(session: Session, new: dict[str, str]) -> None:
             f"expected every database node to record that the secrets change, found {'; '.join(failed)}. No secret "
             "was changed; run this again"
         )
+
+
+async def _prepare(session: Session, new: dict[str, str], emit: Emit) -> None:
+    """What each node is asked, one request after the other, and all nodes at the same time."""
+    secrets = Secrets({**session.context.secrets.texts, **new})
+    for each in additions(Preparation):
+        if not new.keys() & set(each.names):
+            continue
+        emit(Event(PHASE, "progress", f"the new {', '.join(each.names)} become valid beside the old ones"))
+        requests = each.requests(session.context, secrets)
+        for turn in range(max(map(len, requests.values()))):
+            asked = {node: {"it": of_node[turn]} for node, of_node in requests.items() if turn < len(of_node)}
+            limit = patience(request for node in asked.values() for request in node.values())
+            readings = await ask(session.provider, asked, timeout=limit)
+            failed = [f"{node}: {answer.why()}" for node in asked if not (answer := readings.get(node, "it")).ok]
+            if failed:
+                raise TercetError(
+                    f"expected the programs to accept the new {', '.join(each.names)}, found {'; '.join(failed)}. No "
+                    "secret was changed; run this again"
+                )

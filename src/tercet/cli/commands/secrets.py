@@ -84,18 +84,18 @@ def set_(call: Invocation, name: str) -> int:
 
 @cli.command(
     "rotate",
-    help="replace passwords of the running platform by new ones",
+    help="replace passwords, tokens and gossip keys of the running platform by new ones",
     examples=(
         ("tercet secrets rotate postgres_replication", "the password with which standbys log in at the primary"),
-        ("tercet secrets rotate --all", "all passwords that can be changed on a running platform"),
+        ("tercet secrets rotate --all", "all that can be changed on a running platform, as when an operator leaves"),
     ),
     interrupted="Run it again to continue: until it is complete, the platform accepts the old and the new file.",
 )
 @click.argument("names", metavar="[NAME]…", nargs=-1, help="their names, as `tercet secrets list` shows them")
-@click.option("--all", "every", is_flag=True, help="all passwords that can be changed on a running platform")
+@click.option("--all", "every", is_flag=True, help="all that can be changed on a running platform")
 @click.pass_obj
 def rotate_(call: Invocation, names: tuple[str, ...], *, every: bool) -> int:
-    """Exit 0 if the new passwords are in force everywhere."""
+    """Exit 0 if the new secrets are in force everywhere."""
     from tercet.cli.render import render_plan  # noqa: PLC0415
     from tercet.operations.rotate import refuse_others, rotatable, rotate  # noqa: PLC0415
 

@@ -12,32 +12,39 @@ The servers know the management token from their configuration. The others are i
 `apply` and the commands that recover a datacenter create them (nodeside/acl.py). Two things must work without them,
 because they show and repair a datacenter without a leader: an agent's questions about itself and about its members.
 These have the token that the agent knows from its configuration (`of_agent`).
+
+Other secrets mean other tokens (`tercet secrets rotate`). The new ones are created beside the old ones (`PREPARATION`),
+the agents take them (credentials.py), and then the old ones are removed (retired.py).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any, Literal
 
 from tercet.components import endpoints
 from tercet.components.consul import tokens
+from tercet.components.consul.declaration import SEED
 from tercet.components.context import Context
 from tercet.components.derived import Derived
 from tercet.components.guard.component import CLIENT, LIBRARY, library, source
+from tercet.components.preparation import Preparation
 from tercet.components.registry import additions
-from tercet.converge.requests import Answer, Exec
+from tercet.converge.requests import Answer, Exec, Request
 from tercet.converge.resources import File, Object, Resource
 from tercet.errors import TercetError
 from tercet.inventory.checks import RESERVED_DATACENTER
 from tercet.inventory.platform import Node, Role, Site
+from tercet.inventory.secrets import Secrets
 from tercet.nodeside.acl import ANONYMOUS, DISABLED
 from tercet.nodeside.endpoint import Endpoint
 
 PROGRAM = f"{LIBRARY}/acl.py"
 LOOK_UP = "look-up"  # the name of the policy of whoever has no other
+EVERYTHING = "global-management"  # Consul's own policy
 MARK = "tercet "  # the description of each token and policy of tercet begins with this
 SET_S = 60.0  # seconds; the servers may have to elect a leader first
 
@@ -121,14 +128,14 @@ def settings() -> dict[str, object]:
 
 
 def own_tokens(context: Context, node: Node) -> dict[str, str]:
-    """The tokens in the configuration of the node's agent."""
+    """The tokens that both agents of a node use."""
     secrets = context.secrets
-    server = {"initial_management": tokens.management(secrets)} if node.role is Role.CONTROL else {}
-    return {
-        **server,
-        "default": tokens.of_node(secrets, node.name),
-        "agent_recovery": tokens.of_agent(secrets, node.name),
-    }
+    return {"default": tokens.of_node(secrets, node.name), "agent_recovery": tokens.of_agent(secrets, node.name)}
+
+
+def server_tokens(context: Context) -> dict[str, str]:
+    """The token that a server puts into its Raft whenever it becomes the leader, if it is not there."""
+    return {"initial_management": tokens.management(context.secrets)}
 
 
 def program() -> Iterable[Resource]:
@@ -168,11 +175,15 @@ def _differs(answer: Answer) -> str | None:
 
 
 def _run(context: Context, datacenter: Datacenter, verb: str, timeout: float) -> Exec:
+    return _acl(verb, wanted(context, datacenter), timeout)
+
+
+def _acl(verb: str, wants: dict[str, Any], timeout: float) -> Exec:
     argv = ("/usr/bin/python3", "-BEs", PROGRAM, verb)
-    return Exec(argv, stdin=wanted(context, datacenter), timeout=timeout)
+    return Exec(argv, stdin=json.dumps(wants, sort_keys=True).encode(), timeout=timeout)
 
 
-def wanted(context: Context, datacenter: Datacenter) -> bytes:
+def wanted(context: Context, datacenter: Datacenter) -> dict[str, Any]:
     """What nodeside/acl.py reads: all policies and tokens of the datacenter."""
     secrets, members = context.secrets, datacenter.members
     policies = [_policy(node.name, policy(context, datacenter, node)) for node in members]
@@ -186,18 +197,42 @@ def wanted(context: Context, datacenter: Datacenter) -> bytes:
         for node in context.platform.nodes
     ]
     anonymous = {"AccessorID": ANONYMOUS, "Description": f"{MARK}no token", "Policies": [LOOK_UP]}
-    wants = {
+    return {
         "consul": datacenter.at._asdict(),
         "mark": MARK,
         "wait_s": SET_S - 5,
         "policies": [*policies, _policy(LOOK_UP, _combined(CATALOGUE))],
         "tokens": [*named, anonymous],
     }
-    return json.dumps(wants, sort_keys=True).encode()
 
 
 def _policy(name: str, rules: dict[str, Any]) -> dict[str, str]:
     return {"Name": name, "Description": f"{MARK}{name}", "Rules": json.dumps(rules, sort_keys=True)}
+
+
+def datacenters(context: Context) -> tuple[Datacenter, ...]:
+    return (*(of_site(context, site) for site in context.platform.sites), stretched(context))
+
+
+def _beside(context: Context, secrets: Secrets) -> Mapping[str, tuple[Request, ...]]:
+    """Create the tokens of `secrets`, also the one for management, with that of the present secrets."""
+    following = replace(context, secrets=secrets)
+    management = {
+        "AccessorID": tokens.accessor(secrets, "management"),
+        "SecretID": tokens.management(secrets),
+        "Description": f"{MARK}management",
+        "Policies": [EVERYTHING],
+    }
+    requests: dict[str, tuple[Request, ...]] = {}
+    for datacenter, then in zip(datacenters(context), datacenters(following), strict=True):
+        wants = wanted(following, then)
+        wants |= {"consul": datacenter.at._asdict(), "tokens": [*wants["tokens"], management]}
+        server = datacenter.servers[0]
+        requests[server] = (*requests.get(server, ()), _acl("set", wants, SET_S))
+    return requests
+
+
+PREPARATION = Preparation((SEED.name,), _beside)
 
 
 def _tokens(context: Context) -> dict[str, str]:

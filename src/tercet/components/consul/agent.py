@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tercet.components.consul import access, tls
+from tercet.components.consul import access, credentials, tls
 from tercet.components.consul.declaration import USER
 from tercet.components.context import Context
 from tercet.components.sandbox import Sandbox
@@ -27,7 +27,7 @@ from tercet.components.systemd import CONTROL_PLANE, NEEDS_TAILNET, unit_file, u
 from tercet.components.tailscale.component import INTERFACE
 from tercet.components.text import as_json
 from tercet.converge.resources import Directory, File, Resource, Rolling, Unit
-from tercet.inventory.platform import Node
+from tercet.inventory.platform import Node, Role
 
 CONSUL = "/usr/local/bin/consul"
 
@@ -95,14 +95,13 @@ def resources(
     start: Start | None = None,
 ) -> Iterable[Resource]:
     """All resources of one agent on one node. `definitions` (services) are reloaded, like the certificate; `settings`
-    need a restart.
+    need a restart, and so does the token that a server makes valid. credentials.py has what both agents read.
     """
     programs = context.program("consul")
-    secrets = {"encrypt": tls.gossip_key(context), "acl": {"tokens": access.own_tokens(context, node)}}
-    config = (
-        File(f"{agent.config_dir}/agent.json", as_json(settings)),
-        File(f"{agent.config_dir}/secrets.json", as_json(secrets), mode=0o600, owner=USER, secret=True),
-    )
+    config = [File(f"{agent.config_dir}/agent.json", as_json(settings))]
+    if node.role is Role.CONTROL:
+        secrets = as_json({"acl": {"tokens": access.server_tokens(context)}})
+        config.append(File(f"{agent.config_dir}/secrets.json", secrets, mode=0o600, owner=USER, secret=True))
     services = f"{agent.config_dir}/services.json"
     yield from programs
     yield from tls.member(context, node).files(tls.FOLDER, USER)
@@ -110,10 +109,11 @@ def resources(
     yield from config
     if definitions is not None:
         yield File(services, as_json(definitions))
-    directories, before = [agent.config_dir], dict[str, str]()
+    shared = [f"-config-file={path}" for path in (credentials.TOKENS, credentials.GOSSIP)]
+    own, before = [f"-config-dir={agent.config_dir}"], dict[str, str]()
     if start is not None:
         yield start.script
-        directories.append(start.config_dir)
+        own.append(f"-config-dir={start.config_dir}")
         before["ExecStartPre"] = f"+{start.script.path}"  # as root: it takes a file from elsewhere
     yield File(
         unit_path(agent.unit),
@@ -123,7 +123,7 @@ def resources(
                 **CONTROL_PLANE,
                 "User": USER,
                 **before,
-                "ExecStart": f"{CONSUL} agent {' '.join(f'-config-dir={directory}' for directory in directories)}",
+                "ExecStart": " ".join((CONSUL, "agent", *shared, *own)),
                 "ExecReload": "/bin/kill -HUP $MAINPID",
                 "KillSignal": "SIGINT",
                 "TimeoutStopSec": 5,

@@ -17,7 +17,7 @@ from tercet.components import endpoints
 from tercet.components.consul import access
 from tercet.components.consul import agent as consul_agent
 from tercet.components.consul.agent import Agent
-from tercet.components.consul.declaration import ConsulPorts
+from tercet.components.consul.declaration import UNIT, ConsulPorts
 from tercet.components.context import Context
 from tercet.components.rolling import in_turn
 from tercet.converge.component import Condition, Passing, Readings, Skipped, State, Waiting
@@ -25,7 +25,6 @@ from tercet.converge.requests import Http, Request
 from tercet.converge.resources import Resource
 from tercet.inventory.platform import Node, Platform, Role
 
-UNIT = "consul.service"
 DATA = "/var/lib/consul"
 
 
@@ -35,7 +34,7 @@ class Consul:
 
     context: Context
     name: str = "consul"
-    after: tuple[str, ...] = ("addresses",)
+    after: tuple[str, ...] = ("consul-credentials",)
 
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is Role.WORLD:

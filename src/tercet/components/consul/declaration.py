@@ -14,8 +14,9 @@ from tercet.inventory.shapes import Port, Source, Version
 
 USER = "consul"
 AUTHORITY = Authority("consul_ca", "tercet Consul", "consul")  # Consul wants names that end in ".consul"
-GOSSIP = Password("consul_gossip")
-SEED = Password("consul_tokens")  # all tokens are derived from it (tokens.py)
+UNIT = "consul.service"
+GOSSIP = Password("consul_gossip", live=True)
+SEED = Password("consul_tokens", live=True)  # all tokens are derived from it (tokens.py)
 
 
 class ConsulPorts(Model):
@@ -37,16 +38,16 @@ class ConsulSource(Model):
 NODES = (Role.CONTROL, Role.APPS, Role.DB)
 
 DECLARATION = ComponentDeclaration(
-    components=("component:Consul",),
+    components=("credentials:Credentials", "component:Consul", "retired:Retired"),
     programs=("programs:CONSUL",),
     versions=ConsulVersion,
     sources=ConsulSource,
     ports=ConsulPorts,
     secrets=(GOSSIP, SEED, AUTHORITY),
-    additions=("tls:SECRETS", "access:TOKENS"),
+    additions=("tls:SECRETS", "access:TOKENS", "access:PREPARATION"),
     gossip=("consul_serf_lan", "consul_serf_wan"),
-    journals=(UnitJournal("consul.service", "consul", CONSUL),),
-    processes=(Process("consul", "consul.service", NODES),),
+    journals=(UnitJournal(UNIT, "consul", CONSUL),),
+    processes=(Process("consul", UNIT, NODES),),
     accounts=(Account(USER, NODES),),
     uses=(
         Use("consul_dns"),

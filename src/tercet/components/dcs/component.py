@@ -25,7 +25,7 @@ from tercet.components.consul.agent import Agent, Start
 from tercet.components.consul.component import alive
 from tercet.components.consul.declaration import ConsulPorts
 from tercet.components.context import Context
-from tercet.components.dcs.declaration import DcsPorts
+from tercet.components.dcs.declaration import UNIT, DcsPorts
 from tercet.components.dcs.services import registered
 from tercet.components.guard.hungwatch import HTTP, hungwatch
 from tercet.components.patroni import component as patroni
@@ -39,7 +39,6 @@ from tercet.inventory.checks import RESERVED_DATACENTER
 from tercet.inventory.platform import Node, Platform, Role
 
 NAME = RESERVED_DATACENTER
-UNIT = "consul-dcs.service"
 CONFIG_DIR = "/etc/consul-dcs.d"
 DATA = "/var/lib/consul-dcs"
 PERMISSION = "/var/lib/tercet/dcs-bootstrap.json"
@@ -58,7 +57,7 @@ class Dcs:
 
     context: Context
     name: str = NAME
-    after: tuple[str, ...] = ("addresses",)
+    after: tuple[str, ...] = ("consul-credentials",)
 
     def desired(self, node: Node) -> Iterable[Resource]:
         if node.role is not Role.CONTROL:
@@ -178,7 +177,8 @@ def _agent(context: Context, node: Node, role: Mapping[str, object], start: Star
         settings,
         definitions={"services": services} if services else None,
         # Clients also one at a time: the primary renews its session through its own agent.
-        rolling=everywhere("dcs", node, platform, endpoints.dcs_agent(platform, node.name, context.secrets)),
+        # Not with the agent's own token: a server with another one is not down.
+        rolling=everywhere("dcs", node, platform, endpoints.dcs(platform, context.secrets)),
         start=start,
     )
     # If the agent on the primary's node hangs, no write is possible until this has ended it: 3 to 5 s.

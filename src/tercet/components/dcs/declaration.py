@@ -11,6 +11,8 @@ from tercet.inventory.openings import Opening, Use, gossip
 from tercet.inventory.platform import Role
 from tercet.inventory.shapes import Port
 
+UNIT = "consul-dcs.service"
+
 
 class DcsPorts(Model):
     dcs_http: Port = 9500
@@ -27,8 +29,8 @@ DECLARATION = ComponentDeclaration(
     components=("component:Dcs", "component:DcsAgents"),
     ports=DcsPorts,
     gossip=("dcs_serf_lan", "dcs_serf_wan"),
-    journals=(UnitJournal("consul-dcs.service", "dcs", CONSUL),),
-    processes=(Process("dcs", "consul-dcs.service", NODES, (Cost.PRIMARY,)),),
+    journals=(UnitJournal(UNIT, "dcs", CONSUL),),
+    processes=(Process("dcs", UNIT, NODES, (Cost.PRIMARY,)),),
     status=("status:DATACENTERS",),
     proof="proof:proof",
     uses=(Use("dcs_dns"), *(Use(port, USER) for port in ("dcs_serf_lan", "dcs_serf_wan", "dcs_server"))),

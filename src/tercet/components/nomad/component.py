@@ -56,13 +56,12 @@ class Nomad:
         yield Directory(CONFIG_DIR, purge=True)
         user = USER if node.role is Role.CONTROL else "root"
         yield from security.member(self.context, node).files(security.FOLDER, user)
-        config = [File(CONFIG, as_json(self._config(node)))]
+        yield File(CONFIG, as_json(self._config(node)))
         if node.role is Role.CONTROL:
             secrets = as_json(security.secret_settings(self.context))
-            config.append(File(SECRETS, secrets, mode=0o600, owner=USER, secret=True))
+            yield File(SECRETS, secrets, mode=0o600, owner=USER, secret=True)
             yield Directory("/etc/tercet")
             yield security.token(self.context)
-        yield from config
         yield File(unit_path(UNIT), self._unit(node))
         if node.role is Role.CONTROL:
             rolling = raft_servers("nomad servers", endpoints.nomad(self.context.platform, self.context.secrets))
@@ -71,7 +70,7 @@ class Nomad:
         links = tuple(program.link for program in programs)
         yield Unit(
             UNIT,
-            restart_on=(*(file.path for file in config), unit_path(UNIT), *links),
+            restart_on=(CONFIG, unit_path(UNIT), *links),
             reload_on=(security.FOLDER.ca, security.FOLDER.node),
             rolling=rolling,
         )

@@ -16,8 +16,8 @@ from tercet.inventory.shapes import Port, Source, Version
 NOMAD = (*GOSSIP, *rules((What.NODE_EXPIRED, r"node TTL expired: node_id=(\S+)")))  # nomad/heartbeat.go, Nomad 1.11
 
 AUTHORITY = Authority("nomad_ca", "tercet Nomad", "nomad")  # Nomad wants names that end in ".nomad"
-GOSSIP_KEY = Password("nomad_gossip")
-SEED = Password("nomad_tokens")
+GOSSIP_KEY = Password("nomad_gossip", live=True)
+SEED = Password("nomad_tokens", live=True)
 USER = "nomad"  # the servers; the clients start the tasks of jobs, and are root
 JOB_USER = "nomad-job"
 """A user for jobs (`user = "nomad-job"`). Like all users but root, it can use the proxy, but no API."""
@@ -40,9 +40,9 @@ class NomadSource(Model):
 
 
 DECLARATION = ComponentDeclaration(
-    components=("component:Nomad",),
+    components=("component:Nomad", "retired:Retired"),
     secrets=(GOSSIP_KEY, SEED, AUTHORITY),
-    additions=("rights:RIGHTS", "security:SECRETS"),
+    additions=("rights:RIGHTS", "security:SECRETS", "retired:PREPARATION"),
     programs=("programs:NOMAD",),
     versions=NomadVersion,
     sources=NomadSource,

@@ -42,9 +42,15 @@ def settings() -> dict[str, object]:
     return {"tls": {"http": False, "rpc": True, "verify_server_hostname": True, **files}, "acl": {"enabled": True}}
 
 
+def gossip_key(context: Context) -> str:
+    return context.secrets.derived_key(GOSSIP_KEY)
+
+
 def secret_settings(context: Context) -> dict[str, object]:
-    """What only a server has."""
-    return {"server": {"encrypt": context.secrets.derived_key(GOSSIP_KEY)}}
+    """What only a server has. It counts until the server has a keyring, which it makes when it is started for the first
+    time; retired.py brings another key to the keyrings.
+    """
+    return {"server": {"encrypt": gossip_key(context)}}
 
 
 def token(context: Context) -> File:
@@ -91,7 +97,7 @@ def _secrets(context: Context) -> Mapping[str, str]:
     nodes = [node for node in context.platform.nodes if node.role in (Role.CONTROL, Role.APPS)]
     own = {
         "token of Nomad": tokens.management(context.secrets),
-        "key of Nomad's gossip": context.secrets.derived_key(GOSSIP_KEY),
+        "key of Nomad's gossip": gossip_key(context),
     }
     return own | keys_of({f"key of {node.name} in Nomad": member(context, node) for node in nodes})
 

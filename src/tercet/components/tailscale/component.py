@@ -107,11 +107,11 @@ class Tailscale:
             ),
         )
         yield File("/etc/.pve-ignore.hosts", b"")  # otherwise Proxmox rewrites /etc/hosts at each start
-        own_agent = endpoints.dcs_agent(self.context.platform, node.name, self.context.secrets)
+        agent = endpoints.dcs(self.context.platform, self.context.secrets)
         yield Unit(
             UNIT,
             restart_on=(unit_path(UNIT), *(file.path for file in authority), *(program.link for program in programs)),
-            rolling=everywhere("tailnet", node, self.context.platform, own_agent),
+            rolling=everywhere("tailnet", node, self.context.platform, agent),
         )
         yield self._login(node)
         yield File(HOSTS, Deferred("all nodes have joined the tailnet", self._address_needs(), self._hosts))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tercet.components import endpoints
-from tercet.components.dcs import component as dcs
+from tercet.components.consul.credentials import TOKENS
 from tercet.components.nomad.security import MANAGEMENT
 from tercet.components.patroni import component as patroni
 from tercet.inventory.platform import Role
@@ -43,7 +43,7 @@ def of_role(role: Role, session: Session) -> Mapping[str, str]:
     platform = session.platform
     own, elections = endpoints.consul(platform).url(""), endpoints.dcs(platform).url("")
     # The token that works without a server.
-    may = f"CONSUL_HTTP_TOKEN=$(jq -r .acl.tokens.agent_recovery {dcs.CONFIG_DIR}/secrets.json)"
+    may = f"CONSUL_HTTP_TOKEN=$(jq -r .acl.tokens.agent_recovery {TOKENS})"
     members = f"consul members -http-addr={own}; {may} consul members -http-addr={elections}; "
     peers = "".join(f"consul operator raft list-peers -http-addr={url}; " for url in (own, elections))
     nomad = f"export NOMAD_ADDR={endpoints.nomad(platform).url('')} NOMAD_TOKEN=$(cat {MANAGEMENT}); "

@@ -1,0 +1,74 @@
+"""Replaces the token of Nomad, and takes away what replaced secrets leave: the old token, and old keys for gossip."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tercet.components import endpoints
+from tercet.components.consul.retired import CHECK_S, REMOVE_S, everybody_answers, left
+from tercet.components.context import Context
+from tercet.components.guard.component import LIBRARY, library, source
+from tercet.components.nomad import security, tokens
+from tercet.components.nomad.component import SERVER
+from tercet.components.nomad.declaration import SEED
+from tercet.components.preparation import Preparation
+from tercet.converge.component import Condition
+from tercet.converge.requests import Exec, Request
+from tercet.converge.resources import File, Object, Resource
+from tercet.inventory.platform import Node, Role
+from tercet.inventory.secrets import Secrets
+
+PROGRAM = f"{LIBRARY}/nomad_tokens.py"
+ADD_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """On each control node. What one of them removes is gone for all."""
+
+    context: Context
+    name: str = "nomad-retired"
+    after: tuple[str, ...] = ("nomad",)
+
+    def desired(self, node: Node) -> Iterable[Resource]:
+        if node.role is not Role.CONTROL:
+            return
+        controls = self.context.platform.of(Role.CONTROL)
+        wants = {"key": security.gossip_key(self.context), "members": len(controls)}
+        yield from library(("api", "endpoint", "keyring"))
+        yield File(PROGRAM, source("nomad_tokens"))
+        yield Object(
+            f"what replaced secrets left in Nomad, seen from {node.name}",
+            _run("check", self.context, wants, CHECK_S),
+            left,
+            (_run("remove", self.context, wants, REMOVE_S),),
+            needs=tuple((each.name, Exec(("true",))) for each in controls),
+            permit=everybody_answers,
+            optional=True,
+            settle=REMOVE_S,
+        )
+
+    def questions(self, node: Node) -> Mapping[str, Request]:
+        return {}
+
+    def healthy(self) -> Iterable[Condition]:
+        return ()
+
+
+def _beside(context: Context, secrets: Secrets) -> Mapping[str, tuple[Request, ...]]:
+    following = replace(context, secrets=secrets)
+    # acl-bootstrap-reset is Nomad's own name.
+    wants = {"secret": tokens.management(secrets), "reset": f"{SERVER}/acl-bootstrap-reset", "wait_s": ADD_S - 5}
+    return {node.name: (_run("add", following, wants, ADD_S),) for node in context.platform.of(Role.CONTROL)}
+
+
+PREPARATION = Preparation((SEED.name,), _beside)
+
+
+def _run(verb: str, context: Context, wants: Mapping[str, Any], timeout: float) -> Exec:
+    told = {"nomad": endpoints.nomad(context.platform, context.secrets)._asdict(), **wants}
+    stdin = json.dumps(told, sort_keys=True).encode()
+    return Exec(("/usr/bin/python3", "-BEs", PROGRAM, verb), stdin=stdin, timeout=timeout)
