@@ -33,8 +33,8 @@ class KilledError(Exception):
 
 
 class Records:
-    """The database nodes' records, and the programs that learn new secrets (`learnt`: the nodes). `killed_at`: "announce"
-    or "apply" for a run that is broken off before it. `refuses`: a node whose programs do not take them.
+    """The database nodes' records, and the nodes whose programs have `learnt` new secrets. `killed_at`: "announce" or
+    "apply" for a run that is broken off before it. `refuses`: a node whose programs do not take them.
     """
 
     def __init__(self) -> None:
