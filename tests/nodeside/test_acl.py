@@ -167,19 +167,25 @@ def test_those_of_a_node_that_is_gone_are_removed_and_those_of_others_are_not(
     consul.tokens["operator's"] = {"AccessorID": "operator's", "Description": "of an operator", "Policies": []}
     consul.policies["p"] = {"ID": "p", "Name": "theirs", "Description": "", "Rules": ""}
     consul.changes.clear()
-    assert said("set", wanted(consul, "db-1"), capsys) == (0, ["the policy of db-2 is not wanted"], "")
-    assert gone(wanted(consul, "db-1")) == ["the token of db-2 is not wanted"]
-    assert consul.changes == ["DELETE policy id-of-db-2", "DELETE token of-db-2"]
-    assert gone(wanted(consul, "db-1")) == []
+    differences = ["the token of db-2 is not wanted", "the policy of db-2 is not wanted"]
+    assert said("set", wanted(consul, "db-1"), capsys) == (0, differences, "")
+    assert consul.changes == ["DELETE token of-db-2", "DELETE policy id-of-db-2"]
 
 
-def test_replaced_tokens_are_left_over_and_not_the_one_that_asks(consul: Consul) -> None:
-    said_by_consul = {"own": acl.INITIAL, "former": acl.INITIAL, "later": "tercet management", "m": "of an operator"}
-    for accessor, description in said_by_consul.items():
+def test_replaced_tokens_stay_until_they_are_left_over(consul: Consul, capsys: pytest.CaptureFixture[str]) -> None:
+    wants = wanted(consul, "db-1")
+    said("set", wants, capsys)
+    for accessor, description in {
+        "own": "tercet management",
+        "former": acl.INITIAL,
+        "earlier": "tercet management",
+        "old-db-1": "tercet db-1",
+        "m": "of an operator",
+    }.items():
         consul.tokens[accessor] = {"AccessorID": accessor, "Description": description, "Policies": []}
-    wants = wanted(consul)
-    assert gone(wants) == [f"the token of {acl.INITIAL} is not wanted", "the token of management is not wanted"]
-    assert set(consul.tokens) == {acl.ANONYMOUS, "own", "m"}
+    assert said("set", wants, capsys) == (0, [], "")
+    assert gone(wants) == [f"a former token of {each} is valid" for each in (acl.INITIAL, "management", "db-1")]
+    assert set(consul.tokens) == {acl.ANONYMOUS, "of-db-1", "own", "m"}
 
 
 def test_it_waits_for_a_leader(consul: Consul, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,7 +28,7 @@ class Agent(ThreadingHTTPServer):
     def __init__(self, kind: str, *pools: list[list[str]]) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.kind, self.pools, self.asked = KINDS[kind], pools, list[str]()
-        self.broken = ""
+        self.refuses: tuple[str, str] | None = None
         self.tokens = {"a-old": "s-old"}
         self.index, self.reset = 7, ""
         self.others = [{"AccessorID": "t", "Name": "pipeline"}]
@@ -64,8 +64,8 @@ class Handler(BaseHTTPRequestHandler):
         server, body = self.server, self.rfile.read(int(self.headers.get("Content-Length") or 0))
         own = (self.headers["Authorization"] or "").removeprefix("Bearer ")
         accessor = next((each for each, secret in server.tokens.items() if secret == own), "")
-        if server.broken:
-            return self._answer(500, server.broken)
+        if server.refuses == (self.command, self.path):
+            return self._answer(500, "1/3 nodes reported failure")
         if self.path == "/v1/acl/token/self":
             return self._answer(200, json.dumps({"AccessorID": accessor})) if accessor else self._answer(403, "no")
         if self.path == "/v1/acl/bootstrap":
@@ -108,38 +108,34 @@ def keyring(agent: Agent, members: int = 3) -> Keyring:
     return Keyring(Api(loopback(agent.server_address[1]), keep=True), kind, members)
 
 
-def settle(keys: Keyring, key: str) -> list[str]:
-    said = []
-    for what, call, which in keys.changes(key):
-        keys.make(call, which)
-        said.append(what)
-    return said
-
-
 def test_a_new_key_is_installed_then_used_then_the_only_one(agent: Agent) -> None:
-    assert len(settle(keyring(agent), "new")) == 3
+    keyring(agent).settle("new")
     assert all(member == ["new"] for pool in agent.pools for member in pool)
-    assert settle(keyring(agent), "new") == []
+    agent.asked.clear()
+    keyring(agent).settle("new")
+    assert len(agent.asked) == 1, "it only asks"
 
 
-@pytest.mark.parametrize("steps", [1, 2])
-def test_broken_off_in_the_middle_it_is_finished_later(agent: Agent, steps: int) -> None:
-    keys = keyring(agent)
-    for _, call, which in list(keys.changes("new"))[:steps]:
-        keys.make(call, which)
-    settle(keyring(agent), "new")
+@pytest.mark.parametrize("refused", ["use", "remove"])
+def test_broken_off_in_the_middle_it_is_finished_later(agent: Agent, refused: str) -> None:
+    agent.refuses = getattr(agent.kind, refused)
+    with pytest.raises(ApiError, match="1/3 nodes reported failure"):
+        keyring(agent).settle("new")
+    agent.refuses = None
+    keyring(agent).settle("new")
     assert all(member == ["new"] for pool in agent.pools for member in pool)
 
 
 def test_while_a_member_is_away_nothing_changes(agent: Agent) -> None:
-    assert settle(keyring(agent, members=4), "new") == []
+    with pytest.raises(ApiError, match="expected 4 members of all gossip pools, found 3"):
+        keyring(agent, members=4).settle("new")
     assert not [each for each in agent.asked if "new" in each]
 
 
 def test_an_agent_that_refuses_is_an_error_without_a_key(agent: Agent) -> None:
-    agent.broken = "1/3 nodes reported failure"
+    agent.refuses = agent.kind.list
     with pytest.raises(ApiError, match="status 500: 1/3 nodes reported failure"):
-        list(keyring(agent).changes("new"))
+        keyring(agent).settle("new")
 
 
 @pytest.fixture
@@ -173,13 +169,21 @@ def test_a_leader_that_is_elsewhere_is_an_error_in_time(
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_left_in_nomad_is_said_and_removed(nomad: Agent, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_left_in_nomad_is_removed_and_then_the_note(
+    nomad: Agent, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    note = tmp_path / "replaced"
+    note.touch()
     nomad.tokens["a-new"] = SECRET
-    assert nomad_tokens.main("check", wanted(nomad, SECRET)) == 0
-    assert nomad.tokens.keys() == {"a-old", "a-new"} and nomad.pools[0][0] == ["old"]
-    assert len(capsys.readouterr().out.splitlines()) == 4
-    assert nomad_tokens.main("remove", wanted(nomad, SECRET)) == 0
-    assert nomad.tokens.keys() == {"a-new"} and nomad.pools[0] == [["new"]] * 3
-    capsys.readouterr()
-    assert nomad_tokens.main("check", wanted(nomad, SECRET)) == 0
-    assert capsys.readouterr().out == ""
+    assert nomad_tokens.main("remove", wanted(nomad, SECRET, file=str(note), members=4)) == 1
+    assert note.exists() and "found 3" in capsys.readouterr().err
+    assert nomad_tokens.main("remove", wanted(nomad, SECRET, file=str(note))) == 0
+    assert nomad.tokens.keys() == {"a-new"} and nomad.pools[0] == [["new"]] * 3 and not note.exists()
+
+
+def test_a_token_that_is_not_valid_removes_nothing(
+    nomad: Agent, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert nomad_tokens.main("remove", wanted(nomad, SECRET, file=str(tmp_path / "replaced"))) == 1
+    assert "status 403" in capsys.readouterr().err
+    assert nomad.tokens.keys() == {"a-old"} and nomad.pools[0][0] == ["old"]

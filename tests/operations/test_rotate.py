@@ -144,14 +144,14 @@ async def test_broken_off_after_that_the_same_password_is_brought_into_force(
 async def test_programs_learn_new_tokens_before_these_are_written(records: Records, inventory_file: Path) -> None:
     before = load(secrets_file(inventory_file))
     records.refuses = "consul-nomad-fsn-01"
-    with pytest.raises(TercetError, match=r"accept the new consul_tokens, found consul-nomad-fsn-01: .* No secret"):
+    with pytest.raises(TercetError, match=r"accept new consul_tokens, found consul-nomad-fsn-01: .* No secret"):
         await run(inventory_file, "consul_tokens")
     assert load(secrets_file(inventory_file)) == before and not records.applied
     records.refuses, records.learnt = "", []
     assert await run(inventory_file, "consul_tokens", "nomad_tokens") == ("consul_tokens", "nomad_tokens")
     controls = ["consul-nomad-sib-01", "consul-nomad-sib-03", "consul-nomad-fsn-01"]
-    # Each datacenter of Consul, then `dcs`, then the servers of Nomad.
-    assert records.learnt == [*controls, controls[0], *controls]
+    # Notes for Consul; each of its datacenters, then `dcs`; notes for Nomad; its servers.
+    assert records.learnt == [*controls, *controls, controls[0], *controls, *controls]
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,10 @@ difference in one line, `acl.py set` removes them.
 
 Standard input: a JSON object {"consul": endpoint with the management token, "mark": with what the description of
 tercet's own policies and tokens begins, "wait_s": seconds to wait for a leader, "policies": [{"Name", "Description",
-"Rules"}], "tokens": [{"AccessorID", "SecretID", "Description", "Policies": [names]}]}. Policies that have the mark and
-are not wanted are removed; others are left alone. Consul does not let anyone change the SecretID of a token, so other
-secrets mean other tokens. The old ones are needed until every agent has its new one: retired.py removes them.
+"Rules"}], "tokens": [{"AccessorID", "SecretID", "Description", "Policies": [names]}]}. Those that have the mark and are
+not wanted are removed; others are left alone. Consul does not let anyone change the SecretID of a token, so other
+secrets mean other tokens with the same descriptions. The old ones are needed until every agent has its new one, so they
+stay: retired.py removes them.
 
 `set` can be broken off anywhere: each change is one request, and policies come before the tokens that name them.
 """
@@ -24,6 +25,7 @@ from tercet.nodeside.endpoint import Endpoint
 ASK_S = 5.0
 AGAIN_S = 0.2  # while the servers elect a leader, and while it creates Consul's own tokens
 ANONYMOUS = "00000000-0000-0000-0000-000000000002"  # Consul's token of requests without one; a new leader makes it last
+MANAGEMENT = "management"  # after the mark, the description of the token for management that was made beside another
 INITIAL = "Initial Management Token"  # the description of the one that Consul makes (initializeACLs, Consul 1.22)
 DISABLED = "ACL support disabled"  # what Consul answers, with status 401, if its configuration has no ACLs
 
@@ -45,6 +47,10 @@ def differences(api: Api, wanted: dict[str, Any]) -> Iterator[Change]:
         yield from _policy(api, policies.get(policy["Name"]), policy)
     for token in wanted["tokens"]:
         yield from _token(tokens.get(token["AccessorID"]), token)
+    known = {wanted["mark"] + MANAGEMENT, *(each["Description"] for each in wanted["tokens"])}
+    for accessor, token in tokens.items():
+        if (described := token["Description"]).startswith(wanted["mark"]) and described not in known:
+            yield Change(f"the token of {_subject(token, wanted)} is not wanted", "DELETE", f"token/{accessor}", {})
     names = {each["Name"] for each in wanted["policies"]}
     for name, policy in policies.items():
         if name not in names and policy["Description"].startswith(wanted["mark"]):
@@ -52,16 +58,20 @@ def differences(api: Api, wanted: dict[str, Any]) -> Iterator[Change]:
 
 
 def leftovers(api: Api, wanted: dict[str, Any]) -> Iterator[Change]:
-    """Tokens that nothing uses any more: those of tercet that are not wanted, and the former ones for management, which
+    """Tokens that nothing uses any more: those of tercet that are not wanted, and the former one for management, which
     Consul made from its configuration. Raises ApiError.
     """
     keep = {each["AccessorID"] for each in wanted["tokens"]}
     own = ask(api, "GET", "/v1/acl/token/self")["AccessorID"]
     for token in ask(api, "GET", "/v1/acl/tokens"):
-        accessor, description = token["AccessorID"], token["Description"]
-        if accessor not in (own, *keep) and (description.startswith(wanted["mark"]) or description == INITIAL):
-            subject = description.removeprefix(wanted["mark"])
-            yield Change(f"the token of {subject} is not wanted", "DELETE", f"token/{accessor}", {})
+        accessor, described = token["AccessorID"], token["Description"]
+        if accessor not in (own, *keep) and (described.startswith(wanted["mark"]) or described == INITIAL):
+            what = f"a former token of {_subject(token, wanted)} is valid"
+            yield Change(what, "DELETE", f"token/{accessor}", {})
+
+
+def _subject(token: dict[str, Any], wanted: dict[str, Any]) -> str:
+    return str(token["Description"]).removeprefix(wanted["mark"])
 
 
 def make(api: Api, change: Change) -> None:

@@ -7,7 +7,6 @@ Nothing changes while a member is away: it would come back with a key that nobod
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from tercet.nodeside.api import Api, ApiError
@@ -48,23 +47,20 @@ class Keyring:
     def __init__(self, api: Api, kind: str, members: int) -> None:
         self._api, self._kind, self._members = api, KINDS[kind], members
 
-    def changes(self, key: str) -> Iterator[tuple[str, tuple[str, str], str]]:
-        """Until `key` is the only one: what differs, and the call and the key that change it. Ask again after each
-        change. Raises ApiError.
-        """
+    def settle(self, key: str) -> None:
+        """Make `key` the only one. Raises ApiError if a member is away or refuses; then do it again."""
         pools = self._pools()
-        if sum(pool.members for pool in pools) < self._members:
-            return
+        if (members := sum(pool.members for pool in pools)) < self._members:
+            raise ApiError(f"expected {self._members} members of all gossip pools, found {members}")
         others = sorted({each for pool in pools for each in pool.keys} - {key})
         if any(pool.keys.get(key, 0) < pool.members for pool in pools):
-            yield "not every member has the key for gossip", self._kind.install, key
+            self._change(self._kind.install, key)
         if others:
-            yield "members may use another key for gossip", self._kind.use, key
+            self._change(self._kind.use, key)
         for other in others:
-            yield "members accept another key for gossip", self._kind.remove, other
+            self._change(self._kind.remove, other)
 
-    def make(self, call: tuple[str, str], key: str) -> None:
-        """Raises ApiError."""
+    def _change(self, call: tuple[str, str], key: str) -> None:
         self._ask(call, json.dumps({"Key": key}).encode(), CHANGE_S)
 
     def _pools(self) -> list[Pool]:

@@ -2,11 +2,14 @@
 
 `nomad_tokens.py add` makes one more valid, beside the others. Only in a bootstrap does Nomad let its caller choose the
 secret, and it allows a second bootstrap if the leader finds a file with the index that it named in its refusal. So this
-runs on all servers at the same time, and the leader finds its own file. `check` prints in one line each token of a
-bootstrap that is not the wanted one, and each difference of the keyring; `remove` removes them.
+runs on all servers at the same time, and the leader finds its own file.
+
+`nomad_tokens.py remove` removes every token of a bootstrap that is not the wanted one, every other key for gossip, and
+then a file that says that they may be there.
 
 Standard input: a JSON object {"nomad": endpoint with the wanted token}, and for `add` {"secret": the wanted token,
-"reset": path of that file, "wait_s": seconds}, for the others {"key": the wanted one, "members": servers}.
+"reset": path of the file for Nomad, "wait_s": seconds}, for `remove` {"key": the wanted one, "members": the number of
+servers, "file": path}.
 """
 
 from __future__ import annotations
@@ -47,25 +50,24 @@ def add(wanted: dict[str, Any]) -> None:
         reset.unlink(missing_ok=True)
 
 
+def remove(wanted: dict[str, Any]) -> None:
+    """Raises ApiError."""
+    api = Api(Endpoint(**wanted["nomad"]), keep=True)
+    own = api.ask("GET", "/v1/acl/token/self", timeout=ASK_S).json()["AccessorID"]
+    for token in api.ask("GET", "/v1/acl/tokens", timeout=ASK_S).json():
+        if token["Name"] == BOOTSTRAPPED and token["AccessorID"] != own:
+            answer = api.ask("DELETE", f"/v1/acl/token/{token['AccessorID']}", timeout=ASK_S)
+            if answer.status not in (200, 404):
+                raise ApiError(f"status {answer.status}: {answer.text().strip()[:200]}")
+    Keyring(api, "nomad", wanted["members"]).settle(wanted["key"])
+    Path(wanted["file"]).unlink(missing_ok=True)
+
+
 def main(verb: str, wanted: dict[str, Any]) -> int:
     try:
-        if verb == "add":
-            add(wanted)
-            return 0
-        api = Api(Endpoint(**wanted["nomad"]), keep=True)
-        own = api.ask("GET", "/v1/acl/token/self", timeout=ASK_S).json()["AccessorID"]
-        for token in api.ask("GET", "/v1/acl/tokens", timeout=ASK_S).json():
-            if token["Name"] == BOOTSTRAPPED and token["AccessorID"] != own:
-                print("a former token for management is valid", flush=True)
-                if verb == "remove":
-                    api.ask("DELETE", f"/v1/acl/token/{token['AccessorID']}", timeout=ASK_S).json()
-        keyring = Keyring(api, "nomad", wanted["members"])
-        for what, call, key in keyring.changes(wanted["key"]):
-            print(what, flush=True)
-            if verb == "remove":
-                keyring.make(call, key)
+        {"add": add, "remove": remove}[verb](wanted)
     except (ApiError, OSError, *MALFORMED) as error:
-        print(f"Nomad does not take it, or does not say what it has: {error}", file=sys.stderr, flush=True)
+        print(f"Nomad does not replace its token or key: {error}", file=sys.stderr, flush=True)
         return 1
     return 0
 

@@ -129,9 +129,10 @@ async def _prepare(session: Session, new: dict[str, str], emit: Emit) -> None:
     """What each node is asked, one request after the other, and all nodes at the same time."""
     secrets = Secrets({**session.context.secrets.texts, **new})
     for each in additions(Preparation):
-        if not new.keys() & set(each.names):
+        names = ", ".join(name for name in each.names if name in new)
+        if not names:
             continue
-        emit(Event(PHASE, "progress", f"the new {', '.join(each.names)} become valid beside the old ones"))
+        emit(Event(PHASE, "progress", f"the platform is prepared for new {names}"))
         requests = each.requests(session.context, secrets)
         for turn in range(max(map(len, requests.values()))):
             asked = {node: {"it": of_node[turn]} for node, of_node in requests.items() if turn < len(of_node)}
@@ -140,6 +141,6 @@ async def _prepare(session: Session, new: dict[str, str], emit: Emit) -> None:
             failed = [f"{node}: {answer.why()}" for node in asked if not (answer := readings.get(node, "it")).ok]
             if failed:
                 raise TercetError(
-                    f"expected the programs to accept the new {', '.join(each.names)}, found {'; '.join(failed)}. No "
+                    f"expected the programs to accept new {names}, found {'; '.join(failed)}. No "
                     "secret was changed; run this again"
                 )

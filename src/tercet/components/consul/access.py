@@ -13,33 +13,30 @@ The servers know the management token from their configuration. The others are i
 because they show and repair a datacenter without a leader: an agent's questions about itself and about its members.
 These have the token that the agent knows from its configuration (`of_agent`).
 
-Other secrets mean other tokens (`tercet secrets rotate`). The new ones are created beside the old ones (`PREPARATION`),
-the agents take them (credentials.py), and then the old ones are removed (retired.py).
+Other secrets mean other tokens (`tercet secrets rotate`). The new ones are created beside the old ones (`beside`), the
+agents take them (credentials.py), and then the old ones are removed (retired.py).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Literal
 
 from tercet.components import endpoints
 from tercet.components.consul import tokens
-from tercet.components.consul.declaration import SEED
 from tercet.components.context import Context
 from tercet.components.derived import Derived
 from tercet.components.guard.component import CLIENT, LIBRARY, library, source
-from tercet.components.preparation import Preparation
 from tercet.components.registry import additions
-from tercet.converge.requests import Answer, Exec, Request
+from tercet.converge.requests import Answer, Exec
 from tercet.converge.resources import File, Object, Resource
 from tercet.errors import TercetError
 from tercet.inventory.checks import RESERVED_DATACENTER
 from tercet.inventory.platform import Node, Role, Site
-from tercet.inventory.secrets import Secrets
-from tercet.nodeside.acl import ANONYMOUS, DISABLED
+from tercet.nodeside.acl import ANONYMOUS, DISABLED, MANAGEMENT
 from tercet.nodeside.endpoint import Endpoint
 
 PROGRAM = f"{LIBRARY}/acl.py"
@@ -214,25 +211,24 @@ def datacenters(context: Context) -> tuple[Datacenter, ...]:
     return (*(of_site(context, site) for site in context.platform.sites), stretched(context))
 
 
-def _beside(context: Context, secrets: Secrets) -> Mapping[str, tuple[Request, ...]]:
-    """Create the tokens of `secrets`, also the one for management, with that of the present secrets."""
-    following = replace(context, secrets=secrets)
+def beside(context: Context, following: Context) -> Mapping[str, tuple[Exec, ...]]:
+    """Create the tokens of the following secrets, also the one for management, with that of the present secrets. The
+    result says what each server is asked, in order.
+    """
+    secrets = following.secrets
     management = {
         "AccessorID": tokens.accessor(secrets, "management"),
         "SecretID": tokens.management(secrets),
-        "Description": f"{MARK}management",
+        "Description": f"{MARK}{MANAGEMENT}",
         "Policies": [EVERYTHING],
     }
-    requests: dict[str, tuple[Request, ...]] = {}
+    requests: dict[str, tuple[Exec, ...]] = {}
     for datacenter, then in zip(datacenters(context), datacenters(following), strict=True):
         wants = wanted(following, then)
         wants |= {"consul": datacenter.at._asdict(), "tokens": [*wants["tokens"], management]}
         server = datacenter.servers[0]
         requests[server] = (*requests.get(server, ()), _acl("set", wants, SET_S))
     return requests
-
-
-PREPARATION = Preparation((SEED.name,), _beside)
 
 
 def _tokens(context: Context) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Replaces the token of Nomad, and takes away what replaced secrets leave: the old token, and old keys for gossip."""
+"""Replaces the token of Nomad, and removes what replaced secrets leave: the old token, and old keys for gossip."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tercet.components import endpoints
-from tercet.components.consul.retired import CHECK_S, REMOVE_S, everybody_answers, left
+from tercet.components.consul.retired import REMOVE_S, note, removed
 from tercet.components.context import Context
 from tercet.components.guard.component import LIBRARY, library, source
 from tercet.components.nomad import security, tokens
 from tercet.components.nomad.component import SERVER
-from tercet.components.nomad.declaration import SEED
+from tercet.components.nomad.declaration import GOSSIP_KEY, SEED
 from tercet.components.preparation import Preparation
 from tercet.converge.component import Condition
 from tercet.converge.requests import Exec, Request
-from tercet.converge.resources import File, Object, Resource
+from tercet.converge.resources import File, Resource
 from tercet.inventory.platform import Node, Role
 from tercet.inventory.secrets import Secrets
 
 PROGRAM = f"{LIBRARY}/nomad_tokens.py"
+LEFT = "/var/lib/tercet/nomad-replaced"
 ADD_S = 30.0
 
 
@@ -37,19 +38,11 @@ class Retired:
         if node.role is not Role.CONTROL:
             return
         controls = self.context.platform.of(Role.CONTROL)
-        wants = {"key": security.gossip_key(self.context), "members": len(controls)}
+        wants = {"key": security.gossip_key(self.context), "members": len(controls), "file": LEFT}
         yield from library(("api", "endpoint", "keyring"))
         yield File(PROGRAM, source("nomad_tokens"))
-        yield Object(
-            f"what replaced secrets left in Nomad, seen from {node.name}",
-            _run("check", self.context, wants, CHECK_S),
-            left,
-            (_run("remove", self.context, wants, REMOVE_S),),
-            needs=tuple((each.name, Exec(("true",))) for each in controls),
-            permit=everybody_answers,
-            optional=True,
-            settle=REMOVE_S,
-        )
+        remove = _run("remove", self.context, wants, REMOVE_S)
+        yield removed(f"replaced secrets of Nomad on {node.name}", LEFT, remove, controls)
 
     def questions(self, node: Node) -> Mapping[str, Request]:
         return {}
@@ -58,14 +51,18 @@ class Retired:
         return ()
 
 
-def _beside(context: Context, secrets: Secrets) -> Mapping[str, tuple[Request, ...]]:
+def _prepare(context: Context, secrets: Secrets) -> Mapping[str, tuple[Request, ...]]:
+    """Make the token of `secrets` valid beside the present one."""
+    first = {node.name: (note(LEFT),) for node in context.platform.of(Role.CONTROL)}
+    if tokens.management(secrets) == tokens.management(context.secrets):
+        return first
     following = replace(context, secrets=secrets)
     # acl-bootstrap-reset is Nomad's own name.
     wants = {"secret": tokens.management(secrets), "reset": f"{SERVER}/acl-bootstrap-reset", "wait_s": ADD_S - 5}
-    return {node.name: (_run("add", following, wants, ADD_S),) for node in context.platform.of(Role.CONTROL)}
+    return {name: (*requests, _run("add", following, wants, ADD_S)) for name, requests in first.items()}
 
 
-PREPARATION = Preparation((SEED.name,), _beside)
+PREPARATION = Preparation((SEED.name, GOSSIP_KEY.name), _prepare)
 
 
 def _run(verb: str, context: Context, wants: Mapping[str, Any], timeout: float) -> Exec:
