@@ -30,5 +30,15 @@ def test_certificates_that_end_soon_are_named(context: Context) -> None:
     assert seen(LIFETIME - timedelta(days=179)) == (["consul_ca"], [f"certificate consul_ca: ends on {end}"])
 
 
+def test_a_replacement_that_is_not_complete_is_said(context: Context) -> None:
+    authority = make_authority("tercet Consul", "consul")
+    texts = dict.fromkeys(names(), STAND_IN) | {"consul_ca_cert": authority.certificate, "consul_ca_former_cert": "x"}
+    made = dataclasses.replace(context, secrets=Secrets(texts))
+    lines = CERTIFICATES.lines(CERTIFICATES.read(made, Readings({}), datetime.now(UTC)))
+    assert [line.plain for line in lines] == [
+        "certificate consul_ca: its replacement is not complete, run `tercet secrets rotate consul_ca` again"
+    ]
+
+
 def test_before_the_secrets_are_made_there_are_none(context: Context) -> None:
     assert CERTIFICATES.read(context, Readings({}), datetime.now(UTC)).certificates == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import time
 from collections.abc import Iterator
@@ -12,11 +13,14 @@ from pathlib import Path
 import pytest
 
 from tercet.components.consul import tokens
-from tercet.components.consul.declaration import GOSSIP
+from tercet.components.consul.declaration import AUTHORITY, GOSSIP
 from tercet.components.nomad import tokens as nomad_tokens
+from tercet.components.nomad.declaration import AUTHORITY as NOMAD_AUTHORITY
 from tercet.components.nomad.declaration import GOSSIP_KEY as NOMAD_GOSSIP
 from tercet.components.patroni.declaration import API_PASSWORD
 from tercet.components.proxy.component import PASSFILE
+from tercet.inventory.authorities import replaced
+from tercet.inventory.certificates import derived
 from tercet.inventory.secrets import Secrets
 from tercet.operations.rotate import rotatable
 from tests.lab.conftest import DCS, Lab, secrets_of, wait_until
@@ -87,8 +91,37 @@ def gossip_keys(lab: Lab) -> set[str]:
     }
 
 
+# Calls a server of `dcs` with a certificate and its key: "refused", or "accepted" if the server waits for more.
+CALL = """
+import socket, ssl, sys
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+context.load_cert_chain(sys.argv[1])
+with socket.create_connection(("consul-nomad-sib-01", 9300), 5) as plain:
+    plain.sendall(bytes([3]))  # Consul's byte for a call with TLS
+    with context.wrap_socket(plain) as secured:
+        secured.settimeout(2)
+        try:
+            print("refused" if secured.recv(1) == b"" else "accepted")
+        except TimeoutError:
+            print("accepted")
+        except OSError:
+            print("refused")
+"""
+
+
+def certificate_is(lab: Lab, secrets: Secrets) -> str:
+    """What the server makes of a certificate that the authority of these secrets signed."""
+    pair = derived([f"{APPS}.consul"], secrets.pair(AUTHORITY))
+    made = f"umask 077; cat > /run/t-node.pem <<'END'\n{pair.certificate}{pair.key}END\n"
+    try:
+        return lab.on(APPS, f"{made}python3 -c {shlex.quote(CALL)} /run/t-node.pem").strip()
+    finally:
+        lab.on(APPS, "rm -f /run/t-node.pem")
+
+
 def test_the_platforms_own_secrets_are_replaced_without_a_failed_write(platform_lab: Lab, tmp_path: Path) -> None:
-    names = rotatable()
+    names, authorities = rotatable(), {"consul_ca", "nomad_ca"}
     primary = platform_lab.json("status")["postgres"]["primary"]
     standby = next(name for name in ("db-sib-03", "db-fsn-01") if name != primary)
     sql(
@@ -105,9 +138,12 @@ def test_the_platforms_own_secrets_are_replaced_without_a_failed_write(platform_
         with platform_lab.running("secrets", "rotate", *names) as run:
             assert run.until(lambda event: event["phase"] == "fingerprint"), run.end()
         begun = secrets_of(platform_lab)
-        assert {name for name in begun.texts if begun.texts[name] != old.texts[name]} == set(names)
+        assert {name for name in old.texts if begun.texts[name] != old.texts[name]} == set(names) - authorities
+        assert set(replaced(begun)) == authorities
         assert platform_lab.json("secrets", "rotate", *names) == {"rotated": list(names)}
-    assert secrets_of(platform_lab) == begun, "the second run continues the first one"
+    new = secrets_of(platform_lab)
+    assert all(new.texts[name] == begun.texts[name] for name in names if name not in authorities), "it continues"
+    assert all(new.pair(each) != old.pair(each) for each in (AUTHORITY, NOMAD_AUTHORITY)) and not replaced(new)
     rows, failures = written(platform_lab)
     assert rows > 20 and not failures, platform_lab.on(APPS, "cat /run/t-writer/why")
 
@@ -115,17 +151,18 @@ def test_the_platforms_own_secrets_are_replaced_without_a_failed_write(platform_
     sql(platform_lab, standby, "SELECT pg_terminate_backend(pid) FROM pg_stat_wal_receiver")
     receiving = "SELECT status FROM pg_stat_wal_receiver"
     wait_until("it streams again", lambda: sql(platform_lab, standby, receiving) == "streaming", timeout=30)
-    for secrets, right in ((old, ["401"]), (begun, ["200", "202"])):
+    for secrets, right in ((old, ["401"]), (new, ["200", "202"])):
         ask = f"curl -s -o /dev/null -w '%{{http_code}}' -m 5 -u patroni:{secrets.password(API_PASSWORD)} -X POST"
         assert platform_lab.on(standby, f"{ask} http://{standby}:8008/reload").strip() in right
-    assert accepted(platform_lab, old) == set() and len(accepted(platform_lab, begun)) == 6
-    assert gossip_keys(platform_lab) == {begun.derived_key(GOSSIP), begun.derived_key(NOMAD_GOSSIP)}
+    assert accepted(platform_lab, old) == set() and len(accepted(platform_lab, new)) == 6
+    assert gossip_keys(platform_lab) == {new.derived_key(GOSSIP), new.derived_key(NOMAD_GOSSIP)}
+    assert [certificate_is(platform_lab, each) for each in (old, new)] == ["refused", "accepted"]
     platform_lab.call("verify")
 
-    new = tmp_path / "new.yml"
-    shutil.move(file, new)
+    current = tmp_path / "new.yml"
+    shutil.move(file, current)
     shutil.copy2(tmp_path / file.name, file)
     try:
         assert "found others in root@" in platform_lab.call("apply", expect=1).stderr
     finally:
-        shutil.move(new, file)
+        shutil.move(current, file)

@@ -17,9 +17,10 @@ from tercet.converge.plan import Change, Plan
 from tercet.converge.requests import Answer, Exec
 from tercet.converge.target import Kind, Target, Verb
 from tercet.errors import TercetError
+from tercet.inventory.authorities import BEGUN, SIGNING, replaced
 from tercet.inventory.secrets import load, load_or_create
 from tercet.operations import rotate as module
-from tercet.operations.rotate import refuse_others, rotatable, rotate
+from tercet.operations.rotate import chosen, rotatable, rotate
 from tercet.session.files import secrets_file
 from tercet.session.session import Session, open_session
 
@@ -34,7 +35,8 @@ class KilledError(Exception):
 
 class Records:
     """The database nodes' records, and the nodes whose programs have `learnt` new secrets. `killed_at`: "announce" or
-    "apply" for a run that is broken off before it. `refuses`: a node whose programs do not take them.
+    "apply" for a run that is broken off before it. `refuses`: a node whose programs do not take them. `rounds`: how far
+    the authority of Consul was in each round; a node is silent in the one with the number `away_in`.
     """
 
     def __init__(self) -> None:
@@ -42,6 +44,8 @@ class Records:
         self.silent: set[str] = set()
         self.learnt: list[str] = []
         self.refuses = ""
+        self.rounds: list[str] = []
+        self.away_in = 0
         self.killed_at = ""
         self.plan = Plan()
         self.applied: list[str] = []
@@ -71,8 +75,12 @@ class Records:
     async def plan_and_execute(self, session: Session, *_rest: Any) -> Plan:
         if self.killed_at == "apply":
             raise KilledError
-        self.applied.append(session.context.secrets.texts[NAME])
+        secrets = session.context.secrets
+        self.applied.append(secrets.texts[NAME])
+        self.rounds.append(replaced(secrets).get("consul_ca", ""))
         self.of = dict.fromkeys(DATABASES, "{}\n")
+        if len(self.rounds) == self.away_in:
+            return Plan(unreachable=(("apps-sib-01", "silent"),))
         return Plan()
 
     async def make_plan(self, _session: Session) -> Plan:
@@ -154,6 +162,28 @@ async def test_programs_learn_new_tokens_before_these_are_written(records: Recor
     assert records.learnt == [*controls, *controls, controls[0], *controls, *controls]
 
 
+async def test_an_authority_takes_three_rounds_and_each_is_announced(records: Records, inventory_file: Path) -> None:
+    before = load(secrets_file(inventory_file))
+    assert await run(inventory_file, "consul_ca", NAME) == ("consul_ca", NAME)
+    assert records.rounds == [BEGUN, SIGNING, ""]
+    after = load(secrets_file(inventory_file))
+    assert before and after and before.texts["consul_ca_cert"] != after.texts["consul_ca_cert"]
+
+
+@pytest.mark.parametrize(("away_in", "rounds"), [(1, [BEGUN, SIGNING, ""]), (2, [SIGNING, ""]), (3, None)])
+async def test_a_node_that_falls_silent_holds_up_the_next_round(
+    records: Records, inventory_file: Path, away_in: int, rounds: list[str] | None
+) -> None:
+    records.away_in = away_in
+    with pytest.raises(TercetError, match="found apps-sib-01 silent"):
+        await run(inventory_file, "consul_ca")
+    if rounds is None:  # all is written, and `apply` does what is left
+        return
+    records.rounds, records.away_in = [], 0
+    assert await run(inventory_file, "consul_ca") == ("consul_ca",)
+    assert records.rounds == rounds, "it continues where it was"
+
+
 @pytest.mark.parametrize(
     ("silent_node", "plan", "text"),
     [
@@ -172,12 +202,13 @@ async def test_a_platform_that_is_not_settled_is_left_alone(
 
 
 def test_only_what_can_be_changed_on_a_running_platform_is() -> None:
-    refuse_others(rotatable())
+    assert chosen(rotatable()) == rotatable()
+    assert chosen(["nomad_ca_cert", "nomad_ca_key", "patroni_api"]) == ("nomad_ca", "patroni_api")
     assert {*DATABASE_USERS, "patroni_api"} <= set(rotatable())
-    assert {"consul_tokens", "consul_gossip", "nomad_tokens", "nomad_gossip"} <= set(rotatable())
-    for name in ("postgres_application", "consul_ca_key"):
+    assert {"consul_tokens", "consul_gossip", "consul_ca", "nomad_tokens", "nomad_gossip", "nomad_ca"} <= {*rotatable()}
+    for name in ("postgres_application", "lab_ca", "lab_ca_key"):
         assert name not in rotatable()
-    with pytest.raises(TercetError, match="consul_ca_key cannot be changed on a running platform yet"):
-        refuse_others(["patroni_api", "consul_ca_key"])
+    with pytest.raises(TercetError, match="lab_ca_key cannot be changed on a running platform yet"):
+        chosen(["patroni_api", "lab_ca_key"])
     with pytest.raises(TercetError, match="there is no secret foo"):
-        refuse_others(["foo"])
+        chosen(["foo"])

@@ -66,7 +66,7 @@ class Member:
     def files(self, folder: Folder, user: str) -> Iterable[Directory | File]:
         """`user` is who the program runs as; nobody else but root can read the key."""
         yield Directory(folder.path, mode=0o700, owner=user, purge=True)
-        yield File(folder.ca, self.context.secrets.pair(self.authority).certificate.encode())
+        yield File(folder.ca, self.context.secrets.trusted(self.authority).encode())
         yield File(folder.node, Deferred("the secrets are made", {}, self), mode=0o600, owner=user, secret=True)
 
 

@@ -31,16 +31,28 @@ class Password:
 @dataclass(frozen=True, slots=True)
 class Authority:
     """A certificate authority that may sign only for one host and the names below it. `title` is its name in
-    certificates.
+    certificates. `live`: `apply` brings another one into force on a running platform.
+
+    While it is replaced, the file also has the following one (`next_keys`), and then the certificate of the former one
+    (`former_key`).
     """
 
     name: str
     title: str
     host: str
+    live: bool = False
 
     @property
     def keys(self) -> tuple[str, str]:
         return f"{self.name}_cert", f"{self.name}_key"
+
+    @property
+    def next_keys(self) -> tuple[str, str]:
+        return f"{self.name}_next_cert", f"{self.name}_next_key"
+
+    @property
+    def former_key(self) -> str:
+        return f"{self.name}_former_cert"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 Each component declares its secrets (generated.py). The file is encrypted for the operators (sealing.py), and decrypted
 in memory only; it lists the operators itself, so each command writes it for the same ones. Invariants: the file is
-always written as a whole, only its owner can read it, a secret in it is replaced only by `set_passwords`, and no
-message of this module contains a secret.
+always written as a whole, only its owner can read it, a secret in it is replaced only by `set_passwords` and
+authorities.py, and no message of this module contains a secret.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import re
 import secrets
 import stat
 from base64 import b64encode
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +42,11 @@ class Secrets:
 
     def pair(self, which: Authority | Certificate) -> Pair:
         return _pair(which, self.texts)
+
+    def trusted(self, which: Authority) -> str:
+        """The certificates of the authority, all PEM: while it is replaced, those of both."""
+        names = (which.keys[0], which.next_keys[0], which.former_key)
+        return "".join(self.texts[name] for name in names if name in self.texts)
 
     def derived_uuid(self, which: Password, name: str) -> str:
         """A secret UUID, always the same for the same password and name, that reveals nothing about either."""
@@ -97,7 +102,7 @@ def peek(path: Path) -> Secrets:
     Raises TercetError if others can read the file or it is broken.
     """
     values = _read(path)
-    return Secrets({name: values.get(name, STAND_IN) for name in names()})
+    return Secrets({**_of_a_replacement(values), **{name: values.get(name, STAND_IN) for name in names()}})
 
 
 def present(path: Path) -> tuple[str, ...]:
@@ -122,8 +127,7 @@ def owner(path: Path) -> str:
 def claim(path: Path, platform: str) -> None:
     """Record in the file that its secrets belong to this platform. Raises TercetError as `load_or_create` does."""
     if owner(path) != platform:
-        with _alone(path):
-            _write(path, {**_read(path), PLATFORM: platform})
+        rewrite(path, lambda values: {**values, PLATFORM: platform})
 
 
 def recipients(path: Path) -> tuple[str, ...]:
@@ -178,13 +182,31 @@ def set_passwords(path: Path, new: Mapping[str, str]) -> None:
         _write(path, {**values, **new})
 
 
+def replaceable() -> tuple[Authority, ...]:
+    """The authorities that can be replaced on a running platform (authorities.py)."""
+    return tuple(secret for secret in declared() if isinstance(secret, Authority) and secret.live)
+
+
+def rewrite(path: Path, change: Callable[[dict[str, str]], Mapping[str, str]]) -> None:
+    """Replace the file at `path` by what `change` makes of its values. Raises TercetError as `load_or_create` does."""
+    with _alone(path):
+        _write(path, change(_read(path)))
+
+
 def made_password() -> str:
     """A new password: 192 random bits as hexadecimal digits."""
     return secrets.token_hex(24)
 
 
 def _whole(values: Mapping[str, str]) -> Secrets:
-    return Secrets({name: values[name] for name in names()})
+    return Secrets({**{name: values[name] for name in names()}, **_of_a_replacement(values)})
+
+
+def _of_a_replacement(values: Mapping[str, str]) -> dict[str, str]:
+    """What the file has only while an authority is replaced."""
+    return {
+        name: values[name] for each in replaceable() for name in (*each.next_keys, each.former_key) if name in values
+    }
 
 
 def _completed(values: Mapping[str, str], path: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""`secrets rotate`: new passwords, tokens and gossip keys for a running platform.
+"""`secrets rotate`: new passwords, tokens, gossip keys and certificate authorities for a running platform.
 
 1. The database nodes announce the new secrets in their record of the secrets (components/identity/fingerprint.py), so
    that both the old and the new ones are accepted.
@@ -9,6 +9,9 @@
 
 Broken off before step 3, nothing has changed: the next `apply` removes the announcement and what was prepared. Broken
 off after it, `apply` or the same command does what is left.
+
+An authority takes three rounds of `apply` (inventory/authorities.py). The file knows which is next, so the
+same command continues there.
 """
 
 from __future__ import annotations
@@ -19,36 +22,58 @@ from tercet.components.identity.fingerprint import READ, Fingerprint
 from tercet.components.preparation import Preparation
 from tercet.components.registry import additions
 from tercet.converge.events import Emit, Event
+from tercet.converge.fleet import Fleet
 from tercet.converge.observe import ask
 from tercet.converge.persistent import PersistentAgents
 from tercet.converge.plan import Plan
 from tercet.converge.requests import Answer, Request, patience
 from tercet.errors import TercetError
-from tercet.inventory.generated import Password
+from tercet.inventory import authorities
+from tercet.inventory.generated import Authority, Password
 from tercet.inventory.platform import Role
-from tercet.inventory.secrets import Secrets, declared, load_or_create, made_password, set_passwords
+from tercet.inventory.secrets import (
+    Secrets,
+    declared,
+    load_or_create,
+    made_password,
+    replaceable,
+    set_passwords,
+)
 from tercet.operations.apply import plan_and_execute
 from tercet.operations.change import make_plan, with_image, with_own_secrets
 from tercet.session.session import Session, operator
 
 PHASE = "rotate"
+# What happens next to an authority that is being replaced.
+NEXT = {
+    authorities.BEGUN: "the following one signs, and both are trusted",
+    authorities.SIGNING: "the former one is no longer trusted",
+}
 ASK_S = 15.0
 
 
 def rotatable() -> tuple[str, ...]:
     """The names of the secrets that can be changed on a running platform."""
-    return tuple(secret.name for secret in declared() if isinstance(secret, Password) and secret.live)
+    return tuple(secret.name for secret in declared() if isinstance(secret, (Password, Authority)) and secret.live)
 
 
-def refuse_others(names: Sequence[str]) -> None:
-    """Raise TercetError if one of these secrets cannot be changed on a running platform."""
-    known = [key for secret in declared() for key in secret.keys]
+def chosen(names: Sequence[str]) -> tuple[str, ...]:
+    """The secrets with these names or keys in the file. Raises TercetError if one cannot be changed on a running
+    platform.
+    """
+    secret_of = _secret_of()
     possible = f"expected one of {', '.join(rotatable())}, or --all"
     for name in names:
-        if name not in known:
+        if name not in secret_of:
             raise TercetError(f"{possible}; there is no secret {name}. Nothing was changed")
-        if name not in rotatable():
+        if secret_of[name] not in rotatable():
             raise TercetError(f"{possible}; {name} cannot be changed on a running platform yet. Nothing was changed")
+    return tuple(dict.fromkeys(secret_of[name] for name in names))
+
+
+def _secret_of() -> dict[str, str]:
+    """The secret of each name and of each key in the file."""
+    return {key: secret.name for secret in declared() for key in (secret.name, *secret.keys)}
 
 
 async def rotate(session: Session, names: Sequence[str], emit: Emit, show: Callable[[Plan], None]) -> tuple[str, ...]:
@@ -58,25 +83,50 @@ async def rotate(session: Session, names: Sequence[str], emit: Emit, show: Calla
     Returns the names of the secrets that were replaced. Raises TercetError with what stopped it; run it again to
     continue.
     """
-    refuse_others(names)
+    names = chosen(names)
     session = await with_image(session, emit)
     async with (
         session.provider.lock(operator(f"secrets rotate {' '.join(names)}")),
         PersistentAgents(session.provider) as fleet,
     ):
         session = await with_own_secrets(session, emit)
-        begun = await _begun(session)
+        begun = tuple(dict.fromkeys((*await _begun(session), *authorities.replaced(session.context.secrets))))
         if begun:
             emit(Event(PHASE, "progress", f"an earlier run began to change {', '.join(begun)}: this continues it"))
         else:
             await _refuse_unsettled(session)
-            new = {name: made_password() for name in names}
-            await _announce(session, new)
-            await _prepare(session, new, emit)
-            set_passwords(session.secrets_file, new)
-            session = session.with_secrets(load_or_create(session.secrets_file))
-        await plan_and_execute(session, fleet, emit, show, ())
-    return begun or tuple(names)
+            await _begin(session, names, emit)
+        session = await _in_force(session, fleet, emit, show)
+        while rounds := authorities.replaced(session.context.secrets):
+            for name, stage in rounds.items():
+                emit(Event(PHASE, "progress", f"{name}: {NEXT[stage]}"))
+            if following := authorities.following(session.context.secrets):
+                await _announce(session, following)
+            authorities.advance(session.secrets_file)
+            session = await _in_force(session, fleet, emit, show)
+    return begun or names
+
+
+async def _begin(session: Session, names: Sequence[str], emit: Emit) -> None:
+    replaced = {each.name for each in replaceable()} & set(names)
+    if new := {name: made_password() for name in names if name not in replaced}:
+        await _announce(session, new)
+        await _prepare(session, new, emit)
+        set_passwords(session.secrets_file, new)
+    if replaced:
+        authorities.begin(session.secrets_file, replaced)
+
+
+async def _in_force(session: Session, fleet: Fleet, emit: Emit, show: Callable[[Plan], None]) -> Session:
+    """Bring what the operator's file has into force. Raises TercetError if a node does not have it afterwards."""
+    session = session.with_secrets(load_or_create(session.secrets_file))
+    plan = await plan_and_execute(session, fleet, emit, show, ())
+    if plan.away:
+        raise TercetError(
+            f"expected every node to take the new secrets, found {', '.join(sorted(plan.away))} silent. Run this again "
+            "when it is back: it continues"
+        )
+    return session
 
 
 async def _records(session: Session) -> dict[str, Answer]:
@@ -96,7 +146,8 @@ async def _begun(session: Session) -> tuple[str, ...]:
     """The secrets in the operator's file that the records only announce."""
     fingerprint = Fingerprint(session.context)
     found = [fingerprint.announced(node, answer) for node, answer in (await _records(session)).items()]
-    return tuple(dict.fromkeys(name for names in found for name in names))
+    secret_of = _secret_of()
+    return tuple(dict.fromkeys(secret_of[key] for keys in found for key in keys))
 
 
 async def _refuse_unsettled(session: Session) -> None:

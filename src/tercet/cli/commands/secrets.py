@@ -84,9 +84,10 @@ def set_(call: Invocation, name: str) -> int:
 
 @cli.command(
     "rotate",
-    help="replace passwords, tokens and gossip keys of the running platform by new ones",
+    help="replace passwords, tokens, gossip keys and certificates of the running platform by new ones",
     examples=(
         ("tercet secrets rotate postgres_replication", "the password with which standbys log in at the primary"),
+        ("tercet secrets rotate consul_ca nomad_ca", "certificate authorities, and the certificates of all nodes"),
         ("tercet secrets rotate --all", "all that can be changed on a running platform, as when an operator leaves"),
     ),
     interrupted="Run it again to continue: until it is complete, the platform accepts the old and the new file.",
@@ -97,12 +98,11 @@ def set_(call: Invocation, name: str) -> int:
 def rotate_(call: Invocation, names: tuple[str, ...], *, every: bool) -> int:
     """Exit 0 if the new secrets are in force everywhere."""
     from tercet.cli.render import render_plan  # noqa: PLC0415
-    from tercet.operations.rotate import refuse_others, rotatable, rotate  # noqa: PLC0415
+    from tercet.operations.rotate import chosen, rotatable, rotate  # noqa: PLC0415
 
     if every == bool(names):
         raise TercetError(f"expected names or --all, found {'both' if every else 'neither'}: see `tercet secrets list`")
-    wanted = rotatable() if every else tuple(dict.fromkeys(names))
-    refuse_others(wanted)
+    wanted = rotatable() if every else chosen(names)
 
     def show(plan: Plan) -> None:
         if not call.json:

@@ -13,7 +13,7 @@ from tercet.inventory.platform import Role
 from tercet.inventory.shapes import Port, Source, Version
 
 USER = "consul"
-AUTHORITY = Authority("consul_ca", "tercet Consul", "consul")  # Consul wants names that end in ".consul"
+AUTHORITY = Authority("consul_ca", "tercet Consul", "consul", live=True)  # Consul wants names that end in ".consul"
 UNIT = "consul.service"
 GOSSIP = Password("consul_gossip", live=True)
 SEED = Password("consul_tokens", live=True)  # all tokens are derived from it (tokens.py)

@@ -29,6 +29,7 @@ from tercet.converge.resources import Object, Resource
 from tercet.datafile import text_of
 from tercet.errors import TercetError
 from tercet.inventory.platform import Node, Role
+from tercet.inventory.secrets import names
 
 FOLDER = "/var/lib/tercet"
 RECORD = f"{FOLDER}/secrets.json"
@@ -66,8 +67,8 @@ class Fingerprint:
         return ()
 
     def _hashes(self) -> dict[str, str]:
-        platform = self.context.platform.name
-        return {name: hashed(f"{platform}/{name}", secret) for name, secret in self.context.secrets.texts.items()}
+        platform, texts = self.context.platform.name, self.context.secrets.texts
+        return {name: hashed(f"{platform}/{name}", texts[name]) for name in names()}
 
     def announcing(self, new: Mapping[str, str]) -> Exec:
         """Write a record that announces these secrets, by name."""

@@ -15,7 +15,7 @@ from tercet.inventory.shapes import Port, Source, Version
 
 NOMAD = (*GOSSIP, *rules((What.NODE_EXPIRED, r"node TTL expired: node_id=(\S+)")))  # nomad/heartbeat.go, Nomad 1.11
 
-AUTHORITY = Authority("nomad_ca", "tercet Nomad", "nomad")  # Nomad wants names that end in ".nomad"
+AUTHORITY = Authority("nomad_ca", "tercet Nomad", "nomad", live=True)  # Nomad wants names that end in ".nomad"
 GOSSIP_KEY = Password("nomad_gossip", live=True)
 SEED = Password("nomad_tokens", live=True)
 USER = "nomad"  # the servers; the clients start the tasks of jobs, and are root
