@@ -21,9 +21,11 @@ def judged(answer: Answer) -> State:
 
 def test_every_port_that_not_everybody_may_use_is_tried_here_and_elsewhere(platform: Platform) -> None:
     tried = doors(platform, "apps-sib-01")
-    ports = {int(door.rpartition(":")[2]) for door in tried}
-    assert {4646, 8008, 8300, 8500, 9300, 9301, 9500} <= ports and not {5432, 8600, 9600, 41641} & ports
-    assert {"127.0.0.1:9500", "apps-sib-01:4646", "consul-nomad-fsn-01:9300", "db-fsn-01:8008"} <= {*tried}
+    here = {
+        int(port) for name, _, port in (door.rpartition(":") for door in tried) if name in ("127.0.0.1", "apps-sib-01")
+    }
+    assert {4646, 8008, 8300, 8500, 9300, 9301, 9500} <= here and not {5432, 8600, 9600, 41641} & here
+    assert {"127.0.0.1:9500", "apps-sib-01:4646", "consul-nomad-fsn-01:9300", "db-fsn-01:5432"} <= {*tried}
 
 
 @pytest.mark.parametrize(

@@ -47,8 +47,8 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A port of the platform, by its key in the inventory's `ports`, that a user other than root may connect to, on its
-    own node and on others. `user` is a name on the node, or EVERYBODY.
+    """A port of the platform, by its key in the inventory's `ports`, that a user other than root may connect to. `user`
+    is a name on the node, who may connect to it on its own node and on others, or EVERYBODY, on the own node only.
     """
 
     port: str

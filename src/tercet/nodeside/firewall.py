@@ -17,9 +17,10 @@ What comes in:
 - **A packet with a tailnet address that comes in anywhere else** is dropped first. As its source, the address is
   forged; as its destination, the packet has gone around the tailnet.
 
-What goes out: root may use the platform's ports everywhere, on this node and in the tailnet. Other users may use only
-what their name has, and are refused the rest at once. Otherwise each process on a node would be a member of the
-platform: it could, for example, write to `dcs` what Patroni then executes on the database nodes.
+What goes out: root may use the platform's ports everywhere, on this node and in the tailnet. Other users may use what
+their name has, and on this node also what all users have; they are refused the rest at once. Otherwise each process on
+a node would be a member of the platform: it could, for example, write to `dcs` what Patroni then executes on the
+database nodes.
 
 While sites are lost, this node also opens no connection to the platform's ports on a machine that is no member: a lost
 site that returns has a Raft leader or candidate that remembers this node's address, and writes into the log of the
@@ -63,7 +64,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class User:
-    """The ports that a user may connect to; `uid` is None for all users."""
+    """The ports that a user may connect to. `uid` is None for all users, who may connect to them on this node only."""
 
     uid: int | None
     ports: tuple[int, ...]
@@ -83,7 +84,10 @@ def table(config: dict[str, Any], members: Iterable[str], rules: Iterable[Rule],
         chain: f"tcp dport {{ {_list(numbers)} }} accept" if numbers else ""
         for chain, numbers in config["open"].items()
     }
-    allowed = [f"{'' if user.uid is None else f'meta skuid {user.uid} '}{_ports(user.ports)} accept" for user in users]
+    allowed = [
+        f"{'oifname lo' if user.uid is None else f'meta skuid {user.uid}'} {_ports(user.ports)} accept"
+        for user in users
+    ]
     lost = [
         f'oifname != "{interface}" accept',
         "ip daddr @members accept",

@@ -24,11 +24,13 @@ def proof(context: Context) -> Proof:
 
 
 def doors(platform: Platform, node: str) -> list[str]:
-    """ADDRESS:PORT of each port that is not everybody's, on this node and on one node of each role."""
+    """ADDRESS:PORT of each port on one other node of each role, and of those on this node that are not everybody's."""
     uses = users(platform, (use for each in declarations() for use in each.uses))
-    ports = {*platform_ports(platform)} - {*uses[EVERYBODY]}
-    one_of_each = {each.role: each.name for each in platform.nodes if each.name != node}
-    return [f"{name}:{port}" for name in ("127.0.0.1", node, *one_of_each.values()) for port in sorted(ports)]
+    ports = platform_ports(platform)
+    closed_here = [port for port in ports if port not in uses[EVERYBODY]]
+    others = {each.role: each.name for each in platform.nodes if each.name != node}.values()
+    here = [f"{name}:{port}" for name in ("127.0.0.1", node) for port in closed_here]
+    return [*here, *(f"{name}:{port}" for name in others for port in ports)]
 
 
 def closed(tried: Mapping[str, Collection[str]]) -> Condition:
