@@ -208,6 +208,7 @@ def _policy(name: str, rules: dict[str, Any]) -> dict[str, str]:
 
 
 def datacenters(context: Context) -> tuple[Datacenter, ...]:
+    """Those of the sites, and `dcs`."""
     return (*(of_site(context, site) for site in context.platform.sites), stretched(context))
 
 

@@ -19,7 +19,6 @@ from importlib.resources import files
 
 from tercet.components.context import Context
 from tercet.components.patroni import component as patroni
-from tercet.components.patroni.application import not_ready, on_primary
 from tercet.components.patroni.declaration import (
     REPLICATOR,
     REPLICATOR_PASSWORD,
@@ -28,11 +27,12 @@ from tercet.components.patroni.declaration import (
     SUPERUSER,
     SUPERUSER_PASSWORD,
 )
+from tercet.components.patroni.primary import of_primary
 from tercet.converge.component import Condition
 from tercet.converge.requests import Exec, Request
-from tercet.converge.resources import Object, Resource
+from tercet.converge.resources import Resource
 from tercet.datafile import text_of
-from tercet.inventory.platform import Node, Role
+from tercet.inventory.platform import Node
 
 PASSWORDS = {SUPERUSER: SUPERUSER_PASSWORD, REPLICATOR: REPLICATOR_PASSWORD, REWINDER: REWINDER_PASSWORD}
 SETTINGS = {REWINDER: ["default_transaction_read_only=off"]}
@@ -49,25 +49,17 @@ class Users:
     after: tuple[str, ...] = ("patroni",)
 
     def desired(self, node: Node) -> Iterable[Resource]:
-        platform = self.context.platform
-        if (
-            node != platform.initial_primary
-        ):  # declared once, on this node; while there is no cluster, it is planned there
-            return
         psql = (*patroni.AS_POSTGRES, patroni.PSQL, "-XAtq", "-v", "ON_ERROR_STOP=1")
         passwords = {user: self.context.secrets.password(which) for user, which in PASSWORDS.items()}
         asked = json.dumps({"psql": psql, "passwords": passwords, "settings": SETTINGS})
         # A password needs no quotes in SQL: see PUNCTUATION in inventory/secrets.py.
         alter = "".join(f"ALTER ROLE {user} PASSWORD '{password}';\n" for user, password in passwords.items())
-        others = (database.name for database in platform.of(Role.DB) if database != node)
-        yield Object(
+        yield from of_primary(
+            self.context,
+            node,
             "PostgreSQL's own users",
             Exec(("python3", "-I", "-c", PROBE), stdin=asked.encode()),
-            not_ready,
-            (Exec(psql, stdin=(CHANGE + alter).encode()),),
-            on=(node.name, *others),
-            here=on_primary,
-            settle=self.context.timing.ttl + 30.0,  # a failover takes up to ttl if gossip does not end the session
+            Exec(psql, stdin=(CHANGE + alter).encode()),
         )
 
     def questions(self, node: Node) -> Mapping[str, Request]:
