@@ -35,7 +35,7 @@ def offered(*words: str) -> list[str]:
 def test_commands_and_options_are_offered() -> None:
     assert offered("sw") == ["switchover"]
     assert "version" not in offered("")
-    assert offered("drill", "") == ["list", "run", "soak", "report"]
+    assert offered("drill", "") == ["list", "run", "soak", "intruder", "report"]
     assert offered("drill", "run", "site-cut", "--re") == ["--repeat", "--report"]
     assert offered("plan", "--la") == ["--lab"]
     assert offered("completion", "") == ["bash", "zsh", "fish"]

@@ -193,7 +193,7 @@ def test_a_command_in_a_group_knows_the_global_options_of_every_level() -> None:
         (["help"], "Usage: tercet [OPTIONS] COMMAND …"),
         (["help", "drill", "run"], "Usage: tercet drill run "),
         (["-v", "help", "plan"], "Usage: tercet plan "),
-        (["drill", "-h"], "Usage: tercet drill [OPTIONS] list|run|soak|report …"),
+        (["drill", "-h"], "Usage: tercet drill [OPTIONS] list|run|soak|intruder|report …"),
         (["version"], "tercet 0."),
         (["--version"], "tercet 0."),
     ],

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from tercet.components.firewall.proof import _KNOCK, closed, doors
+from tercet.components.firewall.proof import _KNOCK, NOBODY, closed, doors
 from tercet.converge.component import Passing, Readings, State, Waiting
 from tercet.converge.requests import Answer
 from tercet.inventory.platform import Platform
@@ -20,7 +20,7 @@ def judged(answer: Answer) -> State:
 
 
 def test_every_port_that_not_everybody_may_use_is_tried_here_and_elsewhere(platform: Platform) -> None:
-    tried = doors(platform, "apps-sib-01")
+    tried = doors(platform, "apps-sib-01", NOBODY)
     here = {
         int(port) for name, _, port in (door.rpartition(":") for door in tried) if name in ("127.0.0.1", "apps-sib-01")
     }
@@ -49,7 +49,7 @@ def test_the_script_says_what_each_door_did() -> None:
         shut.bind(("127.0.0.1", 0))
         opened, refused = (f"127.0.0.1:{each.getsockname()[1]}" for each in (listener, shut))
         silent = "192.0.2.1:9500"  # for documentation (RFC 5737): there is no such machine
-        words = ["sh", "-c", _KNOCK, "sh", refused, opened, silent]
+        words = ["sh", "-c", _KNOCK, "sh", NOBODY, refused, opened, silent]
         done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=True)
     assert {f"open {opened}", f"refused {refused}"} <= {*done.stdout.splitlines()}
     assert f"open {silent}" not in done.stdout

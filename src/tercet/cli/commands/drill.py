@@ -1,4 +1,6 @@
-"""`tercet drill list`, `run NAME`, `soak`, `report JOURNAL`: provoke failures on the real platform, and judge them."""
+"""`tercet drill list`, `run NAME`, `soak`, `report JOURNAL`: provoke failures on the real platform, and judge them;
+`intruder`: attack it.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ import click
 
 from tercet.cli.command import Group, Section
 from tercet.cli.complete import drill_names, site_names
+from tercet.cli.drill_intruder import intruder
 from tercet.cli.drill_options import JOURNALS, STDOUT, journals_option, json_option
 from tercet.cli.drill_soak import soak, write
 from tercet.cli.invocation import Invocation
@@ -123,6 +126,7 @@ def run_(
 
 
 cli.add_command(soak)
+cli.add_command(intruder)
 
 
 @cli.command(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from tercet.components.context import Context
 from tercet.components.firewall.component import platform_ports
@@ -15,22 +15,28 @@ from tercet.inventory.openings import EVERYBODY, users
 from tercet.inventory.platform import Platform
 
 _KNOCK = text_of(__package__, "knock.sh")
+NOBODY = "nobody"
 
 
 def proof(context: Context) -> Proof:
-    tried = {node.name: doors(context.platform, node.name) for node in context.platform.nodes}
-    asked = {name: {"proof.users": Exec(("sh", "-c", _KNOCK, "sh", *each))} for name, each in tried.items()}
+    tried = {node.name: doors(context.platform, node.name, NOBODY) for node in context.platform.nodes}
+    asked = {name: {"proof.users": knock(NOBODY, each)} for name, each in tried.items()}
     return Proof((closed(tried),), asked)
 
 
-def doors(platform: Platform, node: str) -> list[str]:
-    """ADDRESS:PORT of each port on one other node of each role, and of those on this node that are not everybody's."""
+def knock(user: str, tried: Iterable[str]) -> Exec:
+    """Answers with a line for each door that answers: "open DOOR" or "refused DOOR"."""
+    return Exec(("sh", "-c", _KNOCK, "sh", user, *tried))
+
+
+def doors(platform: Platform, node: str, user: str) -> list[str]:
+    """ADDRESS:PORT of each port that the user may not use: on this node, and on one other node of each role."""
     uses = users(platform, (use for each in declarations() for use in each.uses))
-    ports = platform_ports(platform)
-    closed_here = [port for port in ports if port not in uses[EVERYBODY]]
+    closed = [port for port in platform_ports(platform) if port not in uses.get(user, ())]
+    closed_here = [port for port in closed if port not in uses[EVERYBODY]]
     others = {each.role: each.name for each in platform.nodes if each.name != node}.values()
     here = [f"{name}:{port}" for name in ("127.0.0.1", node) for port in closed_here]
-    return [*here, *(f"{name}:{port}" for name in others for port in ports)]
+    return [*here, *(f"{name}:{port}" for name in others for port in closed)]
 
 
 def closed(tried: Mapping[str, Collection[str]]) -> Condition:

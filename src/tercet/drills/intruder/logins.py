@@ -1,0 +1,89 @@
+"""Root of a node tries the right passwords of PostgreSQL where they are not admitted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tercet.components.patroni.component import PSQL
+from tercet.components.patroni.declaration import (
+    APPLICATION_PASSWORD,
+    REPLICATOR,
+    REPLICATOR_PASSWORD,
+    REWINDER,
+    REWINDER_PASSWORD,
+    SUPERUSER,
+    SUPERUSER_PASSWORD,
+    PatroniPorts,
+)
+from tercet.components.patroni.status import PostgresKeys
+from tercet.converge.observe import ask
+from tercet.converge.requests import Exec
+from tercet.drills.intruder.attempt import ASK_S, Attempt
+from tercet.errors import TercetError
+from tercet.inventory.generated import Password
+from tercet.inventory.platform import Role
+from tercet.session.session import Session
+
+# The first line of standard input is the password. Arguments: psql, connection string, statement.
+LOG_IN = 'read -r PGPASSWORD; export PGPASSWORD PGCONNECT_TIMEOUT=5; exec "$1" -XAtq "$2" -c "$3" 2>&1'
+REFUSED = "pg_hba.conf"  # in PostgreSQL's message if it admits nobody of that name from there
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """`admitted` are the roles of the nodes from which it may succeed."""
+
+    password: Password
+    options: str
+    statement: str = "SELECT 1"
+    admitted: tuple[Role, ...] = ()
+
+
+def logins(application: str, database: str) -> dict[str, Login]:
+    return {
+        "the superuser": Login(SUPERUSER_PASSWORD, f"user={SUPERUSER} dbname=postgres"),
+        "the replicator": Login(
+            REPLICATOR_PASSWORD, f"user={REPLICATOR} replication=true", "IDENTIFY_SYSTEM", (Role.DB,)
+        ),
+        "the replicator, for SQL": Login(REPLICATOR_PASSWORD, f"user={REPLICATOR} dbname=postgres"),
+        "the rewinder": Login(REWINDER_PASSWORD, f"user={REWINDER} dbname=postgres", admitted=(Role.DB,)),
+        "the rewinder, for data": Login(REWINDER_PASSWORD, f"user={REWINDER} dbname={database}"),
+        "the application": Login(APPLICATION_PASSWORD, f"user={application} dbname={database}", admitted=(Role.APPS,)),
+    }
+
+
+async def attempts(session: Session) -> list[Attempt]:
+    """At the primary, because database nodes may reach no other PostgreSQL. Raises TercetError if there is none, or if
+    a login that is admitted fails: then a refusal would prove nothing.
+    """
+    platform, settings = session.platform, session.platform.settings
+    primary = (await session.snapshot()).of(PostgresKeys).postgres.primary
+    if not primary:
+        raise TercetError("expected a primary, found none: run `tercet status`")
+    site = next(each.name for each in platform.sites if each.name != platform.node(primary).site)
+    where = f"host={primary} port={settings.ports.of(PatroniPorts).postgresql}"
+    known = logins(settings.postgresql.user, settings.postgresql.database)
+    nodes = {role: platform.at(site, role).name for role in (Role.APPS, Role.DB)}
+    asked = {
+        node: {
+            name: Exec(
+                ("sh", "-c", LOG_IN, "sh", PSQL, f"{where} {login.options}", login.statement),
+                stdin=f"{session.context.secrets.password(login.password)}\n".encode(),
+                timeout=15,
+            )
+            for name, login in known.items()
+        }
+        for node in nodes.values()
+    }
+    readings = await ask(session.provider, asked, timeout=ASK_S)
+    found = []
+    for role, node in nodes.items():
+        for name, login in known.items():
+            answer = readings.get(node, name)
+            if role in login.admitted:
+                if not answer.ok:
+                    raise TercetError(f"expected {name} to log in from {node}, found: {answer.why()}")
+                continue
+            reached = "" if REFUSED in answer.text else f"it is not refused: {answer.why()}"
+            found.append(Attempt(f"root on {node}", f"logs in as {name} with the right password", reached))
+    return found

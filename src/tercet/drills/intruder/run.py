@@ -1,0 +1,29 @@
+"""All attempts of the intruder, on a platform that is not disturbed: no call changes anything, even if it succeeds."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from tercet.converge.events import Emit, Event
+from tercet.drills.intruder import jobs, logins, tokens, users
+from tercet.drills.intruder.attempt import Attempt
+from tercet.session.session import Session
+
+PHASE = "intruder"
+KINDS: tuple[Callable[[Session], Awaitable[list[Attempt]]], ...] = (
+    users.attempts,
+    tokens.attempts,
+    logins.attempts,
+    jobs.attempts,
+)
+
+
+async def intrude(session: Session, emit: Emit) -> list[Attempt]:
+    """Make all attempts; `emit` gets each of them. Raises TercetError if a defence cannot be judged."""
+    made: list[Attempt] = []
+    for kind in KINDS:
+        for attempt in await kind(session):
+            text = f"{attempt.position}: {attempt.what}"
+            emit(Event(PHASE, "progress" if attempt.refused else "failed", text))
+            made.append(attempt)
+    return made
