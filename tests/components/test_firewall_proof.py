@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from tercet.components.firewall.proof import _KNOCK, NOBODY, closed, doors
+from tercet.components.firewall.proof import NOBODY, closed, doors, knock
 from tercet.converge.component import Passing, Readings, State, Waiting
 from tercet.converge.requests import Answer
 from tercet.inventory.platform import Platform
@@ -49,7 +49,7 @@ def test_the_script_says_what_each_door_did() -> None:
         shut.bind(("127.0.0.1", 0))
         opened, refused = (f"127.0.0.1:{each.getsockname()[1]}" for each in (listener, shut))
         silent = "192.0.2.1:9500"  # for documentation (RFC 5737): there is no such machine
-        words = ["sh", "-c", _KNOCK, "sh", NOBODY, refused, opened, silent]
+        words = [*knock(NOBODY, (refused, opened, silent)).argv]
         done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=True)
     assert {f"open {opened}", f"refused {refused}"} <= {*done.stdout.splitlines()}
     assert f"open {silent}" not in done.stdout

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from importlib.resources import files
 
 from tercet.components.context import Context
 from tercet.components.firewall.component import platform_ports
 from tercet.components.proof import Proof
 from tercet.converge.component import Condition, Passing, Readings, State, Waiting
 from tercet.converge.requests import Exec
-from tercet.datafile import text_of
 from tercet.inventory.components import declarations
 from tercet.inventory.openings import EVERYBODY, users
 from tercet.inventory.platform import Platform
 
-_KNOCK = text_of(__package__, "knock.sh")
+_KNOCK = files("tercet.nodeside").joinpath("knock.py").read_text(encoding="utf-8")
+KNOCK_S = 2.0
 NOBODY = "nobody"
 
 
@@ -26,7 +27,7 @@ def proof(context: Context) -> Proof:
 
 def knock(user: str, tried: Iterable[str]) -> Exec:
     """Answers with a line for each door that answers: "open DOOR" or "refused DOOR"."""
-    return Exec(("sh", "-c", _KNOCK, "sh", user, *tried))
+    return Exec(("python3", "-I", "-c", _KNOCK, user, str(KNOCK_S), *tried), timeout=KNOCK_S + 5)
 
 
 def doors(platform: Platform, node: str, user: str) -> list[str]:
