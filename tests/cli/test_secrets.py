@@ -12,7 +12,7 @@ from pyrage import x25519
 from tercet.cli.main import main
 from tercet.inventory.default import default_text
 from tercet.inventory.sealing import VARIABLE, own_recipient
-from tercet.inventory.secrets import Secrets, load_or_create, peek
+from tercet.inventory.secrets import Secrets, claim, load_or_create, peek
 
 from .conftest import Tool
 
@@ -55,6 +55,20 @@ def test_a_password_is_set_from_standard_input(
     assert main(["secrets", "set", "proxy_admin"]) == 0
     assert "another-one" not in capsys.readouterr().out
     assert peek(folder / "tercet.secrets.yml").texts == {**made.texts, "proxy_admin": "another-one"}
+
+
+def test_no_password_is_set_beside_a_platform_that_exists(
+    made: Secrets, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would refuse the file, and the password that it has would be lost."""
+    claim(folder / "tercet.secrets.yml", "tercet")
+    monkeypatch.setattr("sys.stdin", io.StringIO("another-one\n"))
+    monkeypatch.setattr("tercet.cli.commands.secrets.on_platform", lambda _call, _work: 9)
+    assert main(["secrets", "set", "proxy_admin"]) == 1
+    assert "found 9 containers of tercet: it would refuse the file" in capsys.readouterr().err
+    assert peek(folder / "tercet.secrets.yml").texts == made.texts
+    monkeypatch.setattr("tercet.cli.commands.secrets.on_platform", lambda _call, _work: 0)
+    assert main(["secrets", "set", "proxy_admin"]) == 0
 
 
 def test_without_a_file_each_says_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

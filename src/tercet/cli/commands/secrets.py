@@ -10,11 +10,12 @@ import click
 
 from tercet.cli.command import Group, Section
 from tercet.cli.invocation import Invocation
-from tercet.cli.opened import with_progress
+from tercet.cli.opened import on_platform, with_progress
 from tercet.errors import TercetError
 
 if TYPE_CHECKING:
     from tercet.converge.plan import Plan
+    from tercet.session.session import Session
 
 cli = Group(
     "secrets",
@@ -72,13 +73,20 @@ def show(call: Invocation, name: str) -> int:
 @click.argument("name", metavar="NAME", help="its name, as `tercet secrets list` shows it")
 @click.pass_obj
 def set_(call: Invocation, name: str) -> int:
-    """Read the password without an echo if there is a terminal. Exit 1 if there is no such password."""
-    from tercet.inventory.secrets import set_passwords  # noqa: PLC0415
+    """Read the password without an echo if there is a terminal. Exit 1 if there is no such password, or if the platform
+    exists: it would refuse the file, and the old password would be lost.
+    """
+    from tercet.inventory.secrets import owner, set_passwords  # noqa: PLC0415
 
     path = _file(call)
+    if (platform := owner(path)) and (made := on_platform(call, _containers)):
+        raise TercetError(
+            f"expected secrets that no platform uses yet, found {made} containers of {platform}: it would refuse the "
+            "file. `tercet secrets rotate` replaces passwords of a running platform. Nothing was changed"
+        )
     value = click.prompt(name, hide_input=True, confirmation_prompt=True) if sys.stdin.isatty() else sys.stdin.read()
     set_passwords(path, {name: value.rstrip("\n")})
-    call.print(f"Wrote {name} into {path}. A running platform has another one and refuses this file: see `rotate`.")
+    call.print(f"Wrote {name} into {path}.")
     return 0
 
 
@@ -114,6 +122,11 @@ def rotate_(call: Invocation, names: tuple[str, ...], *, every: bool) -> int:
     else:
         call.print(f"Replaced: {', '.join(done)}. Copy {_file(call)} to the other operators.")
     return 0
+
+
+async def _containers(session: Session) -> int:
+    """How many containers the platform may have."""
+    return len(await session.provider.destroy_plan())
 
 
 def _file(call: Invocation) -> Path:
