@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from typing import Any
+from uuid import uuid4
 
 from tercet.components import endpoints
 from tercet.components.consul.declaration import ConsulPorts
@@ -20,6 +21,8 @@ from tercet.errors import TercetError
 from tercet.inventory.platform import Role
 from tercet.session.session import Session
 
+# Each attempt has a job of its own: to Nomad, one with the name of a job that ended on the node is an update of that
+# (reconcile_node.go, Nomad 1.11), and it may not run.
 JOB = "tercet-intruder"
 TASK = "try"
 ENDS_S = 60.0
@@ -30,16 +33,19 @@ STARTED = "started"
 
 async def attempts(session: Session) -> list[Attempt]:
     """Raises TercetError if Nomad runs no job at all: then a refusal would prove nothing."""
-    try:
-        found = [await _attempt(session, user) for user in ("", "root", "postgres", JOB_USER)]
-    finally:
-        await _nomad(session, "DELETE", f"job/{JOB}?purge=true")
-    return found
+    return [await _attempt(session, user) for user in ("", "root", "postgres", JOB_USER)]
 
 
 async def _attempt(session: Session, user: str) -> Attempt:
     position = f"a job as {user}" if user else "a job without a user"
-    allocation = await _run(session, user)
+    job = f"{JOB}-{uuid4()}"
+    try:
+        return await _judged(session, user, position, await _run(session, job, user))
+    finally:
+        await _nomad(session, "DELETE", f"job/{job}?purge=true")
+
+
+async def _judged(session: Session, user: str, position: str, allocation: dict[str, Any]) -> Attempt:
     if user != JOB_USER:
         events = allocation["TaskStates"][TASK]["Events"]
         refused = any(REFUSED in event["DisplayMessage"] for event in events)
@@ -54,7 +60,7 @@ async def _attempt(session: Session, user: str) -> Attempt:
     return Attempt(position, "reaches APIs, password files and processes of root", reached)
 
 
-async def _run(session: Session, user: str) -> dict[str, Any]:
+async def _run(session: Session, name: str, user: str) -> dict[str, Any]:
     """Run the job and wait for its end: its allocation."""
     ports = session.platform.settings.ports
     doors = (ports.of(NomadPorts).nomad_http, ports.of(ConsulPorts).consul_http, ports.of(DcsPorts).dcs_http)
@@ -64,18 +70,17 @@ async def _run(session: Session, user: str) -> dict[str, Any]:
     group = {"Name": TASK, "Tasks": [task], "EphemeralDisk": {"SizeMB": 10}}
     group |= {"RestartPolicy": {"Attempts": 0, "Mode": "fail"}}
     datacenter = session.platform.sites[0].datacenter
-    job = {"ID": JOB, "Name": JOB, "Type": "sysbatch", "Datacenters": [datacenter], "TaskGroups": [group]}
-    await _nomad(session, "DELETE", f"job/{JOB}?purge=true")
+    job = {"ID": name, "Name": name, "Type": "sysbatch", "Datacenters": [datacenter], "TaskGroups": [group]}
     begun = await _nomad(session, "PUT", "jobs", json.dumps({"Job": job}).encode())
     if not begun.ok:
-        raise TercetError(f"expected Nomad to take the job {JOB}, found: {begun.why()}")
-    evaluation, ends = begun.json()["EvalID"], time.monotonic() + ENDS_S
+        raise TercetError(f"expected Nomad to take the job {name}, found: {begun.why()}")
+    ends = time.monotonic() + ENDS_S
     while time.monotonic() < ends:
-        found = (await _nomad(session, "GET", f"evaluation/{evaluation}/allocations")).json() or []
+        found = (await _nomad(session, "GET", f"job/{name}/allocations")).json() or []
         if found and found[0]["ClientStatus"] in ("complete", "failed"):
             return dict(found[0])
         await asyncio.sleep(0.5)
-    raise TercetError(f"expected the job {JOB} to end within {ENDS_S:g} s, found that it did not: run `tercet status`")
+    raise TercetError(f"expected the job {name} to end within {ENDS_S:g} s, found that it did not: run `tercet status`")
 
 
 async def _nomad(session: Session, method: str, path: str, body: bytes = b"") -> Answer:
