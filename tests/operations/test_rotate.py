@@ -201,6 +201,16 @@ async def test_a_platform_that_is_not_settled_is_left_alone(
     assert secret(inventory_file) == old and set(records.of.values()) == {"{}\n"}
 
 
+async def test_while_a_site_is_lost_nothing_is_replaced(records: Records, inventory_file: Path) -> None:
+    """It would return with keys for gossip and tokens that nobody accepts any more."""
+    with inventory_file.open("a", encoding="utf-8") as file:
+        file.write("\nlost_sites: [sib-03]\n")
+    old = secret(inventory_file)
+    with pytest.raises(TercetError, match="found sib-03 lost: take it back with `tercet recover rejoin` first"):
+        await run(inventory_file)
+    assert secret(inventory_file) == old and not records.applied
+
+
 def test_only_what_can_be_changed_on_a_running_platform_is() -> None:
     assert chosen(rotatable()) == rotatable()
     assert chosen(["nomad_ca_cert", "nomad_ca_key", "patroni_api"]) == ("nomad_ca", "patroni_api")

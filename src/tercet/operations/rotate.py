@@ -84,6 +84,7 @@ async def rotate(session: Session, names: Sequence[str], emit: Emit, show: Calla
     continue.
     """
     names = chosen(names)
+    _refuse_lost(session)
     session = await with_image(session, emit)
     async with (
         session.provider.lock(operator(f"secrets rotate {' '.join(names)}")),
@@ -105,6 +106,15 @@ async def rotate(session: Session, names: Sequence[str], emit: Emit, show: Calla
             authorities.advance(session.secrets_file)
             session = await _in_force(session, fleet, emit, show)
     return begun or names
+
+
+def _refuse_lost(session: Session) -> None:
+    """A lost site would return with old keys for gossip and old tokens."""
+    if lost := [site.name for site in session.platform.lost_sites]:
+        raise TercetError(
+            f"expected every site to be there, found {', '.join(lost)} lost: take it back with `tercet recover rejoin` "
+            "first. Nothing was changed"
+        )
 
 
 async def _begin(session: Session, names: Sequence[str], emit: Emit) -> None:
