@@ -28,10 +28,8 @@ def intruder(call: Invocation) -> int:
 
     async def work(session: Session, emit: Emit) -> list[Attempt]:
         from tercet.drills.intruder.run import intrude  # noqa: PLC0415
-        from tercet.session.session import operator  # noqa: PLC0415
 
-        async with session.provider.lock(operator("drill intruder")):
-            return await intrude(session, emit)
+        return await intrude(session, emit)
 
     made = with_progress(call, work)
     reached = [attempt for attempt in made if not attempt.refused]

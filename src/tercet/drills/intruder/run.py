@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from tercet.converge.events import Emit, Event
 from tercet.drills.intruder import jobs, logins, tokens, users
 from tercet.drills.intruder.attempt import Attempt
-from tercet.session.session import Session
+from tercet.session.session import Session, operator
 
 PHASE = "intruder"
 KINDS: tuple[Callable[[Session], Awaitable[list[Attempt]]], ...] = (
@@ -19,11 +19,12 @@ KINDS: tuple[Callable[[Session], Awaitable[list[Attempt]]], ...] = (
 
 
 async def intrude(session: Session, emit: Emit) -> list[Attempt]:
-    """Make all attempts; `emit` gets each of them. Raises TercetError if a defence cannot be judged."""
+    """Make all attempts under the platform's lock; `emit` gets each. Raises TercetError if one cannot be judged."""
     made: list[Attempt] = []
-    for kind in KINDS:
-        for attempt in await kind(session):
-            text = f"{attempt.position}: {attempt.what}"
-            emit(Event(PHASE, "progress" if attempt.refused else "failed", text))
-            made.append(attempt)
+    async with session.provider.lock(operator("drill intruder")):
+        for kind in KINDS:
+            for attempt in await kind(session):
+                text = f"{attempt.position}: {attempt.what}"
+                emit(Event(PHASE, "progress" if attempt.refused else "failed", text))
+                made.append(attempt)
     return made

@@ -8,7 +8,7 @@ from uuid import uuid4
 from tercet.components import endpoints
 from tercet.components.consul.tokens import of_agent, of_node
 from tercet.components.dcs.proof import NEVER
-from tercet.components.guard.component import leader_key
+from tercet.components.patroni.declaration import scope
 from tercet.drills.intruder.attempt import Attempt, Call, not_denied
 from tercet.inventory.platform import Role
 from tercet.nodeside.endpoint import Endpoint
@@ -24,7 +24,7 @@ async def _consul(session: Session) -> list[Attempt]:
     home, away = platform.sites[0], platform.sites[-1]
     control, apps, database = (platform.at(home.name, role).name for role in (Role.CONTROL, Role.APPS, Role.DB))
     cas = f"?cas={NEVER}"  # so it would change nothing
-    config = leader_key(platform).removesuffix("leader") + "config"  # Patroni runs commands that it finds there
+    config = f"{scope(platform)}/config"  # Patroni runs commands that it finds there
     counter = f"/v1/kv/tercet/count/{platform.at(away.name, Role.CONTROL).name}{cas}"
     managers = (
         Call("GET", "/v1/acl/tokens"),
