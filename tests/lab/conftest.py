@@ -162,6 +162,20 @@ class Lab:
     def json(self, *words: str, expect: int | None = 0) -> Any:
         return json.loads(self.call("--json", *words, expect=expect).stdout)
 
+    def status(self) -> Any:
+        """`tercet status --json`, whether or not the platform is healthy: on a machine as busy as this one, a standby
+        may be between two connections whenever one looks.
+        """
+        return self.json("status", expect=None)
+
+    def primary(self) -> str:
+        """The primary's node. Waits for it."""
+        wait_until("there is a primary", lambda: self.status()["postgres"]["primary"] is not None, 60)
+        return str(self.status()["postgres"]["primary"])
+
+    def wait_until_healthy(self, timeout: float = 60.0) -> None:
+        wait_until("the platform is healthy", lambda: self.call("status", expect=None).returncode == 0, timeout)
+
     def on(self, node: str, script: str, timeout: float = 120.0) -> str:
         """Run a shell script on a node; its output. In this process, because each start of tercet's command line takes
         half a second. Fails the test with the output if the script fails.
@@ -280,7 +294,7 @@ def platform_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 @pytest.fixture(scope="module")
 def harmed_lab(platform_lab: Lab) -> Lab:
     """The shared platform for the tests of a module that lose its quorum or its data; its primary is at sib-01."""
-    if platform_lab.json("status")["postgres"]["primary"] != "db-sib-01":
+    if platform_lab.primary() != "db-sib-01":
         platform_lab.call("switchover", "--to", "sib-01")
-        wait_until("the old primary follows", lambda: platform_lab.json("status", expect=None)["healthy"], 120)
+        platform_lab.wait_until_healthy(120)
     return platform_lab

@@ -46,12 +46,12 @@ PLACE = "/var/lib/postgresql/17"
 
 
 def streams(lab: Lab, node: str) -> bool:
-    members = lab.json("status", expect=None)["postgres"]["members"]
+    members = lab.status()["postgres"]["members"]
     return any(member["node"] == node and member["state"] == "streaming" for member in members)
 
 
 def standby(lab: Lab) -> str:
-    return str(next(m["node"] for m in lab.json("status")["postgres"]["members"] if m["role"] == "standby"))
+    return str(next(m["node"] for m in lab.status()["postgres"]["members"] if m["role"] == "standby"))
 
 
 def reasons(lab: Lab) -> list[str]:
@@ -75,9 +75,9 @@ def test_data_that_cannot_be_rewound_is_moved_aside_and_the_node_streams_again(p
     lab = platform_lab
     node = standby(lab)
     assert lab.json("aside", "list") == []
-    lab.on(lab.json("status")["postgres"]["primary"], NEW_SEGMENT)
+    lab.on(lab.primary(), NEW_SEGMENT)
     diverge(lab, node, "unrewindable")
-    wait_until("its data is moved aside", lambda: lab.json("status", expect=None)["aside"] != [], 120)
+    wait_until("its data is moved aside", lambda: lab.status()["aside"] != [], 120)
     wait_until(f"{node} streams again", lambda: streams(lab, node), 180)
 
     [kept] = lab.json("aside", "list")
@@ -87,7 +87,7 @@ def test_data_that_cannot_be_rewound_is_moved_aside_and_the_node_streams_again(p
     assert {"the-diverged-one", "PG_VERSION"} <= set(lab.on(node, f"ls {kept['path']}").split()), "all of it is there"
     assert "the-diverged-one" not in lab.on(node, f"ls {PLACE}/tercet"), "the database is a clone"
     assert kept["name"] in lab.call("status", expect=None).stdout
-    wait_until("the platform is healthy", lambda: lab.call("status", expect=None).returncode == 0, 120)
+    lab.wait_until_healthy(120)
     assert lab.plan()["empty"]
 
     # The timer's own look leaves alone what is young, on a disk with room.
@@ -100,7 +100,7 @@ def test_data_that_cannot_be_rewound_is_moved_aside_and_the_node_streams_again(p
     assert "no terminal to ask on. Add --yes" in refused.stderr
     assert lab.json("aside", "list") == [kept]
     lab.call("aside", "remove", node, kept["name"], "--yes")
-    assert lab.json("aside", "list") == [] == lab.json("status")["aside"]
+    assert lab.json("aside", "list") == [] == lab.status()["aside"]
     assert lab.on(node, f"ls {PLACE}").split() == ["reserve", "tercet"]
 
 
@@ -110,7 +110,7 @@ def test_data_that_can_be_rewound_is_rewound(platform_lab: Lab) -> None:
     wait_until(f"{node} streams again", lambda: streams(platform_lab, node), 180)
     assert reasons(platform_lab) == []
     assert platform_lab.on(node, f"ls {PLACE}").split() == ["reserve", "tercet"]
-    wait_until("the platform is healthy", lambda: platform_lab.call("status", expect=None).returncode == 0, 120)
+    platform_lab.wait_until_healthy(120)
 
 
 def test_no_server_starts_on_data_that_a_rewind_left_half_written(platform_lab: Lab) -> None:
@@ -123,21 +123,21 @@ def test_no_server_starts_on_data_that_a_rewind_left_half_written(platform_lab: 
     assert "the-diverged-one" in lab.on(node, f"ls {kept['path']}")
     lab.call("aside", "remove", node, kept["name"], "--yes")
     assert lab.on(node, f"ls {PLACE}").split() == ["reserve", "tercet"]
-    wait_until("the platform is healthy", lambda: lab.call("status", expect=None).returncode == 0, 120)
+    lab.wait_until_healthy(120)
 
 
 def test_a_diverged_node_is_rewound_from_a_primary_that_is_read_only(platform_lab: Lab) -> None:
     """Patroni takes a read-only primary for none: no standby would come, and it would stay read-only forever."""
     lab = platform_lab
-    first, second = (m["node"] for m in lab.json("status")["postgres"]["members"] if m["role"] == "standby")
+    first, second = (m["node"] for m in lab.status()["postgres"]["members"] if m["role"] == "standby")
     lab.on(first, "systemctl stop patroni")
     try:
         diverge(lab, second, "rewindable")
         wait_until(f"{second} streams", lambda: streams(lab, second), 180)
-        wait_until("writes are accepted", lambda: lab.json("status", expect=None)["postgres"]["writable"], 60)
+        wait_until("writes are accepted", lambda: lab.status()["postgres"]["writable"], 60)
     finally:
         lab.on(first, "systemctl start patroni")
-    wait_until("the platform is healthy", lambda: lab.call("status", expect=None).returncode == 0, 120)
+    lab.wait_until_healthy(120)
     assert reasons(lab) == []
 
 
@@ -171,7 +171,7 @@ def test_a_renamed_site_loses_its_database_only_on_demand(platform_lab: Lab) -> 
             assert "--destroy db-fsn-01" in refused.stderr and "Nothing was changed" in refused.stderr
     finally:
         lab.file.write_text(before, encoding="utf-8")
-    name = lab.json("status")["platform"]
+    name = lab.status()["platform"]
     lab.file.write_text(before.replace(f"platform: {name}", "platform: t-renamed"), encoding="utf-8")
     try:
         refused = lab.call("up", expect=1)
@@ -179,4 +179,4 @@ def test_a_renamed_site_loses_its_database_only_on_demand(platform_lab: Lab) -> 
     finally:
         lab.file.write_text(before, encoding="utf-8")
     assert lab.plan()["empty"]
-    assert lab.json("status")["healthy"]
+    lab.wait_until_healthy()

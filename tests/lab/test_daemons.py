@@ -31,7 +31,7 @@ systemctl freeze {units}; sleep 10; systemctl thaw {units}
 
 def test_suspended_daemons_break_nothing(platform_lab: Lab) -> None:
     """All of the primary's site and the routes of all sites, first by signals, then by the cgroups' freezer."""
-    before = platform_lab.json("status")
+    before = platform_lab.status()
     primary = before["postgres"]["primary"]
     site = primary.removeprefix("db-")
     units = {f"apps-{each['name']}": "tercet-routes" for each in before["sites"]}
@@ -45,15 +45,15 @@ def test_suspended_daemons_break_nothing(platform_lab: Lab) -> None:
             pool.submit(platform_lab.on, node, SUSPENDED.format(units=names))
         errors = {node: done.result() for node, done in writes.items()}
     assert errors == dict.fromkeys(apps, "")
-    assert platform_lab.json("status", expect=None)["postgres"]["primary"] == primary
-    wait_until("the platform is healthy", lambda: platform_lab.json("status", expect=None)["healthy"], 60)
+    assert platform_lab.primary() == primary
+    platform_lab.wait_until_healthy()
 
 
 def test_a_guard_without_its_filter_is_not_healthy_and_says_why(platform_lab: Lab) -> None:
     node = "consul-nomad-fsn-01"
 
     def reason() -> str:
-        conditions = platform_lab.json("status", expect=None)["conditions"]
+        conditions = platform_lab.status()["conditions"]
         return "".join(each["detail"] for each in conditions if each["title"] == "guard: runs on every node")
 
     platform_lab.on(node, "mount --bind /bin/false /usr/sbin/nft && systemctl --no-block restart tercet-guard")
@@ -94,7 +94,7 @@ def test_a_node_whose_firewall_cannot_be_installed_boots_without_the_tailnet(pla
 
 
 def test_an_address_outside_the_tailnet_in_the_catalogue_is_refused_and_changes_nothing(platform_lab: Lab) -> None:
-    node, database = away_from(platform_lab.json("status")["postgres"]["primary"])
+    node, database = away_from(platform_lab.primary())
     agent = f"{DCS}/agent/service"
     crafted = '{"Name": "proposalsapp", "ID": "crafted", "Tags": ["primary", "replica"], "Address": "192.0.2.1 }; #"}'
     routes = "cat /run/tercet-routes/map; nft list map ip tercet_routes target"
@@ -168,7 +168,7 @@ def test_an_application_learns_that_the_databases_side_ended_its_session(platfor
     """The guard of the primary's node takes the application's node for silent, and no other guard does. The kernel
     tells the other side once that the connections have ended; this packet may be lost.
     """
-    primary = platform_lab.json("status")["postgres"]["primary"]
+    primary = platform_lab.primary()
     apps, _ = away_from(primary)
     probed = "ss -Htno state established dst 198.18.0.0/24 | grep -c keepalive || true"
     end = "nft add element inet tercet_guard silent { $address }; ss -K state established dst $address"
@@ -180,14 +180,14 @@ def test_an_application_learns_that_the_databases_side_ended_its_session(platfor
         platform_lab.on(primary, f"address=$(getent hosts {apps} | cut -d' ' -f1); {end}")
         wait_until("the application has an error", session.done, 30)
     assert "connection to server was lost" in session.result()
-    wait_until("the platform is healthy", lambda: platform_lab.json("status", expect=None)["healthy"], 60)
+    platform_lab.wait_until_healthy()
 
 
 def test_gossip_that_is_wrong_ends_no_session_and_moves_no_read(platform_lab: Lab) -> None:
     """As when a site returns from a short cut: for a moment, its agents make the others believe that healthy nodes have
     failed.
     """
-    primary = platform_lab.json("status")["postgres"]["primary"]
+    primary = platform_lab.primary()
     apps, standby = away_from(primary)
 
     def wrongly(node: str, meanwhile: str) -> str:
@@ -205,14 +205,14 @@ def test_gossip_that_is_wrong_ends_no_session_and_moves_no_read(platform_lab: La
     routes = "cat /run/tercet-routes/map"
     shown = wrongly(standby, f'{dropped}; grep -c "^read $address$" /var/lib/tercet/routes; {routes}')
     assert shown == "0\n" + platform_lab.on(apps, routes)
-    wait_until("the platform is healthy", lambda: platform_lab.json("status", expect=None)["healthy"], 60)
+    platform_lab.wait_until_healthy()
 
 
 def test_a_tag_from_before_a_cut_leads_no_writes_to_the_old_primary(platform_lab: Lab) -> None:
     """As when the old primary's site returns: gossip believes in the old primary before its agent has corrected its
     tag, and believes for a moment that the new primary has failed.
     """
-    primary = platform_lab.json("status")["postgres"]["primary"]
+    primary = platform_lab.primary()
     apps, standby = away_from(primary)
     tagged = f"'{DCS}/health/service/proposalsapp?passing&tag=primary'"
     passing = f'curl -s {tagged} | grep -o \'"Node":"[^"]*"\' | sort -u'
@@ -223,4 +223,4 @@ def test_a_tag_from_before_a_cut_leads_no_writes_to_the_old_primary(platform_lab
     before = platform_lab.on(apps, routes)
     shown = platform_lab.on(apps, f"{wrong}; {passing}; sleep 1; {routes}; {right}")
     assert shown == f'"Node":"{standby}"\n{before}'
-    wait_until("the platform is healthy", lambda: platform_lab.json("status", expect=None)["healthy"], 60)
+    platform_lab.wait_until_healthy()

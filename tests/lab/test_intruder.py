@@ -45,7 +45,7 @@ def test_a_neighbour_on_the_bridge_reaches_no_node(platform_lab: Lab) -> None:
     """Neither a node's address on the bridge nor its tailnet address, for which Linux answers on the bridge, too."""
     made = layout(platform_lab.file)
     nodes = [container for container in made.containers if container.network.name == SITE]
-    status = platform_lab.json("status", expect=None)
+    status = platform_lab.status()
     tailnet = {node["name"]: node["address"] for site in status["sites"] for node in site["nodes"]}
     doors = [
         (address, port)
@@ -229,7 +229,7 @@ def test_a_server_on_an_apps_node_learns_nothing(platform_lab: Lab) -> None:
         platform_lab.on(APPS, GONE)
         platform_lab.on("world", CLOSE)
         wait_until("it is forgotten", forgotten, 60)
-    wait_until("the platform is healthy", lambda: platform_lab.json("status", expect=None)["healthy"], 120)
+    platform_lab.wait_until_healthy(120)
 
 
 # Files that only the group of root may read or write, which Nomad gives to each job.
@@ -325,7 +325,7 @@ def test_a_device_of_the_tailnet_that_is_no_node_reaches_no_node(platform_lab: L
     """It does not even see the nodes. If the tailnet's policy is gone, its packets arrive, but the nodes do not answer.
     tailscaled itself does then: it takes what is for its PeerAPI out of the tunnel before the kernel sees it.
     """
-    status = platform_lab.json("status", expect=None)
+    status = platform_lab.status()
     tailnet = {node["name"]: node["address"] for site in status["sites"] for node in site["nodes"]}
     doors = [
         (address, port)

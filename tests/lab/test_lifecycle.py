@@ -140,7 +140,7 @@ def test_two_labs_side_by_side(lab: Lab, platform_lab: Lab) -> None:
     """Each has the same names and addresses in its own network and tailnet. The second one is made up to its tailnet:
     two whole platforms answer too late on two slow cores (seen: a load of 92, and no `up` that ended).
     """
-    before = platform_lab.json("status")
+    before = platform_lab.status()
     assert break_off(lab, lambda phase: phase in ("guard", "consul", "dcs"))
     keys = "tailscale status --json | jq -r '.Peer[].PublicKey'"
     peers = [set(each.on("apps-sib-01", keys).split()) for each in (lab, platform_lab)]
@@ -148,7 +148,7 @@ def test_two_labs_side_by_side(lab: Lab, platform_lab: Lab) -> None:
     wait_until("the first one is proven", lambda: platform_lab.call("verify", expect=None).returncode == 0, 120)
     lab.call("down", "--yes")
     platform_lab.call("verify")
-    assert platform_lab.json("status")["sites"] == before["sites"]
+    assert platform_lab.status()["sites"] == before["sites"]
 
 
 def test_down_removes_a_half_made_lab_and_is_idempotent(

@@ -38,8 +38,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 def proven(lab: Lab, primary: str) -> None:
     """Every promise holds through PgCat, with this primary, and there is nothing left to do."""
     lab.call("verify")
-    status = lab.json("status")
-    assert status["healthy"] and status["postgres"]["primary"] == primary
+    lab.wait_until_healthy()
+    status = lab.status()
+    assert status["postgres"]["primary"] == primary
     assert {route["site"]: route["proxy"] for route in status["routes"]} == dict.fromkeys(SITES, "pgcat")
     for route in status["routes"]:
         to = (route["read"], route["write"], route["transaction"])
@@ -71,4 +72,4 @@ def test_pgpool_takes_its_place_when_the_inventory_says_so(lab: Lab) -> None:
     lab.call("apply", timeout=FIRST_UP_S)
     assert lab.lines() == []
     lab.call("verify")
-    assert {route["proxy"] for route in lab.json("status")["routes"]} == {"pgpool"}
+    assert {route["proxy"] for route in lab.status()["routes"]} == {"pgpool"}

@@ -32,7 +32,7 @@ def test_up_ends_with_an_empty_plan_and_every_promise_proven(platform_lab: Lab) 
     verdicts = platform_lab.json("verify")["verdicts"]
     assert [v for v in verdicts if not v["holds"] and not v["declared"]] == []
     assert [v["title"] for v in verdicts if v["declared"]] == (
-        [TRANSACTIONS] if platform_lab.json("status")["routes"][0]["proxy"] == "pgpool" else []
+        [TRANSACTIONS] if platform_lab.status()["routes"][0]["proxy"] == "pgpool" else []
     )
     titles = " ".join(v["title"] for v in verdicts)
     for promise in (
@@ -52,8 +52,9 @@ def test_up_ends_with_an_empty_plan_and_every_promise_proven(platform_lab: Lab) 
 
 
 def test_status_follows_the_published_schema(platform_lab: Lab) -> None:
-    status = platform_lab.json("status")
-    assert status["platform"] == "t-shared" and status["healthy"] is True
+    platform_lab.wait_until_healthy()
+    status = platform_lab.status()
+    assert status["platform"] == "t-shared"
     assert [site["datacenter"] for site in status["sites"]] == ["dc1", "dc2", "dc3"]
     assert sum(len(site["nodes"]) for site in status["sites"]) == 9
     assert status["postgres"]["writable"] is True
@@ -102,7 +103,7 @@ print(ask(False))
 
 def test_a_client_too_many_is_refused_and_not_left_waiting(platform_lab: Lab) -> None:
     """More often than pgpool's own refusals would leave it descriptors for."""
-    if platform_lab.json("status")["routes"][0]["proxy"] != "pgpool":
+    if platform_lab.status()["routes"][0]["proxy"] != "pgpool":
         pytest.skip("PgCat serves as many clients as come")
     words = ("exec", "apps-fsn-01", "--", "python3", "-c", MANY_CLIENTS, "40", "1200")
     at_once, in_a_row, after = platform_lab.call(*words, timeout=240).stdout.splitlines()
@@ -211,7 +212,7 @@ DRIFT = (
 
 def test_what_a_person_changed_is_planned_with_its_reason_and_repaired(platform_lab: Lab) -> None:
     # The damage to db-sib-03 restarts its tunnel. Were it the primary, that might be a failover in the midst of it all.
-    primary = platform_lab.json("status")["postgres"]["primary"]
+    primary = platform_lab.primary()
     if primary != "db-sib-01":
         platform_lab.call("switchover", "--to", "sib-01")
         primary = "db-sib-01"
@@ -252,7 +253,7 @@ def test_a_stopped_or_destroyed_container_is_raised_again(platform_lab: Lab) -> 
 
 def test_a_site_that_joins_the_tailnet_as_new_works_and_its_old_entries_are_removed(platform_lab: Lab) -> None:
     """Its nodes have lost what they knew of the tailnet, while their programs run all the time."""
-    if platform_lab.json("status")["postgres"]["primary"] == "db-fsn-01":
+    if platform_lab.primary() == "db-fsn-01":
         platform_lab.call("switchover", "--to", "sib-01")
     names = [f"{role}-fsn-01" for role in ("consul-nomad", "apps", "db")]
     before = entries(platform_lab)
@@ -328,7 +329,7 @@ def dead_server(lab: Lab, site: str) -> Iterator[None]:
 
 
 def test_a_dead_server_keeps_nobody_from_working_on_the_others(platform_lab: Lab) -> None:
-    status = platform_lab.json("status")
+    status = platform_lab.status()
     primary = status["postgres"]["primary"]
     sites = [site["name"] for site in status["sites"]]
     site = next(name for name in reversed(sites) if f"db-{name}" != primary)
@@ -528,7 +529,7 @@ def test_ctrl_c_is_clean_and_the_next_run_finishes(platform_lab: Lab) -> None:
 
 def test_a_consul_server_that_lost_its_data_is_brought_back(platform_lab: Lab) -> None:
     """The one of a standby's site: PostgreSQL must not notice."""
-    status = platform_lab.json("status")
+    status = platform_lab.status()
     primary = status["postgres"]["primary"]
     site = next(s["name"] for s in status["sites"] if f"db-{s['name']}" != primary)
     platform_lab.on(f"consul-nomad-{site}", "systemctl stop consul && rm -r /var/lib/consul")
@@ -536,6 +537,6 @@ def test_a_consul_server_that_lost_its_data_is_brought_back(platform_lab: Lab) -
     platform_lab.call("consul", "recover", site)
     wait_until("every promise holds", lambda: platform_lab.call("verify", expect=None).returncode == 0, 300)
     assert platform_lab.lines() == []
-    assert platform_lab.json("status")["postgres"]["primary"] == primary
+    assert platform_lab.primary() == primary
     refused = platform_lab.call("consul", "recover", site, expect=1)
     assert "nothing to recover" in refused.stderr

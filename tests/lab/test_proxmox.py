@@ -103,7 +103,7 @@ def test_a_changed_setting_is_in_the_plan_and_put_right(farm: Farm) -> None:
 
 def test_databases_that_need_a_restart_get_it_one_at_a_time_the_primary_last(farm: Farm) -> None:
     nodes = [f"db-{site}" for site in SITES]
-    primary = farm.json("status")["postgres"]["primary"]
+    primary = farm.primary()
 
     def started() -> dict[str, int]:
         return {node: int(farm.on(node, "awk '{print $22}' /proc/1/stat")) for node in nodes}
@@ -122,7 +122,7 @@ def test_databases_that_need_a_restart_get_it_one_at_a_time_the_primary_last(far
 
 
 def test_a_server_that_vanished_is_said_and_the_others_are_worked_on(farm: Farm) -> None:
-    if farm.json("status")["postgres"]["primary"] == "db-fsn-01":  # what only the primary can be asked would wait, too
+    if farm.primary() == "db-fsn-01":  # what only the primary can be asked would wait, too
         farm.call("switchover", "--to", "sib-01", timeout=300)
     farm.on("apps-sib-01", "echo '{}' > /etc/nomad.d/nomad.json")
     farm.on("consul-nomad-sib-03", "echo '{}' > /etc/nomad.d/nomad.json")
@@ -139,7 +139,7 @@ def test_a_server_that_vanished_is_said_and_the_others_are_worked_on(farm: Farm)
         assert "nomad servers is without consul-nomad-fsn-01 already" in done.stdout
         assert "Nothing can be changed now. 2 changes wait for fsn-01." in done.stdout
         assert farm.on("apps-sib-01", "cat /etc/hosts") == hosts
-        status = farm.json("status", expect=None)
+        status = farm.status()
         reachable = {site["name"]: any(node["healthy"] for node in site["nodes"]) for site in status["sites"]}
         assert reachable == {"sib-01": True, "sib-03": True, "fsn-01": False}
     finally:
@@ -225,7 +225,7 @@ def test_nodes_are_reached_over_the_tailnet_where_the_inventory_says_so(farm: Fa
         try:
             farm.call("apply", timeout=900)  # opens SSH in the nodes' firewall; until then, the servers are the way
             # A path through a tailnet that the operator has just joined may take longer than tercet waits for it.
-            sites = farm.json("status", expect=None)["sites"]
+            sites = farm.status()["sites"]
             addresses = [node["address"] for site in sites for node in site["nodes"]]
             wait_until("every node answers the operator", lambda: all(map(farm.reaches_ssh, addresses)), 120)
             before = farm.obey("commands")

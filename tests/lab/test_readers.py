@@ -17,7 +17,7 @@ LATE_S = 5.0
 
 
 def test_a_standby_waits_a_second_for_a_reader(platform_lab: Lab) -> None:
-    postgres = platform_lab.json("status")["postgres"]
+    postgres = platform_lab.status()["postgres"]
     primary = postgres["primary"]
     standbys = [each["node"] for each in postgres["members"] if each["role"] == "standby"]
 

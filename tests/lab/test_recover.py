@@ -63,13 +63,9 @@ def patronis(lab: Lab) -> dict[str, str]:
     return {node: lab.on(node, "systemctl is-active patroni || true").strip() for node in DATABASES}
 
 
-def wait_until_healthy(lab: Lab) -> None:
-    wait_until("the platform is healthy", lambda: bool(lab.json("status", expect=None)["healthy"]), timeout=180)
-
-
 def reasons(lab: Lab) -> str:
     """What `status` says of what does not hold."""
-    status = lab.json("status", expect=None)
+    status = lab.status()
     return " ".join(condition["detail"] for condition in status["conditions"] if not condition["passing"])
 
 
@@ -88,9 +84,9 @@ def test_where_dcs_works_there_is_nothing_to_recover(lab: Lab) -> None:
 
 def test_a_server_of_dcs_that_lost_its_data_joins_the_others(lab: Lab) -> None:
     lab.on(CONTROLS[0], "systemctl stop consul-dcs && rm -r /var/lib/consul-dcs && systemctl start consul-dcs")
-    wait_until_healthy(lab)
+    lab.wait_until_healthy(180)
     lab.call("consul", "recover", "sib-01", "--force")
-    wait_until_healthy(lab)
+    lab.wait_until_healthy(180)
     assert lab.plan()["empty"]
 
 
@@ -114,7 +110,7 @@ def test_a_control_node_that_was_restored_from_a_snapshot_is_said(lab: Lab) -> N
     start(lab, node)
     wait_until("status says it", lambda: f"{node} came back from a copy" in reasons(lab), timeout=120)
     lab.on(node, "rm /var/lib/tercet/restored")
-    wait_until_healthy(lab)
+    lab.wait_until_healthy(180)
 
 
 def test_after_the_loss_of_dcs_nobody_leads_until_told_and_no_acknowledged_row_is_lost(lab: Lab) -> None:
@@ -146,14 +142,14 @@ def test_after_the_loss_of_dcs_nobody_leads_until_told_and_no_acknowledged_row_i
             assert run.until(lambda event, step=step: step in event["text"]), run.end()  # type: ignore[misc]
     lab.call("recover", "dcs", "--yes")
     assert sql(lab, PRIMARY, "SELECT count(*) FROM kept") == "200"
-    wait_until_healthy(lab)
+    lab.wait_until_healthy(180)
     assert lab.plan()["empty"]
 
 
 def test_a_running_primary_keeps_writing_while_dcs_is_lost_and_recovered(lab: Lab) -> None:
-    wait_until_healthy(lab)
+    lab.wait_until_healthy(180)
     # By now `dcs`'s leader may be handed over (tercet-placement), and `status` then says that there is none.
-    primary = lab.json("status", expect=None)["postgres"]["primary"]
+    primary = lab.primary()
     empty = "systemctl stop consul-dcs && rm -r /var/lib/consul-dcs"
     for control in CONTROLS:
         lab.on(control, empty)
@@ -168,7 +164,7 @@ def test_a_running_primary_keeps_writing_while_dcs_is_lost_and_recovered(lab: La
     done = lab.json("recover", "dcs", "--yes")
     assert done["leader"] == primary
     assert lab.on(primary, "head -1 /var/lib/postgresql/17/tercet/postmaster.pid") == before
-    wait_until_healthy(lab)
+    lab.wait_until_healthy(180)
     assert sql(lab, others[0], "SELECT count(*) FROM kept") == "201"
 
 
@@ -184,7 +180,7 @@ def test_an_emptied_first_primary_creates_no_second_cluster(lab: Lab) -> None:
 
     # Two of three were read, so one of them has every acknowledged row.
     lab.call("recover", "dcs", "--yes")
-    wait_until_healthy(lab)
+    lab.wait_until_healthy(180)
     assert {sql(lab, node, system) for node in DATABASES} == {known}
     assert sql(lab, PRIMARY, "SELECT count(*) FROM kept") == "201"
 

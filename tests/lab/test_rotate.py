@@ -122,7 +122,7 @@ def certificate_is(lab: Lab, secrets: Secrets) -> str:
 
 def test_the_platforms_own_secrets_are_replaced_without_a_failed_write(platform_lab: Lab, tmp_path: Path) -> None:
     names, authorities = rotatable(), {"consul_ca", "nomad_ca"}
-    primary = platform_lab.json("status")["postgres"]["primary"]
+    primary = platform_lab.primary()
     standby = next(name for name in ("db-sib-03", "db-fsn-01") if name != primary)
     sql(
         platform_lab,

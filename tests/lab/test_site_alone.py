@@ -112,10 +112,6 @@ def killed_after(lab: Lab, step: str, *words: str) -> None:
         assert run.until(lambda event: step in event["text"]), run.end()
 
 
-def healthy(lab: Lab) -> bool:
-    return bool(lab.json("status", expect=None)["healthy"])
-
-
 def test_sites_that_run_are_not_lost(lab: Lab) -> None:
     refused = lab.call("recover", "site-alone", "fsn-01", "--confirm", "fsn-01", expect=1).stderr
     assert "dcs works" in refused
@@ -162,7 +158,8 @@ def test_the_last_site_goes_on_alone(lab: Lab) -> None:
     assert sql(lab, LAST, "SELECT count(*) FROM kept WHERE id <= 150") == "100"
     wait_until("the job runs here", lambda: job_runs_at(lab) == {"apps-fsn-01"}, timeout=120)
     assert voters(lab) == ["consul-nomad-fsn-01"]
-    assert lab.plan()["empty"] and healthy(lab)
+    assert lab.plan()["empty"]
+    lab.wait_until_healthy()
     assert lab.json(*words)["changed"] is False
     status = lab.call("status").stdout
     assert "lost: sib-01" in status and "it is on one disk only" in status
@@ -217,10 +214,10 @@ def test_they_come_back_as_standbys(lab: Lab, tmp_path: Path) -> None:
         if step == "its database goes aside":
             assert "`tercet recover rejoin sib-01 sib-03` goes on" in lab.call("apply", expect=1).stderr
     lab.json(*words)
-    wait_until("the platform is healthy", lambda: healthy(lab), timeout=180)
+    lab.wait_until_healthy(180)
     assert lab.plan()["empty"]
     assert not lost_in(lab)
-    members = lab.json("status")["postgres"]["members"]
+    members = lab.status()["postgres"]["members"]
     assert {each["node"]: each["state"] for each in members} == {
         "db-sib-01": "streaming",
         "db-sib-03": "streaming",

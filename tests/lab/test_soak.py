@@ -42,7 +42,7 @@ def test_a_support_bundle_tells_of_every_node_and_holds_no_secret(platform_lab: 
     for name, value in secrets.texts.items():
         for form in forms(value):
             assert form.encode() not in raw, name
-    nodes = [node["name"] for site in platform_lab.json("status")["sites"] for node in site["nodes"]]
+    nodes = [node["name"] for site in platform_lab.status()["sites"] for node in site["nodes"]]
     for node in (*nodes, "world"):
         assert f"tercet-support/{node}/journal.log".encode() in raw, node
     assert b"db-sib-01/files/etc/patroni/patroni.yml" in raw and b"********" in raw
