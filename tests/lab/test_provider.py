@@ -776,7 +776,7 @@ async def test_killed_node_returns_by_itself(lab: LabProvider) -> None:
 
 
 async def test_healer_leaves_a_node_alone_that_runs_again(lab: LabProvider) -> None:
-    await lab.faults.kill([A], seconds=30)
+    await lab.faults.kill([A], seconds=12)
     await lab._containers.start(lab._layout.container(A))  # not by `faults.start`, which would dismiss the healer
     await lab._network.plug(lab._layout.container(A).port, lab._layout.container(A).network)
     init = lab._cgroups.init(A)
