@@ -1,4 +1,4 @@
-"""What `verify` proves of replication by readings alone."""
+"""What `verify` proves of PostgreSQL by readings alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tercet.components.patroni.proof import strict
+from tercet.components.patroni.proof import encrypted, strict
 from tercet.converge.component import Passing, Readings, State, Waiting
 from tercet.converge.requests import NO_ANSWER, Answer
 from tercet.inventory.platform import Platform
@@ -45,3 +45,17 @@ def test_anything_else_is_named(platform: Platform, config: Answer, reason: str)
 
 def test_without_a_primary_there_is_nothing_to_say(platform: Platform) -> None:
     assert judged(platform, said(SET), NO_ANSWER) == Waiting("no running primary")
+
+
+@pytest.mark.parametrize(
+    ("there", "found"),
+    [
+        (Answer(0, "4|0"), Passing("7 sessions")),
+        (Answer(0, "4|1"), Waiting("1 of 4 sessions from other nodes at db-sib-03 have no TLS")),
+        (Answer(0, ""), Waiting("db-sib-03 does not say who is connected (status 0: no output)")),
+        (NO_ANSWER, Waiting("db-sib-03 does not say who is connected (the node did not answer)")),
+    ],
+)
+def test_a_session_without_tls_is_counted(platform: Platform, there: Answer, found: State) -> None:
+    others = {"db-sib-01": {"proof.tls": Answer(0, "1|0")}, "db-fsn-01": {"proof.tls": Answer(0, "2|0")}}
+    assert encrypted(platform).check(Readings({**others, "db-sib-03": {"proof.tls": there}})) == found

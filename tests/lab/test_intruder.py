@@ -121,6 +121,17 @@ def test_the_intruder_finds_holes(platform_lab: Lab) -> None:
     assert platform_lab.plan()["empty"]
 
 
+def test_no_database_node_passes_for_another(platform_lab: Lab) -> None:
+    """As if the name of another node led to the primary, the only one that a standby may ask."""
+    primary = platform_lab.primary()
+    standby, other = (name for name in ("db-sib-01", "db-sib-03", "db-fsn-01") if name != primary)
+    address = platform_lab.on(standby, f"getent hosts {primary}").split()[0]
+    trusting = "user=replicator replication=true sslmode=verify-full sslrootcert=/etc/postgresql-tls/ca.pem"
+    for name, expected in ((primary, "no password supplied"), (other, f'does not match host name "{other}"')):
+        said = platform_lab.on(standby, f"psql -w 'host={name} hostaddr={address} {trusting}' 2>&1 || true")
+        assert expected in said, said
+
+
 AT_HOME = "http://127.0.0.1:8500/v1"  # the datacenter of the site
 # Asks the node's Consul for the IPv4 addresses of a name, and prints how many there are.
 RESOLVE = r"""

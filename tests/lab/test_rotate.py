@@ -18,6 +18,7 @@ from tercet.components.nomad import tokens as nomad_tokens
 from tercet.components.nomad.declaration import AUTHORITY as NOMAD_AUTHORITY
 from tercet.components.nomad.declaration import GOSSIP_KEY as NOMAD_GOSSIP
 from tercet.components.patroni.declaration import API_PASSWORD
+from tercet.components.patroni.declaration import AUTHORITY as POSTGRES_AUTHORITY
 from tercet.components.proxy.component import PASSFILE
 from tercet.inventory.authorities import replaced
 from tercet.inventory.certificates import derived
@@ -120,8 +121,15 @@ def certificate_is(lab: Lab, secrets: Secrets) -> str:
         lab.on(APPS, "rm -f /run/t-node.pem")
 
 
+def asked_with(lab: Lab, node: str, server: str, secrets: Secrets) -> str:
+    """What a client on the node that trusts the authority of these secrets says of PostgreSQL on `server`."""
+    trusted = secrets.pair(POSTGRES_AUTHORITY).certificate
+    where = f"host={server} user=rewinder dbname=postgres sslmode=verify-full sslrootcert=/run/t-ca.pem"
+    return lab.on(node, f"cat > /run/t-ca.pem <<'END'\n{trusted}END\npsql -w '{where}' 2>&1; rm /run/t-ca.pem")
+
+
 def test_the_platforms_own_secrets_are_replaced_without_a_failed_write(platform_lab: Lab, tmp_path: Path) -> None:
-    names, authorities = rotatable(), {"consul_ca", "nomad_ca"}
+    names, authorities = rotatable(), {"consul_ca", "nomad_ca", "postgres_ca"}
     primary = platform_lab.primary()
     standby = next(name for name in ("db-sib-03", "db-fsn-01") if name != primary)
     sql(
@@ -143,7 +151,8 @@ def test_the_platforms_own_secrets_are_replaced_without_a_failed_write(platform_
         assert platform_lab.json("secrets", "rotate", *names) == {"rotated": list(names)}
     new = secrets_of(platform_lab)
     assert all(new.texts[name] == begun.texts[name] for name in names if name not in authorities), "it continues"
-    assert all(new.pair(each) != old.pair(each) for each in (AUTHORITY, NOMAD_AUTHORITY)) and not replaced(new)
+    assert all(new.pair(each) != old.pair(each) for each in (AUTHORITY, NOMAD_AUTHORITY, POSTGRES_AUTHORITY))
+    assert not replaced(new)
     rows, failures = written(platform_lab)
     assert rows > 20 and not failures, platform_lab.on(APPS, "cat /run/t-writer/why")
 
@@ -157,6 +166,8 @@ def test_the_platforms_own_secrets_are_replaced_without_a_failed_write(platform_
     assert accepted(platform_lab, old) == set() and len(accepted(platform_lab, new)) == 6
     assert gossip_keys(platform_lab) == {new.derived_key(GOSSIP), new.derived_key(NOMAD_GOSSIP)}
     assert [certificate_is(platform_lab, each) for each in (old, new)] == ["refused", "accepted"]
+    for secrets, expected in ((old, "certificate verify failed"), (new, "no password supplied")):
+        assert expected in asked_with(platform_lab, standby, primary, secrets)
     platform_lab.call("verify")
 
     current = tmp_path / "new.yml"

@@ -1,7 +1,7 @@
 """A certificate authority, and the certificates of the hosts for which it may sign.
 
-ECDSA P-256, ten years. The nodes trust the authority, and its key is stored next to the inventory. So the authority is
-constrained to one DNS name and the names below it, and its key cannot sign anything else.
+ECDSA P-256, ten years. The nodes trust the authority, and its key is stored next to the inventory. So an authority is
+constrained to one DNS name and the names below it, if its members share one, and its key cannot sign anything else.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 def make_authority(title: str, host: str) -> Pair:
-    """A new certificate authority that may sign only for that host and the names below it."""
+    """A new certificate authority that may sign only for that host and the names below it; "": for any."""
     key = ec.generate_private_key(ec.SECP256R1())
     builder = (
         _builder(_name(title), _name(title), key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(sign_certificates=True), critical=True)
-        .add_extension(x509.NameConstraints([x509.DNSName(host)], None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
+    if host:
+        builder = builder.add_extension(x509.NameConstraints([x509.DNSName(host)], None), critical=True)
     return _pair(builder.sign(key, hashes.SHA256()), key)
 
 

@@ -30,8 +30,8 @@ class Password:
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """A certificate authority that may sign only for one host and the names below it. `title` is its name in
-    certificates. `live`: `apply` brings another one into force on a running platform.
+    """A certificate authority that may sign only for one host and the names below it ("": for any). `title` is its name
+    in certificates. `live`: `apply` brings another one into force on a running platform.
 
     While it is replaced, the file also has the following one (`next_keys`), and then the certificate of the former one
     (`former_key`).

@@ -21,6 +21,7 @@ _STANDBY = "Patroni writes it on each standby"
 _READ_ONLY = "tercet's read-only guard sets it when no standby is left and takes it back"
 _FILES = "tercet places PostgreSQL's files"
 _REWIND = "tercet keeps it on: pg_rewind needs it to bring an old primary back"
+_TLS = "tercet makes the certificates, and every connection between nodes uses them"
 _DURABLE = "tercet keeps it on: off, a power cut loses acknowledged writes"
 
 OWNED: Mapping[str, str] = {
@@ -44,6 +45,10 @@ OWNED: Mapping[str, str] = {
     "external_pid_file": _FILES,
     "data_checksums": "it is chosen when the cluster is made; tercet has it on",
     "password_encryption": "all passwords are SCRAM",
+    "ssl": _TLS,
+    "ssl_cert_file": _TLS,
+    "ssl_key_file": _TLS,
+    "ssl_min_protocol_version": _TLS,
 }
 _RECOVERY_TARGET = "a point to recover to belongs to a restore, not to a running cluster"
 

@@ -11,7 +11,8 @@ passes as primary while no node holds the key; the last one counts), "leader ADD
 leader does not pass its check, its Patroni restarts or hangs, or its PostgreSQL is gone: it stays the primary while it
 answers pings and PostgreSQL does not refuse sessions.
 
-This program begins a session at the primary and holds it. PostgreSQL ends this session when it stops or crashes. Only a
+This program begins a session at the primary and holds it, as a user who does not exist and for whom PostgreSQL wants no
+TLS. PostgreSQL ends this session when it stops or crashes. Only a
 refused or reset connection, and the SQLSTATEs of a server that stops, crashed or starts, mean that PostgreSQL is going
 down. Any other error comes from a running PostgreSQL, for example if all slots are taken. A session that merely ends
 proves nothing, because authentication_timeout looks the same as a shutdown. The next session, begun at once, shows it.

@@ -15,7 +15,7 @@ case "$found" in
   *"|") echo "database $2 belongs to nobody: it does not exist"; exit 0 ;;
   *) echo "database $2 belongs to ${found##*|}"; exit 0 ;;
 esac
-export PGPASSWORD="$password" PGCONNECT_TIMEOUT=2
+export PGPASSWORD="$password" PGCONNECT_TIMEOUT=2 PGSSLMODE=verify-full PGSSLROOTCERT=@CA@
 @PSQL@ -XAtq -h "$(hostname)" -p "$3" -U "$1" -d "$2" -c 'SELECT 1' >/dev/null 2>&1 \
   || { echo "user $1 cannot log in with its password"; exit 0; }
 echo ready

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tercet.components.context import Context
 from tercet.components.patroni import component as patroni
+from tercet.components.patroni import tls
 from tercet.components.patroni.declaration import APPLICATION_PASSWORD, PatroniPorts
 from tercet.components.patroni.primary import of_primary
 from tercet.converge.component import Condition
@@ -16,7 +17,7 @@ from tercet.datafile import text_of
 from tercet.inventory.platform import Node
 
 _PROGRAMS = {"AS_POSTGRES": " ".join(patroni.AS_POSTGRES), "PSQL": patroni.PSQL}
-PROBE = text_of(__package__, "application-probe.sh", **_PROGRAMS)
+PROBE = text_of(__package__, "application-probe.sh", CA=tls.FOLDER.ca, **_PROGRAMS)
 CHANGE = text_of(__package__, "application-change.sh", **_PROGRAMS)
 
 

@@ -22,8 +22,10 @@ from typing import Any
 from tercet.components import endpoints, permission
 from tercet.components.context import Context
 from tercet.components.dcs.declaration import DcsPorts
+from tercet.components.patroni import tls
 from tercet.components.patroni.declaration import (
     API_PASSWORD,
+    PROBER,
     REPLICATOR,
     REPLICATOR_PASSWORD,
     REWINDER,
@@ -99,6 +101,7 @@ class Patroni:
             return
         yield Directory("/etc/patroni", purge=True, owner="root", group="postgres", mode=0o750)
         yield HOME
+        yield from tls.member(self.context, node).files(tls.FOLDER, "postgres")
         yield File(CONFIG, as_yaml(self._config(node)), mode=0o640, group="postgres", secret=True)
         yield File(GATE, self._gate().encode(), mode=0o755)
         yield File(BEFORE_STOP, _BEFORE_STOP.encode(), mode=0o755)
@@ -112,7 +115,7 @@ class Patroni:
         yield Unit(
             UNIT,
             restart_on=(unit_path(UNIT), GATE),
-            reload_on=(CONFIG,),
+            reload_on=(CONFIG, tls.FOLDER.ca, tls.FOLDER.node),
             rolling=databases("postgresql", node, self.context.platform),
         )
 
@@ -165,11 +168,15 @@ class Patroni:
                 # PG_REWIND moves data aside that cannot be rewound; Patroni must not delete it.
                 "remove_data_directory_on_rewind_failure": False,
                 "remove_data_directory_on_diverged_timelines": False,
-                "parameters": {"unix_socket_directories": "/run/postgresql"},
+                "parameters": {"unix_socket_directories": "/run/postgresql", **tls.parameters()},
                 "authentication": {
                     "superuser": {"username": SUPERUSER, "password": secrets.password(SUPERUSER_PASSWORD)},
-                    "replication": {"username": REPLICATOR, "password": secrets.password(REPLICATOR_PASSWORD)},
-                    "rewind": {"username": REWINDER, "password": secrets.password(REWINDER_PASSWORD)},
+                    "replication": {
+                        "username": REPLICATOR,
+                        "password": secrets.password(REPLICATOR_PASSWORD),
+                        **tls.CLIENT,
+                    },
+                    "rewind": {"username": REWINDER, "password": secrets.password(REWINDER_PASSWORD), **tls.CLIENT},
                 },
                 "pg_hba": self._pg_hba(),
             },
@@ -190,18 +197,19 @@ class Patroni:
         return {"bootstrap": {"dcs": self.dynamic(), "initdb": initdb, "post_bootstrap": AFTER_BOOTSTRAP}}
 
     def _pg_hba(self) -> list[str]:
-        """Who may log in from where; always with SCRAM, except the superuser, who logs in only through the local
-        socket. The first line that fits counts. Nodes are found in /etc/hosts by their address and by their name.
+        """Who may log in from where; always with TLS and SCRAM, except the superuser, who logs in only through the
+        local socket. The first line that fits counts. Nodes are found in /etc/hosts by their address and by their name.
         """
         databases, apps = ([node.name for node in self.context.platform.of(role)] for role in (Role.DB, Role.APPS))
         return [
             f"local all {SUPERUSER} peer",
             f"host all {SUPERUSER} all reject",
-            *(f"host replication {REPLICATOR} {name} scram-sha-256" for name in databases),
-            *(f"host {MAINTENANCE} {REWINDER} {name} scram-sha-256" for name in databases),
+            *(f"hostssl replication {REPLICATOR} {name} scram-sha-256" for name in databases),
+            *(f"hostssl {MAINTENANCE} {REWINDER} {name} scram-sha-256" for name in databases),
             f"host all {REPLICATOR},{REWINDER} all reject",
-            "host all all samehost scram-sha-256",  # application-probe.sh
-            *(f"host all all {name} scram-sha-256" for name in apps),
+            *(f"hostnossl all {PROBER} {name} scram-sha-256" for name in apps),  # nobody: it never gets further
+            "hostssl all all samehost scram-sha-256",  # application-probe.sh
+            *(f"hostssl all all {name} scram-sha-256" for name in apps),
         ]
 
     def dynamic(self) -> dict[str, Any]:

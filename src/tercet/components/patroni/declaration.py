@@ -6,16 +6,20 @@ from tercet.components.consul.declaration import USER as CONSUL
 from tercet.components.patroni.journal import JOURNALS
 from tercet.inventory.base import Model
 from tercet.inventory.components import ComponentDeclaration, Process
-from tercet.inventory.generated import Password
+from tercet.inventory.generated import Authority, Password
 from tercet.inventory.openings import Opening, Use
 from tercet.inventory.platform import Platform, Role
 from tercet.inventory.shapes import Port
 
 SUPERUSER, REPLICATOR, REWINDER = "postgres", "replicator", "rewinder"
+PROBER = "tercet_probe"
+"""There is no such user. nodeside/routes.py begins sessions under this name and never finishes them."""
 SUPERUSER_PASSWORD = Password("postgres_superuser", live=True)
 REPLICATOR_PASSWORD = Password("postgres_replication", live=True)
 REWINDER_PASSWORD = Password("postgres_rewind", live=True)
 APPLICATION_PASSWORD = Password("postgres_application")
+# For the names of nodes, with which they know each other. It has no name above them to be constrained to.
+AUTHORITY = Authority("postgres_ca", "tercet PostgreSQL", "", live=True)
 # Of Patroni's REST API, for everything that changes something.
 API_PASSWORD = Password("patroni_api", live=True)
 
@@ -48,14 +52,14 @@ DECLARATION = ComponentDeclaration(
         "application:Application",
     ),
     ports=PatroniPorts,
-    secrets=(SUPERUSER_PASSWORD, REPLICATOR_PASSWORD, REWINDER_PASSWORD, APPLICATION_PASSWORD, API_PASSWORD),
-    database_users=(SUPERUSER, REPLICATOR, REWINDER),
+    secrets=(SUPERUSER_PASSWORD, REPLICATOR_PASSWORD, REWINDER_PASSWORD, APPLICATION_PASSWORD, API_PASSWORD, AUTHORITY),
+    database_users=(SUPERUSER, REPLICATOR, REWINDER, PROBER),
     journals=JOURNALS,
     processes=(
         Process("postmaster", "", (Role.DB,)),  # Patroni's child
         Process("patroni", "patroni.service", (Role.DB,)),
     ),
-    additions=("service:DATABASE", "rights:RIGHTS"),
+    additions=("service:DATABASE", "rights:RIGHTS", "tls:SECRETS"),
     proof="proof:proof",
     status=("status:MEMBERS", "status:ASIDE"),
     # Patroni, PostgreSQL and what they start.

@@ -1,4 +1,6 @@
-"""What `verify` proves of replication: commits wait for standbys now, and would do so if there were none."""
+"""What `verify` proves of PostgreSQL: commits wait for standbys now, and would do so if there were none; and all that
+comes from other nodes is encrypted.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +21,45 @@ _SYNC = Exec(
         "WHERE sync_state IN ('quorum', 'sync')) WHERE NOT pg_is_in_recovery()",
     )
 )
+_SESSIONS = Exec(
+    (
+        *patroni.AS_POSTGRES,
+        *(patroni.PSQL, "-XAtq", "-c"),
+        "SELECT count(*), count(*) FILTER (WHERE NOT ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) "
+        "WHERE client_addr IS NOT NULL",
+    )
+)
 
 
 def proof(context: Context) -> Proof:
-    """Nothing where no standby confirms: a condition of Patroni's says that a write is on one disk only."""
+    """Nothing about commits where no standby confirms: a condition of Patroni's says that a write is on one disk."""
     platform = context.platform
-    if not platform.confirming:
-        return Proof()
     api = patroni.Patroni(context).api
-    asked: dict[str, dict[str, Request]] = {
-        node.name: {"proof.sync": _SYNC, "proof.config": api("/config", node)} for node in platform.of(Role.DB)
-    }
-    return Proof((quorum_commit(platform), strict(platform)), asked)
+    conditions = [encrypted(platform)]
+    asked: dict[str, dict[str, Request]] = {node.name: {"proof.tls": _SESSIONS} for node in platform.of(Role.DB)}
+    if platform.confirming:
+        conditions += [quorum_commit(platform), strict(platform)]
+        for node in platform.of(Role.DB):
+            asked[node.name] |= {"proof.sync": _SYNC, "proof.config": api("/config", node)}
+    return Proof(tuple(conditions), asked)
+
+
+def encrypted(platform: Platform) -> Condition:
+    databases = [node.name for node in platform.of(Role.DB)]
+
+    def check(readings: Readings) -> State:
+        total = 0
+        for name in readings.present(databases):
+            answer = readings.get(name, "proof.tls")
+            sessions, _, plain = answer.text.strip().partition("|")
+            if not sessions.isdigit() or not plain.isdigit():
+                return Waiting(f"{name} does not say who is connected ({answer.why()})")
+            if int(plain):
+                return Waiting(f"{plain} of {sessions} sessions from other nodes at {name} have no TLS")
+            total += int(sessions)
+        return Passing(f"{total} sessions")
+
+    return Condition("postgresql: every session from another node has TLS", check)
 
 
 def quorum_commit(platform: Platform) -> Condition:

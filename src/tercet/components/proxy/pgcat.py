@@ -72,6 +72,8 @@ def _template(context: Context, node: Node) -> bytes:
             "admin_username": "pgcat",
             "admin_password": secrets.password(ADMIN_PASSWORD),
             "connect_timeout": 500,  # ms; a silent server must cost less than the failover
+            "server_tls": True,
+            "verify_server_certificate": False,  # it would accept the authorities of the web, and no other
             "tcp_user_timeout": 1500,  # ms; its default of 10 s hung writes to a dead primary for 10.6 s
             "tcp_keepalives_idle": 1,
             "tcp_keepalives_interval": 1,

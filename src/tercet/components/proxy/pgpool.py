@@ -12,7 +12,7 @@ Invariants
 from __future__ import annotations
 
 from tercet.components.context import Context
-from tercet.components.patroni.declaration import APPLICATION_PASSWORD, PatroniPorts
+from tercet.components.patroni.declaration import APPLICATION_PASSWORD, AUTHORITY, PatroniPorts
 from tercet.components.proxy import routes
 from tercet.components.proxy.declaration import UNITS, ProxyPorts
 from tercet.components.proxy.flavour import Flavour, template
@@ -30,6 +30,7 @@ CONFIG = f"{DIR}/pgpool.conf"
 HBA = f"{DIR}/pool_hba.conf"
 PASSWORDS = f"{DIR}/pool_passwd"
 PCP = f"{DIR}/pcp.conf"
+AUTHORITIES = f"{DIR}/postgresql-ca.pem"
 LIMIT = f"{DIR}/clients.nft"
 TABLE = "inet tercet_pgpool"
 CLIENTS = 32  # sessions at the same time
@@ -74,6 +75,7 @@ def flavour(context: Context, node: Node) -> Flavour:
             File(HBA, hba.encode(), group="postgres", mode=0o640),
             File(PASSWORDS, password.encode(), owner="postgres", group="postgres", mode=0o600, secret=True),
             File(PCP, b"", group="postgres", mode=0o640),
+            File(AUTHORITIES, secrets.trusted(AUTHORITY).encode()),
             File(LIMIT, _limit(settings.ports.of(ProxyPorts).proxy)),
             File(unit_path(UNIT), unit),
         ),
@@ -118,6 +120,11 @@ def _config(context: Context) -> bytes:
         # If shared, a catalogue query holds a lock of all processes, and one whose server is aborted meanwhile keeps it
         # forever: seen after a cold start, every other session hung until pgpool was restarted.
         "enable_shared_relcache": "off",
+        # With the servers. pgpool compares no names, but the authority signs for database nodes alone. The file is read
+        # for each connection. For its clients, pgpool has no certificate: they are on this node. It warns that it has
+        # none when it starts.
+        "ssl": "on",
+        "ssl_ca_cert": AUTHORITIES,
         "sr_check_period": 0,
         "health_check_period": 0,
         "failover_on_backend_error": "off",

@@ -7,7 +7,7 @@ nodeside/routes.py says what the daemon does and why. The addresses are from the
 from __future__ import annotations
 
 from tercet.components.guard.component import SUPERVISED, program
-from tercet.components.patroni.declaration import PatroniPorts
+from tercet.components.patroni.declaration import PROBER, PatroniPorts
 from tercet.components.rolling import in_turn
 from tercet.components.sandbox import Sandbox
 from tercet.components.systemd import NEEDS_TAILNET
@@ -34,7 +34,7 @@ def resources(platform: Platform) -> tuple[Resource, ...]:
         "primary": PRIMARY,
         "read": READ,
         "port": settings.ports.of(PatroniPorts).postgresql,
-        "user": settings.postgresql.user,
+        "user": PROBER,
         "tailnet": str(settings.tailnet.cidr),
     }
     service = {

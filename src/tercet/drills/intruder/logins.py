@@ -48,6 +48,12 @@ def logins(application: str, database: str) -> dict[str, Login]:
         "the replicator, for SQL": Login(REPLICATOR_PASSWORD, f"user={REPLICATOR} dbname=postgres"),
         "the rewinder": Login(REWINDER_PASSWORD, f"user={REWINDER} dbname=postgres", admitted=(Role.DB,)),
         "the rewinder, for data": Login(REWINDER_PASSWORD, f"user={REWINDER} dbname={database}"),
+        "the replicator, without TLS": Login(
+            REPLICATOR_PASSWORD, f"user={REPLICATOR} replication=true sslmode=disable", "IDENTIFY_SYSTEM"
+        ),
+        "the application, without TLS": Login(
+            APPLICATION_PASSWORD, f"user={application} dbname={database} sslmode=disable"
+        ),
         "the application": Login(APPLICATION_PASSWORD, f"user={application} dbname={database}", admitted=(Role.APPS,)),
     }
 
