@@ -65,6 +65,14 @@ def test_an_authority_signs_for_no_other_name(tmp_path: Path, authority: Pair) -
         handshake(tmp_path, outside, outside, authority, "postgresql.example")
 
 
+def test_an_authority_without_a_name_signs_for_every_node(tmp_path: Path) -> None:
+    authority = make_authority("tercet PostgreSQL", "")
+    server, client = derived(("db-sib-01",), authority), derived(("db-fsn-01",), authority)
+    handshake(tmp_path, server, client, authority, "db-sib-01")
+    with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
+        handshake(tmp_path, client, server, authority, "db-sib-01")
+
+
 def test_another_authority_is_not_trusted(tmp_path: Path, authority: Pair) -> None:
     other = make_authority("tercet Consul", "consul")
     with pytest.raises(ssl.SSLError):

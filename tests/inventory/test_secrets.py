@@ -42,6 +42,8 @@ KEYS = [
     "consul_ca_key",
     "nomad_ca_cert",
     "nomad_ca_key",
+    "postgres_ca_cert",
+    "postgres_ca_key",
 ]
 """They stay: a running platform has only the secrets of these names."""
 
