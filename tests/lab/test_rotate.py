@@ -162,7 +162,8 @@ def test_the_platforms_own_secrets_are_replaced_without_a_failed_write(platform_
     wait_until("it streams again", lambda: sql(platform_lab, standby, receiving) == "streaming", timeout=30)
     for secrets, right in ((old, ["401"]), (new, ["200", "202"])):
         ask = f"curl -s -o /dev/null -w '%{{http_code}}' -m 5 -u patroni:{secrets.password(API_PASSWORD)} -X POST"
-        assert platform_lab.on(standby, f"{ask} http://{standby}:8008/reload").strip() in right
+        tls = "--cacert /etc/postgresql-tls/ca.pem --cert /etc/postgresql-tls/node.pem"
+        assert platform_lab.on(standby, f"{ask} {tls} https://{standby}:8008/reload").strip() in right
     assert accepted(platform_lab, old) == set() and len(accepted(platform_lab, new)) == 6
     assert gossip_keys(platform_lab) == {new.derived_key(GOSSIP), new.derived_key(NOMAD_GOSSIP)}
     assert [certificate_is(platform_lab, each) for each in (old, new)] == ["refused", "accepted"]

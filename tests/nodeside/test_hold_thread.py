@@ -10,15 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from tercet.inventory.certificates import derived, make_authority
 from tercet.nodeside import hold_thread
 
 PATRONI = """
-import http.server, sys, threading, time
+import http.server, ssl, sys, threading, time
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200); self.end_headers()
     def log_message(self, *_): pass
 server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[2])
+server.socket = context.wrap_socket(server.socket, server_side=True)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 print(server.server_port, flush=True)
 while True:
@@ -29,8 +33,11 @@ while True:
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
 def test_the_loop_stops_while_the_api_answers(tmp_path: Path, end: signal.Signals) -> None:
-    turns = tmp_path / "turns"
-    with subprocess.Popen([sys.executable, "-c", PATRONI, str(turns)], stdout=subprocess.PIPE, text=True) as process:
+    turns, node = tmp_path / "turns", tmp_path / "node.pem"
+    pair = derived(("db-sib-01",), make_authority("tercet PostgreSQL", ""))
+    node.write_text(pair.certificate + pair.key)
+    words = [sys.executable, "-c", PATRONI, str(turns), str(node)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         port = int(process.stdout.readline())
         argv = [sys.executable, "-I", hold_thread.__file__, str(process.pid), "127.0.0.1", str(port)]

@@ -13,6 +13,7 @@ from tercet.components.dcs.declaration import DcsPorts
 from tercet.components.nomad import tokens as nomad_tokens
 from tercet.components.nomad.declaration import NomadPorts
 from tercet.components.patroni.declaration import API_PASSWORD, PatroniPorts
+from tercet.components.patroni.tls import FOLDER as POSTGRESQL_TLS
 from tercet.inventory.platform import Platform
 from tercet.inventory.secrets import Secrets
 from tercet.nodeside.endpoint import Endpoint
@@ -57,9 +58,11 @@ def nomad(platform: Platform, secrets: Secrets | None = None) -> Endpoint:
 
 
 def patroni(platform: Platform, node: str, secrets: Secrets | None = None) -> Endpoint:
-    """Patroni's REST API on that node; with `secrets`, also for calls that change something."""
-    authorization = ""
-    if secrets is not None:
-        credentials = b64encode(f"{PATRONI_USER}:{secrets.password(API_PASSWORD)}".encode()).decode()
-        authorization = f"Basic {credentials}"
-    return Endpoint(node, platform.settings.ports.of(PatroniPorts).patroni, authorization=authorization)
+    """Patroni's REST API on that node, for a caller on a database node; with `secrets`, also for calls that change
+    something.
+    """
+    at = Endpoint(node, platform.settings.ports.of(PatroniPorts).patroni, "https", POSTGRESQL_TLS.ca)
+    if secrets is None:
+        return at
+    credentials = b64encode(f"{PATRONI_USER}:{secrets.password(API_PASSWORD)}".encode()).decode()
+    return at._replace(certificate=POSTGRESQL_TLS.node, authorization=f"Basic {credentials}")

@@ -31,3 +31,7 @@ class Endpoint(NamedTuple):
     def url(self, path: str) -> str:
         """The URL, for messages and for programs that need one. `path` begins with a slash."""
         return f"{self.scheme}://{self.host}:{self.port}{path}"
+
+    def curl(self, path: str) -> str:
+        """The words for curl in a shell: the URL, and the CA if there is one. Without the caller's certificate."""
+        return f"--cacert {self.ca} {self.url(path)}" if self.ca else self.url(path)

@@ -102,6 +102,7 @@ class Patroni:
         yield Directory("/etc/patroni", purge=True, owner="root", group="postgres", mode=0o750)
         yield HOME
         yield from tls.member(self.context, node).files(tls.FOLDER, "postgres")
+        yield tls.authorities(self.context)
         yield File(CONFIG, as_yaml(self._config(node)), mode=0o640, group="postgres", secret=True)
         yield File(GATE, self._gate().encode(), mode=0o755)
         yield File(BEFORE_STOP, _BEFORE_STOP.encode(), mode=0o755)
@@ -133,7 +134,9 @@ class Patroni:
                 "listen": f"{node.name}:{ports.patroni}",
                 "connect_address": f"{node.name}:{ports.patroni}",
                 "authentication": {"username": endpoints.PATRONI_USER, "password": secrets.password(API_PASSWORD)},
+                **tls.rest_api(self.context),
             },
+            "ctl": tls.control(self.context),
             "consul": {
                 "host": f"127.0.0.1:{settings.ports.of(DcsPorts).dcs_http}",
                 "consistency": "consistent",  # nodeside/keys.py says why

@@ -4,7 +4,7 @@
 # settings. Arguments: Patroni's loop_wait, then the URL of each member.
 patronictl -c @CONFIG@ edit-config --force --replace - || exit 1
 loop_wait=$1; shift
-seen_by() { curl -sf -m 2 "$1" | jq -r '.dcs_last_seen // 0'; }
+seen_by() { curl -sf -m 2 --cacert @CA@ "$1" | jq -r '.dcs_last_seen // 0'; }
 changed=$(date +%s); deadline=$((changed + 3 * loop_wait + 6))
 for member in "$@"; do
   while last=$(seen_by "$member") && [ -n "$last" ] && [ "$last" -le $((changed + loop_wait)) ]; do

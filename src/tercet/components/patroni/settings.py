@@ -17,6 +17,7 @@ from typing import Any
 from tercet.components import endpoints
 from tercet.components.context import Context
 from tercet.components.patroni.component import BIN, CONFIG, DATA, Patroni
+from tercet.components.patroni.tls import FOLDER
 from tercet.components.rolling import databases
 from tercet.converge.component import Condition
 from tercet.converge.requests import Answer, Exec, Request
@@ -26,7 +27,7 @@ from tercet.inventory.platform import Node, Role
 
 DYNAMIC = "PostgreSQL's dynamic configuration"
 
-REPLACE = text_of(__package__, "settings-replace.sh", CONFIG=CONFIG)
+REPLACE = text_of(__package__, "settings-replace.sh", CONFIG=CONFIG, CA=FOLDER.ca)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Settings:
         databases = tuple(database.name for database in platform.of(Role.DB))
         members = (endpoints.patroni(platform, name).url("/patroni") for name in databases)
         words = ("sh", "-c", REPLACE, "sh", str(self.context.timing.loop_wait), *members)
-        own = endpoints.patroni(platform, "$(hostname)").url("/config")
+        own = endpoints.patroni(platform, "$(hostname)").curl("/config")
         yield Object(
             DYNAMIC,
             Exec(("sh", "-c", f"exec curl -sf -m 2 {own}")),
@@ -63,7 +64,7 @@ class Settings:
 
 
 FIRST, SECOND = "patroni-restarts", "patroni-lowered"  # rounds of restarts: see restarts_of_lowered
-PENDING = text_of(__package__, "settings-pending.sh", BIN=BIN, DATA=DATA)
+PENDING = text_of(__package__, "settings-pending.sh", BIN=BIN, DATA=DATA, CA=FOLDER.ca)
 # As pg_controldata calls them → as settings.
 BOUND_TO_PRIMARY = {
     "max_connections": "max_connections",

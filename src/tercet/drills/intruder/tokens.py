@@ -16,7 +16,7 @@ from tercet.session.session import Session
 
 
 async def attempts(session: Session) -> list[Attempt]:
-    return [*await _consul(session), *await _nomad(session)]
+    return [*await _consul(session), *await _nomad(session), await _patroni(session)]
 
 
 async def _consul(session: Session) -> list[Attempt]:
@@ -93,3 +93,15 @@ async def _nomad(session: Session) -> list[Attempt]:
             ("an invented token", plain._replace(authorization=f"Bearer {uuid4()}")),
         )
     ]
+
+
+async def _patroni(session: Session) -> Attempt:
+    """Whoever knows the password, but has no certificate of a database node."""
+    node = session.platform.at(session.platform.sites[0].name, Role.DB).name
+    at = endpoints.patroni(session.platform, node, session.context.secrets)._replace(certificate="")
+    calls = (Call("PATCH", "/config", "{}"), Call("POST", "/switchover", "{}"))
+    return Attempt(
+        f"root on {node} with the password of Patroni's API and no certificate",
+        f"{len(calls)} calls to Patroni",
+        await not_denied(session.provider, node, at, calls),
+    )

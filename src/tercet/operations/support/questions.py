@@ -56,7 +56,7 @@ def of_role(role: Role, session: Session) -> Mapping[str, str]:
         Role.APPS: {"consul.txt": f"{members} true"},
         Role.DB: {
             "patroni.txt": f"patronictl -c {patroni.CONFIG} list; patronictl -c {patroni.CONFIG} history; "
-            f"curl -s -m 5 {endpoints.patroni(platform, '$(hostname)').url('/patroni')}; true",
+            f"curl -s -m 5 {endpoints.patroni(platform, '$(hostname)').curl('/patroni')}; true",
             "postgresql.txt": f"ls -la {patroni.DATA} {patroni.DATA}/pg_wal | head --lines=200; "
             f"{patroni.BIN}/pg_controldata -D {patroni.DATA}; "
             "for view in pg_stat_replication pg_stat_wal_receiver pg_replication_slots; do "
