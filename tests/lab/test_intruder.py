@@ -6,62 +6,58 @@ import asyncio
 import json
 import re
 import shlex
-import subprocess
-from ipaddress import IPv4Address
-from pathlib import Path
+import sys
 from typing import Any
 
 import pytest
 
 from tercet.components.consul import tokens
-from tercet.components.headscale.component import HEADSCALE, world_address
-from tercet.components.headscale.declaration import AUTHORITY, HOSTNAME
-from tercet.inventory.load import load
-from tercet.providers.lab.layout import Layout, layout_of
+from tercet.components.headscale.component import HEADSCALE
+from tercet.drills.intruder import outside
+from tercet.drills.intruder.stranger import joined, seen
+from tercet.host.command import command
 from tercet.session.session import open_session
 from tests.lab.conftest import DCS, Lab, secrets_of, wait_until
-from tests.lab.outsider import Outsider, Tailnet
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3700)]
 
 SITE = "sib-01"
-# Address and port of each TCP socket that does not listen on loopback alone, and its program.
-LISTENING = "ss -Hlntp | awk '{print $4, $6}' | grep -vE '^(127|\\[::1\\])'"
+# The ports of tailscaled's PeerAPI.
+PEER_API = "ss -Hlntp | grep tailscaled | awk '{print $4}'"
 
 
-def layout(file: Path) -> Layout:
-    return layout_of(load(file))
+def peer_api(lab: Lab, node: str) -> set[int]:
+    return {int(each.rpartition(":")[2]) for each in lab.on(node, PEER_API).split()}
 
 
-def listening(lab: Lab, node: str, but: str = "no program") -> set[int]:
-    """The ports at which a node can be reached from elsewhere, if nothing is in the way, without those of a program."""
-    sockets = [line.split(maxsplit=1) for line in lab.on(node, LISTENING).splitlines()]
-    found = {int(address.rpartition(":")[2]) for address, program in sockets if but not in program}
-    assert found, f"{node} listens nowhere"
-    return found
+# Connects to ADDRESS:PORT from another address; prints "silence", or what answered.
+CONNECT = """
+import socket, sys
+address, _, port = sys.argv[2].rpartition(":")
+try:
+    socket.create_connection((address, int(port)), 2, (sys.argv[1], 0))
+    print("open")
+except TimeoutError:
+    print("silence")
+except OSError as error:
+    print(error)
+"""
 
 
-def test_a_neighbour_on_the_bridge_reaches_no_node(platform_lab: Lab) -> None:
-    """Neither a node's address on the bridge nor its tailnet address, for which Linux answers on the bridge, too."""
-    made = layout(platform_lab.file)
-    nodes = [container for container in made.containers if container.network.name == SITE]
-    status = platform_lab.status()
-    tailnet = {node["name"]: node["address"] for site in status["sites"] for node in site["nodes"]}
-    doors = [
-        (address, port)
-        for node in nodes
-        for port in sorted({*listening(platform_lab, node.name), 22, 4646, 5432, 8008, 8500, 9500})
-        for address in (str(node.address), tailnet[node.name])
-    ]
-    with Outsider(made, SITE) as outsider:
-        outsider.route({tailnet[node.name]: str(node.address) for node in nodes})
-        assert outsider.knock(doors) == []
-        member = tailnet["apps-fsn-01"]  # may use PostgreSQL
-        outsider.claim(member)
-        database = next(node for node in nodes if node.disk)
-        before = dropped(platform_lab, database.name)
-        assert outsider.knock([(str(database.address), 5432), (tailnet[database.name], 5432)], member) == []
-        assert dropped(platform_lab, database.name) >= before + 2, "dropped as forged: not answered to the member"
+async def test_a_members_address_is_of_no_use_on_the_bridge(platform_lab: Lab) -> None:
+    """The database's node drops as forged what comes from there, instead of answering to the member."""
+    async with open_session(platform_lab.file) as session:
+        nodes = await outside.targets(session)
+        database, member = nodes[DATABASE], nodes["apps-fsn-01"].tailnet  # may use PostgreSQL
+        before = await asyncio.to_thread(dropped, platform_lab, DATABASE)
+        async with session.provider.neighbour(SITE) as here:
+            await command([*here, "ip", "address", "add", f"{member}/32", "dev", "lo"], doing="claim an address")
+            route = ["ip", "route", "add", database.tailnet, "via", database.bridge]
+            await command([*here, *route], doing="route to a node")
+            for address in (database.bridge, database.tailnet):
+                words = [sys.executable, "-c", CONNECT, member, f"{address}:5432"]
+                assert (await command([*here, *words], doing="connect")).strip() == "silence"
+        assert await asyncio.to_thread(dropped, platform_lab, DATABASE) >= before + 2
 
 
 CONFIG = "kv/service/proposalsapp/config"  # Patroni runs the commands that it finds here
@@ -90,6 +86,7 @@ def test_the_intruder_is_refused_everything(platform_lab: Lab) -> None:
     assert {f"{user} on {node}" for user in ("nobody", "postgres") for node in (CONTROL, APPS, DATABASE)} <= positions
     assert {f"root on {APPS} with {what}" for what in ("its own token", "no token", "an invented token")} <= positions
     assert {f"root on apps-{other}" for other in ("sib-01", "sib-03")} & positions
+    assert {f"a guest on the bridge of {SITE}", "a device of the tailnet with another tag"} <= positions
     assert {"a job without a user", "a job as root", "a job as postgres", "a job as nomad-job"} <= positions
 
 
@@ -103,6 +100,7 @@ def test_the_intruder_finds_holes(platform_lab: Lab) -> None:
     try:
         platform_lab.on(CONTROL, f"{call} -X PUT -d {shlex.quote(body)} {DCS}/acl/policy/{policy['ID']} > /dev/null")
         platform_lab.on(APPS, f"nft insert rule inet tercet_firewall users tcp dport 8500 accept; chmod 644 {readable}")
+        platform_lab.on(APPS, "nft insert rule inet tercet_firewall outside tcp dport 8500 accept")
         made = platform_lab.json("drill", "intruder", expect=1)
     finally:
         platform_lab.on(APPS, "systemctl restart tercet-firewall")
@@ -114,7 +112,9 @@ def test_the_intruder_finds_holes(platform_lab: Lab) -> None:
         f"root on {APPS} with its own token",
         f"root on {DATABASE} with the token of {APPS}",
         "a job as nomad-job",
+        f"a guest on the bridge of {SITE}",
     }, found
+    assert found[f"a guest on the bridge of {SITE}"].startswith("refused ")
     assert "GET /v1/operator/raft/configuration: status 200" in found[f"root on {APPS} with its own token"]
     assert "127.0.0.1:8500" in found[f"nobody on {APPS}"]
     assert readable in found["a job as nomad-job"] and "port 8500" in found["a job as nomad-job"]
@@ -321,62 +321,26 @@ def dropped(lab: Lab, node: str) -> int:
     return sum(int(packets) for packets in re.findall(r"counter packets (\d+)", rules))
 
 
-KEY = f"""
-id=$({HEADSCALE} users list -o json | jq -r '.[0].id')
-{HEADSCALE} preauthkeys create --user "$id" --tags tag:stranger --expiration 5m -o json | jq -er .key
-"""
-FORGET = f"""
-for id in $({HEADSCALE} nodes list -o json | jq -r '.[] | select(.given_name | startswith("stranger")) | .id'); do
-  {HEADSCALE} nodes delete -i "$id" --force
-done
-"""
-
-
-def test_a_device_of_the_tailnet_that_is_no_node_reaches_no_node(platform_lab: Lab, tmp_path: Path) -> None:
-    """It does not even see the nodes. If the tailnet's policy is gone, its packets arrive, but the nodes do not answer.
-    tailscaled itself does then: it takes what is for its PeerAPI out of the tunnel before the kernel sees it.
+async def test_the_nodes_do_not_answer_a_device_that_the_tailnet_admits(platform_lab: Lab) -> None:
+    """If the tailnet's policy is gone, its packets arrive. tailscaled itself answers then: it takes what is for its
+    PeerAPI out of the tunnel before the kernel sees it.
     """
-    status = platform_lab.status()
-    tailnet = {node["name"]: node["address"] for site in status["sites"] for node in site["nodes"]}
-    doors = [
-        (address, port)
-        for name, address in tailnet.items()
-        for port in sorted({*listening(platform_lab, name, but="tailscaled"), 22, 4646, 5432, 8008, 8500, 9500})
-    ]
     try:
-        with (
-            Outsider(layout(platform_lab.file), SITE) as outsider,
-            outsider.joined(asyncio.run(entry(platform_lab)), tmp_path) as tailscale,
-        ):
-            address = subprocess.run([*tailscale, "ip", "-4"], capture_output=True, text=True, timeout=20, check=True)
-            assert str(IPv4Address(address.stdout.strip())) not in tailnet.values()
-            assert seen(tailscale) == set()
-            assert outsider.knock(doors) == []
-            platform_lab.on("world", OPEN)
-            wait_until("it sees the nodes", lambda: seen(tailscale) >= {*tailnet.values()}, 30)
-            for name, node in tailnet.items():
-                ping = [*tailscale, "ping", "--timeout=5s", "--c=5", node]
-                assert "pong" in subprocess.run(ping, capture_output=True, text=True, timeout=60, check=True).stdout, (
-                    name
-                )
-            assert outsider.knock(doors) == []
+        async with open_session(platform_lab.file) as session:
+            nodes = await outside.targets(session)
+            doors = []
+            for name, node in nodes.items():
+                own = await asyncio.to_thread(peer_api, platform_lab, name)
+                doors += [(node.tailnet, port) for port in node.ports if port not in own]
+            async with session.provider.neighbour(SITE) as here, joined(session, here) as tailscale:
+                assert await seen(tailscale) == set()
+                await asyncio.to_thread(platform_lab.on, "world", OPEN)
+                async with asyncio.timeout(30):
+                    while not await seen(tailscale) >= {node.tailnet for node in nodes.values()}:
+                        await asyncio.sleep(0.5)
+                for node in nodes.values():
+                    ping = [*tailscale, "ping", "--timeout=5s", "--c=5", node.tailnet]
+                    assert "pong" in await command(ping, doing="ping a node", timeout=60)
+                assert await outside.answered(here, doors) == []
     finally:
-        platform_lab.on("world", FORGET + CLOSE)
-
-
-def seen(tailscale: list[str]) -> set[str]:
-    """The addresses of the devices that a device of the tailnet knows."""
-    done = subprocess.run([*tailscale, "status", "--json"], capture_output=True, timeout=20, check=True)
-    peers = json.loads(done.stdout)["Peer"] or {}
-    return {address for peer in peers.values() for address in peer["TailscaleIPs"]}
-
-
-async def entry(lab: Lab) -> Tailnet:
-    """A way into the lab's tailnet with another tag."""
-    async with open_session(lab.file) as session:
-        context = session.context
-        [tailscaled], [tailscale] = context.program("tailscaled"), context.program("tailscale")
-        authority = context.secrets.pair(AUTHORITY).certificate
-        address = str(world_address(context))
-    key = await asyncio.to_thread(lab.on, "world", KEY)
-    return Tailnet(tailscaled.source, tailscale.source, HOSTNAME, address, authority, key.strip())
+        await asyncio.to_thread(platform_lab.on, "world", CLOSE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from tercet.converge.events import Emit
@@ -56,6 +56,9 @@ class PaperProvider:
 
     async def preflight(self) -> tuple[Check, ...]:
         return (ok("all", "paper", f"{self._platform.settings.of(DECLARATION).sheets} sheets"),)
+
+    def neighbour(self, site: str) -> AbstractAsyncContextManager[Sequence[str]]:
+        raise NotImplementedError(site)
 
     async def close(self) -> None:
         pass

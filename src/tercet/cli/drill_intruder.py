@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     "intruder",
     cls=Command,
     help="try what nobody may do, as users and jobs, and with stolen secrets; exit 1 if anything succeeds",
-    examples=(("tercet drill intruder", "some 40 attempts, within a minute; the platform is not disturbed"),),
+    examples=(("tercet drill intruder", "some 50 attempts, about a minute; the platform is not disturbed"),),
 )
 @click.pass_obj
 def intruder(call: Invocation) -> int:

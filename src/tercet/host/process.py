@@ -11,8 +11,8 @@ import os
 import shutil
 import signal
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,18 @@ async def run(
     if status != 0:
         raise TercetError(f"{what} left with status {status}; its last output:\n{tail(errors or lines)}")
     return lines
+
+
+@asynccontextmanager
+async def running(*argv: str, **options: Any) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a program, in a process group of its own, until the block ends. If this process is killed, the kernel ends
+    the program. Raises OSError.
+    """
+    process = await start("setpriv", "--pdeathsig", "KILL", "--", *argv, **options)
+    try:
+        yield process
+    finally:
+        await _end(process)
 
 
 async def start(*argv: str, **options: Any) -> asyncio.subprocess.Process:

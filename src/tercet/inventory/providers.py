@@ -54,6 +54,8 @@ class ProviderDeclaration(Generic[M]):
     """The keys that it adds to those of every site."""
     world: Callable[[M], IPv4Network] | None = None
     """The network of the outside world (headscale and DERP) that it makes. None: its nodes join a real tailnet."""
+    neighbours: bool = False
+    """Whether it can make a guest on the network of a site that is no node (Provider.neighbour)."""
     faults: frozenset[Capability] = frozenset()
     """The faults that it can make. A drill that needs another one is refused before anything is changed."""
     check: Callable[[Inventory], Iterable[Finding]] = lambda _: ()

@@ -71,6 +71,12 @@ class Provider(Fleet, Protocol):
         """The local command line that runs `argv` (default: a login shell) on the node in a terminal."""
         ...
 
+    def neighbour(self, site: str) -> AbstractAsyncContextManager[Sequence[str]]:
+        """A guest on the network of that site that is no node, until the block ends: the words that precede a command
+        line of this machine to run it there. Only called if the provider declares `neighbours`.
+        """
+        ...
+
     async def close(self) -> None:
         """Close all connections to servers and nodes, and end the programs on them. Later calls connect again."""
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from tercet.converge.events import Emit, Event
-from tercet.drills.intruder import jobs, logins, tokens, users
+from tercet.drills.intruder import jobs, logins, outside, tokens, users
 from tercet.drills.intruder.attempt import Attempt
 from tercet.session.session import Session, operator
 
@@ -15,6 +15,7 @@ KINDS: tuple[Callable[[Session], Awaitable[list[Attempt]]], ...] = (
     tokens.attempts,
     logins.attempts,
     jobs.attempts,
+    outside.attempts,
 )
 
 

@@ -97,6 +97,7 @@ DECLARATION = ProviderDeclaration(
     image="tree",
     site=LabSiteModel,
     world=lambda settings: settings.world,
+    neighbours=True,
     faults=frozenset(Capability),
     check=check,
     moved={"links": "links"},

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cached_property
 from pathlib import Path
 from time import monotonic
@@ -33,6 +33,7 @@ from tercet.providers.lab.drift import WATCHERS_WANTED, CutChange, LabKind, drif
 from tercet.providers.lab.faults import LabFaults
 from tercet.providers.lab.layout import LABS, layout_of
 from tercet.providers.lab.namespace import inside_with_sysfs
+from tercet.providers.lab.neighbour import neighbour
 from tercet.providers.lab.network import LabNetwork, require_root
 from tercet.providers.lab.observe import WATCHERS, observe
 from tercet.providers.lab.preflight import preflight
@@ -190,6 +191,9 @@ class LabProvider:
             )
             for name in names
         )
+
+    def neighbour(self, site: str) -> AbstractAsyncContextManager[Sequence[str]]:
+        return neighbour(self._layout, site)
 
     async def preflight(self) -> tuple[Check, ...]:
         """See providers/base.py."""

@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -356,6 +356,9 @@ class ProxmoxProvider:
         ]
 
     # -------------------------------------------------------------------------------------------- housekeeping
+
+    def neighbour(self, site: str) -> AbstractAsyncContextManager[Sequence[str]]:
+        raise NotImplementedError(f"not declared: no neighbour at {site}")
 
     @property
     def faults(self) -> ProxmoxFaults:
