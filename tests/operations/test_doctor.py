@@ -28,7 +28,7 @@ class Sound(ProxmoxProvider):
 
 
 async def titles(image: Image | None, state: str) -> list[str]:
-    platform = SimpleNamespace(settings=SimpleNamespace(provider="proxmox"))
+    platform = SimpleNamespace(settings=SimpleNamespace(provider="proxmox"), of=lambda _role: ["world"])
     checks = await examine(cast(Session, SimpleNamespace(platform=platform, provider=Sound(), image=image)))
     return [check.title for check in checks if check.state == state]
 

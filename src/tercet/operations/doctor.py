@@ -1,4 +1,6 @@
-"""`doctor`: finds everything that would make `up` fail later, with remedies. Changes nothing."""
+"""`doctor`: finds everything that would make `up` fail later, and what of the tailnet is open, with remedies. Changes
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from collections.abc import Iterator
 
 from tercet.image.build import has_form
 from tercet.inventory.providers import declaration
+from tercet.operations.device import device
 from tercet.providers.preflight import HERE, Check, failed, ok, program
 from tercet.session.session import Session
 
@@ -14,12 +17,13 @@ IMAGE_PROGRAMS = ("mmdebstrap", "zstd")
 
 
 async def examine(session: Session) -> tuple[Check, ...]:
-    """The provider's own checks and, if the image does not exist yet in the provider's form, the checks for building
-    it.
+    """The provider's own checks, this machine's view of the tailnet, and if the image does not exist yet in the
+    provider's form, the checks for building it.
     """
     form = declaration(session.platform.settings.provider).image
     made = session.image is not None and has_form(session.image, form)
-    return (*(() if made else _image()), *await session.provider.preflight())
+    seen = await device(session.platform)
+    return (*(() if made else _image()), *await session.provider.preflight(), *((seen,) if seen else ()))
 
 
 def _image() -> Iterator[Check]:
