@@ -50,12 +50,7 @@ def make_server(host: str, authority: Pair) -> Pair:
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(sign_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(
-                issuer_certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-            ),
-            critical=False,
-        )
+        .add_extension(_signed_with(issuer_certificate), critical=False)
     )
     return _pair(builder.sign(issuer, hashes.SHA256()), key)
 
@@ -88,6 +83,7 @@ def derived(hosts: Sequence[str], authority: Pair) -> Pair:
         .add_extension(
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
         )
+        .add_extension(_signed_with(issuer_certificate), critical=False)
     )
     return _pair(builder.sign(issuer, hashes.SHA256(), ecdsa_deterministic=True), key)
 
@@ -107,6 +103,12 @@ def signed_by(pair: Pair, authority: Pair) -> bool:
     except Exception:  # cryptography raises ValueError, TypeError or InvalidSignature; each means no
         return False
     return certificate.public_key() == key.public_key()
+
+
+def _signed_with(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    """Without it, a client of Python 3.13 refuses the certificate."""
+    identifier = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier.value)
 
 
 def _name(common: str) -> x509.Name:
