@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from tercet.cli.render import plan_json, render_plan, summary
+from tercet.components.rolling import in_turn
 from tercet.converge.plan import Change, Held, Plan, Step
 from tercet.converge.resources import File
 from tercet.converge.target import Kind, Target, Verb
@@ -27,7 +28,7 @@ PLAN = Plan(
                 Change(Verb.UPDATE, Target(Kind.FILE, "/etc/consul.d/agent.json"), "content differs"),
                 Change(Verb.RESTART, Target(Kind.UNIT, "consul.service"), "its file /etc/consul.d/agent.json changes"),
             ),
-            "consul servers",
+            in_turn("consul servers"),
         ),
         Step("patroni", "db-sib-01", (Change(Verb.CREATE, Target(Kind.FILE, SECRET.path), "absent", SECRET),)),
         Step(

@@ -186,6 +186,33 @@ async def test_no_running_member_is_disturbed_while_another_is_not_well(world: W
     assert "No running member of servers was disturbed" in str(error.value)
 
 
+@pytest.mark.parametrize("alone", [True, False])
+async def test_members_that_work_alone_and_serve_no_more_do_not_wait_for_each_other(world: World, alone: bool) -> None:
+    """What the plan changes before them has broken all of them, and their own change repairs them."""
+    await rolled(world)
+
+    def breaks(_: Readings) -> State:
+        if not world.did("restart"):
+            for machine in world.machines.values():
+                machine.objects.pop("standing", None)
+        return Passing()
+
+    def repaired(_: Readings) -> State:
+        return Passing() if len(world.did("restart")) == 3 else Waiting("nothing serves")
+
+    first = Part("first", everywhere(world, "first"), gate=[Condition("breaks", breaks)])
+    rolling = replace(ROLLING, alone=alone)
+    gate = Condition("serve", repaired, (("one", "a.service"),))
+    part = Part("a", everywhere(world, "a", "2", rolling), after=("first",), gate=[gate])
+    if alone:
+        await converge(world, first, part, gate_timeout=0.1)
+        assert sorted(world.did("restart")) == [f"{name} restart a.service" for name in ("one", "three", "two")]
+    else:
+        with pytest.raises(TercetError, match="nothing serves"):
+            await converge(world, first, part, gate_timeout=0.1)
+        assert world.did("restart") == []
+
+
 async def test_the_roll_out_stops_at_the_first_member_that_does_not_come_back(world: World) -> None:
     await rolled(world)
 

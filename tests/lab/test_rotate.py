@@ -19,7 +19,7 @@ from tercet.components.nomad.declaration import AUTHORITY as NOMAD_AUTHORITY
 from tercet.components.nomad.declaration import GOSSIP_KEY as NOMAD_GOSSIP
 from tercet.components.patroni.declaration import API_PASSWORD
 from tercet.components.patroni.declaration import AUTHORITY as POSTGRES_AUTHORITY
-from tercet.components.proxy.component import PASSFILE
+from tercet.components.proxy.serving import PASSFILE
 from tercet.inventory.authorities import replaced
 from tercet.inventory.certificates import derived
 from tercet.inventory.secrets import Secrets

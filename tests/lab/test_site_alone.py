@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tercet.components.nomad.declaration import JOB_USER
-from tercet.components.proxy.component import PASSFILE
+from tercet.components.proxy.serving import PASSFILE
 from tests.lab.conftest import NOMAD_TOKEN, Lab, wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3700)]

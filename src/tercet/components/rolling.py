@@ -6,7 +6,7 @@ The engine decides the order of members (converge/resources.py, Turn).
 from __future__ import annotations
 
 from tercet.components import endpoints
-from tercet.converge.requests import Answer, Exec, Http
+from tercet.converge.requests import Answer, Exec, Http, Request
 from tercet.converge.resources import Rolling, Standing
 from tercet.inventory.platform import Node, Platform, Role
 from tercet.nodeside.endpoint import Endpoint
@@ -14,9 +14,11 @@ from tercet.nodeside.endpoint import Endpoint
 _NOTHING = Exec(("true",))
 
 
-def in_turn(group: str, *, client: bool = False) -> Rolling:
-    """Members without a leader that work alone, so a member that cannot be reached does not hold up the others."""
-    return Rolling(group, _NOTHING, lambda _answer: Standing.FOLLOWER, client, alone=True)
+def in_turn(group: str, *, client: bool = False, serves: Request = _NOTHING) -> Rolling:
+    """Members without a leader that work alone, so a member that cannot be reached does not hold up the others.
+    `serves` succeeds on a member that serves.
+    """
+    return Rolling(group, serves, _succeeds, client, alone=True)
 
 
 def databases(group: str, node: Node, platform: Platform, *, client: bool = False) -> Rolling:
@@ -38,6 +40,10 @@ def everywhere(group: str, node: Node, platform: Platform, agent: Endpoint) -> R
             return databases(group, node, platform, client=True)
         case _:
             return Rolling(group, _NOTHING, lambda _answer: Standing.FOLLOWER, client=True)
+
+
+def _succeeds(answer: Answer) -> Standing:
+    return Standing.FOLLOWER if answer.ok else Standing.DOWN
 
 
 def _database(answer: Answer) -> Standing:

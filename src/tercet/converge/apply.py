@@ -4,6 +4,8 @@ Invariants
 - The steps of a component start when the gates of all components before it have passed. Components that do not depend
   on each other run in parallel.
 - At most one running member of a rolling group is disturbed at a time, and only while the component's gate passes.
+  Members that work alone and no longer serve when their turn comes are changed first, without a gate: their change may
+  be what they lack.
 - After a failure nothing new is started: running scripts are finished, and the error is raised.
 - Nodes that the plan found unreachable are not asked, and gates judge only the others (Readings.present).
 - If this is cancelled at any point, the next plan finds everything that was half done (see nodeside/agent/stamps.py).
@@ -16,16 +18,20 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
-from tercet.converge.component import Component, Condition, Waiting
+from tercet.converge.component import Component, Condition, Readings, Waiting
 from tercet.converge.events import Emit, Event
 from tercet.converge.fleet import Fleet
 from tercet.converge.gates import explain, wait_for
+from tercet.converge.observe import ask
 from tercet.converge.order import in_order
 from tercet.converge.plan import Change, Plan, Step
 from tercet.converge.planner import desired
+from tercet.converge.resources import Rolling, Turn
 from tercet.converge.steps import Executor
 from tercet.errors import TercetError
 from tercet.inventory.platform import Node
+
+ASK_S = 10.0
 
 
 async def apply(
@@ -123,12 +129,26 @@ class _Run:
         report("failed", str(error).partition("\n")[0])
 
     async def _carry_out(self, component: Component, steps: Sequence[Step], report: _Report) -> None:
-        disturbing = [step for step in steps if step.group]
-        await self._side_by_side((step for step in steps if not step.group), report)
+        disturbing = [step for step in steps if step.rolling]
+        await self._side_by_side((step for step in steps if not step.rolling), report)
+        idle = await self._idle(disturbing)
+        await self._side_by_side(idle, report)
+        disturbing = [step for step in disturbing if step not in idle]
         await self._gate(component, report, disturbing[0] if disturbing else None)
         for step in disturbing:
             await self._hand(step, report)
             await self._gate(component, report)
+
+    async def _idle(self, steps: Iterable[Step]) -> list[Step]:
+        """The steps on members that work alone and do not serve now."""
+        alone = {step.node: step.rolling for step in steps if step.rolling and step.rolling.alone}
+        asked = {node: {rolling.group: rolling.question} for node, rolling in alone.items()}
+        readings = await ask(self._fleet, asked, timeout=ASK_S) if asked else Readings({})
+
+        def serves(node: str, rolling: Rolling) -> bool:
+            return rolling.turn(readings.get(node, rolling.group)) is not Turn.NOBODY
+
+        return [step for step in steps if step.node in alone and not serves(step.node, alone[step.node])]
 
     async def _side_by_side(self, steps: Iterable[Step], report: _Report) -> None:
         async def one(step: Step) -> None:

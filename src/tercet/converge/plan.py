@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tercet.converge.resources import Resource
+from tercet.converge.resources import Resource, Rolling
 from tercet.converge.target import Kind, Target, Verb
 from tercet.inventory.platform import holds_database
 
@@ -47,7 +47,7 @@ class Change:
 class Step:
     """All changes of one component on one node, made by one script there.
 
-    `group` is set if the step disturbs a running member of a rolling group. Such steps of a component run one at a
+    `rolling` is set if the step disturbs a running member of a rolling group. Such steps of a component run one at a
     time, in the plan's order, and the component's conditions are checked after each.
 
     `unknown` is set if the node's container is stopped. `changes` then has all changes that may be needed, and each is
@@ -57,8 +57,13 @@ class Step:
     component: str
     node: str
     changes: tuple[Change, ...]
-    group: str | None = None
+    rolling: Rolling | None = None
     unknown: bool = False
+
+    @property
+    def group(self) -> str | None:
+        """The name of the rolling group."""
+        return self.rolling.group if self.rolling else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,4 +204,4 @@ def _step(component: str, node: str, changes: Sequence[Change], seen: Seen) -> t
     if not found:
         return Turn.NOBODY, Step(component, node, tuple(changes), unknown=seen.stopped)
     turn, rolling = max(found, key=lambda pair: pair[0])
-    return turn, Step(component, node, tuple(changes), rolling.group)
+    return turn, Step(component, node, tuple(changes), rolling)

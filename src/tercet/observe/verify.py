@@ -19,8 +19,9 @@ from tercet.components import endpoints
 from tercet.components.context import Context
 from tercet.components.nomad.declaration import JOB_USER
 from tercet.components.patroni import component as patroni
-from tercet.components.proxy.component import PASSFILE, Proxy
+from tercet.components.proxy.component import Proxy
 from tercet.components.proxy.declaration import ProxyPorts
+from tercet.components.proxy.serving import PASSFILE
 from tercet.components.registry import proofs
 from tercet.converge.component import Component, Condition, Passing, Readings, State, Waiting
 from tercet.converge.events import Emit, Event

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tercet.components.proxy.component import PASSFILE
 from tercet.components.proxy.declaration import ProxyPorts
+from tercet.components.proxy.serving import PASSFILE
 from tercet.session.session import Session
 
 

@@ -19,7 +19,7 @@ from tercet.components.patroni.declaration import APPLICATION_PASSWORD
 from tercet.components.proxy import pgcat, pgpool
 from tercet.components.proxy.declaration import ProxyPorts
 from tercet.components.proxy.flavour import Flavour
-from tercet.components.rolling import in_turn
+from tercet.components.proxy.serving import PASSFILE, proxies
 from tercet.components.sandbox import Sandbox
 from tercet.components.systemd import NEEDS_TAILNET, unit_file, unit_path
 from tercet.components.text import as_json
@@ -34,7 +34,6 @@ CONFIG_DIR = "/etc/consul-template.d"
 CONFIG = f"{CONFIG_DIR}/config.json"
 TEMPLATE = "/etc/consul-template/proxy.ctmpl"
 RENDERED = "/usr/lib/tercet/proxy-rendered"
-PASSFILE = "/etc/tercet/application.pgpass"  # lets root on the node connect like the application
 BLOCK_QUERY_S = 1
 RECORD = "/var/lib/tercet/proxy-rendered.sha256"
 
@@ -78,7 +77,7 @@ class Proxy:
         yield Unit(
             UNIT,
             restart_on=(CONFIG, TEMPLATE, unit_path(UNIT), *(program.link for program in programs)),
-            rolling=in_turn("proxies"),
+            rolling=proxies(self.context.platform),
         )
         yield from chosen.units
         # 5 to 10 s: its sessions end with it.

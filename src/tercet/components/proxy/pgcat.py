@@ -13,7 +13,7 @@ from tercet.components.context import Context
 from tercet.components.patroni.declaration import APPLICATION_PASSWORD, PatroniPorts
 from tercet.components.proxy.declaration import ADMIN_PASSWORD, UNITS, ProxyPorts
 from tercet.components.proxy.flavour import Flavour, template
-from tercet.components.rolling import in_turn
+from tercet.components.proxy.serving import proxies
 from tercet.components.sandbox import Sandbox
 from tercet.components.systemd import NEEDS_TAILNET, unit_file, unit_path
 from tercet.converge.resources import Directory, File, Unit
@@ -55,7 +55,7 @@ def flavour(context: Context, node: Node) -> Flavour:
             Unit(
                 UNIT,
                 restart_on=(unit_path(UNIT), *(program.link for program in programs)),
-                rolling=in_turn("proxies"),
+                rolling=proxies(context.platform),
             ),
         ),
         checks=(),

@@ -16,7 +16,7 @@ from tercet.components.patroni.declaration import APPLICATION_PASSWORD, AUTHORIT
 from tercet.components.proxy import routes
 from tercet.components.proxy.declaration import UNITS, ProxyPorts
 from tercet.components.proxy.flavour import Flavour, template
-from tercet.components.rolling import in_turn
+from tercet.components.proxy.serving import proxies
 from tercet.components.sandbox import Sandbox
 from tercet.components.systemd import unit_file, unit_path
 from tercet.converge.requests import Exec
@@ -81,7 +81,11 @@ def flavour(context: Context, node: Node) -> Flavour:
         ),
         units=(
             routes.unit(context.platform),
-            Unit(UNIT, restart_on=(unit_path(UNIT), CONFIG, HBA, PASSWORDS, PCP, LIMIT), rolling=in_turn("proxies")),
+            Unit(
+                UNIT,
+                restart_on=(unit_path(UNIT), CONFIG, HBA, PASSWORDS, PCP, LIMIT),
+                rolling=proxies(context.platform),
+            ),
         ),
         checks=(routes.in_force(node.name), _limited(node.name)),
         deviation=DEVIATION,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tercet.components.guard.component import SUPERVISED, program
 from tercet.components.patroni.declaration import PROBER, PatroniPorts
-from tercet.components.rolling import in_turn
+from tercet.components.proxy.serving import proxies
 from tercet.components.sandbox import Sandbox
 from tercet.components.systemd import NEEDS_TAILNET
 from tercet.converge.requests import Exec
@@ -58,7 +58,7 @@ def unit(platform: Platform) -> Unit:
     return Unit(
         UNIT,
         restart_on=tuple(each.path for each in resources(platform) if isinstance(each, File)),
-        rolling=in_turn("proxies"),
+        rolling=proxies(platform),
     )
 
 

@@ -10,9 +10,10 @@ from itertools import groupby, pairwise
 from tercet.components import endpoints
 from tercet.components.dcs.status import ConsulKeys
 from tercet.components.patroni.status import PostgresKeys
-from tercet.components.proxy.component import FLAVOURS, PASSFILE
+from tercet.components.proxy.component import FLAVOURS
 from tercet.components.proxy.declaration import ProxyPorts
 from tercet.components.proxy.flavour import Flavour
+from tercet.components.proxy.serving import PASSFILE
 from tercet.converge.fleet import Unreachable
 from tercet.converge.observe import ask
 from tercet.converge.requests import Http
