@@ -233,7 +233,7 @@ steps = st.builds(
     st.sampled_from(["consul", "nomad"]),
     st.sampled_from(["a", "b"]),
     st.lists(changes, min_size=1, max_size=4).map(tuple),
-    st.none() | words,
+    st.none() | words.map(in_turn),
 )
 
 
