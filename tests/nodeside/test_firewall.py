@@ -194,6 +194,29 @@ def test_a_user_reaches_only_what_users_may_use_here_and_elsewhere(wired: Wired)
     assert not select.select([at_member.stdout], [], [], 1)[0]
 
 
+IMPOSTOR = """
+import os, socket, sys, time
+os.setuid(int(sys.argv[1]))
+listener = socket.create_server(("", int(sys.argv[2])))
+print("listens", flush=True)
+time.sleep(60)
+"""
+
+
+def test_only_the_users_of_the_platforms_programs_answer_at_its_ports(wired: Wired) -> None:
+    """Whoever takes a port while its program is down gets no connection, from this node or another."""
+    nobody, database, taken, served = 65534, 4711, 8500, 9500
+    for uid, port in ((nobody, taken), (database, served), (nobody, 8081)):
+        listener = wired.spaces.start(wired.node, sys.executable, "-c", IMPOSTOR, str(uid), str(port))
+        assert wired.spaces.line(listener) == "listens"
+    assert wired.ask(wired.node, "127.0.0.1", taken, served, 8081) == ["open"] * 3
+    opened = Rule((MEMBER,), tcp=(str(taken), str(served)))
+    wired.install(opened, users=(User(database, (OPEN,)),), ports=[OPEN, CLOSED, taken, served])
+    for where in (wired.node, wired.member):
+        assert wired.ask(where, NODE, taken, served) == ["silence", "open"]
+    assert wired.ask(wired.node, "127.0.0.1", taken, served, OPEN, 8081) == ["silence", "open", "open", "open"]
+
+
 def test_a_user_that_the_node_does_not_have_is_left_out() -> None:
     assert firewall.named({"": [1], "root": [2], "no such user": [3]}) == [User(None, (1,)), User(0, (2,))]
 

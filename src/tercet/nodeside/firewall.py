@@ -22,6 +22,9 @@ their name has, and on this node also what all users have; they are refused the 
 a node would be a member of the platform: it could, for example, write to `dcs` what Patroni then executes on the
 database nodes.
 
+Only root and the users of the platform's programs answer at the platform's ports. Otherwise anybody on a node could
+listen there while a program is down, and root's programs would send it their token.
+
 While sites are lost, this node also opens no connection to the platform's ports on a machine that is no member: a lost
 site that returns has a Raft leader or candidate that remembers this node's address, and writes into the log of the
 server that answers there. The keys of its nodes in the tailnet have expired; this is the second lock, which works even
@@ -38,7 +41,7 @@ import json
 import pwd
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +73,7 @@ class User:
     ports: tuple[int, ...]
 
 
-def table(config: dict[str, Any], members: Iterable[str], rules: Iterable[Rule], users: Iterable[User]) -> str:
+def table(config: dict[str, Any], members: Iterable[str], rules: Iterable[Rule], users: Sequence[User]) -> str:
     """The table for `nft -f`, which replaces it in one transaction."""
     interface, tailnet = config["interface"], config["tailnet"]
     ports = _ports(config["ports"])
@@ -88,6 +91,7 @@ def table(config: dict[str, Any], members: Iterable[str], rules: Iterable[Rule],
         f"{'oifname lo' if user.uid is None else f'meta skuid {user.uid}'} {_ports(user.ports)} accept"
         for user in users
     ]
+    ours = sorted({0, *(user.uid for user in users if user.uid is not None)})
     lost = [
         f'oifname != "{interface}" accept',
         "ip daddr @members accept",
@@ -139,6 +143,7 @@ def table(config: dict[str, Any], members: Iterable[str], rules: Iterable[Rule],
             }}
             chain users {{
                 type filter hook output priority -10;
+                {_ports(config["ports"], "sport")} meta skuid != {{ {_list(ours)} }} counter drop
                 meta skuid 0 accept
                 tcp flags & (syn | ack) != syn accept
                 {_lines(allowed)}
@@ -157,8 +162,8 @@ def _list(items: Iterable[Any]) -> str:
     return ", ".join(str(item) for item in items)
 
 
-def _ports(numbers: Iterable[int]) -> str:
-    return f"meta l4proto {{ tcp, udp }} th dport {{ {_list(numbers)} }}"
+def _ports(numbers: Iterable[int], which: str = "dport") -> str:
+    return f"meta l4proto {{ tcp, udp }} th {which} {{ {_list(numbers)} }}"
 
 
 def _lines(rules: Iterable[str]) -> str:

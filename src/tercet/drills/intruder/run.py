@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from tercet.converge.events import Emit, Event
-from tercet.drills.intruder import jobs, logins, outside, tokens, users
+from tercet.drills.intruder import impostors, jobs, logins, outside, tokens, users
 from tercet.drills.intruder.attempt import Attempt
 from tercet.session.session import Session, operator
 
 PHASE = "intruder"
 KINDS: tuple[Callable[[Session], Awaitable[list[Attempt]]], ...] = (
     users.attempts,
+    impostors.attempts,
     tokens.attempts,
     logins.attempts,
     jobs.attempts,
