@@ -21,6 +21,7 @@ from tercet.inventory.default import default_text
 from tercet.inventory.load import load
 from tercet.inventory.schema import schema
 from tercet.operations.change import make_plan
+from tercet.operations.device import TITLE
 from tercet.operations.doctor import examine
 from tercet.session.session import open_session
 from tests.sample_provider.declaration import PaperSiteModel
@@ -89,8 +90,8 @@ async def test_its_lock_is_the_one_that_any_provider_can_have(
 async def test_doctor_asks_it(inventory: Path) -> None:
     async with open_session(inventory) as session:
         checks = await examine(session)
-    assert [check.title for check in checks] == ["root", "mmdebstrap", "zstd", "paper"]
-    assert checks[-1].found == "9 sheets"
+    assert [check.title for check in checks] == ["root", "mmdebstrap", "zstd", "paper", TITLE]
+    assert checks[3].found == "9 sheets"
 
 
 def test_the_list_of_drills_says_which_it_can_make(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,14 +6,11 @@ from tercet.components.patroni.component import PSQL
 from tercet.components.rolling import in_turn
 from tercet.converge.requests import Exec
 from tercet.converge.resources import Rolling
+from tercet.datafile import text_of
 from tercet.inventory.platform import Platform
 
 PASSFILE = "/etc/tercet/application.pgpass"  # lets root on the node connect like the application
-# As an application reads. The port is that of the proxy that runs now.
-SERVES = f"""
-export PGPASSFILE={PASSFILE} PGCONNECT_TIMEOUT=2
-IFS=: read -r _ port _ < $PGPASSFILE && exec {PSQL} -XAtq -h localhost -p "$port" -U "$1" -d "$2" -c 'SELECT 1'
-"""
+SERVES = text_of(__package__, "serves.sh", PASSFILE=PASSFILE, PSQL=PSQL)
 
 
 def proxies(platform: Platform) -> Rolling:
