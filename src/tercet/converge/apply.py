@@ -139,7 +139,7 @@ class _Run:
             await self._hand(step, report)
             await self._gate(component, report)
 
-    async def _idle(self, steps: Iterable[Step]) -> list[Step]:
+    async def _idle(self, steps: Sequence[Step]) -> list[Step]:
         """The steps on members that work alone and do not serve now."""
         alone = {step.node: step.rolling for step in steps if step.rolling and step.rolling.alone}
         asked = {node: {rolling.group: rolling.question} for node, rolling in alone.items()}
