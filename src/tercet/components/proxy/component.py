@@ -21,6 +21,7 @@ from tercet.components.proxy.declaration import ProxyPorts
 from tercet.components.proxy.flavour import Flavour
 from tercet.components.proxy.serving import PASSFILE, proxies
 from tercet.components.sandbox import Sandbox
+from tercet.components.settled import settled
 from tercet.components.systemd import NEEDS_TAILNET, unit_file, unit_path
 from tercet.components.text import as_json
 from tercet.converge.component import Condition, Deviating, Passing, Readings, Skipped, State, Waiting
@@ -93,7 +94,7 @@ class Proxy:
         )
         yield Object(
             f"{chosen.rendered} of {node.name}",
-            Exec(("sha256sum", "--check", "--status", RECORD)),
+            settled("sha256sum", "--check", "--status", RECORD),
             lambda answer: None if answer.ok else "differs from what Consul Template rendered",
             # When Consul Template starts, it renders the file and runs the command if the file differs.
             (Exec(("sh", "-c", f"rm -f {chosen.rendered} && systemctl --no-block restart {UNIT}")),),

@@ -10,6 +10,7 @@ from tercet.components.guard.component import SUPERVISED, program
 from tercet.components.patroni.declaration import PROBER, PatroniPorts
 from tercet.components.proxy.serving import proxies
 from tercet.components.sandbox import Sandbox
+from tercet.components.settled import settled
 from tercet.components.systemd import NEEDS_TAILNET
 from tercet.converge.requests import Exec
 from tercet.converge.resources import File, Object, Resource, Unit
@@ -66,7 +67,7 @@ def in_force(node: str) -> Object:
     """Whether the kernel's map is what the daemon set."""
     return Object(
         f"routes of {node}",
-        Exec(("sh", "-c", _CHECK)),
+        settled("sh", "-c", _CHECK),
         lambda answer: None if answer.ok else "the kernel's map of addresses is not what tercet-routes made it",
         (Exec(("systemctl", "restart", UNIT)),),
     )
