@@ -62,7 +62,7 @@ def test_a_guard_without_its_filter_is_not_healthy_and_says_why(platform_lab: La
         wait_until("status says why", lambda: reason() == expected, 60)
         assert platform_lab.json("status", expect=1)["healthy"] is False
     finally:
-        platform_lab.on(node, "umount /usr/sbin/nft")
+        platform_lab.on(node, "umount --lazy /usr/sbin/nft")
     wait_until("the guard is there again by itself", lambda: reason() == "9 nodes", 60)
     platform_lab.on(node, "nft flush ruleset")
     check = "nft list chain inet tercet_guard refuse && systemctl is-active -q tercet-guard && echo there; true"
