@@ -94,7 +94,7 @@ async def test_every_acknowledged_row_is_there_and_in_the_journal(
 
 async def test_the_writer_waits_for_its_receipt(server: Server, table: str, fleet: LocalFleet, tmp_path: Path) -> None:
     run = Run(tmp_path / "j.jsonl", server.conninfo)
-    await run.load.start(fleet, load.LoadSettings(50, 0, 0), 5.0)
+    await run.load.start(fleet, load.LoadSettings(50, 0, 0), LONG_S)
     # Nobody follows: after the first outcome nothing more may be written.
     await until(lambda: server.sql("SELECT count(*) FROM drill") != [["0"]])
     await asyncio.sleep(0.5)
