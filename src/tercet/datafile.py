@@ -11,8 +11,8 @@ _PLACEHOLDER = re.compile("@([A-Z][A-Z_]*)@")
 def text_of(package: str, name: str, **values: object) -> str:
     """The text of a file of that package, with @DATA@ replaced by the value that is given as DATA.
 
-    The file must use exactly the values that are given. A value is inserted without quotes, so it must not need any: a
-    path, a number, the name of a unit.
+    The file must use exactly the values that are given. A value is inserted without quotes, so it must not need any, or
+    have them: a path, a number, the name of a unit, the words of a command.
     """
     text = files(package).joinpath(name).read_text(encoding="utf-8")
     named = set(_PLACEHOLDER.findall(text))

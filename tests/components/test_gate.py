@@ -12,7 +12,7 @@ from tercet.datafile import text_of
 from tests.nodeside.delivery import replace_program
 
 SCRIPT = (
-    *("CONFIG", "CONFIGS", "DATA", "KEEPALIVES", "PERMISSION", "BOOTSTRAP"),
+    *("RECORD", "CONFIG", "CONFIGS", "DATA", "KEEPALIVES", "PERMISSION", "BOOTSTRAP"),
     *("ASIDE", "ASIDE_SETTINGS"),
     *("READONLY", "READONLY_UNIT", "SILENT_S", "SILENT_AT_BOOT_S", "SILENT_LOOKS"),
 )

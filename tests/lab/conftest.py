@@ -229,7 +229,11 @@ def kill_group(process: subprocess.Popen[str], number: int = signal.SIGKILL) -> 
     process.wait(timeout=180)
 
 
-DCS = "http://127.0.0.1:9500/v1"  # on each node
+CURL = "curl --cacert /etc/consul-tls/ca.pem"  # on each node, for AT_HOME and DCS
+AT_HOME = "https://127.0.0.1:8500/v1"  # the datacenter of the site
+DCS = "https://127.0.0.1:9500/v1"
+NOMAD_CURL = "curl --cacert /etc/nomad-tls/ca.pem"  # on control nodes and apps nodes, for NOMAD
+NOMAD = "https://127.0.0.1:4646/v1"
 
 
 def secrets_of(lab: Lab) -> Secrets:
@@ -239,7 +243,7 @@ def secrets_of(lab: Lab) -> Secrets:
     return found
 
 
-# Before a command on a control node, for Nomad's own command line and for curl.
+# Before a call on a control node that only the token for management may make.
 NOMAD_TOKEN = 'NOMAD_TOKEN=$(cat /etc/tercet/nomad.token); may="X-Nomad-Token: $NOMAD_TOKEN"'
 
 

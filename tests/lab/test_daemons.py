@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from tercet.components.consul import tokens
-from tests.lab.conftest import DCS, Lab, secrets_of, wait_until
+from tests.lab.conftest import CURL, DCS, Lab, secrets_of, wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3700)]
 
@@ -99,14 +99,14 @@ def test_an_address_outside_the_tailnet_in_the_catalogue_is_refused_and_changes_
     crafted = '{"Name": "proposalsapp", "ID": "crafted", "Tags": ["primary", "replica"], "Address": "192.0.2.1 }; #"}'
     routes = "cat /run/tercet-routes/map; nft list map ip tercet_routes target"
     before = platform_lab.on(node, routes)
-    platform_lab.on(database, f"curl -sf -X PUT -d '{crafted}' {agent}/register")
+    platform_lab.on(database, f"{CURL} -sf -X PUT -d '{crafted}' {agent}/register")
     try:
         wait_until("it is in the file", lambda: "192.0.2.1" in platform_lab.on(node, "cat /var/lib/tercet/routes"), 60)
         said = "journalctl -u tercet-routes -o cat --no-pager | grep -c \"refused '192.0.2.1 }; #'\" || true"
         wait_until("it is refused", lambda: platform_lab.on(node, said).strip() == "1", 60)
         assert platform_lab.on(node, routes) == before
     finally:
-        platform_lab.on(database, f"curl -sf -X PUT {agent}/deregister/crafted")
+        platform_lab.on(database, f"{CURL} -sf -X PUT {agent}/deregister/crafted")
 
 
 def test_a_connection_that_only_one_side_knows_ends(platform_lab: Lab) -> None:
@@ -146,7 +146,7 @@ def told(lab: Lab, node: str, check: dict[str, str], status: str) -> str:
     """The command that makes `dcs` believe this of a node's check, until the node's agent or the leader corrects it."""
     may = f"-H 'Authorization: Bearer {tokens.management(secrets_of(lab))}'"
     body = {"Node": node, "Address": "unchanged", "SkipNodeUpdate": True, "Check": check | {"Status": status}}
-    return f"curl -sf {may} -X PUT -d '{json.dumps(body)}' {DCS}/catalog/register > /dev/null"
+    return f"{CURL} -sf {may} -X PUT -d '{json.dumps(body)}' {DCS}/catalog/register > /dev/null"
 
 
 def away_from(primary: str) -> tuple[str, str]:
@@ -196,9 +196,9 @@ def test_gossip_that_is_wrong_ends_no_session_and_moves_no_read(platform_lab: La
         script = f"{tell('critical')}; {meanwhile}; {tell('passing')}"
         return platform_lab.on(apps, f"address=$(getent hosts {node} | cut -d' ' -f1); {script}")
 
-    key = f"curl -s {DCS}/kv/service/proposalsapp/leader | grep -o '\"Session\":[^}}]*'"
+    key = f"{CURL} -s {DCS}/kv/service/proposalsapp/leader | grep -o '\"Session\":[^}}]*'"
     before = platform_lab.on(apps, key)
-    status = f'curl -s {DCS}/health/node/{primary} | grep -o \'"Status":"critical"\' | head -n 1'
+    status = f'{CURL} -s {DCS}/health/node/{primary} | grep -o \'"Status":"critical"\' | head -n 1'
     assert wrongly(primary, f"{status}; sleep 2; {key}") == f'"Status":"critical"\n{before}'
 
     dropped = 'for _ in $(seq 20); do grep -q "^read $address$" /var/lib/tercet/routes || break; sleep 0.1; done'
@@ -215,7 +215,7 @@ def test_a_tag_from_before_a_cut_leads_no_writes_to_the_old_primary(platform_lab
     primary = platform_lab.primary()
     apps, standby = away_from(primary)
     tagged = f"'{DCS}/health/service/proposalsapp?passing&tag=primary'"
-    passing = f'curl -s {tagged} | grep -o \'"Node":"[^"]*"\' | sort -u'
+    passing = f'{CURL} -s {tagged} | grep -o \'"Node":"[^"]*"\' | sort -u'
     tell = partial(told, platform_lab)
     wrong = f"{tell(standby, PRIMARY_TAG, 'passing')}; {tell(primary, GOSSIP, 'critical')}"
     right = f"{tell(standby, PRIMARY_TAG, 'critical')}; {tell(primary, GOSSIP, 'passing')}"

@@ -17,7 +17,7 @@ from tercet.drills.intruder import outside
 from tercet.drills.intruder.stranger import joined, seen
 from tercet.host.command import command
 from tercet.session.session import open_session
-from tests.lab.conftest import DCS, Lab, secrets_of, wait_until
+from tests.lab.conftest import AT_HOME, CURL, DCS, Lab, secrets_of, wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3700)]
 
@@ -68,7 +68,7 @@ def not_denied(lab: Lab, node: str, api: str, calls: list[tuple[str, str, str]],
     """The calls (method, path and body) that the node's agent answers with another status than 403, and that status.
     While the servers elect a leader, it answers 500, which denies nothing and gives nothing.
     """
-    curl = f"curl -s -m 10 -o /dev/null -w '%{{http_code}}' {header}"
+    curl = f"{CURL} -s -m 10 -o /dev/null -w '%{{http_code}}' {header}"
     again = "case $said in 5*) sleep 1; false ;; esac && break"
     script = "; ".join(
         f"for _ in 1 2 3 4 5; do said=$({curl} -X {method} -d {shlex.quote(body)} '{api}/{path}'); {again}; done; "
@@ -81,7 +81,7 @@ def not_denied(lab: Lab, node: str, api: str, calls: list[tuple[str, str, str]],
 
 def test_the_intruder_is_refused_everything_and_finds_holes(platform_lab: Lab) -> None:
     """Without the holes, its verdicts would prove nothing. `apply` closes them."""
-    call = f"curl -sf -m 10 -H 'Authorization: Bearer {tokens.management(secrets_of(platform_lab))}'"
+    call = f"{CURL} -sf -m 10 -H 'Authorization: Bearer {tokens.management(secrets_of(platform_lab))}'"
     policy = json.loads(platform_lab.on(CONTROL, f"{call} {DCS}/acl/policy/name/{APPS}"))
     rules = json.dumps({**json.loads(policy["Rules"]), "operator": "read"})
     body = json.dumps({"Name": APPS, "Description": policy["Description"], "Rules": rules})
@@ -127,7 +127,6 @@ def test_no_database_node_passes_for_another(platform_lab: Lab) -> None:
         assert expected in said, said
 
 
-AT_HOME = "http://127.0.0.1:8500/v1"  # the datacenter of the site
 # Asks the node's Consul for the IPv4 addresses of a name, and prints how many there are.
 RESOLVE = r"""
 import socket, sys
@@ -164,7 +163,7 @@ def test_a_node_may_only_look_up_at_other_sites(
 def test_tokens_that_are_gone_come_back(platform_lab: Lab) -> None:
     """The platform works on, and `apply` creates them again; one that tercet did not make stays."""
     secrets = secrets_of(platform_lab)
-    call = f"curl -sf -m 10 -H 'Authorization: Bearer {tokens.management(secrets)}'"
+    call = f"{CURL} -sf -m 10 -H 'Authorization: Bearer {tokens.management(secrets)}'"
     own = '{"Description": "of an operator", "NodeIdentities": []}'
     made = json.loads(platform_lab.on(CONTROL, f"{call} -X PUT -d '{own}' {DCS}/acl/token"))["AccessorID"]
     try:
@@ -189,7 +188,7 @@ ROGUE = """
 set -e
 rm -rf /run/t-rogue && mkdir -m 700 -p /run/t-rogue/data
 jq '. + {server: true, node_name: "t-rogue", data_dir: "/run/t-rogue/data", acl: {enabled: false}}
-  | .ports += {http: 9700, dns: -1, serf_wan: -1}' /etc/consul-dcs.d/agent.json > /run/t-rogue/agent.json
+  | .ports += {https: 9700, dns: -1, serf_wan: -1}' /etc/consul-dcs.d/agent.json > /run/t-rogue/agent.json
 systemctl stop consul-dcs
 nft insert rule inet tercet_firewall input tcp dport 9300 accept
 systemd-run -q --collect --unit=t-rogue consul agent -config-file=/run/t-rogue/agent.json \
@@ -202,7 +201,7 @@ def test_a_server_on_an_apps_node_learns_nothing(platform_lab: Lab) -> None:
     """The leader counts it as a server, because gossip says so, but sends its log only to who has the right name.
     Neither the node's firewall nor the tailnet's access controls keep the leader from it.
     """
-    management = f"curl -sf -m 10 -H 'Authorization: Bearer {tokens.management(secrets_of(platform_lab))}'"
+    management = f"{CURL} -sf -m 10 -H 'Authorization: Bearer {tokens.management(secrets_of(platform_lab))}'"
     peers = f"{management} {DCS}/operator/raft/configuration"
 
     def rogue() -> dict[str, Any] | None:
@@ -226,9 +225,9 @@ def test_a_server_on_an_apps_node_learns_nothing(platform_lab: Lab) -> None:
         refused = "journalctl -u consul-dcs -o cat --no-pager | grep -c 't-rogue.*x509\\|x509.*9300' || true"
         controls = [CONTROL, "consul-nomad-sib-03", "consul-nomad-fsn-01"]
         wait_until("it is refused", lambda: any(int(platform_lab.on(each, refused)) > 2 for each in controls), 60)
-        said = json.loads(platform_lab.on(APPS, "curl -sf -m 10 http://127.0.0.1:9700/v1/agent/self"))
+        said = json.loads(platform_lab.on(APPS, f"{CURL} -sf -m 10 https://127.0.0.1:9700/v1/agent/self"))
         assert said["Stats"]["raft"]["last_log_index"] == "0"
-        learnt = f"curl -s -m 10 -o /dev/null -w '%{{http_code}}' 'http://127.0.0.1:9700/v1/{CONFIG}?stale'"
+        learnt = f"{CURL} -s -m 10 -o /dev/null -w '%{{http_code}}' 'https://127.0.0.1:9700/v1/{CONFIG}?stale'"
         assert platform_lab.on(APPS, learnt) in ("404", "500")
         assert not (rogue() or {}).get("Voter")
     finally:

@@ -22,7 +22,7 @@ from tercet.components.proxy.component import TRANSACTIONS
 from tercet.inventory.load import load
 from tercet.inventory.secrets import load_or_create, peek
 from tercet.session.session import open_session
-from tests.lab.conftest import Lab, is_change, kill_group, wait_until
+from tests.lab.conftest import CURL, DCS, NOMAD, NOMAD_CURL, Lab, is_change, kill_group, wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3700)]
 
@@ -411,9 +411,9 @@ def test_a_hung_node_keeps_nobody_from_working_on_the_others(platform_lab: Lab) 
 
 CONTROLS = ("consul-nomad-sib-01", "consul-nomad-sib-03", "consul-nomad-fsn-01")
 # Prints the names of those that have a leader.
-LEADERS = """
-curl -sf -m 1 127.0.0.1:9500/v1/status/leader | grep -q :9300 && echo dcs
-curl -sf -m 1 127.0.0.1:4646/v1/status/leader | grep -q :4647 && echo nomad
+LEADERS = f"""
+{CURL} -sf -m 1 {DCS}/status/leader | grep -q :9300 && echo dcs
+{NOMAD_CURL} -sf -m 1 {NOMAD}/status/leader | grep -q :4647 && echo nomad
 true
 """
 # As an application does, at the port that its proxy has now: the inventory's is another while it is rolled out.

@@ -11,7 +11,7 @@ import pytest
 
 from tercet.components.consul import tokens
 from tercet.providers.lab.layout import LABS
-from tests.lab.conftest import SHARED, Lab, secrets_of, wait_until
+from tests.lab.conftest import CURL, DCS, SHARED, Lab, secrets_of, wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3700)]
 
@@ -44,11 +44,14 @@ def empty_while_dark(*controls: str) -> None:
         shutil.rmtree(LABS / SHARED / control / "upper" / "var" / "lib" / "consul-dcs")
 
 
+MEMBERS = ". /etc/profile.d/consul.sh; consul members -http-addr=https://127.0.0.1:9500"
+
+
 def gossip(lab: Lab, node: str) -> int:
     """How many servers of `dcs` the node's agent sees alive."""
     # The token of the node itself is in the Raft.
     may = f"CONSUL_HTTP_TOKEN={tokens.of_agent(secrets_of(lab), node)}"
-    said = lab.on(node, f"{may} consul members -http-addr=127.0.0.1:9500 2>/dev/null | grep -c 'alive *server' || true")
+    said = lab.on(node, f"export {may}; {MEMBERS} 2>/dev/null | grep -c 'alive *server' || true")
     return int(said)
 
 
@@ -200,7 +203,7 @@ def test_a_cluster_whose_creation_is_broken_off_is_created_in_the_end(lab: Lab) 
     """Otherwise half a database would stay: without the roles, no standby can clone it."""
     for node in DATABASES:
         lab.on(node, "systemctl stop patroni; rm -r /var/lib/postgresql/17/tercet")
-    lab.on(PRIMARY, "curl -sf -X DELETE 'http://127.0.0.1:9500/v1/kv/service/proposalsapp/?recurse'")
+    lab.on(PRIMARY, f"{CURL} -sf -X DELETE '{DCS}/kv/service/proposalsapp/?recurse'")
     lab.on(PRIMARY, f"systemd-run -q --collect --unit=t-break-off sh -c {shlex.quote(BREAK_OFF)}")
     lab.call("up")
     assert lab.on(PRIMARY, "cat /run/t-broken-off") == "initdb\nroles\npermission\n"

@@ -24,7 +24,7 @@ from tercet.inventory.authorities import replaced
 from tercet.inventory.certificates import derived
 from tercet.inventory.secrets import Secrets
 from tercet.operations.rotate import rotatable
-from tests.lab.conftest import DCS, Lab, secrets_of, wait_until
+from tests.lab.conftest import AT_HOME, CURL, DCS, NOMAD, NOMAD_CURL, Lab, secrets_of, wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3700)]
 
@@ -70,15 +70,18 @@ def accepted(lab: Lab, secrets: Secrets) -> set[str]:
     """What of Consul and Nomad answers with a token of these secrets."""
     management, nomad = tokens.management(secrets), nomad_tokens.management(secrets)
     calls = {
-        "management of dc1": (CONTROL, management, "http://127.0.0.1:8500/v1/acl/tokens"),
-        "management of dc2": ("consul-nomad-sib-03", management, "http://127.0.0.1:8500/v1/acl/tokens"),
+        "management of dc1": (CONTROL, management, f"{AT_HOME}/acl/tokens"),
+        "management of dc2": ("consul-nomad-sib-03", management, f"{AT_HOME}/acl/tokens"),
         "management of dcs": (CONTROL, management, f"{DCS}/acl/tokens"),
         "node": (APPS, tokens.of_node(secrets, APPS), f"{DCS}/catalog/nodes"),
         "agent": (APPS, tokens.of_agent(secrets, APPS), f"{DCS}/agent/members"),
-        "nomad": (CONTROL, nomad, "http://127.0.0.1:4646/v1/acl/tokens"),
+        "nomad": (CONTROL, nomad, f"{NOMAD}/acl/tokens"),
     }
-    ask = "curl -s -o /dev/null -w '%{http_code}' -m 10 -H 'Authorization: Bearer"
-    said = {name: lab.on(node, f"{ask} {token}' {url}") for name, (node, token, url) in calls.items()}
+    ask = "-s -o /dev/null -w '%{http_code}' -m 10 -H 'Authorization: Bearer"
+    said = {
+        name: lab.on(node, f"{NOMAD_CURL if name == 'nomad' else CURL} {ask} {token}' {url}")
+        for name, (node, token, url) in calls.items()
+    }
     assert set(said.values()) <= {"200", "403"}, said
     return {name for name, status in said.items() if status == "200"}
 

@@ -13,7 +13,7 @@ import pytest
 
 from tercet.components.nomad.declaration import JOB_USER
 from tercet.components.proxy.serving import PASSFILE
-from tests.lab.conftest import NOMAD_TOKEN, Lab, wait_until
+from tests.lab.conftest import CURL, DCS, NOMAD, NOMAD_CURL, NOMAD_TOKEN, Lab, wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3700)]
 
@@ -77,10 +77,10 @@ def recovery(lab: Lab, node: str) -> str:
     return lab.on(node, ask).strip()
 
 
-def api(lab: Lab, site: str, port: int, path: str) -> Any:
-    return json.loads(
-        lab.on(f"consul-nomad-{site}", f'{NOMAD_TOKEN}; curl -sf -m 3 -H "$may" http://127.0.0.1:{port}/v1/{path}')
-    )
+def answer(lab: Lab, site: str, url: str) -> Any:
+    """What the API of a control node's Nomad or `dcs` agent answers."""
+    curl = NOMAD_CURL if url.startswith(NOMAD) else CURL
+    return json.loads(lab.on(f"consul-nomad-{site}", f'{NOMAD_TOKEN}; {curl} -sf -m 3 -H "$may" {url}'))
 
 
 def run_job(lab: Lab) -> None:
@@ -92,19 +92,18 @@ def run_job(lab: Lab) -> None:
         "Datacenters": ["dc1", "dc2", "dc3"],
         "TaskGroups": [{"Name": "g", "Tasks": [task]}],
     }
-    put = f"{NOMAD_TOKEN}; curl -sf -H \"$may\" -X PUT -d '{json.dumps({'Job': job})}' http://127.0.0.1:4646/v1/jobs"
+    put = f"{NOMAD_TOKEN}; {NOMAD_CURL} -sf -H \"$may\" -X PUT -d '{json.dumps({'Job': job})}' {NOMAD}/jobs"
     lab.on("consul-nomad-fsn-01", put)
 
 
 def job_runs_at(lab: Lab) -> set[str]:
-    found = api(lab, "fsn-01", 4646, "job/kept/allocations")
+    found = answer(lab, "fsn-01", f"{NOMAD}/job/kept/allocations")
     return {each["NodeName"] for each in found if each["ClientStatus"] == "running" and each["DesiredStatus"] == "run"}
 
 
 def voters(lab: Lab) -> list[str]:
-    return [
-        each["Node"] for each in api(lab, "fsn-01", 9500, "operator/raft/configuration")["Servers"] if each["Voter"]
-    ]
+    servers = answer(lab, "fsn-01", f"{DCS}/operator/raft/configuration")["Servers"]
+    return [each["Node"] for each in servers if each["Voter"]]
 
 
 def killed_after(lab: Lab, step: str, *words: str) -> None:
@@ -129,7 +128,7 @@ def test_the_last_site_goes_on_alone(lab: Lab) -> None:
     sql(lab, PRIMARY, f"INSERT INTO kept SELECT n, '{MARK}' || n FROM generate_series(101, 150) n")
     fault(lab, "kill", *nodes("sib-03"))
     fault(lab, "freeze", "consul-nomad-sib-01", "apps-sib-01")
-    wait_until("dcs has no leader here", lambda: not api(lab, "fsn-01", 9500, "status/leader"), timeout=60)
+    wait_until("dcs has no leader here", lambda: not answer(lab, "fsn-01", f"{DCS}/status/leader"), timeout=60)
     words = ("recover", "site-alone", "fsn-01", "--confirm", "fsn-01")
     assert "found nodes that run: db-sib-01. Nothing was changed" in lab.call(*words, expect=1).stderr
     fault(lab, "freeze", PRIMARY)

@@ -16,6 +16,9 @@ from tercet.errors import TercetError
 from tercet.inventory.generated import Authority, Pair
 from tercet.inventory.secrets import STAND_IN
 
+LOOPBACK = "127.0.0.1"
+"""The address of an API that only its own node may use. It is one of the names in the certificate of each member."""
+
 
 @dataclass(frozen=True, slots=True)
 class Folder:
@@ -35,8 +38,8 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A node as a member, with its names. It renders its file. Unlike a lambda, it is equal to itself: two units of a
-    node may want the same file.
+    """A node as a member, with its host names and addresses. It renders its file. Unlike a lambda, it is equal to
+    itself: two units of a node may want the same file.
     """
 
     context: Context
@@ -64,8 +67,10 @@ class Member:
             ) from None
 
     def files(self, folder: Folder, user: str) -> Iterable[Directory | File]:
-        """`user` is who the program runs as; nobody else but root can read the key."""
-        yield Directory(folder.path, mode=0o700, owner=user, purge=True)
+        """`user` is who the program runs as; nobody else but root can read the key. Everybody can read the authority's
+        certificate, which clients need.
+        """
+        yield Directory(folder.path, owner=user, purge=True)
         yield File(folder.ca, self.context.secrets.trusted(self.authority).encode())
         yield File(folder.node, Deferred("the secrets are made", {}, self), mode=0o600, owner=user, secret=True)
 

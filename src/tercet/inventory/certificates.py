@@ -1,12 +1,13 @@
 """A certificate authority, and the certificates of the hosts for which it may sign.
 
 ECDSA P-256, ten years. The nodes trust the authority, and its key is stored next to the inventory. So an authority is
-constrained to one DNS name and the names below it, if its members share one, and its key cannot sign anything else.
+constrained to one DNS name and the names below it, if its members share one, and its key can sign for no other name.
 """
 
 from __future__ import annotations
 
 import hmac
+import ipaddress
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -56,8 +57,8 @@ def make_server(host: str, authority: Pair) -> Pair:
 
 
 def derived(hosts: Sequence[str], authority: Pair) -> Pair:
-    """The certificate of a member with these names, for both sides of a connection, and its key. It is always the same
-    for the same names and authority, so nobody needs to store it, and ends with the authority.
+    """The certificate of a member with these names or IP addresses, for both sides of a connection, and its key. It is
+    always the same for the same names and authority, so nobody needs to store it, and ends with the authority.
 
     Raises ValueError if `authority` is not PEM with an elliptic curve key.
     """
@@ -77,7 +78,7 @@ def derived(hosts: Sequence[str], authority: Pair) -> Pair:
         .serial_number(int.from_bytes(digest[40:56], "big") | 1)
         .not_valid_before(issuer_certificate.not_valid_before_utc)
         .not_valid_after(issuer_certificate.not_valid_after_utc)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([_general(host) for host in hosts]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(sign_certificates=False), critical=True)
         .add_extension(
@@ -103,6 +104,13 @@ def signed_by(pair: Pair, authority: Pair) -> bool:
     except Exception:  # cryptography raises ValueError, TypeError or InvalidSignature; each means no
         return False
     return certificate.public_key() == key.public_key()
+
+
+def _general(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def _signed_with(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:

@@ -33,5 +33,7 @@ class Endpoint(NamedTuple):
         return f"{self.scheme}://{self.host}:{self.port}{path}"
 
     def curl(self, path: str) -> str:
-        """The words for curl in a shell: the URL, and the CA if there is one. Without the caller's certificate."""
-        return f"--cacert {self.ca} {self.url(path)}" if self.ca else self.url(path)
+        """The words for curl in a shell, which expands `$(…)` in them: the URL, and the CA if there is one. Without the
+        caller's certificate.
+        """
+        return f'--cacert {self.ca} "{self.url(path)}"' if self.ca else f'"{self.url(path)}"'

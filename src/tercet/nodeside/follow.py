@@ -104,7 +104,7 @@ class Follower:
         self._key = Key(dcs, config["scope"], "leader")
         self._leader_key = f"{config['scope']}/leader"
         self._report_key = f"{config['reports']}/{config['node']}"
-        self._dcs, self._patroni = Api(dcs, headers=JSON), Api(Endpoint(**config["patroni"]))
+        self._dcs, self._patroni = Api(dcs, headers=JSON, keep=True), Api(Endpoint(**config["patroni"]))
         self._history = f"/v1/kv/{config['scope']}/history?raw&consistent"
         self._pid_file = f"{config['data']}/postmaster.pid"
         self._stray = Stray(config["data"], config["controldata"])

@@ -9,13 +9,13 @@ error is reported:
 - If a `dcs` agent hangs on the primary's node, the leader key is lost and the proxies lose the primary, while
   PostgreSQL runs on and no other node leads (seen: 14.8 s without writes, as long as the agent hung).
 
-Each look connects, sends `hello` and waits for the first byte. A refused or closed connection counts as an answer:
-systemd starts a program that is down, and a full program refuses connections. After `looks` in a row without an answer,
-the unit is killed. A program that answers late because the machine is busy is not silent, and a look during which this
-program itself was paused is not counted.
+Each look connects, sends `hello` and waits for the first byte, or asks an API. A refused or closed connection counts as
+an answer: systemd starts a program that is down, and a full program refuses connections. After `looks` in a row without
+an answer, the unit is killed. A program that answers late because the machine is busy is not silent, and a look during
+which this program itself was paused is not counted.
 
-Argument: a JSON file {"unit": …, "port": on localhost, "hello": bytes in hexadecimal digits, "looks": …, "pause_s":
-seconds between two looks, "whom": "main" or "all" of the unit's processes}.
+Argument: a JSON file {"unit": …, "looks": …, "pause_s": seconds between two looks, "whom": "main" or "all" of the
+unit's processes} and what to ask: {"port": on localhost, "hello": bytes in hexadecimal digits} or {"api": an Endpoint}.
 """
 
 from __future__ import annotations
@@ -24,33 +24,73 @@ import json
 import socket
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
+from tercet.nodeside.api import Api, ApiError, SilentError
+from tercet.nodeside.endpoint import Endpoint
 from tercet.nodeside.host import ProgramError, notify, run
 
 PATIENCE_S = 1.0  # seconds for one look
 PAUSED_S = 1.0  # if a look takes this much longer than it may, this program was paused
 
 
-def answers(port: int, hello: bytes) -> bool | None:
+Look = Callable[[], None]
+"""Raises TimeoutError if the program does not answer."""
+
+
+def saying(port: int, hello: bytes) -> Look:
+    """A look that waits for the first byte after `hello`."""
+
+    def look() -> None:
+        try:
+            with socket.create_connection(("localhost", port), PATIENCE_S) as connection:
+                connection.sendall(hello)
+                connection.recv(1)
+        except TimeoutError:
+            raise
+        except OSError:
+            return
+
+    return look
+
+
+def asking(api: Api) -> Look:
+    """A look that asks an API."""
+
+    def look() -> None:
+        try:
+            api.ask("GET", "/", timeout=PATIENCE_S)
+        except SilentError as error:
+            raise TimeoutError from error
+        except ApiError:
+            return
+
+    return look
+
+
+def answers(look: Look) -> bool | None:
     """Whether the program answers; None if the look took so long that the result is unknown."""
     started = time.monotonic()
     try:
-        with socket.create_connection(("localhost", port), PATIENCE_S) as connection:
-            connection.sendall(hello)
-            connection.recv(1)
+        look()
     except TimeoutError:
         return False if time.monotonic() - started < 2 * PATIENCE_S + PAUSED_S else None
-    except OSError:
-        return True
     return True
 
 
+def look_of(config: dict[str, Any]) -> Look:
+    """The look that the configuration asks for."""
+    if "api" in config:
+        return asking(Api(Endpoint(**config["api"]), keep=True))
+    return saying(config["port"], bytes.fromhex(config["hello"]))
+
+
 def main(config: dict[str, Any]) -> None:
-    unit, hello = config["unit"], bytes.fromhex(config["hello"])
+    unit, look = config["unit"], look_of(config)
     silent = 0
     while True:
-        said = answers(config["port"], hello)
+        said = answers(look)
         notify("READY=1\nWATCHDOG=1")
         silent = silent + 1 if said is False else 0
         if silent == config["looks"]:

@@ -21,7 +21,7 @@ class Key:
     """One of Patroni's keys, asked of the local agent."""
 
     def __init__(self, dcs: Endpoint, scope: str, name: str) -> None:
-        self._agent, self._path = Api(dcs), f"/v1/kv/{scope}/{name}?raw&consistent"
+        self._agent, self._path = Api(dcs, keep=True), f"/v1/kv/{scope}/{name}?raw&consistent"
         self._index = 0
 
     def changed(self, wait: float = WAIT_S) -> str:

@@ -22,6 +22,7 @@ class LeaderKey:
 
     def __init__(self, at: Endpoint, scope: str, node: str) -> None:
         self._at, self._scope, self._node = at, scope, node
+        self._asked = Api(at, keep=True)  # only by `ask`
         self._cluster: tuple[int, str] | None = None  # changes if `dcs` lost its data and knows the cluster again
         # The CreateIndex of the key that this node holds. It changes if the key is lost and taken again.
         self._index = 0
@@ -33,7 +34,7 @@ class LeaderKey:
 
     def ask(self) -> None:
         try:
-            keys = keys_of(Api(self._at), self._scope, DCS_S)
+            keys = keys_of(self._asked, self._scope, DCS_S)
             # Without the cluster's own key, `dcs` has lost its data, and no other node could lead (docs/recovery.md).
             if "initialize" in keys:
                 self._learn_cluster(keys)

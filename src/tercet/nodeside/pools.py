@@ -63,7 +63,7 @@ class Pool:
     """One gossip pool, through the local agent that is a member of it."""
 
     def __init__(self, kind: str, agent: Endpoint) -> None:
-        self._name, self._kind, self._agent = kind, KINDS[kind], Api(agent)
+        self._name, self._kind, self._agent = kind, KINDS[kind], Api(agent, keep=True)
         self._due: dict[str, tuple[float, float]] = {}  # name of a failed member → next attempt, interval after it
 
     def poll(self, there: dict[str, str]) -> None:
@@ -101,7 +101,7 @@ class Pools:
 
     def __init__(self, dcs: Endpoint, pools: list[list[Any]], tailnet: Tailnet) -> None:
         """`pools` are pairs of a kind and the fields of the local agent's endpoint."""
-        self._dcs, self._tailnet = Api(dcs), tailnet
+        self._dcs, self._tailnet = Api(dcs, keep=True), tailnet
         self._pools = [Pool(kind, Endpoint(**agent)) for kind, agent in pools]
 
     def poll(self) -> None:

@@ -47,7 +47,7 @@ class Agent:
     """The node's own Nomad agent."""
 
     def __init__(self, at: Endpoint) -> None:
-        self._api = Api(at)
+        self._api = Api(at, keep=True)
 
     def overdue(self) -> bool:
         """Whether its heartbeat is overdue at the servers. False if the agent itself does not answer."""

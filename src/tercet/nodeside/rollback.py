@@ -32,7 +32,7 @@ class Store:
     """The count that `dcs` keeps."""
 
     def __init__(self, dcs: Endpoint, key: str) -> None:
-        self._agent, self._path = Api(dcs), f"/v1/kv/{key}"
+        self._agent, self._path = Api(dcs, keep=True), f"/v1/kv/{key}"
 
     def known(self) -> int | None:
         """The count; 0 if there is none, None if `dcs` does not answer."""

@@ -111,7 +111,7 @@ class Board:
     """Where the nodes tell each other how much room they have."""
 
     def __init__(self, dcs: Endpoint, keys: str, node: str) -> None:
-        self._agent, self._keys, self._node = Api(dcs), keys, node
+        self._agent, self._keys, self._node = Api(dcs, keep=True), keys, node
 
     def tell(self, level: int) -> bool:
         """Whether the report is stored, so that the others can read it."""

@@ -11,7 +11,7 @@ Reasons (docs/components/consul.md has them in detail):
 - `use_streaming_backend: false`, `rpc_hold_timeout`, `rpc_client_timeout`: a stream to a silent server hangs for 30 s.
   A plain blocking query ends after seconds, and the next one goes to another server.
 - `retry_interval`: the default is 30 s. Nodes start at the same time, so joins are retried every second.
-- client addresses are loopback only: only the node itself may use an agent's API.
+- client addresses are loopback only: only the node itself may use an agent's API, which speaks TLS.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from tercet.components.consul import access, credentials, tls
 from tercet.components.consul.declaration import USER
 from tercet.components.context import Context
+from tercet.components.mutual_tls import LOOPBACK
 from tercet.components.sandbox import Sandbox
 from tercet.components.systemd import CONTROL_PLANE, NEEDS_TAILNET, unit_file, unit_path
 from tercet.components.tailscale.component import INTERFACE
@@ -65,7 +66,7 @@ def base_settings(
         "node_name": node,
         "data_dir": agent.data_dir,
         "bind_addr": f'{{{{ GetInterfaceIP "{INTERFACE}" }}}}',
-        "client_addr": "127.0.0.1",
+        "client_addr": LOOPBACK,
         "leave_on_terminate": False,
         "skip_leave_on_interrupt": True,
         "disable_update_check": True,

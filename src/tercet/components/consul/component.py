@@ -19,6 +19,7 @@ from tercet.components.consul import agent as consul_agent
 from tercet.components.consul.agent import Agent
 from tercet.components.consul.declaration import UNIT, ConsulPorts
 from tercet.components.context import Context
+from tercet.components.people import for_people
 from tercet.components.rolling import in_turn
 from tercet.converge.component import Condition, Passing, Readings, Skipped, State, Waiting
 from tercet.converge.requests import Http, Request
@@ -45,7 +46,8 @@ class Consul:
         site = platform.site(node.site)
         settings = consul_agent.base_settings(self.context, agent, node.name, site.datacenter)
         settings["ports"] = {
-            "http": ports.consul_http,
+            "http": -1,
+            "https": ports.consul_http,
             "dns": ports.consul_dns,
             "serf_lan": ports.consul_serf_lan,
             "serf_wan": ports.consul_serf_wan,
@@ -67,6 +69,7 @@ class Consul:
         rolling = in_turn("consul servers") if node.role is Role.CONTROL else in_turn("consul clients", client=True)
         title = f"Consul of datacenter {site.datacenter}"
         yield from consul_agent.resources(self.context, node, agent, title, settings, rolling=rolling)
+        yield for_people("consul", endpoints.consul(platform))
         if node.role is Role.CONTROL:
             yield from access.program()
             yield access.created(self.context, access.of_site(self.context, site))

@@ -21,7 +21,9 @@ from tercet.components.text import as_json
 from tercet.converge.component import Condition
 from tercet.converge.requests import Answer, Exec, Http, Request
 from tercet.converge.resources import File, Object, Resource
+from tercet.errors import TercetError
 from tercet.inventory.platform import Node, Role
+from tercet.nodeside.api import NO_TLS
 from tercet.nodeside.endpoint import Endpoint
 
 TOKENS = "/etc/consul-tokens.json"
@@ -60,5 +62,11 @@ def _loaded(unit: str, agent: Endpoint) -> Object:
 
 
 def _others(answer: Answer) -> str | None:
-    """An agent that does not run will read the file when it is started."""
+    """An agent that does not run will read the file when it is started. Raises TercetError if its API has no TLS."""
+    if NO_TLS in answer.error:
+        raise TercetError(
+            "expected Consul's API with TLS, found it without, as an older tercet made it. This version has no way to "
+            "change that while the platform runs: use the version that made the platform, or make the platform anew "
+            "and restore the data. Nothing was changed"
+        )
     return "it has read others" if answer.status == DENIED else None

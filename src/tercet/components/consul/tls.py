@@ -1,8 +1,12 @@
-"""How the agents of both Consul layers know each other: certificates for calls to servers, and a key for gossip.
+"""How the agents of both Consul layers know each other, and how their callers know them: certificates, and a key for
+gossip.
 
 Every node has one certificate. A server's has the names `server.DATACENTER.consul` for its own datacenter and for
 `dcs`: with `verify_server_hostname`, all other agents, servers too, send calls and the Raft's log only to such a
 server. A client's certificate does not have these names, so nobody who controls a node without servers can start one.
+
+An agent shows the same certificate to the callers of its API, which reach it at LOOPBACK and prove who they are with a
+token.
 
 The key is one for all nodes, because the federation's gossip spans both layers. It keeps out whoever has no node.
 """
@@ -14,7 +18,7 @@ from collections.abc import Mapping
 from tercet.components.consul.declaration import AUTHORITY, GOSSIP
 from tercet.components.context import Context
 from tercet.components.derived import Derived
-from tercet.components.mutual_tls import Folder, Member, keys_of
+from tercet.components.mutual_tls import LOOPBACK, Folder, Member, keys_of
 from tercet.inventory.checks import RESERVED_DATACENTER
 from tercet.inventory.platform import Node, Role
 
@@ -22,7 +26,7 @@ FOLDER = Folder("/etc/consul-tls")
 
 
 def member(context: Context, node: Node) -> Member:
-    names: tuple[str, ...] = (f"{node.name}.consul",)
+    names: tuple[str, ...] = (f"{node.name}.consul", LOOPBACK)
     if node.role is Role.CONTROL:
         own = context.platform.site(node.site).datacenter
         names = (f"server.{own}.consul", f"server.{RESERVED_DATACENTER}.consul", *names)

@@ -27,7 +27,7 @@ from tercet.components.consul.declaration import ConsulPorts
 from tercet.components.context import Context
 from tercet.components.dcs.declaration import UNIT, DcsPorts
 from tercet.components.dcs.services import registered
-from tercet.components.guard.hungwatch import HTTP, hungwatch
+from tercet.components.guard.hungwatch import api, hungwatch
 from tercet.components.patroni import component as patroni
 from tercet.components.rolling import everywhere
 from tercet.components.text import as_json
@@ -95,7 +95,7 @@ class Dcs:
         there is nothing to join.
         """
         platform = self.context.platform
-        peers = endpoints.dcs(platform).url("/v1/status/peers")
+        peers = endpoints.dcs(platform).curl("/v1/status/peers")
         exists = f'[ -e {PERMISSION} ] || [ -n "$(ls {_BESIDE} 2>/dev/null)" ] || curl -sf -m 2 {peers} | grep -q :'
         # Consul reads the permission when it starts.
         restart = f"if systemctl -q is-active {UNIT}; then systemctl restart {UNIT}; fi"
@@ -157,7 +157,8 @@ def _agent(context: Context, node: Node, role: Mapping[str, object], start: Star
     settings: dict[str, object] = {
         **consul_agent.base_settings(context, agent, node.name, NAME, quick=True),
         "ports": {
-            "http": ports.dcs_http,
+            "http": -1,
+            "https": ports.dcs_http,
             "dns": ports.dcs_dns,
             "serf_lan": ports.dcs_serf_lan,
             "serf_wan": ports.dcs_serf_wan,
@@ -183,7 +184,12 @@ def _agent(context: Context, node: Node, role: Mapping[str, object], start: Star
     )
     # If the agent on the primary's node hangs, no write is possible until this has ended it: 3 to 5 s.
     yield from hungwatch(
-        "dcswatch", "Ends a dcs agent that does not answer", UNIT, ports.dcs_http, HTTP, looks=3, pause_s=0.5
+        "dcswatch",
+        "Ends a dcs agent that does not answer",
+        UNIT,
+        api(endpoints.dcs(platform)),
+        looks=3,
+        pause_s=0.5,
     )
 
 

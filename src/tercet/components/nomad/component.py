@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from tercet.components import endpoints
-from tercet.components.consul.declaration import ConsulPorts
+from tercet.components.consul.tls import FOLDER as CONSUL_TLS
 from tercet.components.context import Context
 from tercet.components.guard.component import CLIENT, SUPERVISED, daemon
-from tercet.components.nomad import security
+from tercet.components.mutual_tls import LOOPBACK
+from tercet.components.nomad import security, tls
 from tercet.components.nomad.declaration import USER, NomadPorts
+from tercet.components.people import for_people
 from tercet.components.rolling import in_turn, raft_servers
 from tercet.components.sandbox import Sandbox
 from tercet.components.systemd import CONTROL_PLANE, NEEDS_TAILNET, unit_file, unit_path
@@ -55,13 +57,14 @@ class Nomad:
         yield from programs
         yield Directory(CONFIG_DIR, purge=True)
         user = USER if node.role is Role.CONTROL else "root"
-        yield from security.member(self.context, node).files(security.FOLDER, user)
+        yield from tls.member(self.context, node).files(tls.FOLDER, user)
         yield File(CONFIG, as_json(self._config(node)))
         if node.role is Role.CONTROL:
-            secrets = as_json(security.secret_settings(self.context))
+            secrets = as_json(tls.secret_settings(self.context))
             yield File(SECRETS, secrets, mode=0o600, owner=USER, secret=True)
             yield Directory("/etc/tercet")
             yield security.token(self.context)
+        yield for_people("nomad", endpoints.nomad(self.context.platform))
         yield File(unit_path(UNIT), self._unit(node))
         if node.role is Role.CONTROL:
             rolling = raft_servers("nomad servers", endpoints.nomad(self.context.platform, self.context.secrets))
@@ -70,8 +73,8 @@ class Nomad:
         links = tuple(program.link for program in programs)
         yield Unit(
             UNIT,
-            restart_on=(CONFIG, unit_path(UNIT), *links),
-            reload_on=(security.FOLDER.ca, security.FOLDER.node),
+            restart_on=(CONFIG, unit_path(UNIT), CONSUL_TLS.ca, *links),
+            reload_on=(tls.FOLDER.ca, tls.FOLDER.node),
             rolling=rolling,
         )
         if node.role is Role.CONTROL:
@@ -98,7 +101,7 @@ class Nomad:
 
     def _config(self, node: Node) -> dict[str, object]:
         platform = self.context.platform
-        ports = platform.settings.ports.of(NomadPorts)
+        ports, consul = platform.settings.ports.of(NomadPorts), endpoints.consul(platform)
         servers = [f"{control.name}:{ports.nomad_serf}" for control in platform.of(Role.CONTROL)]
         config: dict[str, object] = {
             "datacenter": platform.site(node.site).datacenter,
@@ -106,8 +109,8 @@ class Nomad:
             "name": node.name,
             "data_dir": DATA,
             "bind_addr": OWN_ADDRESS,
-            "addresses": {"http": "127.0.0.1"},
-            "advertise": {"http": "127.0.0.1", "rpc": OWN_ADDRESS, "serf": OWN_ADDRESS},
+            "addresses": {"http": LOOPBACK},
+            "advertise": {"http": LOOPBACK, "rpc": OWN_ADDRESS, "serf": OWN_ADDRESS},
             "ports": {
                 "http": ports.nomad_http,
                 "rpc": ports.nomad_rpc,
@@ -116,8 +119,9 @@ class Nomad:
             "disable_update_check": True,
             "leave_on_interrupt": False,
             "leave_on_terminate": False,
+            **tls.settings(),
             **security.settings(),
-            "consul": {"address": f"127.0.0.1:{platform.settings.ports.of(ConsulPorts).consul_http}"},
+            "consul": {"address": f"{consul.host}:{consul.port}", "ssl": True, "ca_file": consul.ca},
         }
         if node.role is Role.CONTROL:
             timing = self.context.timing

@@ -42,7 +42,7 @@ class NomadSource(Model):
 DECLARATION = ComponentDeclaration(
     components=("component:Nomad", "retired:Retired"),
     secrets=(GOSSIP_KEY, SEED, AUTHORITY),
-    additions=("rights:RIGHTS", "security:SECRETS", "retired:PREPARATION"),
+    additions=("rights:RIGHTS", "security:SECRETS", "tls:SECRETS", "retired:PREPARATION"),
     programs=("programs:NOMAD",),
     versions=NomadVersion,
     sources=NomadSource,

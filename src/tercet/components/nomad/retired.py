@@ -11,7 +11,7 @@ from tercet.components import endpoints
 from tercet.components.consul.retired import REMOVE_S, note, removed
 from tercet.components.context import Context
 from tercet.components.guard.component import LIBRARY, library, source
-from tercet.components.nomad import security, tokens
+from tercet.components.nomad import tls, tokens
 from tercet.components.nomad.component import SERVER
 from tercet.components.nomad.declaration import GOSSIP_KEY, SEED
 from tercet.components.preparation import Preparation
@@ -38,7 +38,7 @@ class Retired:
         if node.role is not Role.CONTROL:
             return
         controls = self.context.platform.of(Role.CONTROL)
-        wants = {"key": security.gossip_key(self.context), "members": len(controls), "file": LEFT}
+        wants = {"key": tls.gossip_key(self.context), "members": len(controls), "file": LEFT}
         yield from library(("api", "endpoint", "keyring"))
         yield File(PROGRAM, source("nomad_tokens"))
         remove = _run("remove", self.context, wants, REMOVE_S)

@@ -1,10 +1,7 @@
-"""How Nomad's agents know each other, and who may do what.
+"""Who may do what in Nomad.
 
-- Calls between agents use TLS in both directions. Only a control node has a certificate with the name
-  `server.global.nomad`, and no agent sends anything to a server without it.
-- Servers encrypt gossip.
-- Without a token, a request may only see the agents and the clients. The token for management may do everything. It is
-  on the control nodes, which hold Nomad's Raft, in a file for people and programs there (MANAGEMENT).
+Without a token, a request may only see the agents and the clients. The token for management may do everything. It is on
+the control nodes, which hold Nomad's Raft, in a file for people and programs there (MANAGEMENT).
 
 Nomad's Raft stores that the token is valid, so `apply` creates it there: once, because Nomad never accepts a second
 one in this way.
@@ -18,39 +15,19 @@ from collections.abc import Iterable, Mapping
 from tercet.components import endpoints
 from tercet.components.context import Context
 from tercet.components.derived import Derived
-from tercet.components.mutual_tls import Folder, Member, keys_of
 from tercet.components.nomad import tokens
-from tercet.components.nomad.declaration import AUTHORITY, GOSSIP_KEY
 from tercet.converge.requests import Answer, Http
 from tercet.converge.resources import File, Object
-from tercet.inventory.platform import Node, Role
+from tercet.inventory.platform import Role
 
-FOLDER = Folder("/etc/nomad-tls")
 MANAGEMENT = "/etc/tercet/nomad.token"
 ANONYMOUS = "anonymous"  # the policy of requests without a token
 RULES = 'agent { policy = "read" }\nnode { policy = "read" }\n'
 SETTLE_S = 60.0
 
 
-def member(context: Context, node: Node) -> Member:
-    kind = "server" if node.role is Role.CONTROL else "client"
-    return Member(context, AUTHORITY, (f"{kind}.global.nomad", f"{node.name}.nomad"))
-
-
 def settings() -> dict[str, object]:
-    files = {"ca_file": FOLDER.ca, "cert_file": FOLDER.node, "key_file": FOLDER.node}
-    return {"tls": {"http": False, "rpc": True, "verify_server_hostname": True, **files}, "acl": {"enabled": True}}
-
-
-def gossip_key(context: Context) -> str:
-    return context.secrets.derived_key(GOSSIP_KEY)
-
-
-def secret_settings(context: Context) -> dict[str, object]:
-    """What only a server has. It counts until the server has a keyring, which it makes when it is started for the first
-    time; retired.py brings another key to the keyrings.
-    """
-    return {"server": {"encrypt": gossip_key(context)}}
+    return {"acl": {"enabled": True}}
 
 
 def token(context: Context) -> File:
@@ -94,12 +71,7 @@ def _differs(answer: Answer) -> str | None:
 
 
 def _secrets(context: Context) -> Mapping[str, str]:
-    nodes = [node for node in context.platform.nodes if node.role in (Role.CONTROL, Role.APPS)]
-    own = {
-        "token of Nomad": tokens.management(context.secrets),
-        "key of Nomad's gossip": gossip_key(context),
-    }
-    return own | keys_of({f"key of {node.name} in Nomad": member(context, node) for node in nodes})
+    return {"token of Nomad": tokens.management(context.secrets)}
 
 
 SECRETS = Derived(_secrets)

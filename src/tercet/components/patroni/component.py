@@ -21,7 +21,6 @@ from typing import Any
 
 from tercet.components import endpoints, permission
 from tercet.components.context import Context
-from tercet.components.dcs.declaration import DcsPorts
 from tercet.components.patroni import tls
 from tercet.components.patroni.declaration import (
     API_PASSWORD,
@@ -78,6 +77,7 @@ ALONE = "postgresql: one primary, no standby"
 # each other and elect a leader within some 10; where Patroni ran before, they have had their time.
 SILENT_S, SILENT_AT_BOOT_S = 2, 15
 SILENT_LOOKS = 2
+VALUE = "?raw&consistent"  # the parameters of a question for a key's value; nodeside/keys.py says why "consistent"
 SWITCH_S = 60.0  # seconds for a planned change of the primary, which takes 1 to 2
 # As PostgreSQL's own user, for its local socket. setpriv, because runuser opens a PAM session, which takes as long as
 # the query.
@@ -106,7 +106,7 @@ class Patroni:
         yield File(CONFIG, as_yaml(self._config(node)), mode=0o640, group="postgres", secret=True)
         yield File(GATE, self._gate().encode(), mode=0o755)
         yield File(BEFORE_STOP, _BEFORE_STOP.encode(), mode=0o755)
-        yield from rewind(BIN, DATA, f"{self._leader()}?raw&consistent")
+        yield from rewind(BIN, DATA, self._asking("leader", VALUE))
         yield from readonly(BIN, DATA, SANDBOX)
         yield File(AFTER_BOOTSTRAP, _AFTER_BOOTSTRAP.encode(), mode=0o755)
         yield File(ON_START, _ON_START.encode(), mode=0o755)
@@ -126,7 +126,7 @@ class Patroni:
 
     def _config(self, node: Node) -> dict[str, object]:
         settings, secrets, timing = self.context.platform.settings, self.context.secrets, self.context.timing
-        ports = settings.ports.of(PatroniPorts)
+        ports, dcs = settings.ports.of(PatroniPorts), endpoints.dcs(self.context.platform)
         return {
             "scope": settings.postgresql.service,
             "name": node.name,
@@ -138,8 +138,9 @@ class Patroni:
             },
             "ctl": tls.control(self.context),
             "consul": {
-                "host": f"127.0.0.1:{settings.ports.of(DcsPorts).dcs_http}",
-                "consistency": "consistent",  # nodeside/keys.py says why
+                "url": dcs.url(""),
+                "cacert": dcs.ca,
+                "consistency": "consistent",  # as in VALUE
                 "register_service": False,  # see components/patroni/service.py
                 "checks": [],  # nodeside/sessions.py ends a dead node's session; gossip is too credulous
             },
@@ -270,24 +271,21 @@ class Patroni:
         """The path in the KV store of `dcs` of Patroni's key with that name."""
         return f"{scope(self.context.platform)}/{name}"
 
-    def _recorded_at(self) -> str:
-        return f"/v1/kv/{self.key('initialize')}"
+    def _path(self, name: str, parameters: str) -> str:
+        return f"/v1/kv/{self.key(name)}{parameters}"
 
-    def _recorded(self) -> str:
-        """The URL on the node's own agent that answers 200 if `dcs` knows the cluster."""
-        return endpoints.dcs(self.context.platform).url(self._recorded_at())
-
-    def _leader(self) -> str:
-        """The URL of the leader key on the node's own agent."""
-        return endpoints.dcs(self.context.platform).url(f"/v1/kv/{self.key('leader')}")
+    def _asking(self, name: str, parameters: str = "") -> str:
+        """The words for curl that ask the node's own agent for Patroni's key with that name."""
+        return endpoints.dcs(self.context.platform).curl(self._path(name, parameters))
 
     def _gate(self) -> str:
         return text_of(
             __package__,
             "may-start.sh",
-            RECORDED=self._recorded(),
-            LEADER=self._leader(),
-            SYNC=endpoints.dcs(self.context.platform).url(f"/v1/kv/{self.key('sync')}"),
+            RECORD=self._asking("initialize"),
+            RECORDED=self._asking("initialize", VALUE),
+            LEADER=self._asking("leader", VALUE),
+            SYNC=self._asking("sync", VALUE),
             STEPPED_DOWN=STEPPED_DOWN,
             STEPPED_DOWN_S=STEPPED_DOWN_S,
             CONFIG=CONFIG,
@@ -330,10 +328,11 @@ class Patroni:
     def _cluster(self, node: Node) -> Object:
         """The permission to create the cluster: given once, on the first primary, while no node holds data."""
         here = " || ".join(f"[ -s {path} ]" for path in (f"{DATA}/PG_VERSION", PERMISSION, BOOTSTRAP, CREATING))
+        recorded = self._asking("initialize", "?consistent")
         others = [db.name for db in self.context.platform.of(Role.DB) if db != node]
         return Object(
             "the database cluster",
-            Exec(("sh", "-c", f"{here} || curl -sf -m 2 -o /dev/null '{self._recorded()}?consistent'")),
+            Exec(("sh", "-c", f"{here} || curl -sf -m 2 -o /dev/null {recorded}")),
             lambda answer: None if answer.ok else "there is none yet",
             (permission.give(PERMISSION, as_yaml(self._bootstrap())),),
             needs=tuple((name, permission.holds_data(DATA)) for name in others),
@@ -346,7 +345,7 @@ class Patroni:
         return {
             "patroni": self.api("/cluster", node),
             "patroni.self": self.api("/patroni", node),
-            "patroni.recorded": Http(endpoints.dcs(self.context.platform), f"{self._recorded_at()}?consistent"),
+            "patroni.recorded": Http(endpoints.dcs(self.context.platform), self._path("initialize", "?consistent")),
             "patroni.config": self.api("/config", node),
         }
 

@@ -6,15 +6,15 @@ now() { read -r up _ < /proc/uptime; echo "${up%.*}"; }
 # "consistent": a server that was just started and elected knows nothing until it has replayed its log.
 # While Patroni creates the cluster, the record of it in dcs is empty. Another Patroni would not finish the work.
 ask() {
-  said=$(curl -s -m 2 -w '%{http_code}' '@RECORDED@?raw&consistent')
+  said=$(curl -s -m 2 -w '%{http_code}' @RECORDED@)
   record=${said%???} && answer=${said#"$record"} &&
     { [ -n "$record" ] || [ ! -e @CREATING@ ]; } && [ "$answer" = 200 ]
 }
 another_leads() {
   [ -e @STEPPED_DOWN@ ] && [ $(($(now) - began)) -lt $let_lead ] || return 0
   # Only this node may lead if Patroni counts no standby as synchronous.
-  ! curl -sf -m 2 '@SYNC@?raw&consistent' | grep -q '"sync_standby": *null' || return 0
-  leader=$(curl -sf -m 2 '@LEADER@?raw&consistent') && [ "$leader" != "$(uname -n)" ]
+  ! curl -sf -m 2 @SYNC@ | grep -q '"sync_standby": *null' || return 0
+  leader=$(curl -sf -m 2 @LEADER@) && [ "$leader" != "$(uname -n)" ]
 }
 # Lets Patroni create the cluster. The mark is on the disk before anything else is, until the cluster is complete.
 begin() {
@@ -33,7 +33,7 @@ begin_again() {
   else
     rm -rf @DATA@
   fi
-  curl -sf -m 2 -o /dev/null -X DELETE '@RECORDED@' || return 0
+  curl -sf -m 2 -o /dev/null -X DELETE @RECORD@ || return 0
   echo "creating the cluster was broken off, and begins again"
   mv @CREATING@ @BOOTSTRAP@
 }

@@ -6,7 +6,7 @@ refusals=@REFUSALS@
 move_aside() { /usr/bin/python3 -I @ASIDE@ @ASIDE_SETTINGS@ move "$1" && rm -f @DATA@.rewinding; exit 1; }
 refuse() {
   # Without another leader, there is nothing to rewind from, or to clone.
-  if leader=$(curl -sf -m 2 '@LEADER@') && [ "$leader" != "$(uname -n)" ]; then
+  if leader=$(curl -sf -m 2 @LEADER@) && [ "$leader" != "$(uname -n)" ]; then
     echo refused >> @DATA@.rewinding
     [ "$(wc -l < @DATA@.rewinding)" -le $refusals ] || move_aside "a rewind left the data half-written"
   fi

@@ -18,8 +18,8 @@ _REFUSALS = 10
 
 
 def rewind(programs: str, data: str, leader: str) -> Iterable[Resource]:
-    """The files. `programs` is the directory of PostgreSQL's programs, `data` that of its data, `leader` the URL of the
-    leader key.
+    """The files. `programs` is the directory of PostgreSQL's programs, `data` that of its data, `leader` the
+    words for curl that ask for the holder of the leader key.
     """
     source = files("tercet.nodeside").joinpath("rewind.py").read_bytes()
     paths = {"PROGRAMS": programs, "ASIDE": ASIDE, "ASIDE_SETTINGS": ASIDE_SETTINGS}

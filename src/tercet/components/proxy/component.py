@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from tercet.components import endpoints
+from tercet.components.consul.tls import FOLDER as CONSUL_TLS
 from tercet.components.context import Context
-from tercet.components.dcs.declaration import DcsPorts
-from tercet.components.guard.hungwatch import POSTGRESQL, hungwatch
+from tercet.components.guard.hungwatch import hungwatch, postgresql
 from tercet.components.patroni import component as patroni
 from tercet.components.patroni.declaration import APPLICATION_PASSWORD
 from tercet.components.proxy import pgcat, pgpool
@@ -78,6 +79,7 @@ class Proxy:
         yield Unit(
             UNIT,
             restart_on=(CONFIG, TEMPLATE, unit_path(UNIT), *(program.link for program in programs)),
+            reload_on=(CONSUL_TLS.ca,),
             rolling=proxies(self.context.platform),
         )
         yield from chosen.units
@@ -86,8 +88,7 @@ class Proxy:
             "proxywatch",
             "Ends a proxy that does not answer",
             chosen.units[-1].name,
-            self.context.platform.settings.ports.of(ProxyPorts).proxy,
-            POSTGRESQL,
+            postgresql(self.context.platform.settings.ports.of(ProxyPorts).proxy),
             looks=5,
             pause_s=1.0,
             whole=True,
@@ -109,10 +110,12 @@ class Proxy:
                 yield Absent(other.rendered)
 
     def _config(self, chosen: Flavour) -> dict[str, object]:
+        dcs = endpoints.dcs(self.context.platform)
         return {
             "log_level": "info",
             "consul": {
-                "address": f"127.0.0.1:{self.context.platform.settings.ports.of(DcsPorts).dcs_http}",
+                "address": f"{dcs.host}:{dcs.port}",
+                "ssl": {"enabled": True, "ca_cert": dcs.ca},
                 "retry": {"attempts": 0, "backoff": "100ms", "max_backoff": "250ms"},  # 0: forever
             },
             "block_query_wait": f"{BLOCK_QUERY_S}s",
@@ -149,6 +152,7 @@ class Proxy:
             {
                 "Nice": -5,
                 "ExecStart": f"/usr/local/bin/consul-template -config={CONFIG}",
+                "ExecReload": "/bin/kill -HUP $MAINPID",
                 "KillSignal": "SIGINT",
                 "TimeoutStopSec": 2,  # it stops slowly while a query blocks
             },

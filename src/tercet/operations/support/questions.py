@@ -41,12 +41,13 @@ QUESTIONS: Mapping[str, str] = {
 def of_role(role: Role, session: Session) -> Mapping[str, str]:
     """The questions only to nodes of this role."""
     platform = session.platform
-    own, elections = endpoints.consul(platform).url(""), endpoints.dcs(platform).url("")
+    own, elections, jobs = endpoints.consul(platform), endpoints.dcs(platform), endpoints.nomad(platform)
     # The token that works without a server.
     may = f"CONSUL_HTTP_TOKEN=$(jq -r .acl.tokens.agent_recovery {TOKENS})"
-    members = f"consul members -http-addr={own}; {may} consul members -http-addr={elections}; "
-    peers = "".join(f"consul operator raft list-peers -http-addr={url}; " for url in (own, elections))
-    nomad = f"export NOMAD_ADDR={endpoints.nomad(platform).url('')} NOMAD_TOKEN=$(cat {MANAGEMENT}); "
+    at = f"export CONSUL_CACERT={own.ca}; "
+    members = f"{at} consul members -http-addr={own.url('')}; {may} consul members -http-addr={elections.url('')}; "
+    peers = "".join(f"consul operator raft list-peers -http-addr={each.url('')}; " for each in (own, elections))
+    nomad = f"export NOMAD_ADDR={jobs.url('')} NOMAD_CACERT={jobs.ca} NOMAD_TOKEN=$(cat {MANAGEMENT}); "
     asked: dict[Role, dict[str, str]] = {
         Role.CONTROL: {
             "consul.txt": f"{members} {peers} true",
