@@ -10,7 +10,7 @@ import pytest
 from tercet.inventory.certificates import derived, make_authority
 from tercet.inventory.generated import Pair
 
-NAMES = ("server.dc1.consul", "server.dcs.consul", "consul-nomad-sib-01.consul")
+NAMES = ("server.dc1.consul", "server.dcs.consul", "consul-nomad-sib-01.consul", "127.0.0.1")
 
 
 @pytest.fixture(scope="module")

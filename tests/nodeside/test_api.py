@@ -24,7 +24,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tercet.nodeside.api import JSON, Api, ApiError, SilentError
+from tercet.nodeside.api import JSON, NO_TLS, Api, ApiError, SilentError
 from tercet.nodeside.endpoint import Endpoint
 
 from .delivery import loopback
@@ -144,13 +144,44 @@ def test_a_kept_connection_is_used_again_and_replaced_once_it_is_lost(serve: Ser
             connection.sendall(OK)
 
     api = Api(loopback(serve(twice)), keep=True)
-    for _ in range(2):
+    for expected in (1, 1, 2, 2, 3):
         assert api.ask("GET", "/", timeout=PATIENCE_S).json() == {}
-    assert connections == 1
+        assert connections == expected
+
+
+def test_a_call_that_changes_something_is_made_once_and_on_a_new_connection(serve: Serve) -> None:
+    """The API may have carried it out although its answer was lost."""
+    said: list[bytes] = []
+
+    def behave(connection: socket.socket) -> None:
+        while request := connection.recv(65536):
+            said.append(request.split()[0])
+            if said[-1] == b"PUT":
+                return
+            connection.sendall(OK)
+
+    api = Api(loopback(serve(behave)), keep=True)
+    api.ask("GET", "/", timeout=PATIENCE_S)
     with pytest.raises(ApiError):
-        api.ask("GET", "/", timeout=PATIENCE_S)
+        api.ask("PUT", "/", timeout=PATIENCE_S)
     assert api.ask("GET", "/", timeout=PATIENCE_S).json() == {}
-    assert connections == 2
+    assert said == [b"GET", b"PUT", b"GET"]
+
+
+def test_a_kept_connection_that_falls_silent_is_not_tried_again(serve: Serve) -> None:
+    said: list[bytes] = []
+
+    def once(connection: socket.socket) -> None:
+        said.append(connection.recv(65536))
+        connection.sendall(OK)
+        said.append(connection.recv(65536))
+        connection.recv(65536)
+
+    api = Api(loopback(serve(once)), keep=True)
+    api.ask("GET", "/", timeout=PATIENCE_S)
+    with pytest.raises(SilentError):
+        api.ask("GET", "/", timeout=0.5)
+    assert len(said) == 2
 
 
 def test_without_keep_each_call_has_its_own(serve: Serve) -> None:
@@ -303,6 +334,12 @@ def test_over_tls_both_sides_prove_who_they_are(serve: Serve, tmp_path: Path) ->
         Api(other._replace(ca=secured.caller)).ask("GET", "/", timeout=PATIENCE_S)
     with pytest.raises(ApiError):
         Api(other._replace(certificate="")).ask("GET", "/", timeout=PATIENCE_S)
+
+
+def test_an_api_without_tls_is_named_as_such(serve: Serve) -> None:
+    at = loopback(serve(saying(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")))
+    with pytest.raises(ApiError, match=NO_TLS):
+        Api(at._replace(scheme="https")).ask("GET", "/", timeout=PATIENCE_S)
 
 
 @pytest.mark.parametrize("speaks", [True, False])

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from .delivery import Systemd, deliver, replace_program
+from tercet.nodeside.endpoint import Endpoint
+
+from .delivery import Systemd, deliver, loopback, replace_program
 
 HELLO = bytes.fromhex("0000000804d2162f")
 
@@ -40,11 +42,10 @@ class World:
         replace_program(folder / "bin", "systemctl", f"echo $@ >> {folder}/calls")
         self._processes: list[subprocess.Popen[str]] = []
 
-    def watch(self, looks: int = 3) -> subprocess.Popen[str]:
+    def watch(self, looks: int = 3, api: Endpoint | None = None) -> subprocess.Popen[str]:
         config = {
             "unit": "some-proxy.service",
-            "port": self.server.port,
-            "hello": HELLO.hex(),
+            **({"api": api._asdict()} if api else {"port": self.server.port, "hello": HELLO.hex()}),
             "looks": looks,
             "pause_s": 0.5,
             "whom": "all",
@@ -97,6 +98,18 @@ def test_one_that_answers_refuses_or_closes_is_left_alone(world: World) -> None:
     time.sleep(8)
     assert process.poll() is None
     assert world.killed() == ""
+
+
+def test_an_api_is_asked_on_one_connection_and_ended_once_it_is_silent(world: World) -> None:
+    process = world.watch(api=loopback(world.server.port))
+    connection, _ = world.server.listener.accept()
+    with connection:
+        for _ in range(2):
+            assert connection.recv(1000).startswith(b"GET / ")
+            connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        assert process.poll() is None and world.killed() == ""
+        assert process.stdout is not None
+        assert process.stdout.readline() == "some-proxy.service does not answer: killed\n"
 
 
 def test_a_look_during_which_the_watch_itself_was_suspended_kills_nobody(world: World) -> None:
