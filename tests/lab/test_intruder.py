@@ -237,6 +237,54 @@ def test_a_server_on_an_apps_node_learns_nothing(platform_lab: Lab) -> None:
     platform_lab.wait_until_healthy(120)
 
 
+# Takes the port of the `dcs` agent, for 6 s without TLS and for 6 s with a certificate that nobody trusts. Prints for
+# each caller its first byte, or the result of the handshake.
+FALSE = """
+set -e
+mkdir -m 700 -p /run/t-false
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=false \\
+  -addext subjectAltName=IP:127.0.0.1 -keyout /run/t-false/pem -out /run/t-false/cert 2> /dev/null
+cat /run/t-false/cert >> /run/t-false/pem
+systemctl stop consul-dcs
+exec python3 -c '
+import socket, ssl, time
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("/run/t-false/pem")
+begun = time.monotonic()
+with socket.create_server(("127.0.0.1", 9500)) as listener:
+    while (passed := time.monotonic() - begun) < 12:
+        listener.settimeout(12 - passed)
+        try:
+            caller, _ = listener.accept()
+        except TimeoutError:
+            break
+        caller.settimeout(1)
+        try:
+            if passed < 6:
+                print("began with", caller.recv(1).hex())
+            else:
+                print("said", context.wrap_socket(caller, server_side=True).recv(4096))
+        except OSError as error:
+            print("refused", getattr(error, "reason", error))
+        caller.close()
+'
+"""
+TRUE = "rm -rf /run/t-false; systemctl start consul-dcs"
+CLIENT_HELLO = "began with 16"
+
+
+def test_what_answers_in_the_place_of_an_agent_learns_no_token(platform_lab: Lab) -> None:
+    """Programs of root send their token to a port that is free while the agent is down."""
+    try:
+        said = set(platform_lab.on(APPS, FALSE).splitlines())
+    finally:
+        platform_lab.on(APPS, TRUE)
+    assert CLIENT_HELLO in said
+    refusals = said - {CLIENT_HELLO}
+    assert refusals and all(line.startswith("refused TLS") and "ALERT" in line for line in refusals), said
+    platform_lab.wait_until_healthy(120)
+
+
 # Files that only the group of root may read or write, which Nomad gives to each job.
 GROUP = r"""
 find / /run -xdev -group 0 '(' -perm -040 ! -perm -004 -o -perm -020 ! -perm -002 ')' ! -type l -print 2> /dev/null |
