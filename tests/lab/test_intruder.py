@@ -281,7 +281,7 @@ def test_what_answers_in_the_place_of_an_agent_learns_no_token(platform_lab: Lab
         platform_lab.on(APPS, TRUE)
     assert CLIENT_HELLO in said
     refusals = said - {CLIENT_HELLO}
-    assert refusals and all(line.startswith("refused TLS") and "ALERT" in line for line in refusals), said
+    assert refusals and all(line.startswith("refused ") and "ALERT" in line for line in refusals), said
     platform_lab.wait_until_healthy(120)
 
 
