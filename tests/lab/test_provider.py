@@ -39,6 +39,7 @@ from tercet.providers.lab.layout import LABS, layout_of
 from tercet.providers.lab.namespace import inside
 from tercet.providers.lab.observe import WATCHERS
 from tercet.providers.lab.provider import LabProvider
+from tercet.providers.lab.rootfs import FIRST_ID, IDS
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
@@ -179,6 +180,41 @@ async def test_nodes_have_control_groups_of_their_own(lab: LabProvider) -> None:
     assert groups == {f"0::/tercet/t-lab1/nodes/{node}/init.scope" for node in (A, B)}
 
 
+ATTACKS = [
+    "mount -o remount,rw /proc/sys && echo 0 > /proc/sys/kernel/panic_on_warn",
+    "mount -t proc proc /mnt && echo 0 > /mnt/sys/kernel/panic_on_warn",
+    "mount -t sysfs sysfs /mnt && echo 0 > /mnt/kernel/mm/ksm/run",
+    "mount -t devtmpfs devtmpfs /mnt",
+    "mount -t debugfs debugfs /mnt",
+    "dmesg --clear",
+]
+
+
+async def test_root_of_a_node_is_nobody_on_the_machine(lab: LabProvider) -> None:
+    init = Path(f"/proc/{lab._cgroups.init(A)}")
+    assert (init.stat().st_uid, init.stat().st_gid) == (FIRST_ID, FIRST_ID)
+    for ids in ("uid_map", "gid_map"):
+        assert (init / ids).read_text().split() == ["0", str(FIRST_ID), str(IDS)]
+        assert (await out(lab, A, "cat", f"/proc/self/{ids}")) == (init / ids).read_text(), "the tool's programs, too"
+    assert await out(lab, A, "id") == "uid=0(root) gid=0(root) groups=0(root)\n"
+    await out(lab, A, "sh", "-c", "cp /usr/bin/id /var/tmp/mine && chmod 4755 /var/tmp/mine")
+    written = (LABS / "t-lab1" / A / "upper" / "var/tmp/mine").stat()
+    assert (written.st_uid, written.st_gid) == (FIRST_ID, FIRST_ID), "it would run as root on this machine"
+    place = LABS.stat().st_dev
+    device = f"mknod /var/tmp/disk b {os.major(place)} {os.minor(place)}"
+    for attack in [*ATTACKS, device]:
+        done = await lab.run(A, ["unshare", "--mount", "sh", "-c", attack], timeout=60)
+        assert done.status != 0, attack
+        assert re.search(rb"(?i)permission denied|not permitted", done.stderr), (attack, done.stderr)
+
+
+async def test_units_have_the_priority_that_they_ask_for(lab: LabProvider) -> None:
+    """Above the machine's programs, too, for the control plane."""
+    for nice in ("-10", "-5", "0", "10"):
+        argv = ("systemd-run", "--quiet", "--wait", "--pipe", f"--property=Nice={nice}", "nice")
+        assert (await out(lab, A, *argv)).strip() == nice
+
+
 async def test_lab_has_no_way_out(lab: LabProvider) -> None:
     assert "default" not in in_namespace("ip", "route")
     assert (await lab.run(A, ["ping", "-c", "1", "-W", "1", "192.0.2.1"], timeout=60)).status != 0
@@ -214,6 +250,14 @@ async def test_run_passes_everything_through(lab: LabProvider) -> None:
     blob = os.urandom(300_000)
     done = await lab.run(A, ["sh", "-c", 'cat; echo "$1" >&2; exit 7', "sh", "two words"], stdin=blob, timeout=60)
     assert (done.status, done.stdout, done.stderr) == (7, blob, b"two words\n")
+
+
+async def test_programs_can_open_their_standard_streams(lab: LabProvider) -> None:
+    script = "cat < /dev/stdin > /dev/stdout; echo error > /dev/stderr"
+    done = await lab.run(A, ["sh", "-c", script], stdin=b"input\n", timeout=60)
+    assert (done.status, done.stdout, done.stderr) == (0, b"input\n", b"error\n")
+    process = await lab.spawn(A, ["sh", "-c", "echo output > /dev/stdout; echo error > /dev/stderr"])
+    assert await asyncio.wait_for(process.communicate(), 60) == (b"output\n", b"error\n")
 
 
 async def test_run_gives_a_clean_environment(lab: LabProvider) -> None:
@@ -285,6 +329,16 @@ async def test_programs_on_nodes_die_with_the_tool(lab: LabProvider, what: str, 
             await eventually(lambda: not alive(nap), 60, "the program is gone")
         finally:
             tool.kill()
+
+
+@pytest.mark.parametrize("call", ["run", "spawn"])
+async def test_a_program_on_a_node_dies_with_its_supervisor(lab: LabProvider, call: str) -> None:
+    nap = unique_nap()
+    running = asyncio.ensure_future(getattr(lab, call)(A, ["sleep", nap], **({"timeout": 60} if call == "run" else {})))
+    await eventually(lambda: bool(alive(nap)), 60, "the program runs")
+    os.kill(parent_of(alive(nap)[0]), signal.SIGKILL)
+    await eventually(lambda: not alive(nap), 60, "the program is gone")
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_spawn_has_pipes_and_ends_with_its_input(lab: LabProvider) -> None:

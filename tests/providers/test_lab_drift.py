@@ -172,7 +172,19 @@ def test_disk_that_is_not_mounted(platform: Platform) -> None:
     text = config_text(layout, layout.container("db-sib-01"), Path("/image"), disk=False)
     states["db-sib-01"] = replace(states["db-sib-01"], config=text)
     (line,) = lines(layout, Observed(network(layout), states, 1024))
-    assert line.startswith("update container db-sib-01: its configuration differs: lxc.hook.version is absent")
+    assert line.startswith("update container db-sib-01: its configuration differs: # disk is absent, wanted /var/lib/")
+
+
+def test_lab_of_an_earlier_version_is_refused_and_kept(platform: Platform) -> None:
+    layout = layout_of(platform)
+    states = dict(containers(layout))
+    for name in ("apps-sib-01", "db-sib-01"):
+        old = "lxc.rootfs.path = overlay:/image:/var/lib/tercet/labs/tercet/db-sib-01/upper\n"
+        states[name] = replace(states[name], config=old)
+    with pytest.raises(TercetError, match=r"root is root here: apps-sib-01, db-sib-01\. .*`tercet down` destroys"):
+        drift(layout, Observed(network(layout), states, 1024))
+    lost = layout_of(platform.losing("sib-01"))
+    assert drift(lost, Observed(network(layout), states, 1024)) == ()
 
 
 def test_running_container_that_lost_its_network(platform: Platform) -> None:

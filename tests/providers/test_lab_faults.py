@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from tercet.components.systemd import CONTROL_PLANE
 from tercet.errors import TercetError
 from tercet.inventory.platform import Platform
 from tercet.inventory.providers import Capability
@@ -147,12 +148,12 @@ def start(folder: Path, populated: int) -> Sequence[str]:
     group.mkdir()
     (group / "cgroup.events").write_text(f"populated {populated}\nfrozen 0\n")
     log = folder / "log"
-    for program in ("ip", "lxc-start"):
+    for program in ("ip", "mount-root", "renice", "lxc-start"):
         (folder / program).write_text(f'#!/bin/sh\necho {program} "$@" >> {log}\n')
         (folder / program).chmod(0o755)
     below = f"../../..{group}"  # of /sys/fs/cgroup
     subprocess.run(
-        ["sh", "-c", START, "sh", "d-sib-01", "/labs", A, "/log", below],
+        ["sh", "-c", START, "sh", "d-sib-01", "/labs", A, "/log", below, "mount-root", "/labs/db-sib-01"],
         env={"PATH": f"{folder}:/usr/bin:/bin"},
         check=True,
         timeout=60,
@@ -165,7 +166,8 @@ def test_a_living_node_that_was_unplugged_is_plugged_in_again(tmp_path: Path) ->
 
 
 def test_a_dead_node_is_started_with_a_new_cable(tmp_path: Path) -> None:
-    assert start(tmp_path, populated=0) == [
-        "ip link delete d-sib-01",
-        f"lxc-start --lxcpath /labs --name {A} --daemon --logfile /log --logpriority WARN",
-    ]
+    cable, root, priority, container = start(tmp_path, populated=0)
+    assert cable == "ip link delete d-sib-01"
+    assert root == "mount-root /labs/db-sib-01"
+    assert priority.startswith(f"renice -n {CONTROL_PLANE['Nice']} -p ")
+    assert container == f"lxc-start --lxcpath /labs --name {A} --daemon --logfile /log --logpriority WARN"

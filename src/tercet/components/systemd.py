@@ -38,7 +38,8 @@ def unit_file(
     restarts: Mapping[str, Value] = {"Restart": "always", "RestartSec": f"{RESTART_MS}ms"} if restart else {}
     sections: list[tuple[str, Mapping[str, Value]]] = [
         ("Unit", {"Description": description, "StartLimitIntervalSec": 0, **(unit or {})}),
-        ("Service", {**service, **restarts, **confined}),
+        # In the lab, what says nothing of its priority has PID 1's, which is the control plane's (docs/lab.md).
+        ("Service", {**service, "Nice": service.get("Nice", 0), **restarts, **confined}),
         *([("Install", {"WantedBy": wanted_by})] if wanted_by else []),
     ]
     lines: list[str] = []

@@ -7,16 +7,18 @@ import contextlib
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 from time import monotonic
 
 from tercet.datafile import text_of
 from tercet.errors import TercetError
 from tercet.host.command import HostCommandError, command
+from tercet.providers.lab import rootfs
 from tercet.providers.lab.cgroup import POLL, Cgroups, emptied, kill, remove
 from tercet.providers.lab.config import config_text, has_disk, image_of
 from tercet.providers.lab.disk import make_disk
-from tercet.providers.lab.layout import Container, Layout
+from tercet.providers.lab.layout import LABS, Container, Layout
 from tercet.providers.lab.namespace import inside_with_sysfs
 
 START_LIMIT = 20.0  # seconds for lxc-start; it takes 0.03 on an idle machine
@@ -26,16 +28,17 @@ DEATH_LIMIT = 10.0  # seconds until killed processes have ended
 HALT = signal.SIGRTMIN + 3  # systemd: halt.target
 LOCKS = Path("/run/lxc/lock")
 
-START = text_of(__package__, "containers-start.sh")
+HIGHEST = -10  # the niceness of the control plane (components/systemd.py)
+START = text_of(__package__, "containers-start.sh", NICE=HIGHEST)
 
 
 class Containers:
     """The containers of one lab."""
 
-    def __init__(self, layout: Layout, cgroups: Cgroups, rootfs: Path | None) -> None:
+    def __init__(self, layout: Layout, cgroups: Cgroups, image: Path | None) -> None:
         self._layout = layout
         self._cgroups = cgroups
-        self._rootfs = rootfs
+        self._image_tree = image
 
     async def define(self, container: Container) -> None:
         """Write the container's configuration. The container keeps its image as long as that image exists."""
@@ -45,7 +48,7 @@ class Containers:
         image = image_of(before) if before else None
         if image is None or not image.is_dir():
             image = self._image(container)
-        (folder / "upper").mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         disk = container.disk and await self._disk(container.name, before, image)
         fresh = folder / "config.new"
         fresh.write_text(config_text(self._layout, container, image, disk=disk))
@@ -61,13 +64,12 @@ class Containers:
         return (before is None or has_disk(before)) and await make_disk(disk, image)
 
     def _image(self, container: Container) -> Path:
-        if self._rootfs is None:
+        image = self._image_tree
+        if image is None:
             raise TercetError(f"create {container.name}: no image is built yet; `tercet up` builds it first")
-        if not (self._rootfs / "sbin").exists():
-            raise TercetError(
-                f"create {container.name}: {self._rootfs} holds no root file system; build the image again"
-            )
-        return self._rootfs
+        if not (image / "sbin").exists():
+            raise TercetError(f"create {container.name}: {image} holds no root file system; build the image again")
+        return image
 
     def start_command(self, container: Container) -> list[str]:
         """The command line that starts the container. The process that ends a fault also runs it."""
@@ -80,6 +82,7 @@ class Containers:
             container.name,
             str(folder / "lxc.log"),
             str(self._cgroups.node(container.name).relative_to(self._cgroups.base.parent)),
+            *(sys.executable, "-I", "-S", rootfs.__file__, str(folder)),
         )
 
     async def start(self, container: Container) -> None:
@@ -165,6 +168,20 @@ class Containers:
         await self.kill(name)
         await asyncio.to_thread(shutil.rmtree, self._layout.folder(name), ignore_errors=False)
         LOCKS.joinpath(*self._layout.directory.parts[1:], f".{name}").unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make the container's folder and its upper layer, which belongs to root of the container. That root can pass
+    through the folders above, whatever this process's umask is; other users of this machine cannot enter its own.
+    """
+    upper = folder / "upper"
+    upper.mkdir(parents=True, exist_ok=True)
+    os.chown(upper, rootfs.FIRST_ID, rootfs.FIRST_ID)
+    upper.chmod(0o755)
+    os.chown(folder, 0, rootfs.FIRST_ID)
+    folder.chmod(0o710)
+    for above in (folder.parent, LABS, LABS.parent):
+        above.chmod(0o711)
 
 
 def has_dbus(init: int) -> bool:

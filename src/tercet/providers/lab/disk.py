@@ -1,7 +1,7 @@
 """A separate file system for a database node's data: a sparse file in the node's folder, on a loop device.
 
-Invariant: it is mounted only in the container's own mount namespace, on a loop device that detaches itself. So no mount
-is left on the machine however the container ends, and every start mounts it again.
+Invariant: it is mounted only in the mount namespaces of LXC and the container (rootfs.py), on a loop device that
+detaches itself. So no mount is left on the machine however the container ends, and every start mounts it again.
 """
 
 from __future__ import annotations
@@ -12,19 +12,13 @@ from pathlib import Path
 
 from tercet.errors import TercetError
 from tercet.host.command import HostCommandError, command
+from tercet.providers.lab.rootfs import PLACE
 
 SIZE = "8G"
-PLACE = "var/lib/postgresql"  # in the container: the home of Debian's PostgreSQL, with all clusters below it
 MAKE_LIMIT = 30.0  # seconds to make the file system; it takes 0.02
 
-# Both avoid writing zeros, because the sparse file already reads as zeros.
+# No zeros are written, because the sparse file already reads as zeros.
 FORMAT = "lazy_itable_init=1,lazy_journal_init=1,nodiscard"
-MOUNT = "loop,noinit_itable"
-
-
-def mount_command(disk: Path) -> str:
-    """The command that LXC runs in the container's mount namespace when the root is mounted but not yet entered."""
-    return f'mount -n -t ext4 -o {MOUNT} {disk} "$LXC_ROOTFS_MOUNT/{PLACE}"'
 
 
 async def make_disk(disk: Path, rootfs: Path) -> bool:

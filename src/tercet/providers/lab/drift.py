@@ -12,16 +12,17 @@ from pathlib import Path
 
 from tercet.converge.plan import Change
 from tercet.converge.target import Kind, Target, Verb
+from tercet.errors import TercetError
 from tercet.inventory.platform import holds_database
 from tercet.inventory.providers import Capability
-from tercet.providers.lab.config import config_text, differences, has_disk, image_of
+from tercet.providers.lab.config import config_text, differences, has_disk, image_of, is_privileged
 from tercet.providers.lab.layout import Container, Layout, Link, Network
 from tercet.providers.lab.observe import ContainerState, NetworkState, Observed
 from tercet.providers.lab.wan import Pair
 
 LOOPBACK = "lo"
-# Ten containers use 70 inotify instances (each: systemd 5, D-Bus 1, tailscaled 1), all owned by root; the kernel's
-# default limit is 128.
+# Ten containers use 70 inotify instances (each: systemd 5, D-Bus 1, tailscaled 1). All count for root, who made the
+# containers' user namespaces; the kernel's default limit is 128.
 WATCHERS_WANTED = 1024
 
 
@@ -50,8 +51,10 @@ class CutChange(Change):
 
 def drift(layout: Layout, observed: Observed, away: Collection[str] = ()) -> tuple[Change, ...]:
     """The changes that bring the lab to the state in the inventory, in order. They leave out nodes that are `away` and
-    the nodes of lost sites. The networks of lost sites stay.
+    the nodes of lost sites. The networks of lost sites stay. Raises TercetError for a lab of an earlier version, which
+    no change can bring there.
     """
+    refuse_privileged(layout, observed)
     return (
         *limits(observed),
         *strangers(layout, observed),
@@ -65,6 +68,23 @@ def drift(layout: Layout, observed: Observed, away: Collection[str] = ()) -> tup
             for change in node(layout, container, observed.containers.get(container.name), observed.network)
         ),
     )
+
+
+def refuse_privileged(layout: Layout, observed: Observed) -> None:
+    """Raise TercetError if an earlier version made one of the containers. Its files belong to this machine's root."""
+    found = [
+        container.name
+        for container in layout.containers
+        if container.name not in layout.lost
+        and (state := observed.containers.get(container.name))
+        and is_privileged(state.config or "")
+    ]
+    if found:
+        raise TercetError(
+            "expected containers in which root is nobody on this machine, found some that an earlier version of tercet "
+            f"made, in which root is root here: {', '.join(found)}. They cannot be converted: `tercet down` destroys "
+            "the lab with its databases, and `tercet up` makes it anew"
+        )
 
 
 def limits(observed: Observed) -> Iterator[Change]:

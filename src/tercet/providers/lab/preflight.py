@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 from tercet.providers.preflight import HERE, Check, failed, ok, program, warning
 
 PROGRAMS = {"lxc-start": "lxc", "ip": "iproute2", "nft": "nftables"}
+KERNEL = (5, 19)  # the first that puts ID-mapped mounts below an overlay (rootfs.py)
 MEMORY_GIB = 3  # nine nodes use 1.5 to 2
 DISK_GIB = 10  # image, components and the nodes' own files; 4 GiB are used
 GIB = 1 << 30
@@ -18,6 +21,7 @@ def preflight(cache: Path) -> Iterator[Check]:
     """All checks. `cache` is the folder of the images."""
     for name, package in PROGRAMS.items():
         yield program(name, package)
+    yield _kernel(os.uname().release)
     if Path("/dev/net/tun").is_char_device():
         yield ok(HERE, "/dev/net/tun")
     else:
@@ -35,6 +39,15 @@ def preflight(cache: Path) -> Iterator[Check]:
     yield _room("memory", _available_memory(), MEMORY_GIB, "end something, or use a larger machine")
     place = next(path for path in (cache, *cache.parents) if path.exists())
     yield _room(f"disk of {place}", shutil.disk_usage(place).free, DISK_GIB, "make room, or set `cache`")
+
+
+def _kernel(release: str) -> Check:
+    """Whether root in the containers can be nobody on this machine. `release` is as uname(1) prints it."""
+    found = tuple(int(number) for number in re.findall(r"\d+", release)[:2])
+    if found >= KERNEL:
+        return ok(HERE, "kernel", release)
+    reason = f"{release}: the lab's containers need Linux 5.19, the first with ID-mapped mounts below an overlay"
+    return failed(HERE, "kernel", reason, "boot a newer kernel, such as Debian 12's")
 
 
 def _room(title: str, has: int, needed: int, remedy: str) -> Check:

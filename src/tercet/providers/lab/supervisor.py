@@ -17,7 +17,7 @@ release it. Programs on nodes do not inherit the file, because daemons that they
 """
 
 # Between fork and exec only `os` is used, because it is made for that.
-# ruff: noqa: PTH103, PTH106, PTH123, PTH208
+# ruff: noqa: PTH103, PTH106, PTH116, PTH121, PTH123, PTH208
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ import time
 import warnings  # noqa: F401 - os.execvpe wants it, where nothing of this Python can be imported any more
 from typing import NoReturn
 
-NAMESPACES = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x40000000  # mount, cgroup, uts, ipc, net
+NEW_USER = 0x10000000
+NAMESPACES = NEW_USER | 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x40000000  # mount, cgroup, uts, ipc, net
 NEW_PID = 0x20000000
 PR_SET_PDEATHSIG, PR_CAPBSET_DROP = 1, 24
 # Capabilities that the container does not have either (lxc.cap.drop): mac_admin, mac_override, sys_module, …
@@ -69,11 +70,17 @@ def start(init: int, group: str, argv: list[str], streams: tuple[int, int, int])
     node = os.pidfd_open(init)
     report, reason = os.pipe2(os.O_CLOEXEC)
     try:
+        if os.path.samefile(f"/proc/{init}/ns/user", "/proc/self/ns/user"):
+            raise OSError("an earlier version of tercet made this container; `tercet plan` says what to do")
+        root = os.stat(f"/proc/{init}")
+        for stream in streams:  # otherwise the program could not open /dev/stdout
+            os.fchown(stream, root.st_uid, root.st_gid)
         os.makedirs(group, exist_ok=True)
         check(libc.setns(node, NEW_PID), "enter the node's process namespace")  # affects only children
         try:
             pid = os.fork()
             if pid == 0:
+                os.close(report)
                 become(node, group, argv, streams, reason)
         finally:
             own = os.pidfd_open(os.getpid())
@@ -89,12 +96,20 @@ def start(init: int, group: str, argv: list[str], streams: tuple[int, int, int])
 
 
 def become(node: int, group: str, argv: list[str], streams: tuple[int, int, int], reason: int) -> NoReturn:
-    """In the child: execute the program. Never returns. Writes an error to `reason`."""
+    """In the child: execute the program as the node's root, who is nobody outside. Never returns. Writes an error to
+    `reason`, which the supervisor reads.
+    """
     try:
-        check(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL), "tie to the supervisor")
         with open(f"{group}/cgroup.procs", "w") as procs:
             procs.write("0")
         check(libc.setns(node, NAMESPACES), "enter the node's namespaces")
+        os.setgroups([])
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+        # Only now, because the kernel forgets it when the user changes.
+        check(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL), "tie to the supervisor")
+        if alone(reason):
+            os._exit(125)
         for capability in DROPPED:
             libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
         os.setsid()
@@ -112,6 +127,13 @@ def become(node: int, group: str, argv: list[str], streams: tuple[int, int, int]
     except OSError as error:  # 127 and 126, as in a shell
         os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
         os._exit(127 if isinstance(error, FileNotFoundError) else 126)
+
+
+def alone(pipe: int) -> bool:
+    """Whether no process reads the pipe any more."""
+    poll = select.poll()
+    poll.register(pipe, 0)  # POLLERR only
+    return bool(poll.poll(0))
 
 
 def finish(job: Job) -> tuple[int, str]:

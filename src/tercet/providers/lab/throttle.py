@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tercet.errors import TercetError
 from tercet.providers.lab.cgroup import BASE, Cgroups, pids, read, remove, write
-from tercet.providers.lab.disk import PLACE
+from tercet.providers.lab.rootfs import PLACE
 
 MOVES = 20  # how many times to search for new processes; twice is enough unless the node forks all the time
 ENDING_S = 2.0  # seconds to wait until exiting processes are gone; it usually takes milliseconds
