@@ -25,6 +25,7 @@ from tercet.converge.fleet import Unreachable
 from tercet.converge.plan import Change
 from tercet.converge.target import Target, Verb
 from tercet.errors import TercetError
+from tercet.host.command import command
 from tercet.inventory.default import default_text
 from tercet.inventory.load import parse
 from tercet.inventory.platform import Platform
@@ -827,6 +828,16 @@ async def test_killed_node_returns_by_itself(lab: LabProvider) -> None:
     await lab._containers.booted(A)
     assert (await lab.survey()).changes == ()
     assert await lab.faults.faults_active() == ()
+
+
+async def test_two_starts_at_once_are_one(lab: LabProvider) -> None:
+    """A healer may come while the tool starts the node."""
+    await lab._containers.kill(A)
+    start = lab._containers.start_command(lab._layout.container(A))
+    await asyncio.gather(*(command(start, doing="start", timeout=60) for _ in range(3)))
+    await lab._containers.booted(A)
+    await out(lab, A, "touch", "/etc/debian_version")  # of the image: the overlay copies it by its work directory
+    assert (await lab.survey()).changes == ()
 
 
 async def test_healer_leaves_a_node_alone_that_runs_again(lab: LabProvider) -> None:
