@@ -18,7 +18,7 @@ from tercet.components.dcs import component as dcs
 from tercet.components.guard.component import Guard
 from tercet.components.nomad import component as nomad
 from tercet.components.patroni import component as patroni
-from tercet.components.patroni.application import CHANGE, Application
+from tercet.components.patroni.application import CHANGE, CHANGE_LOGIN, Application
 from tercet.components.patroni.sentinel import Sentinel
 from tercet.components.patroni.settings import Restarts, _config_differs, _restart_needed, restarts_of_lowered
 from tercet.components.patroni.wake import is_remote
@@ -334,8 +334,9 @@ def test_standbys_follow_the_restart_of_a_primary_wherever_it_is(context: Contex
         assert set(each.follows) == {restart.target.name for restart in first}
 
 
-def test_the_application_belongs_to_the_primary(context: Context) -> None:
-    (wanted,) = (each for node in context.platform.nodes for each in Application(context).desired(node))
+@pytest.mark.parametrize("which", [0, 1])
+def test_the_application_and_its_second_login_belong_to_the_primary(context: Context, which: int) -> None:
+    wanted = [each for node in context.platform.nodes for each in Application(context).desired(node)][which]
     assert isinstance(wanted, Object)
     standby, refused = Answer(0, "standby\n"), Answer(0, "user app cannot log in with its password\n")
     assert wanted.holder({"db-sib-01": standby, "db-sib-03": refused, "db-fsn-01": NO_ANSWER}) == "db-sib-03"
@@ -349,11 +350,12 @@ def test_the_application_belongs_to_the_primary(context: Context) -> None:
     assert wanted.on[0] == context.platform.initial_primary.name
 
 
-def test_a_change_of_the_application_fails_where_the_primary_was_demoted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", [CHANGE, CHANGE_LOGIN])
+def test_a_change_of_the_application_fails_where_the_primary_was_demoted(tmp_path: Path, change: str) -> None:
     (tmp_path / "setpriv").write_text("#!/bin/sh\necho t\n")
     (tmp_path / "setpriv").chmod(0o755)
     path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    words = ("sh", "-c", CHANGE, "sh", "app", "data", "5432")
+    words = ("sh", "-c", change, "sh", "app", "data", "5432")
     done = subprocess.run(words, input="secret\n", env=path, text=True, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (1, "is no primary any more\n")
 

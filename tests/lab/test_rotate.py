@@ -17,7 +17,7 @@ from tercet.components.consul.declaration import AUTHORITY, GOSSIP
 from tercet.components.nomad import tokens as nomad_tokens
 from tercet.components.nomad.declaration import AUTHORITY as NOMAD_AUTHORITY
 from tercet.components.nomad.declaration import GOSSIP_KEY as NOMAD_GOSSIP
-from tercet.components.patroni.declaration import API_PASSWORD
+from tercet.components.patroni.declaration import API_PASSWORD, APPLICATION_PASSWORD, SECOND_PASSWORD
 from tercet.components.patroni.declaration import AUTHORITY as POSTGRES_AUTHORITY
 from tercet.components.proxy.serving import PASSFILE
 from tercet.inventory.authorities import replaced
@@ -29,14 +29,22 @@ from tests.lab.conftest import AT_HOME, CURL, DCS, NOMAD, NOMAD_CURL, Lab, secre
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3700)]
 
 APPS, CONTROL = "apps-sib-01", "consul-nomad-sib-01"
-# A new session for each row. A line of /run/t-writer/failed is the time of a failure; of .../done, of a success.
+# A new session for each row, with whichever of the application's logins is accepted. A line of /run/t-writer/failed is
+# the time of a failure; of .../done, of a success.
 WRITER = f"""
 rm -rf /run/t-writer; mkdir /run/t-writer
 cat > /run/t-writer/run.sh <<'END'
 export PGPASSFILE={PASSFILE} PGCONNECT_TIMEOUT=5
+insert() {{
+  echo 'INSERT INTO rotated DEFAULT VALUES' |
+    timeout 10 psql -XAtq -v ON_ERROR_STOP=1 -h localhost -U "$1" proposalsapp 2>> /run/t-writer/why
+}}
 while sleep 0.1; do
-  echo 'INSERT INTO rotated DEFAULT VALUES' | timeout 10 psql -XAtq -v ON_ERROR_STOP=1 -h localhost -U proposalsapp \\
-    proposalsapp 2>> /run/t-writer/why && date +%s.%N >> /run/t-writer/done || date +%s.%N >> /run/t-writer/failed
+  if insert proposalsapp || insert proposalsapp_2; then
+    date +%s.%N >> /run/t-writer/done
+  else
+    date +%s.%N >> /run/t-writer/failed
+  fi
 done
 END
 touch /run/t-writer/failed /run/t-writer/done
@@ -84,6 +92,20 @@ def accepted(lab: Lab, secrets: Secrets) -> set[str]:
     }
     assert set(said.values()) <= {"200", "403"}, said
     return {name for name, status in said.items() if status == "200"}
+
+
+def logs_in(lab: Lab, secrets: Secrets) -> set[str]:
+    """The application's logins that the proxies of all sites accept with the passwords of these secrets."""
+    found = set()
+    for name, password in (("proposalsapp", APPLICATION_PASSWORD), ("proposalsapp_2", SECOND_PASSWORD)):
+        ask = f"PGPASSWORD='{secrets.password(password)}' psql -XAtq -h localhost -U {name} proposalsapp"
+        sites = (f"apps-{site}" for site in ("sib-01", "sib-03", "fsn-01"))
+        said = {lab.on(node, f"{ask} -c 'SELECT current_user' 2>&1 || true") for node in sites}
+        if said == {"proposalsapp"}:
+            found.add(name)
+        else:
+            assert all("password authentication failed" in line for line in said), said
+    return found
 
 
 def gossip_keys(lab: Lab) -> set[str]:
@@ -149,11 +171,13 @@ def test_the_platforms_own_secrets_are_replaced_without_a_failed_write(platform_
         with platform_lab.running("secrets", "rotate", *names) as run:
             assert run.until(lambda event: event["phase"] == "fingerprint"), run.end()
         begun = secrets_of(platform_lab)
-        assert {name for name in old.texts if begun.texts[name] != old.texts[name]} == set(names) - authorities
+        changed = {name for name in old.texts if begun.texts[name] != old.texts[name]}
+        assert changed == set(names) - authorities - {SECOND_PASSWORD.name}
         assert set(replaced(begun)) == authorities
-        assert platform_lab.json("secrets", "rotate", *names) == {"rotated": list(names)}
+        assert set(platform_lab.json("secrets", "rotate", *names)["rotated"]) == set(names)
     new = secrets_of(platform_lab)
-    assert all(new.texts[name] == begun.texts[name] for name in names if name not in authorities), "it continues"
+    assert all(new.texts[name] == begun.texts[name] for name in changed), "it continues"
+    assert new.password(SECOND_PASSWORD) != old.password(SECOND_PASSWORD)
     assert all(new.pair(each) != old.pair(each) for each in (AUTHORITY, NOMAD_AUTHORITY, POSTGRES_AUTHORITY))
     assert not replaced(new)
     rows, failures = written(platform_lab)
@@ -167,6 +191,7 @@ def test_the_platforms_own_secrets_are_replaced_without_a_failed_write(platform_
         ask = f"curl -s -o /dev/null -w '%{{http_code}}' -m 5 -u patroni:{secrets.password(API_PASSWORD)} -X POST"
         tls = "--cacert /etc/postgresql-tls/ca.pem --cert /etc/postgresql-tls/node.pem"
         assert platform_lab.on(standby, f"{ask} {tls} https://{standby}:8008/reload").strip() in right
+    assert [logs_in(platform_lab, each) for each in (old, new)] == [set(), {"proposalsapp", "proposalsapp_2"}]
     assert accepted(platform_lab, old) == set() and len(accepted(platform_lab, new)) == 6
     assert gossip_keys(platform_lab) == {new.derived_key(GOSSIP), new.derived_key(NOMAD_GOSSIP)}
     assert [certificate_is(platform_lab, each) for each in (old, new)] == ["refused", "accepted"]

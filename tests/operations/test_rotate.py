@@ -26,6 +26,7 @@ from tercet.session.session import Session, open_session
 
 DATABASES = ("db-sib-01", "db-sib-03", "db-fsn-01")
 NAME = "postgres_replication"
+LOGINS = ("postgres_application", "postgres_application_2")
 DATABASE_USERS = ("postgres_superuser", "postgres_replication", "postgres_rewind")
 
 
@@ -49,6 +50,7 @@ class Records:
         self.killed_at = ""
         self.plan = Plan()
         self.applied: list[str] = []
+        self.logins: list[tuple[str, ...]] = []
 
     async def ask(self, _provider: Any, asked: Mapping[str, Any], *, timeout: float) -> Readings:
         assert timeout > 0
@@ -77,6 +79,7 @@ class Records:
             raise KilledError
         secrets = session.context.secrets
         self.applied.append(secrets.texts[NAME])
+        self.logins.append(tuple(secrets.texts[name] for name in LOGINS))
         self.rounds.append(replaced(secrets).get("consul_ca", ""))
         self.of = dict.fromkeys(DATABASES, "{}\n")
         if len(self.rounds) == self.away_in:
@@ -162,6 +165,30 @@ async def test_programs_learn_new_tokens_before_these_are_written(records: Recor
     assert records.learnt == [*controls, *controls, controls[0], *controls, *controls]
 
 
+async def test_one_of_the_applications_logins_works_at_any_time(records: Records, inventory_file: Path) -> None:
+    before = load(secrets_file(inventory_file))
+    assert before
+    names = (LOGINS[1], NAME, LOGINS[0])
+    assert set(await run(inventory_file, *names)) == set(names)
+    at_first = tuple(before.texts[name] for name in LOGINS)
+    assert [[new != old for new, old in zip(found, at_first, strict=True)] for found in records.logins] == [
+        [True, False],
+        [True, True],
+    ]
+
+
+async def test_broken_off_between_the_applications_logins_it_goes_on_with_the_second(
+    records: Records, inventory_file: Path
+) -> None:
+    records.killed_at = "apply"
+    with pytest.raises(KilledError):
+        await run(inventory_file, *LOGINS)
+    records.killed_at = ""
+    assert await run(inventory_file, *LOGINS) == LOGINS
+    (first, _), (same, _) = records.logins
+    assert first == same and len({second for _, second in records.logins}) == 2
+
+
 async def test_an_authority_takes_three_rounds_and_each_is_announced(records: Records, inventory_file: Path) -> None:
     before = load(secrets_file(inventory_file))
     assert await run(inventory_file, "consul_ca", NAME) == ("consul_ca", NAME)
@@ -214,9 +241,9 @@ async def test_while_a_site_is_lost_nothing_is_replaced(records: Records, invent
 def test_only_what_can_be_changed_on_a_running_platform_is() -> None:
     assert chosen(rotatable()) == rotatable()
     assert chosen(["nomad_ca_cert", "nomad_ca_key", "patroni_api"]) == ("nomad_ca", "patroni_api")
-    assert {*DATABASE_USERS, "patroni_api"} <= set(rotatable())
+    assert {*DATABASE_USERS, *LOGINS, "patroni_api"} <= set(rotatable())
     assert {"consul_tokens", "consul_gossip", "consul_ca", "nomad_tokens", "nomad_gossip", "nomad_ca"} <= {*rotatable()}
-    for name in ("postgres_application", "lab_ca", "lab_ca_key"):
+    for name in ("lab_ca", "lab_ca_key"):
         assert name not in rotatable()
     with pytest.raises(TercetError, match="lab_ca_key cannot be changed on a running platform yet"):
         chosen(["patroni_api", "lab_ca_key"])

@@ -12,6 +12,8 @@ off after it, `apply` or the same command does what is left.
 
 An authority takes three rounds of `apply` (inventory/authorities.py). The file knows which is next, so the
 same command continues there.
+
+The application's two logins are replaced one after the other, so that one of them works at any time.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tercet.components.identity.fingerprint import READ, Fingerprint
+from tercet.components.patroni.declaration import APPLICATION_PASSWORD, SECOND_PASSWORD
 from tercet.components.preparation import Preparation
 from tercet.components.registry import additions
 from tercet.converge.events import Emit, Event
@@ -96,7 +99,8 @@ async def rotate(session: Session, names: Sequence[str], emit: Emit, show: Calla
             emit(Event(PHASE, "progress", f"an earlier run began to change {', '.join(begun)}: this continues it"))
         else:
             await _refuse_unsettled(session)
-            await _begin(session, names, emit)
+            await _begin(session, _without_second(names), emit)
+        done = begun or _without_second(names)
         session = await _in_force(session, fleet, emit, show)
         while rounds := authorities.replaced(session.context.secrets):
             for name, stage in rounds.items():
@@ -105,7 +109,16 @@ async def rotate(session: Session, names: Sequence[str], emit: Emit, show: Calla
                 await _announce(session, following)
             authorities.advance(session.secrets_file)
             session = await _in_force(session, fleet, emit, show)
-    return begun or names
+        if APPLICATION_PASSWORD.name in done and SECOND_PASSWORD.name in {*names} - {*done}:
+            done = (*done, SECOND_PASSWORD.name)
+            await _begin(session, (SECOND_PASSWORD.name,), emit)
+            await _in_force(session, fleet, emit, show)
+    return done
+
+
+def _without_second(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Without the password of the second login, if that of the first is replaced before it."""
+    return tuple(name for name in names if name != SECOND_PASSWORD.name or APPLICATION_PASSWORD.name not in names)
 
 
 def _refuse_lost(session: Session) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tercet.components.firewall.proof import doors
+from tercet.components.patroni.declaration import APPLICATION_PASSWORD, SECOND_PASSWORD
 from tercet.converge.component import Readings
 from tercet.converge.requests import Answer, Http, Request
 from tercet.drills.intruder import attempt, logins, users
@@ -110,8 +111,8 @@ def test_a_user_may_reach_what_its_name_has_and_nothing_else_elsewhere(platform:
 
 
 def test_each_user_of_postgresql_is_tried_where_nobody_may_use_it() -> None:
-    known = logins.logins("app", "data")
-    assert sum(not login.admitted for login in known.values()) == 5
+    known = logins.known({"app": APPLICATION_PASSWORD, "app_2": SECOND_PASSWORD}, "data")
+    assert sum(not login.admitted for login in known.values()) == 6
     assert all("dbname" in login.options or "replication" in login.options for login in known.values())
 
 

@@ -17,11 +17,20 @@ PROBER = "tercet_probe"
 SUPERUSER_PASSWORD = Password("postgres_superuser", live=True)
 REPLICATOR_PASSWORD = Password("postgres_replication", live=True)
 REWINDER_PASSWORD = Password("postgres_rewind", live=True)
-APPLICATION_PASSWORD = Password("postgres_application")
+APPLICATION_PASSWORD = Password("postgres_application", live=True)
+SECOND_PASSWORD = Password("postgres_application_2", live=True)
 # For the names of nodes, with which they know each other. It has no name above them to be constrained to.
 AUTHORITY = Authority("postgres_ca", "tercet PostgreSQL", "", live=True)
 # Of Patroni's REST API, for everything that changes something.
 API_PASSWORD = Password("patroni_api", live=True)
+
+
+def logins(platform: Platform) -> dict[str, Password]:
+    """The names with which the application can log in, and their passwords. Both have the same rights, so that one of
+    them works while the password of the other is replaced. The first one owns the database.
+    """
+    user = platform.settings.postgresql.user
+    return {user: APPLICATION_PASSWORD, f"{user[:61]}_2": SECOND_PASSWORD}  # PostgreSQL cuts names after 63 characters
 
 
 def scope(platform: Platform) -> str:
@@ -52,7 +61,10 @@ DECLARATION = ComponentDeclaration(
         "application:Application",
     ),
     ports=PatroniPorts,
-    secrets=(SUPERUSER_PASSWORD, REPLICATOR_PASSWORD, REWINDER_PASSWORD, APPLICATION_PASSWORD, API_PASSWORD, AUTHORITY),
+    secrets=(
+        *(SUPERUSER_PASSWORD, REPLICATOR_PASSWORD, REWINDER_PASSWORD),
+        *(APPLICATION_PASSWORD, SECOND_PASSWORD, API_PASSWORD, AUTHORITY),
+    ),
     database_users=(SUPERUSER, REPLICATOR, REWINDER, PROBER),
     journals=JOURNALS,
     processes=(

@@ -16,7 +16,7 @@ from tercet.components.consul.tls import FOLDER as CONSUL_TLS
 from tercet.components.context import Context
 from tercet.components.guard.hungwatch import hungwatch, postgresql
 from tercet.components.patroni import component as patroni
-from tercet.components.patroni.declaration import APPLICATION_PASSWORD
+from tercet.components.patroni.declaration import logins
 from tercet.components.proxy import pgcat, pgpool
 from tercet.components.proxy.declaration import ProxyPorts
 from tercet.components.proxy.flavour import Flavour
@@ -80,7 +80,7 @@ class Proxy:
             UNIT,
             restart_on=(CONFIG, TEMPLATE, unit_path(UNIT), *(program.link for program in programs)),
             reload_on=(CONSUL_TLS.ca,),
-            rolling=proxies(self.context.platform),
+            rolling=proxies(),
         )
         yield from chosen.units
         # 5 to 10 s: its sessions end with it.
@@ -138,13 +138,9 @@ class Proxy:
 
     def _passfile(self) -> bytes:
         settings, secrets = self.context.platform.settings, self.context.secrets
-        words = (
-            "localhost",
-            str(settings.ports.of(ProxyPorts).proxy),
-            settings.postgresql.database,
-            settings.postgresql.user,
-        )
-        return ":".join((*words, secrets.password(APPLICATION_PASSWORD))).encode() + b"\n"
+        where = f"localhost:{settings.ports.of(ProxyPorts).proxy}:{settings.postgresql.database}"
+        lines = (f"{where}:{name}:{secrets.password(each)}\n" for name, each in logins(self.context.platform).items())
+        return "".join(lines).encode()
 
     def _unit(self) -> bytes:
         return unit_file(

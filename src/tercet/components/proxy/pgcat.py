@@ -10,7 +10,7 @@ from __future__ import annotations
 import tomli_w
 
 from tercet.components.context import Context
-from tercet.components.patroni.declaration import APPLICATION_PASSWORD, PatroniPorts
+from tercet.components.patroni.declaration import PatroniPorts, logins
 from tercet.components.proxy.declaration import ADMIN_PASSWORD, UNITS, ProxyPorts
 from tercet.components.proxy.flavour import Flavour, template
 from tercet.components.proxy.serving import proxies
@@ -55,7 +55,7 @@ def flavour(context: Context, node: Node) -> Flavour:
             Unit(
                 UNIT,
                 restart_on=(unit_path(UNIT), *(program.link for program in programs)),
-                rolling=proxies(context.platform),
+                rolling=proxies(),
             ),
         ),
         checks=(),
@@ -92,11 +92,8 @@ def _template(context: Context, node: Node) -> bytes:
                 "primary_reads_enabled": False,
                 "prepared_statements_cache_size": 500,
                 "users": {
-                    "0": {
-                        "username": settings.postgresql.user,
-                        "password": secrets.password(APPLICATION_PASSWORD),
-                        "pool_size": 20,
-                    }
+                    str(number): {"username": name, "password": secrets.password(password), "pool_size": 20}
+                    for number, (name, password) in enumerate(logins(context.platform).items())
                 },
                 "shards": {"0": {"database": settings.postgresql.database, "servers": SERVERS}},
             }

@@ -12,7 +12,7 @@ Invariants
 from __future__ import annotations
 
 from tercet.components.context import Context
-from tercet.components.patroni.declaration import APPLICATION_PASSWORD, AUTHORITY, PatroniPorts
+from tercet.components.patroni.declaration import AUTHORITY, PatroniPorts, logins
 from tercet.components.proxy import routes
 from tercet.components.proxy.declaration import UNITS, ProxyPorts
 from tercet.components.proxy.flavour import Flavour, template
@@ -46,7 +46,7 @@ def flavour(context: Context, node: Node) -> Flavour:
     settings, secrets = context.platform.settings, context.secrets
     hba = "".join(f"host all all {net} scram-sha-256\n" for net in ("127.0.0.1/32", "::1/128"))
     # SCRAM with the servers needs the password itself. Only pgpool's user can read the file.
-    password = f"{settings.postgresql.user}:TEXT{secrets.password(APPLICATION_PASSWORD)}\n"
+    passwords = "".join(f"{name}:TEXT{secrets.password(each)}\n" for name, each in logins(context.platform).items())
     unit = unit_file(
         "pgpool-II",
         {
@@ -73,7 +73,7 @@ def flavour(context: Context, node: Node) -> Flavour:
             Directory(DIR, purge=False),
             File(CONFIG, _config(context), group="postgres", mode=0o640),
             File(HBA, hba.encode(), group="postgres", mode=0o640),
-            File(PASSWORDS, password.encode(), owner="postgres", group="postgres", mode=0o600, secret=True),
+            File(PASSWORDS, passwords.encode(), owner="postgres", group="postgres", mode=0o600, secret=True),
             File(PCP, b"", group="postgres", mode=0o640),
             File(AUTHORITIES, secrets.trusted(AUTHORITY).encode()),
             File(LIMIT, _limit(settings.ports.of(ProxyPorts).proxy)),
@@ -83,8 +83,9 @@ def flavour(context: Context, node: Node) -> Flavour:
             routes.unit(context.platform),
             Unit(
                 UNIT,
-                restart_on=(unit_path(UNIT), CONFIG, HBA, PASSWORDS, PCP, LIMIT),
-                rolling=proxies(context.platform),
+                restart_on=(unit_path(UNIT), CONFIG, HBA, PCP, LIMIT),
+                reload_on=(PASSWORDS,),
+                rolling=proxies(),
             ),
         ),
         checks=(routes.in_force(node.name), _limited(node.name)),

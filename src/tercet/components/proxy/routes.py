@@ -59,7 +59,7 @@ def unit(platform: Platform) -> Unit:
     return Unit(
         UNIT,
         restart_on=tuple(each.path for each in resources(platform) if isinstance(each, File)),
-        rolling=proxies(platform),
+        rolling=proxies(),
     )
 
 

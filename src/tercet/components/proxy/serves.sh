@@ -1,5 +1,8 @@
 #!/bin/sh
-# Succeeds if an application can read here. The port is that of the proxy that runs now. Arguments: user, database.
+# Succeeds if an application can read here, with one of its logins: the password of the other may be changing. The port is
+# that of the proxy that runs now.
 export PGPASSFILE=@PASSFILE@ PGCONNECT_TIMEOUT=2
-IFS=: read -r _ port _ < @PASSFILE@ || exit 1
-exec @PSQL@ -XAtq -h localhost -p "$port" -U "$1" -d "$2" -c 'SELECT 1'
+while IFS=: read -r _ port database login _; do
+  ! @PSQL@ -XAtq -h localhost -p "$port" -U "$login" -d "$database" -c 'SELECT 1' < /dev/null || exit 0
+done < @PASSFILE@
+exit 1

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tercet.components.patroni.component import PSQL
 from tercet.components.patroni.declaration import (
-    APPLICATION_PASSWORD,
     REPLICATOR,
     REPLICATOR_PASSWORD,
     REWINDER,
@@ -14,6 +14,7 @@ from tercet.components.patroni.declaration import (
     SUPERUSER,
     SUPERUSER_PASSWORD,
     PatroniPorts,
+    logins,
 )
 from tercet.components.patroni.status import PostgresKeys
 from tercet.converge.observe import ask
@@ -39,8 +40,9 @@ class Login:
     admitted: tuple[Role, ...] = ()
 
 
-def logins(application: str, database: str) -> dict[str, Login]:
-    return {
+def known(application: Mapping[str, Password], database: str) -> dict[str, Login]:
+    """`application` are the logins of the application."""
+    found = {
         "the superuser": Login(SUPERUSER_PASSWORD, f"user={SUPERUSER} dbname=postgres"),
         "the replicator": Login(
             REPLICATOR_PASSWORD, f"user={REPLICATOR} replication=true", "IDENTIFY_SYSTEM", (Role.DB,)
@@ -51,11 +53,12 @@ def logins(application: str, database: str) -> dict[str, Login]:
         "the replicator, without TLS": Login(
             REPLICATOR_PASSWORD, f"user={REPLICATOR} replication=true sslmode=disable", "IDENTIFY_SYSTEM"
         ),
-        "the application, without TLS": Login(
-            APPLICATION_PASSWORD, f"user={application} dbname={database} sslmode=disable"
-        ),
-        "the application": Login(APPLICATION_PASSWORD, f"user={application} dbname={database}", admitted=(Role.APPS,)),
     }
+    for name, password in application.items():
+        login = f"user={name} dbname={database}"
+        found[f"the application's {name}, without TLS"] = Login(password, f"{login} sslmode=disable")
+        found[f"the application's {name}"] = Login(password, login, admitted=(Role.APPS,))
+    return found
 
 
 async def attempts(session: Session) -> list[Attempt]:
@@ -68,7 +71,7 @@ async def attempts(session: Session) -> list[Attempt]:
         raise TercetError("expected a primary, found none: run `tercet status`")
     site = next(each.name for each in platform.sites if each.name != platform.node(primary).site)
     where = f"host={primary} port={settings.ports.of(PatroniPorts).postgresql}"
-    known = logins(settings.postgresql.user, settings.postgresql.database)
+    tried = known(logins(platform), settings.postgresql.database)
     nodes = {role: platform.at(site, role).name for role in (Role.APPS, Role.DB)}
     asked = {
         node: {
@@ -77,14 +80,14 @@ async def attempts(session: Session) -> list[Attempt]:
                 stdin=f"{session.context.secrets.password(login.password)}\n".encode(),
                 timeout=15,
             )
-            for name, login in known.items()
+            for name, login in tried.items()
         }
         for node in nodes.values()
     }
     readings = await ask(session.provider, asked, timeout=ASK_S)
     found = []
     for role, node in nodes.items():
-        for name, login in known.items():
+        for name, login in tried.items():
             answer = readings.get(node, name)
             if role in login.admitted:
                 if not answer.ok:
