@@ -66,6 +66,7 @@ def test_users_other_than_root_have_the_proxy_and_what_their_programs_need(platf
     assert found == {
         "": [5432, 8600, 9600],
         "consul": [4646, 4647, 4648, 8008, 8300, 8301, 8302, 9300, 9301, 9302],
+        "consul-template": [9500],
         "nomad": [4647, 4648, 8500],
         "postgres": [5432, 8008, 8009, 9500],
     }

@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 
 from tercet.components.consul import tokens
+from tercet.components.proxy.routes import FILE as ROUTES
 from tests.lab.conftest import CURL, DCS, Lab, secrets_of, wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3700)]
@@ -101,7 +102,7 @@ def test_an_address_outside_the_tailnet_in_the_catalogue_is_refused_and_changes_
     before = platform_lab.on(node, routes)
     platform_lab.on(database, f"{CURL} -sf -X PUT -d '{crafted}' {agent}/register")
     try:
-        wait_until("it is in the file", lambda: "192.0.2.1" in platform_lab.on(node, "cat /var/lib/tercet/routes"), 60)
+        wait_until("it is in the file", lambda: "192.0.2.1" in platform_lab.on(node, f"cat {ROUTES}"), 60)
         said = "journalctl -u tercet-routes -o cat --no-pager | grep -c \"refused '192.0.2.1 }; #'\" || true"
         wait_until("it is refused", lambda: platform_lab.on(node, said).strip() == "1", 60)
         assert platform_lab.on(node, routes) == before
@@ -201,9 +202,9 @@ def test_gossip_that_is_wrong_ends_no_session_and_moves_no_read(platform_lab: La
     status = f'{CURL} -s {DCS}/health/node/{primary} | grep -o \'"Status":"critical"\' | head -n 1'
     assert wrongly(primary, f"{status}; sleep 2; {key}") == f'"Status":"critical"\n{before}'
 
-    dropped = 'for _ in $(seq 20); do grep -q "^read $address$" /var/lib/tercet/routes || break; sleep 0.1; done'
+    dropped = f'for _ in $(seq 20); do grep -q "^read $address$" {ROUTES} || break; sleep 0.1; done'
     routes = "cat /run/tercet-routes/map"
-    shown = wrongly(standby, f'{dropped}; grep -c "^read $address$" /var/lib/tercet/routes; {routes}')
+    shown = wrongly(standby, f'{dropped}; grep -c "^read $address$" {ROUTES}; {routes}')
     assert shown == "0\n" + platform_lab.on(apps, routes)
     platform_lab.wait_until_healthy()
 

@@ -68,7 +68,7 @@ def test_pgpool_takes_its_place_when_the_inventory_says_so(lab: Lab) -> None:
     lines = lab.lines()
     for site in sorted(SITES):
         assert f"apps-{site}: stop unit pgcat.service: must not run (active)" in lines
-        assert f"apps-{site}: remove file /etc/pgcat/pgcat.toml: must not be there" in lines
+        assert f"apps-{site}: remove file /var/lib/consul-template/pgcat.toml: must not be there" in lines
     lab.call("apply", timeout=FIRST_UP_S)
     assert lab.lines() == []
     lab.call("verify")

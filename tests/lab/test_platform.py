@@ -193,8 +193,8 @@ DRIFT = (
     # The other proxy must not be there, and must not run.
     (
         "apps-sib-01",
-        "mkdir -p /etc/pgcat; echo stray > /etc/pgcat/pgcat.toml",
-        r"remove file /etc/pgcat/pgcat\.toml: must not be there",
+        "echo stray > /var/lib/consul-template/pgcat.toml",
+        r"remove file /var/lib/consul-template/pgcat\.toml: must not be there",
     ),
     (
         "apps-fsn-01",
@@ -204,8 +204,8 @@ DRIFT = (
     # Consul Template mends this itself when anything changes in Consul, so it stands still until the plan is made.
     (
         "apps-sib-01",
-        "systemctl kill --signal=STOP consul-template; sed -i '/^read/d' /var/lib/tercet/routes",
-        r"change /var/lib/tercet/routes",
+        "systemctl kill --signal=STOP consul-template; sed -i '/^read/d' /var/lib/consul-template/routes",
+        r"change /var/lib/consul-template/routes",
     ),
 )
 
@@ -239,7 +239,6 @@ def test_what_a_person_changed_is_planned_with_its_reason_and_repaired(platform_
     assert "consul-nomad-sib-01" not in touched, "a node that nobody touched has changes"
     platform_lab.call("apply")
     assert platform_lab.lines() == []
-    platform_lab.on("apps-sib-01", "rmdir /etc/pgcat")  # what it held is gone, else this fails
     platform_lab.call("verify")
 
 

@@ -4,6 +4,8 @@ Invariant: an application has one connection string, `localhost` on each apps no
 reach the primary wherever it is. Consul Template asks the node's own `dcs` agent, because a forwarded query would hang
 if a server is silent. It polls with a `block_query_wait` of one second, and sends a SIGHUP after rendering. The proxy
 is a separate enabled unit, because Consul Template runs no command after a reboot if the rendered file did not change.
+
+Consul Template has a user of its own, who may only look up what is in `dcs`, write its own directory, and send signals.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ from tercet.components.guard.hungwatch import hungwatch, postgresql
 from tercet.components.patroni import component as patroni
 from tercet.components.patroni.declaration import logins
 from tercet.components.proxy import pgcat, pgpool
-from tercet.components.proxy.declaration import ProxyPorts
-from tercet.components.proxy.flavour import Flavour
+from tercet.components.proxy.declaration import USER, ProxyPorts
+from tercet.components.proxy.flavour import STATE, Flavour
 from tercet.components.proxy.serving import PASSFILE, proxies
 from tercet.components.sandbox import Sandbox
 from tercet.components.settled import settled
@@ -37,7 +39,9 @@ CONFIG = f"{CONFIG_DIR}/config.json"
 TEMPLATE = "/etc/consul-template/proxy.ctmpl"
 RENDERED = "/usr/lib/tercet/proxy-rendered"
 BLOCK_QUERY_S = 1
-RECORD = "/var/lib/tercet/proxy-rendered.sha256"
+RECORD = f"{STATE}/rendered.sha256"
+ONCE_RENDERED = ("/etc/pgcat/pgcat.toml", "/var/lib/tercet/routes", "/var/lib/tercet/proxy-rendered.sha256")
+"""Where an earlier version had these files, in which there may be a password."""
 
 TRANSACTIONS = "routing: a transaction is the primary's from its first statement on"
 FLAVOURS = {"pgcat": pgcat.flavour, "pgpool": pgpool.flavour}
@@ -68,14 +72,14 @@ class Proxy:
         yield from programs
         yield Directory("/etc/tercet")
         yield File(PASSFILE, self._passfile(), mode=0o600, secret=True)
-        yield Directory("/var/lib/tercet")
-        yield Directory("/etc/consul-template", mode=0o700, purge=True)
+        yield from (Absent(path) for path in ONCE_RENDERED)
+        yield Directory("/etc/consul-template", mode=0o700, owner=USER, purge=True)
         yield Directory(CONFIG_DIR, purge=True)
         # It contains the application's password, which the rendered file needs.
-        yield File(TEMPLATE, chosen.template, mode=0o600, secret=True)
+        yield File(TEMPLATE, chosen.template, mode=0o600, owner=USER, secret=True)
         yield File(RENDERED, _rendered_script(chosen).encode(), mode=0o755)
         yield File(CONFIG, as_json(self._config(chosen)))
-        yield File(unit_path(UNIT), self._unit())
+        yield File(unit_path(UNIT), self._unit(chosen))
         yield Unit(
             UNIT,
             restart_on=(CONFIG, TEMPLATE, unit_path(UNIT), *(program.link for program in programs)),
@@ -127,9 +131,9 @@ class Proxy:
                 {
                     "source": TEMPLATE,
                     "destination": chosen.rendered,
-                    "perms": "0600",
-                    "user": chosen.owner,
-                    "group": chosen.owner,
+                    "perms": "0640",
+                    "user": USER,
+                    "group": chosen.group,
                     "command": [RENDERED],
                     "command_timeout": "5s",
                 }
@@ -142,18 +146,21 @@ class Proxy:
         lines = (f"{where}:{name}:{secrets.password(each)}\n" for name, each in logins(self.context.platform).items())
         return "".join(lines).encode()
 
-    def _unit(self) -> bytes:
+    def _unit(self, chosen: Flavour) -> bytes:
         return unit_file(
             "Consul Template: the proxy's backends follow Consul",
             {
+                "User": USER,
+                "SupplementaryGroups": chosen.group,  # nobody else may give a file to the group
+                "AmbientCapabilities": "CAP_KILL",  # for the signal to the proxy, which another user runs
+                "StateDirectory": STATE.removeprefix("/var/lib/"),
                 "Nice": -5,
                 "ExecStart": f"/usr/local/bin/consul-template -config={CONFIG}",
                 "ExecReload": "/bin/kill -HUP $MAINPID",
                 "KillSignal": "SIGINT",
                 "TimeoutStopSec": 2,  # it stops slowly while a query blocks
             },
-            # It gives the file to the proxy's user and sends the proxy a signal.
-            sandbox=Sandbox(capabilities=("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL")),
+            sandbox=Sandbox(capabilities=("CAP_KILL",), read_only=True),
             unit={**NEEDS_TAILNET, "After": "tailnet-ready.service consul-dcs.service"},
         )
 

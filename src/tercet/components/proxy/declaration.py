@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tercet.components.proxy.journal import JOURNALS
+from tercet.inventory.accounts import Account
 from tercet.inventory.base import Model
 from tercet.inventory.components import ComponentDeclaration, Cost, Process
 from tercet.inventory.generated import Password
@@ -12,6 +13,7 @@ from tercet.inventory.shapes import PgcatSource, Port, Source, Version
 
 # Of PgCat's own user, who may look at its pools.
 ADMIN_PASSWORD = Password("proxy_admin", live=True)
+USER = "consul-template"
 UNITS = {"pgcat": "pgcat.service", "pgpool": "pgpool2.service"}
 
 
@@ -46,6 +48,7 @@ DECLARATION = ComponentDeclaration(
     ),
     additions=("postgresql:CONNECTIONS", "rights:RIGHTS"),
     status=("status:ROUTES",),
-    uses=(Use("proxy"),),
+    accounts=(Account(USER, (Role.APPS,)),),
+    uses=(Use("proxy"), Use("dcs_http", USER)),
     listens=(Role.APPS,),
 )

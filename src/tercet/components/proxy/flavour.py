@@ -8,6 +8,9 @@ from tercet.converge.resources import Object, Resource, Unit
 from tercet.datafile import text_of
 from tercet.inventory.platform import Node, Platform, Role
 
+STATE = "/var/lib/consul-template"
+"""Consul Template's own directory, with the rendered file."""
+
 
 @dataclass(frozen=True, slots=True)
 class Flavour:
@@ -18,7 +21,7 @@ class Flavour:
 
     kind: str
     rendered: str
-    owner: str  # user and group of the rendered file
+    group: str  # the group that may read the rendered file
     template: bytes
     pid_file: str  # the PID file of the process that reads the rendered file; absent while that does not run
     resources: tuple[Resource, ...]  # all resources except the template, the rendered file and the units' state

@@ -12,16 +12,16 @@ import tomli_w
 from tercet.components.context import Context
 from tercet.components.patroni.declaration import PatroniPorts, logins
 from tercet.components.proxy.declaration import ADMIN_PASSWORD, UNITS, ProxyPorts
-from tercet.components.proxy.flavour import Flavour, template
+from tercet.components.proxy.flavour import STATE, Flavour, template
 from tercet.components.proxy.serving import proxies
 from tercet.components.sandbox import Sandbox
 from tercet.components.systemd import NEEDS_TAILNET, unit_file, unit_path
-from tercet.converge.resources import Directory, File, Unit
+from tercet.converge.resources import File, Unit
 from tercet.datafile import text_of
 from tercet.inventory.platform import Node
 
 UNIT = UNITS["pgcat"]
-CONFIG = "/etc/pgcat/pgcat.toml"
+CONFIG = f"{STATE}/pgcat.toml"
 PID_FILE = "/run/pgcat/pid"
 SERVERS = "tercet-servers-go-here"
 
@@ -47,10 +47,10 @@ def flavour(context: Context, node: Node) -> Flavour:
     return Flavour(
         kind="pgcat",
         rendered=CONFIG,
-        owner="postgres",
+        group="postgres",
         template=_template(context, node),
         pid_file=PID_FILE,
-        resources=(*programs, Directory("/etc/pgcat"), File(unit_path(UNIT), unit)),
+        resources=(*programs, File(unit_path(UNIT), unit)),
         units=(
             Unit(
                 UNIT,

@@ -14,7 +14,7 @@ from __future__ import annotations
 from tercet.components.context import Context
 from tercet.components.patroni.declaration import AUTHORITY, PatroniPorts, logins
 from tercet.components.proxy import routes
-from tercet.components.proxy.declaration import UNITS, ProxyPorts
+from tercet.components.proxy.declaration import UNITS, USER, ProxyPorts
 from tercet.components.proxy.flavour import Flavour, template
 from tercet.components.proxy.serving import proxies
 from tercet.components.sandbox import Sandbox
@@ -65,7 +65,7 @@ def flavour(context: Context, node: Node) -> Flavour:
     return Flavour(
         kind="pgpool",
         rendered=routes.FILE,
-        owner="root",
+        group=USER,
         template=template("routes.ctmpl", context.platform, node.site).encode(),
         pid_file=routes.PID_FILE,
         resources=(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tercet.components.guard.component import SUPERVISED, program
 from tercet.components.patroni.declaration import PROBER, PatroniPorts
+from tercet.components.proxy.flavour import STATE
 from tercet.components.proxy.serving import proxies
 from tercet.components.sandbox import Sandbox
 from tercet.components.settled import settled
@@ -17,7 +18,7 @@ from tercet.converge.resources import File, Object, Resource, Unit
 from tercet.inventory.platform import Platform
 
 UNIT = "tercet-routes.service"
-FILE = "/var/lib/tercet/routes"
+FILE = f"{STATE}/routes"
 PRIMARY, READ = "198.18.0.1", "198.18.0.2"
 
 _RECORD = "/run/tercet-routes/map"
