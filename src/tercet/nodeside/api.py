@@ -13,6 +13,7 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import select
 import socket
 import ssl
 import time
@@ -63,9 +64,7 @@ class Reply(NamedTuple):
 
 class Api:
     """An API. With `keep`, the connection stays open for the next call of the same thread: a new one costs 3 ms of a
-    core with TLS. The API may have closed it meanwhile, for example because it was restarted. So a GET that fails on it
-    is made once more on a new one, and other methods, which may have been carried out, always use a new one. `headers`
-    are sent with every call.
+    core with TLS. `headers` are sent with every call.
     """
 
     def __init__(self, at: Endpoint, *, headers: Mapping[str, str] | None = None, keep: bool = False) -> None:
@@ -77,21 +76,8 @@ class Api:
         """Make one call, which takes at most `timeout` seconds. At most `limit` bytes of the body are kept. Raises
         ApiError.
         """
-        self._connection.begin(timeout)
-        if method != "GET":
-            self._connection.close()
-        kept = self._connection.sock is not None
-        try:
-            return self._call(method, path, body, limit)
-        except SilentError:
-            raise
-        except ApiError:
-            if not kept:
-                raise
-        return self._call(method, path, body, limit)
-
-    def _call(self, method: str, path: str, body: bytes, limit: int) -> Reply:
         connection, keep = self._connection, False
+        connection.begin(timeout)
         try:
             connection.request(method, path, body or None, self._headers)
             with connection.getresponse() as answer:
@@ -123,8 +109,10 @@ class _Connection(http.client.HTTPConnection):
         self._at = at
 
     def begin(self, patience: float) -> None:
-        """Begin a call of at most that many seconds."""
+        """Begin a call of at most that many seconds, on a new connection if the API has closed the kept one."""
         self.patience, self.deadline = patience, time.monotonic() + patience
+        if isinstance(self.sock, _Socket) and self.sock.readable():
+            self.close()
 
     @property
     def secured(self) -> bool:
@@ -165,7 +153,7 @@ class _Connection(http.client.HTTPConnection):
 
 
 class _Socket:
-    """The methods of a socket that http.client needs."""
+    """The methods of a socket that http.client needs, and one for a connection that is kept."""
 
     def __init__(self, connection: socket.socket, call: _Connection) -> None:
         self._connection, self._call = connection, call
@@ -176,6 +164,12 @@ class _Socket:
 
     def makefile(self, _mode: str) -> io.BufferedReader:
         return io.BufferedReader(_Incoming(self._connection, self._call))
+
+    def readable(self) -> bool:
+        """Whether there is something to read, which between two calls is the end of the connection."""
+        poll = select.poll()
+        poll.register(self._connection, select.POLLIN)
+        return bool(poll.poll(0))
 
     def close(self) -> None:
         self._connection.close()
