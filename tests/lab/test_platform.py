@@ -418,7 +418,7 @@ true
 # As an application does, at the port that its proxy has now: the inventory's is another while it is rolled out.
 WRITE = """
 export PGPASSFILE=/etc/tercet/application.pgpass PGCONNECT_TIMEOUT=3
-port=$(cut -d: -f2 $PGPASSFILE)
+IFS=: read -r _ port _ < $PGPASSFILE
 exec timeout 10 psql -XAtq -h localhost -p "$port" -U proposalsapp -d proposalsapp -c "$1"
 """
 
