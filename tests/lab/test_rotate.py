@@ -100,7 +100,7 @@ def logs_in(lab: Lab, secrets: Secrets) -> set[str]:
     for name, password in (("proposalsapp", APPLICATION_PASSWORD), ("proposalsapp_2", SECOND_PASSWORD)):
         ask = f"PGPASSWORD='{secrets.password(password)}' psql -XAtq -h localhost -U {name} proposalsapp"
         sites = (f"apps-{site}" for site in ("sib-01", "sib-03", "fsn-01"))
-        said = {lab.on(node, f"{ask} -c 'SELECT current_user' 2>&1 || true") for node in sites}
+        said = {lab.on(node, f"{ask} -c 'SELECT current_user' 2>&1 || true").strip() for node in sites}
         if said == {"proposalsapp"}:
             found.add(name)
         else:
