@@ -107,8 +107,10 @@ class Dcs:
         return self.problem
 
 
-def new(needed: int = 1, *, full: str = "/nonexistent", dcs: Dcs | None = None) -> strict.Strict:
-    return strict.Strict(needed, ["db-2", "db-3"], 5432, full, dcs or Dcs())  # type: ignore[arg-type]
+def new(
+    needed: int = 1, *, full: str = "/nonexistent", creating: str = "/nonexistent", dcs: Dcs | None = None
+) -> strict.Strict:
+    return strict.Strict(needed, ["db-2", "db-3"], 5432, full, dcs or Dcs(), creating=creating)  # type: ignore[arg-type]
 
 
 def poll(guard: strict.Strict, primary: Primary, clock: list[float], times: int = 1) -> None:
@@ -131,6 +133,18 @@ def test_writes_are_refused_at_the_sixth_look_without_standbys_and_allowed_at_th
     primary.replies = {"13": "1"}
     poll(guard, primary, clock)
     assert not primary.read_only
+
+
+def test_a_cluster_that_is_being_created_is_left_alone(kernel: Filter, clock: list[float], tmp_path: Path) -> None:
+    """Also by a process that has seen for long that no standby confirms anything."""
+    guard, primary, mark = new(1, creating=str(tmp_path / "creating")), Primary(), tmp_path / "creating"
+    primary.replies = {}
+    mark.touch()
+    poll(guard, primary, clock, 2 * strict.SHORT_LOOKS)
+    assert not primary.read_only
+    mark.unlink()
+    poll(guard, primary, clock, strict.SHORT_LOOKS)
+    assert primary.read_only
 
 
 def test_writes_are_refused_while_the_disk_is_full(kernel: Filter, clock: list[float], tmp_path: Path) -> None:
@@ -436,7 +450,7 @@ options = "-c synchronous_commit=local -c statement_timeout=3s"
 strict.connect = lambda port: psycopg.connect(sys.argv[1], autocommit=True, application_name="strict", options=options)
 strict.shield = lambda port, up: None
 dcs = {{"host": "127.0.0.1", "port": 9}}
-config = {{"needed": 0, "standbys": [], "port": 5432, "full": "/nonexistent"}}
+config = {{"needed": 0, "standbys": [], "port": 5432, "full": "/nonexistent", "creating": "/nonexistent"}}
 strict.main({{**config, "dcs": dcs, "scope": "service/x", "node": "db-1"}})
 """
 

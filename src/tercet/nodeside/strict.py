@@ -2,7 +2,8 @@
 
 Runs on every database node (`tercet-strict.service`), as root, with Debian's psycopg. Argument: a JSON file {"needed":
 standbys per commit, "standbys": the names of the other database nodes, "port": PostgreSQL's port, "full": a file that
-exists while the disk is full, "dcs": endpoint, "scope": "service/NAME", "node": …}.
+exists while the disk is full, "creating": one that exists while Patroni creates the cluster, "dcs": endpoint, "scope":
+"service/NAME", "node": …}.
 
 PostgreSQL alone lets commits hang when no standby is left. It reports a *cancelled* wait (a driver's statement time-out
 sends a CancelRequest) as success: an acknowledged write that no standby has. So this program checks four times a second
@@ -142,7 +143,9 @@ class SilentStandbys:
 class Strict:
     """The state between two polls."""
 
-    def __init__(self, needed: int, standbys: list[str], port: int, full: str, recorder: Recorder) -> None:
+    def __init__(
+        self, needed: int, standbys: list[str], port: int, full: str, recorder: Recorder, *, creating: str
+    ) -> None:
         self._needed, self._standbys = needed, standbys
         self._recorder = recorder
         self._recorded = False  # whether the timeline of this primary is in `dcs`
@@ -150,6 +153,7 @@ class Strict:
         self._unrecorded = ""  # why not, as last logged
         self._port = port
         self._full = full
+        self._creating = creating
         self._short = 0  # polls in a row with too few standbys
         self._waiting: set[int] = set()  # backends that waited at the last poll
         self._silence = SilentStandbys()
@@ -160,6 +164,9 @@ class Strict:
         self._said: str | None = None  # the state last logged
 
     def poll(self, connection: psycopg.Connection[Any]) -> None:
+        if os.path.exists(self._creating):  # Patroni could not make the roles on a read-only server
+            self._short = 0
+            return
         row = connection.execute(LOOK, (self._standbys,)).fetchone()
         if row is None:
             return
@@ -252,7 +259,9 @@ class Strict:
 def main(config: dict[str, Any]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     recorder = Recorder(Endpoint(**config["dcs"]), config["scope"], config["node"])
-    strict = Strict(config["needed"], config["standbys"], config["port"], config["full"], recorder)
+    strict = Strict(
+        config["needed"], config["standbys"], config["port"], config["full"], recorder, creating=config["creating"]
+    )
     said = ""
     while True:
         notify("READY=1\nWATCHDOG=1")

@@ -60,6 +60,7 @@ class Sentinel:
                 "standbys": peers,
                 "port": ports.postgresql,
                 "full": FULL,
+                "creating": patroni.CREATING,
                 "dcs": dcs,
                 "scope": keys,
                 "node": node.name,
