@@ -24,16 +24,18 @@ from .delivery import Systemd, deliver, replace_program
 from .namespaces import Namespaces
 
 TAILNET = Tailnet("100.64.0.0/10")
+TTL_S = 6.0
 PRIMARY, READ = "198.18.0.1", "198.18.0.2"
 ADDRESSES = ("100.64.0.1", "100.64.0.2", "100.64.0.3")
 
 
 def test_the_file_is_read_in_order_and_a_node_counts_once() -> None:
     text = (
-        "primary 100.64.0.2\nprimary 100.64.0.1\nleader 100.64.0.1\nread 100.64.0.2\nread 100.64.0.3\nread 100.64.0.2\n"
+        "primary 100.64.0.2\nprimary 100.64.0.1\nleader 100.64.0.1\nown 100.64.0.4\n"
+        "read 100.64.0.2\nread 100.64.0.3\nread 100.64.0.2\n"
     )
-    assert routes.parse(text, TAILNET) == ("100.64.0.1", "100.64.0.1", ["100.64.0.2", "100.64.0.3"])
-    assert routes.parse("primary \nhalf a li", TAILNET) == ("", "", [])
+    assert routes.parse(text, TAILNET) == ("100.64.0.1", "100.64.0.1", "100.64.0.4", ["100.64.0.2", "100.64.0.3"])
+    assert routes.parse("primary \nhalf a li", TAILNET) == ("", "", "", [])
 
 
 def test_an_address_outside_the_tailnet_is_refused_and_displaces_nobody(capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,7 +45,7 @@ def test_an_address_outside_the_tailnet_is_refused_and_displaces_nobody(capsys: 
         "read ::1\nread 100.64.0.2\nread localhost\nread 100.128.0.1\nflush ruleset\n"
     )
     for _ in range(3):
-        assert routes.parse(text, tailnet) == ("100.64.0.1", "", ["100.64.0.2"])
+        assert routes.parse(text, tailnet) == ("100.64.0.1", "", "", ["100.64.0.2"])
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 7 and "refused '8.8.8.8': not an IPv4 address within 100.64.0.0/10" in said
 
@@ -127,6 +129,7 @@ class World:
             self.serve(place)
         config = {"file": str(self.file), "record": str(self.record), "pid_file": str(folder / "pid")}
         config |= {"primary": PRIMARY, "read": READ, "port": 5432, "user": "somebody", "tailnet": "10.9.0.0/16"}
+        config["ttl_s"] = TTL_S
         self._folder, self._config = folder, config
 
     def serve(self, place: int, script: str = SERVER, *words: str) -> None:
@@ -371,6 +374,24 @@ def test_a_read_node_that_the_catalogue_drops_stays_while_it_serves(postgresql: 
     postgresql.change(daemon, f"primary {TWO}", f"read {TWO}")
     assert postgresql.line(daemon) == f"{READ} : {TWO}"
     assert time.monotonic() - began < routes.STAY_S - 0.5, "it stayed at a node that refuses sessions"
+
+
+def test_the_sites_own_node_stays_for_the_ttl_while_it_serves(postgresql: World) -> None:
+    """As when its Patroni hangs or is too slow to answer the check."""
+    daemon = postgresql.daemon(f"primary {TWO}", f"own {ONE}", f"read {ONE}", f"read {TWO}")
+    assert [postgresql.line(daemon) for _ in range(2)] == [f"{PRIMARY} : {TWO}", f"{READ} : {ONE}"]
+    began = time.monotonic()
+    postgresql.change(daemon, f"primary {TWO}", f"own {ONE}", f"read {TWO}")
+    assert postgresql.line(daemon) == f"{READ} : {TWO}"
+    assert TTL_S - 0.5 < time.monotonic() - began < TTL_S + 2
+    postgresql.change(daemon, f"primary {TWO}", f"own {ONE}", f"read {ONE}", f"read {TWO}")
+    assert postgresql.line(daemon) == f"{READ} : {ONE}"
+    postgresql.change(daemon, f"primary {TWO}", f"own {ONE}", f"read {TWO}")
+    time.sleep(1.0)
+    tell(postgresql.servers[0], error("57P03").hex())
+    began = time.monotonic()
+    assert postgresql.line(daemon) == f"{READ} : {TWO}"
+    assert time.monotonic() - began < 2, "it stayed at a node that refuses sessions"
 
 
 def test_a_daemon_that_was_suspended_calls_nobody_silent(world: World) -> None:

@@ -16,6 +16,7 @@ from tercet.converge.observe import ask
 from tercet.converge.requests import Answer, Exec, Request
 
 ROUND_S = 10.0  # seconds, the longest time for one poll; a node that hangs costs this much of the deadline
+PAUSE_S = 1.0  # the longest pause between two polls, unless the caller's interval is longer
 JOURNAL_LINES = 20
 
 Questions = Mapping[str, Mapping[str, Request]]
@@ -62,9 +63,9 @@ async def wait_for(
     """Ask until every condition holds, `deadline` seconds have passed, or `go_on()` returns False.
 
     The first poll is immediate. Later polls ask only for what was read by conditions that do not hold yet. The pause
-    between two polls is `interval` seconds, or as long as the last poll took if that is longer, to leave starting nodes
-    their CPU. Nodes that are `away` are not asked (see Readings). Returns each condition with its last state, in the
-    given order. `waiting` is called with each new reason.
+    between two polls is `interval` seconds, or as long as the last poll took if that is longer, but at most PAUSE_S, to
+    leave starting nodes their CPU. Nodes that are `away` are not asked (see Readings). Returns each condition with its
+    last state, in the given order. `waiting` is called with each new reason.
     """
     conditions = list(conditions)
     questions = {node: batch for node, batch in questions.items() if node not in away}
@@ -92,7 +93,8 @@ async def wait_for(
             break
         if complete:
             now = time.monotonic()
-            await asyncio.sleep(min(max(interval, now - began), max(ends - now, 0.0)))
+            pause = max(interval, min(now - began, PAUSE_S))
+            await asyncio.sleep(min(pause, max(ends - now, 0.0)))
     return list(zip(conditions, states, strict=True))
 
 

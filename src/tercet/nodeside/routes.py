@@ -6,10 +6,10 @@ site reads from. When a target changes, the sockets that lead to the old one are
 again.
 
 Consul Template writes the file, with lines of "primary ADDRESS" (holds Patroni's leader key and passes a check, or
-passes as primary while no node holds the key; the last one counts), "leader ADDRESS" (holds the key) and "read ADDRESS"
-(in order of preference). A SIGHUP says that the file changed. Only this file decides which node is primary. If the
-leader does not pass its check, its Patroni restarts or hangs, or its PostgreSQL is gone: it stays the primary while it
-answers pings and PostgreSQL does not refuse sessions.
+passes as primary while no node holds the key; the last one counts), "leader ADDRESS" (holds the key), "read ADDRESS"
+(in order of preference) and "own ADDRESS" (the site's own database node, in any state). A SIGHUP says that the file
+changed. Only this file decides which node is primary. If the leader does not pass its check, its Patroni restarts or
+hangs, or its PostgreSQL is gone: it stays the primary while it answers pings and PostgreSQL does not refuse sessions.
 
 This program begins a session at the primary and holds it, as a user who does not exist and for whom PostgreSQL wants no
 TLS. PostgreSQL ends this session when it stops or crashes. Only a
@@ -28,7 +28,9 @@ read node, so that a standby refuses writes with 25006 at once.
 
 In the other direction gossip is too quick: when a site returns from a short cut, the others believe for some tenths of
 a second that healthy nodes have failed. So the read node stays for STAY_S after the file drops it, as long as it
-answers pings and its PostgreSQL begins sessions.
+answers pings and its PostgreSQL begins sessions. The site's own node stays for longer, for Patroni's ttl: its check
+also fails when its Patroni hangs, restarts or is too slow to answer within a second, and none of this keeps PostgreSQL
+from serving reads and following the primary. After the ttl, nobody knows whether it still follows.
 
 If pgpool cannot connect to the read node when a session begins, it continues with the primary alone, and that session
 then reads from the primary forever. This program ends such a session when the read node accepts connections again, so
@@ -45,7 +47,7 @@ Addresses come from Consul's catalogue, where anyone on a node can register a se
 refused.
 
 Argument: a JSON file {"file": …, "record": …, "pid_file": …, "primary": "198.18.0.1", "read": "198.18.0.2",
-"port": 5432, "user": …, "tailnet": CIDR}.
+"port": 5432, "user": …, "tailnet": CIDR, "ttl_s": seconds}.
 """
 
 from __future__ import annotations
@@ -73,6 +75,7 @@ HELD_S = 30.0  # PostgreSQL ends a session without its password after authentica
 AGAIN_S = 1.0  # after an error that is no news of PostgreSQL's end: each attempt costs it a process and a line of log
 GOES_DOWN = ("57P01", "57P02", "57P03")  # admin_shutdown, crash_shutdown, cannot_connect_now
 STAY_S = 3.0  # a node that was falsely declared failed was back in the catalogue after 0.15 s to 2.4 s
+SERVES_S = 0.5  # between two sessions that show whether a dropped read node still serves; each costs it a process
 LOOK_S = 2.0  # a session that has one leg at two looks is not just being made
 TABLE = "ip tercet_routes"
 
@@ -160,25 +163,33 @@ class ProbeSession:
 class ReadNode:
     """The node that the site reads from, which stays for a moment after the catalogue drops it."""
 
-    def __init__(self, port: int, user: str) -> None:
+    def __init__(self, port: int, user: str, ttl_s: float) -> None:
         self.address = ""
-        self._port, self._user = port, user
-        self._listed = 0.0
+        self._port, self._user, self._ttl_s = port, user, ttl_s
+        self._listed = self._asked = 0.0
+        self._served = False  # when it was asked last
 
-    def stay(self, reads: list[str], silent: set[str], now: float) -> list[str]:
-        """The read addresses in order of preference. The present node is the first if it was dropped from `reads` less
-        than STAY_S ago and serves.
+    def stay(self, reads: list[str], own: str, silent: set[str], now: float) -> list[str]:
+        """The read addresses in order of preference. The present node is the first if it serves and was dropped from
+        `reads` less than STAY_S ago, or less than the ttl if it is the site's `own` node.
         """
         if self.address in reads:
             self._listed = now
-        elif self.address and now - self._listed < STAY_S and self.address not in silent and self._serves():
+            return reads
+        longest = self._ttl_s if self.address == own else STAY_S
+        if self.address and now - self._listed < longest and self.address not in silent and self._still_serves(now):
             return [self.address, *reads]
         return reads
 
     def move(self, address: str, now: float) -> None:
         """`address` is the read node from now on."""
         if address != self.address:
-            self.address, self._listed = address, now
+            self.address, self._listed, self._asked = address, now, 0.0
+
+    def _still_serves(self, now: float) -> bool:
+        if now - self._asked >= SERVES_S:
+            self._asked, self._served = now, self._serves()
+        return self._served
 
     def _serves(self) -> bool:
         """Whether PostgreSQL begins a session there, up to the password."""
@@ -204,16 +215,18 @@ def sqlstate(message: bytes) -> str:
     return next((field[1:].decode(errors="replace") for field in fields if field.startswith(b"C")), "")
 
 
-def parse(text: str, tailnet: Tailnet) -> tuple[str, str, list[str]]:
-    """(address that passes as primary or "", holder of the leader key or "", read addresses in order of preference)."""
+def parse(text: str, tailnet: Tailnet) -> tuple[str, str, str, list[str]]:
+    """(address that passes as primary, holder of the leader key, the site's own node, read addresses in order of
+    preference). "" if there is none.
+    """
     lines = [(role, address) for line in text.splitlines() for role, _, address in (line.partition(" "),) if address]
     admitted = tailnet.admitted(address for _, address in lines)
-    found: dict[str, list[str]] = {"primary": [], "leader": [], "read": []}
+    found: dict[str, list[str]] = {"primary": [], "leader": [], "own": [], "read": []}
     for role, address in lines:
         if role in found and address in admitted:
             found[role].append(address)
-    primary, leader = (found[role][-1] if found[role] else "" for role in ("primary", "leader"))
-    return primary, leader, list(dict.fromkeys(found["read"]))
+    primary, leader, own = (found[role][-1] if found[role] else "" for role in ("primary", "leader", "own"))
+    return primary, leader, own, list(dict.fromkeys(found["read"]))
 
 
 def is_open(address: str, port: int) -> bool:
@@ -371,11 +384,11 @@ class Daemon:
         self._silent = set[str]()
         self.pings = Pings()
         self.probe = ProbeSession(config["port"], config["user"])
-        self._read_node = ReadNode(config["port"], config["user"])
+        self._read_node = ReadNode(config["port"], config["user"], config["ttl_s"])
 
     def poll(self) -> bool:
         """Returns True if the addresses have targets. Raises ProgramError."""
-        primary, leader, reads = parse(read_file(self._file), self._tailnet)
+        primary, leader, own, reads = parse(read_file(self._file), self._tailnet)
         pinged = {primary, leader, *reads, self._read_node.address} - {""}
         self.pings.send(pinged, time.monotonic())
         silent = self.pings.silent()
@@ -389,7 +402,7 @@ class Daemon:
         self.probe.hold(primary, time.monotonic())
         if not primary and not reads:
             return False
-        reads = self._read_node.stay(reads, silent, time.monotonic())
+        reads = self._read_node.stay(reads, own, silent, time.monotonic())
         writes_to, reads_from = choose(primary, reads, silent | ({primary} if self.probe.refused else set()))
         self._kernel.lead(writes_to, reads_from)
         self._read_node.move(reads_from, time.monotonic())

@@ -300,6 +300,11 @@ def reads_stop(entries: list[journal.AnyEntry]) -> list[journal.AnyEntry]:
     return [*kept, failed]
 
 
+def reads_leave(entries: list[journal.AnyEntry]) -> list[journal.AnyEntry]:
+    base = {"site": "sib-01", "worker": "reader", "node": ADDRESS["db-fsn-01"], "seen": {}}
+    return [*entries, journal.Read(t=15, scheduled=14.9, sent=14.9, **base)]
+
+
 @pytest.mark.parametrize(
     ("promise", "edit", "said"),
     [
@@ -316,6 +321,7 @@ def reads_stop(entries: list[journal.AnyEntry]) -> list[journal.AnyEntry]:
             "apps-sib-01 left db-sib-03 for db-sib-01 4.0 s after the healing",
         ),
         ("reads go on everywhere", reads_stop, "no read at fsn-01 for 10.1 s"),
+        ("reads stay at the site", reads_leave, "reads were answered elsewhere, from"),
     ],
 )
 def test_a_broken_promise_is_found(promise: str, edit: Edit, said: str) -> None:

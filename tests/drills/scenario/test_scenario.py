@@ -61,6 +61,7 @@ def test_every_failure_that_was_promised_has_a_drill() -> None:
         "postmaster-frozen",
         "patroni-killed",
         "patroni-frozen",
+        "standby-patroni-hung",
         "consul-server-killed",
         "dcs-leader-killed",
         "proxy-killed",

@@ -16,6 +16,7 @@ from tercet.components.systemd import NEEDS_TAILNET
 from tercet.converge.requests import Exec
 from tercet.converge.resources import File, Object, Resource, Unit
 from tercet.inventory.platform import Platform
+from tercet.inventory.timing import timing_of
 
 UNIT = "tercet-routes.service"
 FILE = f"{STATE}/routes"
@@ -38,6 +39,7 @@ def resources(platform: Platform) -> tuple[Resource, ...]:
         "port": settings.ports.of(PatroniPorts).postgresql,
         "user": PROBER,
         "tailnet": str(settings.tailnet.cidr),
+        "ttl_s": timing_of(settings).ttl,
     }
     service = {
         **SUPERVISED,

@@ -16,6 +16,23 @@ def _reads_everywhere(case: Case) -> Answer:
     return _reads_go_on(case, frozenset(site for site, _ in case.history.slots))
 
 
+@journaled("reads stay at the site")
+def _reads_stay(case: Case) -> Answer:
+    """While the fault lasts, the database nodes that it hit answer the reads of their sites."""
+    hit = {name for fault in case.history.faults for name in fault.nodes}
+    own = {node.site: address for address, node in case.history.nodes.items() if node.role == "db" and node.name in hit}
+    during = [
+        read for read in case.history.reads if read.site in own and case.phases.injecting < read.t < case.phases.healing
+    ]
+    away = [read for read in during if read.node != own[read.site]]
+    if not during:
+        return False, "no application read there"
+    if away:
+        first = away[0].t - case.phases.injecting
+        return False, f"{len(away)} of {len(during)} reads were answered elsewhere, from {first:.1f} s on"
+    return True, f"all {len(during)} reads"
+
+
 def _reads_go_on(case: Case, sites: frozenset[str]) -> Answer:
     streams = {stream: slots for stream, slots in case.history.slots.items() if stream[1] == "reader"}
     watched = [site for site, _ in streams if site in sites]
