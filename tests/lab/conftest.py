@@ -174,7 +174,21 @@ class Lab:
         return str(self.status()["postgres"]["primary"])
 
     def wait_until_healthy(self, timeout: float = 60.0) -> None:
-        wait_until("the platform is healthy", lambda: self.call("status", expect=None).returncode == 0, timeout)
+        self._wait_for("status", timeout)
+
+    def wait_until_proven(self, timeout: float) -> None:
+        """Until `tercet verify` finds every promise kept."""
+        self._wait_for("verify", timeout)
+
+    def _wait_for(self, word: str, timeout: float) -> None:
+        """Run the command until it leaves with 0. At the deadline, fails the test with its last output."""
+        deadline = time.monotonic() + timeout
+        while (done := self.call(word, expect=None)).returncode != 0:
+            if time.monotonic() > deadline:
+                pytest.fail(
+                    f"tercet {word} left with {done.returncode} for {timeout:g} s:\n{done.stdout}\n{done.stderr}"
+                )
+            time.sleep(0.5)
 
     def on(self, node: str, script: str, timeout: float = 120.0) -> str:
         """Run a shell script on a node; its output. In this process, because each start of tercet's command line takes

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tercet.providers.lab.cgroup import Cgroups, kill
-from tests.lab.conftest import UP_S, Lab, is_change, kill_group, make_lab, wait_until
+from tests.lab.conftest import UP_S, Lab, is_change, kill_group, make_lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3 * 3600)]  # the first one raises a platform some fifteen times
 
@@ -150,7 +150,7 @@ def test_two_labs_side_by_side(lab: Lab, platform_lab: Lab, traces: Callable[[st
     keys = "tailscale status --json | jq -r '.Peer[].PublicKey'"
     peers = [set(each.on("apps-sib-01", keys).split()) for each in (lab, platform_lab)]
     assert [len(each) for each in peers] == [8, 8] and not peers[0] & peers[1]
-    wait_until("the first one is proven", lambda: platform_lab.call("verify", expect=None).returncode == 0, 120)
+    platform_lab.wait_until_proven(120)
     left = traces("t-life")
     assert all(left[kind] for kind in ("processes", "namespaces", "cgroups", "folders", "locks")), left
     lab.call("down", "--yes")

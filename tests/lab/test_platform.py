@@ -261,7 +261,7 @@ def test_a_site_that_joins_the_tailnet_as_new_works_and_its_old_entries_are_remo
         platform_lab.on(name, forget)
     platform_lab.call("apply")
     # Nomad's servers accept another address of a failed member only after a minute or two.
-    wait_until("every promise holds", lambda: platform_lab.call("verify", expect=None).returncode == 0, 240)
+    platform_lab.wait_until_proven(240)
     # Consul Template may still render where the site's services moved to.
     wait_until("nothing is left to do", lambda: platform_lab.lines() == [], 60)
     after = entries(platform_lab)
@@ -313,7 +313,7 @@ def test_a_silent_node_does_not_hang_the_tool(platform_lab: Lab) -> None:
         assert name in platform_lab.call("plan", expect=None, timeout=180).stdout
     finally:
         platform_lab.on(name, "for p in /proc/[0-9]*; do kill -CONT ${p#/proc/} 2>/dev/null; done; true")
-    wait_until("the platform is as before", lambda: platform_lab.call("status", expect=None).returncode == 0, 300)
+    platform_lab.wait_until_healthy(300)
 
 
 @contextmanager
@@ -325,7 +325,7 @@ def dead_server(lab: Lab, site: str) -> Iterator[None]:
         yield
     finally:
         lab.with_faults(lambda faults: faults.heal_all())
-        wait_until("every promise holds", lambda: lab.call("verify", expect=None).returncode == 0, 300)
+        lab.wait_until_proven(300)
 
 
 def test_a_dead_server_keeps_nobody_from_working_on_the_others(platform_lab: Lab) -> None:
@@ -535,7 +535,7 @@ def test_a_consul_server_that_lost_its_data_is_brought_back(platform_lab: Lab) -
     platform_lab.on(f"consul-nomad-{site}", "systemctl stop consul && rm -r /var/lib/consul")
     wait_until("the status says so", lambda: not platform_lab.status()["healthy"], 60)
     platform_lab.call("consul", "recover", site)
-    wait_until("every promise holds", lambda: platform_lab.call("verify", expect=None).returncode == 0, 300)
+    platform_lab.wait_until_proven(300)
     assert platform_lab.lines() == []
     assert platform_lab.primary() == primary
     refused = platform_lab.call("consul", "recover", site, expect=1)
