@@ -31,6 +31,7 @@ KEYS = [
     "postgres_superuser",
     "postgres_replication",
     "postgres_rewind",
+    "postgres_monitoring",
     "postgres_application",
     "postgres_application_2",
     "patroni_api",
@@ -94,7 +95,7 @@ def test_secrets_are_made_once(path: Path) -> None:
 def test_passwords_are_strong_and_all_different(path: Path) -> None:
     made = load_or_create(path)
     passwords = [made.texts[name] for name in KEYS if not name.endswith(("_cert", "_key"))]
-    assert len(set(passwords)) == len(passwords) == 11
+    assert len(set(passwords)) == len(passwords) == 12
     assert all(len(password) >= 40 and password.isalnum() for password in passwords)
 
 

@@ -28,20 +28,39 @@ def test_nothing_fits_what_is_no_verifier(verifier: str | None) -> None:
     assert not fits("correct-horse", verifier)
 
 
+WANTED = {
+    "password": "correct-horse",
+    "settings": [SETTING],
+    "member_of": ["pg_monitor"],
+    "connections": 5,
+}
+USER = {
+    "verifier": VERIFIER,
+    "settings": ["search_path=x", SETTING],
+    "member_of": ["pg_monitor", "pg_signal_backend"],
+    "connections": 5,
+}
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
         ({}, "ready"),
-        ({"standby": True}, "standby"),
-        ({"users": {}}, "user replicator does not exist"),
-        (
-            {"users": {"replicator": {"verifier": VERIFIER, "settings": None}}},
-            f"user replicator does not have {SETTING}",
-        ),
-        ({"users": {"replicator": {"verifier": None, "settings": [SETTING]}}}, "user replicator has another password"),
+        ({"settings": None}, f"user replicator does not have {SETTING}"),
+        ({"verifier": None, "settings": None}, "user replicator has another password"),
+        ({"member_of": None}, "user replicator is not a member of pg_monitor"),
+        ({"connections": -1}, "user replicator may have -1 connections, wanted 5"),
     ],
 )
-def test_what_is_wrong_is_named(changed: dict[str, Any], said: str) -> None:
-    user = {"verifier": VERIFIER, "settings": ["search_path=x", SETTING]}
-    found = {"standby": False, "users": {"replicator": user}, **changed}
-    assert verdict(found, {"replicator": "correct-horse"}, {"replicator": [SETTING]}) == said
+def test_what_is_wrong_with_a_user_is_named(changed: dict[str, Any], said: str) -> None:
+    assert verdict({"standby": False, "users": {"replicator": {**USER, **changed}}}, {"replicator": WANTED}) == said
+
+
+def test_what_is_not_wanted_is_not_checked() -> None:
+    bare = {"verifier": VERIFIER, "settings": None, "member_of": None, "connections": -1}
+    assert verdict({"standby": False, "users": {"x": bare}}, {"x": {"password": "correct-horse"}}) == "ready"
+
+
+def test_a_standby_and_a_user_that_does_not_exist_are_named() -> None:
+    assert verdict({"standby": True, "users": {}}, {"replicator": WANTED}) == "standby"
+    assert verdict({"standby": False, "users": {}}, {"replicator": WANTED}) == "user replicator does not exist"

@@ -27,7 +27,7 @@ from tercet.session.session import Session, open_session
 DATABASES = ("db-sib-01", "db-sib-03", "db-fsn-01")
 NAME = "postgres_replication"
 LOGINS = ("postgres_application", "postgres_application_2")
-DATABASE_USERS = ("postgres_superuser", "postgres_replication", "postgres_rewind")
+DATABASE_USERS = ("postgres_superuser", "postgres_replication", "postgres_rewind", "postgres_monitoring")
 
 
 class KilledError(Exception):

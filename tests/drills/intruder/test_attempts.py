@@ -112,7 +112,7 @@ def test_a_user_may_reach_what_its_name_has_and_nothing_else_elsewhere(platform:
 
 def test_each_user_of_postgresql_is_tried_where_nobody_may_use_it() -> None:
     known = logins.known({"app": APPLICATION_PASSWORD, "app_2": SECOND_PASSWORD}, "data")
-    assert sum(not login.admitted for login in known.values()) == 6
+    assert sum(not login.admitted for login in known.values()) == 8
     assert all("dbname" in login.options or "replication" in login.options for login in known.values())
 
 

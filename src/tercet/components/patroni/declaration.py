@@ -11,12 +11,13 @@ from tercet.inventory.openings import Opening, Use
 from tercet.inventory.platform import Platform, Role
 from tercet.inventory.shapes import Port
 
-SUPERUSER, REPLICATOR, REWINDER = "postgres", "replicator", "rewinder"
+SUPERUSER, REPLICATOR, REWINDER, MONITOR = "postgres", "replicator", "rewinder", "tercet_monitor"
 PROBER = "tercet_probe"
 """There is no such user. nodeside/routes.py begins sessions under this name and never finishes them."""
 SUPERUSER_PASSWORD = Password("postgres_superuser", live=True)
 REPLICATOR_PASSWORD = Password("postgres_replication", live=True)
 REWINDER_PASSWORD = Password("postgres_rewind", live=True)
+MONITOR_PASSWORD = Password("postgres_monitoring", live=True)
 APPLICATION_PASSWORD = Password("postgres_application", live=True)
 SECOND_PASSWORD = Password("postgres_application_2", live=True)
 # For the names of nodes, with which they know each other. It has no name above them to be constrained to.
@@ -62,10 +63,10 @@ DECLARATION = ComponentDeclaration(
     ),
     ports=PatroniPorts,
     secrets=(
-        *(SUPERUSER_PASSWORD, REPLICATOR_PASSWORD, REWINDER_PASSWORD),
+        *(SUPERUSER_PASSWORD, REPLICATOR_PASSWORD, REWINDER_PASSWORD, MONITOR_PASSWORD),
         *(APPLICATION_PASSWORD, SECOND_PASSWORD, API_PASSWORD, AUTHORITY),
     ),
-    database_users=(SUPERUSER, REPLICATOR, REWINDER, PROBER),
+    database_users=(SUPERUSER, REPLICATOR, REWINDER, MONITOR, PROBER),
     journals=JOURNALS,
     processes=(
         Process("postmaster", "", (Role.DB,)),  # Patroni's child

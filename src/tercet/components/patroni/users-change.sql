@@ -5,3 +5,8 @@ SET log_min_error_statement = 'panic';
 SET default_transaction_read_only = off;
 SET synchronous_commit = local;
 ALTER ROLE @REWINDER@ SET default_transaction_read_only = off;
+SELECT 'CREATE ROLE @MONITOR@ LOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '@MONITOR@') \gexec
+ALTER ROLE @MONITOR@ NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS LOGIN CONNECTION LIMIT @CONNECTIONS@;
+ALTER ROLE @MONITOR@ SET statement_timeout = '@TIMEOUT@';
+ALTER ROLE @MONITOR@ SET idle_in_transaction_session_timeout = '@TIMEOUT@';
+GRANT pg_monitor TO @MONITOR@;

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from tercet.components.patroni.component import PSQL
 from tercet.components.patroni.declaration import (
+    MONITOR,
+    MONITOR_PASSWORD,
     REPLICATOR,
     REPLICATOR_PASSWORD,
     REWINDER,
@@ -28,20 +30,25 @@ from tercet.session.session import Session
 # The first line of standard input is the password. Arguments: psql, connection string, statement.
 LOG_IN = 'read -r PGPASSWORD; export PGPASSWORD PGCONNECT_TIMEOUT=5; exec "$1" -XAtq "$2" -c "$3" 2>&1'
 REFUSED = "pg_hba.conf"  # in PostgreSQL's message if it admits nobody of that name from there
+DENIED = "permission denied"  # in the message if the user may not execute the statement
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """`admitted` are the roles of the nodes from which it may succeed."""
+    """`admitted` are the roles of the nodes from which it may succeed. Elsewhere, the message must have one of
+    `refusals`.
+    """
 
     password: Password
     options: str
     statement: str = "SELECT 1"
     admitted: tuple[Role, ...] = ()
+    refusals: tuple[str, ...] = (REFUSED,)
 
 
 def known(application: Mapping[str, Password], database: str) -> dict[str, Login]:
     """`application` are the logins of the application."""
+    monitor = f"user={MONITOR} dbname=postgres"
     found = {
         "the superuser": Login(SUPERUSER_PASSWORD, f"user={SUPERUSER} dbname=postgres"),
         "the replicator": Login(
@@ -50,6 +57,13 @@ def known(application: Mapping[str, Password], database: str) -> dict[str, Login
         "the replicator, for SQL": Login(REPLICATOR_PASSWORD, f"user={REPLICATOR} dbname=postgres"),
         "the rewinder": Login(REWINDER_PASSWORD, f"user={REWINDER} dbname=postgres", admitted=(Role.DB,)),
         "the rewinder, for data": Login(REWINDER_PASSWORD, f"user={REWINDER} dbname={database}"),
+        "the monitor": Login(MONITOR_PASSWORD, monitor, "SELECT FROM pg_stat_activity", (Role.APPS,)),
+        "the monitor, for passwords": Login(
+            MONITOR_PASSWORD, monitor, "SELECT rolpassword FROM pg_authid", refusals=(REFUSED, DENIED)
+        ),
+        "the monitor, for a program": Login(
+            MONITOR_PASSWORD, monitor, "COPY (SELECT 1) TO PROGRAM 'true'", refusals=(REFUSED, DENIED)
+        ),
         "the replicator, without TLS": Login(
             REPLICATOR_PASSWORD, f"user={REPLICATOR} replication=true sslmode=disable", "IDENTIFY_SYSTEM"
         ),
@@ -93,6 +107,7 @@ async def attempts(session: Session) -> list[Attempt]:
                 if not answer.ok:
                     raise TercetError(f"expected {name} to log in from {node}, found: {answer.why()}")
                 continue
-            reached = "" if REFUSED in answer.text else f"it is not refused: {answer.why()}"
+            refused = any(word in answer.text for word in login.refusals)
+            reached = "" if refused else f"it is not refused: {answer.why()}"
             found.append(Attempt(f"root on {node}", f"logs in as {name} with the right password", reached))
     return found
