@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import re
@@ -34,6 +35,7 @@ FIRST_UP_S = 3600.0
 UP_S = 900.0
 REQUIRED = "TERCET_REQUIRE_LAB"
 SHARED = "t-shared"
+RUN_LOCK = Path("/run/tercet-lab-tests.lock")
 # The default budgets are for machines of the platform's own; `make bench` judges by them. Here the nine nodes, the load
 # and what measures them share two cores whose speed halves at times. Seen at half speed: 24 s until all was healthy (12
 # by default), most of it in pg_rewind, while a member that nobody brings back takes a minute; 4.9 s without writes
@@ -77,6 +79,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         raise pytest.UsageError(f"{REQUIRED}=1 asks for the lab's tests, but {reason}")
     for item in labs:
         item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _only_run(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Two runs at once would use labs of the same names, and destroy each other's."""
+    if why_no_lab() or not any(item.get_closest_marker("lab") for item in request.session.items):
+        yield
+        return
+    with RUN_LOCK.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pytest.exit("another run of the lab tests works on this machine: wait for its end", returncode=2)
+        yield
 
 
 class Run:
