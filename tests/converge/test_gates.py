@@ -54,6 +54,12 @@ async def test_one_look_is_enough_when_all_is_well(world: World) -> None:
     assert asked(world) == [[2], [2], [2]]
 
 
+async def test_it_ends_without_a_pause_when_all_is_well(world: World) -> None:
+    began = time.monotonic()
+    await wait_for([up("one")], ASK, world, deadline=30, interval=20)
+    assert time.monotonic() - began < 10
+
+
 async def test_a_node_that_is_away_is_neither_asked_nor_judged(world: World) -> None:
     def check(readings: Readings) -> State:
         present = readings.present(ASK)

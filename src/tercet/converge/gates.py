@@ -73,7 +73,8 @@ async def wait_for(
     everything = {(node, name) for node, batch in questions.items() for name in ("", *batch)}
     read = [everything for _ in conditions]
     ends = time.monotonic() + deadline
-    while open_ := [place for place, state in enumerate(states) if isinstance(state, Waiting)]:
+    open_ = list(range(len(conditions)))
+    while open_:
         wanted = set[tuple[str, str]]().union(*(read[place] for place in open_))
         began = time.monotonic()
         limit = min(max(ends - time.monotonic(), 1.0), ROUND_S)
@@ -89,9 +90,10 @@ async def wait_for(
             if isinstance(state, Waiting) and state != states[place]:
                 waiting(conditions[place], state)
             states[place] = state
+        open_ = [place for place in open_ if isinstance(states[place], Waiting)]
         if not go_on() or time.monotonic() >= ends:
             break
-        if complete:
+        if open_ and complete:
             now = time.monotonic()
             pause = max(interval, min(now - began, PAUSE_S))
             await asyncio.sleep(min(pause, max(ends - now, 0.0)))

@@ -117,7 +117,7 @@ class Session:
                 asked,
                 fleet or self.provider,
                 deadline=ends - time.monotonic(),
-                interval=1.0,
+                interval=0.5,
                 go_on=looked,
                 waiting=waiting,
             )
