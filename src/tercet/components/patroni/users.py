@@ -5,7 +5,8 @@ component compares them, and brings a password that was changed in the secrets (
 database.
 
 The user for monitoring reads statistics of every session and table, but no data (`pg_monitor`). It cannot use up the
-connections of the application, and none of its queries holds back vacuum for long.
+connections of the application. Its timeouts keep a broken exporter from holding back vacuum; they are no defence
+against somebody with its password, because each session may change them.
 
 The setting of the user of pg_rewind lets it open a read-write session on a primary that is read-only. Patroni connects
 with `target_session_attrs=read-write` before and during a rewind (postgresql/rewind.py, _conn_kwargs), and libpq
